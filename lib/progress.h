@@ -1,0 +1,43 @@
+/* How a job goes: keys a second, percent, the time that is left; and how long its batches took. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Batch times in buckets that grow by 5 %, from 100 us to past two minutes: a quantile is right to 5 %. */
+#define HISTOGRAM_BUCKETS 288
+
+struct histogram {
+    uint64_t count;
+    uint64_t max_us;
+    uint32_t buckets[HISTOGRAM_BUCKETS];
+};
+
+void histogram_add(struct histogram *h, uint64_t us);
+
+/* The q-quantile (0 < q <= 1) in microseconds: the upper edge of its bucket, at most the greatest time seen; 0
+ * when nothing was added. */
+uint64_t histogram_quantile(const struct histogram *h, double q);
+
+struct progress {
+    uint64_t keys;     /* scanned, over the job's whole life */
+    uint64_t estimate; /* keys there are, as the planner guessed when the job was planned; 0: not known */
+    double rate;       /* keys a second over the last RATE_WINDOW_US or so */
+    uint64_t mark_us;  /* the rate is known up to here; 0: not started */
+    uint64_t mark_keys;
+};
+
+/* keys and estimate as the job stands when this process takes it up. */
+void progress_init(struct progress *p, uint64_t keys, uint64_t estimate, uint64_t now_us);
+
+/* That many keys more are done. */
+void progress_add(struct progress *p, uint64_t keys);
+
+/* Brings the rate up to now; call it whenever it is about to be shown. */
+void progress_update(struct progress *p, uint64_t now_us);
+
+/* 0 to 99.9 while work is left, however wrong the estimate; negative when the estimate is not known. */
+double progress_percent(const struct progress *p);
+
+/* Seconds to go at today's rate; negative when not known. */
+double progress_eta_s(const struct progress *p);

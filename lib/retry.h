@@ -1,0 +1,37 @@
+/* What an error means for the work (DESIGN section 9), and how long to wait before the next try. */
+#pragma once
+
+#include <stdint.h>
+
+enum retry_class {
+    RETRY_LATER,      /* the server is short of something; the same again after a while */
+    RETRY_RECONNECT,  /* the session is gone or useless: a new one, then read the cursor back */
+    RETRY_CONTENTION, /* somebody else's lock or a conflict: smaller and soon */
+    RETRY_CANCELLED,  /* statement_timeout, or somebody cancelled it: smaller and soon */
+    RETRY_STALE,      /* another worker holds the range: ask whose it is */
+    RETRY_ALTERED,    /* a name is gone: read the names anew once, then it is permanent */
+    RETRY_ROW,        /* one of the batch's rows cannot be computed: find it */
+    RETRY_PERMANENT,  /* no try will help */
+};
+
+#define SQLSTATE_LOST  "08006" /* what this program itself calls a connection that went away */
+#define SQLSTATE_STALE "BF001" /* raised by backfill.checkpoint */
+
+/* sqlstate: five characters; anything else counts as permanent. */
+enum retry_class retry_class(const char *sqlstate);
+
+/* The name that report and journal use: "contention", "reconnect", ... */
+const char *retry_class_name(enum retry_class class);
+
+/* Capped exponential backoff with jitter, so that many sessions that failed together don't return together. */
+struct backoff {
+    uint64_t base_us, cap_us;
+    uint64_t random; /* state of the jitter; any seed but 0 */
+    uint32_t tries;
+};
+
+void backoff_init(struct backoff *b, uint64_t base_us, uint64_t cap_us, uint64_t seed);
+void backoff_reset(struct backoff *b);
+
+/* The next wait in microseconds: base * 2^tries, at most cap, of which a random 50 to 100 % is taken. */
+uint64_t backoff_next(struct backoff *b);

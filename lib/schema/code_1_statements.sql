@@ -1,0 +1,168 @@
+-- How the statements of a job are written: its table's key, the batch, the bound of the next batch.
+
+-- The type under a chain of domains; a type itself otherwise.
+CREATE OR REPLACE FUNCTION backfill.base_type(type oid) RETURNS oid
+LANGUAGE sql STABLE STRICT SET search_path = pg_catalog, pg_temp
+AS $$
+  WITH RECURSIVE below AS (
+    SELECT base_type.type AS oid, 0 AS depth
+    UNION ALL
+    SELECT t.typbasetype, below.depth + 1
+      FROM below
+      JOIN pg_type t ON t.oid = below.oid AND t.typtype = 'd'
+  )
+  SELECT oid FROM below ORDER BY depth DESC LIMIT 1
+$$;
+
+-- schema.table, quoted, whatever the search_path; NULL when it is gone.
+CREATE OR REPLACE FUNCTION backfill.relation_name(relation oid) RETURNS text
+LANGUAGE sql STABLE STRICT SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT format('%I.%I', n.nspname, c.relname)
+    FROM pg_class c
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+   WHERE c.oid = relation
+$$;
+
+-- The key to walk a table by: the columns of a unique, complete btree index over plain NOT NULL columns, whose order is
+-- that of the type's own < operator, in one direction. The primary key if it is one; else the narrowest.
+-- wanted: the columns that it must have, in this order, or NULL. No row: the table has no such key.
+-- columns, types and collations are ready to stand in SQL; collations holds '' where the column's own applies.
+CREATE OR REPLACE FUNCTION backfill.key_of(relation oid, wanted smallint[] DEFAULT NULL,
+    OUT attnums smallint[], OUT columns text[], OUT types text[], OUT collations text[])
+RETURNS SETOF record
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT k.attnums, k.columns, k.types, k.collations
+    FROM pg_index i
+    JOIN pg_class c ON c.oid = i.indexrelid
+    JOIN pg_am am ON am.oid = c.relam AND am.amname = 'btree'
+    CROSS JOIN LATERAL (
+      SELECT array_agg(a.attnum ORDER BY u.ord) AS attnums,
+             array_agg(quote_ident(a.attname) ORDER BY u.ord) AS columns,
+             array_agg(format_type(backfill.base_type(a.atttypid), -1) ORDER BY u.ord) AS types,
+             array_agg(CASE WHEN u.coll IN (0, a.attcollation) THEN ''
+                            ELSE (SELECT format('%I.%I', cn.nspname, co.collname)
+                                    FROM pg_collation co
+                                    JOIN pg_namespace cn ON cn.oid = co.collnamespace
+                                   WHERE co.oid = u.coll) END ORDER BY u.ord) AS collations,
+             bool_and(a.attnotnull) AS not_null,
+             count(DISTINCT u.opt) = 1 AND bool_and(u.opt IN (0, 3)) AS one_direction,
+             bool_and(EXISTS (
+               SELECT FROM pg_opclass oc
+                 JOIN pg_opclass d ON d.opcmethod = oc.opcmethod AND d.opcintype = oc.opcintype
+                                  AND d.opcfamily = oc.opcfamily AND d.opcdefault
+                WHERE oc.oid = u.opc)) AS default_order
+        FROM unnest(i.indkey::smallint[], i.indclass::oid[], i.indcollation::oid[], i.indoption::smallint[])
+             WITH ORDINALITY AS u(attnum, opc, coll, opt, ord)
+        JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = u.attnum
+       WHERE u.ord <= i.indnkeyatts
+    ) k
+   WHERE i.indrelid = relation
+     AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL
+     AND k.not_null AND k.one_direction AND k.default_order
+     AND (wanted IS NULL OR k.attnums = wanted)
+   ORDER BY i.indisprimary DESC, i.indnkeyatts, c.relpages, i.indexrelid
+   LIMIT 1
+$$;
+
+-- The condition that a row's key stands in a batch. $1 is the position below it or NULL, $2 the one at its end, both
+-- text[]. Plans are custom (plan_cache_mode), so "$1 IS NULL" is decided before the plan is chosen.
+-- prefix: what qualifies the columns, '' or 'app.orders.'. point: the one key $2.
+CREATE OR REPLACE FUNCTION backfill.batch_condition(prefix text, columns text[], types text[], collations text[], point boolean)
+RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT CASE WHEN point
+              THEN format('%s = %s', mine.key, hi.key)
+              ELSE format('($1::text[] IS NULL OR %s > %s) AND %s <= %s', mine.key, lo.key, mine.key, hi.key) END
+    FROM (SELECT CASE WHEN cardinality(columns) = 1 THEN max(col) ELSE 'ROW(' || string_agg(col, ', ' ORDER BY ord) || ')' END AS key
+            FROM (SELECT u.ord, prefix || u.col || CASE u.coll WHEN '' THEN '' ELSE ' COLLATE ' || u.coll END AS col
+                    FROM unnest(columns, collations) WITH ORDINALITY AS u(col, coll, ord)) c) mine,
+         (SELECT CASE WHEN cardinality(columns) = 1 THEN max(val) ELSE 'ROW(' || string_agg(val, ', ' ORDER BY ord) || ')' END AS key
+            FROM (SELECT ord, format('$1[%s]::%s', ord, type) AS val FROM unnest(types) WITH ORDINALITY AS u(type, ord)) v) lo,
+         (SELECT CASE WHEN cardinality(columns) = 1 THEN max(val) ELSE 'ROW(' || string_agg(val, ', ' ORDER BY ord) || ')' END AS key
+            FROM (SELECT ord, format('$2[%s]::%s', ord, type) AS val FROM unnest(types) WITH ORDINALITY AS u(type, ord)) v) hi
+$$;
+
+-- Puts the condition where {batch} stands; {batch o} qualifies its columns with the alias o.
+CREATE OR REPLACE FUNCTION backfill.place_batch(statement text, columns text[], types text[], collations text[], point boolean)
+RETURNS text
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  place   constant text := '\{batch(?:\s+("(?:[^"]|"")+"|[[:alpha:]_][[:alnum:]_$]*))?\s*\}';
+  result  text := '';
+  rest    text := statement;
+  found   text[];
+  at      integer;
+BEGIN
+  LOOP
+    at := regexp_instr(rest, place);
+    EXIT WHEN at = 0;
+    found := regexp_match(rest, place);
+    result := result || left(rest, at - 1)
+           || '(' || backfill.batch_condition(coalesce(found[1] || '.', ''), columns, types, collations, point) || ')';
+    rest := substr(rest, regexp_instr(rest, place, 1, 1, 1));
+  END LOOP;
+  RETURN result || rest;
+END
+$$;
+
+-- The statements of a job on one of its relations. Parameters: $1 below, $2 end (text[] each); of bound also $3, the
+-- number of keys (bigint). Clauses stand on lines of their own, so that a comment in one ends with it.
+--   batch  changes the rows of one batch
+--   bound  the key that ends a batch of $3 keys above $1, at most $2; no row when fewer are left
+--   last   the greatest key
+CREATE OR REPLACE FUNCTION backfill.statements(job backfill.job, relation oid, columns text[], types text[], collations text[],
+    point boolean, OUT batch text, OUT bound text, OUT last text)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  name      text := backfill.relation_name(relation);
+  is_parent boolean := (SELECT relkind = 'p' FROM pg_class WHERE oid = relation);
+  only_name text := CASE WHEN is_parent THEN name ELSE 'ONLY ' || name END;
+  position  text := (SELECT 'ARRAY[' || string_agg(format('%s.%s::text', name, c), ', ' ORDER BY ord) || ']'
+                       FROM unnest(columns) WITH ORDINALITY AS u(c, ord));
+  ordering  text[] := ARRAY(SELECT format('%s.%s', name, c) || CASE coll WHEN '' THEN '' ELSE ' COLLATE ' || coll END
+                              FROM unnest(columns, collations) WITH ORDINALITY AS u(c, coll, ord) ORDER BY ord);
+BEGIN
+  IF job.statement IS NOT NULL THEN
+    batch := backfill.place_batch(job.statement, columns, types, collations, point);
+  ELSE
+    batch := format(E'UPDATE %s\nSET %s\nWHERE %s', only_name, job.set_clause,
+                    backfill.batch_condition(name || '.', columns, types, collations, point))
+          || coalesce(E'\nAND (' || job.where_clause || E'\n)', '');
+  END IF;
+  bound := format('SELECT %s FROM %s WHERE %s ORDER BY %s OFFSET $3::bigint - 1 LIMIT 1', position, only_name,
+                  backfill.batch_condition(name || '.', columns, types, collations, point),
+                  array_to_string(ordering, ', '));
+  last := format('SELECT %s FROM %s ORDER BY %s LIMIT 1', position, only_name,
+                 array_to_string(ARRAY(SELECT o || ' DESC' FROM unnest(ordering) WITH ORDINALITY AS u(o, ord) ORDER BY ord), ', '));
+END
+$$;
+
+-- The relations that a job works on: the table itself, or the leaves of a partitioned one. A job with a statement of its
+-- own reaches the leaves through that statement, so its relation is the parent.
+CREATE OR REPLACE FUNCTION backfill.relations_of(job backfill.job) RETURNS SETOF oid
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT job.target::oid
+   WHERE job.statement IS NOT NULL
+      OR (SELECT relkind FROM pg_class WHERE oid = job.target) <> 'p'
+  UNION ALL
+  SELECT t.relid::oid
+    FROM pg_partition_tree(job.target) t
+   WHERE t.isleaf
+     AND job.statement IS NULL
+     AND (SELECT relkind FROM pg_class WHERE oid = job.target) = 'p'
+$$;
+
+-- The key's column numbers in one relation (a partition numbers its columns in its own way), or NULL for "any key".
+CREATE OR REPLACE FUNCTION backfill.key_numbers(relation oid, key text[]) RETURNS smallint[]
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT array_agg(a.attnum ORDER BY u.ord)
+    FROM unnest(key) WITH ORDINALITY AS u(name, ord)
+    LEFT JOIN pg_attribute a ON a.attrelid = relation AND a.attname = u.name AND a.attnum > 0 AND NOT a.attisdropped
+$$;

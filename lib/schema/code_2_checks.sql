@@ -1,0 +1,292 @@
+-- What is checked and captured when a job is inserted or changed. These triggers run with the rights of whoever writes
+-- the row: what they try out, that person may do.
+
+-- One way to refuse: which column, why, and what to do.
+CREATE OR REPLACE FUNCTION backfill.refuse(column_name text, problem text, hint text, code text DEFAULT '22023') RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  RAISE EXCEPTION USING
+    MESSAGE = format('%s: %s', column_name, problem), HINT = hint, ERRCODE = code,
+    SCHEMA = 'backfill', TABLE = 'job', COLUMN = column_name;
+END
+$$;
+
+-- Has the server parse and plan a statement without running it, and returns the plan's top node. EXECUTE in a FOR loop
+-- opens a cursor, which takes one command only: a text that holds two is refused before either runs.
+-- row_security = off: a policy that would hide rows from the job is an error, not a gap.
+CREATE OR REPLACE FUNCTION backfill.plan(statement text, with_parameters boolean DEFAULT true) RETURNS jsonb
+LANGUAGE plpgsql SET row_security = off
+AS $$
+DECLARE
+  line jsonb;
+BEGIN
+  IF with_parameters THEN
+    FOR line IN EXECUTE 'EXPLAIN (FORMAT JSON) ' || statement USING NULL::text[], NULL::text[] LOOP
+      RETURN line -> 0 -> 'Plan';
+    END LOOP;
+  ELSE
+    FOR line IN EXECUTE 'EXPLAIN (FORMAT JSON) ' || statement LOOP
+      RETURN line -> 0 -> 'Plan';
+    END LOOP;
+  END IF;
+END
+$$;
+
+-- Refuses a clause with the server's own words for what is wrong with it.
+CREATE OR REPLACE FUNCTION backfill.check_plan(column_name text, statement text) RETURNS jsonb
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  problem  text;
+  advice   text;
+  code     text;
+BEGIN
+  RETURN backfill.plan(statement);
+EXCEPTION
+  WHEN invalid_cursor_definition THEN
+    PERFORM backfill.refuse(column_name, 'holds more than one SQL command', 'One job is one command; insert a job for each.', '42601');
+  WHEN OTHERS THEN
+    GET STACKED DIAGNOSTICS problem = MESSAGE_TEXT, advice = PG_EXCEPTION_HINT, code = RETURNED_SQLSTATE;
+    IF left(code, 2) IN ('08', '40', '53', '55', '57', '58', 'XX') THEN
+      RAISE;  -- the server's trouble, not the clause's
+    END IF;
+    PERFORM backfill.refuse(column_name, problem, coalesce(nullif(advice, ''), CASE
+      WHEN code = '42501' THEN format('Ask the table''s owner to GRANT what is missing to %I, or insert the job as that owner.', current_user)
+      WHEN column_name = 'statement' THEN 'The statement must run as it stands once {batch} is replaced by a condition.'
+      WHEN column_name = 'set_clause' THEN 'Write what stands after SET in an UPDATE of this table, and nothing after it.'
+      ELSE 'Write what stands after WHERE in an UPDATE of this table, and nothing after it.' END), code);
+END
+$$;
+
+-- The clauses of a job: each must parse alone, and again where it will stand. A text that does both closes nothing and
+-- opens nothing.
+CREATE OR REPLACE FUNCTION backfill.check_clauses(job backfill.job, columns text[], types text[], collations text[]) RETURNS void
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  name  text := 'ONLY ' || backfill.relation_name(job.target);
+  plan  jsonb;
+BEGIN
+  IF job.where_clause IS NOT NULL THEN
+    PERFORM backfill.check_plan('where_clause', format(E'SELECT FROM %s WHERE %s', name, job.where_clause));
+    PERFORM backfill.check_plan('where_clause', format(E'SELECT FROM %s WHERE (%s\n)', name, job.where_clause));
+  END IF;
+  IF job.set_clause IS NOT NULL THEN
+    PERFORM backfill.check_plan('set_clause', format(E'UPDATE %s SET %s', name, job.set_clause));
+    PERFORM backfill.check_plan('set_clause', (backfill.statements(job, job.target, columns, types, collations, false)).batch);
+  END IF;
+  IF job.statement IS NOT NULL THEN
+    plan := backfill.check_plan('statement', backfill.place_batch(job.statement, columns, types, collations, false));
+    IF plan ->> 'Node Type' <> 'ModifyTable' THEN
+      PERFORM backfill.refuse('statement', 'is not an INSERT, UPDATE or DELETE', 'A job is there to change rows.', '42601');
+    END IF;
+    BEGIN
+      PERFORM backfill.plan(backfill.place_batch(job.statement, columns, types, collations, false), with_parameters => false);
+    EXCEPTION WHEN OTHERS THEN
+      RETURN;  -- as it should be: without parameters there is no $1
+    END;
+    PERFORM backfill.refuse('statement', '{batch} stands in a comment or a string',
+                            'Put {batch} into the WHERE clause, where the condition on the key belongs.', '42601');
+  END IF;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION backfill.check_not_yet(job backfill.job) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  column_name text := (
+    SELECT v.name
+      FROM (VALUES ('add_column', job.add_column IS NOT NULL), ('keep_in_sync', job.keep_in_sync),
+                   ('enforce', job.enforce IS NOT NULL), ('drop_column', job.drop_column IS NOT NULL),
+                   ('scan', job.scan = 'ctid'), ('dry_run', job.dry_run), ('workers', job.workers > 1),
+                   ('max_lag', job.max_lag IS NOT NULL), ('throttle_off', job.throttle_off IS NOT NULL),
+                   ('active_hours', job.active_hours IS NOT NULL), ('ignore', job.ignore IS NOT NULL)) AS v(name, used)
+     WHERE v.used LIMIT 1);
+BEGIN
+  IF column_name IS NOT NULL THEN
+    PERFORM backfill.refuse(column_name, format('not supported yet%s', CASE column_name
+                              WHEN 'scan' THEN ' (scan = ''ctid'')' WHEN 'workers' THEN ' (workers above 1)' ELSE '' END),
+                            format('Leave %s out; this version of backfilld would not act on it.', column_name), '0A000');
+  END IF;
+END
+$$;
+
+-- Checks the table and returns the key that the job will walk by.
+CREATE OR REPLACE FUNCTION backfill.check_target(job backfill.job,
+    OUT attnums smallint[], OUT columns text[], OUT types text[], OUT collations text[])
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  name    text := backfill.relation_name(job.target);
+  class   pg_class;
+  part    oid;
+  missing text;
+BEGIN
+  SELECT * INTO class FROM pg_class WHERE oid = job.target;
+  IF NOT FOUND THEN
+    PERFORM backfill.refuse('target', format('there is no table with OID %s', job.target::oid),
+                            'Write the table''s name: ''app.orders''.', '42P01');
+  ELSIF class.relkind NOT IN ('r', 'p') THEN
+    PERFORM backfill.refuse('target', format('%s is a %s', name, CASE class.relkind
+                              WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view' WHEN 'f' THEN 'foreign table'
+                              WHEN 'i' THEN 'index' WHEN 'I' THEN 'index' WHEN 'S' THEN 'sequence'
+                              WHEN 't' THEN 'TOAST table' ELSE 'composite type' END),
+                            'A job fills a plain or a partitioned table; name the table itself.', '42809');
+  ELSIF class.oid < 16384 OR class.relnamespace = 'backfill'::regnamespace THEN
+    PERFORM backfill.refuse('target', format('%s is a system table', name), 'A job fills a table of yours.', '42809');
+  ELSIF class.relpersistence = 't' THEN
+    PERFORM backfill.refuse('target', format('%s is a temporary table', name),
+                            'Other sessions can''t see it; fill it with an UPDATE of your own.', '42809');
+  END IF;
+
+  SELECT k INTO missing
+    FROM unnest(job.key) AS u(k)
+   WHERE NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = job.target AND a.attname = k AND a.attnum > 0 AND NOT a.attisdropped)
+   LIMIT 1;
+  IF FOUND THEN
+    PERFORM backfill.refuse('key', format('%s has no column %I', name, missing), 'Name columns of the table, in the order of a unique index.', '42703');
+  END IF;
+
+  FOR part IN SELECT job.target::oid UNION ALL SELECT * FROM backfill.relations_of(job) LOOP
+    SELECT relkind INTO class.relkind FROM pg_class WHERE oid = part;
+    IF class.relkind = 'f' THEN
+      PERFORM backfill.refuse('target', format('its partition %s is a foreign table', backfill.relation_name(part)),
+                              'Insert a job for each partition that is a table of this server.', '42809');
+    END IF;
+    IF class.relkind = 'p' AND job.statement IS NULL THEN
+      CONTINUE;  -- the leaves' keys count, unless there are none
+    END IF;
+    SELECT * INTO attnums, columns, types, collations FROM backfill.key_of(part, backfill.key_numbers(part, job.key));
+    IF attnums IS NULL THEN
+      PERFORM backfill.refuse(CASE WHEN job.key IS NULL THEN 'target' ELSE 'key' END,
+        CASE WHEN job.key IS NULL
+             THEN format('%s has no key to walk by', backfill.relation_name(part))
+             ELSE format('%s has no unique index on (%s) to walk by', backfill.relation_name(part), array_to_string(job.key, ', ')) END,
+        'It needs a primary key, or a unique btree index on NOT NULL columns in their default order: CREATE UNIQUE INDEX CONCURRENTLY, then SET NOT NULL.',
+        '42P16');
+    END IF;
+  END LOOP;
+  IF attnums IS NULL THEN  -- a partitioned table without a partition: nothing to walk, but its clauses are checked all the same
+    attnums := '{-1}'; columns := '{ctid}'; types := '{tid}'; collations := '{""}';
+  END IF;
+END
+$$;
+
+-- What a new job must be, column by column; raises at the first that is wrong.
+CREATE OR REPLACE FUNCTION backfill.check_job(job backfill.job) RETURNS void
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  k record;
+BEGIN
+  PERFORM backfill.check_not_yet(job);
+  IF job.set_clause IS NULL AND job.statement IS NULL THEN
+    PERFORM backfill.refuse('set_clause', 'the job says nothing to do',
+                            'Give set_clause (''amount_cents = (amount * 100)::bigint'') or statement.', '23502');
+  ELSIF job.set_clause IS NOT NULL AND job.statement IS NOT NULL THEN
+    PERFORM backfill.refuse('statement', 'stands beside set_clause', 'Give one of set_clause and statement.');
+  ELSIF job.statement IS NOT NULL AND job.where_clause IS NOT NULL THEN
+    PERFORM backfill.refuse('where_clause', 'goes with set_clause only', 'Write the condition into the statement, beside {batch}.');
+  ELSIF job.statement IS NOT NULL AND job.statement !~ '\{batch[ }]' THEN
+    PERFORM backfill.refuse('statement', 'does not say where the batch goes',
+                            'Write {batch} into its WHERE clause; {batch o} when the table has the alias o.', '42601');
+  ELSIF job.wanted NOT IN ('run', 'pause') THEN
+    PERFORM backfill.refuse('wanted', format('a new job can''t want %L', job.wanted), 'Insert it with run or pause.');
+  END IF;
+  SELECT * INTO k FROM backfill.check_target(job);
+  PERFORM backfill.check_clauses(job, k.columns, k.types, k.collations);
+END
+$$;
+
+-- BEFORE INSERT: fills in who, and refuses what can be known to be wrong.
+CREATE OR REPLACE FUNCTION backfill.job_before_insert() RETURNS trigger
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  message     text;
+  hint        text;
+  code        text;
+  column_name text;
+BEGIN
+  NEW.name         := coalesce(NEW.name, 'job-' || NEW.id);
+  NEW.submitted_by := session_user;
+  NEW.owner        := current_user;
+  NEW.search_path  := current_setting('search_path');
+  NEW.time_zone    := current_setting('TimeZone');
+  NEW.date_style   := 'ISO, ' || split_part(current_setting('DateStyle'), ', ', 2);
+  NEW.root         := coalesce(pg_catalog.pg_partition_root(NEW.target), NEW.target);
+  NEW.state        := CASE NEW.wanted WHEN 'pause' THEN 'paused' ELSE 'queued' END;
+  NEW.phase        := 'preflight';
+  NEW.submitted_at := clock_timestamp();
+  NEW.error := NULL; NEW.hint := NULL; NEW.waiting_for := NULL; NEW.report := NULL; NEW.estimate := NULL;
+  NEW.holder_pid := NULL; NEW.holder_start := NULL; NEW.started_at := NULL; NEW.finished_at := NULL;
+
+  IF EXISTS (SELECT FROM backfill.job j WHERE j.name = NEW.name) THEN
+    RETURN NEW;  -- the unique constraint has its say, or ON CONFLICT DO NOTHING: a migration that runs again
+  END IF;
+  BEGIN
+    PERFORM backfill.check_job(NEW);
+  EXCEPTION WHEN OTHERS THEN
+    -- Said again from here, without the call stack that only backfilld's authors would read.
+    GET STACKED DIAGNOSTICS
+      message = MESSAGE_TEXT, hint = PG_EXCEPTION_HINT,  code = RETURNED_SQLSTATE, column_name = COLUMN_NAME;
+    RAISE EXCEPTION USING
+      MESSAGE = message, HINT = hint, ERRCODE = code,
+      SCHEMA = 'backfill', TABLE = 'job', COLUMN = column_name;
+  END;
+  RETURN NEW;
+END
+$$;
+
+-- BEFORE UPDATE: what a user wants of a job that no daemon holds is done here and now.
+CREATE OR REPLACE FUNCTION backfill.job_before_update() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  PERFORM backfill.check_not_yet(NEW);
+  IF NEW.wanted = OLD.wanted THEN
+    RETURN NEW;
+  END IF;
+  IF OLD.wanted = 'cancel' AND OLD.state = 'running' THEN
+    PERFORM backfill.refuse('wanted', format('job %I is being cancelled', OLD.name), 'Insert a new job.', '55000');
+  ELSIF NEW.wanted = 'finish' THEN
+    PERFORM backfill.refuse('wanted', format('job %I keeps nothing in step, so there is nothing to finish', OLD.name),
+                            'finish is for jobs with keep_in_sync.', '55000');
+  ELSIF OLD.state IN ('succeeded', 'failed', 'cancelled') AND NEW.state = OLD.state THEN
+    PERFORM backfill.refuse('wanted', format('job %I has ended: it %s', OLD.name, CASE OLD.state WHEN 'cancelled' THEN 'was cancelled' ELSE OLD.state END),
+                            format('SELECT backfill.retry(%L) runs what failed or was left behind again.', OLD.name), '55000');
+  ELSIF OLD.state IN ('queued', 'paused') THEN
+    NEW.state := CASE NEW.wanted WHEN 'run' THEN 'queued' WHEN 'pause' THEN 'paused' ELSE 'cancelled' END;
+    IF NEW.state = 'cancelled' THEN
+      NEW.finished_at := clock_timestamp();
+    END IF;
+  END IF;
+  RETURN NEW;
+END
+$$;
+
+-- AFTER INSERT OR UPDATE: tells daemons and applications. Row contents and errors stay out: any role may LISTEN.
+CREATE OR REPLACE FUNCTION backfill.job_notify() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  PERFORM pg_notify('backfill', jsonb_build_object(
+    'job', NEW.id, 'name', NEW.name, 'target', backfill.relation_name(NEW.target),
+    'state', NEW.state, 'phase', NEW.phase, 'wanted', NEW.wanted)::text);
+  RETURN NULL;
+END
+$$;
+
+CREATE OR REPLACE TRIGGER job_before_insert BEFORE INSERT ON backfill.job
+  FOR EACH ROW EXECUTE FUNCTION backfill.job_before_insert();
+CREATE OR REPLACE TRIGGER job_before_update
+  BEFORE UPDATE OF wanted, priority, workers, target_ms, max_lag, throttle_off, on_error, active_hours ON backfill.job
+  FOR EACH ROW EXECUTE FUNCTION backfill.job_before_update();
+CREATE OR REPLACE TRIGGER job_notify_insert AFTER INSERT ON backfill.job
+  FOR EACH ROW EXECUTE FUNCTION backfill.job_notify();
+CREATE OR REPLACE TRIGGER job_notify_update AFTER UPDATE ON backfill.job
+  FOR EACH ROW WHEN ((OLD.state, OLD.phase, OLD.wanted, OLD.target_ms, OLD.on_error)
+                     IS DISTINCT FROM (NEW.state, NEW.phase, NEW.wanted, NEW.target_ms, NEW.on_error))
+  EXECUTE FUNCTION backfill.job_notify();

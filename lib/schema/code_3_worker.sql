@@ -1,0 +1,79 @@
+-- What a worker's session calls. It is logged in as the role that submitted the job, so nothing here may trust its caller.
+
+-- Moves a range's cursor from lo to hi, in the transaction that did the rows between. It does so only for the login that
+-- submitted the job, at the epoch under which the range was last taken, and from where the cursor stands; otherwise it
+-- raises BF001 and the batch is undone with it. That is what makes a batch happen exactly once.
+-- keys: how many keys the batch spans, NULL when not known (then its rows); rate: keys a second, for the status view.
+CREATE OR REPLACE FUNCTION backfill.checkpoint(range bigint, epoch bigint, lo text[], hi text[], keys bigint, rows bigint, rate real)
+RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  UPDATE backfill.range r
+     SET cursor = checkpoint.hi,
+         keys = r.keys + greatest(coalesce(checkpoint.keys, checkpoint.rows), 0),
+         rows = r.rows + greatest(checkpoint.rows, 0),
+         rate = checkpoint.rate,
+         checkpoint_at = clock_timestamp()
+   WHERE r.id = checkpoint.range
+     AND r.epoch = checkpoint.epoch
+     AND r.cursor IS NOT DISTINCT FROM checkpoint.lo
+     AND r.submitted_by = session_user;
+  IF NOT FOUND THEN
+    RAISE EXCEPTION 'range % is no longer at this cursor and epoch', range
+      USING ERRCODE = 'BF001', HINT = 'Another worker has taken it; this batch was undone.';
+  END IF;
+END
+$$;
+
+-- Runs one batch and its checkpoint: one statement, so one transaction.
+-- Returns the rows changed, how long it ran on the server, and the WAL that all sessions wrote meanwhile (so an upper
+-- bound of its own).
+CREATE OR REPLACE FUNCTION backfill.run_batch(statement text, range bigint, epoch bigint, lo text[], hi text[], keys bigint, rate real,
+    OUT rows bigint, OUT wal_bytes bigint)
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  start_lsn pg_lsn := pg_catalog.pg_current_wal_insert_lsn();
+BEGIN
+  EXECUTE statement USING lo, hi;
+  GET DIAGNOSTICS rows = ROW_COUNT;
+  PERFORM backfill.checkpoint(range, epoch, lo, hi, keys, rows, rate);
+  wal_bytes := pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_insert_lsn(), start_lsn);
+END
+$$;
+
+-- Whether a plan reads a relation as a whole where a batch should read a part of it.
+CREATE OR REPLACE FUNCTION backfill.plan_is_unbounded(plan jsonb, relation_name text) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT EXISTS (
+    SELECT FROM jsonb_path_query(plan, 'strict $.**') AS node
+     WHERE jsonb_typeof(node) = 'object'
+       AND (node ->> 'Node Type' = 'Sort' OR (node ->> 'Node Type' = 'Seq Scan' AND node ->> 'Relation Name' = relation_name)))
+$$;
+
+-- Before anything is changed: the batch's statement parses, its plan and the bound's read by the key's index and not the
+-- whole table. Runs in the worker's session, so rights and settings are those of the batches.
+-- Returns the rows that the planner thinks the relation has.
+CREATE OR REPLACE FUNCTION backfill.survey(batch text, bound text, relation oid) RETURNS bigint
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  name text := backfill.relation_name(relation);
+  plan jsonb;
+BEGIN
+  PERFORM backfill.plan(batch);
+  FOR plan IN EXECUTE 'EXPLAIN (FORMAT JSON) ' || bound USING NULL::text[], NULL::text[], 1000::bigint LOOP
+    IF backfill.plan_is_unbounded(plan, (SELECT relname FROM pg_catalog.pg_class WHERE oid = relation)) THEN
+      RAISE EXCEPTION 'the next batch of % would be found by reading the whole table', name
+        USING ERRCODE = '42P16', DETAIL = plan::text,
+              HINT = 'The key''s index is not used: see whether the job''s settings switch index scans off.';
+    END IF;
+  END LOOP;
+  FOR plan IN EXECUTE 'EXPLAIN (FORMAT JSON) SELECT FROM ' || CASE WHEN (SELECT relkind FROM pg_catalog.pg_class WHERE oid = relation) = 'p'
+                                                                 THEN '' ELSE 'ONLY ' END || name LOOP
+    RETURN (plan -> 0 -> 'Plan' ->> 'Plan Rows')::numeric::bigint;
+  END LOOP;
+END
+$$;

@@ -1,0 +1,215 @@
+-- What the daemon's control session calls. Only the schema's owner may. None of it touches a table of a user.
+
+-- When this session began: with its pid, the holder of a job.
+CREATE OR REPLACE FUNCTION backfill.session_start(pid integer DEFAULT pg_backend_pid()) RETURNS timestamptz
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT backend_start FROM pg_stat_get_activity(pid)
+$$;
+
+-- Takes the next job: one whose daemon is gone, else the first of the queue, by priority and age, whose table is free.
+-- One row: the job's id or NULL, and whether other daemons hold jobs (then it is worth asking again).
+CREATE OR REPLACE FUNCTION backfill.claim(OUT job_id bigint, OUT held_elsewhere boolean)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  mine_start timestamptz := backfill.session_start();
+BEGIN
+  SELECT j.id INTO job_id
+    FROM backfill.job j
+   WHERE j.state = 'running'
+     AND backfill.session_start(j.holder_pid) IS DISTINCT FROM j.holder_start
+   ORDER BY j.priority DESC, j.id
+   LIMIT 1
+     FOR UPDATE SKIP LOCKED;
+  IF job_id IS NULL THEN
+    SELECT j.id INTO job_id
+      FROM backfill.job j
+     WHERE j.state = 'queued'
+       AND NOT EXISTS (SELECT FROM backfill.job r WHERE r.state = 'running' AND r.root = j.root)
+     ORDER BY j.priority DESC, j.id
+     LIMIT 1
+       FOR UPDATE SKIP LOCKED;
+  END IF;
+
+  BEGIN
+    UPDATE backfill.job j
+       SET state = 'running', holder_pid = pg_backend_pid(), holder_start = mine_start,
+           started_at = coalesce(j.started_at, clock_timestamp()), finished_at = NULL,
+           error = NULL, hint = NULL, waiting_for = NULL
+     WHERE j.id = job_id;
+  EXCEPTION WHEN unique_violation THEN
+    job_id := NULL;  -- another daemon was first on this table
+  END;
+  held_elsewhere := EXISTS (SELECT FROM backfill.job j
+                             WHERE j.state = 'running'
+                               AND (j.holder_pid, j.holder_start) IS DISTINCT FROM (pg_backend_pid(), mine_start));
+END
+$$;
+
+-- After the control session was lost: the jobs that this daemon was running are held by the new session from now on,
+-- unless another daemon has claimed them meanwhile.
+CREATE OR REPLACE FUNCTION backfill.hold_again(jobs bigint[], old_pid integer, old_start timestamptz) RETURNS void
+LANGUAGE sql SET search_path = pg_catalog, pg_temp
+AS $$
+  UPDATE backfill.job
+     SET holder_pid = pg_backend_pid(), holder_start = backfill.session_start()
+   WHERE id = ANY (jobs) AND state = 'running' AND (holder_pid, holder_start) = (old_pid, old_start)
+$$;
+
+-- Whether this session holds a job.
+CREATE OR REPLACE FUNCTION backfill.is_held(job backfill.job) RETURNS boolean
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT job.state = 'running' AND job.holder_pid = pg_backend_pid() AND job.holder_start = backfill.session_start()
+$$;
+
+-- Begins to plan a job: forgets ranges of an earlier try (nothing has been filled before the phase is backfill), and
+-- lists the relations to survey with their statements.
+CREATE OR REPLACE FUNCTION backfill.layout(job_id bigint)
+RETURNS TABLE (relation oid, name text, batch text, bound text, last text)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  job backfill.job;
+  r   oid;
+  k   record;
+BEGIN
+  SELECT * INTO job FROM backfill.job j WHERE j.id = job_id;
+  DELETE FROM backfill.range g WHERE g.job_id = layout.job_id AND job.phase = 'preflight';
+  PERFORM backfill.check_target(job);
+  FOR r IN SELECT * FROM backfill.relations_of(job) LOOP
+    SELECT * INTO k FROM backfill.key_of(r, backfill.key_numbers(r, job.key));
+    RETURN QUERY SELECT r, backfill.relation_name(r), s.batch, s.bound, s.last
+                   FROM backfill.statements(job, r, k.columns, k.types, k.collations, false) s;
+  END LOOP;
+END
+$$;
+
+-- One range over all of a relation, up to the greatest key that it has now.
+CREATE OR REPLACE FUNCTION backfill.add_range(job_id bigint, relation oid, upper text[]) RETURNS void
+LANGUAGE sql SET search_path = pg_catalog, pg_temp
+AS $$
+  INSERT INTO backfill.range (job_id, submitted_by, relation, key, upper)
+  SELECT j.id, j.submitted_by, add_range.relation, k.attnums, add_range.upper
+    FROM backfill.job j,
+         backfill.key_of(add_range.relation, backfill.key_numbers(add_range.relation, j.key)) k
+   WHERE j.id = add_range.job_id
+$$;
+
+-- All ranges are there: the filling may begin. False: another daemon holds the job.
+CREATE OR REPLACE FUNCTION backfill.begin_phase(job_id bigint, phase text, estimate bigint) RETURNS boolean
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  UPDATE backfill.job j
+     SET phase = begin_phase.phase, estimate = begin_phase.estimate
+   WHERE j.id = job_id AND backfill.is_held(j);
+  RETURN FOUND;
+END
+$$;
+
+-- Takes the first range of a job that is not done, by a higher epoch: whoever had it can checkpoint no more.
+-- One row, whose outcome is 'range', 'none' (all are done) or 'not ours' (another daemon holds the job).
+-- A range whose partition was dropped meanwhile has nothing left to do.
+CREATE OR REPLACE FUNCTION backfill.take_range(job_id bigint,
+    OUT outcome text, OUT range bigint, OUT epoch bigint, OUT cursor text[], OUT upper text[], OUT point boolean,
+    OUT relation_name text, OUT key_columns text[], OUT batch text, OUT bound text, OUT keys bigint)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  job backfill.job;
+  r   backfill.range;
+  k   record;
+BEGIN
+  SELECT * INTO job FROM backfill.job j WHERE j.id = job_id;
+  IF NOT FOUND OR NOT backfill.is_held(job) THEN
+    outcome := 'not ours';
+    RETURN;
+  END IF;
+  IF backfill.relation_name(job.target) IS NULL THEN
+    RAISE EXCEPTION 'the table of job "%" was dropped', job.name USING ERRCODE = '42P01', HINT = 'There is nothing left to fill.';
+  END IF;
+
+  UPDATE backfill.range g
+     SET epoch = g.epoch + 1
+   WHERE g.id = (SELECT i.id
+                   FROM backfill.range i
+                  WHERE i.job_id = take_range.job_id AND NOT i.done
+                    AND EXISTS (SELECT FROM pg_class c WHERE c.oid = i.relation)
+                  ORDER BY i.id LIMIT 1)
+  RETURNING g.* INTO r;
+  keys := (SELECT coalesce(sum(g.keys), 0) FROM backfill.range g WHERE g.job_id = take_range.job_id);
+  IF r.id IS NULL THEN
+    outcome := 'none';
+    RETURN;
+  END IF;
+
+  SELECT * INTO k FROM backfill.key_of(r.relation, r.key);
+  IF NOT FOUND THEN
+    RAISE EXCEPTION 'the unique index that job "%" walks % by is gone', job.name, backfill.relation_name(r.relation)
+      USING ERRCODE = '42P16', HINT = 'Create it again (CREATE UNIQUE INDEX CONCURRENTLY), then SELECT backfill.retry(' || quote_literal(job.name) || ').';
+  END IF;
+  outcome := 'range';
+  range := r.id;
+  epoch := r.epoch;
+  cursor := r.cursor;
+  upper := r.upper;
+  point := r.lower IS NOT NULL AND r.lower = r.upper;
+  relation_name := backfill.relation_name(r.relation);
+  key_columns := k.columns;
+  SELECT s.batch, s.bound INTO batch, bound
+    FROM backfill.statements(job, r.relation, k.columns, k.types, k.collations, point) s;
+END
+$$;
+
+-- A row that cannot be done is noted, and the cursor goes over it, in one transaction. lo and hi enclose just that row.
+CREATE OR REPLACE FUNCTION backfill.put_aside(range bigint, epoch bigint, lo text[], hi text[], sqlstate text, message text, detail text)
+RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  WITH moved AS (
+    UPDATE backfill.range r
+       SET cursor = put_aside.hi, keys = r.keys + 1, checkpoint_at = clock_timestamp()
+     WHERE r.id = put_aside.range AND r.epoch = put_aside.epoch AND r.cursor IS NOT DISTINCT FROM put_aside.lo
+    RETURNING r.*)
+  INSERT INTO backfill.left_behind (job_id, relation, key_columns, key, reason, sqlstate, message, detail)
+  SELECT m.job_id, m.relation, m.key, put_aside.hi, 'error', put_aside.sqlstate, put_aside.message, put_aside.detail
+    FROM moved m;
+  IF NOT FOUND THEN
+    RAISE EXCEPTION 'range % is no longer at this cursor and epoch', range USING ERRCODE = 'BF001';
+  END IF;
+END
+$$;
+
+-- Writes the end of a job. measured: what the daemon knows of the batches, as JSON. Nothing happens when another daemon
+-- holds it.
+CREATE OR REPLACE FUNCTION backfill.end_job(job_id bigint, state text, error text, hint text, measured jsonb) RETURNS void
+LANGUAGE sql SET search_path = pg_catalog, pg_temp
+AS $$
+  UPDATE backfill.job j
+     SET state = end_job.state,
+         error = end_job.error,
+         hint = end_job.hint,
+         waiting_for = NULL, holder_pid = NULL, holder_start = NULL,
+         finished_at = clock_timestamp(),
+         report = jsonb_build_object(
+                    'rows', r.rows, 'keys', r.keys, 'ranges', r.ranges,
+                    'seconds', round(extract(epoch FROM clock_timestamp() - j.started_at)::numeric, 3),
+                    'left_behind', (SELECT count(*) FROM backfill.left_behind l WHERE l.job_id = j.id))
+                  || measured
+    FROM (SELECT coalesce(sum(g.rows), 0) AS rows, coalesce(sum(g.keys), 0) AS keys, count(*) AS ranges
+            FROM backfill.range g WHERE g.job_id = end_job.job_id) r
+   WHERE j.id = end_job.job_id AND backfill.is_held(j)
+$$;
+
+-- Gives a job back: 'queued' when the daemon stops, 'paused' when its user wants that.
+CREATE OR REPLACE FUNCTION backfill.release_job(job_id bigint, state text) RETURNS void
+LANGUAGE sql SET search_path = pg_catalog, pg_temp
+AS $$
+  UPDATE backfill.job j
+     SET state = CASE WHEN release_job.state = 'queued' AND j.wanted = 'pause' THEN 'paused' ELSE release_job.state END,
+         waiting_for = NULL, holder_pid = NULL, holder_start = NULL
+   WHERE j.id = release_job.job_id AND backfill.is_held(j)
+$$;

@@ -1,0 +1,147 @@
+-- What people call and look at.
+
+CREATE OR REPLACE FUNCTION backfill.job_named(name text) RETURNS backfill.job
+LANGUAGE plpgsql STABLE
+AS $$
+DECLARE
+  job backfill.job;
+BEGIN
+  SELECT * INTO job FROM backfill.job j WHERE j.name = job_named.name;
+  IF NOT FOUND THEN
+    RAISE EXCEPTION 'there is no job "%" that you may see', name
+      USING ERRCODE = '02000', HINT = 'SELECT name, state FROM backfill.status lists them.';
+  END IF;
+  RETURN job;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION backfill.want(name text, wanted text) RETURNS void
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  job backfill.job := backfill.job_named(name);
+BEGIN
+  UPDATE backfill.job j SET wanted = want.wanted WHERE j.id = job.id;
+  IF NOT FOUND THEN
+    RAISE EXCEPTION 'job "%" belongs to %', name, job.submitted_by
+      USING ERRCODE = '42501', HINT = 'Only the role that submitted a job, or its owner, may change it.';
+  END IF;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION backfill.pause(name text) RETURNS void
+LANGUAGE sql AS $$ SELECT backfill.want(name, 'pause') $$;
+CREATE OR REPLACE FUNCTION backfill.resume(name text) RETURNS void
+LANGUAGE sql AS $$ SELECT backfill.want(name, 'run') $$;
+CREATE OR REPLACE FUNCTION backfill.cancel(name text) RETURNS void
+LANGUAGE sql AS $$ SELECT backfill.want(name, 'cancel') $$;
+CREATE OR REPLACE FUNCTION backfill.finish(name text) RETURNS void
+LANGUAGE sql AS $$ SELECT backfill.want(name, 'finish') $$;
+
+-- Runs a job again: the rows that it left behind, each as a range of its own, and whatever it had not reached when it
+-- failed. What is done is not done twice. Returns how many rows it left behind and now tries again.
+CREATE OR REPLACE FUNCTION backfill.retry(name text) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  job backfill.job;
+  n   bigint;
+BEGIN
+  SELECT * INTO job FROM backfill.job j WHERE j.name = retry.name FOR UPDATE;
+  IF NOT FOUND OR NOT (job.submitted_by = session_user
+                       OR pg_has_role(session_user, (SELECT nspowner FROM pg_namespace WHERE nspname = 'backfill'), 'MEMBER')) THEN
+    RAISE EXCEPTION 'there is no job "%" that you may retry', name
+      USING ERRCODE = '02000', HINT = 'SELECT name, state FROM backfill.status lists yours.';
+  ELSIF job.state NOT IN ('succeeded', 'failed') THEN
+    RAISE EXCEPTION 'job "%" is %', name, job.state
+      USING ERRCODE = '55000', HINT = 'retry is for jobs that failed, or that left rows behind.';
+  END IF;
+  WITH again AS (
+    DELETE FROM backfill.left_behind l WHERE l.job_id = job.id RETURNING l.*)
+  INSERT INTO backfill.range (job_id, submitted_by, relation, key, lower, upper)
+  SELECT job.id, job.submitted_by, a.relation, a.key_columns, a.key, a.key FROM again a;
+  GET DIAGNOSTICS n = ROW_COUNT;
+  IF n > 0 OR job.state = 'failed' THEN
+    UPDATE backfill.job j
+       SET state = 'queued', wanted = 'run', error = NULL, hint = NULL, finished_at = NULL
+     WHERE j.id = job.id;
+  END IF;
+  RETURN n;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION backfill.is_done(name text) RETURNS boolean
+LANGUAGE sql
+AS $$
+  SELECT (backfill.job_named(name)).state = 'succeeded'
+$$;
+
+-- Waits until a job has succeeded. Raises with the job's error when it failed or was cancelled, and when the time is up
+-- (the job goes on). It commits between looks, so that no snapshot is held meanwhile.
+CREATE OR REPLACE PROCEDURE backfill.wait(name text, timeout interval DEFAULT '1 hour')
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  until timestamptz := clock_timestamp() + timeout;
+  job   backfill.job;
+BEGIN
+  IF transaction_timestamp() <> statement_timestamp() THEN
+    RAISE EXCEPTION 'backfill.wait cannot run inside a transaction block'
+      USING ERRCODE = '25001', HINT = 'It would hold back vacuum for as long as it waits. Call it outside, or poll backfill.is_done(name).';
+  END IF;
+  LOOP
+    job := backfill.job_named(name);
+    CASE job.state
+      WHEN 'succeeded' THEN
+        RETURN;
+      WHEN 'failed' THEN
+        RAISE EXCEPTION 'job "%" failed: %', name, job.error
+          USING HINT = coalesce(job.hint || ' ', '') || format('Then: SELECT backfill.retry(%L)', name);
+      WHEN 'cancelled' THEN
+        RAISE EXCEPTION 'job "%" was cancelled', name;
+      ELSE
+        IF clock_timestamp() >= until THEN
+          RAISE EXCEPTION 'job "%" is still % after %', name, job.state, timeout
+            USING HINT = coalesce('It waits for ' || job.waiting_for || '.', 'It goes on; see backfill.status.');
+        END IF;
+    END CASE;
+    COMMIT;
+    PERFORM pg_catalog.pg_sleep(0.1);
+  END LOOP;
+END
+$$;
+
+-- One line a job, made for \watch. The rate is the daemon's own; it counts only while the range moves.
+CREATE OR REPLACE VIEW backfill.status WITH (security_invoker = true) AS
+  SELECT p.name,
+         p.target::text AS target,
+         p.state,
+         p.phase,
+         round(p.percent, 1) AS percent,
+         CASE WHEN p.percent IS NULL THEN NULL
+              ELSE '[' || repeat('#', (p.percent / 5)::integer) || repeat('.', 20 - (p.percent / 5)::integer) || ']' END AS bar,
+         p.rows,
+         p.rate::bigint AS rows_per_s,
+         CASE WHEN p.rate > 0 AND p.estimate >= p.keys
+              THEN make_interval(secs => round((p.estimate - p.keys) / p.rate::numeric)::double precision) END AS eta,
+         CASE WHEN p.state = 'running' THEN
+                CASE WHEN p.held THEN p.waiting_for ELSE 'no daemon runs it' END END AS throttled_by,
+         p.left_behind,
+         p.error
+    FROM (
+      SELECT j.id, j.name, j.target, j.state, j.phase, j.estimate, j.waiting_for, j.error,
+             CASE WHEN j.state = 'succeeded' THEN 100
+                  WHEN j.phase = 'preflight' THEN NULL
+                  WHEN j.estimate > 0 THEN least(99.9, 100.0 * r.keys / j.estimate) END AS percent,
+             r.keys, r.rows, CASE WHEN j.state = 'running' THEN r.rate END AS rate,
+             (SELECT count(*) FROM backfill.left_behind l WHERE l.job_id = j.id) AS left_behind,
+             EXISTS (SELECT FROM pg_catalog.pg_stat_get_activity(j.holder_pid) a) AS held
+        FROM backfill.job j
+        CROSS JOIN LATERAL (
+          SELECT coalesce(sum(g.keys), 0) AS keys,
+                 coalesce(sum(g.rows), 0) AS rows,
+                 sum(g.rate) FILTER (WHERE NOT g.done AND g.checkpoint_at > clock_timestamp() - interval '5 s') AS rate
+            FROM backfill.range g
+           WHERE g.job_id = j.id) r
+    ) p
+   ORDER BY p.state NOT IN ('running', 'queued', 'paused'), p.id;

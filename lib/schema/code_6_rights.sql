@@ -1,0 +1,60 @@
+-- Who may what. The schema's owner is the daemon's role; row-level security does not hold it back.
+
+DO $$
+BEGIN
+  IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = 'backfill_submitter') THEN
+    CREATE ROLE backfill_submitter NOLOGIN;
+  END IF;
+EXCEPTION
+  WHEN insufficient_privilege THEN
+    RAISE EXCEPTION 'role backfill_submitter does not exist, and % may not create it', current_user
+      USING ERRCODE = '42501', HINT = 'As a superuser: CREATE ROLE backfill_submitter NOLOGIN; then run --install again.';
+  WHEN duplicate_object OR unique_violation THEN
+    NULL;  -- another database's --install was first
+END
+$$;
+
+GRANT USAGE ON SCHEMA backfill TO backfill_submitter, pg_monitor;
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA backfill FROM PUBLIC;
+REVOKE ALL ON ALL PROCEDURES IN SCHEMA backfill FROM PUBLIC;
+
+GRANT SELECT ON backfill.job, backfill.range, backfill.status, backfill.installed TO backfill_submitter, pg_monitor;
+GRANT SELECT ON backfill.left_behind TO backfill_submitter, pg_monitor;
+GRANT INSERT (name, target, add_column, set_clause, where_clause, statement, keep_in_sync, enforce, drop_column, scan, key,
+              dry_run, priority, workers, target_ms, max_lag, throttle_off, on_error, active_hours, settings, ignore, wanted)
+   ON backfill.job TO backfill_submitter;
+GRANT UPDATE (wanted, priority, workers, target_ms, max_lag, throttle_off, on_error, active_hours)
+   ON backfill.job TO backfill_submitter;
+
+-- The checks at INSERT and the worker's functions run as the submitter.
+GRANT EXECUTE ON FUNCTION
+  backfill.base_type, backfill.relation_name, backfill.key_of, backfill.batch_condition, backfill.place_batch,
+  backfill.statements, backfill.relations_of, backfill.key_numbers,
+  backfill.refuse, backfill.plan, backfill.check_plan, backfill.check_clauses, backfill.check_not_yet, backfill.check_target,
+  backfill.check_job,
+  backfill.checkpoint, backfill.run_batch, backfill.plan_is_unbounded, backfill.survey,
+  backfill.want, backfill.pause, backfill.resume, backfill.cancel, backfill.finish, backfill.retry
+  TO backfill_submitter;
+GRANT EXECUTE ON FUNCTION backfill.job_named, backfill.is_done TO backfill_submitter, pg_monitor;
+GRANT EXECUTE ON PROCEDURE backfill.wait TO backfill_submitter, pg_monitor;
+
+ALTER TABLE backfill.job ENABLE ROW LEVEL SECURITY;
+ALTER TABLE backfill.range ENABLE ROW LEVEL SECURITY;
+ALTER TABLE backfill.left_behind ENABLE ROW LEVEL SECURITY;
+
+DROP POLICY IF EXISTS own_jobs ON backfill.job;
+DROP POLICY IF EXISTS see_all ON backfill.job;
+DROP POLICY IF EXISTS own_ranges ON backfill.range;
+DROP POLICY IF EXISTS see_all ON backfill.range;
+DROP POLICY IF EXISTS own_rows ON backfill.left_behind;
+
+-- What may be updated cannot change whose code runs, so the role that a job was inserted under may steer it too.
+CREATE POLICY own_jobs ON backfill.job
+  USING (submitted_by = session_user OR owner = current_user);
+CREATE POLICY see_all ON backfill.job FOR SELECT
+  USING (pg_has_role(current_user, 'pg_monitor', 'USAGE'));
+CREATE POLICY own_ranges ON backfill.range FOR SELECT
+  USING (EXISTS (SELECT FROM backfill.job j WHERE j.id = job_id));
+-- A message may hold a row's values, so pg_monitor alone does not open it.
+CREATE POLICY own_rows ON backfill.left_behind FOR SELECT
+  USING (EXISTS (SELECT FROM backfill.job j WHERE j.id = job_id AND (j.submitted_by = session_user OR j.owner = current_user)));
