@@ -1,6 +1,7 @@
 #include "cursor.h"
 #include "mem.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -67,50 +68,23 @@ char **cursor_split(const char *literal, int *ret_n)
     return elements;
 }
 
-struct key *key_parse(const char *columns, const char *types, const char *collations)
+char *cursor_describe(const char *columns, const char *position)
 {
-    struct key *key = must(calloc(1, sizeof(*key)));
-    int n_columns = 0, n_types = 0, n_collations = 0;
-
-    key->columns = cursor_split(columns, &n_columns);
-    key->types = cursor_split(types, &n_types);
-    key->collations = cursor_split(collations, &n_collations);
-    key->n = n_columns;
-    if (n_columns > 0 && n_columns == n_types && n_columns == n_collations)
-        return key;
-    free_strings(key->columns, n_columns);
-    free_strings(key->types, n_types);
-    free_strings(key->collations, n_collations);
-    free(key);
-    return NULL;
-}
-
-struct key *key_free(struct key *key)
-{
-    if (!key)
-        return NULL;
-    free_strings(key->columns, key->n);
-    free_strings(key->types, key->n);
-    free_strings(key->collations, key->n);
-    free(key);
-    return NULL;
-}
-
-char *cursor_describe(const struct key *key, const char *position)
-{
-    int n = 0;
-    char **values = cursor_split(position, &n);
+    int n_columns = 0, n_values = 0;
+    char **names = cursor_split(columns, &n_columns);
+    char **values = cursor_split(position, &n_values);
     char *text = NULL;
     size_t size = 0;
     FILE *out = must(open_memstream(&text, &size));
 
-    if (values && n == key->n)
-        for (int i = 0; i < n; i++)
-            fprintf(out, "%s%s = %s", i ? ", " : "", key->columns[i], values[i] ? values[i] : "NULL");
+    if (names && values && n_columns == n_values)
+        for (int i = 0; i < n_values; i++)
+            fprintf(out, "%s%s = %s", i ? ", " : "", names[i] ? names[i] : "?", values[i] ? values[i] : "NULL");
     else
         fputs(position ? position : "the start", out);
     if (fclose(out) != 0)
         abort();
-    free_strings(values, n);
+    free_strings(names, n_columns);
+    free_strings(values, n_values);
     return text;
 }

@@ -231,7 +231,7 @@ BEGIN
   EXCEPTION WHEN OTHERS THEN
     -- Said again from here, without the call stack that only backfilld's authors would read.
     GET STACKED DIAGNOSTICS
-      message = MESSAGE_TEXT, hint = PG_EXCEPTION_HINT,  code = RETURNED_SQLSTATE, column_name = COLUMN_NAME;
+      message = MESSAGE_TEXT, hint = PG_EXCEPTION_HINT, code = RETURNED_SQLSTATE, column_name = COLUMN_NAME;
     RAISE EXCEPTION USING
       MESSAGE = message, HINT = hint, ERRCODE = code,
       SCHEMA = 'backfill', TABLE = 'job', COLUMN = column_name;

@@ -1,0 +1,449 @@
+#include "runner.h"
+#include "mem.h"
+
+#include <stdio.h>
+
+#define BACKOFF_BASE_US       50000    /* the first wait after an error */
+#define BACKOFF_CAP_US        30000000 /* and the longest: a server that is back is noticed within half a minute */
+#define CONTENTION_BASE_US    5000     /* somebody's row lock: soon again, for it lasts a transaction of theirs */
+#define CONTENTION_CAP_US     1000000
+#define BOUND_TOO_FAR         2.0      /* a bound found for this many times today's size is thrown away */
+
+static const char *const action_names[] = {
+    [RUNNER_NONE] = "none",
+    [RUNNER_ABORT] = "abort",
+    [RUNNER_CONNECT] = "connect",
+    [RUNNER_LAYOUT] = "layout",
+    [RUNNER_SURVEY] = "survey",
+    [RUNNER_ADD_RANGE] = "add range",
+    [RUNNER_BEGIN] = "begin",
+    [RUNNER_TAKE] = "take",
+    [RUNNER_BOUND] = "bound",
+    [RUNNER_BATCH] = "batch",
+    [RUNNER_PUT_ASIDE] = "put aside",
+    [RUNNER_REST] = "rest",
+    [RUNNER_FINISH] = "finish",
+    [RUNNER_RELEASE] = "release",
+    [RUNNER_END] = "end",
+};
+
+const char *runner_action_name(enum runner_action_kind kind)
+{
+    return action_names[kind];
+}
+
+static void set_string(char **to, const char *from)
+{
+    char *copy = copy_string(from);
+    free(*to);
+    *to = copy;
+}
+
+void runner_init(struct runner *r, enum job_phase phase, uint64_t estimate, uint64_t keys_done,
+    const struct runner_limits *limits, uint64_t seed, uint64_t now_us)
+{
+    *r = (struct runner){
+        .phase = phase,
+        .estimate = estimate,
+        .limits = *limits,
+    };
+    batch_size_init(&r->size, limits->target_us, limits->min_keys, limits->max_keys);
+    backoff_init(&r->backoff, BACKOFF_BASE_US, BACKOFF_CAP_US, seed);
+    progress_init(&r->progress, keys_done, estimate, now_us);
+}
+
+void runner_done(struct runner *r)
+{
+    free(r->cursor);
+    free(r->upper);
+    free(r->hi);
+    free(r->waiting_for);
+    free(r->sqlstate);
+    free(r->error);
+    free(r->hint);
+    free(r->row_sqlstate);
+    free(r->row_message);
+    free(r->row_detail);
+    *r = (struct runner){0};
+}
+
+void runner_limit(struct runner *r, const struct runner_limits *limits)
+{
+    r->limits = *limits;
+    batch_size_limit(&r->size, limits->target_us, limits->min_keys, limits->max_keys);
+}
+
+/* ---- What is sent on entering a state. --------------------------------------------------------------------------- */
+
+static uint32_t next_keys(const struct runner *r)
+{
+    return r->isolate ? r->isolate : batch_size_keys(&r->size);
+}
+
+static struct runner_action enter(struct runner *r, enum runner_action_kind kind)
+{
+    r->doing = kind;
+    struct runner_action a = {.kind = kind};
+
+    switch (kind) {
+    case RUNNER_SURVEY:
+    case RUNNER_ADD_RANGE: a.relation = r->relation; break;
+    case RUNNER_BEGIN:
+        a.phase = PHASE_BACKFILL;
+        a.estimate = r->estimate;
+        break;
+    case RUNNER_BOUND: a.keys = r->asked = next_keys(r); break;
+    case RUNNER_BATCH:
+        a.keys = r->keys;
+        /* While a row is searched for, the next size depends on how this batch ends, so there is nothing to ask yet. */
+        a.next_keys = r->asked = r->keys == 0 || r->isolate ? 0 : next_keys(r);
+        break;
+    case RUNNER_FINISH:
+    case RUNNER_RELEASE: a.state = r->end_state; break;
+    case RUNNER_CONNECT: r->connected = false; break;
+    case RUNNER_NONE:
+    case RUNNER_ABORT:
+    case RUNNER_LAYOUT:
+    case RUNNER_TAKE:
+    case RUNNER_PUT_ASIDE:
+    case RUNNER_REST:
+    case RUNNER_END: break;
+    }
+    return a;
+}
+
+static struct runner_action rest(struct runner *r, enum runner_action_kind again, uint64_t wait_us, uint64_t now_us)
+{
+    r->again = again;
+    r->rest_began_us = now_us;
+    struct runner_action a = enter(r, RUNNER_REST);
+    a.until_us = now_us + wait_us;
+    return a;
+}
+
+static struct runner_action finish(struct runner *r, enum job_state state, const char *error, const char *hint)
+{
+    r->end_state = state;
+    set_string(&r->error, error);
+    set_string(&r->hint, hint);
+    return enter(r, RUNNER_FINISH);
+}
+
+static struct runner_action release(struct runner *r, enum job_state state)
+{
+    r->end_state = state;
+    return enter(r, RUNNER_RELEASE);
+}
+
+/* The work of a phase begins, or goes on with the range read back from the database. */
+static struct runner_action resume(struct runner *r)
+{
+    if (!r->connected)
+        return enter(r, RUNNER_CONNECT);
+    return enter(r, r->phase == PHASE_PREFLIGHT ? RUNNER_LAYOUT : RUNNER_TAKE);
+}
+
+/* Between two actions: what somebody wished meanwhile comes first. */
+static bool leave(struct runner *r, struct runner_action *ret_action)
+{
+    switch (r->want) {
+    case RUNNER_WANT_RUN: return false;
+    case RUNNER_WANT_STOP:
+    case RUNNER_WANT_STOP_NOW: *ret_action = release(r, JOB_QUEUED); return true;
+    case RUNNER_WANT_PAUSE: *ret_action = release(r, JOB_PAUSED); return true;
+    case RUNNER_WANT_CANCEL: *ret_action = finish(r, JOB_CANCELLED, NULL, NULL); return true;
+    }
+    return false;
+}
+
+/* ---- What is decided on the answer. -------------------------------------------------------------------------------- */
+
+static void forget_range(struct runner *r)
+{
+    r->range = 0;
+    r->isolate = 0;
+}
+
+/* A bound was found, or none because fewer keys are left: then the batch goes to the end of the range. */
+static struct runner_action start_batch(struct runner *r, const char *bound)
+{
+    set_string(&r->hi, bound ? bound : r->upper);
+    r->keys = r->point ? 1 : bound ? r->asked : 0;
+    return enter(r, RUNNER_BATCH);
+}
+
+static struct runner_action on_taken(struct runner *r, const struct runner_event *e, uint64_t now_us)
+{
+    switch (e->outcome) {
+    case RUNNER_TAKE_NOT_OURS: return enter(r, RUNNER_END);
+    case RUNNER_TAKE_NONE: return finish(r, JOB_SUCCEEDED, NULL, NULL);
+    case RUNNER_TAKE_RANGE: break;
+    }
+    if (r->range != e->range)
+        forget_range(r);
+    r->range = e->range;
+    r->epoch = e->epoch;
+    r->point = e->point;
+    set_string(&r->cursor, e->cursor);
+    set_string(&r->upper, e->upper);
+    progress_update(&r->progress, now_us);
+    if (e->total_keys > r->progress.keys) /* a batch whose answer was lost had been done */
+        progress_add(&r->progress, e->total_keys - r->progress.keys);
+    if (r->point)
+        return start_batch(r, NULL);
+    return enter(r, RUNNER_BOUND);
+}
+
+/* The cursor has moved to hi. */
+static void advance(struct runner *r, uint64_t keys, uint64_t now_us)
+{
+    free(r->cursor);
+    r->cursor = r->hi;
+    r->hi = NULL;
+    r->counts.keys += keys;
+    progress_add(&r->progress, keys);
+    progress_update(&r->progress, now_us);
+    backoff_reset(&r->backoff);
+    r->reread = false;
+    set_string(&r->waiting_for, NULL);
+    set_string(&r->sqlstate, NULL);
+    r->isolate_left -= keys < r->isolate_left ? keys : r->isolate_left;
+    if (r->isolate_left == 0)
+        r->isolate = 0;
+}
+
+static struct runner_action on_batch_done(struct runner *r, const struct runner_event *e, uint64_t now_us)
+{
+    uint64_t keys = r->keys ? r->keys : e->rows;
+    struct runner_action away;
+
+    r->counts.batches++;
+    r->counts.rows += e->rows;
+    r->counts.wal_bytes += e->wal_bytes;
+    histogram_add(&r->counts.batch_us, e->elapsed_us);
+    if (keys <= UINT32_MAX)
+        batch_size_observe(&r->size, (uint32_t)keys, e->elapsed_us, e->wal_bytes);
+    advance(r, keys, now_us);
+
+    if (leave(r, &away))
+        return away;
+    if (strcmp(r->cursor, r->upper) == 0)
+        return enter(r, RUNNER_TAKE);
+    if (r->isolate || r->asked == 0 || r->asked > BOUND_TOO_FAR * batch_size_keys(&r->size))
+        return enter(r, RUNNER_BOUND);
+    return start_batch(r, e->bound);
+}
+
+static struct runner_action on_done(struct runner *r, const struct runner_event *e, uint64_t now_us)
+{
+    struct runner_action away;
+    enum runner_action_kind was = r->doing;
+
+    /* The end of a job, once it is being written, is not up for discussion; nor is a batch that is done. */
+    switch (was) {
+    case RUNNER_FINISH:
+    case RUNNER_RELEASE: return enter(r, RUNNER_END);
+    case RUNNER_BATCH: return on_batch_done(r, e, now_us);
+    case RUNNER_CONNECT: r->connected = r->ever_connected = true; break;
+    case RUNNER_REST: r->counts.rest_us += now_us - r->rest_began_us; break;
+    case RUNNER_PUT_ASIDE:
+        r->counts.put_aside++;
+        r->isolate = 0;
+        advance(r, 1, now_us);
+        break;
+    case RUNNER_NONE:
+    case RUNNER_ABORT:
+    case RUNNER_LAYOUT:
+    case RUNNER_SURVEY:
+    case RUNNER_ADD_RANGE:
+    case RUNNER_BEGIN:
+    case RUNNER_TAKE:
+    case RUNNER_BOUND:
+    case RUNNER_END: break;
+    }
+    if (was == RUNNER_REST && (r->again == RUNNER_FINISH || r->again == RUNNER_RELEASE))
+        return enter(r, r->again);
+    if (leave(r, &away))
+        return away;
+
+    switch (was) {
+    case RUNNER_CONNECT: return resume(r);
+    case RUNNER_REST: return enter(r, r->again);
+    case RUNNER_LAYOUT:
+        r->relation = 0;
+        r->n_relations = e->n_relations;
+        r->estimate = 0;
+        return enter(r, r->n_relations > 0 ? RUNNER_SURVEY : RUNNER_BEGIN);
+    case RUNNER_SURVEY:
+        r->estimate += e->empty ? 0 : e->estimate;
+        if (!e->empty)
+            return enter(r, RUNNER_ADD_RANGE);
+        return enter(r, ++r->relation < r->n_relations ? RUNNER_SURVEY : RUNNER_BEGIN);
+    case RUNNER_ADD_RANGE: return enter(r, ++r->relation < r->n_relations ? RUNNER_SURVEY : RUNNER_BEGIN);
+    case RUNNER_BEGIN:
+        if (!e->ours)
+            return enter(r, RUNNER_END);
+        r->phase = PHASE_BACKFILL;
+        progress_init(&r->progress, 0, r->estimate, now_us);
+        return enter(r, RUNNER_TAKE);
+    case RUNNER_TAKE: return on_taken(r, e, now_us);
+    case RUNNER_BOUND: return start_batch(r, e->bound);
+    case RUNNER_PUT_ASIDE: return enter(r, strcmp(r->cursor, r->upper) == 0 ? RUNNER_TAKE : RUNNER_BOUND);
+    case RUNNER_NONE:
+    case RUNNER_ABORT:
+    case RUNNER_BATCH:
+    case RUNNER_FINISH:
+    case RUNNER_RELEASE:
+    case RUNNER_END: break;
+    }
+    return enter(r, RUNNER_END);
+}
+
+/* ---- What is decided on an error. ---------------------------------------------------------------------------------- */
+
+/* Where to go on after a wait: the same action, unless it was a batch or its bound. Then the range is taken anew,
+ * which reads back where it stands. */
+static enum runner_action_kind after_error(const struct runner *r)
+{
+    if (r->doing == RUNNER_FINISH || r->doing == RUNNER_RELEASE)
+        return r->doing;
+    if (!r->connected)
+        return RUNNER_CONNECT;
+    if (r->doing == RUNNER_BATCH || r->doing == RUNNER_BOUND || r->doing == RUNNER_PUT_ASIDE)
+        return RUNNER_TAKE;
+    return r->phase == PHASE_PREFLIGHT ? RUNNER_LAYOUT : r->doing;
+}
+
+static struct runner_action wait_and_retry(struct runner *r, const struct runner_event *e, bool contention, uint64_t now_us)
+{
+    r->backoff.base_us = contention ? CONTENTION_BASE_US : BACKOFF_BASE_US;
+    r->backoff.cap_us = contention ? CONTENTION_CAP_US : BACKOFF_CAP_US;
+    set_string(&r->waiting_for, e->message ? e->message : "the connection was lost");
+    set_string(&r->sqlstate, e->sqlstate ? e->sqlstate : SQLSTATE_LOST);
+    return rest(r, after_error(r), backoff_next(&r->backoff), now_us);
+}
+
+/* A row of the batch cannot be computed: look for it with half the keys, until one is left. */
+static struct runner_action on_row_error(struct runner *r, const struct runner_event *e)
+{
+    if (r->doing != RUNNER_BATCH)
+        return finish(r, JOB_FAILED, e->message, e->hint);
+    if (r->keys != 1 && (r->isolate != 1 || r->keys != 0)) {
+        if (!r->isolate)
+            r->isolate_left = r->keys ? r->keys : UINT64_MAX; /* not known: it ends with the range */
+        uint32_t of = r->isolate ? r->isolate : r->keys ? r->keys : batch_size_keys(&r->size);
+        r->isolate = of > 1 ? of / 2 : 1;
+        return enter(r, RUNNER_BOUND);
+    }
+    set_string(&r->row_sqlstate, e->sqlstate);
+    set_string(&r->row_message, e->message);
+    set_string(&r->row_detail, e->detail);
+    if (r->keys == 1 && r->limits.quarantine)
+        return enter(r, RUNNER_PUT_ASIDE);
+    return finish(r, JOB_FAILED, e->message, e->hint);
+}
+
+static struct runner_action on_error(struct runner *r, const struct runner_event *e, uint64_t now_us)
+{
+    struct runner_action away;
+    enum retry_class class = retry_class(e->sqlstate);
+
+    r->counts.retries[class]++;
+    if (class == RETRY_RECONNECT && r->doing != RUNNER_FINISH && r->doing != RUNNER_RELEASE)
+        r->connected = false;
+
+    /* The end of a job is written however long it takes. */
+    if (r->doing == RUNNER_FINISH || r->doing == RUNNER_RELEASE)
+        return wait_and_retry(r, e, false, now_us);
+    if (leave(r, &away))
+        return away;
+    /* What cannot be set up the first time is a mistake of the job's; later it is somebody's trouble, and passes. */
+    if (r->doing == RUNNER_CONNECT && class != RETRY_RECONNECT && class != RETRY_LATER) {
+        r->connected = false;
+        if (!r->ever_connected)
+            return finish(r, JOB_FAILED, e->message, e->hint);
+        return wait_and_retry(r, e, false, now_us);
+    }
+
+    switch (class) {
+    case RETRY_LATER:
+    case RETRY_RECONNECT: return wait_and_retry(r, e, false, now_us);
+    case RETRY_CONTENTION:
+    case RETRY_CANCELLED:
+        if (r->doing == RUNNER_BATCH && !r->isolate)
+            batch_size_halve(&r->size);
+        return wait_and_retry(r, e, true, now_us);
+    case RETRY_STALE: return enter(r, RUNNER_TAKE);
+    case RETRY_ALTERED:
+        if (r->reread || (r->doing != RUNNER_BATCH && r->doing != RUNNER_BOUND))
+            return finish(r, JOB_FAILED, e->message, e->hint);
+        r->reread = true;
+        return enter(r, RUNNER_TAKE);
+    case RETRY_ROW: return on_row_error(r, e);
+    case RETRY_PERMANENT: return finish(r, JOB_FAILED, e->message, e->hint);
+    }
+    return finish(r, JOB_FAILED, e->message, e->hint);
+}
+
+static struct runner_action on_lost(struct runner *r, const struct runner_event *e, uint64_t now_us)
+{
+    struct runner_action away;
+
+    r->connected = false;
+    r->counts.retries[RETRY_RECONNECT]++;
+    if (r->doing == RUNNER_FINISH || r->doing == RUNNER_RELEASE)
+        return wait_and_retry(r, e, false, now_us);
+    if (leave(r, &away))
+        return away;
+    return wait_and_retry(r, e, false, now_us);
+}
+
+/* A wish. Sessions' statements and waits are cut short; what the control session writes is let be, it is quick. */
+static struct runner_action on_want(struct runner *r, enum runner_want want)
+{
+    struct runner_action away;
+
+    /* A stop gives the job back; a pause or cancel that is on its way is the user's, and stronger. */
+    if (r->want == RUNNER_WANT_CANCEL || (r->want == RUNNER_WANT_PAUSE && want != RUNNER_WANT_CANCEL && want != RUNNER_WANT_RUN))
+        return (struct runner_action){.kind = RUNNER_NONE};
+    r->want = want;
+    if (want == RUNNER_WANT_RUN)
+        return (struct runner_action){.kind = RUNNER_NONE};
+
+    switch (r->doing) {
+    case RUNNER_REST:
+        if (r->again != RUNNER_FINISH && r->again != RUNNER_RELEASE && leave(r, &away))
+            return away; /* the rest is forgotten */
+        break;
+    case RUNNER_BATCH:
+        if (want == RUNNER_WANT_STOP)
+            break;
+        return (struct runner_action){.kind = RUNNER_ABORT};
+    case RUNNER_CONNECT:
+    case RUNNER_SURVEY:
+    case RUNNER_BOUND: return (struct runner_action){.kind = RUNNER_ABORT};
+    case RUNNER_NONE:
+    case RUNNER_ABORT:
+    case RUNNER_LAYOUT:
+    case RUNNER_ADD_RANGE:
+    case RUNNER_BEGIN:
+    case RUNNER_TAKE:
+    case RUNNER_PUT_ASIDE:
+    case RUNNER_FINISH:
+    case RUNNER_RELEASE:
+    case RUNNER_END: break;
+    }
+    return (struct runner_action){.kind = RUNNER_NONE};
+}
+
+struct runner_action runner_step(struct runner *r, const struct runner_event *event, uint64_t now_us)
+{
+    switch (event->kind) {
+    case RUNNER_START: return resume(r);
+    case RUNNER_DONE: return on_done(r, event, now_us);
+    case RUNNER_ERROR: return on_error(r, event, now_us);
+    case RUNNER_LOST: return on_lost(r, event, now_us);
+    case RUNNER_WANT: return on_want(r, event->want);
+    }
+    return (struct runner_action){.kind = RUNNER_NONE};
+}

@@ -1,0 +1,169 @@
+/* The state machine of one job: an event and the time go in, one action comes out.
+ *
+ * The runner knows no server, no clock and no log. Whoever drives it (daemon/worker, tests/sim) does what the action says
+ * and reports what came of it, with one event an action. While an action is under way the only other events are wishes
+ * (pause, cancel, stop); the answer to those is RUNNER_NONE (keep waiting) or RUNNER_ABORT (keep waiting, and
+ * cut the action short: it then reports an error or is lost, or its result if it was quicker).
+ *
+ *                    preflight ┌──────────────────────────────────────────┐
+ *            ┌─ phase is ──────► LAYOUT ─► SURVEY ─► ADD_RANGE ─┐ (a relation) │
+ *   CONNECT ─┤                              ▲─────────────────┘─► BEGIN ────┤
+ *            └─ backfill ───────────────────────────────────────────────┤
+ *                 ┌──────────────────── range done ◄───────────────────┐  ▼
+ *                 └─► TAKE ─► BOUND ─► BATCH ─► BATCH ─► …             │ TAKE ─► none left ─► FINISH ─► END
+ *                                ▲───────┘ the bound found was too far │
+ *
+ *   an error: REST, then the same again (a new session first when the old one is gone);
+ *   a row that cannot be computed: BOUND with half the keys, down to one; then PUT_ASIDE or FINISH (failed);
+ *   pause, stop: RELEASE ─► END;  cancel: FINISH (cancelled) ─► END;  another daemon's job: END.
+ *
+ * True in each state: at most one action is under way; the cursor in memory is the one in the database, or older
+ * (a connection was lost), and then the range is taken anew, which reads it back, before anything else is done. */
+#pragma once
+
+#include "batch_size.h"
+#include "job.h"
+#include "progress.h"
+#include "retry.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum runner_action_kind {
+    RUNNER_NONE,      /* keep waiting for the action under way */
+    RUNNER_ABORT,     /* keep waiting, but cut it short */
+    RUNNER_CONNECT,   /* a worker session, logged in and set up; an open one is closed first */
+    RUNNER_LAYOUT,    /* list the job's relations -> n_relations */
+    RUNNER_SURVEY,    /* relation: check the batch's plan, find the last key -> upper (NULL: empty), estimate */
+    RUNNER_ADD_RANGE, /* relation: write its range, up to the last key that the survey found */
+    RUNNER_BEGIN,     /* phase: write that the filling begins, and estimate -> ours */
+    RUNNER_TAKE,      /* take the first range to do -> outcome, and the range */
+    RUNNER_BOUND,     /* find the key that ends a batch of keys above the cursor -> bound (NULL: fewer are left) */
+    RUNNER_BATCH,     /* run (cursor, hi], then find the bound next_keys above hi -> rows, elapsed, bound */
+    RUNNER_PUT_ASIDE, /* note the row at hi as left behind, move the cursor over it */
+    RUNNER_REST,      /* wait until until_us, then report RUNNER_DONE */
+    RUNNER_FINISH,    /* write the job's end: state, error, hint */
+    RUNNER_RELEASE,   /* give the job back: state */
+    RUNNER_END,       /* nothing more will come; forget the runner */
+};
+
+struct runner_action {
+    enum runner_action_kind kind;
+    int relation;        /* SURVEY, ADD_RANGE: 0 to n_relations - 1 */
+    uint32_t keys;       /* BOUND, BATCH: how many; BATCH: 0 when not known (the last batch of a range) */
+    uint32_t next_keys;  /* BATCH: for the bound that follows; 0 when none is wanted */
+    uint64_t estimate;   /* BEGIN */
+    uint64_t until_us;   /* REST */
+    enum job_phase phase; /* BEGIN */
+    enum job_state state; /* FINISH, RELEASE */
+};
+
+enum runner_event_kind {
+    RUNNER_START, /* once, first */
+    RUNNER_DONE,  /* the action did what it should; its results are in the event */
+    RUNNER_ERROR, /* the server refused it, or could not be reached: sqlstate, message */
+    RUNNER_LOST,  /* the worker's session is gone, and whether the action was done is not known */
+    RUNNER_WANT,  /* somebody wishes: want */
+};
+
+enum runner_want {
+    RUNNER_WANT_RUN,
+    RUNNER_WANT_STOP,      /* finish the batch, then give the job back */
+    RUNNER_WANT_STOP_NOW,  /* give it back, batch or no batch */
+    RUNNER_WANT_PAUSE,
+    RUNNER_WANT_CANCEL,
+};
+
+enum runner_take {
+    RUNNER_TAKE_RANGE,
+    RUNNER_TAKE_NONE,     /* every range is done */
+    RUNNER_TAKE_NOT_OURS, /* another daemon holds the job */
+};
+
+struct runner_event {
+    enum runner_event_kind kind;
+    enum runner_want want;
+
+    const char *sqlstate, *message, *hint, *detail; /* ERROR; hint and detail may be NULL */
+
+    int n_relations;         /* LAYOUT */
+    bool empty;              /* SURVEY: no key, no row */
+    uint64_t estimate;       /* SURVEY: rows, as the planner guesses */
+    bool ours;               /* BEGIN */
+    enum runner_take outcome; /* TAKE, and with RUNNER_TAKE_RANGE: */
+    int64_t range, epoch;
+    const char *cursor, *upper;
+    bool point;
+    uint64_t total_keys;     /* TAKE: scanned in all ranges so far */
+    const char *bound;       /* BOUND, BATCH */
+    uint64_t rows;           /* BATCH: changed */
+    uint64_t elapsed_us;     /* BATCH: from sending to its commit, without the bound that followed */
+    uint64_t wal_bytes;      /* BATCH */
+};
+
+struct runner_limits {
+    uint32_t target_us;
+    uint32_t min_keys, max_keys;
+    bool quarantine;
+};
+
+/* What the state machine counted; the report and the journal read it. */
+struct runner_counts {
+    uint64_t batches, rows, keys, wal_bytes, put_aside;
+    uint64_t retries[RETRY_PERMANENT + 1];
+    uint64_t rest_us;
+    struct histogram batch_us;
+};
+
+struct runner {
+    enum runner_action_kind doing; /* the action under way is the state */
+    enum runner_want want;
+    struct runner_limits limits;
+
+    struct batch_size size;
+    struct backoff backoff;
+    struct progress progress;
+    struct runner_counts counts;
+
+    enum job_phase phase;
+    int relation, n_relations;
+    uint64_t estimate;
+
+    bool connected;           /* a session is open and set up */
+    bool ever_connected;
+    bool reread;              /* names were read anew because one was gone; the second time is final */
+    int64_t range, epoch;     /* of the range in hand; 0: none */
+    char *cursor, *upper;
+    char *hi;                 /* the end of the batch that is next or under way */
+    bool point;
+    uint32_t keys;            /* of that batch; 0: not known, it is the range's last */
+    uint32_t asked;           /* keys that the bound under way was asked for */
+    uint32_t isolate;         /* above 0: a row fails; batches of that many keys until it is found */
+    uint64_t isolate_left;    /* keys until the batch that failed first is passed, and the search is over */
+
+    enum runner_action_kind again; /* after the rest */
+    uint64_t rest_began_us;
+
+    /* Why it does not move, for status and journal: NULL, or what the last error said. */
+    char *waiting_for;
+    char *sqlstate;
+    /* How the job ends. */
+    enum job_state end_state;
+    char *error, *hint;
+    /* The row that is put aside. */
+    char *row_sqlstate, *row_message, *row_detail;
+};
+
+/* A runner for a job in that phase. seed: any number, for the jitter of retries. */
+void runner_init(struct runner *r, enum job_phase phase, uint64_t estimate, uint64_t keys_done,
+    const struct runner_limits *limits, uint64_t seed, uint64_t now_us);
+void runner_done(struct runner *r);
+
+/* New limits, from the next batch on. */
+void runner_limit(struct runner *r, const struct runner_limits *limits);
+
+/* The next action. Strings of the event are copied as needed. */
+struct runner_action runner_step(struct runner *r, const struct runner_event *event, uint64_t now_us);
+
+/* For logs and tests. */
+const char *runner_action_name(enum runner_action_kind kind);

@@ -1,0 +1,83 @@
+#include "sql.h"
+
+/* The last word has what the promises rest on: short locks, custom plans, exact text of keys, no row hidden by a policy
+ * without an error. A job's own settings stand before it, behind those that are only good advice: a table is never read
+ * as a whole because the planner's statistics are stale, and no batch waits for a compiler.
+ * set_config's third argument: for the session, not the transaction. */
+const char SQL_ROLE[] =
+    "SELECT pg_catalog.set_config(s.name, s.value, false)\n"
+    "  FROM (SELECT 1 AS step, v.name, v.value\n"
+    "          FROM (VALUES ('enable_seqscan', 'off'), ('jit', 'off'), ('row_security', 'off')) AS v(name, value)\n"
+    "        UNION ALL\n"
+    "        SELECT 2, e.key, e.value\n"
+    "          FROM pg_catalog.jsonb_each_text($1::pg_catalog.jsonb) AS e\n"
+    "        UNION ALL\n"
+    "        SELECT 3, v.name, v.value\n"
+    "          FROM (VALUES ('search_path', $2), ('TimeZone', $3), ('DateStyle', $4), ('lock_timeout', $5),\n"
+    "                       ('statement_timeout', $6), ('synchronous_commit', $7), ('plan_cache_mode', 'force_custom_plan'),\n"
+    "                       ('extra_float_digits', '1'), ('default_transaction_isolation', 'read committed'),\n"
+    "                       ('default_transaction_read_only', 'off'), ('transaction_timeout', NULL),\n"
+    "                       ('idle_session_timeout', '0')) AS v(name, value)\n"
+    "        UNION ALL\n"
+    "        SELECT 4, 'role', $8\n"
+    "         WHERE $8 IS NOT NULL\n"
+    "        ORDER BY 1) AS s";
+
+const char SQL_SURVEY[] = "SELECT backfill.survey($1, $2, $3)";
+
+const char SQL_RUN_BATCH[] = "SELECT rows, wal_bytes FROM backfill.run_batch($1, $2, $3, $4, $5, $6, $7)";
+
+const char SQL_HELLO[] =
+    "SELECT pg_catalog.current_setting('server_version_num'), pg_catalog.pg_is_in_recovery(),\n"
+    "       a.pid, a.backend_start, pg_catalog.to_regclass('backfill.installed') IS NOT NULL,\n"
+    "       pg_catalog.current_setting('transaction_read_only')\n"
+    "  FROM pg_catalog.pg_stat_get_activity(pg_catalog.pg_backend_pid()) AS a";
+
+const char SQL_INSTALLED[] = "SELECT version, checksum FROM backfill.installed";
+
+const char SQL_SESSION[] =
+    "SELECT pg_catalog.set_config('search_path', 'pg_catalog', false),\n"
+    "       pg_catalog.set_config('statement_timeout', '10s', false),\n"
+    "       pg_catalog.set_config('lock_timeout', '2s', false),\n"
+    "       pg_catalog.set_config('DateStyle', 'ISO', false)";
+
+const char SQL_LISTEN[] = "LISTEN backfill";
+
+const char SQL_CLAIM[] =
+    "SELECT c.job_id, c.held_elsewhere, j.name, backfill.relation_name(j.target), j.set_clause, j.where_clause, j.statement,\n"
+    "       j.submitted_by, j.owner, j.search_path, j.time_zone, j.date_style, j.settings,\n"
+    "       j.phase, j.on_error, j.target_ms, j.estimate,\n"
+    "       (SELECT pg_catalog.sum(r.keys) FROM backfill.range AS r WHERE r.job_id = j.id), j.wanted\n"
+    "  FROM backfill.claim() AS c\n"
+    "  LEFT JOIN backfill.job AS j ON j.id = c.job_id";
+
+const char SQL_WANTED[] =
+    "SELECT j.id, j.wanted, j.target_ms, j.on_error\n"
+    "  FROM backfill.job AS j\n"
+    " WHERE j.id = ANY ($1::bigint[]) AND backfill.is_held(j)";
+
+const char SQL_UNFINISHED[] =
+    "SELECT pg_catalog.count(*) FROM backfill.job AS j WHERE j.state IN ('queued', 'running')";
+
+const char SQL_HOLD_AGAIN[] = "SELECT backfill.hold_again($1, $2, $3)";
+
+const char SQL_LAYOUT[] = "SELECT relation, name, batch, bound, last FROM backfill.layout($1)";
+
+const char SQL_ADD_RANGE[] = "SELECT backfill.add_range($1, $2, $3)";
+
+const char SQL_BEGIN_PHASE[] = "SELECT backfill.begin_phase($1, $2, $3)";
+
+const char SQL_TAKE_RANGE[] =
+    "SELECT outcome, range, epoch, cursor, upper, point, relation_name, key_columns, batch, bound, keys\n"
+    "  FROM backfill.take_range($1)";
+
+const char SQL_PUT_ASIDE[] = "SELECT backfill.put_aside($1, $2, $3, $4, $5, $6, $7)";
+
+const char SQL_END_JOB[] = "SELECT backfill.end_job($1, $2, $3, $4, $5)";
+
+const char SQL_RELEASE_JOB[] = "SELECT backfill.release_job($1, $2)";
+
+const char SQL_WAITING_FOR[] =
+    "UPDATE backfill.job AS j SET waiting_for = $2 WHERE j.id = $1 AND backfill.is_held(j)";
+
+const char SQL_CANCEL[] = "SELECT pg_catalog.pg_cancel_backend($1)";
