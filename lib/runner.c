@@ -229,7 +229,7 @@ static struct runner_action on_batch_done(struct runner *r, const struct runner_
         return away;
     if (strcmp(r->cursor, r->upper) == 0)
         return enter(r, RUNNER_TAKE);
-    if (r->isolate || r->asked == 0 || r->asked > BOUND_TOO_FAR * batch_size_keys(&r->size))
+    if (e->bound_unknown || r->isolate || r->asked == 0 || r->asked > BOUND_TOO_FAR * batch_size_keys(&r->size))
         return enter(r, RUNNER_BOUND);
     return start_batch(r, e->bound);
 }

@@ -96,6 +96,7 @@ struct runner_event {
     bool point;
     uint64_t total_keys;     /* TAKE: scanned in all ranges so far */
     const char *bound;       /* BOUND, BATCH */
+    bool bound_unknown;      /* BATCH: the batch is done, but the search for the next bound failed */
     uint64_t rows;           /* BATCH: changed */
     uint64_t elapsed_us;     /* BATCH: from sending to its commit, without the bound that followed */
     uint64_t wal_bytes;      /* BATCH */

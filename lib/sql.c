@@ -10,20 +10,20 @@ const char SQL_ROLE[] =
     "          FROM (VALUES ('enable_seqscan', 'off'), ('jit', 'off'), ('row_security', 'off')) AS v(name, value)\n"
     "        UNION ALL\n"
     "        SELECT 2, e.key, e.value\n"
-    "          FROM pg_catalog.jsonb_each_text($1::pg_catalog.jsonb) AS e\n"
+    "          FROM pg_catalog.jsonb_each_text($1::jsonb) AS e\n"
     "        UNION ALL\n"
     "        SELECT 3, v.name, v.value\n"
-    "          FROM (VALUES ('search_path', $2), ('TimeZone', $3), ('DateStyle', $4), ('lock_timeout', $5),\n"
-    "                       ('statement_timeout', $6), ('synchronous_commit', $7), ('plan_cache_mode', 'force_custom_plan'),\n"
+    "          FROM (VALUES ('search_path', $2::text), ('TimeZone', $3::text), ('DateStyle', $4::text), ('lock_timeout', $5::text),\n"
+    "                       ('statement_timeout', $6::text), ('synchronous_commit', $7::text), ('plan_cache_mode', 'force_custom_plan'),\n"
     "                       ('extra_float_digits', '1'), ('default_transaction_isolation', 'read committed'),\n"
-    "                       ('default_transaction_read_only', 'off'), ('transaction_timeout', NULL),\n"
+    "                       ('default_transaction_read_only', 'off'),\n"
     "                       ('idle_session_timeout', '0')) AS v(name, value)\n"
     "        UNION ALL\n"
-    "        SELECT 4, 'role', $8\n"
-    "         WHERE $8 IS NOT NULL\n"
+    "        SELECT 4, 'role', $8::text\n"
+    "         WHERE $8::text IS NOT NULL\n"
     "        ORDER BY 1) AS s";
 
-const char SQL_SURVEY[] = "SELECT backfill.survey($1, $2, $3)";
+const char SQL_SURVEY[] = "SELECT backfill.survey($1, $2, $3, $4)";
 
 const char SQL_RUN_BATCH[] = "SELECT rows, wal_bytes FROM backfill.run_batch($1, $2, $3, $4, $5, $6, $7)";
 

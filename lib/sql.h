@@ -7,7 +7,7 @@
 /* A worker's session, as the role that submitted the job. */
 extern const char SQL_ROLE[];       /* settings (JSON or NULL), search_path, time zone, date style, lock_timeout ms,
                                        statement_timeout ms, synchronous_commit, role to SET or NULL -> nothing of use */
-extern const char SQL_SURVEY[];     /* batch, bound, relation oid -> rows estimated */
+extern const char SQL_SURVEY[];     /* batch, bound, relation oid, upper -> rows estimated */
 extern const char SQL_RUN_BATCH[];  /* batch, range, epoch, lo, hi, keys or NULL, rate -> rows, wal_bytes */
 
 /* The control session, as the daemon's role. */

@@ -86,6 +86,7 @@ CREATE TABLE backfill.range (
 ) WITH (fillfactor = 50);
 -- Every batch updates its row: no indexed column changes but "done" at the end, so that these are HOT.
 CREATE INDEX range_to_do ON backfill.range (job_id, id) WHERE NOT done;
+CREATE UNIQUE INDEX range_once ON backfill.range (job_id, relation) WHERE lower IS NULL;  -- planned once, however often it is sent
 CREATE INDEX range_of_job ON backfill.range (job_id);
 COMMENT ON COLUMN backfill.range.lower IS
   'exclusive; equal to upper, the range is that one key: a row that was left behind and is tried again';

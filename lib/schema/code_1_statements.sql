@@ -80,9 +80,9 @@ AS $$
             FROM (SELECT u.ord, prefix || u.col || CASE u.coll WHEN '' THEN '' ELSE ' COLLATE ' || u.coll END AS col
                     FROM unnest(columns, collations) WITH ORDINALITY AS u(col, coll, ord)) c) mine,
          (SELECT CASE WHEN cardinality(columns) = 1 THEN max(val) ELSE 'ROW(' || string_agg(val, ', ' ORDER BY ord) || ')' END AS key
-            FROM (SELECT ord, format('$1[%s]::%s', ord, type) AS val FROM unnest(types) WITH ORDINALITY AS u(type, ord)) v) lo,
+            FROM (SELECT ord, format('($1::text[])[%s]::%s', ord, type) AS val FROM unnest(types) WITH ORDINALITY AS u(type, ord)) v) lo,
          (SELECT CASE WHEN cardinality(columns) = 1 THEN max(val) ELSE 'ROW(' || string_agg(val, ', ' ORDER BY ord) || ')' END AS key
-            FROM (SELECT ord, format('$2[%s]::%s', ord, type) AS val FROM unnest(types) WITH ORDINALITY AS u(type, ord)) v) hi
+            FROM (SELECT ord, format('($2::text[])[%s]::%s', ord, type) AS val FROM unnest(types) WITH ORDINALITY AS u(type, ord)) v) hi
 $$;
 
 -- Puts the condition where {batch} stands; {batch o} qualifies its columns with the alias o.

@@ -44,36 +44,40 @@ END
 $$;
 
 -- Whether a plan reads a relation as a whole where a batch should read a part of it.
-CREATE OR REPLACE FUNCTION backfill.plan_is_unbounded(plan jsonb, relation_name text) RETURNS boolean
+CREATE OR REPLACE FUNCTION backfill.plan_reads_all(plan jsonb, relation_name name) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT EXISTS (
-    SELECT FROM jsonb_path_query(plan, 'strict $.**') AS node
-     WHERE jsonb_typeof(node) = 'object'
-       AND (node ->> 'Node Type' = 'Sort' OR (node ->> 'Node Type' = 'Seq Scan' AND node ->> 'Relation Name' = relation_name)))
+    SELECT FROM jsonb_path_query(plan, 'lax $.** ? (@."Node Type" == "Seq Scan")') AS node
+     WHERE node ->> 'Relation Name' = relation_name)
 $$;
 
--- Before anything is changed: the batch's statement parses, its plan and the bound's read by the key's index and not the
--- whole table. Runs in the worker's session, so rights and settings are those of the batches.
--- Returns the rows that the planner thinks the relation has.
-CREATE OR REPLACE FUNCTION backfill.survey(batch text, bound text, relation oid) RETURNS bigint
+-- Before anything is changed: the batch's statement is planned as it will be sent, and neither it nor the search for the
+-- next bound may read the whole table. Runs in the worker's session, so rights and settings are those of the batches.
+-- upper: the relation's greatest key. Returns the rows that the planner thinks the relation has.
+CREATE OR REPLACE FUNCTION backfill.survey(batch text, bound text, relation oid, upper text[]) RETURNS bigint
 LANGUAGE plpgsql
 AS $$
 DECLARE
-  name text := backfill.relation_name(relation);
-  plan jsonb;
+  short text := (SELECT relname FROM pg_catalog.pg_class WHERE oid = relation);
+  rows  bigint;
+  plan  jsonb;
 BEGIN
-  PERFORM backfill.plan(batch);
-  FOR plan IN EXECUTE 'EXPLAIN (FORMAT JSON) ' || bound USING NULL::text[], NULL::text[], 1000::bigint LOOP
-    IF backfill.plan_is_unbounded(plan, (SELECT relname FROM pg_catalog.pg_class WHERE oid = relation)) THEN
-      RAISE EXCEPTION 'the next batch of % would be found by reading the whole table', name
+  FOR plan IN EXECUTE 'EXPLAIN (FORMAT JSON) ' || batch USING upper, upper LOOP
+    IF backfill.plan_reads_all(plan, short) THEN
+      RAISE EXCEPTION 'a batch of % would read the whole table', backfill.relation_name(relation)
         USING ERRCODE = '42P16', DETAIL = plan::text,
-              HINT = 'The key''s index is not used: see whether the job''s settings switch index scans off.';
+              HINT = 'Its statement must reach the table by the key: put {batch} where the condition on this table stands.';
     END IF;
   END LOOP;
-  FOR plan IN EXECUTE 'EXPLAIN (FORMAT JSON) SELECT FROM ' || CASE WHEN (SELECT relkind FROM pg_catalog.pg_class WHERE oid = relation) = 'p'
-                                                                 THEN '' ELSE 'ONLY ' END || name LOOP
-    RETURN (plan -> 0 -> 'Plan' ->> 'Plan Rows')::numeric::bigint;
+  FOR plan IN EXECUTE 'EXPLAIN (FORMAT JSON) ' || bound USING NULL::text[], upper, 1000::bigint LOOP
+    IF backfill.plan_reads_all(plan, short) OR jsonb_path_exists(plan, 'strict $.**."Node Type" ? (@ == "Sort")', silent => true) THEN
+      RAISE EXCEPTION 'the next batch of % would be found by reading the whole table', backfill.relation_name(relation)
+        USING ERRCODE = '42P16', DETAIL = plan::text,
+              HINT = 'The index of the key is not used: see whether the settings of the job switch index scans off.';
+    END IF;
+    rows := (jsonb_path_query_first(plan, 'strict $.**."Plans"[*]."Plan Rows"', silent => true))::text::numeric::bigint;
   END LOOP;
+  RETURN rows;
 END
 $$;

@@ -95,6 +95,7 @@ AS $$
     FROM backfill.job j,
          backfill.key_of(add_range.relation, backfill.key_numbers(add_range.relation, j.key)) k
    WHERE j.id = add_range.job_id
+  ON CONFLICT (job_id, relation) WHERE lower IS NULL DO NOTHING  -- sent again after its answer was lost
 $$;
 
 -- All ranges are there: the filling may begin. False: another daemon holds the job.

@@ -32,7 +32,7 @@ GRANT EXECUTE ON FUNCTION
   backfill.statements, backfill.relations_of, backfill.key_numbers,
   backfill.refuse, backfill.plan, backfill.check_plan, backfill.check_clauses, backfill.check_not_yet, backfill.check_target,
   backfill.check_job,
-  backfill.checkpoint, backfill.run_batch, backfill.plan_is_unbounded, backfill.survey,
+  backfill.checkpoint, backfill.run_batch, backfill.plan_reads_all, backfill.survey,
   backfill.want, backfill.pause, backfill.resume, backfill.cancel, backfill.finish, backfill.retry
   TO backfill_submitter;
 GRANT EXECUTE ON FUNCTION backfill.job_named, backfill.is_done TO backfill_submitter, pg_monitor;

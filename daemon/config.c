@@ -1,0 +1,292 @@
+#include "config.h"
+#include "mem.h"
+
+#include <libconfig.h>
+#include <libpq-fe.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+
+enum value_kind {
+    VALUE_INT,
+    VALUE_NAME, /* one of a list of words */
+    VALUE_TEXT,
+};
+
+/* A key of a group: its place in the struct, its range, its default. */
+struct key {
+    const char *name;
+    enum value_kind kind;
+    size_t offset;
+    int min, max, initial;
+    const char *const *names; /* VALUE_NAME: the words, NULL at the end; the first is the default */
+};
+
+static const char *const commit_names[] = {"off", "local", "on", "remote_write", "remote_apply", NULL};
+static const char *const level_names[] = {"info", "error", "warning", "notice", "debug", NULL};
+static const enum journal_level levels[] = {LEVEL_INFO, LEVEL_ERROR, LEVEL_WARNING, LEVEL_NOTICE, LEVEL_DEBUG};
+
+static const struct key database_keys[] = {
+    {"name", VALUE_TEXT, offsetof(struct config_database, name), 0, 0, 0, NULL},
+    {"conninfo", VALUE_TEXT, offsetof(struct config_database, conninfo), 0, 0, 0, NULL},
+    {"workers", VALUE_INT, offsetof(struct config_database, workers), 1, 64, 2, NULL},
+    {0},
+};
+
+static const struct key batch_keys[] = {
+    {"target_ms", VALUE_INT, offsetof(struct config_batch, target_ms), 1, 10000, 20, NULL},
+    {"min_rows", VALUE_INT, offsetof(struct config_batch, min_rows), 1, 1000000, 1, NULL},
+    {"max_rows", VALUE_INT, offsetof(struct config_batch, max_rows), 1, 1000000, 100000, NULL},
+    {"lock_timeout_ms", VALUE_INT, offsetof(struct config_batch, lock_timeout_ms), 1, 900, 20, NULL},
+    {"statement_timeout_ms", VALUE_INT, offsetof(struct config_batch, statement_timeout_ms), 100, 600000, 5000, NULL},
+    {"synchronous_commit", VALUE_NAME, offsetof(struct config_batch, synchronous_commit), 0, 0, 0, commit_names},
+    {0},
+};
+
+struct log_group {
+    char *level;
+};
+
+static const struct key log_keys[] = {
+    {"level", VALUE_NAME, offsetof(struct log_group, level), 0, 0, 0, level_names},
+    {0},
+};
+
+/* What is being read, for messages; error is set once, by the first mistake. */
+struct reader {
+    const char *path;
+    char *error;
+};
+
+__attribute__((format(printf, 3, 4))) static bool refuse(struct reader *r, const config_setting_t *at, const char *format, ...)
+{
+    _cleanup_free_ char *reason = NULL;
+    va_list args;
+
+    va_start(args, format);
+    if (vasprintf(&reason, format, args) < 0)
+        abort();
+    va_end(args);
+    const char *file = at ? config_setting_source_file(at) : NULL;
+    unsigned line = at ? config_setting_source_line(at) : 1;
+    if (!r->error && asprintf(&r->error, "%s:%u: %s", file ? file : r->path, line ? line : 1, reason) < 0)
+        abort();
+    return false;
+}
+
+static const char *kind_name(const config_setting_t *setting)
+{
+    switch (config_setting_type(setting)) {
+    case CONFIG_TYPE_INT:
+    case CONFIG_TYPE_INT64: return "an integer";
+    case CONFIG_TYPE_FLOAT: return "a number with a decimal point";
+    case CONFIG_TYPE_STRING: return "a string";
+    case CONFIG_TYPE_BOOL: return "a boolean";
+    case CONFIG_TYPE_GROUP: return "a group { }";
+    case CONFIG_TYPE_LIST: return "a list ( )";
+    case CONFIG_TYPE_ARRAY: return "an array [ ]";
+    default: return "nothing";
+    }
+}
+
+static void set_defaults(const struct key *keys, void *group)
+{
+    for (const struct key *k = keys; k->name; k++) {
+        void *field = (char *)group + k->offset;
+        if (k->kind == VALUE_INT)
+            *(int *)field = k->initial;
+        else
+            *(char **)field = copy_string(k->names ? k->names[0] : NULL);
+    }
+}
+
+static bool read_value(struct reader *r, const struct key *k, const config_setting_t *setting, void *group)
+{
+    void *field = (char *)group + k->offset;
+    int type = config_setting_type(setting);
+
+    if (k->kind == VALUE_INT) {
+        long long value = config_setting_get_int64(setting);
+        if (type == CONFIG_TYPE_INT)
+            value = config_setting_get_int(setting);
+        if (type != CONFIG_TYPE_INT && type != CONFIG_TYPE_INT64)
+            return refuse(r, setting, "%s is %s; it takes an integer from %d to %d", k->name, kind_name(setting), k->min, k->max);
+        if (value < k->min || value > k->max)
+            return refuse(r, setting, "%s = %lld is out of range: %d to %d", k->name, value, k->min, k->max);
+        *(int *)field = (int)value;
+        return true;
+    }
+    if (type != CONFIG_TYPE_STRING)
+        return refuse(r, setting, "%s is %s; it takes a string", k->name, kind_name(setting));
+    const char *text = config_setting_get_string(setting);
+    if (k->kind == VALUE_NAME) {
+        const char *const *name = k->names;
+        while (*name && strcmp(*name, text) != 0)
+            name++;
+        if (!*name) {
+            char words[128] = "";
+            for (name = k->names; *name; name++)
+                snprintf(words + strlen(words), sizeof(words) - strlen(words), "%s%s", name == k->names ? "" : ", ", *name);
+            return refuse(r, setting, "%s = \"%s\" is none of %s", k->name, text, words);
+        }
+    }
+    free(*(char **)field);
+    *(char **)field = copy_string(text);
+    return true;
+}
+
+/* Reads the keys of one group, each of which must be known; the rest have their defaults already. */
+static bool read_group(struct reader *r, const char *path, const config_setting_t *setting, const struct key *keys, void *group)
+{
+    if (!config_setting_is_group(setting))
+        return refuse(r, setting, "%s is %s; it takes a group { }", path, kind_name(setting));
+    for (int i = 0; i < config_setting_length(setting); i++) {
+        const config_setting_t *value = config_setting_get_elem(setting, (unsigned)i);
+        const struct key *k = keys;
+        while (k->name && strcmp(k->name, config_setting_name(value)) != 0)
+            k++;
+        if (!k->name)
+            return refuse(r, value, "unknown key %s.%s", path, config_setting_name(value));
+        if (!read_value(r, k, value, group))
+            return false;
+    }
+    return true;
+}
+
+static bool read_databases(struct reader *r, const config_setting_t *list, struct config *config)
+{
+    if (!config_setting_is_list(list))
+        return refuse(r, list, "databases is %s; it takes a list ( { name = ...; conninfo = ...; } )", kind_name(list));
+    int n = config_setting_length(list);
+    if (n == 0)
+        return refuse(r, list, "databases is empty: there is nothing to serve");
+    config->databases = must(calloc((size_t)n, sizeof(*config->databases)));
+    for (int i = 0; i < n; i++) {
+        const config_setting_t *setting = config_setting_get_elem(list, (unsigned)i);
+        struct config_database *d = &config->databases[config->n_databases++];
+        char *problem = NULL;
+
+        set_defaults(database_keys, d);
+        if (!read_group(r, "databases", setting, database_keys, d))
+            return false;
+        if (!d->conninfo)
+            return refuse(r, setting, "databases: an entry has no conninfo");
+        PQconninfoOption *options = PQconninfoParse(d->conninfo, &problem);
+        if (!options) {
+            refuse(r, config_setting_get_member(setting, "conninfo"), "conninfo: %s", problem ? problem : "not understood");
+            PQfreemem(problem);
+            return false;
+        }
+        for (const PQconninfoOption *o = options; o->keyword; o++) {
+            if (strcmp(o->keyword, "password") == 0 && o->val && !r->error)
+                refuse(r, config_setting_get_member(setting, "conninfo"),
+                    "conninfo holds a password; put it into a passfile (~/.pgpass) and name that with passfile=");
+            if (strcmp(o->keyword, "dbname") == 0 && o->val && !d->name)
+                d->name = copy_string(o->val);
+        }
+        PQconninfoFree(options);
+        if (r->error)
+            return false;
+        if (!d->name)
+            d->name = copy_string(d->conninfo);
+        for (int j = 0; j < i; j++)
+            if (strcmp(config->databases[j].name, d->name) == 0)
+                return refuse(r, setting, "databases: the name \"%s\" stands twice", d->name);
+    }
+    return true;
+}
+
+static bool read_all(struct reader *r, const config_setting_t *root, struct config *config)
+{
+    struct log_group log;
+    bool ok = true, has_databases = false;
+
+    set_defaults(log_keys, &log);
+    for (int i = 0; ok && i < config_setting_length(root); i++) {
+        const config_setting_t *setting = config_setting_get_elem(root, (unsigned)i);
+        const char *name = config_setting_name(setting);
+        if (strcmp(name, "databases") == 0)
+            ok = has_databases = read_databases(r, setting, config);
+        else if (strcmp(name, "batch") == 0)
+            ok = read_group(r, name, setting, batch_keys, &config->batch);
+        else if (strcmp(name, "log") == 0)
+            ok = read_group(r, name, setting, log_keys, &log);
+        else
+            ok = refuse(r, setting, "unknown key %s", name);
+    }
+    if (ok && !has_databases)
+        ok = refuse(r, root, "databases is missing: databases = ( { conninfo = \"dbname=app\"; } );");
+    if (ok && config->batch.min_rows > config->batch.max_rows)
+        ok = refuse(r, config_setting_get_member(root, "batch"), "batch.min_rows = %d is above batch.max_rows = %d",
+            config->batch.min_rows, config->batch.max_rows);
+    for (int i = 0; level_names[i]; i++)
+        if (strcmp(level_names[i], log.level) == 0)
+            config->log_level = levels[i];
+    free(log.level);
+    return ok;
+}
+
+static struct config *config_new(void)
+{
+    struct config *config = must(calloc(1, sizeof(*config)));
+    set_defaults(batch_keys, &config->batch);
+    config->log_level = LEVEL_INFO;
+    return config;
+}
+
+struct config *config_load(const char *path, char **ret_error)
+{
+    struct reader r = {.path = path};
+    struct config *config = config_new();
+    config_t file;
+    bool ok;
+
+    config_init(&file);
+    if (config_read_file(&file, path) == CONFIG_TRUE)
+        ok = read_all(&r, config_root_setting(&file), config);
+    else {
+        ok = false;
+        if (config_error_type(&file) == CONFIG_ERR_PARSE
+                ? asprintf(&r.error, "%s:%d: %s", path, config_error_line(&file), config_error_text(&file)) < 0
+                : asprintf(&r.error, "%s: %m", path) < 0)
+            abort();
+    }
+    config_destroy(&file);
+    if (ok)
+        return config;
+    *ret_error = r.error;
+    return config_free(config);
+}
+
+struct config *config_for(const char *conninfo)
+{
+    struct config *config = config_new();
+    config->databases = must(calloc(1, sizeof(*config->databases)));
+    config->n_databases = 1;
+
+    struct config_database *d = &config->databases[0];
+    set_defaults(database_keys, d);
+    d->conninfo = copy_string(conninfo);
+    PQconninfoOption *options = PQconninfoParse(conninfo, NULL);
+    for (const PQconninfoOption *o = options; o && o->keyword; o++)
+        if (strcmp(o->keyword, "dbname") == 0 && o->val)
+            d->name = copy_string(o->val);
+    PQconninfoFree(options);
+    if (!d->name)
+        d->name = copy_string("database");
+    return config;
+}
+
+struct config *config_free(struct config *config)
+{
+    if (!config)
+        return NULL;
+    for (int i = 0; i < config->n_databases; i++) {
+        free(config->databases[i].name);
+        free(config->databases[i].conninfo);
+    }
+    free(config->databases);
+    free(config->batch.synchronous_commit);
+    free(config);
+    return NULL;
+}

@@ -1,0 +1,419 @@
+#include "database.h"
+#include "clock.h"
+#include "control.h"
+#include "journal.h"
+#include "mem.h"
+#include "sql.h"
+#include "worker.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#define KEEP_ALIVE_US    30000000 /* an idle daemon asks this often whether a notification was missed */
+#define LOOK_AGAIN_US    100000   /* while another daemon holds jobs: is it still there? Soon at first, */
+#define LOOK_AGAIN_CAP_US 2000000 /* then less and less often */
+
+struct database {
+    struct event_base *base;
+    char *name, *conninfo;
+    int max_workers;
+    const struct config_batch *batch;
+    void (*changed)(void *arg);
+    void *arg;
+
+    struct control *control;
+    struct event *turn;       /* decides, at the end of a turn of the loop */
+    struct event *keep_alive;
+    struct event *look_again;
+    uint64_t look_again_us;
+
+    int n_workers;
+    struct worker **workers;  /* room for max_workers, and more while that is being lowered */
+
+    bool look_for_jobs;       /* there may be one to claim */
+    bool look_for_wishes;     /* somebody may want something of a running one */
+    bool asking;              /* a claim or a look is under way */
+    bool said_lost;
+    bool drain, stopping, stopped, drained, hopeless, failed;
+};
+
+static void turn_soon(struct database *db)
+{
+    event_active(db->turn, EV_TIMEOUT, 1);
+}
+
+static void on_worker_ended(struct worker *worker, void *arg)
+{
+    struct database *db = arg;
+    (void)worker;
+    db->look_for_jobs = true;
+    turn_soon(db);
+}
+
+/* ---- Claiming a job -------------------------------------------------------------------------------------------------- */
+
+static const char *field(const PGresult *result, int row, int column)
+{
+    return PQgetisnull(result, row, column) ? NULL : PQgetvalue(result, row, column);
+}
+
+static uint64_t count(const PGresult *result, int column)
+{
+    const char *text = field(result, 0, column);
+    return text ? strtoull(text, NULL, 10) : 0;
+}
+
+/* The row of SQL_CLAIM. */
+static void start_worker(struct database *db, const PGresult *row)
+{
+    struct job *job = must(calloc(1, sizeof(*job)));
+    const char *target = field(row, 0, 3);
+    const struct worker_setup setup = {
+        .base = db->base,
+        .control = db->control,
+        .database = db->name,
+        .conninfo = db->conninfo,
+        .batch = db->batch,
+        .ended = on_worker_ended,
+        .arg = db,
+    };
+
+    job->id = strtoll(field(row, 0, 0), NULL, 10);
+    job->name = copy_string(field(row, 0, 2));
+    job->target = copy_string(target ? target : "a dropped table");
+    job->set_clause = copy_string(field(row, 0, 4));
+    job->where_clause = copy_string(field(row, 0, 5));
+    job->statement = copy_string(field(row, 0, 6));
+    job->submitted_by = copy_string(field(row, 0, 7));
+    job->owner = copy_string(field(row, 0, 8));
+    job->search_path = copy_string(field(row, 0, 9));
+    job->time_zone = copy_string(field(row, 0, 10));
+    job->date_style = copy_string(field(row, 0, 11));
+    job->settings = copy_string(field(row, 0, 12));
+    job->phase = job_phase_from_name(field(row, 0, 13));
+    job->quarantine = strcmp(field(row, 0, 14), "quarantine") == 0;
+    job->target_ms = (uint32_t)count(row, 15);
+
+    db->workers = must(reallocarray(db->workers, (size_t)db->n_workers + 1, sizeof(*db->workers)));
+    db->workers[db->n_workers++] = worker_start(&setup, job, count(row, 17), count(row, 16));
+    db->look_for_wishes = true; /* one may have been made between the claim and now */
+    db->changed(db->arg);
+}
+
+static void on_claimed(void *arg, const struct session_event *e)
+{
+    struct database *db = arg;
+
+    db->asking = false;
+    if (e->kind == SESSION_ERROR) {
+        journal_write(LEVEL_ERROR, JOURNAL_DATABASE, JOURNAL_ABOUT(.database = db->name, .sqlstate = e->sqlstate),
+            "can't claim a job: %s", e->message);
+        db->look_for_jobs = false; /* the keep-alive tries again */
+    } else if (field(e->results[0], 0, 0)) {
+        start_worker(db, e->results[0]);
+        db->look_again_us = LOOK_AGAIN_US;
+    } else {
+        db->look_for_jobs = false;
+        if (strcmp(PQgetvalue(e->results[0], 0, 1), "t") == 0) {
+            struct timeval wait = us_to_timeval(db->look_again_us);
+            event_add(db->look_again, &wait);
+            db->look_again_us = db->look_again_us * 2 < LOOK_AGAIN_CAP_US ? db->look_again_us * 2 : LOOK_AGAIN_CAP_US;
+        }
+    }
+    turn_soon(db);
+}
+
+static void on_unfinished(void *arg, const struct session_event *e)
+{
+    struct database *db = arg;
+
+    db->asking = false;
+    if (e->kind == SESSION_RESULT && count(e->results[0], 0) == 0 && db->n_workers == 0 && !db->look_for_jobs)
+        db->drained = true;
+    db->changed(db->arg);
+}
+
+/* ---- What people want of running jobs -------------------------------------------------------------------------------- */
+
+static struct worker *find_worker(const struct database *db, int64_t job)
+{
+    for (int i = 0; i < db->n_workers; i++)
+        if (worker_job(db->workers[i]) == job)
+            return db->workers[i];
+    return NULL;
+}
+
+static enum runner_want want_of(enum job_wanted wanted)
+{
+    switch (wanted) {
+    case WANTED_PAUSE: return RUNNER_WANT_PAUSE;
+    case WANTED_CANCEL: return RUNNER_WANT_CANCEL;
+    case WANTED_RUN:
+    case WANTED_FINISH:
+    case _JOB_WANTED_MAX:
+    case _JOB_WANTED_INVALID: break;
+    }
+    return RUNNER_WANT_RUN;
+}
+
+static void on_wishes(void *arg, const struct session_event *e)
+{
+    struct database *db = arg;
+
+    db->asking = false;
+    if (e->kind == SESSION_RESULT) {
+        const PGresult *result = e->results[0];
+        for (int i = 0; i < PQntuples(result); i++) {
+            struct worker *worker = find_worker(db, strtoll(PQgetvalue(result, i, 0), NULL, 10));
+            if (!worker || worker_has_ended(worker))
+                continue;
+            const char *target_ms = field(result, i, 2);
+            worker_limit(worker, target_ms ? (uint32_t)strtoul(target_ms, NULL, 10) : 0,
+                strcmp(PQgetvalue(result, i, 3), "quarantine") == 0);
+            if (!db->stopping)
+                worker_want(worker, want_of(job_wanted_from_name(PQgetvalue(result, i, 1))));
+        }
+    }
+    turn_soon(db);
+}
+
+/* The ids of running jobs as an array; NULL when there are none. The caller frees. */
+static char *running_jobs(const struct database *db)
+{
+    char *text = NULL;
+    size_t size = 0;
+
+    if (db->n_workers == 0)
+        return NULL;
+    FILE *out = must(open_memstream(&text, &size));
+    for (int i = 0; i < db->n_workers; i++)
+        fprintf(out, "%s%" PRId64, i ? "," : "{", worker_job(db->workers[i]));
+    fputc('}', out);
+    if (fclose(out) != 0)
+        abort();
+    return text;
+}
+
+/* ---- The turn ---------------------------------------------------------------------------------------------------------- */
+
+static void reap_workers(struct database *db)
+{
+    int kept = 0;
+
+    for (int i = 0; i < db->n_workers; i++) {
+        struct worker *worker = db->workers[i];
+        bool gone = worker_has_ended(worker);
+        /* A job's end can't be written without the server; the next daemon finds the job where it stands. */
+        if (db->stopping && !control_is_ready(db->control) && worker_is_leaving(worker))
+            gone = true;
+        if (gone) {
+            db->failed = db->failed || worker_has_failed(worker);
+            worker_free(worker);
+        } else
+            db->workers[kept++] = worker;
+    }
+    if (kept != db->n_workers) {
+        db->n_workers = kept;
+        db->changed(db->arg);
+    }
+}
+
+static void ask(struct database *db, const struct session_query *query, control_answer *answer)
+{
+    db->asking = true;
+    control_ask(db->control, query, answer, db);
+}
+
+static void on_turn(evutil_socket_t socket, short what, void *arg)
+{
+    struct database *db = arg;
+    (void)socket;
+    (void)what;
+
+    reap_workers(db);
+    if (db->stopping && db->n_workers == 0 && !db->stopped) {
+        db->stopped = true;
+        db->changed(db->arg);
+    }
+    if (db->asking || !control_is_ready(db->control))
+        return;
+    if (db->look_for_wishes && db->n_workers > 0) {
+        _cleanup_free_ char *jobs = running_jobs(db);
+        db->look_for_wishes = false;
+        ask(db, &(struct session_query){SQL_WANTED, 1, {jobs}}, on_wishes);
+    } else if (db->look_for_jobs && db->n_workers < db->max_workers && !db->stopping)
+        ask(db, &(struct session_query){.sql = SQL_CLAIM}, on_claimed);
+    else if (db->drain && db->n_workers == 0 && !db->look_for_jobs && !db->drained && !db->stopping)
+        ask(db, &(struct session_query){.sql = SQL_UNFINISHED}, on_unfinished);
+}
+
+static void look_for_jobs(evutil_socket_t socket, short what, void *arg)
+{
+    struct database *db = arg;
+    (void)socket;
+    (void)what;
+    db->look_for_jobs = true;
+    turn_soon(db);
+}
+
+/* ---- The control session's news ----------------------------------------------------------------------------------------- */
+
+static void on_ready(void *arg)
+{
+    struct database *db = arg;
+    _cleanup_free_ char *jobs = running_jobs(db);
+
+    if (jobs && control_old_pid(db->control))
+        control_ask_first(db->control,
+            &(struct session_query){SQL_HOLD_AGAIN, 3, {jobs, control_old_pid(db->control), control_old_start(db->control)}}, NULL, db);
+    if (db->said_lost)
+        journal_write(LEVEL_NOTICE, JOURNAL_DATABASE, JOURNAL_ABOUT(.database = db->name), "connected again");
+    else
+        journal_write(LEVEL_INFO, JOURNAL_DATABASE, JOURNAL_ABOUT(.database = db->name), "connected");
+    db->said_lost = false;
+    db->hopeless = false;
+    db->look_for_jobs = db->look_for_wishes = true;
+    db->look_again_us = LOOK_AGAIN_US;
+    turn_soon(db);
+    db->changed(db->arg);
+}
+
+static void on_lost(void *arg, const char *message)
+{
+    struct database *db = arg;
+
+    if (!db->said_lost && !db->stopping)
+        journal_write(LEVEL_WARNING, JOURNAL_DATABASE, JOURNAL_ABOUT(.database = db->name), "not connected, trying again: %s", message);
+    db->said_lost = true;
+    turn_soon(db);
+}
+
+static void on_unusable(void *arg, const char *message, const char *hint)
+{
+    struct database *db = arg;
+
+    if (!db->said_lost)
+        journal_write(LEVEL_ERROR, JOURNAL_DATABASE, JOURNAL_ABOUT(.database = db->name), "%s. HINT: %s", message, hint);
+    db->said_lost = true;
+    db->hopeless = db->drain;
+    turn_soon(db);
+    db->changed(db->arg);
+}
+
+static void on_notified(void *arg)
+{
+    struct database *db = arg;
+    db->look_for_jobs = db->look_for_wishes = true;
+    db->drained = false;
+    turn_soon(db);
+}
+
+static const struct control_handlers control_handlers = {
+    .ready = on_ready,
+    .lost = on_lost,
+    .unusable = on_unusable,
+    .notified = on_notified,
+};
+
+/* ---- From outside ---------------------------------------------------------------------------------------------------------- */
+
+struct database *database_open(struct event_base *base, const struct config_database *config, const struct config_batch *batch,
+    bool drain, void (*changed)(void *arg), void *arg)
+{
+    struct database *db = must(calloc(1, sizeof(*db)));
+    struct timeval keep_alive = us_to_timeval(KEEP_ALIVE_US);
+
+    db->base = base;
+    db->name = copy_string(config->name);
+    db->conninfo = copy_string(config->conninfo);
+    db->max_workers = config->workers;
+    db->batch = batch;
+    db->drain = drain;
+    db->changed = changed;
+    db->arg = arg;
+    db->look_again_us = LOOK_AGAIN_US;
+    db->turn = must(event_new(base, -1, 0, on_turn, db));
+    db->look_again = must(event_new(base, -1, 0, look_for_jobs, db));
+    db->keep_alive = must(event_new(base, -1, EV_PERSIST, look_for_jobs, db));
+    event_add(db->keep_alive, &keep_alive);
+    db->control = control_open(base, db->conninfo, &control_handlers, db);
+    return db;
+}
+
+void database_configure(struct database *db, const struct config_database *config)
+{
+    db->max_workers = config->workers;
+    look_for_jobs(-1, 0, db);
+}
+
+void database_use_batch(struct database *db, const struct config_batch *batch)
+{
+    db->batch = batch;
+    for (int i = 0; i < db->n_workers; i++)
+        worker_use(db->workers[i], batch);
+}
+
+void database_stop(struct database *db, bool at_once)
+{
+    db->stopping = true;
+    for (int i = 0; i < db->n_workers; i++)
+        worker_want(db->workers[i], at_once ? RUNNER_WANT_STOP_NOW : RUNNER_WANT_STOP);
+    turn_soon(db);
+}
+
+const char *database_name(const struct database *db)
+{
+    return db->name;
+}
+
+const char *database_conninfo(const struct database *db)
+{
+    return db->conninfo;
+}
+
+bool database_has_stopped(const struct database *db)
+{
+    return db->stopped;
+}
+
+bool database_is_drained(const struct database *db)
+{
+    return db->drained;
+}
+
+bool database_is_hopeless(const struct database *db)
+{
+    return db->hopeless;
+}
+
+bool database_has_failed(const struct database *db)
+{
+    return db->failed;
+}
+
+int database_n_workers(const struct database *db)
+{
+    return db->n_workers;
+}
+
+char *database_bar_text(struct database *db)
+{
+    return db->n_workers > 0 ? worker_bar_text(db->workers[0]) : NULL;
+}
+
+struct database *database_close(struct database *db)
+{
+    if (!db)
+        return NULL;
+    for (int i = 0; i < db->n_workers; i++)
+        worker_free(db->workers[i]);
+    free(db->workers);
+    control_close(db->control);
+    event_free(db->turn);
+    event_free(db->keep_alive);
+    event_free(db->look_again);
+    free(db->name);
+    free(db->conninfo);
+    free(db);
+    return NULL;
+}

@@ -1,0 +1,102 @@
+#include "install.h"
+#include "mem.h"
+#include "schema.h"
+
+#include <libpq-fe.h>
+#include <stdio.h>
+
+static PGconn *finish(PGconn *conn)
+{
+    PQfinish(conn);
+    return NULL;
+}
+
+/* One or more statements; says what went wrong, and where. */
+static bool run(PGconn *conn, const char *database, const char *what, const char *sql)
+{
+    PGresult *result = PQexec(conn, sql);
+    ExecStatusType status = PQresultStatus(result);
+    bool ok = status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK;
+
+    if (!ok) {
+        const char *hint = PQresultErrorField(result, PG_DIAG_MESSAGE_HINT);
+        const char *message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+        fprintf(stderr, "backfilld: %s: %s: %s\n", database, what, message ? message : PQerrorMessage(conn));
+        if (hint)
+            fprintf(stderr, "HINT: %s\n", hint);
+        else if (message && strcmp(PQresultErrorField(result, PG_DIAG_SQLSTATE), "42501") == 0)
+            fprintf(stderr, "HINT: As a superuser: GRANT CREATE ON DATABASE %s TO the daemon's role, %s.\n", PQdb(conn), PQuser(conn));
+    }
+    PQclear(result);
+    return ok;
+}
+
+/* The version that is there: 0 for none, -1 when it can't be read. */
+static int installed_version(PGconn *conn, const char *database)
+{
+    PGresult *result = PQexec(conn, "SELECT pg_catalog.to_regclass('backfill.installed') IS NOT NULL");
+    bool there = PQntuples(result) == 1 && strcmp(PQgetvalue(result, 0, 0), "t") == 0;
+    int version = 0;
+
+    PQclear(result);
+    if (!there)
+        return 0;
+    result = PQexec(conn, "SELECT version FROM backfill.installed");
+    if (PQresultStatus(result) != PGRES_TUPLES_OK || PQntuples(result) != 1) {
+        fprintf(stderr, "backfilld: %s: can't read backfill.installed: %s", database, PQerrorMessage(conn));
+        version = -1;
+    } else
+        version = atoi(PQgetvalue(result, 0, 0));
+    PQclear(result);
+    return version;
+}
+
+static bool run_files(PGconn *conn, const char *database, int version)
+{
+    char record[256];
+
+    for (int i = 0; i < schema_n_files; i++)
+        if ((schema_files[i].version == 0 || schema_files[i].version > version) &&
+            !run(conn, database, schema_files[i].name, schema_files[i].sql))
+            return false;
+    snprintf(record, sizeof(record), "DELETE FROM backfill.installed; INSERT INTO backfill.installed (version, checksum) VALUES (%d, '%s')",
+        schema_version, schema_checksum);
+    return run(conn, database, "backfill.installed", record);
+}
+
+static bool install(const struct config_database *database)
+{
+    const char *const keywords[] = {"dbname", "application_name", "target_session_attrs", NULL};
+    const char *const values[] = {database->conninfo, "backfilld --install", "primary", NULL};
+    PGconn *conn = PQconnectdbParams(keywords, values, 1);
+
+    if (PQstatus(conn) != CONNECTION_OK) {
+        fprintf(stderr, "backfilld: %s: %s", database->name, PQerrorMessage(conn));
+        finish(conn);
+        return false;
+    }
+    /* The lock: two installations at once take turns. Its number is 'backfill' in ASCII. */
+    bool ok = run(conn, database->name, "begin",
+        "SET client_min_messages = warning; SET search_path = pg_catalog; SET lock_timeout = '10s';"
+        "BEGIN; SELECT pg_catalog.pg_advisory_xact_lock(7089054359331365996)");
+    int version = ok ? installed_version(conn, database->name) : -1;
+    if (version > schema_version) {
+        fprintf(stderr, "backfilld: %s: the schema is version %d, newer than this program's %d\n", database->name, version, schema_version);
+        version = -1;
+    }
+    ok = version >= 0 && run_files(conn, database->name, version) && run(conn, database->name, "commit", "COMMIT");
+    if (ok && version == 0)
+        printf("%s: schema backfill installed, version %d\n", database->name, schema_version);
+    else if (ok)
+        printf("%s: schema backfill is version %d (was %d)\n", database->name, schema_version, version);
+    finish(conn);
+    return ok;
+}
+
+int install_run(const struct config *config)
+{
+    bool ok = true;
+    for (int i = 0; i < config->n_databases; i++)
+        ok = install(&config->databases[i]) && ok;
+    return ok ? EXIT_SUCCESS : EXIT_FAILURE;
+}

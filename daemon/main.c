@@ -1,0 +1,115 @@
+/* Arguments, settings, and off it goes. */
+#include "check.h"
+#include "config.h"
+#include "install.h"
+#include "journal.h"
+#include "manager.h"
+#include "mem.h"
+
+#include <getopt.h>
+#include <libpq-fe.h>
+#include <stdio.h>
+
+#define DEFAULT_CONFIG "/etc/backfilld/backfilld.conf"
+
+enum mode {
+    MODE_SERVE,
+    MODE_INSTALL,
+    MODE_CHECK,
+    MODE_DRAIN,
+};
+
+static const char usage[] =
+    "backfilld [-c FILE | -d CONNINFO] [--install | --check | --drain]\n"
+    "Fills columns of live PostgreSQL tables: runs the jobs that are inserted into backfill.job.\n"
+    "\n"
+    "  -c, --config FILE    settings; default " DEFAULT_CONFIG "\n"
+    "  -d, --database INFO  one database by its libpq conninfo, without a file\n"
+    "      --install        create or upgrade the schema \"backfill\" in each database, then exit\n"
+    "      --check          try each connection and right that is needed, print a table, exit 0 or 1\n"
+    "      --drain          run until no job is queued or running, then exit: 0, or 1 if one failed\n"
+    "      --version\n"
+    "      --help\n"
+    "\n"
+    "Without one of the three it serves until SIGTERM. SIGHUP reads the file again.\n";
+
+static const struct option options[] = {
+    {"config", required_argument, NULL, 'c'},
+    {"database", required_argument, NULL, 'd'},
+    {"install", no_argument, NULL, 'I'},
+    {"check", no_argument, NULL, 'C'},
+    {"drain", no_argument, NULL, 'D'},
+    {"version", no_argument, NULL, 'V'},
+    {"help", no_argument, NULL, 'h'},
+    {0},
+};
+
+/* Bad usage is 2, so that scripts can tell it from a job that failed. */
+#define EXIT_USAGE 2
+
+static int refuse(const char *problem)
+{
+    fprintf(stderr, "backfilld: %s\nHINT: backfilld --help lists the options.\n", problem);
+    return EXIT_USAGE;
+}
+
+static struct config *read_config(const char *path, const char *conninfo)
+{
+    char *error = NULL;
+
+    if (!conninfo) {
+        struct config *config = config_load(path ? path : DEFAULT_CONFIG, &error);
+        if (!config)
+            fprintf(stderr, "backfilld: %s\n", error);
+        if (!config && !path)
+            fprintf(stderr, "HINT: Name a file with --config, or one database with --database.\n");
+        free(error);
+        return config;
+    }
+    PQconninfoOption *parsed = PQconninfoParse(conninfo, &error);
+    if (!parsed) {
+        fprintf(stderr, "backfilld: --database: %sHINT: Write it as for psql: \"host=/run/postgresql dbname=app\".\n", error);
+        PQfreemem(error);
+        return NULL;
+    }
+    PQconninfoFree(parsed);
+    return config_for(conninfo);
+}
+
+int main(int argc, char *argv[])
+{
+    const char *path = NULL, *conninfo = NULL;
+    enum mode mode = MODE_SERVE;
+    int option, modes = 0;
+
+    while ((option = getopt_long(argc, argv, "c:d:h", options, NULL)) != -1)
+        switch (option) {
+        case 'c': path = optarg; break;
+        case 'd': conninfo = optarg; break;
+        case 'I': mode = MODE_INSTALL; modes++; break;
+        case 'C': mode = MODE_CHECK; modes++; break;
+        case 'D': mode = MODE_DRAIN; modes++; break;
+        case 'V': printf("backfilld %s\n", BACKFILLD_VERSION); return EXIT_SUCCESS;
+        case 'h': fputs(usage, stdout); return EXIT_SUCCESS;
+        default: fprintf(stderr, "HINT: backfilld --help lists the options.\n"); return EXIT_USAGE;
+        }
+    if (optind < argc)
+        return refuse("it takes options only");
+    if (path && conninfo)
+        return refuse("--config and --database exclude each other");
+    if (modes > 1)
+        return refuse("--install, --check and --drain exclude each other");
+
+    struct config *config = read_config(path, conninfo);
+    if (!config)
+        return EXIT_USAGE;
+    journal_open(config->log_level);
+    int status = EXIT_SUCCESS;
+    switch (mode) {
+    case MODE_INSTALL: status = install_run(config); config_free(config); break;
+    case MODE_CHECK: status = check_run(config); config_free(config); break;
+    case MODE_SERVE:
+    case MODE_DRAIN: status = manager_run(config, conninfo ? NULL : path ? path : DEFAULT_CONFIG, mode == MODE_DRAIN); break;
+    }
+    return status;
+}

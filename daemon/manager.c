@@ -1,0 +1,212 @@
+#include "manager.h"
+#include "clock.h"
+#include "database.h"
+#include "mem.h"
+
+#include <event2/event.h>
+#include <signal.h>
+#include <stdio.h>
+#include <systemd/sd-daemon.h>
+#include <unistd.h>
+
+#define BAR_EVERY_US 200000
+#define STOP_AT_MOST_S 30 /* after SIGTERM; then jobs are left as they stand, which loses nothing */
+
+struct manager {
+    struct event_base *base;
+    struct config *config;
+    const char *config_path;
+    bool drain, stopping;
+
+    int n_databases;
+    struct database **databases; /* those of the file, and any that were taken out of it and are still ending */
+    struct event *bar;
+    struct event *stop_deadline;
+    int exit_status;
+};
+
+static void on_changed(void *arg);
+
+static struct database *find_database(const struct manager *m, const struct config_database *config)
+{
+    for (int i = 0; i < m->n_databases; i++)
+        if (strcmp(database_name(m->databases[i]), config->name) == 0 &&
+            strcmp(database_conninfo(m->databases[i]), config->conninfo) == 0)
+            return m->databases[i];
+    return NULL;
+}
+
+static const struct config_database *find_config(const struct config *config, const struct database *db)
+{
+    for (int i = 0; i < config->n_databases; i++)
+        if (strcmp(database_name(db), config->databases[i].name) == 0 && strcmp(database_conninfo(db), config->databases[i].conninfo) == 0)
+            return &config->databases[i];
+    return NULL;
+}
+
+/* Serves what the configuration says from now on. Databases that left it give their jobs back. */
+static void apply_config(struct manager *m)
+{
+    journal_set_level(m->config->log_level);
+    for (int i = 0; i < m->n_databases; i++)
+        if (!find_config(m->config, m->databases[i]))
+            database_stop(m->databases[i], false);
+    for (int i = 0; i < m->config->n_databases; i++) {
+        const struct config_database *c = &m->config->databases[i];
+        struct database *db = find_database(m, c);
+        if (db)
+            database_configure(db, c);
+        else {
+            m->databases = must(reallocarray(m->databases, (size_t)m->n_databases + 1, sizeof(*m->databases)));
+            m->databases[m->n_databases++] = database_open(m->base, c, &m->config->batch, m->drain, on_changed, m);
+        }
+    }
+}
+
+static void stop(struct manager *m, bool at_once)
+{
+    struct timeval deadline = {.tv_sec = STOP_AT_MOST_S};
+
+    if (!m->stopping) {
+        sd_notify(0, "STOPPING=1");
+        event_add(m->stop_deadline, &deadline);
+    }
+    m->stopping = true;
+    for (int i = 0; i < m->n_databases; i++)
+        database_stop(m->databases[i], at_once);
+}
+
+static void on_term(evutil_socket_t signal, short what, void *arg)
+{
+    struct manager *m = arg;
+    (void)what;
+    journal_write(LEVEL_NOTICE, JOURNAL_SERVICE, NULL, "%s: %s", strsignal((int)signal),
+        m->stopping ? "cancelling batches" : "finishing batches, then stopping");
+    stop(m, m->stopping);
+}
+
+static void on_hup(evutil_socket_t signal, short what, void *arg)
+{
+    struct manager *m = arg;
+    _cleanup_free_ char *error = NULL;
+    char reloading[64];
+    (void)signal;
+    (void)what;
+
+    if (!m->config_path) {
+        journal_write(LEVEL_NOTICE, JOURNAL_CONFIG, NULL, "there is no file to read again: running with --database");
+        return;
+    }
+    snprintf(reloading, sizeof(reloading), "RELOADING=1\nMONOTONIC_USEC=%llu", (unsigned long long)now_us());
+    sd_notify(0, reloading);
+    struct config *config = config_load(m->config_path, &error);
+    if (!config)
+        journal_write(LEVEL_ERROR, JOURNAL_CONFIG, NULL, "%s; the settings stay as they were", error);
+    else {
+        struct config *old = m->config;
+        m->config = config;
+        apply_config(m);
+        for (int i = 0; i < m->n_databases; i++)
+            database_use_batch(m->databases[i], &config->batch);
+        config_free(old);
+        journal_write(LEVEL_NOTICE, JOURNAL_CONFIG, NULL, "settings read again from %s", m->config_path);
+    }
+    sd_notify(0, "READY=1");
+}
+
+/* Something about a database has changed: is it over? */
+static void on_changed(void *arg)
+{
+    struct manager *m = arg;
+    int serving = 0, running = 0;
+    bool drained = true, hopeless = false, failed = false;
+
+    for (int i = 0; i < m->n_databases; i++) {
+        const struct database *db = m->databases[i];
+        serving += !database_has_stopped(db);
+        running += database_n_workers(db);
+        drained = drained && database_is_drained(db);
+        hopeless = hopeless || database_is_hopeless(db);
+        failed = failed || database_has_failed(db);
+    }
+    sd_notifyf(0, "STATUS=%d %s, %d %s running", serving, serving == 1 ? "database" : "databases", running, running == 1 ? "job" : "jobs");
+    if (running == 0)
+        journal_bar("");
+    else if (journal_has_bar() && !event_pending(m->bar, EV_TIMEOUT, NULL)) {
+        struct timeval every = us_to_timeval(BAR_EVERY_US);
+        event_add(m->bar, &every);
+    }
+
+    if (m->drain && (drained || hopeless) && !m->stopping) {
+        m->exit_status = failed || hopeless ? EXIT_FAILURE : EXIT_SUCCESS;
+        stop(m, false);
+    }
+    if (m->stopping && serving == 0)
+        event_base_loopbreak(m->base);
+}
+
+static void on_stop_deadline(evutil_socket_t socket, short what, void *arg)
+{
+    struct manager *m = arg;
+    (void)socket;
+    (void)what;
+    journal_write(LEVEL_WARNING, JOURNAL_SERVICE, NULL, "jobs could not be given back in %d s; they go on where they stand", STOP_AT_MOST_S);
+    event_base_loopbreak(m->base);
+}
+
+static void on_bar(evutil_socket_t socket, short what, void *arg)
+{
+    struct manager *m = arg;
+    int running = 0;
+    _cleanup_free_ char *text = NULL, *line = NULL;
+    (void)socket;
+    (void)what;
+
+    for (int i = 0; i < m->n_databases; i++) {
+        running += database_n_workers(m->databases[i]);
+        if (!text)
+            text = database_bar_text(m->databases[i]);
+    }
+    if (!text) {
+        event_del(m->bar);
+        journal_bar("");
+        return;
+    }
+    if (running > 1 && asprintf(&line, "%s  (and %d more)", text, running - 1) < 0)
+        abort();
+    journal_bar(line ? line : text);
+}
+
+int manager_run(struct config *config, const char *config_path, bool drain)
+{
+    struct manager m = {.config = config, .config_path = config_path, .drain = drain};
+    struct event *signals[3];
+
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGCHLD, SIG_IGN); /* session_cancel_aside's children are reaped by the kernel */
+    m.base = must(event_base_new());
+    signals[0] = must(evsignal_new(m.base, SIGTERM, on_term, &m));
+    signals[1] = must(evsignal_new(m.base, SIGINT, on_term, &m));
+    signals[2] = must(evsignal_new(m.base, SIGHUP, on_hup, &m));
+    for (int i = 0; i < 3; i++)
+        event_add(signals[i], NULL);
+    m.bar = must(event_new(m.base, -1, EV_PERSIST, on_bar, &m));
+    m.stop_deadline = must(event_new(m.base, -1, 0, on_stop_deadline, &m));
+
+    journal_write(LEVEL_NOTICE, JOURNAL_SERVICE, NULL, "backfilld %s started, pid %d", BACKFILLD_VERSION, (int)getpid());
+    apply_config(&m);
+    sd_notify(0, "READY=1");
+    event_base_dispatch(m.base);
+    journal_write(LEVEL_NOTICE, JOURNAL_SERVICE, NULL, "stopped");
+
+    for (int i = 0; i < m.n_databases; i++)
+        database_close(m.databases[i]);
+    free(m.databases);
+    for (int i = 0; i < 3; i++)
+        event_free(signals[i]);
+    event_free(m.bar);
+    event_free(m.stop_deadline);
+    event_base_free(m.base);
+    config_free(m.config);
+    return m.exit_status;
+}

@@ -1,0 +1,341 @@
+#include "session.h"
+#include "clock.h"
+#include "mem.h"
+#include "retry.h"
+
+#include <assert.h>
+#include <ctype.h>
+#include <unistd.h>
+
+enum session_state {
+    STATE_CONNECTING,
+    STATE_IDLE,
+    STATE_BUSY,
+    STATE_CLOSED,
+};
+
+struct session {
+    enum session_state state;
+    PGconn *conn;
+    struct event_base *base;
+    struct event *socket_event; /* of the socket as it is now: libpq changes it while it connects */
+    struct event *deadline;
+    int socket;
+    short waits_for;
+
+    int n_sent, n_done; /* statements, and those whose commit was answered */
+    PGresult *results[SESSION_MAX_QUERIES];
+    uint64_t sent_us, elapsed_us[SESSION_MAX_QUERIES];
+
+    session_handler *handler;
+    session_notify_handler *notify_handler;
+    void *arg;
+};
+
+static void on_socket(evutil_socket_t socket, short what, void *arg);
+
+static void clear_results(struct session *s)
+{
+    for (int i = 0; i < SESSION_MAX_QUERIES; i++) {
+        PQclear(s->results[i]);
+        s->results[i] = NULL;
+    }
+}
+
+/* Waits for the socket, which may be another one than before. */
+static void wait_for(struct session *s, short what)
+{
+    if (s->socket_event && s->socket == PQsocket(s->conn) && s->waits_for == what)
+        return;
+    if (s->socket_event)
+        event_free(s->socket_event);
+    s->socket = PQsocket(s->conn);
+    s->waits_for = what;
+    s->socket_event = must(event_new(s->base, s->socket, what | EV_PERSIST, on_socket, s));
+    event_add(s->socket_event, NULL);
+}
+
+static void disconnect(struct session *s)
+{
+    if (s->socket_event)
+        event_free(s->socket_event);
+    s->socket_event = NULL;
+    event_del(s->deadline);
+    PQfinish(s->conn);
+    s->conn = NULL;
+    s->state = STATE_CLOSED;
+}
+
+/* The SQLSTATE in a verbose connection error ("FATAL:  28P01: password ..."): libpq keeps it nowhere else. */
+static void find_sqlstate(const char *message, char ret_sqlstate[6])
+{
+    strcpy(ret_sqlstate, SQLSTATE_LOST);
+    for (const char *colon = strchr(message, ':'); colon; colon = strchr(colon + 1, ':')) {
+        const char *code = colon + 1 + strspn(colon + 1, " ");
+        size_t n = 0;
+        while (isdigit((unsigned char)code[n]) || isupper((unsigned char)code[n]))
+            n++;
+        if (n == 5 && code[5] == ':' && isdigit((unsigned char)code[0])) {
+            memcpy(ret_sqlstate, code, 5);
+            return;
+        }
+    }
+}
+
+/* libpq's words on one line, without the position in the server's source that verbose messages end with. */
+static char *tidy(const char *message)
+{
+    char *text = copy_string(message && *message ? message : "the connection was lost");
+    char *location = strstr(text, "\nLOCATION:");
+    if (location)
+        *location = '\0';
+    for (size_t n = strlen(text); n > 0 && isspace((unsigned char)text[n - 1]); n--)
+        text[n - 1] = '\0';
+    for (char *c = text; *c; c++)
+        if (*c == '\n' || *c == '\t')
+            *c = ' ';
+    return text;
+}
+
+static void report_lost(struct session *s, enum session_event_kind kind, const char *message)
+{
+    char sqlstate[6];
+    _cleanup_free_ char *text = tidy(message);
+
+    find_sqlstate(text, sqlstate);
+    disconnect(s);
+    clear_results(s);
+    struct session_event e = {.kind = kind, .lost = true, .sqlstate = sqlstate, .message = text};
+    s->handler(s, &e, s->arg);
+}
+
+static void report_results(struct session *s)
+{
+    const PGresult *first = s->results[0];
+    ExecStatusType status = PQresultStatus(first);
+    struct session_event e = {.kind = SESSION_RESULT, .results = s->results, .elapsed_us = s->elapsed_us};
+    PGresult *mine[SESSION_MAX_QUERIES];
+
+    event_del(s->deadline);
+    s->state = STATE_IDLE;
+    for (int i = 1; i < s->n_sent; i++)
+        if (PQresultStatus(s->results[i]) != PGRES_TUPLES_OK && PQresultStatus(s->results[i]) != PGRES_COMMAND_OK) {
+            PQclear(s->results[i]);
+            s->results[i] = NULL;
+        }
+    if (status != PGRES_TUPLES_OK && status != PGRES_COMMAND_OK) {
+        e.kind = SESSION_ERROR;
+        e.sqlstate = PQresultErrorField(first, PG_DIAG_SQLSTATE);
+        e.message = PQresultErrorField(first, PG_DIAG_MESSAGE_PRIMARY);
+        e.hint = PQresultErrorField(first, PG_DIAG_MESSAGE_HINT);
+        e.detail = PQresultErrorField(first, PG_DIAG_MESSAGE_DETAIL);
+        if (!e.sqlstate)
+            e.sqlstate = SQLSTATE_LOST;
+        if (!e.message)
+            e.message = PQresultErrorMessage(first);
+    }
+    /* The handler may close the session or send again, so the results are no longer the session's. */
+    memcpy(mine, s->results, sizeof(mine));
+    memset(s->results, 0, sizeof(s->results));
+    e.results = mine;
+    s->handler(s, &e, s->arg);
+    for (int i = 0; i < SESSION_MAX_QUERIES; i++)
+        PQclear(mine[i]);
+}
+
+static void go_on_connecting(struct session *s)
+{
+    switch (PQconnectPoll(s->conn)) {
+    case PGRES_POLLING_READING: wait_for(s, EV_READ); return;
+    case PGRES_POLLING_WRITING: wait_for(s, EV_WRITE); return;
+    case PGRES_POLLING_OK: break;
+    case PGRES_POLLING_FAILED:
+    case PGRES_POLLING_ACTIVE: report_lost(s, SESSION_CONNECT_FAILED, PQerrorMessage(s->conn)); return;
+    }
+    if (PQsetnonblocking(s->conn, 1) != 0 || !PQenterPipelineMode(s->conn)) {
+        report_lost(s, SESSION_CONNECT_FAILED, PQerrorMessage(s->conn));
+        return;
+    }
+    event_del(s->deadline);
+    wait_for(s, EV_READ);
+    s->state = STATE_IDLE;
+    struct session_event e = {.kind = SESSION_CONNECTED};
+    s->handler(s, &e, s->arg);
+}
+
+/* Takes what has arrived; true when the answers to all statements are there. */
+static bool take_results(struct session *s)
+{
+    while (s->n_done < s->n_sent && !PQisBusy(s->conn) && PQstatus(s->conn) == CONNECTION_OK) {
+        PGresult *result = PQgetResult(s->conn);
+        if (!result) /* the end of one statement's results */
+            continue;
+        if (PQresultStatus(result) == PGRES_PIPELINE_SYNC) { /* it is committed */
+            s->elapsed_us[s->n_done++] = now_us() - s->sent_us;
+            PQclear(result);
+            continue;
+        }
+        PQclear(s->results[s->n_done]);
+        s->results[s->n_done] = result;
+    }
+    return s->n_done == s->n_sent;
+}
+
+static void take_notifications(struct session *s)
+{
+    PGnotify *notify;
+    while ((notify = PQnotifies(s->conn))) {
+        int pid = notify->be_pid;
+        PQfreemem(notify);
+        if (s->notify_handler)
+            s->notify_handler(s, pid, s->arg);
+    }
+}
+
+static void on_socket(evutil_socket_t socket, short what, void *arg)
+{
+    struct session *s = arg;
+    (void)socket;
+
+    if (s->state == STATE_CONNECTING) {
+        go_on_connecting(s);
+        return;
+    }
+    if (what & EV_READ && !PQconsumeInput(s->conn)) {
+        report_lost(s, SESSION_ERROR, PQerrorMessage(s->conn));
+        return;
+    }
+    if (s->state == STATE_BUSY) {
+        int left = PQflush(s->conn);
+        if (left < 0) {
+            report_lost(s, SESSION_ERROR, PQerrorMessage(s->conn));
+            return;
+        }
+        wait_for(s, left ? EV_READ | EV_WRITE : EV_READ);
+        if (take_results(s)) {
+            take_notifications(s);
+            if (PQstatus(s->conn) == CONNECTION_BAD)
+                report_lost(s, SESSION_ERROR, PQerrorMessage(s->conn));
+            else
+                report_results(s);
+            return;
+        }
+    } else
+        PQisBusy(s->conn); /* has libpq parse what came unasked: notifications, or that the server goes away */
+    take_notifications(s);
+    if (PQstatus(s->conn) == CONNECTION_BAD)
+        report_lost(s, SESSION_ERROR, PQerrorMessage(s->conn));
+}
+
+static void on_deadline(evutil_socket_t socket, short what, void *arg)
+{
+    struct session *s = arg;
+    (void)socket;
+    (void)what;
+
+    if (s->state == STATE_CONNECTING)
+        report_lost(s, SESSION_CONNECT_FAILED,
+            PQstatus(s->conn) == CONNECTION_BAD ? PQerrorMessage(s->conn) : "the server did not answer in time");
+    else if (s->state == STATE_BUSY) {
+        if (PQstatus(s->conn) == CONNECTION_BAD)
+            report_lost(s, SESSION_ERROR, PQerrorMessage(s->conn)); /* it broke while sending */
+        else
+            report_lost(s, SESSION_TIMED_OUT, "the server did not answer in time");
+    }
+}
+
+static void ignore_notice(void *arg, const PGresult *result)
+{
+    (void)arg;
+    (void)result;
+}
+
+struct session *session_open(struct event_base *base, const char *conninfo, const char *user, const char *application_name,
+    uint32_t timeout_ms, session_handler *handler, void *arg)
+{
+    /* Before dbname: defaults that conninfo may change; behind it: what it may not. A dead network is noticed in half a
+     * minute. "primary" tries the hosts of conninfo until one is no standby. */
+    const char *const keywords[] = {"keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout", "dbname",
+        "application_name", "target_session_attrs", user ? "user" : NULL, NULL};
+    const char *const values[] = {"10", "5", "4", "30000", conninfo, application_name, "primary", user, NULL};
+
+    struct session *s = must(calloc(1, sizeof(*s)));
+    s->base = base;
+    s->handler = handler;
+    s->arg = arg;
+    s->socket = -1;
+    s->deadline = must(event_new(base, -1, 0, on_deadline, s));
+    s->conn = must(PQconnectStartParams(keywords, values, 1));
+    PQsetErrorVerbosity(s->conn, PQERRORS_VERBOSE);
+    PQsetNoticeReceiver(s->conn, ignore_notice, NULL);
+
+    struct timeval deadline = us_to_timeval((uint64_t)timeout_ms * 1000);
+    event_add(s->deadline, &deadline);
+    if (PQstatus(s->conn) == CONNECTION_BAD || PQsocket(s->conn) < 0)
+        event_active(s->deadline, EV_TIMEOUT, 1); /* reported from the loop, not from here */
+    else
+        wait_for(s, EV_WRITE);
+    return s;
+}
+
+void session_send(struct session *s, const struct session_query *queries, int n_queries, uint32_t timeout_ms)
+{
+    assert(s->state == STATE_IDLE && n_queries >= 1 && n_queries <= SESSION_MAX_QUERIES);
+    bool sent = true;
+
+    s->state = STATE_BUSY;
+    s->n_sent = n_queries;
+    s->n_done = 0;
+    s->sent_us = now_us();
+    for (int i = 0; i < n_queries && sent; i++)
+        sent = PQsendQueryParams(s->conn, queries[i].sql, queries[i].n_params, NULL, queries[i].params, NULL, NULL, 0) &&
+               PQpipelineSync(s->conn);
+    int left = sent ? PQflush(s->conn) : -1;
+
+    struct timeval deadline = us_to_timeval((uint64_t)timeout_ms * 1000);
+    event_add(s->deadline, &deadline);
+    if (left < 0)
+        event_active(s->deadline, EV_TIMEOUT, 1); /* reported from the loop, not from here */
+    else
+        wait_for(s, left ? EV_READ | EV_WRITE : EV_READ);
+}
+
+void session_on_notify(struct session *s, session_notify_handler *handler)
+{
+    s->notify_handler = handler;
+}
+
+bool session_is_idle(const struct session *s)
+{
+    return s->state == STATE_IDLE;
+}
+
+int session_pid(const struct session *s)
+{
+    return s->conn ? PQbackendPID(s->conn) : 0;
+}
+
+void session_cancel_aside(const struct session *s)
+{
+    PGcancel *cancel = s->conn ? PQgetCancel(s->conn) : NULL;
+    char error[256];
+
+    if (cancel && fork() == 0) { /* main() ignores SIGCHLD, so that the child is reaped by the kernel */
+        alarm(10);
+        PQcancel(cancel, error, sizeof(error));
+        _exit(0);
+    }
+    PQfreeCancel(cancel);
+}
+
+struct session *session_close(struct session *s)
+{
+    if (!s)
+        return NULL;
+    if (s->state != STATE_CLOSED)
+        disconnect(s);
+    clear_results(s);
+    event_free(s->deadline);
+    free(s);
+    return NULL;
+}

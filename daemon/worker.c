@@ -1,0 +1,613 @@
+#include "worker.h"
+#include "clock.h"
+#include "cursor.h"
+#include "journal.h"
+#include "mem.h"
+#include "sql.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#define CONNECT_TIMEOUT_MS 10000
+#define ANSWER_MARGIN_MS   5000    /* beyond statement_timeout: then the network is gone, not the query slow */
+#define TICK_US            1000000 /* how often status and journal are looked after while a job runs */
+#define PROGRESS_EVERY_US  10000000
+
+/* A relation of the job, as it is surveyed. */
+struct relation {
+    char *oid, *batch, *bound, *last;
+    char *upper;
+};
+
+struct worker {
+    struct worker_setup setup;
+    struct job *job;
+    struct runner runner;
+    struct runner_action action; /* under way */
+    struct session *session;
+    bool session_gone;           /* it was lost while the runner waited for something else */
+    bool knows_last;             /* SURVEY: the last key is known, the plans are being checked */
+    bool ended, failed;
+    struct event *timer;         /* the end of a rest, or something that must be reported from the loop */
+    struct event *tick;
+    struct runner_event pending; /* what the timer reports */
+
+    struct relation *relations;
+    int n_relations;
+    char *batch, *bound, *key_columns; /* of the range in hand */
+
+    char *shown_waiting; /* what job.waiting_for says */
+    char *logged_waiting;
+    uint64_t progress_at_us;
+    uint64_t started_us;
+};
+
+static void feed(struct worker *w, const struct runner_event *e);
+
+/* ---- Small things -------------------------------------------------------------------------------------------------- */
+
+static const char *field(const PGresult *result, int row, int column)
+{
+    return PQgetisnull(result, row, column) ? NULL : PQgetvalue(result, row, column);
+}
+
+static int64_t number(const PGresult *result, int row, int column)
+{
+    const char *text = field(result, row, column);
+    return text ? strtoll(text, NULL, 10) : 0;
+}
+
+static bool is_true(const PGresult *result, int row, int column)
+{
+    return strcmp(PQgetvalue(result, row, column), "t") == 0;
+}
+
+/* A number as a parameter. */
+static const char *number_text(char buffer[24], int64_t n)
+{
+    snprintf(buffer, 24, "%" PRId64, n);
+    return buffer;
+}
+
+static void replace(char **to, const char *from)
+{
+    char *copy = copy_string(from);
+    free(*to);
+    *to = copy;
+}
+
+static bool same(const char *a, const char *b)
+{
+    return a && b ? strcmp(a, b) == 0 : a == b;
+}
+
+static void forget_relations(struct worker *w)
+{
+    for (int i = 0; i < w->n_relations; i++) {
+        free(w->relations[i].oid);
+        free(w->relations[i].batch);
+        free(w->relations[i].bound);
+        free(w->relations[i].last);
+        free(w->relations[i].upper);
+    }
+    free(w->relations);
+    w->relations = NULL;
+    w->n_relations = 0;
+}
+
+/* ---- The journal --------------------------------------------------------------------------------------------------- */
+
+#define ABOUT(w, ...)                                                                                                  \
+    JOURNAL_ABOUT(.database = (w)->setup.database, .job = (w)->job->id, .name = (w)->job->name,                       \
+        .table = (w)->job->target, .phase = job_phase_name((w)->runner.phase), __VA_ARGS__)
+
+/* As far as the job has come. */
+static struct journal_progress progress_of(struct worker *w)
+{
+    struct progress *p = &w->runner.progress;
+
+    progress_update(p, now_us());
+    return (struct journal_progress){
+        .rows = p->keys, .rate = p->rate, .percent = progress_percent(p), .eta_s = progress_eta_s(p)};
+}
+
+static void log_progress(struct worker *w)
+{
+    struct journal_progress p = progress_of(w);
+    const char *waiting = w->runner.waiting_for;
+
+    if (p.percent >= 0)
+        journal_write(LEVEL_INFO, JOURNAL_PROGRESS, ABOUT(w, .progress = &p), "%.1f %%, %.0f rows/s, %.0f s left%s%s", p.percent,
+            p.rate, p.eta_s >= 0 ? p.eta_s : 0, waiting ? ", waiting: " : "", waiting ? waiting : "");
+}
+
+static void log_retry(struct worker *w)
+{
+    if (same(w->logged_waiting, w->runner.waiting_for))
+        return;
+    replace(&w->logged_waiting, w->runner.waiting_for);
+    /* A lock that is busy for a moment is daily bread; what keeps a job from its session is not. */
+    enum journal_level level = retry_class(w->runner.sqlstate) == RETRY_CONTENTION ? LEVEL_INFO : LEVEL_WARNING;
+    journal_write(level, JOURNAL_RETRY, ABOUT(w, .sqlstate = w->runner.sqlstate), "%s, trying again: %s",
+        runner_action_name(w->runner.again), w->runner.waiting_for);
+}
+
+static void log_put_aside(struct worker *w)
+{
+    _cleanup_free_ char *key = cursor_describe(w->key_columns, w->runner.hi);
+    journal_write(LEVEL_WARNING, JOURNAL_LEFT_BEHIND, ABOUT(w, .sqlstate = w->runner.row_sqlstate),
+        "row %s is left behind: %s", key, w->runner.row_message);
+}
+
+static void log_end(struct worker *w)
+{
+    const struct runner *r = &w->runner;
+    struct journal_progress p = progress_of(w);
+
+    if (w->action.kind == RUNNER_RELEASE)
+        journal_write(LEVEL_NOTICE, JOURNAL_STATE, ABOUT(w, .progress = &p), "%s",
+            r->end_state == JOB_PAUSED ? "paused" : "given back to the queue");
+    else if (w->action.kind != RUNNER_FINISH)
+        journal_write(LEVEL_WARNING, JOURNAL_STATE, ABOUT(w, .progress = &p), "another daemon has taken the job over");
+    else {
+        w->failed = r->end_state == JOB_FAILED;
+        journal_write(w->failed ? LEVEL_ERROR : LEVEL_NOTICE, JOURNAL_STATE, ABOUT(w, .progress = &p, .sqlstate = r->row_sqlstate),
+            "%s%s%s: %" PRIu64 " rows changed in %" PRIu64 " batches, %.1f s", job_state_name(r->end_state), r->error ? ": " : "",
+            r->error ? r->error : "", r->counts.rows, r->counts.batches, (double)(now_us() - w->started_us) / 1e6);
+    }
+}
+
+/* ---- What a runner's action means ---------------------------------------------------------------------------------- */
+
+/* Reports e from the event loop, after the handlers that run now. */
+static void feed_later(struct worker *w, const struct runner_event *e)
+{
+    w->pending = *e;
+    event_active(w->timer, EV_TIMEOUT, 1);
+}
+
+static void on_timer(evutil_socket_t socket, short what, void *arg)
+{
+    struct worker *w = arg;
+    struct runner_event e = w->pending;
+    (void)socket;
+    (void)what;
+    w->pending = (struct runner_event){.kind = RUNNER_DONE};
+    feed(w, &e);
+}
+
+static void send_queries(struct worker *w, const struct session_query *queries, int n)
+{
+    if (w->session_gone || !w->session)
+        feed_later(w, &(struct runner_event){.kind = RUNNER_LOST, .message = "the connection was lost", .sqlstate = SQLSTATE_LOST});
+    else
+        session_send(w->session, queries, n, (uint32_t)w->setup.batch->statement_timeout_ms + ANSWER_MARGIN_MS);
+}
+
+static void send_role(struct worker *w)
+{
+    const struct job *job = w->job;
+    const struct config_batch *b = w->setup.batch;
+    char lock_timeout[24], statement_timeout[24];
+
+    send_queries(w, &(struct session_query){SQL_ROLE, 8, {job->settings, job->search_path, job->time_zone, job->date_style,
+        number_text(lock_timeout, b->lock_timeout_ms), number_text(statement_timeout, b->statement_timeout_ms),
+        b->synchronous_commit, strcmp(job->owner, job->submitted_by) == 0 ? NULL : job->owner}}, 1);
+}
+
+static void send_bound(struct worker *w, uint32_t keys)
+{
+    char n[24];
+    send_queries(w, &(struct session_query){w->bound, 3, {w->runner.cursor, w->runner.upper, number_text(n, keys)}}, 1);
+}
+
+static void send_batch(struct worker *w, const struct runner_action *a)
+{
+    const struct runner *r = &w->runner;
+    char range[24], epoch[24], keys[24], next[24], rate[32];
+
+    snprintf(rate, sizeof(rate), "%.3g", r->progress.rate);
+    const struct session_query queries[] = {
+        {SQL_RUN_BATCH, 7, {w->batch, number_text(range, r->range), number_text(epoch, r->epoch), r->cursor, r->hi,
+            a->keys ? number_text(keys, a->keys) : NULL, rate}},
+        {w->bound, 3, {r->hi, r->upper, number_text(next, a->next_keys)}},
+    };
+    send_queries(w, queries, a->next_keys ? 2 : 1);
+}
+
+/* The numbers of the report that only the daemon knows. Names and numbers alone, so nothing needs escaping. */
+static char *measured(const struct runner *r)
+{
+    char *text = NULL;
+    size_t size = 0;
+    bool first = true;
+    FILE *out = must(open_memstream(&text, &size));
+
+    fprintf(out, "{\"batches\": %" PRIu64 ", \"wal_bytes\": %" PRIu64 ", \"waited_s\": %.3f", r->counts.batches,
+        r->counts.wal_bytes, (double)r->counts.rest_us / 1e6);
+    fprintf(out, ", \"batch_ms\": {\"p50\": %.1f, \"p99\": %.1f, \"max\": %.1f}",
+        (double)histogram_quantile(&r->counts.batch_us, 0.5) / 1e3, (double)histogram_quantile(&r->counts.batch_us, 0.99) / 1e3,
+        (double)r->counts.batch_us.max_us / 1e3);
+    fputs(", \"retries\": {", out);
+    for (int class = 0; class <= RETRY_PERMANENT; class ++)
+        if (r->counts.retries[class]) {
+            fprintf(out, "%s\"%s\": %" PRIu64, first ? "" : ", ", retry_class_name((enum retry_class)class), r->counts.retries[class]);
+            first = false;
+        }
+    fputs("}}", out);
+    if (fclose(out) != 0)
+        abort();
+    return text;
+}
+
+static void on_control(void *arg, const struct session_event *e);
+
+static void ask(struct worker *w, const struct session_query *query)
+{
+    control_ask(w->setup.control, query, on_control, w);
+}
+
+static void ask_finish(struct worker *w)
+{
+    struct runner *r = &w->runner;
+    char job[24];
+    _cleanup_free_ char *json = measured(r);
+    _cleanup_free_ char *error = copy_string(r->error);
+
+    if (r->end_state == JOB_FAILED && r->row_sqlstate && r->keys == 1) {
+        _cleanup_free_ char *key = cursor_describe(w->key_columns, r->hi);
+        free(error);
+        if (asprintf(&error, "row %s: %s", key, r->error) < 0)
+            abort();
+        replace(&r->error, error);
+    }
+    const char *hint = r->hint;
+    if (r->end_state == JOB_FAILED && !hint && r->row_sqlstate)
+        hint = "Correct the row or the clause, then SELECT backfill.retry(name); or insert the job with on_error = 'quarantine'.";
+    else if (r->end_state == JOB_SUCCEEDED && r->counts.put_aside > 0)
+        hint = "Rows were left behind: SELECT * FROM backfill.left_behind; then SELECT backfill.retry(name).";
+    ask(w, &(struct session_query){SQL_END_JOB, 5, {number_text(job, w->job->id), job_state_name(r->end_state), error, hint, json}});
+}
+
+static void on_cancelled(void *arg, const struct session_event *e)
+{
+    struct worker *w = arg;
+    /* pg_signal_backend may not cancel a superuser's batch. */
+    if (e->kind == SESSION_ERROR && w->session && !w->session_gone)
+        session_cancel_aside(w->session);
+}
+
+static void abort_action(struct worker *w)
+{
+    char pid[24];
+
+    if (w->action.kind == RUNNER_CONNECT) {
+        w->session = session_close(w->session);
+        feed_later(w, &(struct runner_event){.kind = RUNNER_LOST, .message = "given up", .sqlstate = SQLSTATE_LOST});
+    } else if (control_is_ready(w->setup.control))
+        control_ask_first(w->setup.control, &(struct session_query){SQL_CANCEL, 1, {number_text(pid, session_pid(w->session))}},
+            on_cancelled, w);
+    else
+        session_cancel_aside(w->session);
+}
+
+static void on_session(struct session *session, const struct session_event *e, void *arg);
+
+static void connect_worker(struct worker *w)
+{
+    _cleanup_free_ char *name = NULL;
+
+    if (asprintf(&name, "backfilld %s", w->job->name) < 0)
+        abort();
+    session_close(w->session);
+    w->session_gone = false;
+    w->session = session_open(w->setup.base, w->setup.conninfo, w->job->submitted_by, name, CONNECT_TIMEOUT_MS, on_session, w);
+}
+
+static void perform(struct worker *w, const struct runner_action *a)
+{
+    const struct relation *relation = &w->relations[a->relation];
+    const struct runner *r = &w->runner;
+    char job[24], n[24], epoch[24];
+
+    if (a->kind == RUNNER_ABORT)
+        abort_action(w);
+    if (a->kind == RUNNER_NONE || a->kind == RUNNER_ABORT)
+        return;
+    w->action = *a;
+    event_del(w->timer);
+    number_text(job, w->job->id);
+
+    switch (a->kind) {
+    case RUNNER_NONE:
+    case RUNNER_ABORT: break;
+    case RUNNER_CONNECT: connect_worker(w); break;
+    case RUNNER_LAYOUT: ask(w, &(struct session_query){SQL_LAYOUT, 1, {job}}); break;
+    case RUNNER_SURVEY:
+        w->knows_last = false;
+        send_queries(w, &(struct session_query){.sql = relation->last}, 1);
+        break;
+    case RUNNER_ADD_RANGE: ask(w, &(struct session_query){SQL_ADD_RANGE, 3, {job, relation->oid, relation->upper}}); break;
+    case RUNNER_BEGIN:
+        ask(w, &(struct session_query){SQL_BEGIN_PHASE, 3, {job, job_phase_name(a->phase), number_text(n, (int64_t)a->estimate)}});
+        break;
+    case RUNNER_TAKE: ask(w, &(struct session_query){SQL_TAKE_RANGE, 1, {job}}); break;
+    case RUNNER_BOUND: send_bound(w, a->keys); break;
+    case RUNNER_BATCH: send_batch(w, a); break;
+    case RUNNER_PUT_ASIDE:
+        log_put_aside(w);
+        ask(w, &(struct session_query){SQL_PUT_ASIDE, 7, {number_text(n, r->range), number_text(epoch, r->epoch), r->cursor, r->hi,
+            r->row_sqlstate, r->row_message, r->row_detail}});
+        break;
+    case RUNNER_REST: {
+        uint64_t now = now_us();
+        struct timeval wait = us_to_timeval(a->until_us > now ? a->until_us - now : 0);
+        log_retry(w);
+        w->pending = (struct runner_event){.kind = RUNNER_DONE};
+        event_add(w->timer, &wait);
+        break;
+    }
+    case RUNNER_FINISH: ask_finish(w); break;
+    case RUNNER_RELEASE: ask(w, &(struct session_query){SQL_RELEASE_JOB, 2, {job, job_state_name(a->state)}}); break;
+    case RUNNER_END:
+        w->ended = true;
+        event_del(w->tick);
+        w->session = session_close(w->session);
+        w->setup.ended(w, w->setup.arg);
+        break;
+    }
+}
+
+/* ---- What came of it ------------------------------------------------------------------------------------------------ */
+
+static void feed(struct worker *w, const struct runner_event *e)
+{
+    enum job_phase phase = w->runner.phase;
+    struct runner_action next = runner_step(&w->runner, e, now_us());
+
+    if (next.kind == RUNNER_END)
+        log_end(w);
+    if (w->runner.phase != phase)
+        journal_write(LEVEL_INFO, JOURNAL_PHASE, ABOUT(w, .sqlstate = NULL), "%s: about %" PRIu64 " rows in %d %s",
+            job_phase_name(w->runner.phase), w->runner.estimate, w->n_relations, w->n_relations == 1 ? "table" : "partitions");
+    perform(w, &next);
+}
+
+static void feed_error(struct worker *w, const struct session_event *e)
+{
+    struct runner_event event = {.kind = e->lost ? RUNNER_LOST : RUNNER_ERROR, .sqlstate = e->sqlstate, .message = e->message,
+        .hint = e->hint, .detail = e->detail};
+
+    if (e->kind == SESSION_CONNECT_FAILED) {
+        event.kind = RUNNER_ERROR;
+        if (strncmp(e->sqlstate, "28", 2) == 0)
+            event.hint = "backfilld logs in as the role that submitted the job: allow that in pg_hba.conf, with a pg_ident map or a passfile.";
+    }
+    feed(w, &event);
+}
+
+static void on_relations(struct worker *w, const PGresult *result, struct runner_event *event)
+{
+    forget_relations(w);
+    w->n_relations = event->n_relations = PQntuples(result);
+    w->relations = must(calloc((size_t)w->n_relations + 1, sizeof(*w->relations)));
+    for (int i = 0; i < w->n_relations; i++)
+        w->relations[i] = (struct relation){
+            .oid = copy_string(field(result, i, 0)),
+            .batch = copy_string(field(result, i, 2)),
+            .bound = copy_string(field(result, i, 3)),
+            .last = copy_string(field(result, i, 4)),
+        };
+}
+
+static void on_range(struct worker *w, const PGresult *result, struct runner_event *event)
+{
+    const char *outcome = field(result, 0, 0);
+
+    event->outcome = same(outcome, "range") ? RUNNER_TAKE_RANGE : same(outcome, "none") ? RUNNER_TAKE_NONE : RUNNER_TAKE_NOT_OURS;
+    event->total_keys = (uint64_t)number(result, 0, 10);
+    if (event->outcome != RUNNER_TAKE_RANGE)
+        return;
+    event->range = number(result, 0, 1);
+    event->epoch = number(result, 0, 2);
+    event->cursor = field(result, 0, 3);
+    event->upper = field(result, 0, 4);
+    event->point = is_true(result, 0, 5);
+    replace(&w->key_columns, field(result, 0, 7));
+    replace(&w->batch, field(result, 0, 8));
+    replace(&w->bound, field(result, 0, 9));
+}
+
+/* The control session has answered. */
+static void on_control(void *arg, const struct session_event *e)
+{
+    struct worker *w = arg;
+    struct runner_event event = {.kind = RUNNER_DONE};
+
+    if (w->ended)
+        return;
+    if (e->kind == SESSION_ERROR) {
+        feed_error(w, e);
+        return;
+    }
+    if (w->action.kind == RUNNER_LAYOUT)
+        on_relations(w, e->results[0], &event);
+    else if (w->action.kind == RUNNER_TAKE)
+        on_range(w, e->results[0], &event);
+    else if (w->action.kind == RUNNER_BEGIN)
+        event.ours = is_true(e->results[0], 0, 0);
+    feed(w, &event);
+}
+
+/* The first row's first column, or NULL when there is no row. */
+static const char *only_value(const PGresult *result)
+{
+    return PQntuples(result) > 0 ? field(result, 0, 0) : NULL;
+}
+
+/* The worker's session has connected or answered. */
+static void on_session(struct session *session, const struct session_event *e, void *arg)
+{
+    struct worker *w = arg;
+    struct runner_event event = {.kind = RUNNER_DONE};
+    const PGresult *first = e->results ? e->results[0] : NULL;
+    (void)session;
+
+    bool waited_for = w->action.kind == RUNNER_CONNECT || w->action.kind == RUNNER_SURVEY || w->action.kind == RUNNER_BOUND ||
+                      w->action.kind == RUNNER_BATCH;
+    if (!waited_for) {
+        w->session_gone = w->session_gone || e->lost || e->kind == SESSION_TIMED_OUT;
+        return;
+    }
+    switch (e->kind) {
+    case SESSION_CONNECTED: send_role(w); return;
+    case SESSION_CONNECT_FAILED:
+    case SESSION_ERROR: feed_error(w, e); return;
+    case SESSION_TIMED_OUT:
+        event = (struct runner_event){.kind = RUNNER_LOST, .sqlstate = SQLSTATE_LOST, .message = e->message};
+        feed(w, &event);
+        return;
+    case SESSION_RESULT: break;
+    }
+
+    struct relation *relation = w->relations ? &w->relations[w->action.relation] : NULL;
+    if (w->action.kind == RUNNER_SURVEY && !w->knows_last) {
+        w->knows_last = true;
+        replace(&relation->upper, only_value(first));
+        if (relation->upper) {
+            send_queries(w, &(struct session_query){SQL_SURVEY, 4, {relation->batch, relation->bound, relation->oid, relation->upper}}, 1);
+            return;
+        }
+        event.empty = true;
+    } else if (w->action.kind == RUNNER_SURVEY) {
+        event.estimate = (uint64_t)number(first, 0, 0);
+    } else if (w->action.kind == RUNNER_BOUND)
+        event.bound = only_value(first);
+    else if (w->action.kind == RUNNER_BATCH) {
+        event.rows = (uint64_t)number(first, 0, 0);
+        event.wal_bytes = (uint64_t)number(first, 0, 1);
+        event.elapsed_us = e->elapsed_us[0];
+        event.bound_unknown = w->action.next_keys && !e->results[1];
+        event.bound = w->action.next_keys && e->results[1] ? only_value(e->results[1]) : NULL;
+    }
+    feed(w, &event);
+}
+
+/* ---- From outside ---------------------------------------------------------------------------------------------------- */
+
+static void on_tick(evutil_socket_t socket, short what, void *arg)
+{
+    struct worker *w = arg;
+    uint64_t now = now_us();
+    char job[24];
+    (void)socket;
+    (void)what;
+
+    if (!same(w->shown_waiting, w->runner.waiting_for)) {
+        replace(&w->shown_waiting, w->runner.waiting_for);
+        control_ask(w->setup.control, &(struct session_query){SQL_WAITING_FOR, 2, {number_text(job, w->job->id), w->shown_waiting}},
+            NULL, w);
+    }
+    if (now - w->progress_at_us >= PROGRESS_EVERY_US) {
+        w->progress_at_us = now;
+        log_progress(w);
+        replace(&w->logged_waiting, NULL); /* what still stands in the way may be said again */
+    }
+}
+
+static struct runner_limits limits_of(const struct config_batch *batch, uint32_t target_ms, bool quarantine)
+{
+    return (struct runner_limits){
+        .target_us = (target_ms ? target_ms : (uint32_t)batch->target_ms) * 1000,
+        .min_keys = (uint32_t)batch->min_rows,
+        .max_keys = (uint32_t)batch->max_rows,
+        .quarantine = quarantine,
+    };
+}
+
+struct worker *worker_start(const struct worker_setup *setup, struct job *job, uint64_t keys_done, uint64_t estimate)
+{
+    struct worker *w = must(calloc(1, sizeof(*w)));
+    struct runner_limits limits = limits_of(setup->batch, job->target_ms, job->quarantine);
+    struct timeval tick = us_to_timeval(TICK_US);
+
+    w->setup = *setup;
+    w->job = job;
+    w->started_us = w->progress_at_us = now_us();
+    w->timer = must(event_new(setup->base, -1, 0, on_timer, w));
+    w->tick = must(event_new(setup->base, -1, EV_PERSIST, on_tick, w));
+    event_add(w->tick, &tick);
+    runner_init(&w->runner, job->phase, estimate, keys_done, &limits, w->started_us ^ ((uint64_t)getpid() << 32) ^ (uint64_t)job->id,
+        w->started_us);
+    journal_write(LEVEL_NOTICE, JOURNAL_STATE, ABOUT(w, .sqlstate = NULL), "running: %s, as %s%s", job->target,
+        job->submitted_by, keys_done ? "; goes on where it stood" : "");
+    feed(w, &(struct runner_event){.kind = RUNNER_START});
+    return w;
+}
+
+void worker_want(struct worker *w, enum runner_want want)
+{
+    if (!w->ended && w->runner.want != want)
+        feed(w, &(struct runner_event){.kind = RUNNER_WANT, .want = want});
+}
+
+void worker_limit(struct worker *w, uint32_t target_ms, bool quarantine)
+{
+    struct runner_limits limits = limits_of(w->setup.batch, target_ms, quarantine);
+    w->job->target_ms = target_ms;
+    w->job->quarantine = quarantine;
+    runner_limit(&w->runner, &limits);
+}
+
+void worker_use(struct worker *w, const struct config_batch *batch)
+{
+    w->setup.batch = batch;
+    worker_limit(w, w->job->target_ms, w->job->quarantine);
+}
+
+int64_t worker_job(const struct worker *w)
+{
+    return w->job->id;
+}
+
+bool worker_has_ended(const struct worker *w)
+{
+    return w->ended;
+}
+
+bool worker_has_failed(const struct worker *w)
+{
+    return w->failed;
+}
+
+bool worker_is_leaving(const struct worker *w)
+{
+    return w->action.kind == RUNNER_RELEASE || w->action.kind == RUNNER_FINISH;
+}
+
+char *worker_bar_text(struct worker *w)
+{
+    struct journal_progress p = progress_of(w);
+    return journal_bar_text(w->job->name, &p, w->runner.waiting_for);
+}
+
+struct worker *worker_free(struct worker *w)
+{
+    if (!w)
+        return NULL;
+    control_forget(w->setup.control, w);
+    session_close(w->session);
+    event_free(w->timer);
+    event_free(w->tick);
+    forget_relations(w);
+    free(w->batch);
+    free(w->bound);
+    free(w->key_columns);
+    free(w->shown_waiting);
+    free(w->logged_waiting);
+    runner_done(&w->runner);
+    job_free(w->job);
+    free(w);
+    return NULL;
+}

@@ -1,0 +1,384 @@
+/* A daemon of the simulation: it claims the job, does what the runner says and reports what came of it. It stands for
+ * daemon/, without its sockets, and checks on the way what lib/runner.h promises to it. */
+#include "world.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define POLL_US 100000
+
+static void send_action(struct world *w, struct daemon *d, struct runner_action a);
+
+/* ---- Positions as text, as the runner has them. -------------------------------------------------------------------- */
+
+static int key_of(const char *position)
+{
+    return position ? atoi(position + 1) : 0;
+}
+
+static const char *position_of(int key, char text[16])
+{
+    if (key == 0)
+        return NULL;
+    snprintf(text, 16, "{%d}", key);
+    return text;
+}
+
+/* ---- The process. -------------------------------------------------------------------------------------------------- */
+
+static void end_runner(struct daemon *d)
+{
+    if (d->has_runner)
+        runner_done(&d->runner);
+    d->has_runner = false;
+}
+
+static void end_process(struct world *w, struct daemon *d)
+{
+    end_runner(d);
+    model_close(&w->model, d->session);
+    d->session = 0;
+    d->alive = false;
+    d->poll_us = d->notice_us = d->session_back_us = 0;
+}
+
+void daemon_start(struct world *w, struct daemon *d)
+{
+    *d = (struct daemon){.alive = true};
+    d->session = model_open(&w->model);
+    d->poll_us = w->now_us + random_between(&w->random, 1, 5000);
+    world_trace(w, d, "starts, session %d", d->session);
+}
+
+static const char *event_text(const struct runner_event *e)
+{
+    switch (e->kind) {
+    case RUNNER_START: return "start";
+    case RUNNER_DONE: return "done";
+    case RUNNER_ERROR: return e->sqlstate;
+    case RUNNER_LOST: return "lost";
+    case RUNNER_WANT: return "want";
+    }
+    return "?";
+}
+
+/* Work may begin neither after a stop nor while a pause or cancel is in force. */
+static void check_leaving(struct world *w, const struct daemon *d, enum runner_action_kind kind)
+{
+    bool ends = kind == RUNNER_RELEASE || kind == RUNNER_FINISH || kind == RUNNER_REST || kind == RUNNER_END;
+    if (d->must_leave && !ends)
+        world_break(w, "a runner that was told to leave began something else");
+}
+
+static void step(struct world *w, struct daemon *d, const struct runner_event *e)
+{
+    struct runner_action a = runner_step(&d->runner, e, w->now_us);
+    world_trace(w, d, "%s -> %s", event_text(e), runner_action_name(a.kind));
+
+    if (a.kind == RUNNER_NONE || a.kind == RUNNER_ABORT) {
+        if (e->kind != RUNNER_WANT)
+            world_break(w, "an answer led to no action");
+        else if (a.kind == RUNNER_ABORT)
+            fault_abort(w, d);
+        return;
+    }
+    if (d->statement.under_way && d->statement.action.kind != RUNNER_REST)
+        world_break(w, "a second action while one is under way");
+    check_leaving(w, d, a.kind);
+    send_action(w, d, a);
+}
+
+static void want(struct world *w, struct daemon *d, enum runner_want wish)
+{
+    bool ending = d->runner.doing == RUNNER_RELEASE || d->runner.doing == RUNNER_FINISH || d->runner.doing == RUNNER_REST;
+    if (wish != RUNNER_WANT_RUN)
+        d->must_leave = true;
+    else if (!d->stopping && !ending)
+        d->must_leave = false;
+    step(w, d, &(struct runner_event){.kind = RUNNER_WANT, .want = wish});
+}
+
+void daemon_stop(struct world *w, struct daemon *d, enum runner_want wish)
+{
+    world_trace(w, d, "is told to stop%s", wish == RUNNER_WANT_STOP_NOW ? " now" : "");
+    d->stopping = true;
+    if (d->has_runner)
+        want(w, d, wish);
+    else
+        end_process(w, d);
+}
+
+/* Looks at what the user wants, as the control session does on a notification. */
+static void notice(struct world *w, struct daemon *d)
+{
+    static const enum runner_want wants[] = {
+        [WANTED_RUN] = RUNNER_WANT_RUN, [WANTED_PAUSE] = RUNNER_WANT_PAUSE, [WANTED_CANCEL] = RUNNER_WANT_CANCEL};
+
+    d->notice_us = 0;
+    if (!d->has_runner || !model_is_held(&w->model, d->session) || d->heard == w->model.wanted)
+        return;
+    d->heard = w->model.wanted;
+    world_trace(w, d, "hears %s", job_wanted_name(d->heard));
+    want(w, d, wants[d->heard]);
+}
+
+static void claim(struct world *w, struct daemon *d)
+{
+    struct model *m = &w->model;
+    uint64_t keys = 0;
+
+    d->poll_us = w->now_us + POLL_US;
+    if (d->session == 0 || w->now_us < w->outage_until_us || !model_claim(m, d->session))
+        return;
+    world_trace(w, d, "claims the job in phase %s", job_phase_name(m->phase));
+    for (int i = 0; i < m->n_ranges; i++)
+        keys += m->ranges[i].keys;
+    runner_init(&d->runner, m->phase, m->estimate, keys, &w->limits, random_next(&w->random), w->now_us);
+    d->has_runner = true;
+    d->must_leave = false;
+    d->altered = d->outage_tries = 0;
+    d->heard = WANTED_RUN;
+    step(w, d, &(struct runner_event){.kind = RUNNER_START});
+    notice(w, d);
+}
+
+void daemon_lose_control(struct world *w, struct daemon *d)
+{
+    if (d->session == 0)
+        return;
+    world_trace(w, d, "loses its control session %d", d->session);
+    model_close(&w->model, d->session);
+    d->lost_session = d->session;
+    d->session = 0;
+    d->session_back_us = w->now_us + random_between(&w->random, 1000, random_chance(&w->random, 500) ? 20000 : 2000000);
+}
+
+static void regain_control(struct world *w, struct daemon *d)
+{
+    if (w->now_us < w->outage_until_us) {
+        d->session_back_us = w->outage_until_us + random_between(&w->random, 1, 500000);
+        return;
+    }
+    d->session_back_us = 0;
+    d->session = model_open(&w->model);
+    model_hold_again(&w->model, d->lost_session, d->session);
+    world_trace(w, d, "has a control session again, %d, and %s the job", d->session,
+        model_is_held(&w->model, d->session) ? "holds" : "does not hold");
+    notice(w, d);
+}
+
+/* ---- An action: sent, executed, answered. -------------------------------------------------------------------------- */
+
+static void check_cursor(struct world *w, const struct daemon *d, const struct model_batch *b)
+{
+    const struct model_range *g = &w->model.ranges[b->range - 1];
+    if (b->lo > g->cursor)
+        world_break(w, "the runner's cursor is ahead of the database's");
+    if (b->lo != g->cursor && b->epoch == g->epoch && model_is_held(&w->model, d->session))
+        world_break(w, "the runner that holds the range has an old cursor");
+}
+
+static void send_action(struct world *w, struct daemon *d, struct runner_action a)
+{
+    struct statement *s = &d->statement;
+    const struct runner *r = &d->runner;
+
+    if (a.kind == RUNNER_END) {
+        s->under_way = false;
+        end_runner(d);
+        d->poll_us = w->now_us + random_between(&w->random, 1, 5000);
+        if (d->stopping)
+            end_process(w, d);
+        return;
+    }
+    *s = (struct statement){.under_way = true, .action = a, .sent_us = w->now_us};
+    s->batch = (struct model_batch){
+        .range = r->range, .epoch = r->epoch, .lo = key_of(r->cursor), .hi = key_of(r->hi), .keys = a.keys};
+    if (a.kind == RUNNER_BOUND || a.kind == RUNNER_BATCH || a.kind == RUNNER_PUT_ASIDE) {
+        check_cursor(w, d, &s->batch);
+        world_trace(w, d, "  range %d epoch %d (%d, %d], %u keys", (int)r->range, (int)r->epoch, s->batch.lo,
+            a.kind == RUNNER_BOUND ? 0 : s->batch.hi, a.keys);
+    }
+    if (a.kind == RUNNER_BATCH && a.keys > w->greatest_keys)
+        world_break(w, "a batch has more keys than its limit");
+    if (a.kind == RUNNER_REST && (a.until_us < w->now_us || a.until_us > w->now_us + 30000000))
+        world_break(w, "a rest is longer than the longest backoff");
+    fault_decide(w, d);
+}
+
+static bool is_control(enum runner_action_kind kind)
+{
+    return kind == RUNNER_LAYOUT || kind == RUNNER_ADD_RANGE || kind == RUNNER_BEGIN || kind == RUNNER_TAKE ||
+           kind == RUNNER_PUT_ASIDE || kind == RUNNER_FINISH || kind == RUNNER_RELEASE;
+}
+
+static void take(struct world *w, struct daemon *d, struct runner_event *e)
+{
+    struct statement *s = &d->statement;
+    struct model_taken t = model_take_range(&w->model, d->session);
+
+    e->outcome = t.outcome == MODEL_TAKEN_RANGE  ? RUNNER_TAKE_RANGE
+                 : t.outcome == MODEL_TAKEN_NONE ? RUNNER_TAKE_NONE
+                                                 : RUNNER_TAKE_NOT_OURS;
+    e->range = t.range;
+    e->epoch = t.epoch;
+    e->cursor = position_of(t.cursor, s->cursor);
+    e->upper = position_of(t.upper, s->upper);
+    e->point = t.point;
+    e->total_keys = t.keys;
+}
+
+static const char *run_batch(struct world *w, struct daemon *d, struct runner_event *e)
+{
+    struct statement *s = &d->statement;
+    const struct model_batch *b = &s->batch;
+    bool fresh = b->epoch == w->model.ranges[b->range - 1].epoch && d->alive && model_is_held(&w->model, d->session);
+
+    e->message = "a row cannot be computed";
+    const char *error = model_run_batch(&w->model, b, &e->rows);
+    if (error && strcmp(error, SQLSTATE_STALE) == 0 && fresh)
+        world_break(w, "a batch of the job's holder was stale");
+    e->elapsed_us = s->execute_us - s->sent_us;
+    e->wal_bytes = 200 * e->rows;
+    e->bound_unknown = s->fate == FATE_BOUND_UNKNOWN;
+    if (!error && s->action.next_keys > 0 && !e->bound_unknown)
+        e->bound = position_of(model_bound(&w->model, b->range, b->hi, s->action.next_keys), s->bound);
+    return error;
+}
+
+static void check_end(struct world *w)
+{
+    struct model *m = &w->model;
+    bool of_a_row = strstr(m->error, "row") != NULL;
+
+    world_trace(w, NULL, "the job is %s, %d rows left behind %s", job_state_name(m->state), m->n_left_behind, m->error);
+    if (m->state == JOB_SUCCEEDED)
+        model_check_succeeded(m);
+    if (m->state == JOB_CANCELLED && m->wanted != WANTED_CANCEL)
+        world_break(w, "a job was cancelled that nobody cancelled");
+    if (m->state == JOB_FAILED && !(of_a_row ? !m->quarantine : w->may_fail))
+        world_break(w, "a job failed that should have gone on");
+}
+
+/* What the server makes of it; the answer is kept until it arrives. Returns an SQLSTATE or NULL. */
+static const char *execute_on_server(struct world *w, struct daemon *d, struct runner_event *e)
+{
+    struct model *m = &w->model;
+    struct statement *s = &d->statement;
+    const struct runner_action *a = &s->action;
+    bool held = model_is_held(m, d->session);
+    int last;
+
+    switch (a->kind) {
+    case RUNNER_LAYOUT: e->n_relations = m->n_relations; return model_layout(m, d->session);
+    case RUNNER_SURVEY:
+        d->surveyed[a->relation] = last = model_survey(m, a->relation, &e->estimate);
+        e->empty = last == 0;
+        return NULL;
+    case RUNNER_ADD_RANGE: return model_add_range(m, d->session, a->relation, d->surveyed[a->relation]);
+    case RUNNER_BEGIN: e->ours = model_begin_phase(m, d->session, a->estimate); return NULL;
+    case RUNNER_TAKE: take(w, d, e); return NULL;
+    case RUNNER_BOUND: e->bound = position_of(model_bound(m, s->batch.range, s->batch.lo, a->keys), s->bound); return NULL;
+    case RUNNER_BATCH: return run_batch(w, d, e);
+    case RUNNER_PUT_ASIDE: return model_put_aside(m, &s->batch);
+    case RUNNER_FINISH:
+        model_end_job(m, d->session, a->state, d->runner.error);
+        if (held)
+            check_end(w);
+        return NULL;
+    case RUNNER_RELEASE: model_release_job(m, d->session, a->state); return NULL;
+    case RUNNER_NONE:
+    case RUNNER_ABORT:
+    case RUNNER_CONNECT:
+    case RUNNER_REST:
+    case RUNNER_END: return NULL;
+    }
+    return NULL;
+}
+
+static void execute(struct world *w, struct daemon *d)
+{
+    struct statement *s = &d->statement;
+    struct runner_event e = {.kind = RUNNER_DONE};
+
+    s->executed = true;
+    if (s->fate == FATE_NEVER_SENT || s->fate == FATE_ROLLED_BACK) {
+        e.kind = RUNNER_LOST;
+    } else if (s->fate == FATE_REFUSED) {
+        e = (struct runner_event){.kind = RUNNER_ERROR, .sqlstate = s->sqlstate, .message = s->message};
+    } else if (is_control(s->action.kind) && d->session == 0) {
+        e = (struct runner_event){.kind = RUNNER_ERROR, .sqlstate = SQLSTATE_LOST, .message = "no control session"};
+    } else {
+        const char *error = execute_on_server(w, d, &e);
+        if (error) {
+            e.kind = RUNNER_ERROR;
+            e.sqlstate = error;
+        }
+        /* The control session's loss is told in either way. */
+        if (s->fate == FATE_ANSWER_LOST && is_control(s->action.kind) && random_chance(&w->random, 500))
+            e = (struct runner_event){.kind = RUNNER_ERROR, .sqlstate = SQLSTATE_LOST, .message = "lost"};
+        else if (s->fate == FATE_ANSWER_LOST)
+            e = (struct runner_event){.kind = RUNNER_LOST};
+    }
+    s->answer = e;
+}
+
+static void answer(struct world *w, struct daemon *d)
+{
+    struct statement *s = &d->statement;
+    struct runner_event e = s->answer;
+
+    if (e.kind == RUNNER_DONE && (s->action.kind == RUNNER_BATCH || s->action.kind == RUNNER_PUT_ASIDE))
+        d->altered = 0;
+    s->under_way = false;
+    /* What the event points to lives in the statement, which the next action writes over only after the step. */
+    step(w, d, &e);
+}
+
+void daemon_kill(struct world *w, struct daemon *d)
+{
+    struct statement *s = &d->statement;
+    bool runs = d->has_runner && s->under_way && !s->executed && s->action.kind != RUNNER_REST;
+
+    world_trace(w, d, "is killed");
+    /* Its session ends only after a statement that the server has received already; a batch may go on for long. */
+    if (runs && is_control(s->action.kind) && random_chance(&w->random, 500))
+        execute(w, d);
+    s->under_way = runs && s->action.kind == RUNNER_BATCH && random_chance(&w->random, 500);
+    end_process(w, d);
+}
+
+uint64_t daemon_next_us(const struct daemon *d)
+{
+    const struct statement *s = &d->statement;
+    uint64_t next = UINT64_MAX;
+
+    if (s->under_way)
+        next = s->executed ? s->answer_us : s->execute_us;
+    if (d->alive && !d->has_runner && d->poll_us && d->poll_us < next)
+        next = d->poll_us;
+    if (d->notice_us && d->notice_us < next)
+        next = d->notice_us;
+    if (d->session_back_us && d->session_back_us < next)
+        next = d->session_back_us;
+    return next;
+}
+
+void daemon_turn(struct world *w, struct daemon *d)
+{
+    struct statement *s = &d->statement;
+
+    if (d->session_back_us && d->session_back_us <= w->now_us)
+        regain_control(w, d);
+    else if (d->notice_us && d->notice_us <= w->now_us)
+        notice(w, d);
+    else if (s->under_way && !s->executed && s->execute_us <= w->now_us) {
+        execute(w, d);
+        if (!d->alive) /* nobody waits for the answer */
+            s->under_way = false;
+    } else if (s->under_way && s->executed && s->answer_us <= w->now_us)
+        answer(w, d);
+    else if (d->alive && !d->has_runner && d->poll_us <= w->now_us)
+        claim(w, d);
+}

@@ -1,0 +1,367 @@
+#include "model.h"
+#include "retry.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static void broken(struct model *m, const char *promise)
+{
+    if (!m->broken)
+        m->broken = promise;
+}
+
+void model_init(struct model *m, struct random *random)
+{
+    /* The big arrays are left as they are: what lies beyond their n_ is never read. */
+    m->n_relations = (int)random_between(random, random_chance(random, 50) ? 0 : 1, MODEL_RELATIONS);
+    for (int i = 0; i < m->n_relations; i++) {
+        struct model_relation *r = &m->relations[i];
+        uint32_t bad_permille = random_chance(random, 500) ? 0 : random_chance(random, 900) ? 30 : 500;
+        int key = 0;
+        r->n_rows = random_chance(random, 150) ? 0 : (int)random_between(random, 1, MODEL_ROWS / 2);
+        for (int k = 0; k < r->n_rows; k++) {
+            key += (int)random_between(random, 1, 5);
+            r->rows[k] = (struct model_row){.key = key, .bad = random_chance(random, bad_permille)};
+        }
+    }
+    m->n_ranges = m->n_left_behind = 0;
+    m->state = JOB_QUEUED;
+    m->phase = PHASE_PREFLIGHT;
+    m->wanted = WANTED_RUN;
+    m->holder = 0;
+    m->quarantine = random_chance(random, 700);
+    m->estimate = 0;
+    m->error[0] = '\0';
+    m->layouts = 0;
+    memset(m->sessions, 0, sizeof(m->sessions));
+    m->last_session = 0;
+    m->broken = NULL;
+}
+
+/* ---- Sessions and holders. ---------------------------------------------------------------------------------------- */
+
+int model_open(struct model *m)
+{
+    for (int i = 0; i < MODEL_SESSIONS; i++)
+        if (m->sessions[i] == 0)
+            return m->sessions[i] = ++m->last_session;
+    broken(m, "the simulator opened too many sessions");
+    return 0;
+}
+
+static bool is_open(const struct model *m, int session)
+{
+    for (int i = 0; session != 0 && i < MODEL_SESSIONS; i++)
+        if (m->sessions[i] == session)
+            return true;
+    return false;
+}
+
+void model_close(struct model *m, int session)
+{
+    for (int i = 0; session != 0 && i < MODEL_SESSIONS; i++)
+        if (m->sessions[i] == session)
+            m->sessions[i] = 0;
+}
+
+bool model_is_held(const struct model *m, int session)
+{
+    return m->state == JOB_RUNNING && session != 0 && m->holder == session;
+}
+
+bool model_claim(struct model *m, int session)
+{
+    bool abandoned = m->state == JOB_RUNNING && !is_open(m, m->holder);
+    if (!abandoned && m->state != JOB_QUEUED)
+        return false;
+    m->state = JOB_RUNNING;
+    m->holder = session;
+    m->error[0] = '\0';
+    return true;
+}
+
+void model_hold_again(struct model *m, int old_session, int session)
+{
+    if (m->state == JOB_RUNNING && m->holder == old_session)
+        m->holder = session;
+}
+
+/* ---- Planning. ---------------------------------------------------------------------------------------------------- */
+
+const char *model_layout(struct model *m, int session)
+{
+    (void)session;
+    for (int i = 0; i < m->n_ranges && m->phase == PHASE_PREFLIGHT; i++)
+        m->ranges[i].forgotten = true;
+    m->layouts++;
+    return NULL;
+}
+
+int model_survey(const struct model *m, int relation, uint64_t *ret_estimate)
+{
+    const struct model_relation *r = &m->relations[relation];
+    int last = 0;
+
+    *ret_estimate = 0;
+    for (int i = 0; i < r->n_rows; i++)
+        if (!r->rows[i].deleted) {
+            last = r->rows[i].key;
+            ++*ret_estimate;
+        }
+    return last;
+}
+
+static struct model_range *new_range(struct model *m, int relation, int upper)
+{
+    if (m->n_ranges == MODEL_RANGES) {
+        broken(m, "the simulator ran out of ranges");
+        return NULL;
+    }
+    struct model_range *g = &m->ranges[m->n_ranges++];
+    *g = (struct model_range){.relation = relation, .upper = upper};
+    return g;
+}
+
+const char *model_add_range(struct model *m, int session, int relation, int upper)
+{
+    (void)session;
+    for (int i = 0; i < m->n_ranges; i++) /* the index range_once */
+        if (!m->ranges[i].forgotten && !m->ranges[i].point && m->ranges[i].relation == relation)
+            return NULL;
+    new_range(m, relation, upper);
+    return NULL;
+}
+
+/* From here on each row up to its relation's range is owed. A row that was there before the layout, in a relation that
+ * was not empty, must be in reach of a range. */
+static void note_debts(struct model *m)
+{
+    for (int i = 0; i < m->n_relations; i++) {
+        struct model_relation *r = &m->relations[i];
+        int upper = 0;
+        for (int g = 0; g < m->n_ranges; g++)
+            if (!m->ranges[g].forgotten && m->ranges[g].relation == i)
+                upper = m->ranges[g].upper;
+        for (int k = 0; k < r->n_rows; k++) {
+            struct model_row *row = &r->rows[k];
+            row->owed = !row->deleted && row->key <= upper;
+            if (!row->deleted && !row->owed && row->born < m->layouts)
+                broken(m, "a row that was there before the layout is in no range");
+        }
+    }
+}
+
+bool model_begin_phase(struct model *m, int session, uint64_t estimate)
+{
+    if (!model_is_held(m, session))
+        return false;
+    if (m->phase == PHASE_PREFLIGHT)
+        note_debts(m);
+    m->phase = PHASE_BACKFILL;
+    m->estimate = estimate;
+    return true;
+}
+
+/* ---- Filling. ------------------------------------------------------------------------------------------------------ */
+
+static bool is_done(const struct model_range *g)
+{
+    return g->forgotten || g->cursor == g->upper;
+}
+
+struct model_taken model_take_range(struct model *m, int session)
+{
+    struct model_taken t = {.outcome = MODEL_TAKEN_NOT_OURS};
+    if (!model_is_held(m, session))
+        return t;
+    t.outcome = MODEL_TAKEN_NONE;
+    for (int i = m->n_ranges - 1; i >= 0; i--) {
+        struct model_range *g = &m->ranges[i];
+        t.keys += g->keys;
+        if (is_done(g))
+            continue;
+        t.outcome = MODEL_TAKEN_RANGE;
+        t.range = i + 1;
+        t.epoch = g->epoch + 1;
+        t.cursor = g->cursor;
+        t.upper = g->upper;
+        t.point = g->point;
+    }
+    if (t.outcome == MODEL_TAKEN_RANGE)
+        m->ranges[t.range - 1].epoch = t.epoch;
+    return t;
+}
+
+static bool in_batch(const struct model_row *row, const struct model_range *g, int lo, int hi)
+{
+    return !row->deleted && (g->point ? row->key == hi : row->key > lo && row->key <= hi);
+}
+
+int model_bound(const struct model *m, int64_t range, int lo, uint32_t keys)
+{
+    const struct model_range *g = &m->ranges[range - 1];
+    const struct model_relation *r = &m->relations[g->relation];
+
+    for (int i = 0; i < r->n_rows; i++)
+        if (in_batch(&r->rows[i], g, lo, g->upper) && --keys == 0)
+            return r->rows[i].key;
+    return 0;
+}
+
+/* backfill.checkpoint, and the same check in put_aside. */
+static bool move_cursor(struct model *m, const struct model_batch *b, uint64_t keys)
+{
+    struct model_range *g = &m->ranges[b->range - 1];
+    if (g->forgotten || g->epoch != b->epoch || g->cursor != b->lo)
+        return false;
+    if (b->hi <= g->cursor)
+        broken(m, "a cursor did not move forward");
+    if (b->hi > g->upper)
+        broken(m, "a cursor moved past its range");
+    g->cursor = b->hi;
+    g->keys += keys;
+    return true;
+}
+
+const char *model_run_batch(struct model *m, const struct model_batch *b, uint64_t *ret_rows)
+{
+    struct model_range *g = &m->ranges[b->range - 1];
+    struct model_relation *r = &m->relations[g->relation];
+    uint64_t rows = 0;
+
+    /* The rows come first and the checkpoint after them, so a bad row is reported even of a batch that is stale. */
+    for (int i = 0; i < r->n_rows; i++)
+        if (in_batch(&r->rows[i], g, b->lo, b->hi)) {
+            if (r->rows[i].bad)
+                return "22012";
+            rows++;
+        }
+    if (!move_cursor(m, b, b->keys ? b->keys : rows))
+        return SQLSTATE_STALE;
+    for (int i = 0; i < r->n_rows; i++)
+        if (in_batch(&r->rows[i], g, b->lo, b->hi) && ++r->rows[i].counter > 1)
+            broken(m, "a row was done twice");
+    *ret_rows = rows;
+    return NULL;
+}
+
+const char *model_put_aside(struct model *m, const struct model_batch *b)
+{
+    if (!move_cursor(m, b, 1))
+        return SQLSTATE_STALE;
+    m->left_behind[m->n_left_behind++] =
+        (struct model_left_behind){.relation = m->ranges[b->range - 1].relation, .key = b->hi};
+    return NULL;
+}
+
+/* ---- The end. ------------------------------------------------------------------------------------------------------ */
+
+void model_end_job(struct model *m, int session, enum job_state state, const char *error)
+{
+    if (!model_is_held(m, session))
+        return;
+    m->state = state;
+    m->holder = 0;
+    snprintf(m->error, sizeof(m->error), "%s", error ? error : "");
+}
+
+void model_release_job(struct model *m, int session, enum job_state state)
+{
+    if (!model_is_held(m, session))
+        return;
+    m->state = state == JOB_QUEUED && m->wanted == WANTED_PAUSE ? JOB_PAUSED : state;
+    m->holder = 0;
+}
+
+/* ---- People. ------------------------------------------------------------------------------------------------------- */
+
+void model_want(struct model *m, enum job_wanted wanted)
+{
+    bool ended = m->state == JOB_SUCCEEDED || m->state == JOB_FAILED || m->state == JOB_CANCELLED;
+    if (m->wanted == wanted || ended || (m->wanted == WANTED_CANCEL && m->state == JOB_RUNNING))
+        return;
+    m->wanted = wanted;
+    if (m->state == JOB_QUEUED || m->state == JOB_PAUSED)
+        m->state = wanted == WANTED_RUN ? JOB_QUEUED : wanted == WANTED_PAUSE ? JOB_PAUSED : JOB_CANCELLED;
+}
+
+void model_retry(struct model *m)
+{
+    if (m->state != JOB_SUCCEEDED && m->state != JOB_FAILED)
+        return;
+    int n = m->n_left_behind;
+    for (int i = 0; i < n; i++) {
+        struct model_range *g = new_range(m, m->left_behind[i].relation, m->left_behind[i].key);
+        if (g)
+            g->point = true;
+    }
+    m->n_left_behind = 0;
+    if (n > 0 || m->state == JOB_FAILED) {
+        m->state = JOB_QUEUED;
+        m->wanted = WANTED_RUN;
+    }
+}
+
+void model_delete(struct model *m, struct random *random)
+{
+    if (m->n_relations == 0)
+        return;
+    struct model_relation *r = &m->relations[random_below(random, (uint32_t)m->n_relations)];
+    if (r->n_rows > 0)
+        r->rows[random_below(random, (uint32_t)r->n_rows)].deleted = true;
+}
+
+void model_insert(struct model *m, struct random *random)
+{
+    if (m->n_relations == 0)
+        return;
+    struct model_relation *r = &m->relations[random_below(random, (uint32_t)m->n_relations)];
+    if (r->n_rows == MODEL_ROWS)
+        return;
+    int last = r->n_rows > 0 ? r->rows[r->n_rows - 1].key : 0;
+    int key = (int)random_between(random, 1, (uint32_t)last + 3), at = 0;
+    while (at < r->n_rows && r->rows[at].key < key)
+        at++;
+    if (at < r->n_rows && r->rows[at].key == key)
+        return;
+    memmove(&r->rows[at + 1], &r->rows[at], (size_t)(r->n_rows - at) * sizeof(r->rows[0]));
+    r->rows[at] = (struct model_row){.key = key, .born = m->layouts};
+    r->n_rows++;
+}
+
+void model_mend_rows(struct model *m)
+{
+    for (int i = 0; i < m->n_relations; i++)
+        for (int k = 0; k < m->relations[i].n_rows; k++)
+            m->relations[i].rows[k].bad = false;
+}
+
+/* ---- What must be true. -------------------------------------------------------------------------------------------- */
+
+static int times_left_behind(const struct model *m, int relation, int key)
+{
+    int n = 0;
+    for (int i = 0; i < m->n_left_behind; i++)
+        n += m->left_behind[i].relation == relation && m->left_behind[i].key == key;
+    return n;
+}
+
+void model_check_succeeded(struct model *m)
+{
+    for (int i = 0; i < m->n_relations; i++)
+        for (int k = 0; k < m->relations[i].n_rows; k++) {
+            const struct model_row *row = &m->relations[i].rows[k];
+            int left = times_left_behind(m, i, row->key);
+            if (left > 1)
+                broken(m, "a row was put aside twice");
+            if (left > 0 && row->counter > 0)
+                broken(m, "a row that is done was put aside");
+            if (left > 0 && !row->bad)
+                broken(m, "a row that can be computed was put aside");
+            if (row->owed && !row->deleted && row->counter == 0 && left == 0)
+                broken(m, "a row was missed");
+        }
+    for (int i = 0; i < m->n_ranges; i++)
+        if (!is_done(&m->ranges[i]))
+            broken(m, "a job succeeded with a range to do");
+}

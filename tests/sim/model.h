@@ -1,0 +1,112 @@
+/* The server as one job sees it: its relations, its ranges, its row in backfill.job, what it left behind.
+ *
+ * Each function is one statement of lib/sql.h, so one transaction, and does what the function of the same name in
+ * lib/schema/code_3_worker.sql, code_4_daemon.sql or code_5_people.sql does. Keys are numbers from 1 on; 0 is the
+ * position before the first row (NULL). What must never happen is noted in broken, with the first that did. */
+#pragma once
+
+#include "job.h"
+#include "random.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define MODEL_RELATIONS 3
+#define MODEL_ROWS      160 /* of one relation, rows inserted later included */
+#define MODEL_RANGES    (MODEL_RELATIONS * MODEL_ROWS * 4)
+#define MODEL_SESSIONS  8
+
+struct model_row {
+    int key;
+    uint32_t born;    /* when, in layouts of the job */
+    uint16_t counter; /* what the job increments: SET n = n + 1 */
+    bool bad;         /* the job's expression raises on it */
+    bool deleted;
+    bool owed; /* was there when the filling began, so it must be done or put aside */
+};
+
+struct model_relation {
+    struct model_row rows[MODEL_ROWS]; /* by key */
+    int n_rows;
+};
+
+struct model_range {
+    int relation, cursor, upper;
+    bool point, forgotten; /* forgotten: deleted by a new layout */
+    uint64_t keys;
+    int64_t epoch;
+};
+
+struct model_left_behind {
+    int relation, key;
+};
+
+struct model {
+    struct model_relation relations[MODEL_RELATIONS];
+    int n_relations;
+    struct model_range ranges[MODEL_RANGES]; /* a range's id is its index + 1 */
+    int n_ranges;
+    struct model_left_behind left_behind[MODEL_RELATIONS * MODEL_ROWS];
+    int n_left_behind;
+
+    enum job_state state;
+    enum job_phase phase;
+    enum job_wanted wanted;
+    int holder; /* a control session; 0: nobody */
+    bool quarantine;
+    uint64_t estimate;
+    char error[64];
+
+    uint32_t layouts;
+    int sessions[MODEL_SESSIONS]; /* control sessions that are open; 0: free */
+    int last_session;
+    const char *broken; /* NULL, or the promise that was broken */
+};
+
+struct model_taken {
+    enum { MODEL_TAKEN_RANGE, MODEL_TAKEN_NONE, MODEL_TAKEN_NOT_OURS } outcome;
+    int64_t range, epoch;
+    int cursor, upper;
+    bool point;
+    uint64_t keys;
+};
+
+struct model_batch {
+    int64_t range, epoch;
+    int lo, hi;
+    uint32_t keys;
+};
+
+/* A queued job and its tables, as the seed wants them. */
+void model_init(struct model *m, struct random *random);
+
+/* Sessions. */
+int model_open(struct model *m);
+void model_close(struct model *m, int session);
+bool model_is_held(const struct model *m, int session);
+
+/* What control sessions call. Those that return a string return an SQLSTATE, or NULL when all went well. */
+bool model_claim(struct model *m, int session);
+void model_hold_again(struct model *m, int old_session, int session);
+const char *model_layout(struct model *m, int session);
+const char *model_add_range(struct model *m, int session, int relation, int upper);
+bool model_begin_phase(struct model *m, int session, uint64_t estimate);
+struct model_taken model_take_range(struct model *m, int session);
+const char *model_put_aside(struct model *m, const struct model_batch *b);
+void model_end_job(struct model *m, int session, enum job_state state, const char *error);
+void model_release_job(struct model *m, int session, enum job_state state);
+
+/* What worker sessions call. */
+int model_survey(const struct model *m, int relation, uint64_t *ret_estimate); /* the last key, or 0 */
+int model_bound(const struct model *m, int64_t range, int lo, uint32_t keys);  /* a key, or 0: fewer are left */
+const char *model_run_batch(struct model *m, const struct model_batch *b, uint64_t *ret_rows);
+
+/* What people and applications do. */
+void model_want(struct model *m, enum job_wanted wanted);
+void model_retry(struct model *m);
+void model_delete(struct model *m, struct random *random);
+void model_insert(struct model *m, struct random *random);
+void model_mend_rows(struct model *m); /* none is bad any more */
+
+/* A job that succeeded: every row that was owed is done, or left behind because it is bad. */
+void model_check_succeeded(struct model *m);

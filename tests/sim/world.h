@@ -1,0 +1,109 @@
+/* What a run consists of: the server, the daemons that use it, the time, and what goes wrong. */
+#pragma once
+
+#include "model.h"
+#include "random.h"
+#include "runner.h"
+
+#define WORLD_DAEMONS 4
+
+/* What becomes of an action. */
+enum fate {
+    FATE_FINE,
+    FATE_NEVER_SENT,    /* the connection was gone before: lost, not executed */
+    FATE_ROLLED_BACK,   /* ... went while it ran */
+    FATE_ANSWER_LOST,   /* ... went after its commit */
+    FATE_REFUSED,       /* the server answers with an error */
+    FATE_BOUND_UNKNOWN, /* a batch is done, but the search for the next bound failed */
+};
+
+/* The action that a runner is waiting for: first the server executes it, later the answer arrives. */
+struct statement {
+    bool under_way, executed;
+    struct runner_action action;
+    struct model_batch batch; /* BOUND, BATCH, PUT_ASIDE: of the runner when it was sent */
+    enum fate fate;
+    const char *sqlstate, *message; /* of FATE_REFUSED */
+    uint64_t sent_us, execute_us, answer_us;
+    struct runner_event answer;
+    char cursor[16], upper[16], bound[16];
+};
+
+struct daemon {
+    bool alive;
+    bool stopping;                /* told to end by its service manager */
+    int session, lost_session;    /* of control; 0: lost, and comes back at session_back_us */
+    uint64_t session_back_us;
+    uint64_t poll_us, notice_us;  /* when it looks for work, and at the job's wishes; 0: not planned */
+    bool has_runner;
+    struct runner runner;
+    struct statement statement;
+    int surveyed[MODEL_RELATIONS]; /* the last key of each */
+    enum job_wanted heard;
+    bool must_leave;               /* after what it was told, its runner may begin no more work */
+    int altered;                   /* names found gone since the last batch that was done */
+    int outage_tries;
+};
+
+/* Of 1000 actions, how many meet with each; a run has its own mixture, so that some faults come alone. */
+struct fault_rates {
+    uint32_t never_sent, rolled_back, answer_lost, refused, bound_unknown, slow;
+};
+
+/* How often something happens beside the actions, as shares of each other. */
+enum world_event {
+    EVENT_NOTHING,
+    EVENT_KILL,
+    EVENT_START,
+    EVENT_CONTROL_LOST,
+    EVENT_PAUSE,
+    EVENT_RESUME,
+    EVENT_CANCEL,
+    EVENT_STOP,
+    EVENT_STOP_NOW,
+    EVENT_DELETE,
+    EVENT_INSERT,
+    EVENT_OUTAGE,
+    EVENT_RETRY,
+    EVENT_LIMITS,
+    _WORLD_EVENT_MAX,
+};
+
+struct world {
+    struct model model;
+    struct daemon daemons[WORLD_DAEMONS];
+    struct random random;
+    struct fault_rates rates;
+    struct runner_limits limits;
+    uint32_t greatest_keys; /* the greatest limit that was ever in force */
+    uint32_t event_shares[_WORLD_EVENT_MAX];
+    uint32_t event_gap_us;
+    uint64_t now_us, event_us;
+    uint64_t outage_began_us, outage_until_us; /* no server meanwhile */
+    bool calm;                                 /* nothing goes wrong any more */
+    bool may_fail;                             /* an error was sent that ends a job */
+    int retries;
+    uint32_t steps, calm_after, calm_steps;
+    bool verbose;
+    const char *broken; /* NULL, or what should not have been */
+};
+
+/* daemon.c */
+void daemon_start(struct world *w, struct daemon *d);
+void daemon_kill(struct world *w, struct daemon *d);
+void daemon_lose_control(struct world *w, struct daemon *d);
+void daemon_stop(struct world *w, struct daemon *d, enum runner_want want);
+/* When something happens to it next; UINT64_MAX: never. And that. */
+uint64_t daemon_next_us(const struct daemon *d);
+void daemon_turn(struct world *w, struct daemon *d);
+
+/* faults.c: what becomes of the action that d's runner has just asked for, and when. */
+void fault_decide(struct world *w, struct daemon *d);
+/* The runner wants it cut short. */
+void fault_abort(struct world *w, struct daemon *d);
+
+/* chaos.c */
+void world_break(struct world *w, const char *promise);
+__attribute__((format(printf, 3, 4))) void world_trace(const struct world *w, const struct daemon *d, const char *format, ...);
+/* One run of a job among faults. NULL, or what broke. */
+const char *chaos_run(uint64_t seed, bool verbose);
