@@ -11,7 +11,7 @@
 #define CONNECT_TIMEOUT_MS 10000
 #define ANSWER_TIMEOUT_MS  15000  /* above the session's statement_timeout of 10 s */
 #define RETRY_BASE_US      100000
-#define RETRY_CAP_US       10000000
+#define RETRY_CAP_US       5000000
 #define OLDEST_SERVER      150000 /* security_invoker views, regexp_instr */
 
 enum control_state {

@@ -122,7 +122,9 @@ static void write_line(enum journal_level level, const struct journal_about *abo
         fprintf(stderr, "%s: ", about->database);
     if (about && about->name)
         fprintf(stderr, "%s: ", about->name);
-    fprintf(stderr, "%s\n", message);
+    for (const char *c = message; *c; c++) /* nothing that a terminal would obey */
+        fputc((unsigned char)*c < ' ' ? ' ' : *c, stderr);
+    fputc('\n', stderr);
     if (bar)
         fputs(bar, stderr);
 }

@@ -349,7 +349,7 @@ static void perform(struct worker *w, const struct runner_action *a)
         break;
     }
     case RUNNER_FINISH: ask_finish(w); break;
-    case RUNNER_RELEASE: ask(w, &(struct session_query){SQL_RELEASE_JOB, 2, {job, job_state_name(a->state)}}); break;
+    case RUNNER_RELEASE: ask(w, &(struct session_query){SQL_RELEASE_JOB, 1, {job}}); break;
     case RUNNER_END:
         w->ended = true;
         event_del(w->tick);

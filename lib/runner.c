@@ -4,7 +4,7 @@
 #include <stdio.h>
 
 #define BACKOFF_BASE_US       50000    /* the first wait after an error */
-#define BACKOFF_CAP_US        30000000 /* and the longest: a server that is back is noticed within half a minute */
+#define BACKOFF_CAP_US        5000000  /* and the longest: so soon a server that is back is noticed */
 #define CONTENTION_BASE_US    5000     /* somebody's row lock: soon again, for it lasts a transaction of theirs */
 #define CONTENTION_CAP_US     1000000
 #define BOUND_TOO_FAR         2.0      /* a bound found for this many times today's size is thrown away */
@@ -146,7 +146,7 @@ static struct runner_action resume(struct runner *r)
 /* Between two actions: what somebody wished meanwhile comes first. */
 static bool leave(struct runner *r, struct runner_action *ret_action)
 {
-    switch (r->want) {
+    switch (r->want == RUNNER_WANT_RUN && r->stopping ? RUNNER_WANT_STOP : r->want) {
     case RUNNER_WANT_RUN: return false;
     case RUNNER_WANT_STOP:
     case RUNNER_WANT_STOP_NOW: *ret_action = release(r, JOB_QUEUED); return true;
@@ -176,9 +176,13 @@ static struct runner_action on_taken(struct runner *r, const struct runner_event
 {
     switch (e->outcome) {
     case RUNNER_TAKE_NOT_OURS: return enter(r, RUNNER_END);
-    case RUNNER_TAKE_NONE: return finish(r, JOB_SUCCEEDED, NULL, NULL);
+    case RUNNER_TAKE_NONE:
     case RUNNER_TAKE_RANGE: break;
     }
+    if (r->phase == PHASE_PREFLIGHT) /* ours after all, and its ranges may not be complete */
+        return enter(r, RUNNER_LAYOUT);
+    if (e->outcome == RUNNER_TAKE_NONE)
+        return finish(r, JOB_SUCCEEDED, NULL, NULL);
     if (r->range != e->range)
         forget_range(r);
     r->range = e->range;
@@ -204,7 +208,7 @@ static void advance(struct runner *r, uint64_t keys, uint64_t now_us)
     progress_add(&r->progress, keys);
     progress_update(&r->progress, now_us);
     backoff_reset(&r->backoff);
-    r->reread = false;
+    r->reread = r->stale = false;
     set_string(&r->waiting_for, NULL);
     set_string(&r->sqlstate, NULL);
     r->isolate_left -= keys < r->isolate_left ? keys : r->isolate_left;
@@ -314,13 +318,19 @@ static enum runner_action_kind after_error(const struct runner *r)
     return r->phase == PHASE_PREFLIGHT ? RUNNER_LAYOUT : r->doing;
 }
 
-static struct runner_action wait_and_retry(struct runner *r, const struct runner_event *e, bool contention, uint64_t now_us)
+static struct runner_action wait_for(
+    struct runner *r, const struct runner_event *e, bool contention, enum runner_action_kind again, uint64_t now_us)
 {
     r->backoff.base_us = contention ? CONTENTION_BASE_US : BACKOFF_BASE_US;
     r->backoff.cap_us = contention ? CONTENTION_CAP_US : BACKOFF_CAP_US;
     set_string(&r->waiting_for, e->message ? e->message : "the connection was lost");
     set_string(&r->sqlstate, e->sqlstate ? e->sqlstate : SQLSTATE_LOST);
-    return rest(r, after_error(r), backoff_next(&r->backoff), now_us);
+    return rest(r, again, backoff_next(&r->backoff), now_us);
+}
+
+static struct runner_action wait_and_retry(struct runner *r, const struct runner_event *e, bool contention, uint64_t now_us)
+{
+    return wait_for(r, e, contention, after_error(r), now_us);
 }
 
 /* A row of the batch cannot be computed: look for it with half the keys, until one is left. */
@@ -358,9 +368,10 @@ static struct runner_action on_error(struct runner *r, const struct runner_event
     if (leave(r, &away))
         return away;
     /* What cannot be set up the first time is a mistake of the job's; later it is somebody's trouble, and passes. */
-    if (r->doing == RUNNER_CONNECT && class != RETRY_RECONNECT && class != RETRY_LATER) {
+    if (r->doing == RUNNER_CONNECT) {
+        bool passes = class == RETRY_RECONNECT || class == RETRY_LATER || class == RETRY_CONTENTION || class == RETRY_CANCELLED;
         r->connected = false;
-        if (!r->ever_connected)
+        if (!passes && !r->ever_connected)
             return finish(r, JOB_FAILED, e->message, e->hint);
         return wait_and_retry(r, e, false, now_us);
     }
@@ -373,7 +384,12 @@ static struct runner_action on_error(struct runner *r, const struct runner_event
         if (r->doing == RUNNER_BATCH && !r->isolate)
             batch_size_halve(&r->size);
         return wait_and_retry(r, e, true, now_us);
-    case RETRY_STALE: return enter(r, RUNNER_TAKE);
+    case RETRY_STALE:
+        /* To ask at once is right, but a second time without a batch between it would be a busy loop. */
+        if (r->stale)
+            return wait_for(r, e, true, RUNNER_TAKE, now_us);
+        r->stale = true;
+        return enter(r, RUNNER_TAKE);
     case RETRY_ALTERED:
         if (r->reread || (r->doing != RUNNER_BATCH && r->doing != RUNNER_BOUND))
             return finish(r, JOB_FAILED, e->message, e->hint);
@@ -403,10 +419,14 @@ static struct runner_action on_want(struct runner *r, enum runner_want want)
 {
     struct runner_action away;
 
-    /* A stop gives the job back; a pause or cancel that is on its way is the user's, and stronger. */
-    if (r->want == RUNNER_WANT_CANCEL || (r->want == RUNNER_WANT_PAUSE && want != RUNNER_WANT_CANCEL && want != RUNNER_WANT_RUN))
+    /* A stop is the daemon's: no wish of the user's takes it back, and a pause or cancel only says how the job is left. A
+     * cancel is final. */
+    if (want == RUNNER_WANT_STOP || want == RUNNER_WANT_STOP_NOW)
+        r->stopping = true;
+    else if (r->want == RUNNER_WANT_CANCEL)
         return (struct runner_action){.kind = RUNNER_NONE};
-    r->want = want;
+    else
+        r->want = want;
     if (want == RUNNER_WANT_RUN)
         return (struct runner_action){.kind = RUNNER_NONE};
 

@@ -118,7 +118,8 @@ struct runner_counts {
 
 struct runner {
     enum runner_action_kind doing; /* the action under way is the state */
-    enum runner_want want;
+    enum runner_want want;         /* the user's: RUN, PAUSE or CANCEL */
+    bool stopping;                 /* the daemon's */
     struct runner_limits limits;
 
     struct batch_size size;
@@ -133,6 +134,7 @@ struct runner {
     bool connected;           /* a session is open and set up */
     bool ever_connected;
     bool reread;              /* names were read anew because one was gone; the second time is final */
+    bool stale;               /* a batch was refused as another's; the second time there is a rest before the next */
     int64_t range, epoch;     /* of the range in hand; 0: none */
     char *cursor, *upper;
     char *hi;                 /* the end of the batch that is next or under way */

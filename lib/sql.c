@@ -29,8 +29,8 @@ const char SQL_RUN_BATCH[] = "SELECT rows, wal_bytes FROM backfill.run_batch($1,
 
 const char SQL_HELLO[] =
     "SELECT pg_catalog.current_setting('server_version_num'), pg_catalog.pg_is_in_recovery(),\n"
-    "       a.pid, a.backend_start, pg_catalog.to_regclass('backfill.installed') IS NOT NULL,\n"
-    "       pg_catalog.current_setting('transaction_read_only')\n"
+    "       a.pid, pg_catalog.to_char(a.backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US+00'),\n"
+    "       pg_catalog.to_regclass('backfill.installed') IS NOT NULL\n"
     "  FROM pg_catalog.pg_stat_get_activity(pg_catalog.pg_backend_pid()) AS a";
 
 const char SQL_INSTALLED[] = "SELECT version, checksum FROM backfill.installed";
@@ -38,7 +38,7 @@ const char SQL_INSTALLED[] = "SELECT version, checksum FROM backfill.installed";
 const char SQL_SESSION[] =
     "SELECT pg_catalog.set_config('search_path', 'pg_catalog', false),\n"
     "       pg_catalog.set_config('statement_timeout', '10s', false),\n"
-    "       pg_catalog.set_config('lock_timeout', '2s', false),\n"
+    "       pg_catalog.set_config('lock_timeout', '200ms', false),\n"
     "       pg_catalog.set_config('DateStyle', 'ISO', false)";
 
 const char SQL_LISTEN[] = "LISTEN backfill";
@@ -75,7 +75,7 @@ const char SQL_PUT_ASIDE[] = "SELECT backfill.put_aside($1, $2, $3, $4, $5, $6, 
 
 const char SQL_END_JOB[] = "SELECT backfill.end_job($1, $2, $3, $4, $5)";
 
-const char SQL_RELEASE_JOB[] = "SELECT backfill.release_job($1, $2)";
+const char SQL_RELEASE_JOB[] = "SELECT backfill.release_job($1)";
 
 const char SQL_WAITING_FOR[] =
     "UPDATE backfill.job AS j SET waiting_for = $2 WHERE j.id = $1 AND backfill.is_held(j)";

@@ -11,7 +11,7 @@ extern const char SQL_SURVEY[];     /* batch, bound, relation oid, upper -> rows
 extern const char SQL_RUN_BATCH[];  /* batch, range, epoch, lo, hi, keys or NULL, rate -> rows, wal_bytes */
 
 /* The control session, as the daemon's role. */
-extern const char SQL_HELLO[];      /* -> server version number, in recovery, pid, backend start, schema is there */
+extern const char SQL_HELLO[];      /* -> server version number, in recovery, pid, backend start, whether the schema is there */
 extern const char SQL_INSTALLED[];  /* -> version, checksum */
 extern const char SQL_SESSION[];    /* settings of the control session -> nothing of use */
 extern const char SQL_LISTEN[];
@@ -25,6 +25,6 @@ extern const char SQL_BEGIN_PHASE[]; /* job, phase, estimate -> whether the job 
 extern const char SQL_TAKE_RANGE[]; /* job -> outcome, range, epoch, cursor, upper, point, relation, key columns, batch, bound, keys */
 extern const char SQL_PUT_ASIDE[];  /* range, epoch, lo, hi, sqlstate, message, detail */
 extern const char SQL_END_JOB[];    /* job, state, error, hint, measured */
-extern const char SQL_RELEASE_JOB[]; /* job, state */
+extern const char SQL_RELEASE_JOB[]; /* job */
 extern const char SQL_WAITING_FOR[]; /* job, what or NULL */
 extern const char SQL_CANCEL[];     /* pid of a worker -> whether a signal was sent */

@@ -14,7 +14,7 @@ COMMENT ON TABLE backfill.installed IS 'one row: which version of the schema thi
 
 CREATE TABLE backfill.job (
   id            bigint      PRIMARY KEY GENERATED ALWAYS AS IDENTITY,
-  name          text        NOT NULL UNIQUE CHECK (name <> ''),
+  name          text        NOT NULL UNIQUE CHECK (name ~ '^[^[:cntrl:]]+$'),
   target        regclass    NOT NULL,
   add_column    text,
   set_clause    text,

@@ -205,12 +205,14 @@ AS $$
    WHERE j.id = end_job.job_id AND backfill.is_held(j)
 $$;
 
--- Gives a job back: 'queued' when the daemon stops, 'paused' when its user wants that.
-CREATE OR REPLACE FUNCTION backfill.release_job(job_id bigint, state text) RETURNS void
+-- Gives a job back to the queue because the daemon stops, or as its user wants it now: the wish may have changed since the
+-- daemon read it.
+CREATE OR REPLACE FUNCTION backfill.release_job(job_id bigint) RETURNS void
 LANGUAGE sql SET search_path = pg_catalog, pg_temp
 AS $$
   UPDATE backfill.job j
-     SET state = CASE WHEN release_job.state = 'queued' AND j.wanted = 'pause' THEN 'paused' ELSE release_job.state END,
+     SET state = CASE j.wanted WHEN 'pause' THEN 'paused' WHEN 'cancel' THEN 'cancelled' ELSE 'queued' END,
+         finished_at = CASE j.wanted WHEN 'cancel' THEN clock_timestamp() END,
          waiting_for = NULL, holder_pid = NULL, holder_start = NULL
    WHERE j.id = release_job.job_id AND backfill.is_held(j)
 $$;

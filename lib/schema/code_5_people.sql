@@ -63,7 +63,7 @@ BEGIN
   GET DIAGNOSTICS n = ROW_COUNT;
   IF n > 0 OR job.state = 'failed' THEN
     UPDATE backfill.job j
-       SET state = 'queued', wanted = 'run', error = NULL, hint = NULL, finished_at = NULL
+       SET state = 'queued', wanted = 'run', error = NULL, hint = NULL, started_at = NULL, finished_at = NULL
      WHERE j.id = job.id;
   END IF;
   RETURN n;

@@ -215,18 +215,22 @@ static void happen(struct world *w)
 
 static void become_calm(struct world *w)
 {
-    bool served = false;
-
     world_trace(w, NULL, "nothing goes wrong from now on");
     w->calm = true;
     if (w->outage_until_us)
         end_outage(w);
+    if (w->model.wanted == WANTED_PAUSE)
+        user_wants(w, WANTED_RUN);
+}
+
+/* What a service manager is for. */
+static void keep_one_daemon(struct world *w)
+{
+    bool served = false;
     for (int i = 0; i < WORLD_DAEMONS; i++)
         served |= w->daemons[i].alive && !w->daemons[i].stopping;
     if (!served)
         start_another(w);
-    if (w->model.wanted == WANTED_PAUSE)
-        user_wants(w, WANTED_RUN);
 }
 
 static bool is_quiet(const struct world *w)
@@ -285,6 +289,8 @@ const char *chaos_run(uint64_t seed, bool verbose)
             become_calm(w);
         if (w->calm && ended && user_is_content(w))
             break;
+        if (w->calm)
+            keep_one_daemon(w);
         if (w->calm && ++w->calm_steps > CALM_STEPS)
             world_break(w, "the job did not end");
         turn(w);

@@ -297,6 +297,18 @@ static const char *execute_on_server(struct world *w, struct daemon *d, struct r
     return NULL;
 }
 
+/* The control session is gone, and the statement is sent when there is one again: for the first time, or once more. */
+static void send_again(struct world *w, struct daemon *d)
+{
+    struct statement *s = &d->statement;
+    daemon_lose_control(w, d);
+    world_trace(w, d, "  to be sent again");
+    s->executed = false;
+    s->fate = FATE_FINE;
+    s->execute_us = d->session_back_us + random_between(&w->random, 1, 500);
+    s->answer_us = s->execute_us + 100;
+}
+
 static void execute(struct world *w, struct daemon *d)
 {
     struct statement *s = &d->statement;
@@ -308,6 +320,10 @@ static void execute(struct world *w, struct daemon *d)
     } else if (s->fate == FATE_REFUSED) {
         e = (struct runner_event){.kind = RUNNER_ERROR, .sqlstate = s->sqlstate, .message = s->message};
     } else if (is_control(s->action.kind) && d->session == 0) {
+        if (random_chance(&w->random, 500)) {
+            send_again(w, d);
+            return;
+        }
         e = (struct runner_event){.kind = RUNNER_ERROR, .sqlstate = SQLSTATE_LOST, .message = "no control session"};
     } else {
         const char *error = execute_on_server(w, d, &e);
@@ -315,8 +331,13 @@ static void execute(struct world *w, struct daemon *d)
             e.kind = RUNNER_ERROR;
             e.sqlstate = error;
         }
-        /* The control session's loss is told in either way. */
-        if (s->fate == FATE_ANSWER_LOST && is_control(s->action.kind) && random_chance(&w->random, 500))
+        /* The control session's loss is told in either way, or hidden by sending again. */
+        bool of_control = s->fate == FATE_ANSWER_LOST && is_control(s->action.kind) && d->alive;
+        if (of_control && random_chance(&w->random, 500)) {
+            send_again(w, d);
+            return;
+        }
+        if (of_control && random_chance(&w->random, 500))
             e = (struct runner_event){.kind = RUNNER_ERROR, .sqlstate = SQLSTATE_LOST, .message = "lost"};
         else if (s->fate == FATE_ANSWER_LOST)
             e = (struct runner_event){.kind = RUNNER_LOST};

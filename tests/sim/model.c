@@ -90,7 +90,8 @@ void model_hold_again(struct model *m, int old_session, int session)
 
 const char *model_layout(struct model *m, int session)
 {
-    (void)session;
+    if (!model_is_held(m, session))
+        return NULL;
     for (int i = 0; i < m->n_ranges && m->phase == PHASE_PREFLIGHT; i++)
         m->ranges[i].forgotten = true;
     m->layouts++;
@@ -124,7 +125,8 @@ static struct model_range *new_range(struct model *m, int relation, int upper)
 
 const char *model_add_range(struct model *m, int session, int relation, int upper)
 {
-    (void)session;
+    if (!model_is_held(m, session))
+        return NULL;
     for (int i = 0; i < m->n_ranges; i++) /* the index range_once */
         if (!m->ranges[i].forgotten && !m->ranges[i].point && m->ranges[i].relation == relation)
             return NULL;
@@ -269,7 +271,8 @@ void model_release_job(struct model *m, int session, enum job_state state)
 {
     if (!model_is_held(m, session))
         return;
-    m->state = state == JOB_QUEUED && m->wanted == WANTED_PAUSE ? JOB_PAUSED : state;
+    (void)state; /* what is wanted by now decides; the daemon may not have heard of it */
+    m->state = m->wanted == WANTED_PAUSE ? JOB_PAUSED : JOB_QUEUED;
     m->holder = 0;
 }
 
