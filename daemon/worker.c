@@ -36,6 +36,7 @@ struct worker {
     struct relation *relations;
     int n_relations;
     char *batch, *bound, *key_columns; /* of the range in hand */
+    char *range_at;                    /* where its row is, as the last checkpoint said; NULL: not known */
 
     char *shown_waiting; /* what job.waiting_for says */
     char *logged_waiting;
@@ -209,7 +210,7 @@ static void send_batch(struct worker *w, const struct runner_action *a)
 
     snprintf(rate, sizeof(rate), "%.3g", r->progress.rate);
     const struct session_query queries[] = {
-        {SQL_RUN_BATCH, 7, {w->batch, number_text(range, r->range), number_text(epoch, r->epoch), r->cursor, r->hi,
+        {SQL_RUN_BATCH, 8, {w->batch, number_text(range, r->range), number_text(epoch, r->epoch), w->range_at, r->cursor, r->hi,
             a->keys ? number_text(keys, a->keys) : NULL, rate}},
         {w->bound, 3, {r->hi, r->upper, number_text(next, a->next_keys)}},
     };
@@ -414,6 +415,7 @@ static void on_range(struct worker *w, const PGresult *result, struct runner_eve
     event->cursor = field(result, 0, 3);
     event->upper = field(result, 0, 4);
     event->point = is_true(result, 0, 5);
+    replace(&w->range_at, NULL);
     replace(&w->key_columns, field(result, 0, 7));
     replace(&w->batch, field(result, 0, 8));
     replace(&w->bound, field(result, 0, 9));
@@ -487,6 +489,7 @@ static void on_session(struct session *session, const struct session_event *e, v
     else if (w->action.kind == RUNNER_BATCH) {
         event.rows = (uint64_t)number(first, 0, 0);
         event.wal_bytes = (uint64_t)number(first, 0, 1);
+        replace(&w->range_at, field(first, 0, 2));
         event.elapsed_us = e->elapsed_us[0];
         event.bound_unknown = w->action.next_keys && !e->results[1];
         event.bound = w->action.next_keys && e->results[1] ? only_value(e->results[1]) : NULL;
@@ -604,6 +607,7 @@ struct worker *worker_free(struct worker *w)
     free(w->batch);
     free(w->bound);
     free(w->key_columns);
+    free(w->range_at);
     free(w->shown_waiting);
     free(w->logged_waiting);
     runner_done(&w->runner);

@@ -25,7 +25,7 @@ const char SQL_ROLE[] =
 
 const char SQL_SURVEY[] = "SELECT backfill.survey($1, $2, $3, $4)";
 
-const char SQL_RUN_BATCH[] = "SELECT rows, wal_bytes FROM backfill.run_batch($1, $2, $3, $4, $5, $6, $7)";
+const char SQL_RUN_BATCH[] = "SELECT rows, wal_bytes, now_at FROM backfill.run_batch($1, $2, $3, $4, $5, $6, $7, $8)";
 
 const char SQL_HELLO[] =
     "SELECT pg_catalog.current_setting('server_version_num'), pg_catalog.pg_is_in_recovery(),\n"

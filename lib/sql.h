@@ -8,7 +8,7 @@
 extern const char SQL_ROLE[];       /* settings (JSON or NULL), search_path, time zone, date style, lock_timeout ms,
                                        statement_timeout ms, synchronous_commit, role to SET or NULL -> nothing of use */
 extern const char SQL_SURVEY[];     /* batch, bound, relation oid, upper -> rows estimated */
-extern const char SQL_RUN_BATCH[];  /* batch, range, epoch, lo, hi, keys or NULL, rate -> rows, wal_bytes */
+extern const char SQL_RUN_BATCH[];  /* batch, range, epoch, at or NULL, lo, hi, keys or NULL, rate -> rows, wal_bytes, now at */
 
 /* The control session, as the daemon's role. */
 extern const char SQL_HELLO[];      /* -> server version number, in recovery, pid, backend start, whether the schema is there */
