@@ -217,7 +217,7 @@ static void send_batch(struct worker *w, const struct runner_action *a)
     send_queries(w, queries, a->next_keys ? 2 : 1);
 }
 
-/* The numbers of the report that only the daemon knows. Names and numbers alone, so nothing needs escaping. */
+/* The numbers of the report that only this daemon knows, since it took the job up. Names and numbers alone, so nothing needs escaping. */
 static char *measured(const struct runner *r)
 {
     char *text = NULL;
@@ -225,9 +225,8 @@ static char *measured(const struct runner *r)
     bool first = true;
     FILE *out = must(open_memstream(&text, &size));
 
-    fprintf(out, "{\"batches\": %" PRIu64 ", \"wal_bytes\": %" PRIu64 ", \"waited_s\": %.3f", r->counts.batches,
-        r->counts.wal_bytes, (double)r->counts.rest_us / 1e6);
-    fprintf(out, ", \"batch_ms\": {\"p50\": %.1f, \"p99\": %.1f, \"max\": %.1f}",
+    fprintf(out, "{\"waited_s\": %.3f", (double)r->counts.rest_us / 1e6);
+    fprintf(out, ", \"batch_ms\": {\"timed\": %" PRIu64 ", \"p50\": %.1f, \"p99\": %.1f, \"max\": %.1f}", r->counts.batches,
         (double)histogram_quantile(&r->counts.batch_us, 0.5) / 1e3, (double)histogram_quantile(&r->counts.batch_us, 0.99) / 1e3,
         (double)r->counts.batch_us.max_us / 1e3);
     fputs(", \"retries\": {", out);
@@ -380,6 +379,11 @@ static void feed_error(struct worker *w, const struct session_event *e)
     struct runner_event event = {.kind = e->lost ? RUNNER_LOST : RUNNER_ERROR, .sqlstate = e->sqlstate, .message = e->message,
         .hint = e->hint, .detail = e->detail};
 
+    /* An --install of another version changes functions under a daemon that runs: no fault of the job's. */
+    if (same(e->sqlstate, "42883") && strstr(e->message, "function backfill.")) {
+        event.sqlstate = SQLSTATE_OTHER_SCHEMA;
+        event.message = "the control schema is another version's: restart backfilld";
+    }
     if (e->kind == SESSION_CONNECT_FAILED) {
         event.kind = RUNNER_ERROR;
         if (strncmp(e->sqlstate, "28", 2) == 0)

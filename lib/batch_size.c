@@ -64,3 +64,15 @@ void batch_size_halve(struct batch_size *s)
 {
     s->keys = clamp(s->keys / 2.0, s->min_keys, s->max_keys);
 }
+
+void batch_size_cut_short(struct batch_size *s, uint32_t keys, uint64_t elapsed_us)
+{
+    batch_size_halve(s);
+    if (keys == 0 || (double)elapsed_us <= TOO_LONG * (double)s->target_us)
+        return;
+    double at_least = (double)elapsed_us / keys;
+    if (s->us_per_key < at_least)
+        s->us_per_key = at_least;
+    if (s->target_us / s->us_per_key < s->keys)
+        s->keys = clamp(s->target_us / s->us_per_key, s->min_keys, s->max_keys);
+}

@@ -31,5 +31,9 @@ uint32_t batch_size_keys(const struct batch_size *s);
 /* A batch of that many keys took elapsed_us (lock waits excluded) and wal_bytes. keys = 0 is ignored. */
 void batch_size_observe(struct batch_size *s, uint32_t keys, uint64_t elapsed_us, uint64_t wal_bytes);
 
-/* The batch met a lock or a timeout: half of it next. */
+/* The batch met a lock: half of it next. */
 void batch_size_halve(struct batch_size *s);
+
+/* A batch of that many keys was cut short after elapsed_us, so it would have taken longer still: half of it next, or less
+ * when the time it had says so. */
+void batch_size_cut_short(struct batch_size *s, uint32_t keys, uint64_t elapsed_us);

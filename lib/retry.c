@@ -11,6 +11,7 @@ static const struct {
     enum retry_class class;
 } classes[] = {
     {SQLSTATE_STALE, RETRY_STALE},
+    {SQLSTATE_OTHER_SCHEMA, RETRY_LATER}, /* a daemon of that version will go on */
     {"55P03", RETRY_CONTENTION}, /* lock_not_available: our lock_timeout */
     {"40", RETRY_CONTENTION},    /* serialization failure, deadlock */
     {"57014", RETRY_CANCELLED},  /* query_canceled */

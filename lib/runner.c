@@ -381,7 +381,11 @@ static struct runner_action on_error(struct runner *r, const struct runner_event
     case RETRY_RECONNECT: return wait_and_retry(r, e, false, now_us);
     case RETRY_CONTENTION:
     case RETRY_CANCELLED:
-        if (r->doing == RUNNER_BATCH && !r->isolate)
+        if (r->doing == RUNNER_BATCH && r->isolate)
+            r->isolate = r->isolate > 1 ? r->isolate / 2 : 1;
+        else if (r->doing == RUNNER_BATCH && class == RETRY_CANCELLED)
+            batch_size_cut_short(&r->size, r->keys, now_us - r->batch_began_us);
+        else if (r->doing == RUNNER_BATCH)
             batch_size_halve(&r->size);
         return wait_and_retry(r, e, true, now_us);
     case RETRY_STALE:
@@ -456,7 +460,7 @@ static struct runner_action on_want(struct runner *r, enum runner_want want)
     return (struct runner_action){.kind = RUNNER_NONE};
 }
 
-struct runner_action runner_step(struct runner *r, const struct runner_event *event, uint64_t now_us)
+static struct runner_action on_event(struct runner *r, const struct runner_event *event, uint64_t now_us)
 {
     switch (event->kind) {
     case RUNNER_START: return resume(r);
@@ -466,4 +470,12 @@ struct runner_action runner_step(struct runner *r, const struct runner_event *ev
     case RUNNER_WANT: return on_want(r, event->want);
     }
     return (struct runner_action){.kind = RUNNER_NONE};
+}
+
+struct runner_action runner_step(struct runner *r, const struct runner_event *event, uint64_t now_us)
+{
+    struct runner_action a = on_event(r, event, now_us);
+    if (a.kind == RUNNER_BATCH)
+        r->batch_began_us = now_us;
+    return a;
 }

@@ -145,7 +145,7 @@ struct runner {
     uint64_t isolate_left;    /* keys until the batch that failed first is passed, and the search is over */
 
     enum runner_action_kind again; /* after the rest */
-    uint64_t rest_began_us;
+    uint64_t rest_began_us, batch_began_us;
 
     /* Why it does not move, for status and journal: NULL, or what the last error said. */
     char *waiting_for;

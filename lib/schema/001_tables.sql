@@ -79,6 +79,8 @@ CREATE TABLE backfill.range (
   cursor        text[],                -- all up to here is done; NULL: nothing yet
   keys          bigint      NOT NULL DEFAULT 0,  -- scanned
   rows          bigint      NOT NULL DEFAULT 0,  -- changed
+  batches       bigint      NOT NULL DEFAULT 0,
+  wal_bytes     bigint      NOT NULL DEFAULT 0,  -- written by all sessions while batches ran: at most that much is the job's
   epoch         bigint      NOT NULL DEFAULT 0,  -- rises each time that a worker takes the range
   rate          real,                  -- keys a second, as the daemon last measured
   checkpoint_at timestamptz,

@@ -7,7 +7,7 @@
 -- at: where the last checkpoint left the range's row; returns where it is now. Found by its key, the row would be looked for
 -- among all versions that vacuum may not remove yet: 8,000 batches beside one old snapshot made that 1 ms.
 CREATE OR REPLACE FUNCTION backfill.checkpoint(range bigint, epoch bigint, at tid, lo text[], hi text[], keys bigint, rows bigint,
-    rate real) RETURNS tid
+    wal_bytes bigint, rate real) RETURNS tid
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -20,6 +20,8 @@ BEGIN
      SET cursor = checkpoint.hi,
          keys = r.keys + greatest(coalesce(checkpoint.keys, checkpoint.rows), 0),
          rows = r.rows + greatest(checkpoint.rows, 0),
+         batches = r.batches + 1,
+         wal_bytes = r.wal_bytes + greatest(checkpoint.wal_bytes, 0),
          rate = checkpoint.rate,
          checkpoint_at = clock_timestamp()
    WHERE r.ctid = checkpoint.at
@@ -48,8 +50,8 @@ DECLARE
 BEGIN
   EXECUTE statement USING lo, hi;
   GET DIAGNOSTICS rows = ROW_COUNT;
-  now_at := backfill.checkpoint(range, epoch, at, lo, hi, keys, rows, rate);
   wal_bytes := pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_insert_lsn(), start_lsn);
+  now_at := backfill.checkpoint(range, epoch, at, lo, hi, keys, rows, wal_bytes, rate);
 END
 $$;
 
@@ -71,6 +73,7 @@ AS $$
 DECLARE
   short text := (SELECT relname FROM pg_catalog.pg_class WHERE oid = relation);
   rows  bigint;
+  live  bigint;
   plan  jsonb;
 BEGIN
   FOR plan IN EXECUTE 'EXPLAIN (FORMAT JSON) ' || batch USING upper, upper LOOP
@@ -88,6 +91,9 @@ BEGIN
     END IF;
     rows := (jsonb_path_query_first(plan, 'strict $.**."Plans"[*]."Plan Rows"', silent => true))::text::numeric::bigint;
   END LOOP;
-  RETURN rows;
+  -- After a whole-table UPDATE the planner counts pages of dead rows too, until vacuum has been there; the statistics of
+  -- live rows know better, unless they were reset.
+  live := pg_catalog.pg_stat_get_live_tuples(relation);
+  RETURN CASE WHEN live BETWEEN rows / 3 AND rows THEN live ELSE rows END;
 END
 $$;

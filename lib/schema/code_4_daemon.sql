@@ -184,7 +184,7 @@ BEGIN
 END
 $$;
 
--- Writes the end of a job. measured: what the daemon knows of the batches, as JSON. Nothing happens when another daemon
+-- Writes the end of a job. measured: what the daemon that ran it last knows of its own batches, as JSON. Nothing happens when another daemon
 -- holds it.
 CREATE OR REPLACE FUNCTION backfill.end_job(job_id bigint, state text, error text, hint text, measured jsonb) RETURNS void
 LANGUAGE sql SET search_path = pg_catalog, pg_temp
@@ -196,11 +196,12 @@ AS $$
          waiting_for = NULL, holder_pid = NULL, holder_start = NULL,
          finished_at = clock_timestamp(),
          report = jsonb_build_object(
-                    'rows', r.rows, 'keys', r.keys, 'ranges', r.ranges,
+                    'rows', r.rows, 'keys', r.keys, 'ranges', r.ranges, 'batches', r.batches, 'wal_bytes', r.wal_bytes,
                     'seconds', round(extract(epoch FROM clock_timestamp() - j.started_at)::numeric, 3),
                     'left_behind', (SELECT count(*) FROM backfill.left_behind l WHERE l.job_id = j.id))
                   || measured
-    FROM (SELECT coalesce(sum(g.rows), 0) AS rows, coalesce(sum(g.keys), 0) AS keys, count(*) AS ranges
+    FROM (SELECT coalesce(sum(g.rows), 0) AS rows, coalesce(sum(g.keys), 0) AS keys, count(*) AS ranges,
+                 coalesce(sum(g.batches), 0) AS batches, coalesce(sum(g.wal_bytes), 0) AS wal_bytes
             FROM backfill.range g WHERE g.job_id = end_job.job_id) r
    WHERE j.id = end_job.job_id AND backfill.is_held(j)
 $$;
