@@ -33,8 +33,10 @@ static char *one_line(const char *message)
 
 static PGconn *connect_as(const struct config_database *database, const char *user)
 {
-    const char *const keywords[] = {"connect_timeout", "dbname", "application_name", "target_session_attrs", user ? "user" : NULL, NULL};
-    const char *const values[] = {CONNECT_TIMEOUT_S, database->conninfo, "backfilld --check", "primary", user, NULL};
+    const char *const keywords[] = {
+        "connect_timeout", "dbname", "application_name", "target_session_attrs", user ? "user" : NULL, NULL};
+    const char *const values[] = {
+        CONNECT_TIMEOUT_S, database->conninfo, "backfilld --check", "primary", user, NULL};
     return PQconnectdbParams(keywords, values, 1);
 }
 
@@ -42,9 +44,10 @@ static PGconn *connect_as(const struct config_database *database, const char *us
 static char *ask(PGconn *conn, const char *sql)
 {
     PGresult *result = PQexec(conn, sql);
-    char *value = PQresultStatus(result) == PGRES_TUPLES_OK && PQntuples(result) > 0 && !PQgetisnull(result, 0, 0)
-                      ? copy_string(PQgetvalue(result, 0, 0))
-                      : NULL;
+    char *value =
+        PQresultStatus(result) == PGRES_TUPLES_OK && PQntuples(result) > 0 && !PQgetisnull(result, 0, 0)
+            ? copy_string(PQgetvalue(result, 0, 0))
+            : NULL;
     PQclear(result);
     return value;
 }
@@ -59,8 +62,9 @@ static void check_right(struct check *c, PGconn *conn, const char *what, const c
 /* Each role that may submit jobs and can log in must be let in. */
 static void check_logins(struct check *c, PGconn *conn)
 {
-    PGresult *roles = PQexec(conn, "SELECT r.rolname FROM pg_catalog.pg_roles AS r WHERE r.rolcanlogin AND NOT r.rolsuper"
-                                   " AND pg_catalog.pg_has_role(r.oid, 'backfill_submitter', 'MEMBER') ORDER BY 1");
+    PGresult *roles =
+        PQexec(conn, "SELECT r.rolname FROM pg_catalog.pg_roles AS r WHERE r.rolcanlogin AND NOT r.rolsuper"
+                     " AND pg_catalog.pg_has_role(r.oid, 'backfill_submitter', 'MEMBER') ORDER BY 1");
     for (int i = 0; i < PQntuples(roles); i++) {
         char what[100];
         PGconn *other = connect_as(c->database, PQgetvalue(roles, i, 0));
@@ -70,7 +74,8 @@ static void check_logins(struct check *c, PGconn *conn)
         if (PQstatus(other) == CONNECTION_OK)
             print_line(c, what, "ok", NULL);
         else
-            print_line(c, what, problem, "Let the daemon log in as that role: pg_hba.conf with a pg_ident map, or a passfile.");
+            print_line(c, what, problem,
+                "Let the daemon log in as that role: pg_hba.conf with a pg_ident map, or a passfile.");
         PQfinish(other);
     }
     PQclear(roles);
@@ -88,10 +93,16 @@ static void check_schema(struct check *c, PGconn *conn)
     _cleanup_free_ char *version = ask(conn, "SELECT version || ' ' || checksum FROM backfill.installed");
     snprintf(mine, sizeof(mine), "%d %s", schema_version, schema_checksum);
     bool same = version && strcmp(version, mine) == 0;
-    print_line(c, "schema", !version ? "can't be read" : same ? "ok" : "of another version",
-        same ? NULL : version ? "Run backfilld --install with the same options." : "The daemon's role must own the schema: run --install as that role.");
+    print_line(c, "schema",
+        !version ? "can't be read"
+        : same   ? "ok"
+                 : "of another version",
+        same      ? NULL
+        : version ? "Run backfilld --install with the same options."
+                  : "The daemon's role must own the schema: run --install as that role.");
     check_right(c, conn, "owner of the schema",
-        "SELECT pg_catalog.pg_has_role(n.nspowner, 'USAGE') FROM pg_catalog.pg_namespace AS n WHERE n.nspname = 'backfill'",
+        "SELECT pg_catalog.pg_has_role(n.nspowner, 'USAGE') FROM pg_catalog.pg_namespace AS n WHERE "
+        "n.nspname = 'backfill'",
         "ALTER SCHEMA backfill OWNER TO the daemon's role, and its tables and functions too.");
     check_logins(c, conn);
 }
@@ -102,13 +113,17 @@ static void check_database(struct check *c)
 
     if (PQstatus(conn) != CONNECTION_OK) {
         _cleanup_free_ char *problem = one_line(PQerrorMessage(conn));
-        print_line(c, "connection", problem, "See conninfo, pg_hba.conf, and that the server runs and is no standby.");
+        print_line(c, "connection", problem,
+            "See conninfo, pg_hba.conf, and that the server runs and is no standby.");
     } else {
         char version[32];
         snprintf(version, sizeof(version), "ok, PostgreSQL %d", PQserverVersion(conn) / 10000);
-        print_line(c, "connection", version, PQserverVersion(conn) < 150000 ? "It must be PostgreSQL 15 or newer." : NULL);
-        check_right(c, conn, "pg_monitor", "SELECT pg_catalog.pg_has_role('pg_monitor', 'USAGE')", "GRANT pg_monitor TO the daemon's role.");
-        check_right(c, conn, "pg_signal_backend", "SELECT pg_catalog.pg_has_role('pg_signal_backend', 'USAGE')",
+        print_line(c, "connection", version,
+            PQserverVersion(conn) < 150000 ? "It must be PostgreSQL 15 or newer." : NULL);
+        check_right(c, conn, "pg_monitor", "SELECT pg_catalog.pg_has_role('pg_monitor', 'USAGE')",
+            "GRANT pg_monitor TO the daemon's role.");
+        check_right(c, conn, "pg_signal_backend",
+            "SELECT pg_catalog.pg_has_role('pg_signal_backend', 'USAGE')",
             "GRANT pg_signal_backend TO the daemon's role.");
         check_schema(c, conn);
     }

@@ -1,4 +1,5 @@
-/* --check: tries each connection and each right that the daemon needs, and prints a table. Blocking: nothing else runs. */
+/* --check: tries each connection and each right that the daemon needs, and prints a table. Blocking: nothing
+ * else runs. */
 #pragma once
 
 #include "config.h"

@@ -24,7 +24,8 @@ struct key {
 
 static const char *const commit_names[] = {"off", "local", "on", "remote_write", "remote_apply", NULL};
 static const char *const level_names[] = {"info", "error", "warning", "notice", "debug", NULL};
-static const enum journal_level levels[] = {LEVEL_INFO, LEVEL_ERROR, LEVEL_WARNING, LEVEL_NOTICE, LEVEL_DEBUG};
+static const enum journal_level levels[] = {
+    LEVEL_INFO, LEVEL_ERROR, LEVEL_WARNING, LEVEL_NOTICE, LEVEL_DEBUG};
 
 static const struct key database_keys[] = {
     {"name", VALUE_TEXT, offsetof(struct config_database, name), 0, 0, 0, NULL},
@@ -38,8 +39,10 @@ static const struct key batch_keys[] = {
     {"min_rows", VALUE_INT, offsetof(struct config_batch, min_rows), 1, 1000000, 1, NULL},
     {"max_rows", VALUE_INT, offsetof(struct config_batch, max_rows), 1, 1000000, 100000, NULL},
     {"lock_timeout_ms", VALUE_INT, offsetof(struct config_batch, lock_timeout_ms), 1, 900, 20, NULL},
-    {"statement_timeout_ms", VALUE_INT, offsetof(struct config_batch, statement_timeout_ms), 100, 600000, 5000, NULL},
-    {"synchronous_commit", VALUE_NAME, offsetof(struct config_batch, synchronous_commit), 0, 0, 0, commit_names},
+    {"statement_timeout_ms", VALUE_INT, offsetof(struct config_batch, statement_timeout_ms), 100, 600000,
+        5000, NULL},
+    {"synchronous_commit", VALUE_NAME, offsetof(struct config_batch, synchronous_commit), 0, 0, 0,
+        commit_names},
     {0},
 };
 
@@ -58,7 +61,8 @@ struct reader {
     char *error;
 };
 
-__attribute__((format(printf, 3, 4))) static bool refuse(struct reader *r, const config_setting_t *at, const char *format, ...)
+__attribute__((format(printf, 3, 4))) static bool refuse(
+    struct reader *r, const config_setting_t *at, const char *format, ...)
 {
     _cleanup_free_ char *reason = NULL;
     va_list args;
@@ -110,7 +114,8 @@ static bool read_value(struct reader *r, const struct key *k, const config_setti
         if (type == CONFIG_TYPE_INT)
             value = config_setting_get_int(setting);
         if (type != CONFIG_TYPE_INT && type != CONFIG_TYPE_INT64)
-            return refuse(r, setting, "%s is %s; it takes an integer from %d to %d", k->name, kind_name(setting), k->min, k->max);
+            return refuse(r, setting, "%s is %s; it takes an integer from %d to %d", k->name,
+                kind_name(setting), k->min, k->max);
         if (value < k->min || value > k->max)
             return refuse(r, setting, "%s = %lld is out of range: %d to %d", k->name, value, k->min, k->max);
         *(int *)field = (int)value;
@@ -126,7 +131,8 @@ static bool read_value(struct reader *r, const struct key *k, const config_setti
         if (!*name) {
             char words[128] = "";
             for (name = k->names; *name; name++)
-                snprintf(words + strlen(words), sizeof(words) - strlen(words), "%s%s", name == k->names ? "" : ", ", *name);
+                snprintf(words + strlen(words), sizeof(words) - strlen(words), "%s%s",
+                    name == k->names ? "" : ", ", *name);
             return refuse(r, setting, "%s = \"%s\" is none of %s", k->name, text, words);
         }
     }
@@ -136,7 +142,8 @@ static bool read_value(struct reader *r, const struct key *k, const config_setti
 }
 
 /* Reads the keys of one group, each of which must be known; the rest have their defaults already. */
-static bool read_group(struct reader *r, const char *path, const config_setting_t *setting, const struct key *keys, void *group)
+static bool read_group(
+    struct reader *r, const char *path, const config_setting_t *setting, const struct key *keys, void *group)
 {
     if (!config_setting_is_group(setting))
         return refuse(r, setting, "%s is %s; it takes a group { }", path, kind_name(setting));
@@ -156,7 +163,8 @@ static bool read_group(struct reader *r, const char *path, const config_setting_
 static bool read_databases(struct reader *r, const config_setting_t *list, struct config *config)
 {
     if (!config_setting_is_list(list))
-        return refuse(r, list, "databases is %s; it takes a list ( { name = ...; conninfo = ...; } )", kind_name(list));
+        return refuse(
+            r, list, "databases is %s; it takes a list ( { name = ...; conninfo = ...; } )", kind_name(list));
     int n = config_setting_length(list);
     if (n == 0)
         return refuse(r, list, "databases is empty: there is nothing to serve");
@@ -173,14 +181,16 @@ static bool read_databases(struct reader *r, const config_setting_t *list, struc
             return refuse(r, setting, "databases: an entry has no conninfo");
         PQconninfoOption *options = PQconninfoParse(d->conninfo, &problem);
         if (!options) {
-            refuse(r, config_setting_get_member(setting, "conninfo"), "conninfo: %s", problem ? problem : "not understood");
+            refuse(r, config_setting_get_member(setting, "conninfo"), "conninfo: %s",
+                problem ? problem : "not understood");
             PQfreemem(problem);
             return false;
         }
         for (const PQconninfoOption *o = options; o->keyword; o++) {
             if (strcmp(o->keyword, "password") == 0 && o->val && !r->error)
                 refuse(r, config_setting_get_member(setting, "conninfo"),
-                    "conninfo holds a password; put it into a passfile (~/.pgpass) and name that with passfile=");
+                    "conninfo holds a password; put it into a passfile (~/.pgpass) and name that with "
+                    "passfile=");
             if (strcmp(o->keyword, "dbname") == 0 && o->val && !d->name)
                 d->name = copy_string(o->val);
         }
@@ -217,8 +227,9 @@ static bool read_all(struct reader *r, const config_setting_t *root, struct conf
     if (ok && !has_databases)
         ok = refuse(r, root, "databases is missing: databases = ( { conninfo = \"dbname=app\"; } );");
     if (ok && config->batch.min_rows > config->batch.max_rows)
-        ok = refuse(r, config_setting_get_member(root, "batch"), "batch.min_rows = %d is above batch.max_rows = %d",
-            config->batch.min_rows, config->batch.max_rows);
+        ok = refuse(r, config_setting_get_member(root, "batch"),
+            "batch.min_rows = %d is above batch.max_rows = %d", config->batch.min_rows,
+            config->batch.max_rows);
     for (int i = 0; level_names[i]; i++)
         if (strcmp(level_names[i], log.level) == 0)
             config->log_level = levels[i];
@@ -247,7 +258,8 @@ struct config *config_load(const char *path, char **ret_error)
     else {
         ok = false;
         if (config_error_type(&file) == CONFIG_ERR_PARSE
-                ? asprintf(&r.error, "%s:%d: %s", path, config_error_line(&file), config_error_text(&file)) < 0
+                ? asprintf(&r.error, "%s:%d: %s", path, config_error_line(&file), config_error_text(&file)) <
+                      0
                 : asprintf(&r.error, "%s: %m", path) < 0)
             abort();
     }

@@ -1,4 +1,5 @@
-/* The file (libconfig), read as a whole: either every key is right, or it is refused with "file:line: reason". */
+/* The file (libconfig), read as a whole: either every key is right, or it is refused with "file:line:
+ * reason". */
 #pragma once
 
 #include "journal.h"

@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #define CONNECT_TIMEOUT_MS 10000
-#define ANSWER_TIMEOUT_MS  15000  /* above the session's statement_timeout of 10 s */
+#define ANSWER_TIMEOUT_MS  15000 /* above the session's statement_timeout of 10 s */
 #define RETRY_BASE_US      100000
 #define RETRY_CAP_US       5000000
 #define OLDEST_SERVER      150000 /* security_invoker views, regexp_instr */
@@ -60,7 +60,8 @@ static void connect_now(struct control *c)
 {
     c->session = session_close(c->session);
     c->state = CONTROL_CONNECTING;
-    c->session = session_open(c->base, c->conninfo, NULL, "backfilld control", CONNECT_TIMEOUT_MS, on_session, c);
+    c->session =
+        session_open(c->base, c->conninfo, NULL, "backfilld control", CONNECT_TIMEOUT_MS, on_session, c);
     session_on_notify(c->session, on_notify);
 }
 
@@ -124,7 +125,8 @@ static void on_installed(struct control *c, const PGresult *installed)
     if (version > schema_version)
         unusable(c, "the control schema is newer than this program", "Run the backfilld that installed it.");
     else if (version < schema_version || strcmp(PQgetvalue(installed, 0, 1), schema_checksum) != 0)
-        unusable(c, "the control schema is another version's", "Run backfilld --install with the same options.");
+        unusable(
+            c, "the control schema is another version's", "Run backfilld --install with the same options.");
     else
         ask(c, CONTROL_SETTINGS, SQL_SESSION);
 }
@@ -178,7 +180,8 @@ static void on_notify(struct session *session, int from_pid, void *arg)
         c->handlers->notified(c->arg);
 }
 
-struct control *control_open(struct event_base *base, const char *conninfo, const struct control_handlers *handlers, void *arg)
+struct control *control_open(
+    struct event_base *base, const char *conninfo, const struct control_handlers *handlers, void *arg)
 {
     struct control *c = must(calloc(1, sizeof(*c)));
 
@@ -212,7 +215,8 @@ void control_ask(struct control *c, const struct session_query *query, control_a
     send_next(c);
 }
 
-void control_ask_first(struct control *c, const struct session_query *query, control_answer *answer, void *arg)
+void control_ask_first(
+    struct control *c, const struct session_query *query, control_answer *answer, void *arg)
 {
     struct request *request = request_new(query, answer, arg);
     struct request *first = TAILQ_FIRST(&c->requests);
@@ -228,8 +232,8 @@ void control_forget(struct control *c, const void *arg)
 {
     struct request *request;
     TAILQ_FOREACH(request, &c->requests, entry)
-        if (request->arg == arg)
-            request->answer = NULL;
+    if (request->arg == arg)
+        request->answer = NULL;
 }
 
 bool control_is_ready(const struct control *c)

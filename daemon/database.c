@@ -3,15 +3,16 @@
 #include "control.h"
 #include "journal.h"
 #include "mem.h"
+#include "result.h"
 #include "sql.h"
 #include "worker.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 
-#define KEEP_ALIVE_US    30000000 /* an idle daemon asks this often whether a notification was missed */
-#define LOOK_AGAIN_US    100000   /* while another daemon holds jobs: is it still there? Soon at first, */
-#define LOOK_AGAIN_CAP_US 2000000 /* then less and less often */
+#define KEEP_ALIVE_US     30000000 /* an idle daemon asks this often whether a notification was missed */
+#define LOOK_AGAIN_US     100000   /* while another daemon holds jobs: is it still there? Soon at first, */
+#define LOOK_AGAIN_CAP_US 2000000  /* then less and less often */
 
 struct database {
     struct event_base *base;
@@ -22,17 +23,17 @@ struct database {
     void *arg;
 
     struct control *control;
-    struct event *turn;       /* decides, at the end of a turn of the loop */
+    struct event *turn; /* decides, at the end of a turn of the loop */
     struct event *keep_alive;
     struct event *look_again;
     uint64_t look_again_us;
 
     int n_workers;
-    struct worker **workers;  /* room for max_workers, and more while that is being lowered */
+    struct worker **workers; /* room for max_workers, and more while that is being lowered */
 
-    bool look_for_jobs;       /* there may be one to claim */
-    bool look_for_wishes;     /* somebody may want something of a running one */
-    bool asking;              /* a claim or a look is under way */
+    bool look_for_jobs;   /* there may be one to claim */
+    bool look_for_wishes; /* somebody may want something of a running one */
+    bool asking;          /* a claim or a look is under way */
     bool said_lost;
     bool drain, stopping, stopped, drained, hopeless, failed;
 };
@@ -50,24 +51,14 @@ static void on_worker_ended(struct worker *worker, void *arg)
     turn_soon(db);
 }
 
-/* ---- Claiming a job -------------------------------------------------------------------------------------------------- */
-
-static const char *field(const PGresult *result, int row, int column)
-{
-    return PQgetisnull(result, row, column) ? NULL : PQgetvalue(result, row, column);
-}
-
-static uint64_t count(const PGresult *result, int column)
-{
-    const char *text = field(result, 0, column);
-    return text ? strtoull(text, NULL, 10) : 0;
-}
+/* ---- Claiming a job
+ * -------------------------------------------------------------------------------------------------- */
 
 /* The row of SQL_CLAIM. */
 static void start_worker(struct database *db, const PGresult *row)
 {
     struct job *job = must(calloc(1, sizeof(*job)));
-    const char *target = field(row, 0, 3);
+    const char *target = result_text(row, 0, 3);
     const struct worker_setup setup = {
         .base = db->base,
         .control = db->control,
@@ -78,24 +69,25 @@ static void start_worker(struct database *db, const PGresult *row)
         .arg = db,
     };
 
-    job->id = strtoll(field(row, 0, 0), NULL, 10);
-    job->name = copy_string(field(row, 0, 2));
+    job->id = result_number(row, 0, 0);
+    job->name = copy_string(result_text(row, 0, 2));
     job->target = copy_string(target ? target : "a dropped table");
-    job->set_clause = copy_string(field(row, 0, 4));
-    job->where_clause = copy_string(field(row, 0, 5));
-    job->statement = copy_string(field(row, 0, 6));
-    job->submitted_by = copy_string(field(row, 0, 7));
-    job->owner = copy_string(field(row, 0, 8));
-    job->search_path = copy_string(field(row, 0, 9));
-    job->time_zone = copy_string(field(row, 0, 10));
-    job->date_style = copy_string(field(row, 0, 11));
-    job->settings = copy_string(field(row, 0, 12));
-    job->phase = job_phase_from_name(field(row, 0, 13));
-    job->quarantine = strcmp(field(row, 0, 14), "quarantine") == 0;
-    job->target_ms = (uint32_t)count(row, 15);
+    job->set_clause = copy_string(result_text(row, 0, 4));
+    job->where_clause = copy_string(result_text(row, 0, 5));
+    job->statement = copy_string(result_text(row, 0, 6));
+    job->submitted_by = copy_string(result_text(row, 0, 7));
+    job->owner = copy_string(result_text(row, 0, 8));
+    job->search_path = copy_string(result_text(row, 0, 9));
+    job->time_zone = copy_string(result_text(row, 0, 10));
+    job->date_style = copy_string(result_text(row, 0, 11));
+    job->settings = copy_string(result_text(row, 0, 12));
+    job->phase = job_phase_from_name(result_text(row, 0, 13));
+    job->quarantine = strcmp(result_text(row, 0, 14), "quarantine") == 0;
+    job->target_ms = (uint32_t)result_number(row, 0, 15);
 
     db->workers = must(reallocarray(db->workers, (size_t)db->n_workers + 1, sizeof(*db->workers)));
-    db->workers[db->n_workers++] = worker_start(&setup, job, count(row, 17), count(row, 16));
+    db->workers[db->n_workers++] =
+        worker_start(&setup, job, (uint64_t)result_number(row, 0, 17), (uint64_t)result_number(row, 0, 16));
     db->look_for_wishes = true; /* one may have been made between the claim and now */
     db->changed(db->arg);
 }
@@ -106,18 +98,20 @@ static void on_claimed(void *arg, const struct session_event *e)
 
     db->asking = false;
     if (e->kind == SESSION_ERROR) {
-        journal_write(LEVEL_ERROR, JOURNAL_DATABASE, JOURNAL_ABOUT(.database = db->name, .sqlstate = e->sqlstate),
-            "can't claim a job: %s", e->message);
+        journal_write(LEVEL_ERROR, JOURNAL_DATABASE,
+            JOURNAL_ABOUT(.database = db->name, .sqlstate = e->sqlstate), "can't claim a job: %s",
+            e->message);
         db->look_for_jobs = false; /* the keep-alive tries again */
-    } else if (field(e->results[0], 0, 0)) {
+    } else if (result_text(e->results[0], 0, 0)) {
         start_worker(db, e->results[0]);
         db->look_again_us = LOOK_AGAIN_US;
     } else {
         db->look_for_jobs = false;
-        if (strcmp(PQgetvalue(e->results[0], 0, 1), "t") == 0) {
+        if (result_is_true(e->results[0], 0, 1)) {
             struct timeval wait = us_to_timeval(db->look_again_us);
             event_add(db->look_again, &wait);
-            db->look_again_us = db->look_again_us * 2 < LOOK_AGAIN_CAP_US ? db->look_again_us * 2 : LOOK_AGAIN_CAP_US;
+            db->look_again_us =
+                db->look_again_us * 2 < LOOK_AGAIN_CAP_US ? db->look_again_us * 2 : LOOK_AGAIN_CAP_US;
         }
     }
     turn_soon(db);
@@ -128,12 +122,14 @@ static void on_unfinished(void *arg, const struct session_event *e)
     struct database *db = arg;
 
     db->asking = false;
-    if (e->kind == SESSION_RESULT && count(e->results[0], 0) == 0 && db->n_workers == 0 && !db->look_for_jobs)
+    if (e->kind == SESSION_RESULT && result_number(e->results[0], 0, 0) == 0 && db->n_workers == 0 &&
+        !db->look_for_jobs)
         db->drained = true;
     db->changed(db->arg);
 }
 
-/* ---- What people want of running jobs -------------------------------------------------------------------------------- */
+/* ---- What people want of running jobs
+ * -------------------------------------------------------------------------------- */
 
 static struct worker *find_worker(const struct database *db, int64_t job)
 {
@@ -164,11 +160,10 @@ static void on_wishes(void *arg, const struct session_event *e)
     if (e->kind == SESSION_RESULT) {
         const PGresult *result = e->results[0];
         for (int i = 0; i < PQntuples(result); i++) {
-            struct worker *worker = find_worker(db, strtoll(PQgetvalue(result, i, 0), NULL, 10));
+            struct worker *worker = find_worker(db, result_number(result, i, 0));
             if (!worker || worker_has_ended(worker))
                 continue;
-            const char *target_ms = field(result, i, 2);
-            worker_limit(worker, target_ms ? (uint32_t)strtoul(target_ms, NULL, 10) : 0,
+            worker_limit(worker, (uint32_t)result_number(result, i, 2),
                 strcmp(PQgetvalue(result, i, 3), "quarantine") == 0);
             if (!db->stopping)
                 worker_want(worker, want_of(job_wanted_from_name(PQgetvalue(result, i, 1))));
@@ -194,7 +189,9 @@ static char *running_jobs(const struct database *db)
     return text;
 }
 
-/* ---- The turn ---------------------------------------------------------------------------------------------------------- */
+/* ---- The turn
+ * ----------------------------------------------------------------------------------------------------------
+ */
 
 static void reap_workers(struct database *db)
 {
@@ -256,7 +253,8 @@ static void look_for_jobs(evutil_socket_t socket, short what, void *arg)
     turn_soon(db);
 }
 
-/* ---- The control session's news ----------------------------------------------------------------------------------------- */
+/* ---- The control session's news
+ * ----------------------------------------------------------------------------------------- */
 
 static void on_ready(void *arg)
 {
@@ -265,7 +263,9 @@ static void on_ready(void *arg)
 
     if (jobs && control_old_pid(db->control))
         control_ask_first(db->control,
-            &(struct session_query){SQL_HOLD_AGAIN, 3, {jobs, control_old_pid(db->control), control_old_start(db->control)}}, NULL, db);
+            &(struct session_query){
+                SQL_HOLD_AGAIN, 3, {jobs, control_old_pid(db->control), control_old_start(db->control)}},
+            NULL, db);
     if (db->said_lost)
         journal_write(LEVEL_NOTICE, JOURNAL_DATABASE, JOURNAL_ABOUT(.database = db->name), "connected again");
     else
@@ -283,7 +283,8 @@ static void on_lost(void *arg, const char *message)
     struct database *db = arg;
 
     if (!db->said_lost && !db->stopping)
-        journal_write(LEVEL_WARNING, JOURNAL_DATABASE, JOURNAL_ABOUT(.database = db->name), "not connected, trying again: %s", message);
+        journal_write(LEVEL_WARNING, JOURNAL_DATABASE, JOURNAL_ABOUT(.database = db->name),
+            "not connected, trying again: %s", message);
     db->said_lost = true;
     turn_soon(db);
 }
@@ -293,7 +294,8 @@ static void on_unusable(void *arg, const char *message, const char *hint)
     struct database *db = arg;
 
     if (!db->said_lost)
-        journal_write(LEVEL_ERROR, JOURNAL_DATABASE, JOURNAL_ABOUT(.database = db->name), "%s. HINT: %s", message, hint);
+        journal_write(LEVEL_ERROR, JOURNAL_DATABASE, JOURNAL_ABOUT(.database = db->name), "%s. HINT: %s",
+            message, hint);
     db->said_lost = true;
     db->hopeless = db->drain;
     turn_soon(db);
@@ -315,10 +317,12 @@ static const struct control_handlers control_handlers = {
     .notified = on_notified,
 };
 
-/* ---- From outside ---------------------------------------------------------------------------------------------------------- */
+/* ---- From outside
+ * ----------------------------------------------------------------------------------------------------------
+ */
 
-struct database *database_open(struct event_base *base, const struct config_database *config, const struct config_batch *batch,
-    bool drain, void (*changed)(void *arg), void *arg)
+struct database *database_open(struct event_base *base, const struct config_database *config,
+    const struct config_batch *batch, bool drain, void (*changed)(void *arg), void *arg)
 {
     struct database *db = must(calloc(1, sizeof(*db)));
     struct timeval keep_alive = us_to_timeval(KEEP_ALIVE_US);

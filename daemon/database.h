@@ -1,5 +1,6 @@
-/* One served database: its control session, and a worker for each job that runs. It claims jobs while it has room, and
- * passes on what people want of them. Policy is decided in one place, at the end of a turn of the loop. */
+/* One served database: its control session, and a worker for each job that runs. It claims jobs while it has
+ * room, and passes on what people want of them. Policy is decided in one place, at the end of a turn of the
+ * loop. */
 #pragma once
 
 #include "config.h"
@@ -10,8 +11,8 @@
 struct database;
 
 /* changed is called from the loop whenever one of the questions below may have another answer. */
-struct database *database_open(struct event_base *base, const struct config_database *config, const struct config_batch *batch,
-    bool drain, void (*changed)(void *arg), void *arg);
+struct database *database_open(struct event_base *base, const struct config_database *config,
+    const struct config_batch *batch, bool drain, void (*changed)(void *arg), void *arg);
 
 /* New settings: how many workers, and how they batch. */
 void database_configure(struct database *db, const struct config_database *config);
@@ -23,9 +24,10 @@ void database_stop(struct database *db, bool at_once);
 const char *database_name(const struct database *db);
 const char *database_conninfo(const struct database *db);
 bool database_has_stopped(const struct database *db);
-bool database_is_drained(const struct database *db);  /* nothing is queued or running */
-bool database_is_hopeless(const struct database *db); /* it can't be served as things are; only told when draining */
-bool database_has_failed(const struct database *db);  /* a job has ended as failed */
+bool database_is_drained(const struct database *db); /* nothing is queued or running */
+bool database_is_hopeless(
+    const struct database *db); /* it can't be served as things are; only told when draining */
+bool database_has_failed(const struct database *db); /* a job has ended as failed */
 int database_n_workers(const struct database *db);
 
 /* The bar's text of the first of its jobs, or NULL. The caller frees. */

@@ -25,7 +25,8 @@ static bool run(PGconn *conn, const char *database, const char *what, const char
         if (hint)
             fprintf(stderr, "HINT: %s\n", hint);
         else if (message && strcmp(PQresultErrorField(result, PG_DIAG_SQLSTATE), "42501") == 0)
-            fprintf(stderr, "HINT: As a superuser: GRANT CREATE ON DATABASE %s TO the daemon's role, %s.\n", PQdb(conn), PQuser(conn));
+            fprintf(stderr, "HINT: As a superuser: GRANT CREATE ON DATABASE %s TO the daemon's role, %s.\n",
+                PQdb(conn), PQuser(conn));
     }
     PQclear(result);
     return ok;
@@ -59,7 +60,9 @@ static bool run_files(PGconn *conn, const char *database, int version)
         if ((schema_files[i].version == 0 || schema_files[i].version > version) &&
             !run(conn, database, schema_files[i].name, schema_files[i].sql))
             return false;
-    snprintf(record, sizeof(record), "DELETE FROM backfill.installed; INSERT INTO backfill.installed (version, checksum) VALUES (%d, '%s')",
+    snprintf(record, sizeof(record),
+        "DELETE FROM backfill.installed; INSERT INTO backfill.installed (version, checksum) VALUES (%d, "
+        "'%s')",
         schema_version, schema_checksum);
     return run(conn, database, "backfill.installed", record);
 }
@@ -81,10 +84,12 @@ static bool install(const struct config_database *database)
         "BEGIN; SELECT pg_catalog.pg_advisory_xact_lock(7089054359331365996)");
     int version = ok ? installed_version(conn, database->name) : -1;
     if (version > schema_version) {
-        fprintf(stderr, "backfilld: %s: the schema is version %d, newer than this program's %d\n", database->name, version, schema_version);
+        fprintf(stderr, "backfilld: %s: the schema is version %d, newer than this program's %d\n",
+            database->name, version, schema_version);
         version = -1;
     }
-    ok = version >= 0 && run_files(conn, database->name, version) && run(conn, database->name, "commit", "COMMIT");
+    ok = version >= 0 && run_files(conn, database->name, version) &&
+         run(conn, database->name, "commit", "COMMIT");
     if (ok && version == 0)
         printf("%s: schema backfill installed, version %d\n", database->name, schema_version);
     else if (ok)

@@ -1,5 +1,5 @@
-/* --install: creates or upgrades the control schema, one database after the other, in one transaction each. Blocking:
- * nothing else runs. */
+/* --install: creates or upgrades the control schema, one database after the other, in one transaction each.
+ * Blocking: nothing else runs. */
 #pragma once
 
 #include "config.h"

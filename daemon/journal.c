@@ -36,8 +36,8 @@ void journal_open(enum journal_level level)
     const char *stream = getenv("JOURNAL_STREAM");
 
     max_level = level;
-    to_journal = stream && sscanf(stream, "%llu:%llu", &device, &inode) == 2 && fstat(STDERR_FILENO, &st) == 0 &&
-                 st.st_dev == device && st.st_ino == inode;
+    to_journal = stream && sscanf(stream, "%llu:%llu", &device, &inode) == 2 &&
+                 fstat(STDERR_FILENO, &st) == 0 && st.st_dev == device && st.st_ino == inode;
     has_bar = !to_journal && isatty(STDERR_FILENO);
 }
 
@@ -79,7 +79,8 @@ static void add_progress(struct fields *fields, const struct journal_progress *p
         add_field(fields, "BACKFILL_ETA_S=%.0f", p->eta_s);
 }
 
-static void write_journal(enum journal_level level, enum journal_kind kind, const struct journal_about *about, const char *message)
+static void write_journal(
+    enum journal_level level, enum journal_kind kind, const struct journal_about *about, const char *message)
 {
     struct fields fields = {0};
 
@@ -117,7 +118,10 @@ static void write_line(enum journal_level level, const struct journal_about *abo
     strftime(when, sizeof(when), "%F %T", localtime_r(&now, &tm));
     if (bar)
         fputs("\r\033[K", stderr);
-    fprintf(stderr, "%s %s", when, level == LEVEL_ERROR ? "error: " : level == LEVEL_WARNING ? "warning: " : "");
+    fprintf(stderr, "%s %s", when,
+        level == LEVEL_ERROR     ? "error: "
+        : level == LEVEL_WARNING ? "warning: "
+                                 : "");
     if (about && about->database)
         fprintf(stderr, "%s: ", about->database);
     if (about && about->name)
@@ -129,7 +133,8 @@ static void write_line(enum journal_level level, const struct journal_about *abo
         fputs(bar, stderr);
 }
 
-void journal_write(enum journal_level level, enum journal_kind kind, const struct journal_about *about, const char *format, ...)
+void journal_write(enum journal_level level, enum journal_kind kind, const struct journal_about *about,
+    const char *format, ...)
 {
     _cleanup_free_ char *message = NULL;
     va_list args;

@@ -1,5 +1,5 @@
-/* What the daemon says: records with fields to the systemd journal, or the same as lines on stderr; and on a terminal a
- * progress bar below them. Nothing of a user's rows goes here but the key of one that failed. */
+/* What the daemon says: records with fields to the systemd journal, or the same as lines on stderr; and on a
+ * terminal a progress bar below them. Nothing of a user's rows goes here but the key of one that failed. */
 #pragma once
 
 #include <event2/event.h>
@@ -48,8 +48,8 @@ void journal_open(enum journal_level level);
 void journal_set_level(enum journal_level level);
 
 /* One record. about may be NULL. */
-void journal_write(enum journal_level level, enum journal_kind kind, const struct journal_about *about, const char *format, ...)
-    __attribute__((format(printf, 4, 5)));
+void journal_write(enum journal_level level, enum journal_kind kind, const struct journal_about *about,
+    const char *format, ...) __attribute__((format(printf, 4, 5)));
 
 /* Whether stderr is a terminal that shows a bar. */
 bool journal_has_bar(void);
@@ -57,5 +57,6 @@ bool journal_has_bar(void);
 /* Draws the bar's line anew; an empty text takes it away. */
 void journal_bar(const char *text);
 
-/* The bar's text: "orders-cents  ######....  61.3 %  254,000 rows/s  0:42 left  (why it waits)". The caller frees. */
+/* The bar's text: "orders-cents  ######....  61.3 %  254,000 rows/s  0:42 left  (why it waits)". The caller
+ * frees. */
 char *journal_bar_text(const char *name, const struct journal_progress *progress, const char *waiting_for);

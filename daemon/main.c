@@ -68,7 +68,9 @@ static struct config *read_config(const char *path, const char *conninfo)
     }
     PQconninfoOption *parsed = PQconninfoParse(conninfo, &error);
     if (!parsed) {
-        fprintf(stderr, "backfilld: --database: %sHINT: Write it as for psql: \"host=/run/postgresql dbname=app\".\n", error);
+        fprintf(stderr,
+            "backfilld: --database: %sHINT: Write it as for psql: \"host=/run/postgresql dbname=app\".\n",
+            error);
         PQfreemem(error);
         return NULL;
     }
@@ -86,9 +88,18 @@ int main(int argc, char *argv[])
         switch (option) {
         case 'c': path = optarg; break;
         case 'd': conninfo = optarg; break;
-        case 'I': mode = MODE_INSTALL; modes++; break;
-        case 'C': mode = MODE_CHECK; modes++; break;
-        case 'D': mode = MODE_DRAIN; modes++; break;
+        case 'I':
+            mode = MODE_INSTALL;
+            modes++;
+            break;
+        case 'C':
+            mode = MODE_CHECK;
+            modes++;
+            break;
+        case 'D':
+            mode = MODE_DRAIN;
+            modes++;
+            break;
         case 'V': printf("backfilld %s\n", BACKFILLD_VERSION); return EXIT_SUCCESS;
         case 'h': fputs(usage, stdout); return EXIT_SUCCESS;
         default: fprintf(stderr, "HINT: backfilld --help lists the options.\n"); return EXIT_USAGE;
@@ -106,10 +117,18 @@ int main(int argc, char *argv[])
     journal_open(config->log_level);
     int status = EXIT_SUCCESS;
     switch (mode) {
-    case MODE_INSTALL: status = install_run(config); config_free(config); break;
-    case MODE_CHECK: status = check_run(config); config_free(config); break;
+    case MODE_INSTALL:
+        status = install_run(config);
+        config_free(config);
+        break;
+    case MODE_CHECK:
+        status = check_run(config);
+        config_free(config);
+        break;
     case MODE_SERVE:
-    case MODE_DRAIN: status = manager_run(config, conninfo ? NULL : path ? path : DEFAULT_CONFIG, mode == MODE_DRAIN); break;
+    case MODE_DRAIN:
+        status = manager_run(config, conninfo ? NULL : path ? path : DEFAULT_CONFIG, mode == MODE_DRAIN);
+        break;
     }
     return status;
 }

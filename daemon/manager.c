@@ -9,7 +9,7 @@
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
-#define BAR_EVERY_US 200000
+#define BAR_EVERY_US   200000
 #define STOP_AT_MOST_S 30 /* after SIGTERM; then jobs are left as they stand, which loses nothing */
 
 struct manager {
@@ -19,7 +19,8 @@ struct manager {
     bool drain, stopping;
 
     int n_databases;
-    struct database **databases; /* those of the file, and any that were taken out of it and are still ending */
+    struct database *
+        *databases; /* those of the file, and any that were taken out of it and are still ending */
     struct event *bar;
     struct event *stop_deadline;
     int exit_status;
@@ -39,7 +40,8 @@ static struct database *find_database(const struct manager *m, const struct conf
 static const struct config_database *find_config(const struct config *config, const struct database *db)
 {
     for (int i = 0; i < config->n_databases; i++)
-        if (strcmp(database_name(db), config->databases[i].name) == 0 && strcmp(database_conninfo(db), config->databases[i].conninfo) == 0)
+        if (strcmp(database_name(db), config->databases[i].name) == 0 &&
+            strcmp(database_conninfo(db), config->databases[i].conninfo) == 0)
             return &config->databases[i];
     return NULL;
 }
@@ -57,8 +59,10 @@ static void apply_config(struct manager *m)
         if (db)
             database_configure(db, c);
         else {
-            m->databases = must(reallocarray(m->databases, (size_t)m->n_databases + 1, sizeof(*m->databases)));
-            m->databases[m->n_databases++] = database_open(m->base, c, &m->config->batch, m->drain, on_changed, m);
+            m->databases =
+                must(reallocarray(m->databases, (size_t)m->n_databases + 1, sizeof(*m->databases)));
+            m->databases[m->n_databases++] =
+                database_open(m->base, c, &m->config->batch, m->drain, on_changed, m);
         }
     }
 }
@@ -94,7 +98,8 @@ static void on_hup(evutil_socket_t signal, short what, void *arg)
     (void)what;
 
     if (!m->config_path) {
-        journal_write(LEVEL_NOTICE, JOURNAL_CONFIG, NULL, "there is no file to read again: running with --database");
+        journal_write(
+            LEVEL_NOTICE, JOURNAL_CONFIG, NULL, "there is no file to read again: running with --database");
         return;
     }
     snprintf(reloading, sizeof(reloading), "RELOADING=1\nMONOTONIC_USEC=%llu", (unsigned long long)now_us());
@@ -129,7 +134,8 @@ static void on_changed(void *arg)
         hopeless = hopeless || database_is_hopeless(db);
         failed = failed || database_has_failed(db);
     }
-    sd_notifyf(0, "STATUS=%d %s, %d %s running", serving, serving == 1 ? "database" : "databases", running, running == 1 ? "job" : "jobs");
+    sd_notifyf(0, "STATUS=%d %s, %d %s running", serving, serving == 1 ? "database" : "databases", running,
+        running == 1 ? "job" : "jobs");
     if (running == 0)
         journal_bar("");
     else if (journal_has_bar() && !event_pending(m->bar, EV_TIMEOUT, NULL)) {
@@ -150,7 +156,8 @@ static void on_stop_deadline(evutil_socket_t socket, short what, void *arg)
     struct manager *m = arg;
     (void)socket;
     (void)what;
-    journal_write(LEVEL_WARNING, JOURNAL_SERVICE, NULL, "jobs could not be given back in %d s; they go on where they stand", STOP_AT_MOST_S);
+    journal_write(LEVEL_WARNING, JOURNAL_SERVICE, NULL,
+        "jobs could not be given back in %d s; they go on where they stand", STOP_AT_MOST_S);
     event_base_loopbreak(m->base);
 }
 
@@ -193,7 +200,8 @@ int manager_run(struct config *config, const char *config_path, bool drain)
     m.bar = must(event_new(m.base, -1, EV_PERSIST, on_bar, &m));
     m.stop_deadline = must(event_new(m.base, -1, 0, on_stop_deadline, &m));
 
-    journal_write(LEVEL_NOTICE, JOURNAL_SERVICE, NULL, "backfilld %s started, pid %d", BACKFILLD_VERSION, (int)getpid());
+    journal_write(LEVEL_NOTICE, JOURNAL_SERVICE, NULL, "backfilld %s started, pid %d", BACKFILLD_VERSION,
+        (int)getpid());
     apply_config(&m);
     sd_notify(0, "READY=1");
     event_base_dispatch(m.base);

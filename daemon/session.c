@@ -119,7 +119,8 @@ static void report_results(struct session *s)
     event_del(s->deadline);
     s->state = STATE_IDLE;
     for (int i = 1; i < s->n_sent; i++)
-        if (PQresultStatus(s->results[i]) != PGRES_TUPLES_OK && PQresultStatus(s->results[i]) != PGRES_COMMAND_OK) {
+        if (PQresultStatus(s->results[i]) != PGRES_TUPLES_OK &&
+            PQresultStatus(s->results[i]) != PGRES_COMMAND_OK) {
             PQclear(s->results[i]);
             s->results[i] = NULL;
         }
@@ -221,7 +222,8 @@ static void on_socket(evutil_socket_t socket, short what, void *arg)
             return;
         }
     } else
-        PQisBusy(s->conn); /* has libpq parse what came unasked: notifications, or that the server goes away */
+        PQisBusy(
+            s->conn); /* has libpq parse what came unasked: notifications, or that the server goes away */
     take_notifications(s);
     if (PQstatus(s->conn) == CONNECTION_BAD)
         report_lost(s, SESSION_ERROR, PQerrorMessage(s->conn));
@@ -235,7 +237,8 @@ static void on_deadline(evutil_socket_t socket, short what, void *arg)
 
     if (s->state == STATE_CONNECTING)
         report_lost(s, SESSION_CONNECT_FAILED,
-            PQstatus(s->conn) == CONNECTION_BAD ? PQerrorMessage(s->conn) : "the server did not answer in time");
+            PQstatus(s->conn) == CONNECTION_BAD ? PQerrorMessage(s->conn)
+                                                : "the server did not answer in time");
     else if (s->state == STATE_BUSY) {
         if (PQstatus(s->conn) == CONNECTION_BAD)
             report_lost(s, SESSION_ERROR, PQerrorMessage(s->conn)); /* it broke while sending */
@@ -250,13 +253,13 @@ static void ignore_notice(void *arg, const PGresult *result)
     (void)result;
 }
 
-struct session *session_open(struct event_base *base, const char *conninfo, const char *user, const char *application_name,
-    uint32_t timeout_ms, session_handler *handler, void *arg)
+struct session *session_open(struct event_base *base, const char *conninfo, const char *user,
+    const char *application_name, uint32_t timeout_ms, session_handler *handler, void *arg)
 {
-    /* Before dbname: defaults that conninfo may change; behind it: what it may not. A dead network is noticed in half a
-     * minute. "primary" tries the hosts of conninfo until one is no standby. */
-    const char *const keywords[] = {"keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout", "dbname",
-        "application_name", "target_session_attrs", user ? "user" : NULL, NULL};
+    /* Before dbname: defaults that conninfo may change; behind it: what it may not. A dead network is noticed
+     * in half a minute. "primary" tries the hosts of conninfo until one is no standby. */
+    const char *const keywords[] = {"keepalives_idle", "keepalives_interval", "keepalives_count",
+        "tcp_user_timeout", "dbname", "application_name", "target_session_attrs", user ? "user" : NULL, NULL};
     const char *const values[] = {"10", "5", "4", "30000", conninfo, application_name, "primary", user, NULL};
 
     struct session *s = must(calloc(1, sizeof(*s)));
@@ -288,7 +291,8 @@ void session_send(struct session *s, const struct session_query *queries, int n_
     s->n_done = 0;
     s->sent_us = now_us();
     for (int i = 0; i < n_queries && sent; i++)
-        sent = PQsendQueryParams(s->conn, queries[i].sql, queries[i].n_params, NULL, queries[i].params, NULL, NULL, 0) &&
+        sent = PQsendQueryParams(
+                   s->conn, queries[i].sql, queries[i].n_params, NULL, queries[i].params, NULL, NULL, 0) &&
                PQpipelineSync(s->conn);
     int left = sent ? PQflush(s->conn) : -1;
 

@@ -1,11 +1,11 @@
-/* A session with a PostgreSQL server. All of libpq and libevent's sockets is in session.c; out come five events. A
- * session knows nothing of jobs.
+/* A session with a PostgreSQL server. All of libpq and libevent's sockets is in session.c; out come five
+ * events. A session knows nothing of jobs.
  *
- *   connecting ── SESSION_CONNECTED ──► idle ── session_send ──► busy ── SESSION_RESULT or SESSION_ERROR ──► idle
- *       └─ SESSION_CONNECT_FAILED ──► closed  ◄── SESSION_ERROR with lost, SESSION_TIMED_OUT ──┘
+ *   connecting ── SESSION_CONNECTED ──► idle ── session_send ──► busy ── SESSION_RESULT or SESSION_ERROR ──►
+ * idle └─ SESSION_CONNECT_FAILED ──► closed  ◄── SESSION_ERROR with lost, SESSION_TIMED_OUT ──┘
  *
- * One thing at a time: session_send on a session that isn't idle is a bug and ends the process. The handler is never
- * called from within session_open, session_send or session_close; it may call any of them. */
+ * One thing at a time: session_send on a session that isn't idle is a bug and ends the process. The handler
+ * is never called from within session_open, session_send or session_close; it may call any of them. */
 #pragma once
 
 #include <event2/event.h>
@@ -26,40 +26,43 @@ struct session_query {
 enum session_event_kind {
     SESSION_CONNECTED,
     SESSION_CONNECT_FAILED, /* closed: sqlstate, message */
-    SESSION_RESULT,         /* every statement succeeded, or only the later of two failed (its result is NULL) */
-    SESSION_ERROR,          /* the first statement failed: sqlstate, message, ...; lost: the session is closed */
-    SESSION_TIMED_OUT,      /* no answer by the deadline: closed, and what was sent may or may not have been done */
+    SESSION_RESULT,    /* every statement succeeded, or only the later of two failed (its result is NULL) */
+    SESSION_ERROR,     /* the first statement failed: sqlstate, message, ...; lost: the session is closed */
+    SESSION_TIMED_OUT, /* no answer by the deadline: closed, and what was sent may or may not have been done
+                        */
 };
 
 struct session_event {
     enum session_event_kind kind;
     bool lost;
     const char *sqlstate, *message, *hint, *detail; /* sqlstate is never NULL with an error */
-    PGresult *const *results;   /* owned by the session, gone when the handler returns */
-    const uint64_t *elapsed_us; /* from sending to each statement's commit */
+    PGresult *const *results;                       /* owned by the session, gone when the handler returns */
+    const uint64_t *elapsed_us;                     /* from sending to each statement's commit */
 };
 
 struct session;
 typedef void session_handler(struct session *session, const struct session_event *event, void *arg);
 typedef void session_notify_handler(struct session *session, int from_pid, void *arg);
 
-/* Starts to connect by a conninfo, as a user (NULL: conninfo's), for a primary only. Never NULL: what fails, fails by
- * event. Close it with session_close, also after it failed. Names of hosts are looked up by libpq, which blocks: use
- * sockets, addresses or /etc/hosts. */
-struct session *session_open(struct event_base *base, const char *conninfo, const char *user, const char *application_name,
-    uint32_t timeout_ms, session_handler *handler, void *arg);
+/* Starts to connect by a conninfo, as a user (NULL: conninfo's), for a primary only. Never NULL: what fails,
+ * fails by event. Close it with session_close, also after it failed. Names of hosts are looked up by libpq,
+ * which blocks: use sockets, addresses or /etc/hosts. */
+struct session *session_open(struct event_base *base, const char *conninfo, const char *user,
+    const char *application_name, uint32_t timeout_ms, session_handler *handler, void *arg);
 
 /* Sends up to two statements in one round trip, each a transaction of its own. */
-void session_send(struct session *session, const struct session_query *queries, int n_queries, uint32_t timeout_ms);
+void session_send(
+    struct session *session, const struct session_query *queries, int n_queries, uint32_t timeout_ms);
 
-/* Called for each NOTIFY that arrives, with the pid of the session that sent it. It may neither send nor close. */
+/* Called for each NOTIFY that arrives, with the pid of the session that sent it. It may neither send nor
+ * close. */
 void session_on_notify(struct session *session, session_notify_handler *handler);
 
 bool session_is_idle(const struct session *session);
 int session_pid(const struct session *session); /* of the server's process; 0 when closed */
 
-/* Asks the server to cancel what the session runs, from a process of its own, for libpq's call blocks. For when no other
- * session has the right to pg_cancel_backend. */
+/* Asks the server to cancel what the session runs, from a process of its own, for libpq's call blocks. For
+ * when no other session has the right to pg_cancel_backend. */
 void session_cancel_aside(const struct session *session);
 
 /* Ends it at once, whatever is under way, and frees it. Takes NULL; returns NULL. */

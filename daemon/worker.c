@@ -3,6 +3,7 @@
 #include "cursor.h"
 #include "journal.h"
 #include "mem.h"
+#include "result.h"
 #include "sql.h"
 
 #include <inttypes.h>
@@ -10,7 +11,7 @@
 #include <unistd.h>
 
 #define CONNECT_TIMEOUT_MS 10000
-#define ANSWER_MARGIN_MS   5000    /* beyond statement_timeout: then the network is gone, not the query slow */
+#define ANSWER_MARGIN_MS   5000 /* beyond statement_timeout: then the network is gone, not the query slow */
 #define TICK_US            1000000 /* how often status and journal are looked after while a job runs */
 #define PROGRESS_EVERY_US  10000000
 
@@ -26,10 +27,10 @@ struct worker {
     struct runner runner;
     struct runner_action action; /* under way */
     struct session *session;
-    bool session_gone;           /* it was lost while the runner waited for something else */
-    bool knows_last;             /* SURVEY: the last key is known, the plans are being checked */
+    bool session_gone; /* it was lost while the runner waited for something else */
+    bool knows_last;   /* SURVEY: the last key is known, the plans are being checked */
     bool ended, failed;
-    struct event *timer;         /* the end of a rest, or something that must be reported from the loop */
+    struct event *timer; /* the end of a rest, or something that must be reported from the loop */
     struct event *tick;
     struct runner_event pending; /* what the timer reports */
 
@@ -46,23 +47,8 @@ struct worker {
 
 static void feed(struct worker *w, const struct runner_event *e);
 
-/* ---- Small things -------------------------------------------------------------------------------------------------- */
-
-static const char *field(const PGresult *result, int row, int column)
-{
-    return PQgetisnull(result, row, column) ? NULL : PQgetvalue(result, row, column);
-}
-
-static int64_t number(const PGresult *result, int row, int column)
-{
-    const char *text = field(result, row, column);
-    return text ? strtoll(text, NULL, 10) : 0;
-}
-
-static bool is_true(const PGresult *result, int row, int column)
-{
-    return strcmp(PQgetvalue(result, row, column), "t") == 0;
-}
+/* ---- Small things
+ * -------------------------------------------------------------------------------------------------- */
 
 /* A number as a parameter. */
 static const char *number_text(char buffer[24], int64_t n)
@@ -97,10 +83,11 @@ static void forget_relations(struct worker *w)
     w->n_relations = 0;
 }
 
-/* ---- The journal --------------------------------------------------------------------------------------------------- */
+/* ---- The journal
+ * --------------------------------------------------------------------------------------------------- */
 
-#define ABOUT(w, ...)                                                                                                  \
-    JOURNAL_ABOUT(.database = (w)->setup.database, .job = (w)->job->id, .name = (w)->job->name,                       \
+#define ABOUT(w, ...)                                                                                        \
+    JOURNAL_ABOUT(.database = (w)->setup.database, .job = (w)->job->id, .name = (w)->job->name,              \
         .table = (w)->job->target, .phase = job_phase_name((w)->runner.phase), __VA_ARGS__)
 
 /* As far as the job has come. */
@@ -119,8 +106,9 @@ static void log_progress(struct worker *w)
     const char *waiting = w->runner.waiting_for;
 
     if (p.percent >= 0)
-        journal_write(LEVEL_INFO, JOURNAL_PROGRESS, ABOUT(w, .progress = &p), "%.1f %%, %.0f rows/s, %.0f s left%s%s", p.percent,
-            p.rate, p.eta_s >= 0 ? p.eta_s : 0, waiting ? ", waiting: " : "", waiting ? waiting : "");
+        journal_write(LEVEL_INFO, JOURNAL_PROGRESS, ABOUT(w, .progress = &p),
+            "%.1f %%, %.0f rows/s, %.0f s left%s%s", p.percent, p.rate, p.eta_s >= 0 ? p.eta_s : 0,
+            waiting ? ", waiting: " : "", waiting ? waiting : "");
 }
 
 static void log_retry(struct worker *w)
@@ -129,7 +117,8 @@ static void log_retry(struct worker *w)
         return;
     replace(&w->logged_waiting, w->runner.waiting_for);
     /* A lock that is busy for a moment is daily bread; what keeps a job from its session is not. */
-    enum journal_level level = retry_class(w->runner.sqlstate) == RETRY_CONTENTION ? LEVEL_INFO : LEVEL_WARNING;
+    enum journal_level level =
+        retry_class(w->runner.sqlstate) == RETRY_CONTENTION ? LEVEL_INFO : LEVEL_WARNING;
     journal_write(level, JOURNAL_RETRY, ABOUT(w, .sqlstate = w->runner.sqlstate), "%s, trying again: %s",
         runner_action_name(w->runner.again), w->runner.waiting_for);
 }
@@ -150,16 +139,20 @@ static void log_end(struct worker *w)
         journal_write(LEVEL_NOTICE, JOURNAL_STATE, ABOUT(w, .progress = &p), "%s",
             r->end_state == JOB_PAUSED ? "paused" : "given back to the queue");
     else if (w->action.kind != RUNNER_FINISH)
-        journal_write(LEVEL_WARNING, JOURNAL_STATE, ABOUT(w, .progress = &p), "another daemon has taken the job over");
+        journal_write(
+            LEVEL_WARNING, JOURNAL_STATE, ABOUT(w, .progress = &p), "another daemon has taken the job over");
     else {
         w->failed = r->end_state == JOB_FAILED;
-        journal_write(w->failed ? LEVEL_ERROR : LEVEL_NOTICE, JOURNAL_STATE, ABOUT(w, .progress = &p, .sqlstate = r->row_sqlstate),
-            "%s%s%s: %" PRIu64 " rows changed in %" PRIu64 " batches, %.1f s", job_state_name(r->end_state), r->error ? ": " : "",
-            r->error ? r->error : "", r->counts.rows, r->counts.batches, (double)(now_us() - w->started_us) / 1e6);
+        journal_write(w->failed ? LEVEL_ERROR : LEVEL_NOTICE, JOURNAL_STATE,
+            ABOUT(w, .progress = &p, .sqlstate = r->row_sqlstate),
+            "%s%s%s: %" PRIu64 " rows changed in %" PRIu64 " batches, %.1f s", job_state_name(r->end_state),
+            r->error ? ": " : "", r->error ? r->error : "", r->counts.rows, r->counts.batches,
+            (double)(now_us() - w->started_us) / 1e6);
     }
 }
 
-/* ---- What a runner's action means ---------------------------------------------------------------------------------- */
+/* ---- What a runner's action means
+ * ---------------------------------------------------------------------------------- */
 
 /* Reports e from the event loop, after the handlers that run now. */
 static void feed_later(struct worker *w, const struct runner_event *e)
@@ -181,9 +174,12 @@ static void on_timer(evutil_socket_t socket, short what, void *arg)
 static void send_queries(struct worker *w, const struct session_query *queries, int n)
 {
     if (w->session_gone || !w->session)
-        feed_later(w, &(struct runner_event){.kind = RUNNER_LOST, .message = "the connection was lost", .sqlstate = SQLSTATE_LOST});
+        feed_later(
+            w, &(struct runner_event){
+                   .kind = RUNNER_LOST, .message = "the connection was lost", .sqlstate = SQLSTATE_LOST});
     else
-        session_send(w->session, queries, n, (uint32_t)w->setup.batch->statement_timeout_ms + ANSWER_MARGIN_MS);
+        session_send(
+            w->session, queries, n, (uint32_t)w->setup.batch->statement_timeout_ms + ANSWER_MARGIN_MS);
 }
 
 static void send_role(struct worker *w)
@@ -192,15 +188,20 @@ static void send_role(struct worker *w)
     const struct config_batch *b = w->setup.batch;
     char lock_timeout[24], statement_timeout[24];
 
-    send_queries(w, &(struct session_query){SQL_ROLE, 8, {job->settings, job->search_path, job->time_zone, job->date_style,
-        number_text(lock_timeout, b->lock_timeout_ms), number_text(statement_timeout, b->statement_timeout_ms),
-        b->synchronous_commit, strcmp(job->owner, job->submitted_by) == 0 ? NULL : job->owner}}, 1);
+    send_queries(w,
+        &(struct session_query){SQL_ROLE, 8,
+            {job->settings, job->search_path, job->time_zone, job->date_style,
+                number_text(lock_timeout, b->lock_timeout_ms),
+                number_text(statement_timeout, b->statement_timeout_ms), b->synchronous_commit,
+                strcmp(job->owner, job->submitted_by) == 0 ? NULL : job->owner}},
+        1);
 }
 
 static void send_bound(struct worker *w, uint32_t keys)
 {
     char n[24];
-    send_queries(w, &(struct session_query){w->bound, 3, {w->runner.cursor, w->runner.upper, number_text(n, keys)}}, 1);
+    send_queries(w,
+        &(struct session_query){w->bound, 3, {w->runner.cursor, w->runner.upper, number_text(n, keys)}}, 1);
 }
 
 static void send_batch(struct worker *w, const struct runner_action *a)
@@ -210,14 +211,16 @@ static void send_batch(struct worker *w, const struct runner_action *a)
 
     snprintf(rate, sizeof(rate), "%.3g", r->progress.rate);
     const struct session_query queries[] = {
-        {SQL_RUN_BATCH, 8, {w->batch, number_text(range, r->range), number_text(epoch, r->epoch), w->range_at, r->cursor, r->hi,
-            a->keys ? number_text(keys, a->keys) : NULL, rate}},
+        {SQL_RUN_BATCH, 8,
+            {w->batch, number_text(range, r->range), number_text(epoch, r->epoch), w->range_at, r->cursor,
+                r->hi, a->keys ? number_text(keys, a->keys) : NULL, rate}},
         {w->bound, 3, {r->hi, r->upper, number_text(next, a->next_keys)}},
     };
     send_queries(w, queries, a->next_keys ? 2 : 1);
 }
 
-/* The numbers of the report that only this daemon knows, since it took the job up. Names and numbers alone, so nothing needs escaping. */
+/* The numbers of the report that only this daemon knows, since it took the job up. Names and numbers alone,
+ * so nothing needs escaping. */
 static char *measured(const struct runner *r)
 {
     char *text = NULL;
@@ -226,13 +229,14 @@ static char *measured(const struct runner *r)
     FILE *out = must(open_memstream(&text, &size));
 
     fprintf(out, "{\"waited_s\": %.3f", (double)r->counts.rest_us / 1e6);
-    fprintf(out, ", \"batch_ms\": {\"timed\": %" PRIu64 ", \"p50\": %.1f, \"p99\": %.1f, \"max\": %.1f}", r->counts.batches,
-        (double)histogram_quantile(&r->counts.batch_us, 0.5) / 1e3, (double)histogram_quantile(&r->counts.batch_us, 0.99) / 1e3,
-        (double)r->counts.batch_us.max_us / 1e3);
+    fprintf(out, ", \"batch_ms\": {\"timed\": %" PRIu64 ", \"p50\": %.1f, \"p99\": %.1f, \"max\": %.1f}",
+        r->counts.batches, (double)histogram_quantile(&r->counts.batch_us, 0.5) / 1e3,
+        (double)histogram_quantile(&r->counts.batch_us, 0.99) / 1e3, (double)r->counts.batch_us.max_us / 1e3);
     fputs(", \"retries\": {", out);
     for (int class = 0; class <= RETRY_PERMANENT; class ++)
         if (r->counts.retries[class]) {
-            fprintf(out, "%s\"%s\": %" PRIu64, first ? "" : ", ", retry_class_name((enum retry_class)class), r->counts.retries[class]);
+            fprintf(out, "%s\"%s\": %" PRIu64, first ? "" : ", ", retry_class_name((enum retry_class) class),
+                r->counts.retries[class]);
             first = false;
         }
     fputs("}}", out);
@@ -264,10 +268,12 @@ static void ask_finish(struct worker *w)
     }
     const char *hint = r->hint;
     if (r->end_state == JOB_FAILED && !hint && r->row_sqlstate)
-        hint = "Correct the row or the clause, then SELECT backfill.retry(name); or insert the job with on_error = 'quarantine'.";
+        hint = "Correct the row or the clause, then SELECT backfill.retry(name); or insert the job with "
+               "on_error = 'quarantine'.";
     else if (r->end_state == JOB_SUCCEEDED && r->counts.put_aside > 0)
         hint = "Rows were left behind: SELECT * FROM backfill.left_behind; then SELECT backfill.retry(name).";
-    ask(w, &(struct session_query){SQL_END_JOB, 5, {number_text(job, w->job->id), job_state_name(r->end_state), error, hint, json}});
+    ask(w, &(struct session_query){SQL_END_JOB, 5,
+               {number_text(job, w->job->id), job_state_name(r->end_state), error, hint, json}});
 }
 
 static void on_cancelled(void *arg, const struct session_event *e)
@@ -284,10 +290,12 @@ static void abort_action(struct worker *w)
 
     if (w->action.kind == RUNNER_CONNECT) {
         w->session = session_close(w->session);
-        feed_later(w, &(struct runner_event){.kind = RUNNER_LOST, .message = "given up", .sqlstate = SQLSTATE_LOST});
+        feed_later(
+            w, &(struct runner_event){.kind = RUNNER_LOST, .message = "given up", .sqlstate = SQLSTATE_LOST});
     } else if (control_is_ready(w->setup.control))
-        control_ask_first(w->setup.control, &(struct session_query){SQL_CANCEL, 1, {number_text(pid, session_pid(w->session))}},
-            on_cancelled, w);
+        control_ask_first(w->setup.control,
+            &(struct session_query){SQL_CANCEL, 1, {number_text(pid, session_pid(w->session))}}, on_cancelled,
+            w);
     else
         session_cancel_aside(w->session);
 }
@@ -302,7 +310,8 @@ static void connect_worker(struct worker *w)
         abort();
     session_close(w->session);
     w->session_gone = false;
-    w->session = session_open(w->setup.base, w->setup.conninfo, w->job->submitted_by, name, CONNECT_TIMEOUT_MS, on_session, w);
+    w->session = session_open(
+        w->setup.base, w->setup.conninfo, w->job->submitted_by, name, CONNECT_TIMEOUT_MS, on_session, w);
 }
 
 static void perform(struct worker *w, const struct runner_action *a)
@@ -328,17 +337,21 @@ static void perform(struct worker *w, const struct runner_action *a)
         w->knows_last = false;
         send_queries(w, &(struct session_query){.sql = relation->last}, 1);
         break;
-    case RUNNER_ADD_RANGE: ask(w, &(struct session_query){SQL_ADD_RANGE, 3, {job, relation->oid, relation->upper}}); break;
+    case RUNNER_ADD_RANGE:
+        ask(w, &(struct session_query){SQL_ADD_RANGE, 3, {job, relation->oid, relation->upper}});
+        break;
     case RUNNER_BEGIN:
-        ask(w, &(struct session_query){SQL_BEGIN_PHASE, 3, {job, job_phase_name(a->phase), number_text(n, (int64_t)a->estimate)}});
+        ask(w, &(struct session_query){SQL_BEGIN_PHASE, 3,
+                   {job, job_phase_name(a->phase), number_text(n, (int64_t)a->estimate)}});
         break;
     case RUNNER_TAKE: ask(w, &(struct session_query){SQL_TAKE_RANGE, 1, {job}}); break;
     case RUNNER_BOUND: send_bound(w, a->keys); break;
     case RUNNER_BATCH: send_batch(w, a); break;
     case RUNNER_PUT_ASIDE:
         log_put_aside(w);
-        ask(w, &(struct session_query){SQL_PUT_ASIDE, 7, {number_text(n, r->range), number_text(epoch, r->epoch), r->cursor, r->hi,
-            r->row_sqlstate, r->row_message, r->row_detail}});
+        ask(w, &(struct session_query){SQL_PUT_ASIDE, 7,
+                   {number_text(n, r->range), number_text(epoch, r->epoch), r->cursor, r->hi, r->row_sqlstate,
+                       r->row_message, r->row_detail}});
         break;
     case RUNNER_REST: {
         uint64_t now = now_us();
@@ -359,7 +372,8 @@ static void perform(struct worker *w, const struct runner_action *a)
     }
 }
 
-/* ---- What came of it ------------------------------------------------------------------------------------------------ */
+/* ---- What came of it
+ * ------------------------------------------------------------------------------------------------ */
 
 static void feed(struct worker *w, const struct runner_event *e)
 {
@@ -369,15 +383,19 @@ static void feed(struct worker *w, const struct runner_event *e)
     if (next.kind == RUNNER_END)
         log_end(w);
     if (w->runner.phase != phase)
-        journal_write(LEVEL_INFO, JOURNAL_PHASE, ABOUT(w, .sqlstate = NULL), "%s: about %" PRIu64 " rows in %d %s",
-            job_phase_name(w->runner.phase), w->runner.estimate, w->n_relations, w->n_relations == 1 ? "table" : "partitions");
+        journal_write(LEVEL_INFO, JOURNAL_PHASE, ABOUT(w, .sqlstate = NULL),
+            "%s: about %" PRIu64 " rows in %d %s", job_phase_name(w->runner.phase), w->runner.estimate,
+            w->n_relations, w->n_relations == 1 ? "table" : "partitions");
     perform(w, &next);
 }
 
 static void feed_error(struct worker *w, const struct session_event *e)
 {
-    struct runner_event event = {.kind = e->lost ? RUNNER_LOST : RUNNER_ERROR, .sqlstate = e->sqlstate, .message = e->message,
-        .hint = e->hint, .detail = e->detail};
+    struct runner_event event = {.kind = e->lost ? RUNNER_LOST : RUNNER_ERROR,
+        .sqlstate = e->sqlstate,
+        .message = e->message,
+        .hint = e->hint,
+        .detail = e->detail};
 
     /* An --install of another version changes functions under a daemon that runs: no fault of the job's. */
     if (same(e->sqlstate, "42883") && strstr(e->message, "function backfill.")) {
@@ -387,7 +405,8 @@ static void feed_error(struct worker *w, const struct session_event *e)
     if (e->kind == SESSION_CONNECT_FAILED) {
         event.kind = RUNNER_ERROR;
         if (strncmp(e->sqlstate, "28", 2) == 0)
-            event.hint = "backfilld logs in as the role that submitted the job: allow that in pg_hba.conf, with a pg_ident map or a passfile.";
+            event.hint = "backfilld logs in as the role that submitted the job: allow that in pg_hba.conf, "
+                         "with a pg_ident map or a passfile.";
     }
     feed(w, &event);
 }
@@ -399,30 +418,32 @@ static void on_relations(struct worker *w, const PGresult *result, struct runner
     w->relations = must(calloc((size_t)w->n_relations + 1, sizeof(*w->relations)));
     for (int i = 0; i < w->n_relations; i++)
         w->relations[i] = (struct relation){
-            .oid = copy_string(field(result, i, 0)),
-            .batch = copy_string(field(result, i, 2)),
-            .bound = copy_string(field(result, i, 3)),
-            .last = copy_string(field(result, i, 4)),
+            .oid = copy_string(result_text(result, i, 0)),
+            .batch = copy_string(result_text(result, i, 2)),
+            .bound = copy_string(result_text(result, i, 3)),
+            .last = copy_string(result_text(result, i, 4)),
         };
 }
 
 static void on_range(struct worker *w, const PGresult *result, struct runner_event *event)
 {
-    const char *outcome = field(result, 0, 0);
+    const char *outcome = result_text(result, 0, 0);
 
-    event->outcome = same(outcome, "range") ? RUNNER_TAKE_RANGE : same(outcome, "none") ? RUNNER_TAKE_NONE : RUNNER_TAKE_NOT_OURS;
-    event->total_keys = (uint64_t)number(result, 0, 10);
+    event->outcome = same(outcome, "range")  ? RUNNER_TAKE_RANGE
+                     : same(outcome, "none") ? RUNNER_TAKE_NONE
+                                             : RUNNER_TAKE_NOT_OURS;
+    event->total_keys = (uint64_t)result_number(result, 0, 10);
     if (event->outcome != RUNNER_TAKE_RANGE)
         return;
-    event->range = number(result, 0, 1);
-    event->epoch = number(result, 0, 2);
-    event->cursor = field(result, 0, 3);
-    event->upper = field(result, 0, 4);
-    event->point = is_true(result, 0, 5);
+    event->range = result_number(result, 0, 1);
+    event->epoch = result_number(result, 0, 2);
+    event->cursor = result_text(result, 0, 3);
+    event->upper = result_text(result, 0, 4);
+    event->point = result_is_true(result, 0, 5);
     replace(&w->range_at, NULL);
-    replace(&w->key_columns, field(result, 0, 7));
-    replace(&w->batch, field(result, 0, 8));
-    replace(&w->bound, field(result, 0, 9));
+    replace(&w->key_columns, result_text(result, 0, 7));
+    replace(&w->batch, result_text(result, 0, 8));
+    replace(&w->bound, result_text(result, 0, 9));
 }
 
 /* The control session has answered. */
@@ -442,14 +463,8 @@ static void on_control(void *arg, const struct session_event *e)
     else if (w->action.kind == RUNNER_TAKE)
         on_range(w, e->results[0], &event);
     else if (w->action.kind == RUNNER_BEGIN)
-        event.ours = is_true(e->results[0], 0, 0);
+        event.ours = result_is_true(e->results[0], 0, 0);
     feed(w, &event);
-}
-
-/* The first row's first column, or NULL when there is no row. */
-static const char *only_value(const PGresult *result)
-{
-    return PQntuples(result) > 0 ? field(result, 0, 0) : NULL;
 }
 
 /* The worker's session has connected or answered. */
@@ -460,8 +475,8 @@ static void on_session(struct session *session, const struct session_event *e, v
     const PGresult *first = e->results ? e->results[0] : NULL;
     (void)session;
 
-    bool waited_for = w->action.kind == RUNNER_CONNECT || w->action.kind == RUNNER_SURVEY || w->action.kind == RUNNER_BOUND ||
-                      w->action.kind == RUNNER_BATCH;
+    bool waited_for = w->action.kind == RUNNER_CONNECT || w->action.kind == RUNNER_SURVEY ||
+                      w->action.kind == RUNNER_BOUND || w->action.kind == RUNNER_BATCH;
     if (!waited_for) {
         w->session_gone = w->session_gone || e->lost || e->kind == SESSION_TIMED_OUT;
         return;
@@ -480,28 +495,32 @@ static void on_session(struct session *session, const struct session_event *e, v
     struct relation *relation = w->relations ? &w->relations[w->action.relation] : NULL;
     if (w->action.kind == RUNNER_SURVEY && !w->knows_last) {
         w->knows_last = true;
-        replace(&relation->upper, only_value(first));
+        replace(&relation->upper, result_only(first));
         if (relation->upper) {
-            send_queries(w, &(struct session_query){SQL_SURVEY, 4, {relation->batch, relation->bound, relation->oid, relation->upper}}, 1);
+            send_queries(w,
+                &(struct session_query){
+                    SQL_SURVEY, 4, {relation->batch, relation->bound, relation->oid, relation->upper}},
+                1);
             return;
         }
         event.empty = true;
     } else if (w->action.kind == RUNNER_SURVEY) {
-        event.estimate = (uint64_t)number(first, 0, 0);
+        event.estimate = (uint64_t)result_number(first, 0, 0);
     } else if (w->action.kind == RUNNER_BOUND)
-        event.bound = only_value(first);
+        event.bound = result_only(first);
     else if (w->action.kind == RUNNER_BATCH) {
-        event.rows = (uint64_t)number(first, 0, 0);
-        event.wal_bytes = (uint64_t)number(first, 0, 1);
-        replace(&w->range_at, field(first, 0, 2));
+        event.rows = (uint64_t)result_number(first, 0, 0);
+        event.wal_bytes = (uint64_t)result_number(first, 0, 1);
+        replace(&w->range_at, result_text(first, 0, 2));
         event.elapsed_us = e->elapsed_us[0];
         event.bound_unknown = w->action.next_keys && !e->results[1];
-        event.bound = w->action.next_keys && e->results[1] ? only_value(e->results[1]) : NULL;
+        event.bound = w->action.next_keys && e->results[1] ? result_only(e->results[1]) : NULL;
     }
     feed(w, &event);
 }
 
-/* ---- From outside ---------------------------------------------------------------------------------------------------- */
+/* ---- From outside
+ * ---------------------------------------------------------------------------------------------------- */
 
 static void on_tick(evutil_socket_t socket, short what, void *arg)
 {
@@ -513,7 +532,8 @@ static void on_tick(evutil_socket_t socket, short what, void *arg)
 
     if (!same(w->shown_waiting, w->runner.waiting_for)) {
         replace(&w->shown_waiting, w->runner.waiting_for);
-        control_ask(w->setup.control, &(struct session_query){SQL_WAITING_FOR, 2, {number_text(job, w->job->id), w->shown_waiting}},
+        control_ask(w->setup.control,
+            &(struct session_query){SQL_WAITING_FOR, 2, {number_text(job, w->job->id), w->shown_waiting}},
             NULL, w);
     }
     if (now - w->progress_at_us >= PROGRESS_EVERY_US) {
@@ -533,7 +553,8 @@ static struct runner_limits limits_of(const struct config_batch *batch, uint32_t
     };
 }
 
-struct worker *worker_start(const struct worker_setup *setup, struct job *job, uint64_t keys_done, uint64_t estimate)
+struct worker *worker_start(
+    const struct worker_setup *setup, struct job *job, uint64_t keys_done, uint64_t estimate)
 {
     struct worker *w = must(calloc(1, sizeof(*w)));
     struct runner_limits limits = limits_of(setup->batch, job->target_ms, job->quarantine);
@@ -545,10 +566,10 @@ struct worker *worker_start(const struct worker_setup *setup, struct job *job, u
     w->timer = must(event_new(setup->base, -1, 0, on_timer, w));
     w->tick = must(event_new(setup->base, -1, EV_PERSIST, on_tick, w));
     event_add(w->tick, &tick);
-    runner_init(&w->runner, job->phase, estimate, keys_done, &limits, w->started_us ^ ((uint64_t)getpid() << 32) ^ (uint64_t)job->id,
-        w->started_us);
-    journal_write(LEVEL_NOTICE, JOURNAL_STATE, ABOUT(w, .sqlstate = NULL), "running: %s, as %s%s", job->target,
-        job->submitted_by, keys_done ? "; goes on where it stood" : "");
+    runner_init(&w->runner, job->phase, estimate, keys_done, &limits,
+        w->started_us ^ ((uint64_t)getpid() << 32) ^ (uint64_t)job->id, w->started_us);
+    journal_write(LEVEL_NOTICE, JOURNAL_STATE, ABOUT(w, .sqlstate = NULL), "running: %s, as %s%s",
+        job->target, job->submitted_by, keys_done ? "; goes on where it stood" : "");
     feed(w, &(struct runner_event){.kind = RUNNER_START});
     return w;
 }

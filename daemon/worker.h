@@ -1,5 +1,5 @@
-/* One job being worked on: the glue between a runner (lib/runner), which decides, and the worker's session and the control
- * session, which do. It makes no decision of its own but what to tell the journal. */
+/* One job being worked on: the glue between a runner (lib/runner), which decides, and the worker's session
+ * and the control session, which do. It makes no decision of its own but what to tell the journal. */
 #pragma once
 
 #include "config.h"
@@ -12,15 +12,17 @@ struct worker;
 struct worker_setup {
     struct event_base *base;
     struct control *control;
-    const char *database;  /* its name, for the journal */
-    const char *conninfo;  /* the worker logs in by it, but as the job's submitter */
+    const char *database;             /* its name, for the journal */
+    const char *conninfo;             /* the worker logs in by it, but as the job's submitter */
     const struct config_batch *batch; /* may change while the worker runs: worker_limit */
-    void (*ended)(struct worker *worker, void *arg); /* from the event loop; it may not free the worker at once */
+    void (*ended)(
+        struct worker *worker, void *arg); /* from the event loop; it may not free the worker at once */
     void *arg;
 };
 
 /* Takes over the job. keys_done and estimate as the control schema has them. */
-struct worker *worker_start(const struct worker_setup *setup, struct job *job, uint64_t keys_done, uint64_t estimate);
+struct worker *worker_start(
+    const struct worker_setup *setup, struct job *job, uint64_t keys_done, uint64_t estimate);
 
 void worker_want(struct worker *worker, enum runner_want want);
 
