@@ -82,13 +82,17 @@ static void find_sqlstate(const char *message, char ret_sqlstate[6])
     }
 }
 
-/* libpq's words on one line, without the position in the server's source that verbose messages end with. */
+/* libpq's words on one line, without its guesses and the position in the server's source that they end with.
+ */
 static char *tidy(const char *message)
 {
     char *text = copy_string(message && *message ? message : "the connection was lost");
-    char *location = strstr(text, "\nLOCATION:");
-    if (location)
-        *location = '\0';
+    static const char *const tails[] = {"\nLOCATION:", "\n\tThis probably means"};
+    for (int i = 0; i < 2; i++) {
+        char *tail = strstr(text, tails[i]);
+        if (tail)
+            *tail = '\0';
+    }
     for (size_t n = strlen(text); n > 0 && isspace((unsigned char)text[n - 1]); n--)
         text[n - 1] = '\0';
     for (char *c = text; *c; c++)

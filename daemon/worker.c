@@ -145,9 +145,9 @@ static void log_end(struct worker *w)
         w->failed = r->end_state == JOB_FAILED;
         journal_write(w->failed ? LEVEL_ERROR : LEVEL_NOTICE, JOURNAL_STATE,
             ABOUT(w, .progress = &p, .sqlstate = r->row_sqlstate),
-            "%s%s%s: %" PRIu64 " rows changed in %" PRIu64 " batches, %.1f s", job_state_name(r->end_state),
-            r->error ? ": " : "", r->error ? r->error : "", r->counts.rows, r->counts.batches,
-            (double)(now_us() - w->started_us) / 1e6);
+            "%s%s%s: %" PRIu64 " rows done, %" PRIu64 " batches in %.1f s since this start",
+            job_state_name(r->end_state), r->error ? ": " : "", r->error ? r->error : "", p.rows,
+            r->counts.batches, (double)(now_us() - w->started_us) / 1e6);
     }
 }
 
@@ -233,10 +233,10 @@ static char *measured(const struct runner *r)
         r->counts.batches, (double)histogram_quantile(&r->counts.batch_us, 0.5) / 1e3,
         (double)histogram_quantile(&r->counts.batch_us, 0.99) / 1e3, (double)r->counts.batch_us.max_us / 1e3);
     fputs(", \"retries\": {", out);
-    for (int class = 0; class <= RETRY_PERMANENT; class ++)
-        if (r->counts.retries[class]) {
-            fprintf(out, "%s\"%s\": %" PRIu64, first ? "" : ", ", retry_class_name((enum retry_class) class),
-                r->counts.retries[class]);
+    for (int kind = 0; kind <= RETRY_PERMANENT; kind++)
+        if (r->counts.retries[kind]) {
+            fprintf(out, "%s\"%s\": %" PRIu64, first ? "" : ", ", retry_class_name((enum retry_class)kind),
+                r->counts.retries[kind]);
             first = false;
         }
     fputs("}}", out);

@@ -8,29 +8,28 @@
  * Codes: https://www.postgresql.org/docs/current/errcodes-appendix.html */
 static const struct {
     const char *prefix;
-    enum retry_class class;
+    enum retry_class kind;
 } classes[] = {
     {SQLSTATE_STALE, RETRY_STALE},
     {SQLSTATE_OTHER_SCHEMA, RETRY_LATER}, /* a daemon of that version will go on */
-    {"55P03", RETRY_CONTENTION}, /* lock_not_available: our lock_timeout */
-    {"40", RETRY_CONTENTION},    /* serialization failure, deadlock */
-    {"57014", RETRY_CANCELLED},  /* query_canceled */
-    {"57P", RETRY_RECONNECT},    /* admin shutdown, crash shutdown, cannot connect now, idle timeout */
-    {"08", RETRY_RECONNECT},     /* connection exceptions */
-    {"25006", RETRY_RECONNECT},  /* read-only transaction: this server became, or is, a standby */
-    {"25P03", RETRY_RECONNECT},  /* idle-in-transaction timeout */
-    {"53", RETRY_LATER},         /* disk full, out of memory, too many connections */
-    {"58030", RETRY_LATER},      /* io_error */
-    {"0B000", RETRY_LATER},
-    {"42P01", RETRY_ALTERED},    /* undefined_table: renamed or moved meanwhile? */
-    {"42703", RETRY_ALTERED},    /* undefined_column */
-    {"3F000", RETRY_ALTERED},    /* invalid_schema_name */
-    {"22", RETRY_ROW},           /* data exceptions */
-    {"23", RETRY_ROW},           /* constraint violations */
-    {"21000", RETRY_ROW},        /* a subquery gave more than one row */
-    {"54", RETRY_ROW},           /* program limits: a row too big, an index entry too large */
-    {"P0", RETRY_ROW},           /* RAISE or ASSERT in a user's trigger or function */
-    {"44000", RETRY_ROW},        /* WITH CHECK OPTION */
+    {"55P03", RETRY_CONTENTION},          /* lock_not_available: our lock_timeout */
+    {"40", RETRY_CONTENTION},             /* serialization failure, deadlock */
+    {"57014", RETRY_CANCELLED},           /* query_canceled */
+    {"57P", RETRY_RECONNECT},   /* admin shutdown, crash shutdown, cannot connect now, idle timeout */
+    {"08", RETRY_RECONNECT},    /* connection exceptions */
+    {"25006", RETRY_RECONNECT}, /* read-only transaction: this server became, or is, a standby */
+    {"25P03", RETRY_RECONNECT}, /* idle-in-transaction timeout */
+    {"53", RETRY_LATER},        /* disk full, out of memory, too many connections */
+    {"58030", RETRY_LATER},     /* io_error */
+    {"0B000", RETRY_LATER}, {"42P01", RETRY_ALTERED}, /* undefined_table: renamed or moved meanwhile? */
+    {"42703", RETRY_ALTERED},                         /* undefined_column */
+    {"3F000", RETRY_ALTERED},                         /* invalid_schema_name */
+    {"22", RETRY_ROW},                                /* data exceptions */
+    {"23", RETRY_ROW},                                /* constraint violations */
+    {"21000", RETRY_ROW},                             /* a subquery gave more than one row */
+    {"54", RETRY_ROW},    /* program limits: a row too big, an index entry too large */
+    {"P0", RETRY_ROW},    /* RAISE or ASSERT in a user's trigger or function */
+    {"44000", RETRY_ROW}, /* WITH CHECK OPTION */
 };
 
 enum retry_class retry_class(const char *sqlstate)
@@ -39,13 +38,13 @@ enum retry_class retry_class(const char *sqlstate)
         return RETRY_PERMANENT;
     for (size_t i = 0; i < sizeof(classes) / sizeof(classes[0]); i++)
         if (strncmp(sqlstate, classes[i].prefix, strlen(classes[i].prefix)) == 0)
-            return classes[i].class;
+            return classes[i].kind;
     return RETRY_PERMANENT;
 }
 
-const char *retry_class_name(enum retry_class class)
+const char *retry_class_name(enum retry_class kind)
 {
-    switch (class) {
+    switch (kind) {
     case RETRY_LATER: return "resources";
     case RETRY_RECONNECT: return "connection";
     case RETRY_CONTENTION: return "contention";

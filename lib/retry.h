@@ -22,7 +22,7 @@ enum retry_class {
 enum retry_class retry_class(const char *sqlstate);
 
 /* The name that report and journal use: "contention", "reconnect", ... */
-const char *retry_class_name(enum retry_class class);
+const char *retry_class_name(enum retry_class kind);
 
 /* Capped exponential backoff with jitter, so that many sessions that failed together don't return together. */
 struct backoff {
