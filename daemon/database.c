@@ -101,18 +101,16 @@ static void on_claimed(void *arg, const struct session_event *e)
         journal_write(LEVEL_ERROR, JOURNAL_DATABASE,
             JOURNAL_ABOUT(.database = db->name, .sqlstate = e->sqlstate), "can't claim a job: %s",
             e->message);
-        db->look_for_jobs = false; /* the keep-alive tries again */
+        /* the keep-alive tries again */
     } else if (result_text(e->results[0], 0, 0)) {
         start_worker(db, e->results[0]);
+        db->look_for_jobs = true;
         db->look_again_us = LOOK_AGAIN_US;
-    } else {
-        db->look_for_jobs = false;
-        if (result_is_true(e->results[0], 0, 1)) {
-            struct timeval wait = us_to_timeval(db->look_again_us);
-            event_add(db->look_again, &wait);
-            db->look_again_us =
-                db->look_again_us * 2 < LOOK_AGAIN_CAP_US ? db->look_again_us * 2 : LOOK_AGAIN_CAP_US;
-        }
+    } else if (result_is_true(e->results[0], 0, 1)) {
+        struct timeval wait = us_to_timeval(db->look_again_us);
+        event_add(db->look_again, &wait);
+        db->look_again_us =
+            db->look_again_us * 2 < LOOK_AGAIN_CAP_US ? db->look_again_us * 2 : LOOK_AGAIN_CAP_US;
     }
     turn_soon(db);
 }
@@ -238,9 +236,10 @@ static void on_turn(evutil_socket_t socket, short what, void *arg)
         _cleanup_free_ char *jobs = running_jobs(db);
         db->look_for_wishes = false;
         ask(db, &(struct session_query){SQL_WANTED, 1, {jobs}}, on_wishes);
-    } else if (db->look_for_jobs && db->n_workers < db->max_workers && !db->stopping)
+    } else if (db->look_for_jobs && db->n_workers < db->max_workers && !db->stopping) {
+        db->look_for_jobs = false; /* now, not when it is answered: a notification may come before the answer */
         ask(db, &(struct session_query){.sql = SQL_CLAIM}, on_claimed);
-    else if (db->drain && db->n_workers == 0 && !db->look_for_jobs && !db->drained && !db->stopping)
+    } else if (db->drain && db->n_workers == 0 && !db->look_for_jobs && !db->drained && !db->stopping)
         ask(db, &(struct session_query){.sql = SQL_UNFINISHED}, on_unfinished);
 }
 
@@ -373,6 +372,11 @@ const char *database_name(const struct database *db)
 const char *database_conninfo(const struct database *db)
 {
     return db->conninfo;
+}
+
+bool database_is_stopping(const struct database *db)
+{
+    return db->stopping;
 }
 
 bool database_has_stopped(const struct database *db)

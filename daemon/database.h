@@ -23,6 +23,7 @@ void database_stop(struct database *db, bool at_once);
 
 const char *database_name(const struct database *db);
 const char *database_conninfo(const struct database *db);
+bool database_is_stopping(const struct database *db);
 bool database_has_stopped(const struct database *db);
 bool database_is_drained(const struct database *db); /* nothing is queued or running */
 bool database_is_hopeless(

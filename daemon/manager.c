@@ -21,6 +21,7 @@ struct manager {
     int n_databases;
     struct database *
         *databases; /* those of the file, and any that were taken out of it and are still ending */
+    struct event *reap; /* closes those that have ended */
     struct event *bar;
     struct event *stop_deadline;
     int exit_status;
@@ -31,7 +32,8 @@ static void on_changed(void *arg);
 static struct database *find_database(const struct manager *m, const struct config_database *config)
 {
     for (int i = 0; i < m->n_databases; i++)
-        if (strcmp(database_name(m->databases[i]), config->name) == 0 &&
+        if (!database_is_stopping(m->databases[i]) &&
+            strcmp(database_name(m->databases[i]), config->name) == 0 &&
             strcmp(database_conninfo(m->databases[i]), config->conninfo) == 0)
             return m->databases[i];
     return NULL;
@@ -149,6 +151,24 @@ static void on_changed(void *arg)
     }
     if (m->stopping && serving == 0)
         event_base_loopbreak(m->base);
+    else if (serving < m->n_databases)
+        event_active(m->reap, EV_TIMEOUT, 1);
+}
+
+/* Those that were taken out of the file and have ended. Not within on_changed, which they call. */
+static void on_reap(evutil_socket_t socket, short what, void *arg)
+{
+    struct manager *m = arg;
+    int kept = 0;
+    (void)socket;
+    (void)what;
+
+    for (int i = 0; i < m->n_databases; i++)
+        if (!m->stopping && database_has_stopped(m->databases[i]))
+            database_close(m->databases[i]);
+        else
+            m->databases[kept++] = m->databases[i];
+    m->n_databases = kept;
 }
 
 static void on_stop_deadline(evutil_socket_t socket, short what, void *arg)
@@ -197,6 +217,7 @@ int manager_run(struct config *config, const char *config_path, bool drain)
     signals[2] = must(evsignal_new(m.base, SIGHUP, on_hup, &m));
     for (int i = 0; i < 3; i++)
         event_add(signals[i], NULL);
+    m.reap = must(event_new(m.base, -1, 0, on_reap, &m));
     m.bar = must(event_new(m.base, -1, EV_PERSIST, on_bar, &m));
     m.stop_deadline = must(event_new(m.base, -1, 0, on_stop_deadline, &m));
 
@@ -212,6 +233,7 @@ int manager_run(struct config *config, const char *config_path, bool drain)
     free(m.databases);
     for (int i = 0; i < 3; i++)
         event_free(signals[i]);
+    event_free(m.reap);
     event_free(m.bar);
     event_free(m.stop_deadline);
     event_base_free(m.base);

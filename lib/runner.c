@@ -225,7 +225,8 @@ static struct runner_action on_batch_done(struct runner *r, const struct runner_
     r->counts.rows += e->rows;
     r->counts.wal_bytes += e->wal_bytes;
     histogram_add(&r->counts.batch_us, e->elapsed_us);
-    if (keys <= UINT32_MAX)
+    /* One key, or the few of a search, cost a whole statement each: what they took says nothing of a full batch. */
+    if (keys <= UINT32_MAX && !r->isolate && !r->point)
         batch_size_observe(&r->size, (uint32_t)keys, e->elapsed_us, e->wal_bytes);
     advance(r, keys, now_us);
 

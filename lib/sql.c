@@ -7,7 +7,7 @@
 const char SQL_ROLE[] =
     "SELECT pg_catalog.set_config(s.name, s.value, false)\n"
     "  FROM (SELECT 1 AS step, v.name, v.value\n"
-    "          FROM (VALUES ('enable_seqscan', 'off'), ('jit', 'off'), ('row_security', 'off')) AS v(name, value)\n"
+    "          FROM (VALUES ('enable_seqscan', 'off'), ('enable_sort', 'off'), ('jit', 'off'), ('row_security', 'off')) AS v(name, value)\n"
     "        UNION ALL\n"
     "        SELECT 2, e.key, e.value\n"
     "          FROM pg_catalog.jsonb_each_text($1::jsonb) AS e\n"
@@ -44,12 +44,12 @@ const char SQL_SESSION[] =
 const char SQL_LISTEN[] = "LISTEN backfill";
 
 const char SQL_CLAIM[] =
-    "SELECT c.job_id, c.held_elsewhere, j.name, backfill.relation_name(j.target), j.set_clause, j.where_clause, j.statement,\n"
+    "SELECT j.id, c.held_elsewhere, j.name, backfill.relation_name(j.target), j.set_clause, j.where_clause, j.statement,\n"
     "       j.submitted_by, j.owner, j.search_path, j.time_zone, j.date_style, j.settings,\n"
     "       j.phase, j.on_error, j.target_ms, j.estimate,\n"
     "       (SELECT pg_catalog.sum(r.keys) FROM backfill.range AS r WHERE r.job_id = j.id), j.wanted\n"
     "  FROM backfill.claim() AS c\n"
-    "  LEFT JOIN backfill.job AS j ON j.id = c.job_id";
+    " CROSS JOIN LATERAL (SELECT (c.job).*) AS j";
 
 const char SQL_WANTED[] =
     "SELECT j.id, j.wanted, j.target_ms, j.on_error\n"

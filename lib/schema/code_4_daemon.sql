@@ -8,12 +8,14 @@ AS $$
 $$;
 
 -- Takes the next job: one whose daemon is gone, else the first of the queue, by priority and age, whose table is free.
--- One row: the job's id or NULL, and whether other daemons hold jobs (then it is worth asking again).
-CREATE OR REPLACE FUNCTION backfill.claim(OUT job_id bigint, OUT held_elsewhere boolean)
+-- One row: the job or NULL, and whether other daemons hold jobs (then it is worth asking again). The job as a whole: the
+-- statement that calls this sees an older state of the table, where a job of just now may not be yet.
+CREATE OR REPLACE FUNCTION backfill.claim(OUT job backfill.job, OUT held_elsewhere boolean)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   mine_start timestamptz := backfill.session_start();
+  job_id     bigint;
 BEGIN
   SELECT j.id INTO job_id
     FROM backfill.job j
@@ -37,9 +39,10 @@ BEGIN
        SET state = 'running', holder_pid = pg_backend_pid(), holder_start = mine_start,
            started_at = coalesce(j.started_at, clock_timestamp()), finished_at = NULL,
            error = NULL, hint = NULL, waiting_for = NULL
-     WHERE j.id = job_id;
+     WHERE j.id = job_id
+    RETURNING j.* INTO job;
   EXCEPTION WHEN unique_violation THEN
-    job_id := NULL;  -- another daemon was first on this table
+    job := NULL;  -- another daemon was first on this table
   END;
   held_elsewhere := EXISTS (SELECT FROM backfill.job j
                              WHERE j.state = 'running'

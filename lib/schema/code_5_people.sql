@@ -85,10 +85,14 @@ DECLARE
   until timestamptz := clock_timestamp() + timeout;
   job   backfill.job;
 BEGIN
-  IF transaction_timestamp() <> statement_timestamp() THEN
-    RAISE EXCEPTION 'backfill.wait cannot run inside a transaction block'
-      USING ERRCODE = '25001', HINT = 'It would hold back vacuum for as long as it waits. Call it outside, or poll backfill.is_done(name).';
-  END IF;
+  BEGIN
+    COMMIT;  -- never works here, but what it says tells whether it will below
+  EXCEPTION WHEN invalid_transaction_termination THEN
+    IF SQLERRM = 'invalid transaction termination' THEN
+      RAISE EXCEPTION 'backfill.wait cannot run inside a transaction block'
+        USING ERRCODE = '25001', HINT = 'It would hold back vacuum for as long as it waits. Call it outside, or poll backfill.is_done(name).';
+    END IF;  -- else: "cannot commit while a subtransaction is active", which this block is
+  END;
   LOOP
     job := backfill.job_named(name);
     CASE job.state
