@@ -1,14 +1,16 @@
-/* One job among everything that can go wrong: daemons that are killed, doubled, stopped and started, connections that
- * break at the worst moment, users who change their minds, rows that come and go. When it has been enough the world
- * turns calm, and then the job must end within a bounded number of steps, with every row done once. */
+/* One job among everything that can go wrong: daemons that are killed, doubled, stopped and started,
+ * connections that break at the worst moment, users who change their minds, rows that come and go. When it
+ * has been enough the world turns calm, and then the job must end within a bounded number of steps, with
+ * every row done once. */
 #include "world.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
-#define CALM_STEPS    20000 /* far above what the greatest model needs: the bound is there for a run that never ends */
-#define CHAOS_RETRIES 3     /* the model has room for the ranges of so many */
+#define CALM_STEPS                                                                                           \
+    20000 /* far above what the greatest model needs: the bound is there for a run that never ends */
+#define CHAOS_RETRIES 3 /* the model has room for the ranges of so many */
 
 static struct world world; /* too big for a stack */
 
@@ -33,7 +35,8 @@ void world_trace(const struct world *w, const struct daemon *d, const char *form
     putchar('\n');
 }
 
-/* ---- The mixture of a run. ----------------------------------------------------------------------------------------- */
+/* ---- The mixture of a run.
+ * ----------------------------------------------------------------------------------------- */
 
 static uint32_t draw_rate(struct random *r)
 {
@@ -65,6 +68,7 @@ static void init(struct world *w, uint64_t seed, bool verbose)
         .quarantine = w->model.quarantine,
     };
     w->greatest_keys = w->limits.max_keys;
+    w->timeout_keys = random_chance(r, 800) ? 0 : random_between(r, 1, 10);
     for (int i = 0; i < _WORLD_EVENT_MAX; i++)
         w->event_shares[i] = random_chance(r, 500) ? random_between(r, 1, 10) : 0;
     w->event_shares[EVENT_NOTHING] = 1;
@@ -81,12 +85,14 @@ static void init(struct world *w, uint64_t seed, bool verbose)
     w->steps = w->calm_steps = 0;
     w->calm_after = random_below(r, 300);
     w->broken = NULL;
-    world_trace(w, NULL, "%d relations, at most %u keys, target %u us, rows that fail are %s", w->model.n_relations,
-        w->limits.max_keys, w->limits.target_us, w->limits.quarantine ? "put aside" : "the end");
+    world_trace(w, NULL, "%d relations, at most %u keys, target %u us, rows that fail are %s",
+        w->model.n_relations, w->limits.max_keys, w->limits.target_us,
+        w->limits.quarantine ? "put aside" : "the end");
     daemon_start(w, &w->daemons[0]);
 }
 
-/* ---- What happens beside the actions. ------------------------------------------------------------------------------ */
+/* ---- What happens beside the actions.
+ * ------------------------------------------------------------------------------ */
 
 static struct daemon *pick_daemon(struct world *w)
 {
@@ -112,15 +118,16 @@ static void user_wants(struct world *w, enum job_wanted wanted)
     model_want(&w->model, wanted);
     for (int i = 0; i < WORLD_DAEMONS; i++)
         if (w->daemons[i].alive)
-            w->daemons[i].notice_us = w->now_us + random_between(&w->random, 1, random_chance(&w->random, 500) ? 300 : 20000);
+            w->daemons[i].notice_us =
+                w->now_us + random_between(&w->random, 1, random_chance(&w->random, 500) ? 300 : 20000);
 }
 
-/* A runner that meets an absent server doubles its wait: 25 to 50 ms first, 15 to 30 s at last. */
+/* A runner that meets an absent server doubles its wait: 25 to 50 ms first, 2.5 to 5 s at last. */
 static void end_outage(struct world *w)
 {
     uint64_t lasted_us = w->outage_until_us - w->outage_began_us;
     for (int i = 0; i < WORLD_DAEMONS; i++)
-        if (w->daemons[i].has_runner && (uint64_t)w->daemons[i].outage_tries > 14 + lasted_us / 15000000)
+        if (w->daemons[i].has_runner && (uint64_t)w->daemons[i].outage_tries > 10 + lasted_us / 2500000)
             world_break(w, "a server that was away was asked too often");
     w->outage_until_us = 0;
     world_trace(w, NULL, "the server is back");
@@ -211,7 +218,8 @@ static void happen(struct world *w)
     }
 }
 
-/* ---- The end of a run. --------------------------------------------------------------------------------------------- */
+/* ---- The end of a run.
+ * --------------------------------------------------------------------------------------------- */
 
 static void become_calm(struct world *w)
 {
@@ -241,8 +249,8 @@ static bool is_quiet(const struct world *w)
     return true;
 }
 
-/* The job has ended and nobody works on it. True when there is nothing left to be wished for; else its user mends what
- * was wrong and tries again. */
+/* The job has ended and nobody works on it. True when there is nothing left to be wished for; else its user
+ * mends what was wrong and tries again. */
 static bool user_is_content(struct world *w)
 {
     struct model *m = &w->model;

@@ -1,16 +1,18 @@
-/* A daemon of the simulation: it claims the job, does what the runner says and reports what came of it. It stands for
- * daemon/, without its sockets, and checks on the way what lib/runner.h promises to it. */
+/* A daemon of the simulation: it claims the job, does what the runner says and reports what came of it. It
+ * stands for daemon/, without its sockets, and checks on the way what lib/runner.h promises to it. */
 #include "world.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define POLL_US 100000
+#define POLL_US         100000
+#define LONGEST_REST_US 5000000 /* a server that is back is noticed so soon */
 
 static void send_action(struct world *w, struct daemon *d, struct runner_action a);
 
-/* ---- Positions as text, as the runner has them. -------------------------------------------------------------------- */
+/* ---- Positions as text, as the runner has them.
+ * -------------------------------------------------------------------- */
 
 static int key_of(const char *position)
 {
@@ -25,7 +27,8 @@ static const char *position_of(int key, char text[16])
     return text;
 }
 
-/* ---- The process. -------------------------------------------------------------------------------------------------- */
+/* ---- The process.
+ * -------------------------------------------------------------------------------------------------- */
 
 static void end_runner(struct daemon *d)
 {
@@ -91,7 +94,8 @@ static void step(struct world *w, struct daemon *d, const struct runner_event *e
 
 static void want(struct world *w, struct daemon *d, enum runner_want wish)
 {
-    bool ending = d->runner.doing == RUNNER_RELEASE || d->runner.doing == RUNNER_FINISH || d->runner.doing == RUNNER_REST;
+    bool ending = d->runner.doing == RUNNER_RELEASE || d->runner.doing == RUNNER_FINISH ||
+                  d->runner.doing == RUNNER_REST;
     if (wish != RUNNER_WANT_RUN)
         d->must_leave = true;
     else if (!d->stopping && !ending)
@@ -112,8 +116,9 @@ void daemon_stop(struct world *w, struct daemon *d, enum runner_want wish)
 /* Looks at what the user wants, as the control session does on a notification. */
 static void notice(struct world *w, struct daemon *d)
 {
-    static const enum runner_want wants[] = {
-        [WANTED_RUN] = RUNNER_WANT_RUN, [WANTED_PAUSE] = RUNNER_WANT_PAUSE, [WANTED_CANCEL] = RUNNER_WANT_CANCEL};
+    static const enum runner_want wants[] = {[WANTED_RUN] = RUNNER_WANT_RUN,
+        [WANTED_PAUSE] = RUNNER_WANT_PAUSE,
+        [WANTED_CANCEL] = RUNNER_WANT_CANCEL};
 
     d->notice_us = 0;
     if (!d->has_runner || !model_is_held(&w->model, d->session) || d->heard == w->model.wanted)
@@ -151,7 +156,8 @@ void daemon_lose_control(struct world *w, struct daemon *d)
     model_close(&w->model, d->session);
     d->lost_session = d->session;
     d->session = 0;
-    d->session_back_us = w->now_us + random_between(&w->random, 1000, random_chance(&w->random, 500) ? 20000 : 2000000);
+    d->session_back_us =
+        w->now_us + random_between(&w->random, 1000, random_chance(&w->random, 500) ? 20000 : 2000000);
 }
 
 static void regain_control(struct world *w, struct daemon *d)
@@ -168,7 +174,8 @@ static void regain_control(struct world *w, struct daemon *d)
     notice(w, d);
 }
 
-/* ---- An action: sent, executed, answered. -------------------------------------------------------------------------- */
+/* ---- An action: sent, executed, answered.
+ * -------------------------------------------------------------------------- */
 
 static void check_cursor(struct world *w, const struct daemon *d, const struct model_batch *b)
 {
@@ -202,7 +209,7 @@ static void send_action(struct world *w, struct daemon *d, struct runner_action 
     }
     if (a.kind == RUNNER_BATCH && a.keys > w->greatest_keys)
         world_break(w, "a batch has more keys than its limit");
-    if (a.kind == RUNNER_REST && (a.until_us < w->now_us || a.until_us > w->now_us + 30000000))
+    if (a.kind == RUNNER_REST && (a.until_us < w->now_us || a.until_us > w->now_us + LONGEST_REST_US))
         world_break(w, "a rest is longer than the longest backoff");
     fault_decide(w, d);
 }
@@ -233,7 +240,8 @@ static const char *run_batch(struct world *w, struct daemon *d, struct runner_ev
 {
     struct statement *s = &d->statement;
     const struct model_batch *b = &s->batch;
-    bool fresh = b->epoch == w->model.ranges[b->range - 1].epoch && d->alive && model_is_held(&w->model, d->session);
+    bool fresh =
+        b->epoch == w->model.ranges[b->range - 1].epoch && d->alive && model_is_held(&w->model, d->session);
 
     e->message = "a row cannot be computed";
     const char *error = model_run_batch(&w->model, b, &e->rows);
@@ -252,7 +260,8 @@ static void check_end(struct world *w)
     struct model *m = &w->model;
     bool of_a_row = strstr(m->error, "row") != NULL;
 
-    world_trace(w, NULL, "the job is %s, %d rows left behind %s", job_state_name(m->state), m->n_left_behind, m->error);
+    world_trace(w, NULL, "the job is %s, %d rows left behind %s", job_state_name(m->state), m->n_left_behind,
+        m->error);
     if (m->state == JOB_SUCCEEDED)
         model_check_succeeded(m);
     if (m->state == JOB_CANCELLED && m->wanted != WANTED_CANCEL)
@@ -279,7 +288,9 @@ static const char *execute_on_server(struct world *w, struct daemon *d, struct r
     case RUNNER_ADD_RANGE: return model_add_range(m, d->session, a->relation, d->surveyed[a->relation]);
     case RUNNER_BEGIN: e->ours = model_begin_phase(m, d->session, a->estimate); return NULL;
     case RUNNER_TAKE: take(w, d, e); return NULL;
-    case RUNNER_BOUND: e->bound = position_of(model_bound(m, s->batch.range, s->batch.lo, a->keys), s->bound); return NULL;
+    case RUNNER_BOUND:
+        e->bound = position_of(model_bound(m, s->batch.range, s->batch.lo, a->keys), s->bound);
+        return NULL;
     case RUNNER_BATCH: return run_batch(w, d, e);
     case RUNNER_PUT_ASIDE: return model_put_aside(m, &s->batch);
     case RUNNER_FINISH:
@@ -287,7 +298,7 @@ static const char *execute_on_server(struct world *w, struct daemon *d, struct r
         if (held)
             check_end(w);
         return NULL;
-    case RUNNER_RELEASE: model_release_job(m, d->session, a->state); return NULL;
+    case RUNNER_RELEASE: model_release_job(m, d->session); return NULL;
     case RUNNER_NONE:
     case RUNNER_ABORT:
     case RUNNER_CONNECT:
@@ -297,7 +308,8 @@ static const char *execute_on_server(struct world *w, struct daemon *d, struct r
     return NULL;
 }
 
-/* The control session is gone, and the statement is sent when there is one again: for the first time, or once more. */
+/* The control session is gone, and the statement is sent when there is one again: for the first time, or once
+ * more. */
 static void send_again(struct world *w, struct daemon *d)
 {
     struct statement *s = &d->statement;
@@ -324,7 +336,8 @@ static void execute(struct world *w, struct daemon *d)
             send_again(w, d);
             return;
         }
-        e = (struct runner_event){.kind = RUNNER_ERROR, .sqlstate = SQLSTATE_LOST, .message = "no control session"};
+        e = (struct runner_event){
+            .kind = RUNNER_ERROR, .sqlstate = SQLSTATE_LOST, .message = "no control session"};
     } else {
         const char *error = execute_on_server(w, d, &e);
         if (error) {
@@ -353,7 +366,8 @@ static void answer(struct world *w, struct daemon *d)
     if (e.kind == RUNNER_DONE && (s->action.kind == RUNNER_BATCH || s->action.kind == RUNNER_PUT_ASIDE))
         d->altered = 0;
     s->under_way = false;
-    /* What the event points to lives in the statement, which the next action writes over only after the step. */
+    /* What the event points to lives in the statement, which the next action writes over only after the step.
+     */
     step(w, d, &e);
 }
 
@@ -363,7 +377,8 @@ void daemon_kill(struct world *w, struct daemon *d)
     bool runs = d->has_runner && s->under_way && !s->executed && s->action.kind != RUNNER_REST;
 
     world_trace(w, d, "is killed");
-    /* Its session ends only after a statement that the server has received already; a batch may go on for long. */
+    /* Its session ends only after a statement that the server has received already; a batch may go on for
+     * long. */
     if (runs && is_control(s->action.kind) && random_chance(&w->random, 500))
         execute(w, d);
     s->under_way = runs && s->action.kind == RUNNER_BATCH && random_chance(&w->random, 500);

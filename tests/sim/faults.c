@@ -5,14 +5,25 @@
 
 static const struct {
     const char *sqlstate;
-    enum retry_class class;
+    enum retry_class retry;
 } errors[] = {
-    {"53100", RETRY_LATER},      {"53300", RETRY_LATER},      {"58030", RETRY_LATER},
-    {"57P01", RETRY_RECONNECT},  {"08006", RETRY_RECONNECT},  {"25006", RETRY_RECONNECT},
-    {"55P03", RETRY_CONTENTION}, {"40P01", RETRY_CONTENTION}, {"40001", RETRY_CONTENTION},
-    {"57014", RETRY_CANCELLED},  {"BF001", RETRY_STALE},      {"42P01", RETRY_ALTERED},
-    {"42703", RETRY_ALTERED},    {"22012", RETRY_ROW},        {"P0001", RETRY_ROW},
-    {"42501", RETRY_PERMANENT},  {"XX000", RETRY_PERMANENT},
+    {"53100", RETRY_LATER},
+    {"53300", RETRY_LATER},
+    {"58030", RETRY_LATER},
+    {"57P01", RETRY_RECONNECT},
+    {"08006", RETRY_RECONNECT},
+    {"25006", RETRY_RECONNECT},
+    {"55P03", RETRY_CONTENTION},
+    {"40P01", RETRY_CONTENTION},
+    {"40001", RETRY_CONTENTION},
+    {"57014", RETRY_CANCELLED},
+    {"BF001", RETRY_STALE},
+    {"42P01", RETRY_ALTERED},
+    {"42703", RETRY_ALTERED},
+    {"22012", RETRY_ROW},
+    {"P0001", RETRY_ROW},
+    {"42501", RETRY_PERMANENT},
+    {"XX000", RETRY_PERMANENT},
 };
 
 static bool is_end(enum runner_action_kind kind)
@@ -21,16 +32,16 @@ static bool is_end(enum runner_action_kind kind)
 }
 
 /* Whether the job may fail of an error, as the promises of lib/runner.h have it. */
-static bool may_fail_of(struct daemon *d, enum retry_class class)
+static bool may_fail_of(struct daemon *d, enum retry_class retry)
 {
     enum runner_action_kind kind = d->statement.action.kind;
-    bool passes = class <= RETRY_CANCELLED;
+    bool passes = retry <= RETRY_CANCELLED;
 
     if (is_end(kind) || passes)
         return false;
     if (kind == RUNNER_CONNECT)
         return !d->runner.ever_connected;
-    switch (class) {
+    switch (retry) {
     case RETRY_STALE: return d->runner.phase == PHASE_PREFLIGHT;
     case RETRY_ALTERED: return (kind != RUNNER_BATCH && kind != RUNNER_BOUND) || ++d->altered > 1;
     case RETRY_ROW: return kind != RUNNER_BATCH;
@@ -50,15 +61,15 @@ static void refuse(struct world *w, struct daemon *d)
     uint32_t i = random_below(&w->random, n);
 
     /* Those that end a job stand at the end of the table, and are rarer. */
-    if (errors[i].class >= RETRY_STALE && random_chance(&w->random, 700))
+    if (errors[i].retry >= RETRY_STALE && random_chance(&w->random, 700))
         i = random_below(&w->random, 10);
     /* A row that fails alone is bad; here only the rows decide about that. */
-    if (errors[i].class == RETRY_ROW && s->action.kind == RUNNER_BATCH && s->action.keys <= 1)
+    if (errors[i].retry == RETRY_ROW && s->action.kind == RUNNER_BATCH && s->action.keys <= 1)
         i = 0;
     s->fate = FATE_REFUSED;
     s->sqlstate = errors[i].sqlstate;
     s->message = "fault";
-    if (may_fail_of(d, errors[i].class))
+    if (may_fail_of(d, errors[i].retry))
         w->may_fail = true;
 }
 
@@ -85,7 +96,8 @@ static uint32_t work_us(struct world *w, const struct runner_action *a)
     if (a->kind == RUNNER_CONNECT)
         return random_between(&w->random, 2000, 20000);
     if (a->kind == RUNNER_BATCH)
-        return random_between(&w->random, 300, 600) + (a->keys ? a->keys : 20) * random_between(&w->random, 20, 60);
+        return random_between(&w->random, 300, 600) +
+               (a->keys ? a->keys : 20) * random_between(&w->random, 20, 60);
     return random_between(&w->random, 100, 1000);
 }
 
@@ -104,6 +116,12 @@ void fault_decide(struct world *w, struct daemon *d)
         s->fate = FATE_FINE;
     if (s->fate == FATE_REFUSED)
         refuse(w, d);
+    if (s->fate == FATE_FINE && w->timeout_keys && s->action.kind == RUNNER_BATCH &&
+        s->action.keys > w->timeout_keys) {
+        s->fate = FATE_REFUSED;
+        s->sqlstate = "57014";
+        s->message = "statement timeout";
+    }
     if (w->now_us < w->outage_until_us) {
         s->fate = s->action.kind == RUNNER_CONNECT ? FATE_REFUSED : FATE_NEVER_SENT;
         s->sqlstate = random_chance(&w->random, 500) ? "57P03" : SQLSTATE_LOST;

@@ -38,7 +38,8 @@ void model_init(struct model *m, struct random *random)
     m->broken = NULL;
 }
 
-/* ---- Sessions and holders. ---------------------------------------------------------------------------------------- */
+/* ---- Sessions and holders.
+ * ---------------------------------------------------------------------------------------- */
 
 int model_open(struct model *m)
 {
@@ -86,7 +87,8 @@ void model_hold_again(struct model *m, int old_session, int session)
         m->holder = session;
 }
 
-/* ---- Planning. ---------------------------------------------------------------------------------------------------- */
+/* ---- Planning.
+ * ---------------------------------------------------------------------------------------------------- */
 
 const char *model_layout(struct model *m, int session)
 {
@@ -134,8 +136,8 @@ const char *model_add_range(struct model *m, int session, int relation, int uppe
     return NULL;
 }
 
-/* From here on each row up to its relation's range is owed. A row that was there before the layout, in a relation that
- * was not empty, must be in reach of a range. */
+/* From here on each row up to its relation's range is owed. A row that was there before the layout, in a
+ * relation that was not empty, must be in reach of a range. */
 static void note_debts(struct model *m)
 {
     for (int i = 0; i < m->n_relations; i++) {
@@ -164,7 +166,8 @@ bool model_begin_phase(struct model *m, int session, uint64_t estimate)
     return true;
 }
 
-/* ---- Filling. ------------------------------------------------------------------------------------------------------ */
+/* ---- Filling.
+ * ------------------------------------------------------------------------------------------------------ */
 
 static bool is_done(const struct model_range *g)
 {
@@ -231,7 +234,8 @@ const char *model_run_batch(struct model *m, const struct model_batch *b, uint64
     struct model_relation *r = &m->relations[g->relation];
     uint64_t rows = 0;
 
-    /* The rows come first and the checkpoint after them, so a bad row is reported even of a batch that is stale. */
+    /* The rows come first and the checkpoint after them, so a bad row is reported even of a batch that is
+     * stale. */
     for (int i = 0; i < r->n_rows; i++)
         if (in_batch(&r->rows[i], g, b->lo, b->hi)) {
             if (r->rows[i].bad)
@@ -256,7 +260,8 @@ const char *model_put_aside(struct model *m, const struct model_batch *b)
     return NULL;
 }
 
-/* ---- The end. ------------------------------------------------------------------------------------------------------ */
+/* ---- The end.
+ * ------------------------------------------------------------------------------------------------------ */
 
 void model_end_job(struct model *m, int session, enum job_state state, const char *error)
 {
@@ -267,16 +272,19 @@ void model_end_job(struct model *m, int session, enum job_state state, const cha
     snprintf(m->error, sizeof(m->error), "%s", error ? error : "");
 }
 
-void model_release_job(struct model *m, int session, enum job_state state)
+/* As the user wants it by now; the daemon may not have heard of it. */
+void model_release_job(struct model *m, int session)
 {
     if (!model_is_held(m, session))
         return;
-    (void)state; /* what is wanted by now decides; the daemon may not have heard of it */
-    m->state = m->wanted == WANTED_PAUSE ? JOB_PAUSED : JOB_QUEUED;
+    m->state = m->wanted == WANTED_PAUSE    ? JOB_PAUSED
+               : m->wanted == WANTED_CANCEL ? JOB_CANCELLED
+                                            : JOB_QUEUED;
     m->holder = 0;
 }
 
-/* ---- People. ------------------------------------------------------------------------------------------------------- */
+/* ---- People.
+ * ------------------------------------------------------------------------------------------------------- */
 
 void model_want(struct model *m, enum job_wanted wanted)
 {
@@ -339,7 +347,8 @@ void model_mend_rows(struct model *m)
             m->relations[i].rows[k].bad = false;
 }
 
-/* ---- What must be true. -------------------------------------------------------------------------------------------- */
+/* ---- What must be true.
+ * -------------------------------------------------------------------------------------------- */
 
 static int times_left_behind(const struct model *m, int relation, int key)
 {

@@ -1,8 +1,9 @@
 /* The server as one job sees it: its relations, its ranges, its row in backfill.job, what it left behind.
  *
- * Each function is one statement of lib/sql.h, so one transaction, and does what the function of the same name in
- * lib/schema/code_3_worker.sql, code_4_daemon.sql or code_5_people.sql does. Keys are numbers from 1 on; 0 is the
- * position before the first row (NULL). What must never happen is noted in broken, with the first that did. */
+ * Each function is one statement of lib/sql.h, so one transaction, and does what the function of the same
+ * name in lib/schema/code_3_worker.sql, code_4_daemon.sql or code_5_people.sql does. Keys are numbers from 1
+ * on; 0 is the position before the first row (NULL). What must never happen is noted in broken, with the
+ * first that did. */
 #pragma once
 
 #include "job.h"
@@ -94,11 +95,12 @@ bool model_begin_phase(struct model *m, int session, uint64_t estimate);
 struct model_taken model_take_range(struct model *m, int session);
 const char *model_put_aside(struct model *m, const struct model_batch *b);
 void model_end_job(struct model *m, int session, enum job_state state, const char *error);
-void model_release_job(struct model *m, int session, enum job_state state);
+void model_release_job(struct model *m, int session);
 
 /* What worker sessions call. */
 int model_survey(const struct model *m, int relation, uint64_t *ret_estimate); /* the last key, or 0 */
-int model_bound(const struct model *m, int64_t range, int lo, uint32_t keys);  /* a key, or 0: fewer are left */
+int model_bound(
+    const struct model *m, int64_t range, int lo, uint32_t keys); /* a key, or 0: fewer are left */
 const char *model_run_batch(struct model *m, const struct model_batch *b, uint64_t *ret_rows);
 
 /* What people and applications do. */

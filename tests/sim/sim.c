@@ -1,5 +1,6 @@
-/* The simulator: thousands of runs of the state machine in lib/runner among crashes, lost answers, doubled daemons and
- * servers that change their speed. A seed decides everything; the seed of a run that broke a promise plays it again. */
+/* The simulator: thousands of runs of the state machine in lib/runner among crashes, lost answers, doubled
+ * daemons and servers that change their speed. A seed decides everything; the seed of a run that broke a
+ * promise plays it again. */
 #include "adaptive.h"
 #include "world.h"
 
@@ -10,9 +11,9 @@
 #include <sys/random.h>
 #include <time.h>
 
-#define DEFAULT_RUNS    20000
-#define ADAPTIVE_SHARE  16 /* one run in so many is about batch sizes */
-#define FAILURES_SHOWN  20
+#define DEFAULT_RUNS   20000
+#define ADAPTIVE_SHARE 16 /* one run in so many is about batch sizes */
+#define FAILURES_SHOWN 20
 
 static int usage(FILE *out)
 {
@@ -39,8 +40,9 @@ static double wall_s(void)
 
 int main(int argc, char **argv)
 {
-    static const struct option options[] = {{"runs", required_argument, NULL, 'r'}, {"seed", required_argument, NULL, 's'},
-        {"verbose", no_argument, NULL, 'v'}, {"help", no_argument, NULL, 'h'}, {0}};
+    static const struct option options[] = {{"runs", required_argument, NULL, 'r'},
+        {"seed", required_argument, NULL, 's'}, {"verbose", no_argument, NULL, 'v'},
+        {"help", no_argument, NULL, 'h'}, {0}};
     uint64_t runs = DEFAULT_RUNS, failed = 0, seed = 0;
     bool verbose = false;
 

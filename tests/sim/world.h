@@ -31,17 +31,17 @@ struct statement {
 
 struct daemon {
     bool alive;
-    bool stopping;                /* told to end by its service manager */
-    int session, lost_session;    /* of control; 0: lost, and comes back at session_back_us */
+    bool stopping;             /* told to end by its service manager */
+    int session, lost_session; /* of control; 0: lost, and comes back at session_back_us */
     uint64_t session_back_us;
-    uint64_t poll_us, notice_us;  /* when it looks for work, and at the job's wishes; 0: not planned */
+    uint64_t poll_us, notice_us; /* when it looks for work, and at the job's wishes; 0: not planned */
     bool has_runner;
     struct runner runner;
     struct statement statement;
     int surveyed[MODEL_RELATIONS]; /* the last key of each */
     enum job_wanted heard;
-    bool must_leave;               /* after what it was told, its runner may begin no more work */
-    int altered;                   /* names found gone since the last batch that was done */
+    bool must_leave; /* after what it was told, its runner may begin no more work */
+    int altered;     /* names found gone since the last batch that was done */
     int outage_tries;
 };
 
@@ -78,6 +78,7 @@ struct world {
     uint32_t greatest_keys; /* the greatest limit that was ever in force */
     uint32_t event_shares[_WORLD_EVENT_MAX];
     uint32_t event_gap_us;
+    uint32_t timeout_keys; /* a batch of more takes too long, always; 0: none does */
     uint64_t now_us, event_us;
     uint64_t outage_began_us, outage_until_us; /* no server meanwhile */
     bool calm;                                 /* nothing goes wrong any more */
@@ -104,6 +105,7 @@ void fault_abort(struct world *w, struct daemon *d);
 
 /* chaos.c */
 void world_break(struct world *w, const char *promise);
-__attribute__((format(printf, 3, 4))) void world_trace(const struct world *w, const struct daemon *d, const char *format, ...);
+__attribute__((format(printf, 3, 4))) void world_trace(
+    const struct world *w, const struct daemon *d, const char *format, ...);
 /* One run of a job among faults. NULL, or what broke. */
 const char *chaos_run(uint64_t seed, bool verbose);

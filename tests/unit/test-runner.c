@@ -1,0 +1,424 @@
+/* The state machine of a job, cell by cell: planning, filling, and what people wish meanwhile. Errors are in
+ * test-runner_errors.c; what comes of it all together is in tests/sim. */
+#include "script.h"
+
+/* ---- Planning.
+ * ------------------------------------------------------------------------------------------------------ */
+
+static void test_a_new_job_is_planned_relation_by_relation(void **state)
+{
+    struct script *s = *state;
+    start(s, PHASE_PREFLIGHT, false);
+    EXPECT(s, RUNNER_CONNECT);
+    done(s);
+    EXPECT(s, RUNNER_LAYOUT);
+    done_with(s, (struct runner_event){.n_relations = 2});
+    EXPECT(s, RUNNER_SURVEY);
+    assert_int_equal(s->a.relation, 0);
+    done_with(s, (struct runner_event){.estimate = 300});
+    EXPECT(s, RUNNER_ADD_RANGE);
+    assert_int_equal(s->a.relation, 0);
+    done(s);
+    EXPECT(s, RUNNER_SURVEY);
+    assert_int_equal(s->a.relation, 1);
+    done_with(s, (struct runner_event){.estimate = 500});
+    done(s);
+    EXPECT(s, RUNNER_BEGIN);
+    assert_int_equal(s->a.estimate, 800);
+    assert_int_equal(s->a.phase, PHASE_BACKFILL);
+    done_with(s, (struct runner_event){.ours = true});
+    EXPECT(s, RUNNER_TAKE);
+}
+
+static void test_an_empty_relation_gets_no_range(void **state)
+{
+    struct script *s = *state;
+    start(s, PHASE_PREFLIGHT, false);
+    done(s);
+    done_with(s, (struct runner_event){.n_relations = 2});
+    done_with(s, (struct runner_event){.empty = true, .estimate = 10});
+    EXPECT(s, RUNNER_SURVEY);
+    assert_int_equal(s->a.relation, 1);
+    done_with(s, (struct runner_event){.empty = true, .estimate = 10});
+    EXPECT(s, RUNNER_BEGIN);
+    assert_int_equal(s->a.estimate, 0);
+}
+
+static void test_a_job_without_relations_succeeds(void **state)
+{
+    struct script *s = *state;
+    start(s, PHASE_PREFLIGHT, false);
+    done(s);
+    done_with(s, (struct runner_event){.n_relations = 0});
+    EXPECT(s, RUNNER_BEGIN);
+    done_with(s, (struct runner_event){.ours = true});
+    done_with(s, (struct runner_event){.outcome = RUNNER_TAKE_NONE});
+    EXPECT(s, RUNNER_FINISH);
+    assert_int_equal(s->a.state, JOB_SUCCEEDED);
+    done(s);
+    EXPECT(s, RUNNER_END);
+}
+
+static void test_a_plan_of_another_daemons_job_is_dropped(void **state)
+{
+    struct script *s = *state;
+    start(s, PHASE_PREFLIGHT, false);
+    done(s);
+    done_with(s, (struct runner_event){.n_relations = 0});
+    done_with(s, (struct runner_event){.ours = false});
+    EXPECT(s, RUNNER_END);
+}
+
+static void test_a_planned_job_goes_on_where_it_stood(void **state)
+{
+    struct script *s = *state;
+    start(s, PHASE_BACKFILL, false);
+    done(s);
+    EXPECT(s, RUNNER_TAKE);
+    taken(s, 3, "{500}", "{1000}");
+    EXPECT(s, RUNNER_BOUND);
+    assert_string_equal(s->r.cursor, "{500}");
+}
+
+/* ---- Filling.
+ * -------------------------------------------------------------------------------------------------------- */
+
+static void test_a_batch_brings_the_bound_of_the_next(void **state)
+{
+    struct script *s = *state;
+    start_filling(s, false);
+    assert_int_equal(s->a.keys, BATCH_FIRST_KEYS);
+    assert_int_equal(s->a.next_keys, BATCH_FIRST_KEYS);
+    assert_null(s->r.cursor);
+    assert_string_equal(s->r.hi, "{100}");
+    batch_done(s, TARGET_US, "{200}");
+    EXPECT(s, RUNNER_BATCH);
+    assert_string_equal(s->r.cursor, "{100}");
+    assert_string_equal(s->r.hi, "{200}");
+    assert_int_equal(s->a.keys, BATCH_FIRST_KEYS);
+}
+
+static void test_where_fewer_keys_are_left_the_batch_goes_to_the_end(void **state)
+{
+    struct script *s = *state;
+    start_filling(s, false);
+    batch_done(s, TARGET_US, NULL);
+    EXPECT(s, RUNNER_BATCH);
+    assert_string_equal(s->r.hi, "{1000}");
+    assert_int_equal(s->a.keys, 0);
+    assert_int_equal(s->a.next_keys, 0);
+    batch_done(s, TARGET_US, NULL);
+    EXPECT(s, RUNNER_TAKE);
+}
+
+static void test_a_bound_at_the_end_of_the_range_ends_it(void **state)
+{
+    struct script *s = *state;
+    start_filling(s, false);
+    batch_done(s, TARGET_US, "{1000}");
+    batch_done(s, TARGET_US, NULL);
+    EXPECT(s, RUNNER_TAKE);
+}
+
+static void test_when_no_range_is_left_the_job_has_succeeded(void **state)
+{
+    struct script *s = *state;
+    start_filling(s, false);
+    batch_done(s, TARGET_US, "{1000}");
+    batch_done(s, TARGET_US, NULL);
+    taken(s, 2, NULL, "{9}");
+    EXPECT(s, RUNNER_BOUND);
+    found(s, NULL);
+    batch_done(s, TARGET_US, NULL);
+    done_with(s, (struct runner_event){.outcome = RUNNER_TAKE_NONE});
+    EXPECT(s, RUNNER_FINISH);
+    assert_int_equal(s->a.state, JOB_SUCCEEDED);
+}
+
+static void test_a_point_is_one_key_and_needs_no_bound(void **state)
+{
+    struct script *s = *state;
+    start(s, PHASE_BACKFILL, false);
+    done(s);
+    done_with(s, (struct runner_event){
+                     .outcome = RUNNER_TAKE_RANGE, .range = 5, .epoch = 1, .upper = "{77}", .point = true});
+    EXPECT(s, RUNNER_BATCH);
+    assert_string_equal(s->r.hi, "{77}");
+    assert_int_equal(s->a.keys, 1);
+    batch_done(s, 900, NULL);
+    EXPECT(s, RUNNER_TAKE);
+}
+
+static void test_points_say_nothing_of_the_batch_size(void **state)
+{
+    struct script *s = *state;
+    start(s, PHASE_BACKFILL, false);
+    done(s);
+    for (int i = 0; i < 10; i++) {
+        done_with(s, (struct runner_event){
+                         .outcome = RUNNER_TAKE_RANGE, .range = i + 1, .upper = "{77}", .point = true});
+        batch_done(s, TARGET_US / 4, NULL);
+    }
+    taken(s, 11, NULL, "{1000}");
+    EXPECT(s, RUNNER_BOUND);
+    assert_int_equal(s->a.keys, BATCH_FIRST_KEYS);
+}
+
+static void test_a_bound_that_is_too_far_is_thrown_away(void **state)
+{
+    struct script *s = *state;
+    start_filling(s, false);
+    batch_done(s, 10 * TARGET_US, "{200}");
+    EXPECT(s, RUNNER_BOUND);
+    assert_between(s->a.keys, 9, 10);
+}
+
+static void test_a_bound_that_is_a_little_far_is_used(void **state)
+{
+    struct script *s = *state;
+    start_filling(s, false);
+    batch_done(s, TARGET_US * 3 / 2, "{200}");
+    EXPECT(s, RUNNER_BATCH);
+    assert_int_equal(s->a.keys, BATCH_FIRST_KEYS);
+}
+
+static void test_a_bound_that_was_not_found_is_asked_for_again(void **state)
+{
+    struct script *s = *state;
+    start_filling(s, false);
+    done_with(s, (struct runner_event){.rows = 100, .elapsed_us = TARGET_US, .bound_unknown = true});
+    EXPECT(s, RUNNER_BOUND);
+    assert_string_equal(s->r.cursor, "{100}");
+}
+
+static void test_new_limits_hold_from_the_next_bound_on(void **state)
+{
+    struct script *s = *state;
+    const struct runner_limits limits = {.target_us = TARGET_US, .min_keys = 1, .max_keys = 10};
+    start_filling(s, false);
+    runner_limit(&s->r, &limits);
+    batch_done(s, TARGET_US, "{200}");
+    EXPECT(s, RUNNER_BOUND);
+    assert_int_equal(s->a.keys, 10);
+}
+
+static void test_what_was_done_is_counted(void **state)
+{
+    struct script *s = *state;
+    start_filling(s, false);
+    done_with(
+        s, (struct runner_event){.rows = 60, .elapsed_us = TARGET_US, .wal_bytes = 5000, .bound = "{200}"});
+    done_with(
+        s, (struct runner_event){.rows = 70, .elapsed_us = TARGET_US, .wal_bytes = 6000, .bound = "{300}"});
+    assert_int_equal(s->r.counts.batches, 2);
+    assert_int_equal(s->r.counts.rows, 130);
+    assert_int_equal(s->r.counts.keys, 200);
+    assert_int_equal(s->r.counts.wal_bytes, 11000);
+    assert_int_equal(s->r.counts.batch_us.count, 2);
+    assert_int_equal(s->r.progress.keys, 200);
+}
+
+/* ---- Wishes.
+ * ---------------------------------------------------------------------------------------------------------
+ */
+
+static void test_a_paused_batch_is_aborted_and_released(void **state)
+{
+    struct script *s = *state;
+    start_filling(s, false);
+    wish(s, RUNNER_WANT_PAUSE);
+    EXPECT(s, RUNNER_ABORT);
+    refused(s, "57014");
+    EXPECT(s, RUNNER_RELEASE);
+    assert_int_equal(s->a.state, JOB_PAUSED);
+    done(s);
+    EXPECT(s, RUNNER_END);
+}
+
+static void test_a_batch_that_was_quicker_than_its_abort_counts(void **state)
+{
+    struct script *s = *state;
+    start_filling(s, false);
+    wish(s, RUNNER_WANT_PAUSE);
+    batch_done(s, TARGET_US, "{200}");
+    EXPECT(s, RUNNER_RELEASE);
+    assert_int_equal(s->r.counts.batches, 1);
+}
+
+static void test_a_stop_waits_for_the_batch(void **state)
+{
+    struct script *s = *state;
+    start_filling(s, false);
+    wish(s, RUNNER_WANT_STOP);
+    EXPECT(s, RUNNER_NONE);
+    batch_done(s, TARGET_US, "{200}");
+    EXPECT(s, RUNNER_RELEASE);
+    assert_int_equal(s->a.state, JOB_QUEUED);
+    assert_int_equal(s->r.counts.batches, 1);
+}
+
+static void test_a_second_stop_aborts_the_batch(void **state)
+{
+    struct script *s = *state;
+    start_filling(s, false);
+    wish(s, RUNNER_WANT_STOP);
+    wish(s, RUNNER_WANT_STOP_NOW);
+    EXPECT(s, RUNNER_ABORT);
+    lost(s);
+    EXPECT(s, RUNNER_RELEASE);
+    assert_int_equal(s->a.state, JOB_QUEUED);
+}
+
+static void test_a_cancelled_batch_is_aborted_and_the_job_ends_cancelled(void **state)
+{
+    struct script *s = *state;
+    start_filling(s, false);
+    wish(s, RUNNER_WANT_CANCEL);
+    EXPECT(s, RUNNER_ABORT);
+    refused(s, "57014");
+    EXPECT(s, RUNNER_FINISH);
+    assert_int_equal(s->a.state, JOB_CANCELLED);
+    assert_null(s->r.error);
+}
+
+static void test_a_rest_is_cut_by_a_wish(void **state)
+{
+    struct script *s = *state;
+    start_filling(s, false);
+    lost(s);
+    EXPECT(s, RUNNER_REST);
+    wish(s, RUNNER_WANT_PAUSE);
+    EXPECT(s, RUNNER_RELEASE);
+}
+
+static void test_a_login_and_a_survey_are_aborted_by_a_wish(void **state)
+{
+    struct script *s = *state;
+    start(s, PHASE_PREFLIGHT, false);
+    wish(s, RUNNER_WANT_PAUSE);
+    EXPECT(s, RUNNER_ABORT);
+    wish(s, RUNNER_WANT_RUN);
+    done(s);
+    done_with(s, (struct runner_event){.n_relations = 1});
+    EXPECT(s, RUNNER_SURVEY);
+    wish(s, RUNNER_WANT_STOP);
+    EXPECT(s, RUNNER_ABORT);
+    refused(s, "57014");
+    EXPECT(s, RUNNER_RELEASE);
+}
+
+static void test_what_the_control_session_writes_is_let_be(void **state)
+{
+    struct script *s = *state;
+    start(s, PHASE_BACKFILL, false);
+    done(s);
+    EXPECT(s, RUNNER_TAKE);
+    wish(s, RUNNER_WANT_PAUSE);
+    EXPECT(s, RUNNER_NONE);
+    taken(s, 1, NULL, "{1000}");
+    EXPECT(s, RUNNER_RELEASE);
+}
+
+static void test_a_pause_that_is_taken_back_in_time_goes_on(void **state)
+{
+    struct script *s = *state;
+    start_filling(s, false);
+    wish(s, RUNNER_WANT_PAUSE);
+    wish(s, RUNNER_WANT_RUN);
+    EXPECT(s, RUNNER_NONE);
+    refused(s, "57014");
+    EXPECT(s, RUNNER_REST);
+    done(s);
+    EXPECT(s, RUNNER_TAKE);
+}
+
+static void test_no_wish_of_the_user_takes_back_a_stop(void **state)
+{
+    struct script *s = *state;
+    start_filling(s, false);
+    wish(s, RUNNER_WANT_PAUSE);
+    wish(s, RUNNER_WANT_STOP);
+    wish(s, RUNNER_WANT_RUN);
+    batch_done(s, TARGET_US, "{200}");
+    EXPECT(s, RUNNER_RELEASE);
+    assert_int_equal(s->a.state, JOB_QUEUED);
+}
+
+static void test_a_pause_is_remembered_by_a_stop(void **state)
+{
+    struct script *s = *state;
+    start_filling(s, false);
+    wish(s, RUNNER_WANT_STOP);
+    wish(s, RUNNER_WANT_PAUSE);
+    refused(s, "57014");
+    EXPECT(s, RUNNER_RELEASE);
+    assert_int_equal(s->a.state, JOB_PAUSED);
+}
+
+static void test_a_cancel_is_final(void **state)
+{
+    struct script *s = *state;
+    start_filling(s, false);
+    wish(s, RUNNER_WANT_CANCEL);
+    wish(s, RUNNER_WANT_RUN);
+    wish(s, RUNNER_WANT_PAUSE);
+    EXPECT(s, RUNNER_NONE);
+    refused(s, "57014");
+    EXPECT(s, RUNNER_FINISH);
+    assert_int_equal(s->a.state, JOB_CANCELLED);
+}
+
+static void test_an_end_that_is_being_written_is_not_up_for_discussion(void **state)
+{
+    struct script *s = *state;
+    start_filling(s, false);
+    refused(s, "42501");
+    EXPECT(s, RUNNER_FINISH);
+    wish(s, RUNNER_WANT_PAUSE);
+    EXPECT(s, RUNNER_NONE);
+    lost(s);
+    EXPECT(s, RUNNER_REST);
+    wish(s, RUNNER_WANT_CANCEL);
+    EXPECT(s, RUNNER_NONE);
+    done(s);
+    EXPECT(s, RUNNER_FINISH);
+    assert_int_equal(s->a.state, JOB_FAILED);
+    done(s);
+    EXPECT(s, RUNNER_END);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        SCRIPTED(test_a_new_job_is_planned_relation_by_relation),
+        SCRIPTED(test_an_empty_relation_gets_no_range),
+        SCRIPTED(test_a_job_without_relations_succeeds),
+        SCRIPTED(test_a_plan_of_another_daemons_job_is_dropped),
+        SCRIPTED(test_a_planned_job_goes_on_where_it_stood),
+        SCRIPTED(test_a_batch_brings_the_bound_of_the_next),
+        SCRIPTED(test_where_fewer_keys_are_left_the_batch_goes_to_the_end),
+        SCRIPTED(test_a_bound_at_the_end_of_the_range_ends_it),
+        SCRIPTED(test_when_no_range_is_left_the_job_has_succeeded),
+        SCRIPTED(test_a_point_is_one_key_and_needs_no_bound),
+        SCRIPTED(test_points_say_nothing_of_the_batch_size),
+        SCRIPTED(test_a_bound_that_is_too_far_is_thrown_away),
+        SCRIPTED(test_a_bound_that_is_a_little_far_is_used),
+        SCRIPTED(test_a_bound_that_was_not_found_is_asked_for_again),
+        SCRIPTED(test_new_limits_hold_from_the_next_bound_on),
+        SCRIPTED(test_what_was_done_is_counted),
+        SCRIPTED(test_a_paused_batch_is_aborted_and_released),
+        SCRIPTED(test_a_batch_that_was_quicker_than_its_abort_counts),
+        SCRIPTED(test_a_stop_waits_for_the_batch),
+        SCRIPTED(test_a_second_stop_aborts_the_batch),
+        SCRIPTED(test_a_cancelled_batch_is_aborted_and_the_job_ends_cancelled),
+        SCRIPTED(test_a_rest_is_cut_by_a_wish),
+        SCRIPTED(test_a_login_and_a_survey_are_aborted_by_a_wish),
+        SCRIPTED(test_what_the_control_session_writes_is_let_be),
+        SCRIPTED(test_a_pause_that_is_taken_back_in_time_goes_on),
+        SCRIPTED(test_no_wish_of_the_user_takes_back_a_stop),
+        SCRIPTED(test_a_pause_is_remembered_by_a_stop),
+        SCRIPTED(test_a_cancel_is_final),
+        SCRIPTED(test_an_end_that_is_being_written_is_not_up_for_discussion),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,507 @@
+/* What the state machine makes of errors: what is tried again, what ends the job, and the search for a row
+ * that cannot be computed. */
+#include "script.h"
+
+/* ---- Tried again.
+ * ---------------------------------------------------------------------------------------------------- */
+
+static void test_a_conflict_is_tried_again_soon_with_half_the_keys(void **state)
+{
+    struct script *s = *state;
+    start_filling(s, false);
+    refused(s, "55P03");
+    EXPECT(s, RUNNER_REST);
+    assert_between(s->a.until_us - s->now_us, 2500, 5000);
+    done(s);
+    EXPECT(s, RUNNER_TAKE);
+    taken(s, 1, NULL, "{1000}");
+    EXPECT(s, RUNNER_BOUND);
+    assert_int_equal(s->a.keys, BATCH_FIRST_KEYS / 2);
+}
+
+static void test_a_batch_that_timed_out_is_tried_again_much_smaller(void **state)
+{
+    struct script *s = *state;
+    start_filling(s, false);
+    s->now_us += 5000000;
+    refused(s, "57014");
+    done(s);
+    taken(s, 1, NULL, "{1000}");
+    assert_int_equal(s->a.keys, 1); /* 50 ms a key, at least */
+}
+
+static void test_a_lost_connection_reads_the_cursor_back(void **state)
+{
+    struct script *s = *state;
+    start_filling(s, false);
+    lost(s);
+    EXPECT(s, RUNNER_REST);
+    assert_between(s->a.until_us - s->now_us, 25000, 50000);
+    done(s);
+    EXPECT(s, RUNNER_CONNECT);
+    done(s);
+    EXPECT(s, RUNNER_TAKE);
+    done_with(s, (struct runner_event){.outcome = RUNNER_TAKE_RANGE,
+                     .range = 1,
+                     .epoch = 8,
+                     .cursor = "{100}",
+                     .upper = "{1000}",
+                     .total_keys = 100}); /* it had been done */
+    EXPECT(s, RUNNER_BOUND);
+    assert_string_equal(s->r.cursor, "{100}");
+    assert_int_equal(s->r.epoch, 8);
+    assert_int_equal(s->r.progress.keys, 100);
+}
+
+static void test_a_session_that_the_server_ended_is_opened_again(void **state)
+{
+    struct script *s = *state;
+    start_filling(s, false);
+    refused(s, "57P01");
+    EXPECT(s, RUNNER_REST);
+    done(s);
+    EXPECT(s, RUNNER_CONNECT);
+}
+
+static void test_an_error_while_planning_begins_the_plan_anew(void **state)
+{
+    struct script *s = *state;
+    start(s, PHASE_PREFLIGHT, false);
+    done(s);
+    done_with(s, (struct runner_event){.n_relations = 1});
+    done_with(s, (struct runner_event){.estimate = 300});
+    EXPECT(s, RUNNER_ADD_RANGE);
+    lost(s);
+    done(s);
+    EXPECT(s, RUNNER_CONNECT);
+    done(s);
+    EXPECT(s, RUNNER_LAYOUT);
+    done_with(s, (struct runner_event){.n_relations = 1});
+    done_with(s, (struct runner_event){.estimate = 300});
+    done(s);
+    EXPECT(s, RUNNER_BEGIN);
+    assert_int_equal(s->a.estimate, 300);
+}
+
+static void test_a_server_that_is_away_is_asked_ever_more_rarely(void **state)
+{
+    struct script *s = *state;
+    uint64_t began_us;
+    int tries = 0;
+
+    start_filling(s, false);
+    began_us = s->now_us;
+    lost(s);
+    while (s->now_us - began_us < 600000000) {
+        done(s);
+        EXPECT(s, RUNNER_CONNECT);
+        refused(s, "08006");
+        EXPECT(s, RUNNER_REST);
+        tries++;
+    }
+    assert_between(tries, 100, 250);
+    assert_string_equal(s->r.waiting_for, "the message");
+    assert_string_equal(s->r.sqlstate, "08006");
+}
+
+static void test_the_next_batch_that_is_done_ends_the_waiting(void **state)
+{
+    struct script *s = *state;
+    start_filling(s, false);
+    for (int i = 0; i < 12; i++) {
+        refused(s, "53300");
+        EXPECT(s, RUNNER_REST);
+        done(s);
+        taken(s, 1, NULL, "{1000}");
+        found(s, "{100}");
+    }
+    assert_non_null(s->r.waiting_for);
+    batch_done(s, TARGET_US, "{200}");
+    assert_null(s->r.waiting_for);
+    refused(s, "53300");
+    assert_between(s->a.until_us - s->now_us, 25000, 50000);
+}
+
+static void test_rests_and_retries_are_counted(void **state)
+{
+    struct script *s = *state;
+    start_filling(s, false);
+    refused(s, "40001");
+    uint64_t wait_us = s->a.until_us - s->now_us;
+    done(s);
+    assert_int_equal(s->r.counts.rest_us, wait_us);
+    assert_int_equal(s->r.counts.retries[RETRY_CONTENTION], 1);
+}
+
+static void test_a_login_refused_at_first_fails_the_job(void **state)
+{
+    struct script *s = *state;
+    start(s, PHASE_PREFLIGHT, false);
+    refused(s, "28P01");
+    EXPECT(s, RUNNER_FINISH);
+    assert_int_equal(s->a.state, JOB_FAILED);
+    assert_string_equal(s->r.error, "the message");
+}
+
+static void test_a_login_refused_later_is_tried_again(void **state)
+{
+    struct script *s = *state;
+    start_filling(s, false);
+    lost(s);
+    done(s);
+    EXPECT(s, RUNNER_CONNECT);
+    refused(s, "28P01");
+    EXPECT(s, RUNNER_REST);
+    done(s);
+    EXPECT(s, RUNNER_CONNECT);
+}
+
+static void test_a_server_that_is_not_there_yet_is_waited_for(void **state)
+{
+    static const char *const passing[] = {"08001", "57P03", "53300", "57014", "55P03"};
+    struct script *s = *state;
+    start(s, PHASE_PREFLIGHT, false);
+    for (size_t i = 0; i < sizeof(passing) / sizeof(passing[0]); i++) {
+        EXPECT(s, RUNNER_CONNECT);
+        refused(s, passing[i]);
+        EXPECT(s, RUNNER_REST);
+        done(s);
+    }
+}
+
+static void test_the_end_is_written_however_long_it_takes(void **state)
+{
+    static const char *const errors[] = {"57P03", "42501", "22012", "BF001", "42P01", "40001"};
+    struct script *s = *state;
+    start_filling(s, false);
+    wish(s, RUNNER_WANT_STOP);
+    batch_done(s, TARGET_US, NULL);
+    for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++) {
+        EXPECT(s, RUNNER_RELEASE);
+        refused(s, errors[i]);
+        EXPECT(s, RUNNER_REST);
+        done(s);
+    }
+    EXPECT(s, RUNNER_RELEASE);
+    assert_int_equal(s->a.state, JOB_QUEUED);
+}
+
+/* ---- Somebody else.
+ * -------------------------------------------------------------------------------------------------- */
+
+static void test_a_stale_batch_asks_whose_the_job_is(void **state)
+{
+    struct script *s = *state;
+    start_filling(s, false);
+    refused(s, SQLSTATE_STALE);
+    EXPECT(s, RUNNER_TAKE);
+    done_with(s, (struct runner_event){.outcome = RUNNER_TAKE_NOT_OURS});
+    EXPECT(s, RUNNER_END);
+}
+
+static void test_a_batch_that_stays_stale_is_no_busy_loop(void **state)
+{
+    struct script *s = *state;
+    start_filling(s, false);
+    refused(s, SQLSTATE_STALE);
+    taken(s, 1, NULL, "{1000}");
+    found(s, "{100}");
+    refused(s, SQLSTATE_STALE);
+    EXPECT(s, RUNNER_REST);
+    done(s);
+    EXPECT(s, RUNNER_TAKE);
+}
+
+static void test_no_plan_succeeds_without_having_begun(void **state)
+{
+    struct script *s = *state;
+    start(s, PHASE_PREFLIGHT, false);
+    done(s);
+    refused(s, SQLSTATE_STALE);
+    EXPECT(s, RUNNER_TAKE);
+    done_with(s, (struct runner_event){.outcome = RUNNER_TAKE_NONE});
+    EXPECT(s, RUNNER_LAYOUT);
+}
+
+/* ---- The end.
+ * ---------------------------------------------------------------------------------------------------------
+ */
+
+static void test_a_permanent_error_fails_the_job_in_the_servers_words(void **state)
+{
+    struct script *s = *state;
+    start_filling(s, true);
+    refused(s, "42501");
+    EXPECT(s, RUNNER_FINISH);
+    assert_int_equal(s->a.state, JOB_FAILED);
+    assert_string_equal(s->r.error, "the message");
+    assert_string_equal(s->r.hint, "the hint");
+}
+
+static void test_an_undefined_table_is_read_anew_once(void **state)
+{
+    struct script *s = *state;
+    start_filling(s, false);
+    refused(s, "42P01");
+    EXPECT(s, RUNNER_TAKE);
+    taken(s, 1, NULL, "{1000}");
+    found(s, "{100}");
+    refused(s, "42P01");
+    EXPECT(s, RUNNER_FINISH);
+    assert_int_equal(s->a.state, JOB_FAILED);
+}
+
+static void test_a_table_may_be_renamed_twice(void **state)
+{
+    struct script *s = *state;
+    start_filling(s, false);
+    for (int i = 0; i < 3; i++) {
+        refused(s, "42P01");
+        EXPECT(s, RUNNER_TAKE);
+        taken(s, 1, NULL, "{1000}");
+        found(s, "{100}");
+        batch_done(s, TARGET_US, "{200}");
+        EXPECT(s, RUNNER_BATCH);
+    }
+}
+
+static void test_a_name_that_is_unknown_while_planning_fails_the_job(void **state)
+{
+    struct script *s = *state;
+    start(s, PHASE_PREFLIGHT, false);
+    done(s);
+    refused(s, "42P01");
+    EXPECT(s, RUNNER_FINISH);
+    assert_int_equal(s->a.state, JOB_FAILED);
+}
+
+/* ---- A row that cannot be computed.
+ * ----------------------------------------------------------------------------------- */
+
+/* The batch fails, and each half that holds its first row, down to one key, which is the batch under way. */
+static void find_bad_row(struct script *s)
+{
+    static const uint32_t halves[] = {50, 25, 12, 6, 3, 1};
+    for (size_t i = 0; i < sizeof(halves) / sizeof(halves[0]); i++) {
+        refused(s, "22012");
+        EXPECT(s, RUNNER_BOUND);
+        assert_int_equal(s->a.keys, halves[i]);
+        found(s, halves[i] == 1 ? "{1}" : "{some}");
+        EXPECT(s, RUNNER_BATCH);
+        assert_int_equal(s->a.keys, halves[i]);
+        assert_int_equal(s->a.next_keys, 0);
+    }
+}
+
+static void test_a_row_that_fails_is_found_by_halves_and_put_aside(void **state)
+{
+    struct script *s = *state;
+    start_filling(s, true);
+    find_bad_row(s);
+    refused(s, "22012");
+    EXPECT(s, RUNNER_PUT_ASIDE);
+    assert_null(s->r.cursor);
+    assert_string_equal(s->r.hi, "{1}");
+    assert_string_equal(s->r.row_sqlstate, "22012");
+    assert_string_equal(s->r.row_message, "the message");
+    assert_string_equal(s->r.row_detail, "the detail");
+    done(s);
+    EXPECT(s, RUNNER_BOUND);
+    assert_string_equal(s->r.cursor, "{1}");
+    assert_int_equal(s->a.keys, BATCH_FIRST_KEYS); /* at full size again */
+    assert_int_equal(s->r.counts.put_aside, 1);
+}
+
+static void test_a_row_that_fails_ends_a_job_that_wants_that(void **state)
+{
+    struct script *s = *state;
+    start_filling(s, false);
+    find_bad_row(s);
+    refused(s, "22012");
+    EXPECT(s, RUNNER_FINISH);
+    assert_int_equal(s->a.state, JOB_FAILED);
+    assert_string_equal(s->r.hi, "{1}");
+    assert_string_equal(s->r.row_sqlstate, "22012");
+}
+
+static void test_halves_that_are_done_say_nothing_of_the_batch_size(void **state)
+{
+    struct script *s = *state;
+    start_filling(s, true);
+    find_bad_row(s);
+    batch_done(s, TARGET_US / 2, NULL);
+    EXPECT(s, RUNNER_BOUND);
+    assert_int_equal(batch_size_keys(&s->r.size), BATCH_FIRST_KEYS);
+}
+
+static void test_a_search_ends_when_its_batch_is_passed(void **state)
+{
+    struct script *s = *state;
+    start_filling(s, true);
+    refused(s, "22012");
+    found(s, "{50}");
+    batch_done(s, TARGET_US / 2, NULL);
+    EXPECT(s, RUNNER_BOUND);
+    assert_int_equal(s->a.keys, 50);
+    found(s, "{100}");
+    batch_done(s, TARGET_US / 2, NULL);
+    EXPECT(s, RUNNER_BOUND);
+    assert_int_equal(s->a.keys, BATCH_FIRST_KEYS);
+}
+
+static void test_a_search_goes_on_after_a_lost_connection(void **state)
+{
+    struct script *s = *state;
+    start_filling(s, true);
+    refused(s, "22012");
+    found(s, "{50}");
+    lost(s);
+    done(s);
+    done(s);
+    EXPECT(s, RUNNER_TAKE);
+    taken(s, 1, NULL, "{1000}");
+    EXPECT(s, RUNNER_BOUND);
+    assert_int_equal(s->a.keys, 50);
+}
+
+static void test_a_search_does_not_go_on_in_another_range(void **state)
+{
+    struct script *s = *state;
+    start_filling(s, true);
+    refused(s, "22012");
+    found(s, "{50}");
+    lost(s);
+    done(s);
+    done(s);
+    taken(s, 2, NULL, "{9000}");
+    EXPECT(s, RUNNER_BOUND);
+    assert_int_equal(s->a.keys, BATCH_FIRST_KEYS);
+}
+
+static void test_a_search_whose_halves_take_too_long_goes_on_with_smaller_ones(void **state)
+{
+    struct script *s = *state;
+    start_filling(s, true);
+    refused(s, "22012");
+    found(s, "{50}");
+    s->now_us += 5000000;
+    refused(s, "57014");
+    done(s);
+    taken(s, 1, NULL, "{1000}");
+    EXPECT(s, RUNNER_BOUND);
+    assert_int_equal(s->a.keys, 25);
+}
+
+static void test_a_row_at_the_end_of_a_range_is_found_too(void **state)
+{
+    struct script *s = *state;
+    start_filling(s, true);
+    batch_done(s, TARGET_US, NULL);
+    assert_int_equal(s->a.keys, 0);
+    for (uint32_t half = BATCH_FIRST_KEYS / 2; half >= 1; half /= 2) {
+        refused(s, "23505");
+        EXPECT(s, RUNNER_BOUND);
+        assert_int_equal(s->a.keys, half);
+        found(s, half > 1 ? NULL : "{1000}");
+        EXPECT(s, RUNNER_BATCH);
+    }
+    assert_int_equal(s->a.keys, 1);
+    refused(s, "23505");
+    EXPECT(s, RUNNER_PUT_ASIDE);
+    done(s);
+    EXPECT(s, RUNNER_TAKE); /* it was the last */
+}
+
+static void test_a_batch_that_fails_without_a_row_fails_the_job(void **state)
+{
+    struct script *s = *state;
+    start_filling(s, true);
+    find_bad_row(s);
+    lost(s);
+    done(s);
+    done(s);
+    taken(s, 1, "{1}", "{1000}");
+    assert_int_equal(s->a.keys, 1);
+    found(s, NULL); /* no key is left */
+    refused(s, "P0001");
+    EXPECT(s, RUNNER_FINISH);
+    assert_int_equal(s->a.state, JOB_FAILED);
+}
+
+static void test_a_point_that_still_fails_is_put_aside_again(void **state)
+{
+    struct script *s = *state;
+    start(s, PHASE_BACKFILL, true);
+    done(s);
+    done_with(s, (struct runner_event){
+                     .outcome = RUNNER_TAKE_RANGE, .range = 5, .epoch = 1, .upper = "{77}", .point = true});
+    refused(s, "22012");
+    EXPECT(s, RUNNER_PUT_ASIDE);
+    assert_string_equal(s->r.hi, "{77}");
+    done(s);
+    EXPECT(s, RUNNER_TAKE);
+}
+
+static void test_a_row_put_aside_without_an_answer_is_not_put_aside_twice(void **state)
+{
+    struct script *s = *state;
+    start_filling(s, true);
+    find_bad_row(s);
+    refused(s, "22012");
+    EXPECT(s, RUNNER_PUT_ASIDE);
+    lost(s);
+    done(s);
+    EXPECT(s, RUNNER_CONNECT);
+    done(s);
+    EXPECT(s, RUNNER_TAKE); /* which tells */
+}
+
+static void test_a_row_error_outside_of_a_batch_fails_the_job(void **state)
+{
+    struct script *s = *state;
+    start(s, PHASE_BACKFILL, true);
+    done(s);
+    taken(s, 1, NULL, "{1000}");
+    EXPECT(s, RUNNER_BOUND);
+    refused(s, "22P02");
+    EXPECT(s, RUNNER_FINISH);
+    assert_int_equal(s->a.state, JOB_FAILED);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        SCRIPTED(test_a_conflict_is_tried_again_soon_with_half_the_keys),
+        SCRIPTED(test_a_batch_that_timed_out_is_tried_again_much_smaller),
+        SCRIPTED(test_a_lost_connection_reads_the_cursor_back),
+        SCRIPTED(test_a_session_that_the_server_ended_is_opened_again),
+        SCRIPTED(test_an_error_while_planning_begins_the_plan_anew),
+        SCRIPTED(test_a_server_that_is_away_is_asked_ever_more_rarely),
+        SCRIPTED(test_the_next_batch_that_is_done_ends_the_waiting),
+        SCRIPTED(test_rests_and_retries_are_counted),
+        SCRIPTED(test_a_login_refused_at_first_fails_the_job),
+        SCRIPTED(test_a_login_refused_later_is_tried_again),
+        SCRIPTED(test_a_server_that_is_not_there_yet_is_waited_for),
+        SCRIPTED(test_the_end_is_written_however_long_it_takes),
+        SCRIPTED(test_a_stale_batch_asks_whose_the_job_is),
+        SCRIPTED(test_a_batch_that_stays_stale_is_no_busy_loop),
+        SCRIPTED(test_no_plan_succeeds_without_having_begun),
+        SCRIPTED(test_a_permanent_error_fails_the_job_in_the_servers_words),
+        SCRIPTED(test_an_undefined_table_is_read_anew_once),
+        SCRIPTED(test_a_table_may_be_renamed_twice),
+        SCRIPTED(test_a_name_that_is_unknown_while_planning_fails_the_job),
+        SCRIPTED(test_a_row_that_fails_is_found_by_halves_and_put_aside),
+        SCRIPTED(test_a_row_that_fails_ends_a_job_that_wants_that),
+        SCRIPTED(test_halves_that_are_done_say_nothing_of_the_batch_size),
+        SCRIPTED(test_a_search_ends_when_its_batch_is_passed),
+        SCRIPTED(test_a_search_goes_on_after_a_lost_connection),
+        SCRIPTED(test_a_search_does_not_go_on_in_another_range),
+        SCRIPTED(test_a_search_whose_halves_take_too_long_goes_on_with_smaller_ones),
+        SCRIPTED(test_a_row_at_the_end_of_a_range_is_found_too),
+        SCRIPTED(test_a_batch_that_fails_without_a_row_fails_the_job),
+        SCRIPTED(test_a_point_that_still_fails_is_put_aside_again),
+        SCRIPTED(test_a_row_put_aside_without_an_answer_is_not_put_aside_twice),
+        SCRIPTED(test_a_row_error_outside_of_a_batch_fails_the_job),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
