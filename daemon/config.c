@@ -181,8 +181,8 @@ static bool read_databases(struct reader *r, const config_setting_t *list, struc
             return refuse(r, setting, "databases: an entry has no conninfo");
         PQconninfoOption *options = PQconninfoParse(d->conninfo, &problem);
         if (!options) {
-            refuse(r, config_setting_get_member(setting, "conninfo"), "conninfo: %s",
-                problem ? problem : "not understood");
+            refuse(r, config_setting_get_member(setting, "conninfo"), "conninfo: %.*s",
+                problem ? (int)strcspn(problem, "\n") : 0, problem ? problem : "");
             PQfreemem(problem);
             return false;
         }

@@ -237,7 +237,8 @@ static void on_turn(evutil_socket_t socket, short what, void *arg)
         db->look_for_wishes = false;
         ask(db, &(struct session_query){SQL_WANTED, 1, {jobs}}, on_wishes);
     } else if (db->look_for_jobs && db->n_workers < db->max_workers && !db->stopping) {
-        db->look_for_jobs = false; /* now, not when it is answered: a notification may come before the answer */
+        db->look_for_jobs =
+            false; /* now, not when it is answered: a notification may come before the answer */
         ask(db, &(struct session_query){.sql = SQL_CLAIM}, on_claimed);
     } else if (db->drain && db->n_workers == 0 && !db->look_for_jobs && !db->drained && !db->stopping)
         ask(db, &(struct session_query){.sql = SQL_UNFINISHED}, on_unfinished);

@@ -20,7 +20,7 @@ struct manager {
 
     int n_databases;
     struct database *
-        *databases; /* those of the file, and any that were taken out of it and are still ending */
+        *databases;     /* those of the file, and any that were taken out of it and are still ending */
     struct event *reap; /* closes those that have ended */
     struct event *bar;
     struct event *stop_deadline;

@@ -79,7 +79,8 @@ char *cursor_describe(const char *columns, const char *position)
 
     if (names && values && n_columns == n_values)
         for (int i = 0; i < n_values; i++)
-            fprintf(out, "%s%s = %s", i ? ", " : "", names[i] ? names[i] : "?", values[i] ? values[i] : "NULL");
+            fprintf(
+                out, "%s%s = %s", i ? ", " : "", names[i] ? names[i] : "?", values[i] ? values[i] : "NULL");
     else
         fputs(position ? position : "the start", out);
     if (fclose(out) != 0)

@@ -51,8 +51,8 @@ enum job_wanted job_wanted_from_name(const char *name);
 struct job {
     int64_t id;
     char *name;
-    char *target;       /* quoted and schema-qualified, for messages */
-    char *set_clause;   /* this or statement */
+    char *target;     /* quoted and schema-qualified, for messages */
+    char *set_clause; /* this or statement */
     char *where_clause;
     char *statement;
     char *submitted_by; /* the role that workers log in as */
@@ -60,7 +60,7 @@ struct job {
     char *search_path;
     char *time_zone;
     char *date_style;
-    char *settings;     /* JSON object of settings for the worker's session, or NULL */
+    char *settings; /* JSON object of settings for the worker's session, or NULL */
     enum job_phase phase;
     bool quarantine;    /* on_error: put a row that fails aside instead of stopping */
     uint32_t target_ms; /* 0: the file's */

@@ -4,7 +4,7 @@
 
 #define FIRST_BUCKET_US 100.0
 #define BUCKET_GROWTH   1.05
-#define RATE_WINDOW_US  10e6 /* old speed fades with this time constant */
+#define RATE_WINDOW_US  10e6   /* old speed fades with this time constant */
 #define RATE_STEP_US    250000 /* shorter stretches are gathered first: one batch is no rate */
 
 static int bucket_of(uint64_t us)

@@ -16,7 +16,8 @@ enum retry_class {
 
 #define SQLSTATE_LOST  "08006" /* what this program itself calls a connection that went away */
 #define SQLSTATE_STALE "BF001" /* raised by backfill.checkpoint */
-#define SQLSTATE_OTHER_SCHEMA "BF002" /* what this program calls a function of the control schema that isn't there: it was upgraded */
+#define SQLSTATE_OTHER_SCHEMA                                                                                \
+    "BF002" /* what this program calls a function of the control schema that isn't there: it was upgraded */
 
 /* sqlstate: five characters; anything else counts as permanent. */
 enum retry_class retry_class(const char *sqlstate);

@@ -3,11 +3,11 @@
 
 #include <stdio.h>
 
-#define BACKOFF_BASE_US       50000    /* the first wait after an error */
-#define BACKOFF_CAP_US        5000000  /* and the longest: so soon a server that is back is noticed */
-#define CONTENTION_BASE_US    5000     /* somebody's row lock: soon again, for it lasts a transaction of theirs */
-#define CONTENTION_CAP_US     1000000
-#define BOUND_TOO_FAR         2.0      /* a bound found for this many times today's size is thrown away */
+#define BACKOFF_BASE_US    50000   /* the first wait after an error */
+#define BACKOFF_CAP_US     5000000 /* and the longest: so soon a server that is back is noticed */
+#define CONTENTION_BASE_US 5000    /* somebody's row lock: soon again, for it lasts a transaction of theirs */
+#define CONTENTION_CAP_US  1000000
+#define BOUND_TOO_FAR      2.0 /* a bound found for this many times today's size is thrown away */
 
 static const char *const action_names[] = {
     [RUNNER_NONE] = "none",
@@ -112,7 +112,8 @@ static struct runner_action enter(struct runner *r, enum runner_action_kind kind
     return a;
 }
 
-static struct runner_action rest(struct runner *r, enum runner_action_kind again, uint64_t wait_us, uint64_t now_us)
+static struct runner_action rest(
+    struct runner *r, enum runner_action_kind again, uint64_t wait_us, uint64_t now_us)
 {
     r->again = again;
     r->rest_began_us = now_us;
@@ -121,7 +122,8 @@ static struct runner_action rest(struct runner *r, enum runner_action_kind again
     return a;
 }
 
-static struct runner_action finish(struct runner *r, enum job_state state, const char *error, const char *hint)
+static struct runner_action finish(
+    struct runner *r, enum job_state state, const char *error, const char *hint)
 {
     r->end_state = state;
     set_string(&r->error, error);
@@ -234,7 +236,8 @@ static struct runner_action on_batch_done(struct runner *r, const struct runner_
         return away;
     if (strcmp(r->cursor, r->upper) == 0)
         return enter(r, RUNNER_TAKE);
-    if (e->bound_unknown || r->isolate || r->asked == 0 || r->asked > BOUND_TOO_FAR * batch_size_keys(&r->size))
+    if (e->bound_unknown || r->isolate || r->asked == 0 ||
+        r->asked > BOUND_TOO_FAR * batch_size_keys(&r->size))
         return enter(r, RUNNER_BOUND);
     return start_batch(r, e->bound);
 }
@@ -319,8 +322,8 @@ static enum runner_action_kind after_error(const struct runner *r)
     return r->phase == PHASE_PREFLIGHT ? RUNNER_LAYOUT : r->doing;
 }
 
-static struct runner_action wait_for(
-    struct runner *r, const struct runner_event *e, bool contention, enum runner_action_kind again, uint64_t now_us)
+static struct runner_action wait_for(struct runner *r, const struct runner_event *e, bool contention,
+    enum runner_action_kind again, uint64_t now_us)
 {
     r->backoff.base_us = contention ? CONTENTION_BASE_US : BACKOFF_BASE_US;
     r->backoff.cap_us = contention ? CONTENTION_CAP_US : BACKOFF_CAP_US;
@@ -329,7 +332,8 @@ static struct runner_action wait_for(
     return rest(r, again, backoff_next(&r->backoff), now_us);
 }
 
-static struct runner_action wait_and_retry(struct runner *r, const struct runner_event *e, bool contention, uint64_t now_us)
+static struct runner_action wait_and_retry(
+    struct runner *r, const struct runner_event *e, bool contention, uint64_t now_us)
 {
     return wait_for(r, e, contention, after_error(r), now_us);
 }
@@ -370,7 +374,8 @@ static struct runner_action on_error(struct runner *r, const struct runner_event
         return away;
     /* What cannot be set up the first time is a mistake of the job's; later it is somebody's trouble, and passes. */
     if (r->doing == RUNNER_CONNECT) {
-        bool passes = class == RETRY_RECONNECT || class == RETRY_LATER || class == RETRY_CONTENTION || class == RETRY_CANCELLED;
+        bool passes = class == RETRY_RECONNECT || class == RETRY_LATER || class == RETRY_CONTENTION ||
+                      class == RETRY_CANCELLED;
         r->connected = false;
         if (!passes && !r->ever_connected)
             return finish(r, JOB_FAILED, e->message, e->hint);

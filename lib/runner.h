@@ -30,15 +30,15 @@
 #include <stdint.h>
 
 enum runner_action_kind {
-    RUNNER_NONE,      /* keep waiting for the action under way */
-    RUNNER_ABORT,     /* keep waiting, but cut it short */
-    RUNNER_CONNECT,   /* a worker session, logged in and set up; an open one is closed first */
-    RUNNER_LAYOUT,    /* list the job's relations -> n_relations */
-    RUNNER_SURVEY,    /* relation: check the batch's plan, find the last key -> upper (NULL: empty), estimate */
+    RUNNER_NONE,    /* keep waiting for the action under way */
+    RUNNER_ABORT,   /* keep waiting, but cut it short */
+    RUNNER_CONNECT, /* a worker session, logged in and set up; an open one is closed first */
+    RUNNER_LAYOUT,  /* list the job's relations -> n_relations */
+    RUNNER_SURVEY,  /* relation: check the batch's plan, find the last key -> upper (NULL: empty), estimate */
     RUNNER_ADD_RANGE, /* relation: write its range, up to the last key that the survey found */
     RUNNER_BEGIN,     /* phase: write that the filling begins, and estimate -> ours */
     RUNNER_TAKE,      /* take the first range to do -> outcome, and the range */
-    RUNNER_BOUND,     /* find the key that ends a batch of keys above the cursor -> bound (NULL: fewer are left) */
+    RUNNER_BOUND, /* find the key that ends a batch of keys above the cursor -> bound (NULL: fewer are left) */
     RUNNER_BATCH,     /* run (cursor, hi], then find the bound next_keys above hi -> rows, elapsed, bound */
     RUNNER_PUT_ASIDE, /* note the row at hi as left behind, move the cursor over it */
     RUNNER_REST,      /* wait until until_us, then report RUNNER_DONE */
@@ -49,11 +49,11 @@ enum runner_action_kind {
 
 struct runner_action {
     enum runner_action_kind kind;
-    int relation;        /* SURVEY, ADD_RANGE: 0 to n_relations - 1 */
-    uint32_t keys;       /* BOUND, BATCH: how many; BATCH: 0 when not known (the last batch of a range) */
-    uint32_t next_keys;  /* BATCH: for the bound that follows; 0 when none is wanted */
-    uint64_t estimate;   /* BEGIN */
-    uint64_t until_us;   /* REST */
+    int relation;         /* SURVEY, ADD_RANGE: 0 to n_relations - 1 */
+    uint32_t keys;        /* BOUND, BATCH: how many; BATCH: 0 when not known (the last batch of a range) */
+    uint32_t next_keys;   /* BATCH: for the bound that follows; 0 when none is wanted */
+    uint64_t estimate;    /* BEGIN */
+    uint64_t until_us;    /* REST */
     enum job_phase phase; /* BEGIN */
     enum job_state state; /* FINISH, RELEASE */
 };
@@ -68,8 +68,8 @@ enum runner_event_kind {
 
 enum runner_want {
     RUNNER_WANT_RUN,
-    RUNNER_WANT_STOP,      /* finish the batch, then give the job back */
-    RUNNER_WANT_STOP_NOW,  /* give it back, batch or no batch */
+    RUNNER_WANT_STOP,     /* finish the batch, then give the job back */
+    RUNNER_WANT_STOP_NOW, /* give it back, batch or no batch */
     RUNNER_WANT_PAUSE,
     RUNNER_WANT_CANCEL,
 };
@@ -86,20 +86,20 @@ struct runner_event {
 
     const char *sqlstate, *message, *hint, *detail; /* ERROR; hint and detail may be NULL */
 
-    int n_relations;         /* LAYOUT */
-    bool empty;              /* SURVEY: no key, no row */
-    uint64_t estimate;       /* SURVEY: rows, as the planner guesses */
-    bool ours;               /* BEGIN */
+    int n_relations;          /* LAYOUT */
+    bool empty;               /* SURVEY: no key, no row */
+    uint64_t estimate;        /* SURVEY: rows, as the planner guesses */
+    bool ours;                /* BEGIN */
     enum runner_take outcome; /* TAKE, and with RUNNER_TAKE_RANGE: */
     int64_t range, epoch;
     const char *cursor, *upper;
     bool point;
-    uint64_t total_keys;     /* TAKE: scanned in all ranges so far */
-    const char *bound;       /* BOUND, BATCH */
-    bool bound_unknown;      /* BATCH: the batch is done, but the search for the next bound failed */
-    uint64_t rows;           /* BATCH: changed */
-    uint64_t elapsed_us;     /* BATCH: from sending to its commit, without the bound that followed */
-    uint64_t wal_bytes;      /* BATCH */
+    uint64_t total_keys; /* TAKE: scanned in all ranges so far */
+    const char *bound;   /* BOUND, BATCH */
+    bool bound_unknown;  /* BATCH: the batch is done, but the search for the next bound failed */
+    uint64_t rows;       /* BATCH: changed */
+    uint64_t elapsed_us; /* BATCH: from sending to its commit, without the bound that followed */
+    uint64_t wal_bytes;  /* BATCH */
 };
 
 struct runner_limits {
@@ -131,18 +131,18 @@ struct runner {
     int relation, n_relations;
     uint64_t estimate;
 
-    bool connected;           /* a session is open and set up */
+    bool connected; /* a session is open and set up */
     bool ever_connected;
-    bool reread;              /* names were read anew because one was gone; the second time is final */
-    bool stale;               /* a batch was refused as another's; the second time there is a rest before the next */
-    int64_t range, epoch;     /* of the range in hand; 0: none */
+    bool reread; /* names were read anew because one was gone; the second time is final */
+    bool stale;  /* a batch was refused as another's; the second time there is a rest before the next */
+    int64_t range, epoch; /* of the range in hand; 0: none */
     char *cursor, *upper;
-    char *hi;                 /* the end of the batch that is next or under way */
+    char *hi; /* the end of the batch that is next or under way */
     bool point;
-    uint32_t keys;            /* of that batch; 0: not known, it is the range's last */
-    uint32_t asked;           /* keys that the bound under way was asked for */
-    uint32_t isolate;         /* above 0: a row fails; batches of that many keys until it is found */
-    uint64_t isolate_left;    /* keys until the batch that failed first is passed, and the search is over */
+    uint32_t keys;         /* of that batch; 0: not known, it is the range's last */
+    uint32_t asked;        /* keys that the bound under way was asked for */
+    uint32_t isolate;      /* above 0: a row fails; batches of that many keys until it is found */
+    uint64_t isolate_left; /* keys until the batch that failed first is passed, and the search is over */
 
     enum runner_action_kind again; /* after the rest */
     uint64_t rest_began_us, batch_began_us;

@@ -5,26 +5,30 @@
 #pragma once
 
 /* A worker's session, as the role that submitted the job. */
-extern const char SQL_ROLE[];       /* settings (JSON or NULL), search_path, time zone, date style, lock_timeout ms,
+extern const char SQL_ROLE[]; /* settings (JSON or NULL), search_path, time zone, date style, lock_timeout ms,
                                        statement_timeout ms, synchronous_commit, role to SET or NULL -> nothing of use */
-extern const char SQL_SURVEY[];     /* batch, bound, relation oid, upper -> rows estimated */
-extern const char SQL_RUN_BATCH[];  /* batch, range, epoch, at or NULL, lo, hi, keys or NULL, rate -> rows, wal_bytes, now at */
+extern const char SQL_SURVEY[]; /* batch, bound, relation oid, upper -> rows estimated */
+extern const char SQL_RUN_BATCH
+    []; /* batch, range, epoch, at or NULL, lo, hi, keys or NULL, rate -> rows, wal_bytes, now at */
 
 /* The control session, as the daemon's role. */
-extern const char SQL_HELLO[];      /* -> server version number, in recovery, pid, backend start, whether the schema is there */
-extern const char SQL_INSTALLED[];  /* -> version, checksum */
-extern const char SQL_SESSION[];    /* settings of the control session -> nothing of use */
+extern const char
+    SQL_HELLO[]; /* -> server version number, in recovery, pid, backend start, whether the schema is there */
+extern const char SQL_INSTALLED[]; /* -> version, checksum */
+extern const char SQL_SESSION[];   /* settings of the control session -> nothing of use */
 extern const char SQL_LISTEN[];
-extern const char SQL_CLAIM[];      /* -> job id or NULL, held elsewhere, then the job's columns as control.c reads them */
-extern const char SQL_WANTED[];     /* job ids -> id, wanted, target_ms, on_error */
-extern const char SQL_UNFINISHED[]; /* -> how many jobs are queued or running */
-extern const char SQL_HOLD_AGAIN[]; /* job ids, old pid, old backend start */
-extern const char SQL_LAYOUT[];     /* job -> relation oid, name, batch, bound, last */
-extern const char SQL_ADD_RANGE[];  /* job, relation oid, upper */
+extern const char
+    SQL_CLAIM[]; /* -> job id or NULL, held elsewhere, then the job's columns as control.c reads them */
+extern const char SQL_WANTED[];      /* job ids -> id, wanted, target_ms, on_error */
+extern const char SQL_UNFINISHED[];  /* -> how many jobs are queued or running */
+extern const char SQL_HOLD_AGAIN[];  /* job ids, old pid, old backend start */
+extern const char SQL_LAYOUT[];      /* job -> relation oid, name, batch, bound, last */
+extern const char SQL_ADD_RANGE[];   /* job, relation oid, upper */
 extern const char SQL_BEGIN_PHASE[]; /* job, phase, estimate -> whether the job is ours */
-extern const char SQL_TAKE_RANGE[]; /* job -> outcome, range, epoch, cursor, upper, point, relation, key columns, batch, bound, keys */
-extern const char SQL_PUT_ASIDE[];  /* range, epoch, lo, hi, sqlstate, message, detail */
-extern const char SQL_END_JOB[];    /* job, state, error, hint, measured */
+extern const char SQL_TAKE_RANGE
+    []; /* job -> outcome, range, epoch, cursor, upper, point, relation, key columns, batch, bound, keys */
+extern const char SQL_PUT_ASIDE[];   /* range, epoch, lo, hi, sqlstate, message, detail */
+extern const char SQL_END_JOB[];     /* job, state, error, hint, measured */
 extern const char SQL_RELEASE_JOB[]; /* job */
 extern const char SQL_WAITING_FOR[]; /* job, what or NULL */
-extern const char SQL_CANCEL[];     /* pid of a worker -> whether a signal was sent */
+extern const char SQL_CANCEL[];      /* pid of a worker -> whether a signal was sent */

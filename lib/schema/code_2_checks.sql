@@ -129,10 +129,10 @@ BEGIN
     PERFORM backfill.refuse('target', format('there is no table with OID %s', job.target::oid),
                             'Write the table''s name: ''app.orders''.', '42P01');
   ELSIF class.relkind NOT IN ('r', 'p') THEN
-    PERFORM backfill.refuse('target', format('%s is a %s', name, CASE class.relkind
-                              WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view' WHEN 'f' THEN 'foreign table'
-                              WHEN 'i' THEN 'index' WHEN 'I' THEN 'index' WHEN 'S' THEN 'sequence'
-                              WHEN 't' THEN 'TOAST table' ELSE 'composite type' END),
+    PERFORM backfill.refuse('target', format('%s is %s', name, CASE class.relkind
+                              WHEN 'v' THEN 'a view' WHEN 'm' THEN 'a materialized view' WHEN 'f' THEN 'a foreign table'
+                              WHEN 'i' THEN 'an index' WHEN 'I' THEN 'an index' WHEN 'S' THEN 'a sequence'
+                              WHEN 't' THEN 'a TOAST table' ELSE 'a composite type' END),
                             'A job fills a plain or a partitioned table; name the table itself.', '42809');
   ELSIF class.oid < 16384 OR class.relnamespace = 'backfill'::regnamespace THEN
     PERFORM backfill.refuse('target', format('%s is a system table', name), 'A job fills a table of yours.', '42809');
