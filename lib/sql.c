@@ -7,7 +7,7 @@
 const char SQL_ROLE[] =
     "SELECT pg_catalog.set_config(s.name, s.value, false)\n"
     "  FROM (SELECT 1 AS step, v.name, v.value\n"
-    "          FROM (VALUES ('enable_seqscan', 'off'), ('enable_sort', 'off'), ('jit', 'off'), ('row_security', 'off')) AS v(name, value)\n"
+    "          FROM (VALUES ('enable_seqscan', 'off'), ('enable_sort', 'off'), ('jit', 'off')) AS v(name, value)\n"
     "        UNION ALL\n"
     "        SELECT 2, e.key, e.value\n"
     "          FROM pg_catalog.jsonb_each_text($1::jsonb) AS e\n"
@@ -15,7 +15,7 @@ const char SQL_ROLE[] =
     "        SELECT 3, v.name, v.value\n"
     "          FROM (VALUES ('search_path', $2::text), ('TimeZone', $3::text), ('DateStyle', $4::text), ('lock_timeout', $5::text),\n"
     "                       ('statement_timeout', $6::text), ('synchronous_commit', $7::text), ('plan_cache_mode', 'force_custom_plan'),\n"
-    "                       ('extra_float_digits', '1'), ('default_transaction_isolation', 'read committed'),\n"
+    "                       ('row_security', 'off'), ('extra_float_digits', '1'), ('default_transaction_isolation', 'read committed'),\n"
     "                       ('default_transaction_read_only', 'off'),\n"
     "                       ('idle_session_timeout', '0')) AS v(name, value)\n"
     "        UNION ALL\n"

@@ -46,7 +46,8 @@ struct table {
     int64_t cursor, changes_at; /* GROWING: the first row of the second stretch */
     int64_t next_bad, bad_every;
     struct runner_limits limits;
-    uint64_t now_us, busy_us, rows;
+    uint64_t now_us;
+    double greatest_keys; /* of a batch so far */
     bool verbose;
     const char *broken;
 };
@@ -59,8 +60,7 @@ static void say(struct table *t, const char *promise)
         printf("%12.6f BROKEN: %s\n", (double)t->now_us / 1e6, promise);
 }
 
-/* ---- What a batch costs.
- * ------------------------------------------------------------------------------------------- */
+/* ---- What a batch costs. ---------------------------------------------------------------------------- */
 
 /* Most batches take what they should to 40 %, one in fifty takes two or three times that. */
 static double noise(struct table *t)
@@ -90,14 +90,16 @@ static double ideal_keys(const struct table *t, const struct stretch *s)
     return fmax(fmin(keys, t->limits.max_keys), t->limits.min_keys);
 }
 
-/* ---- The server.
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- The server. ------------------------------------------------------------------------------------ */
 
 static void count_batch(struct table *t, double us, double keys, double wal)
 {
     struct stretch *s = &t->stretches[t->now];
     double worst = fmax(t->limits.target_us, s->fixed_us + s->us_per_row);
 
+    if (keys > BATCH_FIRST_KEYS && keys > 1.5 * t->greatest_keys + 1)
+        say(t, "a batch is more than half as great again as those before");
+    t->greatest_keys = fmax(t->greatest_keys, keys);
     if (s->batches == STRETCH_BATCHES) {
         say(t, "batches are much smaller than they could be");
         return;
@@ -145,7 +147,6 @@ static struct runner_event run_batch(
             .kind = RUNNER_ERROR, .sqlstate = "22012", .message = "division by zero"};
     if (!in_isolation(r))
         count_batch(t, us, (double)keys, wal);
-    t->rows += (uint64_t)keys;
     t->cursor = hi;
     snprintf(bound, 24, "%lld", (long long)(hi + a->next_keys));
     return (struct runner_event){.rows = (uint64_t)keys,
@@ -196,8 +197,7 @@ static struct runner_event perform(
     return e;
 }
 
-/* ---- The verdict.
- * --------------------------------------------------------------------------------------------------- */
+/* ---- The verdict. ----------------------------------------------------------------------------------- */
 
 static int by_size(const void *a, const void *b)
 {
@@ -236,8 +236,7 @@ static void judge(struct table *t, struct stretch *s)
         say(t, "bounds that came with a batch were thrown away");
 }
 
-/* ---- The mixture of a run.
- * ------------------------------------------------------------------------------------------ */
+/* ---- The mixture of a run. -------------------------------------------------------------------------- */
 
 static void init(struct table *t, uint64_t seed, bool verbose)
 {

@@ -35,8 +35,7 @@ void world_trace(const struct world *w, const struct daemon *d, const char *form
     putchar('\n');
 }
 
-/* ---- The mixture of a run.
- * ----------------------------------------------------------------------------------------- */
+/* ---- The mixture of a run. -------------------------------------------------------------------------- */
 
 static uint32_t draw_rate(struct random *r)
 {
@@ -91,8 +90,7 @@ static void init(struct world *w, uint64_t seed, bool verbose)
     daemon_start(w, &w->daemons[0]);
 }
 
-/* ---- What happens beside the actions.
- * ------------------------------------------------------------------------------ */
+/* ---- What happens beside the actions. --------------------------------------------------------------- */
 
 static struct daemon *pick_daemon(struct world *w)
 {
@@ -218,8 +216,7 @@ static void happen(struct world *w)
     }
 }
 
-/* ---- The end of a run.
- * --------------------------------------------------------------------------------------------- */
+/* ---- The end of a run. ------------------------------------------------------------------------------ */
 
 static void become_calm(struct world *w)
 {

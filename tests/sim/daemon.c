@@ -11,8 +11,7 @@
 
 static void send_action(struct world *w, struct daemon *d, struct runner_action a);
 
-/* ---- Positions as text, as the runner has them.
- * -------------------------------------------------------------------- */
+/* ---- Positions as text, as the runner has them. ----------------------------------------------------- */
 
 static int key_of(const char *position)
 {
@@ -27,8 +26,7 @@ static const char *position_of(int key, char text[16])
     return text;
 }
 
-/* ---- The process.
- * -------------------------------------------------------------------------------------------------- */
+/* ---- The process. ----------------------------------------------------------------------------------- */
 
 static void end_runner(struct daemon *d)
 {
@@ -74,9 +72,32 @@ static void check_leaving(struct world *w, const struct daemon *d, enum runner_a
         world_break(w, "a runner that was told to leave began something else");
 }
 
+/* Who learns that the job is another's begins nothing more. */
+static void check_ours(
+    struct world *w, const struct runner_event *e, enum runner_action_kind was, enum runner_action_kind kind)
+{
+    bool others = e->kind == RUNNER_DONE && ((was == RUNNER_TAKE && e->outcome == RUNNER_TAKE_NOT_OURS) ||
+                                                (was == RUNNER_BEGIN && !e->ours));
+    if (others && kind != RUNNER_END && kind != RUNNER_RELEASE && kind != RUNNER_FINISH)
+        world_break(w, "a runner went on with another daemon's job");
+}
+
+/* A session that is gone is told of by RUNNER_LOST or by an error that says so. */
+static void note_session(struct daemon *d, const struct runner_event *e, enum runner_action_kind was)
+{
+    if (e->kind == RUNNER_DONE && was == RUNNER_CONNECT)
+        d->session_open = true;
+    else if (e->kind == RUNNER_LOST ||
+             (e->kind == RUNNER_ERROR && retry_class(e->sqlstate) == RETRY_RECONNECT))
+        d->session_open = false;
+}
+
 static void step(struct world *w, struct daemon *d, const struct runner_event *e)
 {
+    enum runner_action_kind was = d->runner.doing;
+    note_session(d, e, was);
     struct runner_action a = runner_step(&d->runner, e, w->now_us);
+    check_ours(w, e, was, a.kind);
     world_trace(w, d, "%s -> %s", event_text(e), runner_action_name(a.kind));
 
     if (a.kind == RUNNER_NONE || a.kind == RUNNER_ABORT) {
@@ -141,7 +162,7 @@ static void claim(struct world *w, struct daemon *d)
         keys += m->ranges[i].keys;
     runner_init(&d->runner, m->phase, m->estimate, keys, &w->limits, random_next(&w->random), w->now_us);
     d->has_runner = true;
-    d->must_leave = false;
+    d->must_leave = d->session_open = false;
     d->altered = d->outage_tries = 0;
     d->heard = WANTED_RUN;
     step(w, d, &(struct runner_event){.kind = RUNNER_START});
@@ -174,8 +195,7 @@ static void regain_control(struct world *w, struct daemon *d)
     notice(w, d);
 }
 
-/* ---- An action: sent, executed, answered.
- * -------------------------------------------------------------------------- */
+/* ---- An action: sent, executed, answered. ----------------------------------------------------------- */
 
 static void check_cursor(struct world *w, const struct daemon *d, const struct model_batch *b)
 {
@@ -207,6 +227,10 @@ static void send_action(struct world *w, struct daemon *d, struct runner_action 
         world_trace(w, d, "  range %d epoch %d (%d, %d], %u keys", (int)r->range, (int)r->epoch, s->batch.lo,
             a.kind == RUNNER_BOUND ? 0 : s->batch.hi, a.keys);
     }
+    if ((a.kind == RUNNER_SURVEY || a.kind == RUNNER_BOUND || a.kind == RUNNER_BATCH) && !d->session_open)
+        world_break(w, "a statement for a session that is gone");
+    if (a.kind == RUNNER_PUT_ASIDE && !w->model.quarantine)
+        world_break(w, "a row was put aside of a job that wants to fail");
     if (a.kind == RUNNER_BATCH && a.keys > w->greatest_keys)
         world_break(w, "a batch has more keys than its limit");
     if (a.kind == RUNNER_REST && (a.until_us < w->now_us || a.until_us > w->now_us + LONGEST_REST_US))

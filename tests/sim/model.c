@@ -38,8 +38,7 @@ void model_init(struct model *m, struct random *random)
     m->broken = NULL;
 }
 
-/* ---- Sessions and holders.
- * ---------------------------------------------------------------------------------------- */
+/* ---- Sessions and holders. -------------------------------------------------------------------------- */
 
 int model_open(struct model *m)
 {
@@ -87,9 +86,11 @@ void model_hold_again(struct model *m, int old_session, int session)
         m->holder = session;
 }
 
-/* ---- Planning.
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- Planning. -------------------------------------------------------------------------------------- */
 
+/* A daemon that lost the job while its control session was away sends once more what it had asked for. If
+ * that were done, the plan of the daemon that holds the job by now would lose its ranges, and rows would be
+ * missed. */
 const char *model_layout(struct model *m, int session)
 {
     if (!model_is_held(m, session))
@@ -166,8 +167,7 @@ bool model_begin_phase(struct model *m, int session, uint64_t estimate)
     return true;
 }
 
-/* ---- Filling.
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- Filling. --------------------------------------------------------------------------------------- */
 
 static bool is_done(const struct model_range *g)
 {
@@ -260,8 +260,7 @@ const char *model_put_aside(struct model *m, const struct model_batch *b)
     return NULL;
 }
 
-/* ---- The end.
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- The end. --------------------------------------------------------------------------------------- */
 
 void model_end_job(struct model *m, int session, enum job_state state, const char *error)
 {
@@ -283,8 +282,7 @@ void model_release_job(struct model *m, int session)
     m->holder = 0;
 }
 
-/* ---- People.
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- People. ---------------------------------------------------------------------------------------- */
 
 void model_want(struct model *m, enum job_wanted wanted)
 {
@@ -347,8 +345,7 @@ void model_mend_rows(struct model *m)
             m->relations[i].rows[k].bad = false;
 }
 
-/* ---- What must be true.
- * -------------------------------------------------------------------------------------------- */
+/* ---- What must be true. ----------------------------------------------------------------------------- */
 
 static int times_left_behind(const struct model *m, int relation, int key)
 {

@@ -40,8 +40,9 @@ struct daemon {
     struct statement statement;
     int surveyed[MODEL_RELATIONS]; /* the last key of each */
     enum job_wanted heard;
-    bool must_leave; /* after what it was told, its runner may begin no more work */
-    int altered;     /* names found gone since the last batch that was done */
+    bool session_open; /* the worker's, as far as its runner was told */
+    bool must_leave;   /* after what it was told, its runner may begin no more work */
+    int altered;       /* names found gone since the last batch that was done */
     int outage_tries;
 };
 

@@ -2,8 +2,7 @@
  * test-runner_errors.c; what comes of it all together is in tests/sim. */
 #include "script.h"
 
-/* ---- Planning.
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- Planning. -------------------------------------------------------------------------------------- */
 
 static void test_a_new_job_is_planned_relation_by_relation(void **state)
 {
@@ -80,8 +79,7 @@ static void test_a_planned_job_goes_on_where_it_stood(void **state)
     assert_string_equal(s->r.cursor, "{500}");
 }
 
-/* ---- Filling.
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- Filling. --------------------------------------------------------------------------------------- */
 
 static void test_a_batch_brings_the_bound_of_the_next(void **state)
 {
@@ -218,9 +216,7 @@ static void test_what_was_done_is_counted(void **state)
     assert_int_equal(s->r.progress.keys, 200);
 }
 
-/* ---- Wishes.
- * ---------------------------------------------------------------------------------------------------------
- */
+/* ---- Wishes. ---------------------------------------------------------------------------------------- */
 
 static void test_a_paused_batch_is_aborted_and_released(void **state)
 {

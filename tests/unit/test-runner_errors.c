@@ -2,8 +2,7 @@
  * that cannot be computed. */
 #include "script.h"
 
-/* ---- Tried again.
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- Tried again. ----------------------------------------------------------------------------------- */
 
 static void test_a_conflict_is_tried_again_soon_with_half_the_keys(void **state)
 {
@@ -104,6 +103,22 @@ static void test_a_server_that_is_away_is_asked_ever_more_rarely(void **state)
     assert_string_equal(s->r.sqlstate, "08006");
 }
 
+static void test_a_session_that_breaks_again_and_again_is_opened_ever_more_rarely(void **state)
+{
+    struct script *s = *state;
+    start_filling(s, false);
+    for (int i = 0; i < 7; i++) {
+        lost(s);
+        assert_between(s->a.until_us - s->now_us, 25000 << i, 50000 << i);
+        done(s);
+        EXPECT(s, RUNNER_CONNECT);
+        done(s);
+        taken(s, 1, NULL, "{1000}");
+        found(s, "{100}");
+        EXPECT(s, RUNNER_BATCH);
+    }
+}
+
 static void test_the_next_batch_that_is_done_ends_the_waiting(void **state)
 {
     struct script *s = *state;
@@ -186,8 +201,7 @@ static void test_the_end_is_written_however_long_it_takes(void **state)
     assert_int_equal(s->a.state, JOB_QUEUED);
 }
 
-/* ---- Somebody else.
- * -------------------------------------------------------------------------------------------------- */
+/* ---- Somebody else. --------------------------------------------------------------------------------- */
 
 static void test_a_stale_batch_asks_whose_the_job_is(void **state)
 {
@@ -223,9 +237,7 @@ static void test_no_plan_succeeds_without_having_begun(void **state)
     EXPECT(s, RUNNER_LAYOUT);
 }
 
-/* ---- The end.
- * ---------------------------------------------------------------------------------------------------------
- */
+/* ---- The end. --------------------------------------------------------------------------------------- */
 
 static void test_a_permanent_error_fails_the_job_in_the_servers_words(void **state)
 {
@@ -275,8 +287,7 @@ static void test_a_name_that_is_unknown_while_planning_fails_the_job(void **stat
     assert_int_equal(s->a.state, JOB_FAILED);
 }
 
-/* ---- A row that cannot be computed.
- * ----------------------------------------------------------------------------------- */
+/* ---- A row that cannot be computed. ----------------------------------------------------------------- */
 
 /* The batch fails, and each half that holds its first row, down to one key, which is the batch under way. */
 static void find_bad_row(struct script *s)
@@ -477,6 +488,7 @@ int main(void)
         SCRIPTED(test_a_session_that_the_server_ended_is_opened_again),
         SCRIPTED(test_an_error_while_planning_begins_the_plan_anew),
         SCRIPTED(test_a_server_that_is_away_is_asked_ever_more_rarely),
+        SCRIPTED(test_a_session_that_breaks_again_and_again_is_opened_ever_more_rarely),
         SCRIPTED(test_the_next_batch_that_is_done_ends_the_waiting),
         SCRIPTED(test_rests_and_retries_are_counted),
         SCRIPTED(test_a_login_refused_at_first_fails_the_job),
