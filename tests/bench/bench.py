@@ -1,0 +1,279 @@
+#!/usr/bin/env python3
+"""Measures backfilld against one big UPDATE, and what it costs itself; prints tables, judges nothing.
+
+    BACKFILLD=build-test/daemon/backfilld python3 tests/bench/bench.py [speed] [growth] [start]
+
+Without arguments all three: eight minutes. Needs Debian's postgresql-15 and python3-psycopg, and an idle machine.
+"""
+
+import asyncio
+import contextlib
+import io
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import threading
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "integration"))
+
+from cluster import Cluster  # noqa: E402
+from daemon import config_text  # noqa: E402
+from database import ENDED, Database, prepare  # noqa: E402
+from waiting import wait_until  # noqa: E402
+
+ROUNDS = int(os.environ.get("ROUNDS", "5"))
+SPEED_ROWS = 2_000_000
+GROWTH_ROWS = 5_000_000
+GROWTH_ROUNDS = 3
+START_JOBS = 50
+TARGET_MS = 20
+# No checkpoint while something is timed: each run starts with one. No autovacuum: which run it hits is chance.
+SERVER = {"fsync": "on", "shared_buffers": "1GB", "max_wal_size": "16GB", "checkpoint_timeout": "30min",
+          "autovacuum": "off"}
+SET = "amount_cents = (amount * 100)::bigint"
+WHERE = "amount_cents IS NULL"
+
+
+# ---- What is measured on
+
+def load(db, rows):
+    """A fresh table, about 180 bytes a row with its header."""
+    db.app.execute("DROP TABLE IF EXISTS orders")
+    db.app.execute("""CREATE TABLE orders (id bigint PRIMARY KEY, customer bigint NOT NULL, amount numeric(12,2) NOT NULL,
+                        created timestamptz NOT NULL, note text NOT NULL, amount_cents bigint)""")
+    db.app.execute(f"""INSERT INTO orders (id, customer, amount, created, note)
+                       SELECT i, 1 + i * 7919 % 100003, (i * 37 % 1000000) / 100.0, now(), repeat(md5(i::text), 4)
+                         FROM generate_series(1::bigint, {rows}) AS i""")
+    db.app.execute("VACUUM (FREEZE, ANALYZE) orders")
+    db.admin.execute("CHECKPOINT")
+
+
+def start_daemon(db, synchronous_commit="off", conninfo=None):
+    daemon = db.start(config=config_text([{"name": db.name, "conninfo": conninfo or db.conninfo()}],
+                                         batch={"target_ms": TARGET_MS, "synchronous_commit": synchronous_commit}))
+    daemon.says("connected")
+    return daemon
+
+
+def run_job(db, watch=lambda: None, every=0.2):
+    """One job over all of orders; calls watch meanwhile; returns the job's row and its seconds from INSERT to end."""
+    name = db.submit(target="orders", set_clause=SET, where_clause=WHERE)
+
+    def ended():
+        watch()
+        return db.state(name) in ENDED
+    wait_until(ended, 600, "the job ends", every)
+    job = db.job(name)
+    assert job["state"] == "succeeded", job["error"]
+    wrong = db.one("SELECT count(*) FROM orders WHERE amount_cents IS DISTINCT FROM (amount * 100)::bigint")
+    assert wrong == 0, f"{wrong} rows are wrong"
+    return job, (job["finished_at"] - job["submitted_at"]).total_seconds()
+
+
+def cpu_s(pid):
+    with open(f"/proc/{pid}/stat") as stat:
+        fields = stat.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def peak_mb(pid):
+    with open(f"/proc/{pid}/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("VmHWM:")) / 1024
+
+
+# ---- Output
+
+def row(what, *values, width=10):
+    print(f"  {what:<42}" + "".join(f"{value:>{width}}" for value in values), flush=True)
+
+
+def median_and_range(values, form):
+    return f"{statistics.median(values):{form}}", f"{min(values):{form}}", f"{max(values):{form}}"
+
+
+# ---- Speed: in turn, on the same server
+
+def time_update(db):
+    started = time.monotonic()
+    db.app.execute(f"UPDATE orders SET {SET} WHERE {WHERE}")
+    return time.monotonic() - started
+
+
+def time_job(db, synchronous_commit, costs):
+    daemon = start_daemon(db, synchronous_commit)
+    before = cpu_s(daemon.pid)
+    job, seconds = run_job(db)
+    costs["cpu"].append((cpu_s(daemon.pid) - before) / seconds * 100)
+    costs["memory"].append(peak_mb(daemon.pid))
+    costs["batch_ms"].append(job["report"]["batch_ms"])
+    costs["batches"].append(job["report"]["batches"])
+    daemon.terminate()
+    return seconds
+
+
+def speed(db):
+    print(f"\nSpeed: {SPEED_ROWS:,} rows, one worker, target_ms = {TARGET_MS}, {ROUNDS} rounds of each in turn\n")
+    costs = {"cpu": [], "memory": [], "batch_ms": [], "batches": []}
+    ways = {"one UPDATE": lambda: time_update(db),
+            "backfilld, synchronous_commit off": lambda: time_job(db, "off", costs),
+            "backfilld, synchronous_commit on": lambda: time_job(db, "on", costs)}
+    seconds = {way: [] for way in ways}
+    row("seconds of each round", *range(1, ROUNDS + 1))
+    load(db, SPEED_ROWS)
+    time_update(db)  # the first of all is slower: the server's files are new
+    for n in range(ROUNDS):
+        for way in list(ways) if n % 2 == 0 else reversed(ways):
+            load(db, SPEED_ROWS)
+            seconds[way].append(ways[way]())
+    for way, values in seconds.items():
+        row(way, *(f"{value:.2f}" for value in values))
+
+    one = seconds["one UPDATE"]
+    print()
+    row("speed, one UPDATE = 1", "median", "least", "most", "rows/s")
+    for way, values in seconds.items():
+        # A round's ratio is of neighbours in time, so that it loses least to what else the machine does.
+        ratios = [mine / its for mine, its in zip(one, values)]
+        row(way, *median_and_range(ratios, ".2f"), f"{SPEED_ROWS / statistics.median(values):,.0f}")
+    print()
+    row("both settings together", "median", "least", "most")
+    row("daemon's CPU, % of the job's time", *median_and_range(costs["cpu"], ".2f"))
+    row("daemon's peak memory, MB", *median_and_range(costs["memory"], ".1f"))
+    row("batches of a job", *median_and_range(costs["batches"], ".0f"))
+    for quantile in ("p50", "p99"):
+        row(f"batch {quantile}, ms", *median_and_range([ms[quantile] for ms in costs["batch_ms"]], ".1f"))
+    row("round trips a batch, of a worker's session", f"{round_trips(db):.3f}")
+
+
+class Proxy:
+    """A socket between daemon and server that counts, of one role's sessions, how often the client spoke after the server."""
+
+    def __init__(self, cluster, role):
+        self.target = f"{cluster.directory}/.s.PGSQL.{cluster.port}"
+        self.directory = tempfile.TemporaryDirectory(prefix="bf-")
+        self.path = f"{self.directory.name}/.s.PGSQL.{cluster.port}"
+        self.marker = b"user\0" + role.encode() + b"\0"
+        self.turns = 0
+        self.ready = threading.Event()
+        threading.Thread(target=lambda: asyncio.run(self.serve()), daemon=True).start()
+        self.ready.wait(10)
+
+    async def serve(self):
+        server = await asyncio.start_unix_server(self.relay, self.path)
+        self.ready.set()
+        await server.serve_forever()
+
+    async def relay(self, client_reader, client_writer):
+        server_reader, server_writer = await asyncio.open_unix_connection(self.target)
+        last = {"speaker": "server", "counted": False}
+
+        async def copy(speaker, reader, writer):
+            while data := await reader.read(65536):
+                if speaker == "client" and data[4:8] == b"\0\3\0\0":  # a startup packet, protocol 3.0
+                    last["counted"] = self.marker in data
+                self.turns += last["counted"] and speaker == "client" and last["speaker"] == "server"
+                last["speaker"] = speaker
+                writer.write(data)
+            writer.close()
+        await asyncio.gather(copy("client", client_reader, server_writer), copy("server", server_reader, client_writer))
+
+
+def round_trips(db):
+    """The job's own few at its start and end are left out: two jobs of different length, and the difference."""
+    proxy = Proxy(db.cluster, "app")
+    counts = []
+    for rows in (20_000, 1_000_000):
+        load(db, rows)
+        daemon = start_daemon(db, conninfo=db.conninfo().replace(db.cluster.directory, proxy.directory.name))
+        before = proxy.turns
+        job, _ = run_job(db)
+        counts.append((proxy.turns - before, job["report"]["batches"]))
+        daemon.terminate()
+    (short_turns, short_batches), (long_turns, long_batches) = counts
+    return (long_turns - short_turns) / (long_batches - short_batches)
+
+
+# ---- Growth: does a batch take longer as the job goes on?
+
+def tenths(samples, rows):
+    """Seconds that each tenth of the rows took; samples: (seconds, keys done)."""
+    marks, at = [], 0
+    for tenth in range(1, 11):
+        goal = rows * tenth / 10
+        while samples[at][1] < goal:
+            at += 1
+        (t0, k0), (t1, k1) = samples[at - 1], samples[at]
+        marks.append(t0 + (t1 - t0) * (goal - k0) / (k1 - k0))
+    return [b - a for a, b in zip([samples[0][0]] + marks, marks)]
+
+
+def growth(db):
+    print(f"\nGrowth: {GROWTH_ROWS:,} rows; seconds that each tenth of them took\n")
+    row("", *(f"{n}." for n in range(1, 11)), "10./1.", width=7)
+    ratios = []
+    for n in range(GROWTH_ROUNDS):
+        load(db, GROWTH_ROWS)
+        daemon = start_daemon(db)
+        samples = []
+
+        def sample():
+            samples.extend((at.timestamp(), keys) for at, keys in db.all(
+                "SELECT checkpoint_at, keys FROM backfill.range WHERE checkpoint_at IS NOT NULL"
+                " AND job_id = (SELECT max(id) FROM backfill.job)") if not samples or keys > samples[-1][1])
+        job, _ = run_job(db, sample, 0.05)
+        sample()
+        daemon.terminate()
+        took = tenths([(job["started_at"].timestamp(), 0)] + samples, GROWTH_ROWS)
+        ratios.append(took[9] / took[0])
+        row(f"round {n + 1}", *(f"{s:.2f}" for s in took), f"{ratios[-1]:.2f}", width=7)
+    print()
+    row("", "median", "least", "most")
+    row("last tenth / first tenth", *median_and_range(ratios, ".2f"))
+
+
+# ---- Start: from INSERT to the daemon's claim
+
+def start(db):
+    print(f"\nStart: {START_JOBS} jobs on a table of one row, one after another, the daemon idle before each\n")
+    db.table("small", rows=1)
+    daemon = start_daemon(db)
+    claimed, ended = [], []
+    for _ in range(START_JOBS):
+        name = db.submit(target="small", set_clause="n = n + 1")
+        job = db.finish(name)
+        claimed.append((job["started_at"] - job["submitted_at"]).total_seconds() * 1000)
+        ended.append((job["finished_at"] - job["submitted_at"]).total_seconds() * 1000)
+        time.sleep(0.1)
+    daemon.terminate()
+    row("ms", "median", "least", "most")
+    row("from the INSERT's check to the claim", *median_and_range(claimed, ".1f"))
+    row("from the INSERT's check to the job's end", *median_and_range(ended, ".1f"))
+
+
+def main():
+    parts = {"speed": speed, "growth": growth, "start": start}
+    wanted = sys.argv[1:] or list(parts)
+    unknown = [part for part in wanted if part not in parts]
+    if unknown:
+        sys.exit(f"{__doc__}\nbench: no such part: {', '.join(unknown)}")
+    cluster = Cluster(**SERVER)
+    try:
+        prepare(cluster)
+        db = Database(cluster)
+        print(f"{time.strftime('%Y-%m-%d %H:%M')}, {os.cpu_count()} cores ({platform.machine()}), "
+              f"load {os.getloadavg()[0]:.2f}, {db.one('SHOW server_version')} server with "
+              + ", ".join(f"{name} = {value}" for name, value in SERVER.items()))
+        for part in wanted:
+            parts[part](db)
+        print(f"\n{time.strftime('%H:%M')}, load {os.getloadavg()[0]:.2f}")
+        with contextlib.redirect_stdout(io.StringIO()):  # it shows its daemons' logs
+            db.destroy()
+    finally:
+        cluster.destroy()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""A throwaway PostgreSQL cluster: its own directory, its own socket, no TCP."""
+
+import ctypes
+import getpass
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+
+import psycopg
+
+from waiting import wait_until
+
+PR_SET_PDEATHSIG = 1
+STOP_SIGNALS = {"smart": signal.SIGTERM, "fast": signal.SIGINT, "immediate": signal.SIGQUIT}
+SETTINGS = {
+    "fsync": "off",
+    "shared_buffers": "64MB",
+    "max_connections": "60",
+    "max_wal_size": "1GB",
+    "log_line_prefix": "'%m [%p] %u@%d %a: '",
+}
+_serial = iter(range(1000))
+
+
+def die_with_parent(sig):
+    """For Popen's preexec_fn: the child gets sig when this process ends, however it ends."""
+    def before_exec():
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, sig)
+    return before_exec
+
+
+def find_binaries():
+    """The newest server's directory, unless PG_BINDIR names one."""
+    if "PG_BINDIR" in os.environ:
+        return os.environ["PG_BINDIR"]
+    root = "/usr/lib/postgresql"
+    versions = sorted((v for v in os.listdir(root) if os.path.exists(f"{root}/{v}/bin/postgres")), key=float)
+    return f"{root}/{versions[-1]}/bin"
+
+
+class Cluster:
+    """Runs as the user postgres when the tests run as root, for a server refuses root; else as oneself."""
+
+    def __init__(self, **settings):
+        self.account = "postgres" if os.getuid() == 0 else getpass.getuser()
+        base = tempfile.gettempdir()
+        self.directory = tempfile.mkdtemp(prefix="bf-", dir=base if len(base) < 60 else "/tmp")
+        self.port = 20000 + (os.getpid() * 7 + next(_serial)) % 40000
+        self.data = f"{self.directory}/data"
+        self.log = f"{self.directory}/server.log"
+        self.binaries = find_binaries()
+        self.process = None
+        try:
+            os.chmod(self.directory, 0o755)
+            if os.getuid() == 0:
+                account = pwd.getpwnam(self.account)
+                os.chown(self.directory, account.pw_uid, account.pw_gid)
+            subprocess.run(
+                [f"{self.binaries}/initdb", "-D", self.data, "-U", "postgres", "-A", "trust", "-E", "UTF8",
+                 "--locale=C.UTF-8", "--no-sync", "--no-instructions"],
+                check=True, stdout=subprocess.DEVNULL, cwd=self.directory, **self.as_account())
+            with open(f"{self.data}/postgresql.conf", "a") as conf:
+                conf.write(f"listen_addresses = ''\nunix_socket_directories = '{self.directory}'\nport ="
+                           f" {self.port}\n")
+                for name, value in {**SETTINGS, **settings}.items():
+                    conf.write(f"{name} = {value}\n")
+            self.start()
+        except BaseException:
+            self.destroy()
+            raise
+
+    def as_account(self):
+        if os.getuid() != 0:
+            return {}
+        account = pwd.getpwnam(self.account)
+        return {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
+
+    def start(self):
+        with open(self.log, "a") as log:
+            self.process = subprocess.Popen(
+                [f"{self.binaries}/postgres", "-D", self.data], stdout=log, stderr=log, cwd=self.directory,
+                preexec_fn=die_with_parent(signal.SIGQUIT), start_new_session=True, **self.as_account())
+        wait_until(self.answers, 60, "the server answers")
+
+    def answers(self):
+        assert self.process.poll() is None, f"the server has ended:\n{self.read_log()[-2000:]}"
+        try:
+            self.connect().close()
+            return True
+        except psycopg.OperationalError:
+            return False
+
+    def stop(self, mode="fast"):
+        if self.process and self.process.poll() is None:
+            self.process.send_signal(STOP_SIGNALS[mode])
+            self.process.wait(60)
+
+    def read_log(self):
+        with open(self.log, errors="replace") as log:
+            return log.read()
+
+    def connect(self, dbname="postgres", user="postgres", **arguments):
+        return psycopg.connect(host=self.directory, port=self.port, dbname=dbname, user=user, autocommit=True,
+                               options="-c statement_timeout=60s", **arguments)
+
+    def conninfo(self, dbname, user="backfilld"):
+        return f"host={self.directory} port={self.port} user={user} dbname={dbname}"
+
+    def destroy(self):
+        try:
+            self.stop("immediate")
+        finally:
+            shutil.rmtree(self.directory, ignore_errors=True)

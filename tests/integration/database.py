@@ -1,0 +1,176 @@
+"""One database with the control schema, its sessions and its daemons; gone at the end of a test."""
+
+import contextlib
+
+from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
+
+from daemon import Daemon, config_text, run
+from waiting import wait_until
+
+TEMPLATE = "template_backfill"
+ENDED = ("succeeded", "failed", "cancelled")
+
+# The daemon's role is no superuser. app and other submit jobs, app also for its group; watcher only looks on;
+# stranger may nothing; ghost may submit, but not log in.
+ROLES = """
+CREATE ROLE backfilld LOGIN IN ROLE pg_monitor, pg_signal_backend;
+CREATE ROLE backfill_submitter;
+CREATE ROLE app_owner IN ROLE backfill_submitter;
+CREATE ROLE app LOGIN IN ROLE backfill_submitter, app_owner;
+CREATE ROLE other LOGIN IN ROLE backfill_submitter;
+CREATE ROLE watcher LOGIN IN ROLE pg_monitor;
+CREATE ROLE stranger LOGIN;
+CREATE ROLE ghost IN ROLE backfill_submitter;
+"""
+
+
+def prepare(cluster):
+    """The roles, and a template that has the schema, for each test's database to be copied from."""
+    with cluster.connect() as admin:
+        admin.execute(ROLES)
+        admin.execute(f"CREATE DATABASE {TEMPLATE}")
+        admin.execute(f"GRANT CREATE ON DATABASE {TEMPLATE} TO backfilld")
+    with cluster.connect(TEMPLATE) as admin:
+        admin.execute("GRANT ALL ON SCHEMA public TO app, other, app_owner, ghost")
+    installed = run("-d", cluster.conninfo(TEMPLATE), "--install")
+    assert installed.returncode == 0, installed.stderr
+
+
+class Database:
+    serial = iter(range(100000))
+
+    def __init__(self, cluster):
+        self.cluster = cluster
+        self.name = f"t{next(Database.serial)}"
+        self.daemons = []
+        self.sessions = {}
+        with cluster.connect() as admin:
+            admin.execute(f"CREATE DATABASE {self.name} TEMPLATE {TEMPLATE}")
+
+    def destroy(self):
+        problems = [problem for problem in [daemon.destroy() for daemon in self.daemons] if problem]
+        for session in self.sessions.values():
+            session.close()
+        with self.cluster.connect() as admin:
+            admin.execute(f"DROP DATABASE {self.name} WITH (FORCE)")
+        assert not problems, f"a daemon was not well: {problems}"
+
+    # ---- Sessions
+
+    def connect(self, user="app", **arguments):
+        return self.cluster.connect(self.name, user, **arguments)
+
+    def session(self, user):
+        """One for each role, opened when first needed, and again when the server has been restarted."""
+        if user not in self.sessions or self.sessions[user].closed:
+            self.sessions[user] = self.connect(user)
+        return self.sessions[user]
+
+    @property
+    def app(self):
+        return self.session("app")
+
+    @property
+    def admin(self):
+        return self.session("postgres")
+
+    def one(self, sql, *parameters, user="postgres"):
+        """The only value of a query."""
+        return self.session(user).execute(sql, parameters or None).fetchone()[0]
+
+    def all(self, sql, *parameters, user="postgres"):
+        return self.session(user).execute(sql, parameters or None).fetchall()
+
+    # ---- Tables
+
+    def table(self, name="t", rows=1000, columns="n int NOT NULL DEFAULT 0", user="app"):
+        session = self.session(user)
+        session.execute(f"CREATE TABLE {name} (id bigint PRIMARY KEY, {columns})")
+        session.execute(f"INSERT INTO {name} (id) SELECT generate_series(1, {rows})")
+
+    def counts(self, table="t", column="n"):
+        """How many rows have each value."""
+        return dict(self.all(f"SELECT {column}, count(*) FROM {table} GROUP BY 1"))
+
+    def sleep_at(self, key, seconds, table="t"):
+        """The batch that holds this row takes that long."""
+        self.admin.execute(f"""
+            CREATE FUNCTION sleep() RETURNS trigger LANGUAGE plpgsql
+              AS $$ BEGIN PERFORM pg_sleep({seconds}); RETURN NEW; END $$;
+            CREATE TRIGGER sleep BEFORE UPDATE ON {table}
+              FOR EACH ROW WHEN (NEW.id = {key}) EXECUTE FUNCTION sleep()""")
+
+    def wait_asleep(self):
+        wait_until(lambda: self.one("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"),
+                   what="a batch sleeps")
+
+    @contextlib.contextmanager
+    def held_row(self, key, table="t", user="postgres"):
+        """Somebody else's transaction holds a row: a job on the table comes to stand just below it."""
+        with self.connect(user) as session:
+            session.autocommit = False
+            session.execute(f"SELECT FROM {table} WHERE id = {key} FOR UPDATE")
+            yield session
+            session.commit()
+
+    def wait_at(self, key, job):
+        """Until the job has done all rows below that key."""
+        wait_until(lambda: self.cursor(job) == [str(key - 1)], what=f"job {job} stands below {key}")
+
+    # ---- Jobs
+
+    def submit(self, user="app", session=None, **columns):
+        """Inserts a job; returns its name."""
+        columns = {key: Jsonb(value) if key == "settings" else value for key, value in columns.items()}
+        columns.setdefault("target", "t")
+        names = ", ".join(columns)
+        places = ", ".join("%s::regclass" if key == "target" else "%s" for key in columns)
+        return (session or self.session(user)).execute(
+            f"INSERT INTO backfill.job ({names}) VALUES ({places}) RETURNING name",
+            list(columns.values())).fetchone()[0]
+
+    def job(self, name):
+        cursor = self.admin.cursor(row_factory=dict_row)
+        return cursor.execute("SELECT * FROM backfill.job WHERE name = %s", [name]).fetchone()
+
+    def state(self, name):
+        return self.one("SELECT state FROM backfill.job WHERE name = %s", name)
+
+    def wait_state(self, name, *states, timeout=20):
+        return wait_until(lambda: self.state(name) in states, timeout, f"job {name} is {' or '.join(states)}")
+
+    def finish(self, name, state="succeeded", timeout=30):
+        """Waits for a job's end, which must be the one that is named; returns its row."""
+        wait_until(lambda: self.state(name) in ENDED, timeout, f"job {name} ends")
+        job = self.job(name)
+        assert job["state"] == state, (job["error"], job["hint"])
+        return job
+
+    def cursor(self, name):
+        """Where the job's first range stands."""
+        rows = self.all("SELECT r.cursor FROM backfill.range r JOIN backfill.job j ON j.id = r.job_id"
+                        " WHERE j.name = %s ORDER BY r.id LIMIT 1", name)
+        return rows[0][0] if rows else None
+
+    # ---- Daemons
+
+    def conninfo(self):
+        return self.cluster.conninfo(self.name)
+
+    def config(self, workers=None, log=None, **batch):
+        database = {"name": self.name, "conninfo": self.conninfo()}
+        if workers:
+            database["workers"] = workers
+        return config_text([database], batch=batch, log={"level": log} if log else None)
+
+    def daemon(self, workers=None, log=None, **batch):
+        return self.start(config=self.config(workers, log, **batch))
+
+    def start(self, *arguments, **options):
+        daemon = Daemon(*arguments, **options)
+        self.daemons.append(daemon)
+        return daemon
+
+    def drain(self, *arguments):
+        return run("-d", self.conninfo(), "--drain", *arguments)

@@ -1,0 +1,435 @@
+"""When things go wrong: rows that cannot be computed, sessions and servers that go away, changing tables."""
+
+import psycopg
+import pytest
+
+from daemon import run
+from waiting import wait_until
+
+
+def bad_rows(db, *keys, rows=1000):
+    """Rows with d = 0; the job divides by d."""
+    db.table(rows=rows, columns="n int NOT NULL DEFAULT 0, d int NOT NULL DEFAULT 1")
+    db.app.execute("UPDATE t SET d = 0 WHERE id = ANY (%s)", [list(keys)])
+
+
+DIVIDE = "n = n + 1 / d"
+
+
+# ---- A row that cannot be computed
+
+@pytest.mark.parametrize("key", [1, 2, 100, 101, 777, 1000])
+def test_failing_row_is_found_and_named(db, key):
+    """All rows before it are done, none behind it. Corrected, the job goes on from there."""
+    bad_rows(db, key)
+    db.daemon()
+    name = db.submit(set_clause=DIVIDE)
+    job = db.finish(name, "failed")
+    assert job["error"] == f"row id = {key}: division by zero" and "quarantine" in job["hint"]
+    assert db.counts("(SELECT n FROM t WHERE id < %d) AS before" % key) == ({1: key - 1} if key > 1 else {})
+    assert db.counts("(SELECT n FROM t WHERE id >= %d) AS behind" % key) == {0: 1001 - key}
+    db.app.execute("UPDATE t SET d = 1")
+    assert db.one("SELECT backfill.retry(%s)", name, user="app") == 0
+    job = db.finish(name)
+    assert job["error"] is None and db.counts() == {1: 1000}
+
+
+def test_failing_row_of_a_one_row_table(db):
+    bad_rows(db, 1, rows=1)
+    db.daemon()
+    assert db.finish(db.submit(set_clause=DIVIDE), "failed")["error"] == "row id = 1: division by zero"
+    job = db.finish(db.submit(set_clause=DIVIDE, on_error="quarantine"))
+    assert job["report"]["left_behind"] == 1
+
+
+def test_failing_row_of_a_composite_key_is_named_column_by_column(db):
+    db.app.execute("""CREATE TABLE t ("Land" text, nr int, n int DEFAULT 0, PRIMARY KEY ("Land", nr));
+                      INSERT INTO t SELECT 'a, "b"', g FROM generate_series(1, 300) g""")
+    db.daemon()
+    job = db.finish(db.submit(set_clause="n = 1 / (nr - 222)"), "failed")
+    assert job["error"] == 'row "Land" = a, "b", nr = 222: division by zero'
+
+
+def test_constraint_and_trigger_errors_are_rows_errors_too(db):
+    db.table(rows=300, columns="n int NOT NULL DEFAULT 0, CHECK (n < 2 OR id <> 50)")
+    db.app.execute("CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION"
+                   " 'not this one'; END $$;"
+                   "CREATE TRIGGER refuse BEFORE UPDATE ON t FOR EACH ROW WHEN (OLD.id = 200) EXECUTE"
+                   " FUNCTION refuse()")
+    db.daemon()
+    job = db.finish(db.submit(set_clause="n = 2", on_error="quarantine"))
+    assert db.counts() == {0: 2, 2: 298}
+    left = db.all("SELECT key, sqlstate, message FROM backfill.left_behind WHERE job_id = %s ORDER BY id",
+                  job["id"])
+    assert [(key, sqlstate) for key, sqlstate, _ in left] == [(["50"], "23514"), (["200"], "P0001")]
+    assert left[1][2] == "not this one"
+
+
+def test_quarantine_leaves_bad_rows_behind_and_goes_on(db):
+    keys = [1, 2, 3, 250, 500, 501, 999, 1000]
+    bad_rows(db, *keys)
+    daemon = db.daemon()
+    job = db.finish(db.submit(set_clause=DIVIDE, on_error="quarantine"))
+    assert db.counts() == {0: 8, 1: 992}
+    left = db.all("SELECT key[1]::int, reason, sqlstate, message, relation::text FROM backfill.left_behind"
+                  " ORDER BY key[1]::int")
+    assert left == [(key, "error", "22012", "division by zero", "t") for key in keys]
+    assert job["report"]["left_behind"] == 8 and job["report"]["rows"] == 992 and "retry" in job["hint"]
+    daemon.says("row id = 250 is left behind: division by zero")
+    assert db.one("SELECT left_behind FROM backfill.status", user="app") == 8
+
+
+def test_retry_runs_what_was_left_behind_just_once(db):
+    keys = [1, 250, 500, 501, 1000]
+    bad_rows(db, *keys)
+    db.daemon()
+    name = db.submit(set_clause=DIVIDE, on_error="quarantine")
+    db.finish(name)
+    db.app.execute("UPDATE t SET d = 1 WHERE id IN (250, 1000)")
+    assert db.one("SELECT backfill.retry(%s)", name, user="app") == 5
+    db.finish(name)  # two are well now, three are left behind again
+    assert db.counts() == {0: 3, 1: 997}
+    assert db.one("SELECT array_agg(key[1]::int ORDER BY id) FROM backfill.left_behind") == [1, 500, 501]
+    db.app.execute("UPDATE t SET d = 1")
+    assert db.one("SELECT backfill.retry(%s)", name, user="app") == 3
+    job = db.finish(name)
+    assert db.counts() == {1: 1000} and job["report"]["left_behind"] == 0 and job["report"]["rows"] == 1000
+    assert db.one("SELECT backfill.retry(%s)", name, user="app") == 0
+    assert db.state(name) == "succeeded"
+
+
+def test_row_left_behind_and_deleted_since(db):
+    bad_rows(db, 500)
+    db.daemon()
+    name = db.submit(set_clause=DIVIDE, on_error="quarantine")
+    db.finish(name)
+    db.app.execute("DELETE FROM t WHERE id = 500")
+    db.app.execute("SELECT backfill.retry(%s)", [name])
+    db.finish(name)
+    assert db.counts() == {1: 999}
+
+
+def test_a_table_of_bad_rows_only_comes_to_its_end(db):
+    bad_rows(db, *range(1, 201), rows=200)
+    db.daemon()
+    job = db.finish(db.submit(set_clause=DIVIDE, on_error="quarantine"))
+    assert job["report"]["left_behind"] == 200 and db.counts() == {0: 200}
+
+
+def test_quarantine_in_each_leaf(db):
+    db.app.execute("""
+        CREATE TABLE t (id bigint PRIMARY KEY, n int NOT NULL DEFAULT 0) PARTITION BY RANGE (id);
+        CREATE TABLE t1 PARTITION OF t FOR VALUES FROM (0) TO (500);
+        CREATE TABLE t2 (n int NOT NULL DEFAULT 0, id bigint NOT NULL);
+        ALTER TABLE t ATTACH PARTITION t2 FOR VALUES FROM (500) TO (2000);
+        INSERT INTO t SELECT generate_series(1, 1000)""")
+    db.daemon()
+    name = db.submit(set_clause="n = n + 1 + 0 / (id % 400)::int", on_error="quarantine")
+    db.finish(name)
+    assert db.all("SELECT relation::text, key FROM backfill.left_behind ORDER BY id") == [("t1", ["400"]),
+                                                                                          ("t2", ["800"])]
+    assert db.counts() == {0: 2, 1: 998}
+    assert db.one("SELECT backfill.retry(%s)", name, user="app") == 2
+    db.finish(name)
+    assert db.one("SELECT count(*) FROM backfill.left_behind") == 2
+
+
+def test_retry_is_for_jobs_that_have_ended(db):
+    db.table()
+    name = db.submit(set_clause="n = 1", wanted="pause")
+    with pytest.raises(psycopg.Error, match="is paused"):
+        db.app.execute("SELECT backfill.retry(%s)", [name])
+
+
+def test_values_of_rows_are_in_left_behind_only(db):
+    """The server's DETAIL may hold them: not in the log, not in status."""
+    db.table(rows=10, columns="n int NOT NULL DEFAULT 0, secret text NOT NULL DEFAULT 'geheim', CHECK (n < 1"
+                              " OR id <> 5)")
+    daemon = db.daemon()
+    db.finish(db.submit(set_clause="n = 1", on_error="quarantine"))
+    assert "geheim" in db.one("SELECT detail FROM backfill.left_behind")
+    daemon.says("row id = 5 is left behind")
+    assert "geheim" not in daemon.log()
+
+
+# ---- Sessions that go away
+
+def terminate(db, application_name):
+    return db.one("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = %s AND"
+                  " application_name LIKE %s",
+                  db.name, application_name)
+
+
+def test_lost_worker_session_repeats_no_row(db):
+    db.table(rows=5000)
+    db.sleep_at(2500, 0.2)
+    db.daemon(max_rows=100)
+    name = db.submit(set_clause="n = n + 1")
+    db.wait_asleep()
+    assert terminate(db, f"backfilld {name}") == 1
+    job = db.finish(name)
+    assert db.counts() == {1: 5000} and job["report"]["retries"]["connection"] >= 1
+
+
+def test_lost_control_session_repeats_no_row(db):
+    db.table(rows=5000)
+    db.sleep_at(2500, 0.5)
+    daemon = db.daemon(max_rows=100)
+    name = db.submit(set_clause="n = n + 1")
+    db.wait_asleep()
+    before = db.job(name)["holder_pid"]
+    assert terminate(db, "backfilld control") == 1
+    daemon.says("connected again")
+    db.finish(name)
+    assert db.counts() == {1: 5000} and db.one("SELECT count(*) FROM backfill.job") == 1
+    assert before and "another daemon" not in daemon.log()
+
+
+def test_both_sessions_lost_again_and_again(db, rng):
+    db.table(rows=20000)
+    db.daemon(max_rows=100)
+    name = db.submit(set_clause="n = n + 1")
+    for _ in range(8):
+        if db.state(name) == "succeeded":
+            break
+        cursor = db.cursor(name)
+        wait_until(lambda: db.cursor(name) != cursor or db.state(name) == "succeeded", what="it moves on")
+        terminate(db, rng.choice(["backfilld control", f"backfilld {name}", "backfilld%"]))
+    db.finish(name)
+    assert db.counts() == {1: 20000}
+
+
+def test_wish_made_while_the_control_session_is_away_is_heard(db):
+    db.table()
+    db.daemon()
+    with db.held_row(500):
+        name = db.submit(set_clause="n = n + 1")
+        db.wait_at(500, name)
+        terminate(db, "backfilld control")
+        db.app.execute("SELECT backfill.pause(%s)", [name])
+        db.wait_state(name, "paused")
+
+
+def test_server_restart_repeats_no_row(own_db):
+    db = own_db
+    db.table(rows=5000)
+    db.sleep_at(2500, 3)
+    daemon = db.daemon(max_rows=100)
+    for mode in ("fast", "immediate"):
+        name = db.submit(set_clause="n = n + 1")
+        db.wait_asleep()
+        db.cluster.stop(mode)
+        for session in db.sessions.values():
+            session.close()
+        daemon.says("not connected, trying again")
+        db.cluster.start()
+        db.admin.execute("ALTER TABLE t DISABLE TRIGGER sleep")
+        db.finish(name)
+        db.admin.execute("ALTER TABLE t ENABLE TRIGGER sleep")
+    assert db.counts() == {2: 5000}
+
+
+def test_daemon_that_starts_before_its_server(own_db):
+    db = own_db
+    db.table(rows=100)
+    name = db.submit(set_clause="n = n + 1")
+    db.cluster.stop()
+    for session in db.sessions.values():
+        session.close()
+    daemon = db.daemon()
+    daemon.says("not connected, trying again")
+    db.cluster.start()
+    db.finish(name)
+    assert db.counts() == {1: 100}
+
+
+def test_sigterm_while_the_server_is_away_ends_it(own_db):
+    db = own_db
+    db.table(rows=100)
+    daemon = db.daemon()
+    daemon.says("connected")
+    db.cluster.stop()
+    for session in db.sessions.values():
+        session.close()
+    daemon.says("not connected, trying again")
+    status = daemon.terminate()
+    db.cluster.start()
+    assert status == 0
+
+
+def test_schema_that_is_installed_later_is_found(db):
+    db.admin.execute("DROP SCHEMA backfill CASCADE")
+    daemon = db.daemon()
+    daemon.says("the control schema is not installed. HINT: Run backfilld --install")
+    with db.cluster.connect() as admin:
+        admin.execute(f"GRANT CREATE ON DATABASE {db.name} TO backfilld")
+    assert run("-d", db.conninfo(), "--install").returncode == 0
+    db.table(rows=100)
+    db.finish(db.submit(set_clause="n = n + 1"))
+
+
+# ---- Time and locks
+
+def test_statement_timeout_makes_batches_smaller_until_they_pass(db):
+    db.table(rows=400)
+    db.app.execute("CREATE FUNCTION slow(n int) RETURNS int LANGUAGE plpgsql VOLATILE AS $$ BEGIN PERFORM"
+                   " pg_sleep(0.004); RETURN n + 1; END $$")
+    db.daemon(statement_timeout_ms=150)  # a first batch of 100 rows takes 0.4 s
+    job = db.finish(db.submit(set_clause="n = slow(n)"))
+    assert db.counts() == {1: 400} and job["report"]["retries"]["cancelled"] >= 1
+
+
+def test_locked_row_is_waited_for_and_its_holder_is_no_victim(db):
+    db.table()
+    db.admin.execute("ALTER TABLE t ADD COLUMN other int NOT NULL DEFAULT 0")
+    db.daemon()
+    with db.held_row(500) as holder:
+        name = db.submit(set_clause="n = n + 1")
+        db.wait_at(500, name)
+        wait_until(lambda: db.one("SELECT throttled_by FROM backfill.status") is not None)
+        began = db.one("SELECT clock_timestamp()")
+        holder.execute("UPDATE t SET other = 1 WHERE id BETWEEN 400 AND 600")
+        assert (db.one("SELECT clock_timestamp()") - began).total_seconds() < 2
+    job = db.finish(name)
+    assert db.counts() == {1: 1000} and db.one("SELECT sum(other) FROM t") == 201
+    assert job["report"]["retries"]["contention"] >= 1 and job["waiting_for"] is None
+
+
+def test_table_lock_is_waited_for(db):
+    db.table()
+    db.daemon()
+    name = db.submit(set_clause="n = n + 1", wanted="pause")
+    with db.connect() as session:
+        session.autocommit = False
+        session.execute("LOCK TABLE t IN ACCESS EXCLUSIVE MODE")
+        db.app.execute("SELECT backfill.resume(%s)", [name])
+        wait_until(lambda: db.one("SELECT throttled_by FROM backfill.status"), what="it waits")
+        assert db.state(name) == "running"
+        session.commit()
+    db.finish(name)
+    assert db.counts() == {1: 1000}
+
+
+def test_serialization_failure_of_a_trigger_is_tried_again(db):
+    db.table(rows=300)
+    db.app.execute("""
+        CREATE SEQUENCE times;
+        CREATE FUNCTION fail_thrice() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+          IF nextval('times') <= 3 THEN RAISE EXCEPTION 'try again' USING ERRCODE = '40001'; END IF;
+          RETURN NEW; END $$;
+        CREATE TRIGGER fail BEFORE UPDATE ON t
+          FOR EACH ROW WHEN (OLD.id = 200) EXECUTE FUNCTION fail_thrice()""")
+    db.daemon()
+    db.finish(db.submit(set_clause="n = n + 1"))
+    assert db.counts() == {1: 300}
+
+
+# ---- Tables that change under a job
+
+def altered(db, ddl, **columns):
+    """Runs a job up to the row 500; there its table is changed. Returns the job's name."""
+    with db.held_row(500) as holder:
+        name = db.submit(**{"set_clause": "n = n + 1", **columns})
+        db.wait_at(500, name)
+        holder.execute(ddl)
+    return name
+
+
+def test_column_dropped_meanwhile_fails_with_the_servers_words(db):
+    db.table()
+    db.daemon()
+    job = db.finish(altered(db, "ALTER TABLE t DROP COLUMN n"), "failed")
+    assert job["error"] in ('column "n" does not exist', 'column "n" of relation "t" does not exist')
+    assert db.cursor(job["name"]) == ["499"]
+
+
+def test_table_renamed_meanwhile_goes_on(db):
+    db.table()
+    db.daemon()
+    db.finish(altered(db, "ALTER TABLE t RENAME TO renamed"))
+    assert db.counts("renamed") == {1: 1000}
+
+
+def test_table_moved_to_another_schema_meanwhile_goes_on(db):
+    db.table()
+    db.admin.execute("CREATE SCHEMA elsewhere; GRANT USAGE ON SCHEMA elsewhere TO app")
+    db.daemon()
+    db.finish(altered(db, "ALTER TABLE t SET SCHEMA elsewhere"))
+    assert db.counts("elsewhere.t") == {1: 1000}
+
+
+def test_renamed_and_another_in_its_place(db):
+    """The other table is not touched: a job is on a table, not on a name."""
+    db.table()
+    db.daemon()
+    db.finish(altered(db, "ALTER TABLE t RENAME TO old; CREATE TABLE t (id bigint PRIMARY KEY, n int NOT NULL"
+                          " DEFAULT 0);"
+                          "GRANT ALL ON t TO app; INSERT INTO t SELECT generate_series(1, 1000)"))
+    assert db.counts("old") == {1: 1000} and db.counts("t") == {0: 1000}
+
+
+def test_key_column_renamed_meanwhile_goes_on(db):
+    db.table()
+    db.daemon()
+    db.finish(altered(db, "ALTER TABLE t RENAME COLUMN id TO number"))
+    assert db.counts() == {1: 1000}
+
+
+def test_key_column_widened_meanwhile_goes_on(db):
+    db.app.execute("CREATE TABLE t (id int PRIMARY KEY, n int NOT NULL DEFAULT 0); INSERT INTO t SELECT"
+                   " generate_series(1, 1000)")
+    db.daemon()
+    name = altered(db, "ALTER TABLE t ALTER COLUMN id TYPE bigint")
+    db.finish(name)
+    assert db.counts() == {1: 1000}
+
+
+def test_column_added_meanwhile_goes_on(db):
+    db.table()
+    db.daemon()
+    db.finish(altered(db, "ALTER TABLE t ADD COLUMN m int DEFAULT 3, ADD COLUMN id2 bigint"))
+    assert db.counts() == {1: 1000}
+
+
+def test_table_dropped_meanwhile_fails(db):
+    db.table()
+    db.daemon()
+    name = altered(db, "DROP TABLE t")
+    job = db.finish(name, "failed")
+    assert "dropped" in job["error"] and job["hint"]
+    assert db.one("SELECT error FROM backfill.status", user="app") == job["error"]
+
+
+def test_index_dropped_meanwhile_fails_and_says_what_to_do(db):
+    db.table()
+    db.daemon()
+    name = altered(db, "ALTER TABLE t DROP CONSTRAINT t_pkey")
+    job = db.finish(name, "failed")
+    assert "index" in job["error"] and job["hint"] and not set(db.counts()) - {0, 1}
+    db.admin.execute("ALTER TABLE t ADD PRIMARY KEY (id)")
+    db.app.execute("SELECT backfill.retry(%s)", [name])
+    db.finish(name)
+    assert db.counts() == {1: 1000}
+
+
+def test_truncated_table_ends_well(db):
+    db.table()
+    db.daemon()
+    db.finish(altered(db, "TRUNCATE t"))
+    assert db.counts() == {}
+
+
+def test_role_dropped_meanwhile_fails(db):
+    db.admin.execute("CREATE ROLE leaving LOGIN IN ROLE backfill_submitter")
+    db.table()
+    db.app.execute("GRANT SELECT, UPDATE ON t TO leaving")
+    daemon = db.daemon()
+    with db.held_row(500):
+        name = db.submit(user="leaving", set_clause="n = n + 1")
+        db.wait_at(500, name)
+        db.sessions.pop("leaving").close()
+        assert daemon.terminate() == 0
+        db.admin.execute("DROP OWNED BY leaving; DROP ROLE leaving")
+    daemon.start()
+    job = db.finish(name, "failed")
+    assert "leaving" in job["error"] and job["hint"]

@@ -1,0 +1,616 @@
+"""A job's life: claimed, run, steered, reported."""
+
+import json
+import os
+import pty
+import signal
+import statistics
+import threading
+import time
+
+import psycopg
+import pytest
+
+from daemon import config_text
+from waiting import wait_until
+
+
+def test_job_fills_every_row_once(db):
+    db.table()
+    db.daemon()
+    job = db.finish(db.submit(set_clause="n = n + 1"))
+    assert db.counts() == {1: 1000}
+    assert job["phase"] == "backfill" and job["error"] is None and job["finished_at"] >= job["started_at"]
+
+
+def test_where_clause_limits_what_is_changed(db):
+    db.table()
+    db.daemon()
+    job = db.finish(db.submit(set_clause="n = n + 1", where_clause="id % 3 = 0 OR id = 1"))
+    assert db.counts() == {0: 666, 1: 334}
+    assert job["report"]["rows"] == 334 and job["report"]["keys"] >= 334
+
+
+def test_unnamed_jobs_get_names(db):
+    db.table()
+    first, second = db.submit(set_clause="n = 1"), db.submit(set_clause="n = 2")
+    assert first == f"job-{db.job(first)['id']}" and first != second
+
+
+def test_job_that_was_there_first_runs_when_the_daemon_starts(db):
+    db.table()
+    name = db.submit(set_clause="n = n + 1")
+    db.daemon()
+    db.finish(name)
+    assert db.counts() == {1: 1000}
+
+
+def test_several_databases_are_served_at_once(db, db2):
+    for each in (db, db2):
+        each.table()
+    db.start(config=config_text([{"conninfo": db.conninfo()}, {"conninfo": db2.conninfo()}]))
+    names = [each.submit(set_clause="n = n + 1") for each in (db, db2)]
+    for each, name in zip((db, db2), names):
+        each.finish(name)
+        assert each.counts() == {1: 1000}
+
+
+def test_one_database_that_is_away_does_not_hold_up_the_other(db):
+    db.table()
+    daemon = db.start(config=config_text([
+        {"name": "away", "conninfo": db.conninfo() + " dbname=not_there"},
+        {"name": "here", "conninfo": db.conninfo()}]))
+    db.finish(db.submit(set_clause="n = n + 1"))
+    daemon.says("away: not connected, trying again")
+
+
+def test_as_many_jobs_run_as_there_are_workers(db):
+    for i in range(4):
+        db.table(f"t{i}")
+    with db.connect("postgres") as holder:
+        holder.autocommit = False
+        for i in range(4):
+            holder.execute(f"SELECT FROM t{i} WHERE id = 500 FOR UPDATE")
+        names = [db.submit(target=f"t{i}", set_clause="n = n + 1") for i in range(4)]
+        db.daemon(workers=3)
+        for name in names[:3]:
+            db.wait_at(500, name)
+        assert [db.state(name) for name in names] == ["running"] * 3 + ["queued"]
+    for i, name in enumerate(names):
+        db.finish(name)
+        assert db.counts(f"t{i}") == {1: 1000}
+
+
+def test_jobs_are_claimed_by_priority_then_age(db):
+    names = []
+    for i, priority in enumerate([0, 5, -1, 5, 0]):
+        db.table(f"t{i}", 10)
+        names.append(db.submit(target=f"t{i}", set_clause="n = n + 1", priority=priority))
+    db.daemon(workers=1)
+    for name in names:
+        db.finish(name)
+    order = db.all("SELECT name FROM backfill.job ORDER BY started_at")
+    assert [name for name, in order] == [names[i] for i in (1, 3, 0, 4, 2)]
+
+
+def test_two_jobs_never_run_on_one_table(db):
+    db.table()
+    db.table("elsewhere")
+    with db.held_row(500):
+        first = db.submit(set_clause="n = n + 1")
+        second = db.submit(set_clause="n = n + 1", priority=9)
+        free = db.submit(target="elsewhere", set_clause="n = n + 1")
+        db.daemon(workers=4)
+        db.finish(free)  # a table that is taken holds up nobody else
+        running = {name: db.state(name) for name in (first, second)}
+        assert sorted(running.values()) == ["queued", "running"]
+    early, late = sorted((db.finish(first), db.finish(second)), key=lambda job: job["started_at"])
+    assert late["started_at"] >= early["finished_at"]
+    assert db.counts() == {2: 1000}
+
+
+def test_a_partition_and_its_parent_are_one_table(db):
+    db.app.execute("""
+        CREATE TABLE t (id bigint PRIMARY KEY, n int NOT NULL DEFAULT 0) PARTITION BY RANGE (id);
+        CREATE TABLE t_low PARTITION OF t FOR VALUES FROM (MINVALUE) TO (501);
+        CREATE TABLE t_high PARTITION OF t FOR VALUES FROM (501) TO (MAXVALUE) PARTITION BY RANGE (id);
+        CREATE TABLE t_high_all PARTITION OF t_high DEFAULT;
+        INSERT INTO t SELECT generate_series(1, 1000)""")
+    with db.held_row(100):
+        names = [db.submit(target=target, set_clause="n = n + 1")
+                 for target in ("t", "t_low", "t_high_all", "t_high")]
+        db.daemon(workers=4)
+        db.wait_at(100, names[0])
+        assert [db.state(name) for name in names] == ["running", "queued", "queued", "queued"]
+    jobs = [db.finish(name) for name in names]
+    for earlier, later in zip(jobs, jobs[1:]):
+        assert later["started_at"] >= earlier["finished_at"]
+    assert db.counts("t_low") == {2: 500} and db.counts("t_high") == {3: 500}
+
+
+def test_a_migration_can_run_again(db):
+    db.table(columns="amount numeric NOT NULL DEFAULT 1.5, cents bigint")
+    insert = """INSERT INTO backfill.job (name, target, set_clause, where_clause)
+                VALUES ('fill-cents', 't', 'cents = (amount * 100)::bigint', 'cents IS NULL')
+                ON CONFLICT (name) DO NOTHING"""
+    db.daemon()
+    assert db.app.execute(insert).rowcount == 1
+    db.finish("fill-cents")
+    assert db.app.execute(insert).rowcount == 0
+    db.app.execute("ALTER TABLE t DROP COLUMN amount")  # the clause could not be planned any more
+    assert db.app.execute(insert).rowcount == 0
+    assert db.counts(column="cents") == {150: 1000}
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        db.app.execute(insert.replace("ON CONFLICT (name) DO NOTHING", ""))
+
+
+def test_a_job_starts_soon_after_its_commit(db, measured):
+    """Promised are 50 ms; the bound here has room for a busy machine."""
+    db.daemon()
+    delays, filled = [], []
+    for i in range(20):
+        db.table(f"t{i}", 50)
+        with db.connect() as session:
+            with session.transaction():
+                name = db.submit(session=session, target=f"t{i}", set_clause="n = n + 1")
+                session.execute("SELECT 1")
+                before_commit = time.time()
+        job = db.finish(name)
+        first_batch = db.one("SELECT checkpoint_at FROM backfill.range WHERE job_id = %s", job["id"])
+        delays.append(1000 * (job["started_at"].timestamp() - before_commit))
+        filled.append(1000 * (first_batch.timestamp() - before_commit))
+    measured("start after COMMIT", f"claimed: median {statistics.median(delays):.1f} ms, max"
+                                   f" {max(delays):.1f} ms; "
+             f"first batch done: median {statistics.median(filled):.1f} ms, max {max(filled):.1f} ms")
+    assert statistics.median(delays) < 200 and max(delays) < 2000
+
+
+def test_jobs_committed_while_the_daemon_looks_for_jobs_are_found(db):
+    """Each commit may fall between a look and its answer; what is missed waits for the next keep-alive."""
+    daemon = db.daemon(workers=4)
+    daemon.says("connected")
+    db.app.execute("DO $$ BEGIN FOR i IN 1..100 LOOP"
+                   " EXECUTE format('CREATE TABLE t%s AS SELECT 1 AS id, 0 AS n; ALTER TABLE t%1$s ADD"
+                   " PRIMARY KEY (id)', i);"
+                   " END LOOP; END $$")
+    for i in range(1, 101):
+        db.submit(target=f"t{i}", set_clause="n = n + 1")
+    wait_until(lambda: db.one("SELECT count(*) FROM backfill.job WHERE state = 'succeeded'") == 100, 20,
+               "all are done before a keep-alive would be")
+
+
+# ---- Pause, resume, cancel
+
+def test_pause_takes_effect_in_the_middle_of_a_batch(db, measured):
+    """Promised are 100 ms. The batch that is cut short is undone, and the job goes on from where it stood."""
+    db.table()
+    db.sleep_at(500, 4)
+    db.daemon()
+    name = db.submit(set_clause="n = n + 1")
+    took = []
+    for _ in range(5):
+        db.wait_asleep()
+        began = time.monotonic()
+        db.app.execute("SELECT backfill.pause(%s)", [name])
+        wait_until(lambda: db.state(name) == "paused", 3, "paused before the batch would have ended",
+                   every=0.001)
+        took.append(1000 * (time.monotonic() - began))
+        assert db.one("SELECT max(id) FROM t WHERE n > 0") < 500
+        db.app.execute("SELECT backfill.resume(%s)", [name])
+    db.wait_asleep()
+    measured("pause within a batch", f"median {statistics.median(took):.1f} ms, max {max(took):.1f} ms")
+    assert statistics.median(took) < 500
+    db.finish(name)
+    assert db.counts() == {1: 1000}
+
+
+def test_cancel_takes_effect_in_the_middle_of_a_batch(db, measured):
+    db.table()
+    db.sleep_at(500, 4)
+    db.daemon()
+    took = []
+    for _ in range(5):
+        name = db.submit(set_clause="n = n + 1")
+        db.wait_asleep()
+        began = time.monotonic()
+        db.app.execute("SELECT backfill.cancel(%s)", [name])
+        wait_until(lambda: db.state(name) == "cancelled", 3, "cancelled before the batch would have ended",
+                   every=0.001)
+        took.append(1000 * (time.monotonic() - began))
+    measured("cancel within a batch", f"median {statistics.median(took):.1f} ms, max {max(took):.1f} ms")
+    assert statistics.median(took) < 500
+    assert db.one("SELECT count(*) FROM t WHERE id >= 500 AND n > 0") == 0
+    with pytest.raises(psycopg.Error, match="cancelled"):
+        db.app.execute("SELECT backfill.resume(%s)", [name])
+
+
+def test_a_superusers_batch_can_be_paused_too(db):
+    """pg_signal_backend is not enough for that."""
+    db.table()
+    db.sleep_at(500, 4)
+    db.daemon()
+    name = db.submit(user="postgres", set_clause="n = n + 1")
+    db.wait_asleep()
+    db.admin.execute("SELECT backfill.pause(%s)", [name])
+    wait_until(lambda: db.state(name) == "paused", 3, "paused before the batch would have ended")
+
+
+def test_pause_and_cancel_of_jobs_that_nobody_runs(db):
+    db.table()
+    name = db.submit(set_clause="n = n + 1")
+    db.app.execute("SELECT backfill.pause(%s)", [name])
+    assert db.state(name) == "paused"
+    db.app.execute("SELECT backfill.resume(%s)", [name])
+    assert db.state(name) == "queued"
+    db.app.execute("SELECT backfill.cancel(%s)", [name])
+    assert db.state(name) == "cancelled" and db.job(name)["finished_at"]
+    later = db.submit(set_clause="n = n + 1", wanted="pause")
+    assert db.state(later) == "paused"
+    db.daemon()
+    db.finish(db.submit(target="t", set_clause="n = n + 10"))
+    assert db.state(later) == "paused"
+    db.app.execute("SELECT backfill.resume(%s)", [later])
+    db.finish(later)
+    assert db.counts() == {11: 1000}
+
+
+def test_pause_while_waiting_for_a_lock(db):
+    db.table()
+    db.daemon()
+    with db.held_row(500):
+        name = db.submit(set_clause="n = n + 1")
+        db.wait_at(500, name)
+        db.app.execute("SELECT backfill.pause(%s)", [name])
+        wait_until(lambda: db.state(name) == "paused", 3)
+    assert db.counts() == {0: 501, 1: 499}
+    db.app.execute("SELECT backfill.resume(%s)", [name])
+    db.finish(name)
+    assert db.counts() == {1: 1000}
+
+
+def test_pause_and_resume_in_quick_turns_repeats_no_row(db, rng):
+    db.table(rows=20000)
+    db.daemon(max_rows=100)
+    name = db.submit(set_clause="n = n + 1")
+    turns = 0
+    while db.state(name) not in ("succeeded", "failed", "cancelled") and turns < 60:
+        try:
+            db.app.execute(f"SELECT backfill.{rng.choice(['pause', 'resume'])}(%s)", [name])
+        except psycopg.errors.ObjectNotInPrerequisiteState:
+            pass  # it has just ended
+        turns += 1
+    if db.state(name) != "succeeded":
+        db.app.execute("UPDATE backfill.job SET wanted = 'run' WHERE name = %s AND state <> 'succeeded'",
+                       [name])
+    db.finish(name)
+    assert db.counts() == {1: 20000}
+
+
+def test_overrides_of_a_running_job_take_effect(db):
+    """A smaller target_ms is used from the next batch on, a changed on_error too."""
+    db.table(columns="n int NOT NULL DEFAULT 0, d int NOT NULL DEFAULT 1")
+    db.admin.execute("UPDATE t SET d = 0 WHERE id = 700")
+    db.daemon()
+    with db.held_row(500):
+        name = db.submit(set_clause="n = n + 1 / d")
+        db.wait_at(500, name)
+        db.app.execute("UPDATE backfill.job SET on_error = 'quarantine', target_ms = 5 WHERE name = %s",
+                       [name])
+        wait_until(lambda: db.one("SELECT wanted = 'run' FROM backfill.job WHERE name = %s", name))
+    db.finish(name)
+    assert db.counts() == {0: 1, 1: 999}
+
+
+# ---- What people see
+
+def test_status_shows_a_job_on_its_way(db):
+    db.table()
+    db.admin.execute("ANALYZE t")
+    db.daemon()
+    with db.held_row(501):
+        name = db.submit(name="half-way", set_clause="n = n + 1")
+        db.wait_at(501, name)
+        wait_until(lambda: db.one("SELECT throttled_by FROM backfill.status", user="app"),
+                   what="it says what it waits for")
+        target, state, phase, percent, bar, rows, reason = db.all(
+            "SELECT target, state, phase, percent, bar, rows, throttled_by FROM backfill.status",
+            user="app")[0]
+        assert (target, state, phase, rows) == ("t", "running", "backfill", 500)
+        assert 49 <= percent <= 51 and bar == "[##########..........]" and "lock timeout" in reason
+    db.finish(name)
+    assert db.all("SELECT state, percent, bar, error FROM backfill.status", user="app") == [
+        ("succeeded", 100, "[####################]", None)]
+
+
+def test_status_says_when_no_daemon_runs_a_job(db):
+    db.table()
+    daemon = db.daemon()
+    with db.held_row(500):
+        name = db.submit(set_clause="n = n + 1")
+        db.wait_at(500, name)
+        daemon.kill()
+        wait_until(lambda: db.one("SELECT throttled_by FROM backfill.status") == "no daemon runs it")
+
+
+def test_report_adds_up(db):
+    db.table()
+    db.daemon(max_rows=100)
+    job = db.finish(db.submit(set_clause="n = n + 1", where_clause="id > 200"))
+    report = job["report"]
+    assert (report["rows"], report["ranges"], report["left_behind"]) == (800, 1, 0)
+    assert report["batches"] >= 10
+    assert 0 < report["batch_ms"]["p50"] <= report["batch_ms"]["p99"]
+    assert report["wal_bytes"] > 800 * 30
+    assert abs(report["seconds"] - (job["finished_at"] - job["started_at"]).total_seconds()) < 0.5
+
+
+def test_each_change_of_state_is_notified(db):
+    db.table()
+    listener = db.connect("stranger")
+    listener.execute("LISTEN backfill")
+    db.daemon()
+    name = db.submit(set_clause="n = n + 1")
+    seen = []
+    for note in listener.notifies():
+        seen.append(json.loads(note.payload))
+        if seen[-1]["state"] == "succeeded":
+            break
+    listener.close()
+    assert [(s["state"], s["phase"]) for s in seen] == [
+        ("queued", "preflight"), ("running", "preflight"), ("running", "backfill"), ("succeeded", "backfill")]
+    assert all(s["name"] == name and s["target"] == "public.t" and s["wanted"] == "run" for s in seen)
+
+
+def test_wait_returns_when_the_job_is_done(db):
+    db.table()
+    db.sleep_at(500, 0.5)
+    db.daemon()
+    name = db.submit(set_clause="n = n + 1")
+    assert db.one("SELECT backfill.is_done(%s)", name, user="app") is False
+    db.app.execute("CALL backfill.wait(%s)", [name])
+    assert db.one("SELECT backfill.is_done(%s)", name, user="app") is True
+    assert db.counts() == {1: 1000}
+
+
+def test_wait_raises_what_went_wrong(db):
+    db.table()
+    name = db.submit(set_clause="n = 1 / (id - id)")
+    with pytest.raises(psycopg.Error, match="still queued after"):
+        db.app.execute("CALL backfill.wait(%s, '0.2 s')", [name])
+    db.daemon()
+    with pytest.raises(psycopg.Error, match="division by zero"):
+        db.app.execute("CALL backfill.wait(%s)", [name])
+    cancelled = db.submit(set_clause="n = 1", wanted="pause")
+    db.app.execute("SELECT backfill.cancel(%s)", [cancelled])
+    with pytest.raises(psycopg.Error, match="was cancelled"):
+        db.app.execute("CALL backfill.wait(%s)", [cancelled])
+    with pytest.raises(psycopg.Error, match="no job"):
+        db.app.execute("CALL backfill.wait('nonsense')")
+
+
+def test_wait_refuses_a_transaction_that_would_hold_back_vacuum(db):
+    db.table()
+    name = db.submit(set_clause="n = 1")
+    with db.connect() as session:
+        session.autocommit = False
+        session.execute("SELECT 1")
+        with pytest.raises(psycopg.Error, match="transaction"):
+            session.execute("CALL backfill.wait(%s, '1 s')", [name])
+        session.rollback()
+
+
+def test_log_names_job_table_and_login(db):
+    db.table()
+    daemon = db.daemon()
+    name = db.submit(set_clause="n = n + 1")
+    db.finish(name)
+    daemon.says(f"{db.name}: {name}: succeeded: 1000 rows")
+    assert f"{db.name}: {name}: running: public.t, as app" in daemon.log()
+
+
+def test_terminal_gets_a_live_bar(db):
+    db.table()
+    db.admin.execute("ANALYZE t")
+    terminal, theirs = pty.openpty()
+    shown = bytearray()
+
+    def read():
+        while True:
+            try:
+                shown.extend(os.read(terminal, 4096))
+            except OSError:
+                return
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    db.start("-d", db.conninfo(), stderr=theirs)
+    os.close(theirs)
+    with db.held_row(501):
+        name = db.submit(name="to-look-at", set_clause="n = n + 1")
+        wait_until(lambda: b"50.0 %" in shown, what="the bar is at 50 %")
+        assert b"\r\x1b[Kto-look-at  ###############..............." in shown
+    db.finish(name)
+    wait_until(lambda: b"to-look-at: succeeded" in shown)
+    db.daemons[0].terminate()
+    reader.join(5)
+    os.close(terminal)
+
+
+# ---- Starting and stopping
+
+def test_drain_runs_what_is_queued_and_ends_with_0(db):
+    db.table()
+    db.submit(set_clause="n = n + 1")
+    db.submit(set_clause="n = n + 1")
+    waiting = db.submit(set_clause="n = n + 100", wanted="pause")
+    done = db.drain()
+    assert done.returncode == 0, done.stderr
+    assert db.counts() == {2: 1000} and db.state(waiting) == "paused"
+
+
+def test_drain_of_an_empty_queue_ends_at_once(db):
+    assert db.drain().returncode == 0
+
+
+def test_drain_ends_with_1_when_a_job_failed(db):
+    db.table()
+    failing = db.submit(set_clause="n = 1 / (id - 5)::int")
+    fine = db.submit(set_clause="n = 7")
+    assert db.drain().returncode == 1
+    assert db.state(failing) == "failed" and db.state(fine) == "succeeded"
+    assert db.drain().returncode == 0  # an old failure is old
+
+
+def test_drain_without_the_schema_says_what_to_do(db):
+    db.admin.execute("DROP SCHEMA backfill CASCADE")
+    ended = db.drain()
+    assert ended.returncode == 1 and "not installed" in ended.stderr and "--install" in ended.stderr
+
+
+def test_sigterm_finishes_the_batch_and_gives_the_job_back(db):
+    db.table()
+    db.sleep_at(500, 1)
+    daemon = db.daemon()
+    name = db.submit(set_clause="n = n + 1")
+    db.wait_asleep()
+    assert daemon.terminate() == 0
+    job = db.job(name)
+    assert (job["state"], job["holder_pid"], job["wanted"]) == ("queued", None, "run")
+    assert db.one("SELECT n FROM t WHERE id = 500") == 1, "the batch was finished"
+    assert int(db.cursor(name)[0]) >= 500
+    daemon.start()
+    db.finish(name)
+    assert db.counts() == {1: 1000}
+
+
+def test_second_sigterm_cancels_the_batch(db):
+    db.table()
+    db.sleep_at(500, 4.5)
+    daemon = db.daemon()
+    name = db.submit(set_clause="n = n + 1")
+    db.wait_asleep()
+    began = time.monotonic()
+    daemon.signal(signal.SIGTERM)
+    daemon.says("finishing batches")
+    daemon.signal(signal.SIGTERM)
+    assert daemon.wait(3) == 0
+    assert time.monotonic() - began < 3
+    assert db.state(name) == "queued" and db.one("SELECT n FROM t WHERE id = 500") == 0
+    assert db.job(name)["holder_pid"] is None
+
+
+def test_sigint_stops_it_too(db):
+    daemon = db.daemon()
+    daemon.says("connected")
+    daemon.signal(signal.SIGINT)
+    assert daemon.wait() == 0
+
+
+def test_a_job_paused_at_the_end_of_the_daemon_stays_paused(db):
+    db.table()
+    db.sleep_at(500, 1)
+    daemon = db.daemon()
+    name = db.submit(set_clause="n = n + 1")
+    db.wait_asleep()
+    daemon.signal(signal.SIGTERM)
+    daemon.says("finishing batches")
+    db.app.execute("SELECT backfill.pause(%s)", [name])
+    assert daemon.wait() == 0
+    assert db.state(name) == "paused"
+
+
+def test_sighup_applies_a_good_file(db):
+    for i in range(2):
+        db.table(f"t{i}")
+    daemon = db.daemon(workers=1)
+    with db.held_row(500, "t0"), db.held_row(500, "t1"):
+        names = [db.submit(target=f"t{i}", set_clause="n = n + 1") for i in range(2)]
+        db.wait_at(500, names[0])
+        assert db.state(names[1]) == "queued"
+        daemon.rewrite_config(db.config(workers=2))
+        daemon.signal(signal.SIGHUP)
+        db.wait_at(500, names[1])
+    for name in names:
+        db.finish(name)
+
+
+def test_sighup_refuses_a_bad_file_and_goes_on(db):
+    db.table()
+    daemon = db.daemon()
+    daemon.says("connected")
+    daemon.rewrite_config(db.config() + "batch = { target_msec = 3; };\n")
+    daemon.signal(signal.SIGHUP)
+    daemon.says(f"{daemon.config_path}:4: unknown key batch.target_msec; the settings stay as they were")
+    db.finish(db.submit(set_clause="n = n + 1"))
+
+
+def test_sighup_takes_databases_in_and_out(db, db2):
+    db.table()
+    db2.table()
+    daemon = db.daemon()
+    with db.held_row(500):
+        name = db.submit(set_clause="n = n + 1")
+        db.wait_at(500, name)
+        daemon.rewrite_config(db2.config())
+        daemon.signal(signal.SIGHUP)
+        db.wait_state(name, "queued")
+        second = db2.submit(set_clause="n = n + 1")
+        db2.finish(second)
+        daemon.rewrite_config(config_text([{"conninfo": each.conninfo()} for each in (db, db2)]))
+        daemon.signal(signal.SIGHUP)
+        db.wait_state(name, "running")
+    db.finish(name)
+    assert db.counts() == {1: 1000} and db2.counts() == {1: 1000}
+
+
+def test_sighup_without_a_file_changes_nothing(db):
+    db.table()
+    daemon = db.start("-d", db.conninfo())
+    daemon.says("connected")
+    daemon.signal(signal.SIGHUP)
+    daemon.says("no file to read again")
+    db.finish(db.submit(set_clause="n = n + 1"))
+
+
+# ---- The job's session
+
+def test_settings_hold_in_the_jobs_session(db):
+    db.table(columns="n int NOT NULL DEFAULT 0, seen text")
+    db.daemon()
+    db.finish(db.submit(set_clause="seen = current_setting('my.flag') || current_setting('work_mem')",
+                        settings={"my.flag": "on ", "work_mem": "7MB"}))
+    assert db.counts(column="seen") == {"on 7MB": 1000}
+
+
+def test_settings_cannot_undo_what_safety_rests_on(db):
+    db.table(columns="n int NOT NULL DEFAULT 0, seen text")
+    db.daemon(lock_timeout_ms=33)
+    db.finish(db.submit(
+        set_clause="seen = concat_ws(' ', current_setting('plan_cache_mode'),"
+                   " current_setting('lock_timeout'),"
+                   " current_setting('statement_timeout'), current_setting('DateStyle'))",
+        settings={"plan_cache_mode": "force_generic_plan", "lock_timeout": "1h", "statement_timeout": "0",
+                  "DateStyle": "German"}))
+    assert list(db.counts(column="seen")) == ["force_custom_plan 33ms 5s ISO, MDY"]
+
+
+def test_a_setting_that_does_not_exist_fails_the_job(db):
+    db.table()
+    db.daemon()
+    job = db.finish(db.submit(set_clause="n = 1", settings={"wrok_mem": "1MB"}), "failed")
+    assert "wrok_mem" in job["error"]
+
+
+def test_search_path_and_time_zone_are_the_submitters(db):
+    db.admin.execute("CREATE SCHEMA mine AUTHORIZATION app")
+    db.table(columns="n int NOT NULL DEFAULT 0, seen text")
+    with db.connect() as session:
+        session.execute("SET search_path = mine, public; SET TimeZone = 'Asia/Kathmandu'; SET DateStyle ="
+                        " 'SQL, DMY'")
+        session.execute("CREATE FUNCTION mine.seen() RETURNS text LANGUAGE sql AS"
+                        " $$ SELECT to_char('2020-01-01 00:00+00'::timestamptz, 'HH24:MI') || ' ' ||"
+                        " '02/03/2020'::date::text $$")
+        name = db.submit(session=session, set_clause="seen = seen()")
+    db.daemon()
+    db.finish(name)
+    assert db.counts(column="seen") == {"05:45 2020-03-02": 1000}

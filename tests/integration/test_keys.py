@@ -1,0 +1,403 @@
+"""Which tables can be walked: any ordered key, any kind of table, and each row just once."""
+
+import random
+import threading
+
+import pytest
+
+from waiting import wait_until
+
+ROWS = 500
+
+# Key columns, and what to select from generate_series(1, ROWS) AS g: distinct, in no order, with the values that are
+# hard to write as text.
+KEYS = {
+    "smallint": ("k smallint", "(g * 37 % 1009 - 500)::smallint"),
+    "int": ("k int", "CASE g WHEN 1 THEN -2147483648 WHEN 2 THEN 2147483647 ELSE g * 7919 % 100003 END"),
+    "bigint": ("k bigint", "CASE g WHEN 1 THEN -9223372036854775808 WHEN 2 THEN 9223372036854775807 ELSE g *"
+                           " 7919 END"),
+    "uuid": ("k uuid", "md5(g::text)::uuid"),
+    "text": ("k text", "hard(g)"),
+    "text in C": ('k text COLLATE "C"', "hard(g)"),
+    "text in ICU": ('k text COLLATE "und-x-icu"', "hard(g)"),
+    "text, case-blind": ("k text COLLATE case_blind", "hard(g)"),
+    "varchar": ("k varchar(40)", "hard(g)"),
+    "char": ("k char(40)", "hard(g) || '.'"),
+    "name": ("k name", "hard(g)"),
+    "quoted char": ('k "char", l int', '((g % 120) - 60)::"char", g'),
+    "citext": ("k citext", "hard(g)"),
+    "timestamptz": ("k timestamptz", "CASE g WHEN 1 THEN '-infinity' WHEN 2 THEN 'infinity' WHEN 3 THEN"
+                                     " '0044-03-15 12:00:00 BC'"
+                    " ELSE '2024-10-27 00:00+00'::timestamptz + g * 977 * interval '0.000001 s' + (g % 5) *"
+                    " interval '1 h' END"),
+    "timestamp": ("k timestamp", "'1999-12-31'::timestamp + g * interval '1 min 0.000001 s'"),
+    "date": ("k date", "CASE g WHEN 1 THEN '-infinity' WHEN 2 THEN 'infinity' ELSE '1900-01-01'::date + g *"
+                       " 97 % 1009 END"),
+    "time": ("k time", "'00:00'::time + g * interval '1.001 s'"),
+    "interval": ("k interval", "make_interval(months => g % 7, days => -g, secs => g / 1000.0)"),
+    "numeric": ("k numeric", "CASE g WHEN 1 THEN 'NaN' WHEN 2 THEN 'Infinity' WHEN 3 THEN '-Infinity'"
+                " ELSE (g * 7919 % 10007 - 5000)::numeric / 7 END"),
+    "float8": ("k float8", "CASE g WHEN 1 THEN 'NaN' WHEN 2 THEN 'Infinity' WHEN 3 THEN '-Infinity'"
+               " ELSE (g * 7919 % 10007 - 5000)::float8 / 7 END"),
+    "real": ("k real", "g::real / 3"),
+    "bytea": ("k bytea", "CASE g WHEN 1 THEN '' ELSE decode(md5(g::text), 'hex') ||"
+                         " '\\000\\047\\134'::bytea END"),
+    "bit varying": ("k varbit", "(g * 7919)::bit(32)::varbit"),
+    "inet": ("k inet", "'10.0.0.0'::inet + g * 7919"),
+    "macaddr": ("k macaddr", "('0800' || lpad(to_hex(g), 8, '0'))::macaddr"),
+    "boolean": ("k boolean, l int", "g % 2 = 0, g"),
+    "enum": ("k colour, l int", "(ARRAY['red', 'green', 'not a, {colour}', 'NULL', ''])[g % 5 +"
+                                " 1]::colour, g"),
+    "domain": ("k email", "hard(g) || '@'"),
+    "domain of a domain": ("k work_email", "hard(g) || '@'"),
+    "array": ("k int[]", "ARRAY[g % 7, g]"),
+    "range": ("k int4range", "int4range(g, g + 1 + g % 3)"),
+    "composite": ("k int, l text, m date", "g % 3, hard(g), '2000-01-01'::date + g"),
+    "wide composite": ("a smallint, k uuid, l timestamptz, m numeric",
+                       "g % 2, md5((g % 50)::text)::uuid, now() + g * interval '1 s', g / 3.0"),
+    "composite of mixed collations": ('k text COLLATE "C", l text COLLATE case_blind',
+                                      "chr(65 + g % 40), hard(g)"),
+}
+
+PREPARE = """
+CREATE EXTENSION citext;
+CREATE COLLATION case_blind (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+CREATE TYPE colour AS ENUM ('red', 'green', 'not a, {colour}', 'NULL', '');
+CREATE DOMAIN email AS varchar(60) CHECK (VALUE LIKE '%@%');
+CREATE DOMAIN work_email AS email NOT NULL;
+CREATE FUNCTION hard(g int) RETURNS text LANGUAGE sql IMMUTABLE AS $$
+  SELECT CASE g WHEN 1 THEN '' WHEN 2 THEN 'NULL' WHEN 3 THEN 'null ' WHEN 4 THEN '{,"}' WHEN 5 THEN '\\'
+                WHEN 6 THEN '\\"' WHEN 7 THEN ' ' WHEN 8 THEN E'line\\nand\\ttab' WHEN 9 THEN '''; DROP TABLE t; --'
+                WHEN 10 THEN '$1' WHEN 11 THEN 'ß' WHEN 12 THEN 'Æther' WHEN 13 THEN '日本' WHEN 14 THEN '{batch}'
+                WHEN 15 THEN 'a-b' WHEN 16 THEN 'ab'
+                ELSE (ARRAY['a', 'B', 'é', '_', '-', 'Z', 'z '])[g % 7 + 1] || g END $$;
+"""
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_each_row_is_done_once_whatever_its_key(db, key):
+    """In batches of a few rows, so that many values have to be a bound."""
+    columns, values = KEYS[key]
+    names = ", ".join(column.split()[0] for column in columns.split(", "))
+    db.admin.execute(PREPARE)
+    db.app.execute(f"CREATE TABLE t ({columns}, n int NOT NULL DEFAULT 0, PRIMARY KEY ({names}));"
+                   f"INSERT INTO t SELECT {values} FROM generate_series(1, {ROWS}) AS g")
+    db.daemon(max_rows=7)
+    job = db.finish(db.submit(set_clause="n = n + 1"))
+    assert db.counts() == {1: ROWS}
+    assert job["report"]["rows"] == job["report"]["keys"] == ROWS
+    assert job["report"]["batches"] >= ROWS // 7
+
+
+def test_types_of_an_extension_outside_of_the_search_path_are_done_or_refused(db):
+    """Without its operators in the search_path, citext is compared as text: B before a, where the index has a before
+    B. Then batches would have gaps."""
+    db.admin.execute("CREATE SCHEMA ext; GRANT USAGE ON SCHEMA ext TO app; CREATE EXTENSION citext"
+                     " SCHEMA ext")
+    db.app.execute("CREATE TABLE t (k ext.citext PRIMARY KEY, n int NOT NULL DEFAULT 0);"
+                   "INSERT INTO t SELECT chr(CASE g % 2 WHEN 0 THEN 65 ELSE 97 END + g % 26) || g FROM"
+                   " generate_series(1, 500) g")
+    db.daemon(max_rows=7)
+    without = db.submit(set_clause="n = n + 1")
+    ended = db.wait_state(without, "succeeded", "failed")
+    done = 1 if db.state(without) == "succeeded" else 0
+    assert ended and db.counts() == {done: 500}
+    with db.connect() as session:
+        session.execute("SET search_path = public, ext")
+        db.finish(db.submit(session=session, set_clause="n = n + 1"))
+    assert db.counts() == {done + 1: 500}
+
+
+# ---- Which key
+
+def test_key_column_names_another_unique_key(db):
+    db.app.execute("""
+        CREATE TABLE t (id int PRIMARY KEY, a text NOT NULL, b int NOT NULL, n int DEFAULT 0, UNIQUE (a, b));
+        INSERT INTO t SELECT g, 'a' || g % 7, g, 0 FROM generate_series(1, 500) g""")
+    db.daemon(max_rows=10)
+    job = db.finish(db.submit(set_clause="n = n + 1", key=["a", "b"]))
+    assert db.counts() == {1: 500}
+    assert db.one("SELECT key FROM backfill.range WHERE job_id = %s", job["id"]) == [2, 3]
+
+
+def test_table_without_a_primary_key_is_walked_by_a_unique_index(db):
+    db.app.execute("CREATE TABLE t (id int NOT NULL, n int NOT NULL DEFAULT 0); CREATE UNIQUE INDEX ON t (id)"
+                   " INCLUDE (n);"
+                   "INSERT INTO t SELECT generate_series(1, 500)")
+    db.daemon(max_rows=10)
+    db.finish(db.submit(set_clause="n = n + 1"))
+    assert db.counts() == {1: 500}
+
+
+def test_descending_index_is_walked_too(db):
+    db.app.execute("CREATE TABLE t (a int NOT NULL, b int NOT NULL, n int NOT NULL DEFAULT 0); CREATE UNIQUE"
+                   " INDEX ON t (a DESC, b DESC);"
+                   "INSERT INTO t SELECT g % 10, g FROM generate_series(1, 500) g")
+    db.daemon(max_rows=10)
+    db.finish(db.submit(set_clause="n = n + 1"))
+    assert db.counts() == {1: 500}
+
+
+def test_index_in_another_collation_than_its_column(db):
+    db.app.execute("""CREATE TABLE t (k text COLLATE "C" NOT NULL, n int NOT NULL DEFAULT 0);
+                      CREATE UNIQUE INDEX ON t (k COLLATE "und-x-icu");
+                      INSERT INTO t SELECT (ARRAY['a', 'B', 'é', '-', 'Z'])[g % 5 + 1] || g
+                        FROM generate_series(1, 500) g""")
+    db.daemon(max_rows=7)
+    db.finish(db.submit(set_clause="n = n + 1"))
+    assert db.counts() == {1: 500}
+
+
+# ---- Kinds of table, and of names
+
+def test_quoted_names_in_another_schema(db):
+    db.admin.execute('CREATE SCHEMA "My ""Schema" AUTHORIZATION app')
+    db.app.execute('CREATE TABLE "My ""Schema"."Order; --" ("Id.x" bigint, "select" int, "N" int NOT NULL'
+                   ' DEFAULT 0,'
+                   ' PRIMARY KEY ("select", "Id.x"));'
+                   'INSERT INTO "My ""Schema"."Order; --" SELECT g, g % 3 FROM generate_series(1, 500) g')
+    db.daemon(max_rows=10)
+    name = db.submit(name='a "name"; \'with\' 100 %s ü', target='"My ""Schema"."Order; --"',
+                     set_clause='"N" = "N" + 1',
+                     where_clause='"Id.x" > 5')
+    db.finish(name)
+    assert db.all('SELECT "N", count(*) FROM "My ""Schema"."Order; --" GROUP BY 1 ORDER BY 1') == [(0, 5),
+                                                                                                   (1, 495)]
+    assert db.one("SELECT backfill.is_done(%s)", name, user="app")
+
+
+def test_generated_and_identity_columns(db):
+    db.app.execute("""
+        CREATE TABLE t (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, n int NOT NULL DEFAULT 0,
+                        twice int GENERATED ALWAYS AS (n * 2) STORED);
+        INSERT INTO t (n) SELECT 0 FROM generate_series(1, 500)""")
+    db.daemon()
+    db.finish(db.submit(set_clause="n = n + 1"))
+    assert db.counts() == {1: 500} and db.counts(column="twice") == {2: 500}
+
+
+def test_inheritance_children_are_not_touched(db):
+    db.table(rows=500)
+    db.app.execute("CREATE TABLE child (extra int) INHERITS (t); INSERT INTO child SELECT"
+                   " generate_series(1, 500)")
+    db.daemon()
+    job = db.finish(db.submit(set_clause="n = n + 1"))
+    assert db.counts("ONLY t") == {1: 500} and db.counts("child") == {0: 500}
+    assert job["report"]["keys"] == 500
+
+
+def test_partitioned_table_with_leaves_of_all_kinds(db):
+    """Sub-partitioned, a default partition, an empty one, and a leaf whose columns stand in another order."""
+    db.app.execute("""
+        CREATE TABLE t (id bigint, region text, n int NOT NULL DEFAULT 0, PRIMARY KEY (region, id))
+          PARTITION BY LIST (region);
+        CREATE TABLE t_eu PARTITION OF t FOR VALUES IN ('eu') PARTITION BY RANGE (id);
+        CREATE TABLE t_eu_1 PARTITION OF t_eu FOR VALUES FROM (MINVALUE) TO (100);
+        CREATE TABLE t_eu_2 PARTITION OF t_eu FOR VALUES FROM (100) TO (MAXVALUE);
+        CREATE TABLE t_empty PARTITION OF t FOR VALUES IN ('empty');
+        CREATE TABLE t_rest PARTITION OF t DEFAULT;
+        CREATE TABLE "T us" (gone text, n int NOT NULL DEFAULT 0, region text NOT NULL, x int,
+                             id bigint NOT NULL);
+        ALTER TABLE "T us" DROP COLUMN gone, DROP COLUMN x;
+        ALTER TABLE t ATTACH PARTITION "T us" FOR VALUES IN ('us');
+        INSERT INTO t SELECT g, (ARRAY['eu', 'us', 'asia', 'mars'])[g % 4 + 1]
+          FROM generate_series(1, 1000) g""")
+    db.daemon(max_rows=13)
+    job = db.finish(db.submit(set_clause="n = n + 1"))
+    assert db.counts() == {1: 1000}
+    assert job["report"]["keys"] == 1000 and job["report"]["ranges"] == 4
+    again = db.finish(db.submit(set_clause="n = n + 1", key=["region", "id"], target="t_eu"))
+    assert db.counts("t_eu") == {2: 250} and again["report"]["ranges"] == 2
+
+
+def test_leaf_that_is_dropped_meanwhile_is_passed_over(db):
+    db.app.execute("""
+        CREATE TABLE t (id bigint PRIMARY KEY, n int NOT NULL DEFAULT 0) PARTITION BY RANGE (id);
+        CREATE TABLE t1 PARTITION OF t FOR VALUES FROM (0) TO (1000);
+        CREATE TABLE t2 PARTITION OF t FOR VALUES FROM (1000) TO (2000);
+        INSERT INTO t SELECT generate_series(1, 1999)""")
+    db.daemon()
+    with db.held_row(500, "t1"):
+        name = db.submit(set_clause="n = n + 1")
+        db.wait_at(500, name)
+        db.app.execute("DROP TABLE t2")
+    db.finish(name)
+    assert db.counts() == {1: 999}
+
+
+def test_empty_table(db):
+    db.table(rows=0)
+    db.daemon()
+    assert db.finish(db.submit(set_clause="n = n + 1"))["report"]["rows"] == 0
+
+
+def test_partitioned_table_without_a_partition(db):
+    db.app.execute("CREATE TABLE t (id bigint PRIMARY KEY, n int) PARTITION BY RANGE (id)")
+    db.daemon()
+    db.finish(db.submit(set_clause="n = 1"))
+
+
+@pytest.mark.parametrize("quarantine", ["fail", "quarantine"])
+def test_table_of_one_row(db, quarantine):
+    db.table(rows=1)
+    db.daemon()
+    job = db.finish(db.submit(set_clause="n = n + 1", on_error=quarantine))
+    assert db.counts() == {1: 1} and job["report"]["keys"] == 1
+
+
+def test_unlogged_table(db):
+    db.table(rows=500)
+    db.app.execute("ALTER TABLE t SET UNLOGGED")
+    db.daemon()
+    db.finish(db.submit(set_clause="n = n + 1"))
+    assert db.counts() == {1: 500}
+
+
+def test_large_rows(db):
+    """Rows of 100 kB: batches become small, not slow."""
+    db.table(rows=200, columns="n int NOT NULL DEFAULT 0, big text")
+    db.app.execute("ALTER TABLE t ALTER big SET STORAGE EXTERNAL")
+    db.daemon()
+    db.finish(db.submit(set_clause="n = n + 1, big = repeat(md5(id::text), 3000)"))
+    assert db.counts() == {1: 200} and db.counts(column="length(big)") == {96000: 200}
+
+
+def test_clauses_with_comments_and_many_columns(db):
+    db.table(columns="n int NOT NULL DEFAULT 0, m text, \"Q\" int")
+    db.daemon()
+    db.finish(db.submit(set_clause="n = n + 1, -- one more\n (m, \"Q\") = (SELECT 'it''s; ' || id, 7) -- and"
+                                   " the rest",
+                        where_clause="\"Q\" IS NULL /* not yet */ -- or ever"))
+    assert db.counts() == {1: 1000} and db.one("SELECT m FROM t WHERE id = 9") == "it's; 9"
+
+
+# ---- While others write
+
+def test_rows_written_meanwhile_do_no_harm(db):
+    """Others insert, change and delete all over the table: what stayed is done once, nothing is done twice."""
+    db.app.execute("CREATE TABLE t (id bigint PRIMARY KEY, n int NOT NULL DEFAULT 0, other int NOT NULL"
+                   " DEFAULT 0);"
+                   "INSERT INTO t SELECT g * 2 FROM generate_series(1, 20000) g")
+    stop = threading.Event()
+    counts = {"insert": 0, "delete": 0, "update": 0}
+
+    def write(seed):
+        rng = random.Random(seed)
+        with db.connect() as session:
+            while not stop.is_set():
+                at = rng.randrange(50000)
+                counts["insert"] += session.execute("INSERT INTO t SELECT g FROM generate_series(%s, %s, 2) g"
+                                                    " ON CONFLICT DO NOTHING",
+                                                    [at * 2 + 1, at * 2 + 19]).rowcount
+                counts["delete"] += session.execute("DELETE FROM t WHERE id %% 20 = 0 AND id BETWEEN %s"
+                                                    " AND %s",
+                                                    [at, at + 100]).rowcount
+                counts["update"] += session.execute("UPDATE t SET other = other + 1 WHERE id BETWEEN %s"
+                                                    " AND %s",
+                                                    [at, at + 20]).rowcount
+
+    db.daemon(max_rows=20)
+    writers = [threading.Thread(target=write, args=[seed]) for seed in (1, 2)]
+    for writer in writers:
+        writer.start()
+    try:
+        wait_until(lambda: all(counts.values()), what="all kinds of writes go on")
+        before = dict(counts)
+        name = db.submit(set_clause="n = n + 1")
+        job = db.finish(name, timeout=60)
+    finally:
+        stop.set()
+        for writer in writers:
+            writer.join()
+    assert all(counts[kind] > before[kind] for kind in counts), (before, counts)
+    assert db.counts("(SELECT n FROM t WHERE id % 2 = 0 AND id % 20 <> 0) AS there_before") == {1: 18000}
+    assert set(db.counts("(SELECT n FROM t WHERE id % 2 = 1) AS new")) <= {0, 1}
+    upper = db.one("SELECT upper[1]::bigint FROM backfill.range WHERE job_id = %s", job["id"])
+    assert set(db.counts(f"(SELECT n FROM t WHERE id > {upper}) AS"
+                         f" above")) <= {0}, "the end was fixed when the job began"
+
+
+def test_a_busy_table_cannot_make_a_job_endless(db):
+    db.table(rows=1000)
+    db.daemon(max_rows=100)
+    with db.held_row(950):
+        name = db.submit(set_clause="n = n + 1")
+        wait_until(lambda: db.cursor(name))
+        db.app.execute("INSERT INTO t SELECT generate_series(1001, 20000)")
+    job = db.finish(name)
+    assert db.counts() == {0: 19000, 1: 1000} and job["report"]["keys"] == 1000
+
+
+def test_sparse_where_clause_costs_bounded_work_for_each_batch(db):
+    db.table(rows=20000)
+    db.daemon(max_rows=1000)
+    job = db.finish(db.submit(set_clause="n = n + 1", where_clause="id = 19999"))
+    assert db.counts() == {0: 19999, 1: 1}
+    assert 19000 <= job["report"]["keys"] <= 20000 and job["report"]["batches"] >= 20
+
+
+# ---- Statements with {batch}
+
+def test_insert_select(db):
+    db.table(rows=1000)
+    db.app.execute("CREATE TABLE copy (id bigint, n int)")
+    db.daemon(max_rows=50)
+    job = db.finish(db.submit(statement="INSERT INTO copy SELECT id, n FROM t WHERE {batch} AND id % 2 = 0"))
+    assert db.all("SELECT count(*), count(DISTINCT id) FROM copy") == [(500, 500)]
+    assert job["report"]["rows"] == 500
+
+
+def test_delete(db):
+    db.table(rows=1000)
+    db.daemon(max_rows=50)
+    job = db.finish(db.submit(statement="DELETE FROM t WHERE {batch} AND id % 3 <> 0"))
+    assert db.all("SELECT count(*), count(*) FILTER (WHERE id % 3 <> 0) FROM t") == [(333, 0)]
+    assert job["report"]["rows"] == 667
+
+
+def test_delete_of_everything(db):
+    db.table(rows=1000)
+    db.daemon(max_rows=50)
+    db.finish(db.submit(statement="DELETE FROM t WHERE {batch}"))
+    assert db.one("SELECT count(*) FROM t") == 0
+
+
+def test_update_from_with_an_alias(db):
+    db.table(rows=1000)
+    db.app.execute('CREATE TABLE "Source" (id bigint PRIMARY KEY, v int); INSERT INTO "Source" SELECT g, g *'
+                   ' 2 FROM generate_series(1, 1000) g')
+    db.daemon(max_rows=50)
+    db.finish(db.submit(statement='UPDATE t AS "O x" SET n = "O x".n + s.v FROM "Source" s WHERE s.id = "O'
+                                  ' x".id AND {batch "O x"}'))
+    assert db.one("SELECT count(*) FROM t WHERE n = id * 2") == 1000
+    db.finish(db.submit(statement="UPDATE t o SET n = o.n + 1 FROM \"Source\" s WHERE s.id = o.id AND"
+                                  " {batch o}"))
+    assert db.one("SELECT count(*) FROM t WHERE n = id * 2 + 1") == 1000
+
+
+def test_statement_with_the_batch_in_two_places_and_a_cte(db):
+    db.table(rows=1000)
+    db.app.execute("CREATE TABLE log (id bigint)")
+    db.daemon(max_rows=50)
+    db.finish(db.submit(statement="WITH logged AS (INSERT INTO log SELECT id FROM t WHERE {batch}) "
+                                  "UPDATE t SET n = n + 1 WHERE {batch} RETURNING *"))
+    assert db.counts() == {1: 1000} and db.one("SELECT count(DISTINCT id) FROM log") == 1000
+
+
+def test_statement_on_a_partitioned_table(db):
+    db.app.execute("""
+        CREATE TABLE t (id bigint PRIMARY KEY, n int NOT NULL DEFAULT 0) PARTITION BY HASH (id);
+        CREATE TABLE t0 PARTITION OF t FOR VALUES WITH (MODULUS 2, REMAINDER 0);
+        CREATE TABLE t1 PARTITION OF t FOR VALUES WITH (MODULUS 2, REMAINDER 1);
+        INSERT INTO t SELECT generate_series(1, 1000)""")
+    db.daemon(max_rows=50)
+    db.finish(db.submit(statement="UPDATE t SET n = n + 1 WHERE {batch}"))
+    assert db.counts() == {1: 1000}
+
+
+def test_merge(db):
+    db.table(rows=1000)
+    db.daemon(max_rows=50)
+    db.finish(db.submit(statement="MERGE INTO t USING (SELECT id FROM t WHERE {batch}) s ON t.id = s.id"
+                                  " WHEN MATCHED THEN UPDATE SET n = n + 1"))
+    assert db.counts() == {1: 1000}

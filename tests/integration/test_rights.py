@@ -1,0 +1,337 @@
+"""Whose rights a job runs with, and who may see or touch it."""
+
+import psycopg
+import pytest
+
+REFUSED = psycopg.errors.InsufficientPrivilege
+
+
+def record_who(db, table="t"):
+    """From now on each changed row notes who changed it."""
+    db.admin.execute(f"""
+        CREATE TABLE who (session_user_ text, current_user_ text);
+        GRANT INSERT ON who TO PUBLIC;
+        CREATE FUNCTION who() RETURNS trigger LANGUAGE plpgsql
+          AS $$ BEGIN INSERT INTO who VALUES (session_user, current_user); RETURN NEW; END $$;
+        CREATE TRIGGER who BEFORE UPDATE ON {table} FOR EACH ROW EXECUTE FUNCTION who()""")
+
+
+def test_worker_logs_in_as_the_role_that_submitted(db):
+    db.table(rows=10)
+    record_who(db)
+    db.daemon()
+    db.finish(db.submit(set_clause="n = n + 1"))
+    assert db.all("SELECT DISTINCT * FROM who") == [("app", "app")]
+
+
+def test_job_inserted_under_set_role_runs_under_that_role(db):
+    """As migrations often are: the login app, the owner app_owner."""
+    with db.connect() as session:
+        session.execute("SET ROLE app_owner; CREATE TABLE t (id bigint PRIMARY KEY, n int NOT NULL"
+                        " DEFAULT 0);"
+                        "INSERT INTO t SELECT generate_series(1, 10)")
+        name = db.submit(session=session, set_clause="n = n + 1")
+    record_who(db)
+    db.daemon()
+    job = db.finish(name)
+    assert (job["submitted_by"], job["owner"]) == ("app", "app_owner")
+    assert db.all("SELECT DISTINCT * FROM who") == [("app", "app_owner")]
+    assert db.counts() == {1: 10}
+
+
+def test_who_submitted_cannot_be_pretended(db):
+    db.table(rows=10)
+    for column in ("submitted_by", "owner", "state", "phase", "search_path", "root", "holder_pid", "id"):
+        with pytest.raises(psycopg.Error):
+            db.app.execute(f"INSERT INTO backfill.job (target, set_clause, {column}) VALUES ('t', 'n = 1',"
+                           f" NULL)")
+        with pytest.raises(psycopg.Error):
+            db.app.execute(f"UPDATE backfill.job SET {column} = DEFAULT")
+    assert db.one("SELECT count(*) FROM backfill.job") == 0
+
+
+def test_what_a_job_does_cannot_be_changed_later(db):
+    db.table(rows=10)
+    name = db.submit(set_clause="n = n + 1", wanted="pause")
+    for change in ("set_clause = 'n = 2'", "where_clause = 'true'", "statement = 'x'", "target = 'pg_class'",
+                   "settings = '{}'",
+                   "key = '{n}'", "name = 'x'"):
+        with pytest.raises(REFUSED):
+            db.app.execute(f"UPDATE backfill.job SET {change} WHERE name = %s", [name])
+    with pytest.raises(REFUSED):
+        db.app.execute("DELETE FROM backfill.job")
+    for table in ("range", "left_behind", "installed"):
+        with pytest.raises(REFUSED):
+            db.app.execute(f"DELETE FROM backfill.{table}")
+
+
+def test_roles_see_and_change_only_their_own_jobs(db):
+    db.table(rows=10)
+    db.daemon()
+    db.finish(db.submit(name="mine", set_clause="n = n + 1 / (id - 5)::int", on_error="quarantine"))
+    db.submit(name="mine-too", set_clause="n = n + 1", wanted="pause")
+    for table in ("job", "status", "range", "left_behind"):
+        assert db.one(f"SELECT count(*) FROM backfill.{table}", user="app") > 0
+        assert db.one(f"SELECT count(*) FROM backfill.{table}", user="other") == 0
+    for call in ("pause", "resume", "cancel", "finish", "retry", "is_done"):
+        with pytest.raises(psycopg.Error, match='no job "mine-too" that you may'):
+            db.session("other").execute(f"SELECT backfill.{call}('mine-too')")
+    assert db.session("other").execute("UPDATE backfill.job SET wanted = 'cancel'").rowcount == 0
+    assert db.state("mine-too") == "paused"
+
+
+def test_pg_monitor_sees_all_jobs_and_changes_none(db):
+    db.table(rows=10)
+    db.daemon()
+    db.finish(db.submit(name="mine", set_clause="n = n + 1 / (id - 5)::int", on_error="quarantine"))
+    assert db.one("SELECT name FROM backfill.status", user="watcher") == "mine"
+    assert db.one("SELECT count(*) FROM backfill.range", user="watcher") == 1
+    assert db.one("SELECT count(*) FROM backfill.left_behind",
+                  user="watcher") == 0, "messages may hold a row's values"
+    for statement in ("SELECT backfill.pause('mine')", "UPDATE backfill.job SET wanted = 'cancel'",
+                      "SELECT backfill.retry('mine')"):
+        with pytest.raises(REFUSED):
+            db.session("watcher").execute(statement)
+
+
+def test_role_that_is_no_submitter_may_nothing(db):
+    db.table(rows=10)
+    for statement in ("INSERT INTO backfill.job (target, set_clause) VALUES ('t', 'n = 1')",
+                      "SELECT * FROM backfill.status",
+                      "SELECT backfill.claim()", "SELECT backfill.retry('x')", "SELECT * FROM backfill.job"):
+        with pytest.raises(REFUSED):
+            db.session("stranger").execute(statement)
+
+
+def test_daemons_functions_are_the_daemons_alone(db):
+    open_to = dict(db.all("""
+        SELECT p.proname, array_agg(r.rolname::text ORDER BY r.rolname)
+          FROM pg_proc p, pg_roles r
+         WHERE p.pronamespace = 'backfill'::regnamespace AND r.rolname IN ('app', 'watcher', 'stranger')
+           AND has_function_privilege(r.oid, p.oid, 'EXECUTE') GROUP BY 1"""))
+    assert open_to["run_batch"] == ["app"] and open_to["is_done"] == ["app", "watcher"]
+    for name in ("claim", "hold_again", "layout", "add_range", "begin_phase", "take_range", "put_aside",
+                 "end_job", "release_job"):
+        assert name not in open_to
+    assert not [name for name, roles in open_to.items() if "stranger" in roles]
+    definers = [name for name, in db.all("SELECT proname FROM pg_proc WHERE pronamespace ="
+                                         " 'backfill'::regnamespace AND prosecdef"
+                                         " AND NOT coalesce(proconfig::text, '') LIKE '%search_path%'")]
+    assert definers == [], "a SECURITY DEFINER function without a search_path of its own"
+
+
+def test_submitter_needs_rights_on_the_table(db):
+    db.table(rows=10)
+    with pytest.raises(REFUSED) as refused:
+        db.submit(user="other", set_clause="n = 1")
+    assert refused.value.diag.column_name == "set_clause" and "GRANT" in refused.value.diag.message_hint
+    db.app.execute("GRANT SELECT, UPDATE (n) ON t TO other")
+    db.daemon()
+    db.finish(db.submit(user="other", set_clause="n = n + 1"))
+    assert db.counts() == {1: 10}
+    with pytest.raises(REFUSED):
+        db.submit(user="other", set_clause="id = id + 1")
+
+
+def test_rights_revoked_meanwhile_end_the_job(db):
+    db.table()
+    db.app.execute("GRANT SELECT, UPDATE ON t TO other")
+    db.daemon()
+    with db.held_row(500):
+        name = db.submit(user="other", set_clause="n = n + 1")
+        db.wait_at(500, name)
+        db.app.execute("REVOKE UPDATE ON t FROM other")
+    assert "permission denied" in db.finish(name, "failed")["error"]
+    counts = db.counts()  # the batch that waited for the lock had passed the check already
+    assert set(counts) == {0, 1} and 499 <= counts[1] < 700
+
+
+# ---- Checkpoints
+
+def checkpoint(db, user, job, to, epoch=None):
+    """As a worker would, by whatever arguments the function has now."""
+    row = db.all("SELECT r.id, r.epoch, r.cursor, r.ctid::text FROM backfill.range r JOIN backfill.job j ON"
+                 " j.id = r.job_id"
+                 " WHERE j.name = %s", job)[0]
+    return db.session(user).execute(
+        "SELECT backfill.checkpoint(range => %s, epoch => %s, at => %s::tid, lo => %s, hi => %s, keys => 0,"
+        " rows => 0,"
+        " wal_bytes => 0, rate => 0)", [row[0], row[1] if epoch is None else epoch, row[3], row[2], to])
+
+
+def test_checkpoint_from_another_login_is_refused(db):
+    db.table()
+    db.daemon()
+    with db.held_row(500):
+        name = db.submit(set_clause="n = n + 1")
+        db.wait_at(500, name)
+        db.app.execute("SELECT backfill.pause(%s)", [name])
+        db.wait_state(name, "paused")
+        with pytest.raises(psycopg.Error, match="no longer at this cursor") as refused:
+            checkpoint(db, "other", name, ["1000"])
+        assert refused.value.sqlstate == "BF001"
+        with pytest.raises(psycopg.Error, match="no longer at this cursor"):
+            checkpoint(db, "postgres", name, ["1000"])
+    assert db.cursor(name) == ["499"]
+
+
+def test_checkpoint_of_an_older_epoch_is_refused(db):
+    db.table()
+    db.daemon()
+    with db.held_row(500):
+        name = db.submit(set_clause="n = n + 1")
+        db.wait_at(500, name)
+        with pytest.raises(psycopg.Error, match="no longer at this cursor"):
+            checkpoint(db, "app", name, ["1000"], epoch=0)
+    db.finish(name)
+    assert db.counts() == {1: 1000}
+
+
+# ---- What a job's code can reach
+
+def test_job_code_that_wants_more_rights_gets_nowhere(db):
+    """Each attempt runs in the job's own session, in the middle of a batch, and notes what came of it."""
+    attempts = {
+        "reset": "RESET ROLE",
+        "authorization": "RESET SESSION AUTHORIZATION; SET SESSION AUTHORIZATION DEFAULT",
+        "daemon": "SET ROLE backfilld",
+        "superuser": "SET SESSION AUTHORIZATION postgres",
+        "states": "UPDATE backfill.job SET state = 'succeeded', submitted_by = 'postgres'",
+        "ranges": "UPDATE backfill.range SET cursor = upper",
+        "claims": "SELECT backfill.claim()",
+        "ends": "SELECT backfill.end_job(1, 'succeeded', NULL, NULL, '{}')",
+        "files": "COPY (SELECT 1) TO PROGRAM 'true'",
+        "signals": "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'backfilld'",
+        "monitors": "SELECT 1 / (SELECT count(*) FROM pg_stat_activity WHERE usename = 'backfilld' AND query"
+                    " NOT LIKE '<insuff%%')::int",
+    }
+    db.table(rows=10)
+    db.app.execute("CREATE TABLE came_of (attempt text, outcome text, session_ text, current_ text)")
+    for name, statement in attempts.items():
+        db.app.execute(f"""
+            CREATE FUNCTION try_{name}(n int) RETURNS int LANGUAGE plpgsql AS $f$
+            DECLARE outcome text := 'done';
+            BEGIN
+              BEGIN
+                EXECUTE $s${statement.replace('%%', '%')}$s$;
+              EXCEPTION WHEN OTHERS THEN outcome := SQLSTATE;
+              END;
+              INSERT INTO came_of VALUES ('{name}', outcome, session_user, current_user);
+              RETURN n + 1;
+            END $f$""")
+    db.app.execute("GRANT ALL ON came_of, t TO app_owner")
+    db.daemon()
+    for name in attempts:
+        with db.connect() as session:
+            session.execute("SET ROLE app_owner")
+            job = db.submit(session=session, set_clause=f"n = try_{name}(n)", where_clause="id = 1")
+        db.finish(job)
+    assert db.one("SELECT n FROM t WHERE id = 1") == len(attempts)
+    came_of = {name: (outcome, session, current) for name, outcome, session,
+               current in db.all("SELECT * FROM came_of")}
+    assert all(session == "app" and current in ("app", "app_owner") for _, session,
+               current in came_of.values()), came_of
+    assert {name for name, (outcome, _, _) in came_of.items() if outcome == "done"} <= {"reset",
+                                                                                        "authorization"}, came_of
+    assert db.one("SELECT count(DISTINCT submitted_by) FROM backfill.job") == 1
+
+
+def test_deferred_trigger_runs_with_the_submitters_rights(db):
+    """It fires at the commit, when the server has forgotten what the batch had set for itself."""
+    db.table(rows=10)
+    db.app.execute("""
+        CREATE TABLE who (session_ text, current_ text);
+        CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql
+          AS $$ BEGIN RESET ROLE; INSERT INTO who VALUES (session_user, current_user); RETURN NULL; END $$;
+        CREATE CONSTRAINT TRIGGER note AFTER UPDATE ON t DEFERRABLE INITIALLY DEFERRED
+          FOR EACH ROW EXECUTE FUNCTION note()""")
+    db.daemon()
+    db.finish(db.submit(set_clause="n = n + 1"))
+    assert db.all("SELECT DISTINCT * FROM who") == [("app", "app")] and db.counts() == {1: 10}
+
+
+def test_what_a_batch_leaves_in_its_session_does_not_reach_the_next_job(db):
+    db.table(rows=10, columns="n int NOT NULL DEFAULT 0, seen text")
+    db.app.execute("CREATE FUNCTION leave() RETURNS int LANGUAGE plpgsql AS $$ BEGIN PERFORM"
+                   " set_config('my.trace', 'left', false);"
+                   " CREATE TEMP TABLE IF NOT EXISTS trace (x int); RETURN 1; END $$")
+    db.daemon(workers=1)
+    db.finish(db.submit(set_clause="n = leave()"))
+    db.finish(db.submit(set_clause="seen = concat_ws(' ', nullif(current_setting('my.trace', true), ''),"
+                                   " to_regclass('pg_temp.trace'))"))
+    assert db.counts(column="seen") == {"": 10}
+
+
+# ---- Row-level security of the target
+
+def test_policy_on_the_target_is_an_error_not_a_gap(db):
+    db.table(rows=10)
+    db.app.execute("GRANT SELECT, UPDATE ON t TO other; ALTER TABLE t ENABLE ROW LEVEL SECURITY;"
+                   "CREATE POLICY few ON t USING (id < 5)")
+    with pytest.raises(psycopg.Error, match="row-level security") as refused:
+        db.submit(user="other", set_clause="n = n + 1")
+    assert refused.value.diag.column_name == "set_clause"
+    db.daemon()
+    db.finish(db.submit(set_clause="n = n + 1"))  # the owner is not held by its policies
+    assert db.counts() == {1: 10}
+
+
+def test_policy_that_comes_meanwhile_is_an_error_not_a_gap(db):
+    """Whatever the job says about row_security."""
+    db.table()
+    db.app.execute("GRANT SELECT, UPDATE ON t TO other")
+    db.daemon()
+    with db.held_row(500, user="app") as holder:
+        name = db.submit(user="other", set_clause="n = n + 1")
+        db.wait_at(500, name)
+        holder.execute("ALTER TABLE t ENABLE ROW LEVEL SECURITY; CREATE POLICY few ON t USING (id < 5)")
+    assert "row-level security" in db.finish(name, "failed")["error"]
+    assert db.counts() == {0: 501, 1: 499}
+
+
+def test_job_cannot_switch_row_security_on(db):
+    db.table(rows=10)
+    db.app.execute("GRANT SELECT, UPDATE ON t TO other; ALTER TABLE t ENABLE ROW LEVEL SECURITY;"
+                   "CREATE POLICY few ON t USING (id < 5)")
+    db.app.execute("ALTER TABLE t DISABLE ROW LEVEL SECURITY")
+    name = db.submit(user="other", set_clause="n = n + 1", settings={"row_security": "on"})
+    db.app.execute("ALTER TABLE t ENABLE ROW LEVEL SECURITY")
+    db.daemon()
+    assert "row-level security" in db.finish(name, "failed")["error"]
+    assert db.counts() == {0: 10}
+
+
+# ---- Logins
+
+def test_refused_login_fails_the_job_with_a_hint(db):
+    db.table(rows=10)
+    db.app.execute("GRANT SELECT, UPDATE ON t TO ghost")
+    with db.connect("postgres") as session:
+        session.execute("SET SESSION AUTHORIZATION ghost")
+        name = db.submit(session=session, set_clause="n = n + 1")
+    db.daemon()
+    job = db.finish(name, "failed")
+    assert "not permitted to log in" in job["error"] and "pg_hba.conf" in job["hint"]
+    assert db.counts() == {0: 10}
+    db.finish(db.submit(set_clause="n = n + 1"))  # others go on
+    db.admin.execute("ALTER ROLE ghost LOGIN")
+    try:
+        with db.connect("postgres") as session:
+            session.execute("SET SESSION AUTHORIZATION ghost")
+            session.execute("SELECT backfill.retry(%s)", [name])
+        db.finish(name)
+    finally:
+        db.admin.execute("ALTER ROLE ghost NOLOGIN")
+    assert db.counts() == {2: 10}
+
+
+def test_retry_by_a_stranger_is_refused(db):
+    db.table(rows=10)
+    db.daemon()
+    name = db.submit(set_clause="n = 1 / (id - 5)::int")
+    db.finish(name, "failed")
+    with pytest.raises(psycopg.Error, match="no job .* that you may retry"):
+        db.session("other").execute("SELECT backfill.retry(%s)", [name])
+    with pytest.raises(REFUSED):
+        db.session("stranger").execute("SELECT backfill.retry(%s)", [name])
+    assert db.state(name) == "failed"

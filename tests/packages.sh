@@ -1,0 +1,44 @@
+# shellcheck shell=bash disable=SC2034  # the lists are for the scripts that read this file
+# What the scripts here need of Debian 12, and a function that installs what is missing of it.
+
+build_packages=(gcc libc6-dev meson ninja-build pkg-config libpq-dev libevent-dev libconfig-dev libsystemd-dev)
+unit_packages=(libcmocka-dev)
+server_packages=(postgresql-15)
+test_packages=(python3 python3-pytest python3-psycopg)
+
+# install_packages PACKAGE...: returns 1, with the reason on stderr, when one is missing and can't be installed.
+install_packages() {
+  local missing=() package as_root=()
+
+  if ! command -v dpkg-query >/dev/null; then
+    echo "This needs Debian 12 or a relative; elsewhere, install by hand what stands for: $*" >&2
+    return 1
+  fi
+  for package in "$@"; do
+    [[ $(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null) == installed ]] || missing+=("$package")
+  done
+  ((${#missing[@]})) || return 0
+
+  if ((EUID != 0)); then
+    if ! command -v sudo >/dev/null; then
+      echo "Missing: ${missing[*]}. There is no sudo here; as root: apt-get install ${missing[*]}" >&2
+      return 1
+    fi
+    as_root=(sudo)
+  fi
+  echo "Installing ${missing[*]} (Debian packages)"
+  if ! apt_get update || ! apt_get install --no-install-recommends "${missing[@]}"; then
+    echo "apt-get could not install: ${missing[*]}" >&2
+    return 1
+  fi
+}
+
+# Quiet unless it fails. Uses as_root of install_packages.
+apt_get() {
+  local output
+
+  if ! output=$("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -y -o DPkg::Lock::Timeout=120 "$@" 2>&1 </dev/null); then
+    printf '%s\n' "$output" >&2
+    return 1
+  fi
+}

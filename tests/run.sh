@@ -1,0 +1,211 @@
+#!/usr/bin/env bash
+# tests/run.sh [unit|sim|integration|bench|soak]...: installs what is missing, builds, runs the suites; without arguments
+# unit, sim and integration. soak: sim and integration at full size, which takes long. bench: measures, judges nothing.
+# The last line sums up: N passed, N failed, N skipped. Exit status: 0 if nothing failed.
+#
+# Servers are throwaway ones, each in a directory of its own. BUILD: the build directory; that with sanitizers is beside it.
+set -euo pipefail
+
+repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+build=${BUILD:-$repo/build-test}
+sanitized=$build-sanitized
+logs=$build/run
+at_once=2            # a core for each
+limit_s=600          # for one runner; one that takes longer hangs
+soak_runs=20000000   # of the simulator
+passed=0 failed=0 skipped=0
+closing=()           # the runners' own closing lines
+declare -A running=() report_of=()
+
+# shellcheck source=tests/packages.sh
+. "$repo/tests/packages.sh"
+export PYTHONDONTWRITEBYTECODE=1 BACKFILLD=$build/daemon/backfilld
+export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
+
+usage() {
+  sed -n '2,4s/^# //p' "${BASH_SOURCE[0]}"
+}
+
+heading() {
+  printf '\n==== %s (%d s)\n' "$1" "$SECONDS"
+}
+
+skip() {
+  heading "$1 skipped: $2"
+  closing+=("$1 skipped: $2")
+  skipped=$((skipped + 1))
+}
+
+stop_all() {
+  local status=$? pid
+
+  trap '' HUP INT TERM
+  for pid in $(jobs -pr); do kill "$pid" 2>/dev/null || true; done
+  wait || true
+  exit "$status"
+}
+
+# build_in DIRECTORY [OPTION]...: warnings are errors.
+build_in() {
+  heading "building in $1"
+  mkdir -p "$logs"
+  if [[ ! -f $1/build.ninja ]] &&
+    ! meson setup "$1" "$repo" -Dwerror=true -Dbuildtype=debugoptimized "${@:2}" >"$logs/setup.log" 2>&1; then
+    cat "$logs/setup.log" >&2
+    exit 1
+  fi
+  ninja --quiet -C "$1"
+}
+
+# Whether gcc's sanitizers work here, the search for leaks included: some containers forbid what that takes.
+sanitizers_work() {
+  echo 'int main(void) { return 0; }' | gcc -fsanitize=address,undefined -x c - -o "$logs/probe" && "$logs/probe"
+}
+
+# ---- Runners, several at once ----
+
+# start NAME REPORT COMMAND...: REPORT is the JUnit file that it writes.
+start() {
+  while ((${#running[@]} >= at_once)); do finish_one; done
+  rm -f "$2"
+  timeout -k 30 "$limit_s" "${@:3}" >"$logs/$1.log" 2>&1 </dev/null &
+  running[$!]=$1 report_of[$1]=$2
+}
+
+# Waits for the next that ends; shows what it wrote, and counts.
+finish_one() {
+  local pid name report status=0 counts
+
+  wait -n -p pid "${!running[@]}" || status=$?
+  name=${running[$pid]} report=${report_of[${running[$pid]}]}
+  unset "running[$pid]"
+  if [[ $status == 0 && ! -f $report ]]; then
+    skip "$name" 'it has no test'
+    return
+  fi
+  heading "$name"
+  if [[ -f ${report%.junit.xml}.txt ]]; then  # meson keeps to itself what the simulator prints: the seed
+    grep -E '^(seed [0-9]+|sim: .*)$' "${report%.junit.xml}.txt" >>"$logs/$name.log" || true
+  fi
+  cat "$logs/$name.log"
+  if ((status == 124 || status == 137)); then
+    echo "$name: ended after $limit_s s: it hangs, or the machine is too slow"
+  fi
+  read -ra counts < <(count "$report") || counts=(0 1 0)
+  ((status == 0 || counts[1] > 0)) || counts[1]=1
+  passed=$((passed + counts[0])) failed=$((failed + counts[1])) skipped=$((skipped + counts[2]))
+  closing+=("$name: $(closing_line "$logs/$name.log")")
+}
+
+finish_all() {
+  while ((${#running[@]})); do finish_one; done
+}
+
+# What pytest, meson or the simulator say at the end, on one line.
+closing_line() {
+  local lines
+
+  lines=$(grep -hE '^(=+ .* in [0-9.]+s.*=+|(Ok|Fail|Skipped|Timeout): .*|seed [0-9]+|sim: .*)$' "$1" | tr -d '=' | tr -s ' ' | paste -sd ' ')
+  echo "${lines:-ended without a closing line}"
+}
+
+# Prints passed, failed and skipped of a JUnit report. To meson a program is one test; how many cmocka ran in it, its output
+# tells.
+count() {
+  /usr/bin/python3 - "$1" <<'END'
+import os, re, sys, xml.etree.ElementTree as xml
+passed = failed = skipped = 0
+for case in xml.parse(sys.argv[1]).iter('testcase') if os.path.exists(sys.argv[1]) else []:
+    output = f"{case.findtext('system-out')}\n{case.findtext('system-err')}"
+    within = {word: sum(map(int, re.findall(rf'^\[  {word}  \] (\d+) test', output, re.M))) for word in ('PASSED', 'FAILED')}
+    bad = case.find('failure') is not None or case.find('error') is not None
+    skip = case.find('skipped') is not None
+    passed += within['PASSED'] or not (bad or skip)
+    failed += within['FAILED'] or bad
+    skipped += skip
+print(passed, failed, skipped)
+END
+}
+
+# ---- Suites ----
+
+# start_meson NAME DIRECTORY SUITE [OPTION]...
+start_meson() {
+  start "$1" "$2/meson-logs/$3.junit.xml" \
+    meson test -C "$2" --no-rebuild --print-errorlogs -t 10 --logbase "$3" --suite "$3" "${@:4}"
+}
+
+# run_programs SUITE...: unit, sim or both, plain and with sanitizers.
+run_programs() {
+  local suite why
+
+  for suite; do start_meson "$suite" "$build" "$suite"; done
+  if why=$(sanitizers_work 2>&1); then
+    build_in "$sanitized" -Db_sanitize=address,undefined
+    for suite; do start_meson "$suite sanitized" "$sanitized" "$suite"; done
+  else
+    for suite; do skip "$suite sanitized" "gcc -fsanitize=address,undefined does not work here: ${why:-no reason given}"; done
+  fi
+  finish_all
+}
+
+has_server() {
+  install_packages "${server_packages[@]}" "${test_packages[@]}" && return
+  skip "$1" 'PostgreSQL, pytest or psycopg is missing; the reason is above'
+  return 1
+}
+
+# The files don't know of each other; each has its own server.
+run_integration() {
+  local file name
+
+  has_server integration || return 0
+  for file in "$repo"/tests/integration/test_*.py; do
+    name=${file##*/}
+    start "$name" "$logs/$name.xml" /usr/bin/python3 -m pytest -ra -o junit_family=xunit1 --junit-xml "$logs/$name.xml" "$file"
+  done
+  finish_all
+}
+
+run_soak() {
+  limit_s=7200
+  start_meson 'sim soak' "$build" sim -t 240 --test-args="--runs=$soak_runs"
+  BACKFILL_SCALE=5 run_integration
+  finish_all
+}
+
+run_bench() {
+  has_server bench || return 0
+  heading bench
+  /usr/bin/python3 "$repo/tests/bench/bench.py" || failed=$((failed + 1))
+}
+
+main() {
+  local suite programs=()
+  declare -A wanted=()
+
+  for suite; do
+    case $suite in
+      unit | sim | integration | soak | bench) wanted[$suite]=1 ;;
+      -h | --help) usage; exit ;;
+      *) usage >&2; exit 2 ;;
+    esac
+  done
+  trap stop_all EXIT
+  trap 'exit 129' HUP
+  trap 'exit 130' INT
+  trap 'exit 143' TERM
+
+  install_packages "${build_packages[@]}" "${unit_packages[@]}" || exit 1
+  build_in "$build"
+  for suite in unit sim; do [[ ! -v wanted[$suite] ]] || programs+=("$suite"); done
+  ((${#programs[@]} == 0)) || run_programs "${programs[@]}"
+  for suite in integration soak bench; do [[ ! -v wanted[$suite] ]] || "run_$suite"; done
+
+  heading 'in short'
+  ((${#closing[@]} == 0)) || printf '%s\n' "${closing[@]}"
+  echo "$passed passed, $failed failed, $skipped skipped"
+  ((failed == 0))
+}
+
+if (($#)); then main "$@"; else main unit sim integration; fi
