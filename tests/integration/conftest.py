@@ -84,7 +84,7 @@ def db2(cluster):
 
 @pytest.fixture(scope="module")
 def own_cluster():
-    """For tests that stop the server: durable, and nobody else's. Its WAL is written late: a crash loses commits."""
+    """For tests that stop the server: durable, and nobody else's. Its WAL is written late."""
     cluster = Cluster(fsync="on", wal_buffers="32MB", bgwriter_lru_maxpages="0")
     try:
         prepare(cluster)

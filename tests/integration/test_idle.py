@@ -1,5 +1,4 @@
-"""What the daemon costs: nothing while there is nothing to do, and the same for the last of many jobs as for the
-first."""
+"""What the daemon costs: nothing while idle, and the same for the last of many jobs as for the first."""
 
 import re
 import statistics
@@ -10,8 +9,8 @@ from cluster import Cluster
 from database import Database, prepare
 from waiting import let_pass, wait_until
 
-STATEMENT = re.compile(r"^.*? backfilld@\S+ [^:]*: LOG:  duration: ([\d.]+) ms  execute [^:]*: (.*(?:\n\t.*)*)",
-                       re.M)
+STATEMENT = re.compile(r"^.*? backfilld@\S+ [^:]*: LOG:  duration: ([\d.]+) ms  execute [^:]*:"
+                       r" (.*(?:\n\t.*)*)", re.M)
 
 
 @pytest.fixture(scope="module")

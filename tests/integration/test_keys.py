@@ -9,8 +9,8 @@ from waiting import wait_until
 
 ROWS = 500
 
-# Key columns, and what to select from generate_series(1, ROWS) AS g: distinct, in no order, with the values that are
-# hard to write as text.
+# Key columns, and what to select from generate_series(1, ROWS) AS g: distinct, in no order, with the values
+# that are hard to write as text.
 KEYS = {
     "smallint": ("k smallint", "(g * 37 % 1009 - 500)::smallint"),
     "int": ("k int", "CASE g WHEN 1 THEN -2147483648 WHEN 2 THEN 2147483647 ELSE g * 7919 % 100003 END"),
@@ -67,9 +67,9 @@ CREATE DOMAIN email AS varchar(60) CHECK (VALUE LIKE '%@%');
 CREATE DOMAIN work_email AS email NOT NULL;
 CREATE FUNCTION hard(g int) RETURNS text LANGUAGE sql IMMUTABLE AS $$
   SELECT CASE g WHEN 1 THEN '' WHEN 2 THEN 'NULL' WHEN 3 THEN 'null ' WHEN 4 THEN '{,"}' WHEN 5 THEN '\\'
-                WHEN 6 THEN '\\"' WHEN 7 THEN ' ' WHEN 8 THEN E'line\\nand\\ttab' WHEN 9 THEN '''; DROP TABLE t; --'
-                WHEN 10 THEN '$1' WHEN 11 THEN 'ß' WHEN 12 THEN 'Æther' WHEN 13 THEN '日本' WHEN 14 THEN '{batch}'
-                WHEN 15 THEN 'a-b' WHEN 16 THEN 'ab'
+                WHEN 6 THEN '\\"' WHEN 7 THEN ' ' WHEN 8 THEN E'line\\nand\\ttab'
+                WHEN 9 THEN '''; DROP TABLE t; --' WHEN 10 THEN '$1' WHEN 11 THEN 'ß' WHEN 12 THEN 'Æther'
+                WHEN 13 THEN '日本' WHEN 14 THEN '{batch}' WHEN 15 THEN 'a-b' WHEN 16 THEN 'ab'
                 ELSE (ARRAY['a', 'B', 'é', '_', '-', 'Z', 'z '])[g % 7 + 1] || g END $$;
 """
 
@@ -90,8 +90,8 @@ def test_each_row_is_done_once_whatever_its_key(db, key):
 
 
 def test_types_of_an_extension_outside_of_the_search_path_are_done_or_refused(db):
-    """Without its operators in the search_path, citext is compared as text: B before a, where the index has a before
-    B. Then batches would have gaps."""
+    """Without its operators in the search_path, citext is compared as text: B before a, where the index has a
+    before B. Then batches would have gaps."""
     db.admin.execute("CREATE SCHEMA ext; GRANT USAGE ON SCHEMA ext TO app; CREATE EXTENSION citext"
                      " SCHEMA ext")
     db.app.execute("CREATE TABLE t (k ext.citext PRIMARY KEY, n int NOT NULL DEFAULT 0);"
@@ -274,7 +274,7 @@ def test_clauses_with_comments_and_many_columns(db):
 # ---- While others write
 
 def test_rows_written_meanwhile_do_no_harm(db):
-    """Others insert, change and delete all over the table: what stayed is done once, nothing is done twice."""
+    """Others insert, change and delete all over the table: what stayed is done once, nothing twice."""
     db.app.execute("CREATE TABLE t (id bigint PRIMARY KEY, n int NOT NULL DEFAULT 0, other int NOT NULL"
                    " DEFAULT 0);"
                    "INSERT INTO t SELECT g * 2 FROM generate_series(1, 20000) g")

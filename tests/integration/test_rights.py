@@ -227,12 +227,10 @@ def test_job_code_that_wants_more_rights_gets_nowhere(db):
             job = db.submit(session=session, set_clause=f"n = try_{name}(n)", where_clause="id = 1")
         db.finish(job)
     assert db.one("SELECT n FROM t WHERE id = 1") == len(attempts)
-    came_of = {name: (outcome, session, current) for name, outcome, session,
-               current in db.all("SELECT * FROM came_of")}
-    assert all(session == "app" and current in ("app", "app_owner") for _, session,
-               current in came_of.values()), came_of
-    assert {name for name, (outcome, _, _) in came_of.items() if outcome == "done"} <= {"reset",
-                                                                                        "authorization"}, came_of
+    came_of = db.all("SELECT * FROM came_of")
+    assert {session for _, _, session, _ in came_of} == {"app"}, came_of
+    assert {current for _, _, _, current in came_of} <= {"app", "app_owner"}, came_of
+    assert {name for name, came, _, _ in came_of if came == "done"} <= {"reset", "authorization"}, came_of
     assert db.one("SELECT count(DISTINCT submitted_by) FROM backfill.job") == 1
 
 
