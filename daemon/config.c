@@ -11,6 +11,7 @@ enum value_kind {
     VALUE_INT,
     VALUE_NAME, /* one of a list of words */
     VALUE_TEXT,
+    VALUE_STANDBYS, /* an array of strings */
 };
 
 /* A key of a group: its place in the struct, its range, its default. */
@@ -43,6 +44,18 @@ static const struct key batch_keys[] = {
         5000, NULL},
     {"synchronous_commit", VALUE_NAME, offsetof(struct config_batch, synchronous_commit), 0, 0, 0,
         commit_names},
+    {0},
+};
+
+static const char *const missing_names[] = {"wait", "ignore", NULL};
+
+static const struct key throttle_keys[] = {
+    {"max_lag_ms", VALUE_INT, offsetof(struct config_throttle, max_lag_ms), 0, 3600000, 1000, NULL},
+    {"max_lag_mb", VALUE_INT, offsetof(struct config_throttle, max_lag_mb), 0, 1000000, 64, NULL},
+    {"max_blocked_ms", VALUE_INT, offsetof(struct config_throttle, max_blocked_ms), 0, 60000, 50, NULL},
+    {"missing_standby", VALUE_NAME, offsetof(struct config_throttle, missing_standby), 0, 0, 0,
+        missing_names},
+    {"standbys", VALUE_STANDBYS, 0, 0, 0, 0, NULL},
     {0},
 };
 
@@ -99,9 +112,26 @@ static void set_defaults(const struct key *keys, void *group)
         void *field = (char *)group + k->offset;
         if (k->kind == VALUE_INT)
             *(int *)field = k->initial;
-        else
+        else if (k->kind != VALUE_STANDBYS)
             *(char **)field = copy_string(k->names ? k->names[0] : NULL);
     }
+}
+
+static bool read_standbys(struct reader *r, const config_setting_t *setting, struct config_throttle *throttle)
+{
+    int n = config_setting_length(setting);
+
+    if (!config_setting_is_array(setting) && !config_setting_is_list(setting))
+        return refuse(
+            r, setting, "standbys is %s; it takes an array of names [ \"standby1\" ]", kind_name(setting));
+    throttle->standbys = must(calloc((size_t)n + 1, sizeof(char *)));
+    for (int i = 0; i < n; i++) {
+        const char *name = config_setting_get_string_elem(setting, i);
+        if (!name)
+            return refuse(r, setting, "standbys: entry %d is no string", i + 1);
+        throttle->standbys[throttle->n_standbys++] = copy_string(name);
+    }
+    return true;
 }
 
 static bool read_value(struct reader *r, const struct key *k, const config_setting_t *setting, void *group)
@@ -121,6 +151,8 @@ static bool read_value(struct reader *r, const struct key *k, const config_setti
         *(int *)field = (int)value;
         return true;
     }
+    if (k->kind == VALUE_STANDBYS)
+        return read_standbys(r, setting, group);
     if (type != CONFIG_TYPE_STRING)
         return refuse(r, setting, "%s is %s; it takes a string", k->name, kind_name(setting));
     const char *text = config_setting_get_string(setting);
@@ -219,6 +251,8 @@ static bool read_all(struct reader *r, const config_setting_t *root, struct conf
             ok = has_databases = read_databases(r, setting, config);
         else if (strcmp(name, "batch") == 0)
             ok = read_group(r, name, setting, batch_keys, &config->batch);
+        else if (strcmp(name, "throttle") == 0)
+            ok = read_group(r, name, setting, throttle_keys, &config->throttle);
         else if (strcmp(name, "log") == 0)
             ok = read_group(r, name, setting, log_keys, &log);
         else
@@ -241,6 +275,7 @@ static struct config *config_new(void)
 {
     struct config *config = must(calloc(1, sizeof(*config)));
     set_defaults(batch_keys, &config->batch);
+    set_defaults(throttle_keys, &config->throttle);
     config->log_level = LEVEL_INFO;
     return config;
 }
@@ -299,6 +334,10 @@ struct config *config_free(struct config *config)
     }
     free(config->databases);
     free(config->batch.synchronous_commit);
+    free(config->throttle.missing_standby);
+    for (int i = 0; i < config->throttle.n_standbys; i++)
+        free(config->throttle.standbys[i]);
+    free(config->throttle.standbys);
     free(config);
     return NULL;
 }

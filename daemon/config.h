@@ -18,10 +18,19 @@ struct config_batch {
     char *synchronous_commit;
 };
 
+/* Limits of the signals that slow a job down; 0 switches one off. */
+struct config_throttle {
+    int max_lag_ms, max_lag_mb, max_blocked_ms;
+    char *missing_standby; /* "wait" or "ignore" */
+    int n_standbys;
+    char **standbys; /* those that must be there */
+};
+
 struct config {
     int n_databases;
     struct config_database *databases;
     struct config_batch batch;
+    struct config_throttle throttle;
     enum journal_level log_level;
 };
 

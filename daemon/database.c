@@ -3,6 +3,7 @@
 #include "control.h"
 #include "journal.h"
 #include "mem.h"
+#include "monitor.h"
 #include "result.h"
 #include "sql.h"
 #include "worker.h"
@@ -19,11 +20,13 @@ struct database {
     char *name, *conninfo;
     int max_workers;
     const struct config_batch *batch;
+    const struct config_throttle *throttle;
     void (*changed)(void *arg);
     void *arg;
 
     struct control *control;
-    struct event *turn; /* decides, at the end of a turn of the loop */
+    struct monitor *monitor; /* open while a job runs */
+    struct event *turn;      /* decides, at the end of a turn of the loop */
     struct event *keep_alive;
     struct event *look_again;
     uint64_t look_again_us;
@@ -54,9 +57,47 @@ static void on_worker_ended(struct worker *worker, void *arg)
 /* ---- Claiming a job
  * -------------------------------------------------------------------------------------------------- */
 
+static void on_read(void *arg)
+{
+    struct database *db = arg;
+    for (int i = 0; i < db->n_workers; i++)
+        worker_press(db->workers[i]);
+}
+
+static char *worker_pids(void *arg)
+{
+    const struct database *db = arg;
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = must(open_memstream(&text, &size));
+
+    for (int i = 0; i < db->n_workers; i++)
+        fprintf(out, "%s%d", i ? "," : "{", worker_pid(db->workers[i]));
+    fputs(db->n_workers ? "}" : "{}", out);
+    if (fclose(out) != 0)
+        abort();
+    return text;
+}
+
+static void open_monitor(struct database *db)
+{
+    const struct monitor_setup setup = {
+        .base = db->base,
+        .database = db->name,
+        .conninfo = db->conninfo,
+        .throttle = db->throttle,
+        .read = on_read,
+        .pids = worker_pids,
+        .arg = db,
+    };
+    if (!db->monitor)
+        db->monitor = monitor_open(&setup);
+}
+
 /* The row of SQL_CLAIM. */
 static void start_worker(struct database *db, const PGresult *row)
 {
+    open_monitor(db);
     struct job *job = must(calloc(1, sizeof(*job)));
     const char *target = result_text(row, 0, 3);
     const struct worker_setup setup = {
@@ -65,6 +106,8 @@ static void start_worker(struct database *db, const PGresult *row)
         .database = db->name,
         .conninfo = db->conninfo,
         .batch = db->batch,
+        .throttle = db->throttle,
+        .monitor = db->monitor,
         .ended = on_worker_ended,
         .arg = db,
     };
@@ -84,6 +127,8 @@ static void start_worker(struct database *db, const PGresult *row)
     job->phase = job_phase_from_name(result_text(row, 0, 13));
     job->quarantine = strcmp(result_text(row, 0, 14), "quarantine") == 0;
     job->target_ms = (uint32_t)result_number(row, 0, 15);
+    job->max_lag_ms = (double)result_number(row, 0, 19);
+    job->throttle_off = copy_string(result_text(row, 0, 20));
 
     db->workers = must(reallocarray(db->workers, (size_t)db->n_workers + 1, sizeof(*db->workers)));
     db->workers[db->n_workers++] =
@@ -161,8 +206,12 @@ static void on_wishes(void *arg, const struct session_event *e)
             struct worker *worker = find_worker(db, result_number(result, i, 0));
             if (!worker || worker_has_ended(worker))
                 continue;
-            worker_limit(worker, (uint32_t)result_number(result, i, 2),
-                strcmp(PQgetvalue(result, i, 3), "quarantine") == 0);
+            worker_limit(worker, &(struct worker_overrides){
+                                     .target_ms = (uint32_t)result_number(result, i, 2),
+                                     .quarantine = strcmp(PQgetvalue(result, i, 3), "quarantine") == 0,
+                                     .max_lag_ms = (double)result_number(result, i, 4),
+                                     .throttle_off = result_text(result, i, 5),
+                                 });
             if (!db->stopping)
                 worker_want(worker, want_of(job_wanted_from_name(PQgetvalue(result, i, 1))));
         }
@@ -209,6 +258,8 @@ static void reap_workers(struct database *db)
     }
     if (kept != db->n_workers) {
         db->n_workers = kept;
+        if (kept == 0)
+            db->monitor = monitor_close(db->monitor);
         db->changed(db->arg);
     }
 }
@@ -322,7 +373,8 @@ static const struct control_handlers control_handlers = {
  */
 
 struct database *database_open(struct event_base *base, const struct config_database *config,
-    const struct config_batch *batch, bool drain, void (*changed)(void *arg), void *arg)
+    const struct config_batch *batch, const struct config_throttle *throttle, bool drain,
+    void (*changed)(void *arg), void *arg)
 {
     struct database *db = must(calloc(1, sizeof(*db)));
     struct timeval keep_alive = us_to_timeval(KEEP_ALIVE_US);
@@ -332,6 +384,7 @@ struct database *database_open(struct event_base *base, const struct config_data
     db->conninfo = copy_string(config->conninfo);
     db->max_workers = config->workers;
     db->batch = batch;
+    db->throttle = throttle;
     db->drain = drain;
     db->changed = changed;
     db->arg = arg;
@@ -350,11 +403,15 @@ void database_configure(struct database *db, const struct config_database *confi
     look_for_jobs(-1, 0, db);
 }
 
-void database_use_batch(struct database *db, const struct config_batch *batch)
+void database_use(
+    struct database *db, const struct config_batch *batch, const struct config_throttle *throttle)
 {
     db->batch = batch;
+    db->throttle = throttle;
+    if (db->monitor)
+        monitor_use(db->monitor, throttle);
     for (int i = 0; i < db->n_workers; i++)
-        worker_use(db->workers[i], batch);
+        worker_use(db->workers[i], batch, throttle);
 }
 
 void database_stop(struct database *db, bool at_once)
@@ -417,6 +474,7 @@ struct database *database_close(struct database *db)
     for (int i = 0; i < db->n_workers; i++)
         worker_free(db->workers[i]);
     free(db->workers);
+    monitor_close(db->monitor);
     control_close(db->control);
     event_free(db->turn);
     event_free(db->keep_alive);

@@ -12,11 +12,13 @@ struct database;
 
 /* changed is called from the loop whenever one of the questions below may have another answer. */
 struct database *database_open(struct event_base *base, const struct config_database *config,
-    const struct config_batch *batch, bool drain, void (*changed)(void *arg), void *arg);
+    const struct config_batch *batch, const struct config_throttle *throttle, bool drain,
+    void (*changed)(void *arg), void *arg);
 
 /* New settings: how many workers, and how they batch. */
 void database_configure(struct database *db, const struct config_database *config);
-void database_use_batch(struct database *db, const struct config_batch *batch);
+void database_use(
+    struct database *db, const struct config_batch *batch, const struct config_throttle *throttle);
 
 /* Finishes batches, gives jobs back, then closes; at_once cancels the batches too. */
 void database_stop(struct database *db, bool at_once);

@@ -21,6 +21,7 @@ static const char *const message_ids[_JOURNAL_KIND_MAX] = {
     [JOURNAL_STATE] = "2de0b26690c84ab08ce939da26da6a74",
     [JOURNAL_PHASE] = "606a892ccc9d4f6ebd5c968cd61654ba",
     [JOURNAL_RETRY] = "fa6a52a7bf2e44e5994ac69b65173d8c",
+    [JOURNAL_THROTTLE] = "e1d3a05c6222419f9af1df5575092cc1",
     [JOURNAL_LEFT_BEHIND] = "55b314eff6754c5f901b73eb0fc029c8",
     [JOURNAL_PROGRESS] = "c43106ddc1854217a0e4702961030913",
 };
@@ -101,6 +102,11 @@ static void write_journal(
             add_field(&fields, "BACKFILL_PHASE=%s", about->phase);
         if (about->sqlstate)
             add_field(&fields, "BACKFILL_SQLSTATE=%s", about->sqlstate);
+        if (about->signal) {
+            add_field(&fields, "BACKFILL_SIGNAL=%s", about->signal);
+            add_field(&fields, "BACKFILL_VALUE=%.3f", about->value);
+            add_field(&fields, "BACKFILL_LIMIT=%.3f", about->limit);
+        }
         if (about->progress)
             add_progress(&fields, about->progress);
     }

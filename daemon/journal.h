@@ -14,6 +14,7 @@ enum journal_kind {
     JOURNAL_STATE,       /* a job's state changed */
     JOURNAL_PHASE,       /* a job's phase changed */
     JOURNAL_RETRY,       /* a job waits and tries again */
+    JOURNAL_THROTTLE,    /* a signal slows a job down, or no longer */
     JOURNAL_LEFT_BEHIND, /* a row was put aside */
     JOURNAL_PROGRESS,    /* how a job goes */
     _JOURNAL_KIND_MAX,
@@ -38,6 +39,8 @@ struct journal_about {
     const char *database;
     int64_t job;
     const char *name, *table, *phase, *sqlstate;
+    const char *signal; /* that throttles; with its value and limit */
+    double value, limit;
     const struct journal_progress *progress;
 };
 

@@ -64,7 +64,7 @@ static void apply_config(struct manager *m)
             m->databases =
                 must(reallocarray(m->databases, (size_t)m->n_databases + 1, sizeof(*m->databases)));
             m->databases[m->n_databases++] =
-                database_open(m->base, c, &m->config->batch, m->drain, on_changed, m);
+                database_open(m->base, c, &m->config->batch, &m->config->throttle, m->drain, on_changed, m);
         }
     }
 }
@@ -114,7 +114,7 @@ static void on_hup(evutil_socket_t signal, short what, void *arg)
         m->config = config;
         apply_config(m);
         for (int i = 0; i < m->n_databases; i++)
-            database_use_batch(m->databases[i], &config->batch);
+            database_use(m->databases[i], &config->batch, &config->throttle);
         config_free(old);
         journal_write(LEVEL_NOTICE, JOURNAL_CONFIG, NULL, "settings read again from %s", m->config_path);
     }

@@ -14,6 +14,8 @@
 #define ANSWER_MARGIN_MS   5000 /* beyond statement_timeout: then the network is gone, not the query slow */
 #define TICK_US            1000000 /* how often status and journal are looked after while a job runs */
 #define PROGRESS_EVERY_US  10000000
+#define MONITOR_SILENT_MS  1000     /* a reading older than this holds the job: who can't see must not run */
+#define STALLED_AFTER_US   10000000 /* without progress for so long, a job says that it stands still */
 
 /* A relation of the job, as it is surveyed. */
 struct relation {
@@ -25,6 +27,7 @@ struct worker {
     struct worker_setup setup;
     struct job *job;
     struct runner runner;
+    struct pressure_limits limits;
     struct runner_action action; /* under way */
     struct session *session;
     bool session_gone; /* it was lost while the runner waited for something else */
@@ -40,6 +43,9 @@ struct worker {
     char *range_at;                    /* where its row is, as the last checkpoint said; NULL: not known */
 
     char *shown_waiting; /* what job.waiting_for says */
+    bool throttled;      /* what the journal was told */
+    uint64_t throttled_before_us;
+    uint64_t moved_keys, moved_at_us; /* since when there is no progress */
     char *logged_waiting;
     uint64_t progress_at_us;
     uint64_t started_us;
@@ -239,6 +245,14 @@ static char *measured(const struct runner *r)
                 r->counts.retries[kind]);
             first = false;
         }
+    fputs("}, \"throttled_s\": {", out);
+    first = true;
+    for (int i = 0; i < _SIGNAL_MAX; i++)
+        if (r->counts.throttled_us[i]) {
+            fprintf(out, "%s\"%s\": %.3f", first ? "" : ", ", signal_name((enum pressure_signal)i),
+                (double)r->counts.throttled_us[i] / 1e6);
+            first = false;
+        }
     fputs("}}", out);
     if (fclose(out) != 0)
         abort();
@@ -356,7 +370,8 @@ static void perform(struct worker *w, const struct runner_action *a)
     case RUNNER_REST: {
         uint64_t now = now_us();
         struct timeval wait = us_to_timeval(a->until_us > now ? a->until_us - now : 0);
-        log_retry(w);
+        if (r->again != RUNNER_BATCH)
+            log_retry(w);
         w->pending = (struct runner_event){.kind = RUNNER_DONE};
         event_add(w->timer, &wait);
         break;
@@ -378,7 +393,10 @@ static void perform(struct worker *w, const struct runner_action *a)
 static void feed(struct worker *w, const struct runner_event *e)
 {
     enum job_phase phase = w->runner.phase;
-    struct runner_action next = runner_step(&w->runner, e, now_us());
+    uint64_t now = now_us();
+
+    w->runner.pressure = pressure_judge(monitor_pressure(w->setup.monitor), &w->limits, now);
+    struct runner_action next = runner_step(&w->runner, e, now);
 
     if (next.kind == RUNNER_END)
         log_end(w);
@@ -522,20 +540,68 @@ static void on_session(struct session *session, const struct session_event *e, v
 /* ---- From outside
  * ---------------------------------------------------------------------------------------------------- */
 
+static uint64_t throttled_us(const struct runner *r)
+{
+    uint64_t sum = 0;
+    for (int i = 0; i < _SIGNAL_MAX; i++)
+        sum += r->counts.throttled_us[i];
+    return sum;
+}
+
+/* Tells the journal when a signal begins to cost more than half of the time, and when it costs next to
+ * nothing again. */
+static void watch_throttle(struct worker *w, double share)
+{
+    const struct pressure_verdict *v = &w->runner.pressure;
+    _cleanup_free_ char *text = pressure_describe(v);
+
+    if (!w->throttled && share > 0.5 && text) {
+        w->throttled = true;
+        journal_write(LEVEL_NOTICE, JOURNAL_THROTTLE,
+            ABOUT(w, .signal = signal_name(v->signal), .value = v->value, .limit = v->limit),
+            "slowed down by %s", text);
+    } else if (w->throttled && share < 0.1) {
+        w->throttled = false;
+        journal_write(LEVEL_NOTICE, JOURNAL_THROTTLE, ABOUT(w, .sqlstate = NULL), "slowed down no longer");
+    }
+}
+
+/* Why the job is slow or stands still, for status; NULL when it isn't. The caller frees. */
+static char *why_waiting(struct worker *w, double share, uint64_t now)
+{
+    _cleanup_free_ char *pressure = share > 0.1 ? pressure_describe(&w->runner.pressure) : NULL;
+    const char *why = pressure ? pressure : w->runner.waiting_for;
+    char *text = NULL;
+
+    if (w->runner.progress.keys != w->moved_keys) {
+        w->moved_keys = w->runner.progress.keys;
+        w->moved_at_us = now;
+    }
+    if (why && now - w->moved_at_us >= STALLED_AFTER_US) {
+        if (asprintf(&text, "stalled for %" PRIu64 " s by %s", (now - w->moved_at_us) / 1000000, why) < 0)
+            abort();
+        return text;
+    }
+    return copy_string(why);
+}
+
 static void on_tick(evutil_socket_t socket, short what, void *arg)
 {
     struct worker *w = arg;
-    uint64_t now = now_us();
+    uint64_t now = now_us(), throttled = throttled_us(&w->runner);
+    double share = (double)(throttled - w->throttled_before_us) / TICK_US;
     char job[24];
     (void)socket;
     (void)what;
 
-    if (!same(w->shown_waiting, w->runner.waiting_for)) {
-        replace(&w->shown_waiting, w->runner.waiting_for);
+    w->throttled_before_us = throttled;
+    watch_throttle(w, share);
+    char *waiting = why_waiting(w, share, now);
+    if (!same(w->shown_waiting, waiting))
         control_ask(w->setup.control,
-            &(struct session_query){SQL_WAITING_FOR, 2, {number_text(job, w->job->id), w->shown_waiting}},
-            NULL, w);
-    }
+            &(struct session_query){SQL_WAITING_FOR, 2, {number_text(job, w->job->id), waiting}}, NULL, w);
+    free(w->shown_waiting);
+    w->shown_waiting = waiting;
     if (now - w->progress_at_us >= PROGRESS_EVERY_US) {
         w->progress_at_us = now;
         log_progress(w);
@@ -543,21 +609,47 @@ static void on_tick(evutil_socket_t socket, short what, void *arg)
     }
 }
 
-static struct runner_limits limits_of(const struct config_batch *batch, uint32_t target_ms, bool quarantine)
+/* A limit of the file, where 0 switches the signal off. */
+static void set_limit(struct pressure_limits *limits, enum pressure_signal signal, double limit)
 {
-    return (struct runner_limits){
-        .target_us = (target_ms ? target_ms : (uint32_t)batch->target_ms) * 1000,
+    limits->limit[signal] = limit > 0 ? limit : 1;
+    limits->off[signal] = limit <= 0;
+}
+
+/* Puts the file's settings and the job's overrides together, for the runner and for the pressure. */
+static void apply_limits(struct worker *w)
+{
+    const struct config_batch *batch = w->setup.batch;
+    const struct config_throttle *throttle = w->setup.throttle;
+    const struct job *job = w->job;
+    const struct runner_limits limits = {
+        .target_us = (job->target_ms ? job->target_ms : (uint32_t)batch->target_ms) * 1000,
         .min_keys = (uint32_t)batch->min_rows,
         .max_keys = (uint32_t)batch->max_rows,
-        .quarantine = quarantine,
+        .quarantine = job->quarantine,
     };
+    int n_off = 0;
+    char **off = cursor_split(job->throttle_off, &n_off);
+
+    runner_limit(&w->runner, &limits);
+    set_limit(&w->limits, SIGNAL_MONITOR, MONITOR_SILENT_MS);
+    set_limit(&w->limits, SIGNAL_LAG_MS, job->max_lag_ms > 0 ? job->max_lag_ms : throttle->max_lag_ms);
+    set_limit(&w->limits, SIGNAL_LAG_MB, throttle->max_lag_mb);
+    set_limit(&w->limits, SIGNAL_STANDBY, 1);
+    set_limit(&w->limits, SIGNAL_BLOCKED_MS, throttle->max_blocked_ms);
+    for (int i = 0; off && i < n_off; i++) {
+        enum pressure_signal signal = off[i] ? signal_from_name(off[i]) : SIGNAL_NONE;
+        if (signal != SIGNAL_NONE && signal != SIGNAL_MONITOR)
+            w->limits.off[signal] = true;
+        free(off[i]);
+    }
+    free(off);
 }
 
 struct worker *worker_start(
     const struct worker_setup *setup, struct job *job, uint64_t keys_done, uint64_t estimate)
 {
     struct worker *w = must(calloc(1, sizeof(*w)));
-    struct runner_limits limits = limits_of(setup->batch, job->target_ms, job->quarantine);
     struct timeval tick = us_to_timeval(TICK_US);
 
     w->setup = *setup;
@@ -566,8 +658,12 @@ struct worker *worker_start(
     w->timer = must(event_new(setup->base, -1, 0, on_timer, w));
     w->tick = must(event_new(setup->base, -1, EV_PERSIST, on_tick, w));
     event_add(w->tick, &tick);
-    runner_init(&w->runner, job->phase, estimate, keys_done, &limits,
+    runner_init(&w->runner, job->phase, estimate, keys_done,
+        &(struct runner_limits){.min_keys = 1, .max_keys = BATCH_FIRST_KEYS},
         w->started_us ^ ((uint64_t)getpid() << 32) ^ (uint64_t)job->id, w->started_us);
+    apply_limits(w);
+    w->moved_at_us = w->started_us;
+    w->moved_keys = keys_done;
     journal_write(LEVEL_NOTICE, JOURNAL_STATE, ABOUT(w, .sqlstate = NULL), "running: %s, as %s%s",
         job->target, job->submitted_by, keys_done ? "; goes on where it stood" : "");
     feed(w, &(struct runner_event){.kind = RUNNER_START});
@@ -580,18 +676,35 @@ void worker_want(struct worker *w, enum runner_want want)
         feed(w, &(struct runner_event){.kind = RUNNER_WANT, .want = want});
 }
 
-void worker_limit(struct worker *w, uint32_t target_ms, bool quarantine)
+void worker_limit(struct worker *w, const struct worker_overrides *overrides)
 {
-    struct runner_limits limits = limits_of(w->setup.batch, target_ms, quarantine);
-    w->job->target_ms = target_ms;
-    w->job->quarantine = quarantine;
-    runner_limit(&w->runner, &limits);
+    w->job->target_ms = overrides->target_ms;
+    w->job->max_lag_ms = overrides->max_lag_ms;
+    w->job->quarantine = overrides->quarantine;
+    replace(&w->job->throttle_off, overrides->throttle_off);
+    apply_limits(w);
 }
 
-void worker_use(struct worker *w, const struct config_batch *batch)
+void worker_use(struct worker *w, const struct config_batch *batch, const struct config_throttle *throttle)
 {
     w->setup.batch = batch;
-    worker_limit(w, w->job->target_ms, w->job->quarantine);
+    w->setup.throttle = throttle;
+    apply_limits(w);
+}
+
+void worker_press(struct worker *w)
+{
+    struct pressure_verdict verdict =
+        pressure_judge(monitor_pressure(w->setup.monitor), &w->limits, now_us());
+
+    if (!w->ended && verdict.signal == SIGNAL_BLOCKED_MS && verdict.ratio >= 1 &&
+        w->action.kind == RUNNER_BATCH)
+        feed(w, &(struct runner_event){.kind = RUNNER_RELIEVE});
+}
+
+int worker_pid(const struct worker *w)
+{
+    return w->session ? session_pid(w->session) : 0;
 }
 
 int64_t worker_job(const struct worker *w)

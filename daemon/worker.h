@@ -5,6 +5,7 @@
 #include "config.h"
 #include "control.h"
 #include "job.h"
+#include "monitor.h"
 #include "runner.h"
 
 struct worker;
@@ -14,7 +15,9 @@ struct worker_setup {
     struct control *control;
     const char *database;             /* its name, for the journal */
     const char *conninfo;             /* the worker logs in by it, but as the job's submitter */
-    const struct config_batch *batch; /* may change while the worker runs: worker_limit */
+    const struct config_batch *batch; /* may change while the worker runs: worker_use */
+    const struct config_throttle *throttle;
+    const struct monitor *monitor; /* what presses on the database */
     void (*ended)(
         struct worker *worker, void *arg); /* from the event loop; it may not free the worker at once */
     void *arg;
@@ -26,11 +29,24 @@ struct worker *worker_start(
 
 void worker_want(struct worker *worker, enum runner_want want);
 
-/* The job's overrides were changed. target_ms 0: the file's. */
-void worker_limit(struct worker *worker, uint32_t target_ms, bool quarantine);
+/* The job's overrides, as they are now. 0 and NULL: the file's. */
+struct worker_overrides {
+    uint32_t target_ms;
+    double max_lag_ms;
+    const char *throttle_off; /* text[] literal */
+    bool quarantine;
+};
+void worker_limit(struct worker *worker, const struct worker_overrides *overrides);
 
 /* The file was changed. Timeouts count from the worker's next session on. */
-void worker_use(struct worker *worker, const struct config_batch *batch);
+void worker_use(
+    struct worker *worker, const struct config_batch *batch, const struct config_throttle *throttle);
+
+/* There is a new reading of what presses: when somebody waits on the batch, it is cancelled. */
+void worker_press(struct worker *worker);
+
+/* The pid of its session at the server, 0 when there is none. */
+int worker_pid(const struct worker *worker);
 
 int64_t worker_job(const struct worker *worker);
 bool worker_has_ended(const struct worker *worker);

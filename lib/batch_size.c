@@ -52,7 +52,8 @@ void batch_size_observe(struct batch_size *s, uint32_t keys, uint64_t elapsed_us
     if (s->wal_per_key > 0 && next * s->wal_per_key > BATCH_MAX_WAL_BYTES)
         next = BATCH_MAX_WAL_BYTES / s->wal_per_key;
     if (next > s->keys) {
-        /* It grows from what ran, not from what was asked for: a batch cut short says nothing of a long one. */
+        /* It grows from what ran, not from what was asked for: a batch cut short says nothing of a long one.
+         */
         double most = keys * GROWTH + 1;
         if (next > most)
             next = most > s->keys ? most : s->keys;

@@ -1,8 +1,8 @@
 /* How many keys the next batch spans, so that it takes target_us (DESIGN section 6).
  *
- * The estimate is the time a key took, smoothed; it rises faster than it falls, because a batch that is too long
- * is felt by others and one that is too short only by us. A step grows the size by at most GROWTH. A batch of more than
- * five times the target is believed at once, unsmoothed. */
+ * The estimate is the time a key took, smoothed; it rises faster than it falls, because a batch that is too
+ * long is felt by others and one that is too short only by us. A step grows the size by at most GROWTH. A
+ * batch of more than five times the target is believed at once, unsmoothed. */
 #pragma once
 
 #include <stdbool.h>
@@ -34,6 +34,6 @@ void batch_size_observe(struct batch_size *s, uint32_t keys, uint64_t elapsed_us
 /* The batch met a lock: half of it next. */
 void batch_size_halve(struct batch_size *s);
 
-/* A batch of that many keys was cut short after elapsed_us, so it would have taken longer still: half of it next, or less
- * when the time it had says so. */
+/* A batch of that many keys was cut short after elapsed_us, so it would have taken longer still: half of it
+ * next, or less when the time it had says so. */
 void batch_size_cut_short(struct batch_size *s, uint32_t keys, uint64_t elapsed_us);

@@ -64,6 +64,8 @@ struct job {
     enum job_phase phase;
     bool quarantine;    /* on_error: put a row that fails aside instead of stopping */
     uint32_t target_ms; /* 0: the file's */
+    double max_lag_ms;  /* 0: the file's */
+    char *throttle_off; /* text[] literal of signals that this job passes over, or NULL */
 };
 
 /* Frees the job and what it owns; takes NULL; returns NULL. */

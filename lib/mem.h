@@ -1,5 +1,5 @@
-/* Memory that is there or ends the process. Running out is a crash here on purpose: the daemon can be killed at
- * any instruction and goes on where the data stands, so a crash is the one path that is tested best. */
+/* Memory that is there or ends the process. Running out is a crash here on purpose: the daemon can be killed
+ * at any instruction and goes on where the data stands, so a crash is the one path that is tested best. */
 #pragma once
 
 #include <stdlib.h>

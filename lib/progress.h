@@ -15,8 +15,8 @@ struct histogram {
 
 void histogram_add(struct histogram *h, uint64_t us);
 
-/* The q-quantile (0 < q <= 1) in microseconds: the upper edge of its bucket, at most the greatest time seen; 0
- * when nothing was added. */
+/* The q-quantile (0 < q <= 1) in microseconds: the upper edge of its bucket, at most the greatest time seen;
+ * 0 when nothing was added. */
 uint64_t histogram_quantile(const struct histogram *h, double q);
 
 struct progress {

@@ -25,7 +25,8 @@ enum retry_class retry_class(const char *sqlstate);
 /* The name that report and journal use: "contention", "reconnect", ... */
 const char *retry_class_name(enum retry_class kind);
 
-/* Capped exponential backoff with jitter, so that many sessions that failed together don't return together. */
+/* Capped exponential backoff with jitter, so that many sessions that failed together don't return together.
+ */
 struct backoff {
     uint64_t base_us, cap_us;
     uint64_t random; /* state of the jitter; any seed but 0 */

@@ -1,5 +1,6 @@
 #include "runner.h"
 #include "mem.h"
+#include "pace.h"
 
 #include <stdio.h>
 
@@ -7,7 +8,8 @@
 #define BACKOFF_CAP_US     5000000 /* and the longest: so soon a server that is back is noticed */
 #define CONTENTION_BASE_US 5000    /* somebody's row lock: soon again, for it lasts a transaction of theirs */
 #define CONTENTION_CAP_US  1000000
-#define BOUND_TOO_FAR      2.0 /* a bound found for this many times today's size is thrown away */
+#define PACE_STEP_US       50000 /* a rest is taken in steps, so that it ends when the pressure does */
+#define BOUND_TOO_FAR      2.0   /* a bound found for this many times today's size is thrown away */
 
 static const char *const action_names[] = {
     [RUNNER_NONE] = "none",
@@ -46,6 +48,7 @@ void runner_init(struct runner *r, enum job_phase phase, uint64_t estimate, uint
         .phase = phase,
         .estimate = estimate,
         .limits = *limits,
+        .pressure = {.signal = SIGNAL_NONE},
     };
     batch_size_init(&r->size, limits->target_us, limits->min_keys, limits->max_keys);
     backoff_init(&r->backoff, BACKOFF_BASE_US, BACKOFF_CAP_US, seed);
@@ -73,7 +76,8 @@ void runner_limit(struct runner *r, const struct runner_limits *limits)
     batch_size_limit(&r->size, limits->target_us, limits->min_keys, limits->max_keys);
 }
 
-/* ---- What is sent on entering a state. --------------------------------------------------------------------------- */
+/* ---- What is sent on entering a state.
+ * --------------------------------------------------------------------------- */
 
 static uint32_t next_keys(const struct runner *r)
 {
@@ -95,7 +99,8 @@ static struct runner_action enter(struct runner *r, enum runner_action_kind kind
     case RUNNER_BOUND: a.keys = r->asked = next_keys(r); break;
     case RUNNER_BATCH:
         a.keys = r->keys;
-        /* While a row is searched for, the next size depends on how this batch ends, so there is nothing to ask yet. */
+        /* While a row is searched for, the next size depends on how this batch ends, so there is nothing to
+         * ask yet. */
         a.next_keys = r->asked = r->keys == 0 || r->isolate ? 0 : next_keys(r);
         break;
     case RUNNER_FINISH:
@@ -158,7 +163,8 @@ static bool leave(struct runner *r, struct runner_action *ret_action)
     return false;
 }
 
-/* ---- What is decided on the answer. -------------------------------------------------------------------------------- */
+/* ---- What is decided on the answer.
+ * -------------------------------------------------------------------------------- */
 
 static void forget_range(struct runner *r)
 {
@@ -166,12 +172,23 @@ static void forget_range(struct runner *r)
     r->isolate = 0;
 }
 
+/* The next batch is known: now, or after a rest? */
+static struct runner_action pace(struct runner *r, uint64_t now_us)
+{
+    uint64_t due = pace_rest_us(r->pressure.ratio, r->batch_us), rested = now_us - r->batch_at_us;
+
+    if (r->pressure.signal == SIGNAL_NONE || rested >= due)
+        return enter(r, RUNNER_BATCH);
+    r->rests_for = r->pressure.signal;
+    return rest(r, RUNNER_BATCH, due - rested < PACE_STEP_US ? due - rested : PACE_STEP_US, now_us);
+}
+
 /* A bound was found, or none because fewer keys are left: then the batch goes to the end of the range. */
-static struct runner_action start_batch(struct runner *r, const char *bound)
+static struct runner_action start_batch(struct runner *r, const char *bound, uint64_t now_us)
 {
     set_string(&r->hi, bound ? bound : r->upper);
     r->keys = r->point ? 1 : bound ? r->asked : 0;
-    return enter(r, RUNNER_BATCH);
+    return pace(r, now_us);
 }
 
 static struct runner_action on_taken(struct runner *r, const struct runner_event *e, uint64_t now_us)
@@ -196,7 +213,7 @@ static struct runner_action on_taken(struct runner *r, const struct runner_event
     if (e->total_keys > r->progress.keys) /* a batch whose answer was lost had been done */
         progress_add(&r->progress, e->total_keys - r->progress.keys);
     if (r->point)
-        return start_batch(r, NULL);
+        return start_batch(r, NULL, now_us);
     return enter(r, RUNNER_BOUND);
 }
 
@@ -227,7 +244,10 @@ static struct runner_action on_batch_done(struct runner *r, const struct runner_
     r->counts.rows += e->rows;
     r->counts.wal_bytes += e->wal_bytes;
     histogram_add(&r->counts.batch_us, e->elapsed_us);
-    /* One key, or the few of a search, cost a whole statement each: what they took says nothing of a full batch. */
+    r->batch_us = e->elapsed_us;
+    r->batch_at_us = now_us;
+    /* One key, or the few of a search, cost a whole statement each: what they took says nothing of a full
+     * batch. */
     if (keys <= UINT32_MAX && !r->isolate && !r->point)
         batch_size_observe(&r->size, (uint32_t)keys, e->elapsed_us, e->wal_bytes);
     advance(r, keys, now_us);
@@ -239,7 +259,17 @@ static struct runner_action on_batch_done(struct runner *r, const struct runner_
     if (e->bound_unknown || r->isolate || r->asked == 0 ||
         r->asked > BOUND_TOO_FAR * batch_size_keys(&r->size))
         return enter(r, RUNNER_BOUND);
-    return start_batch(r, e->bound);
+    return start_batch(r, e->bound, now_us);
+}
+
+static void end_rest(struct runner *r, uint64_t now_us)
+{
+    uint64_t rested = now_us - r->rest_began_us;
+
+    if (r->again == RUNNER_BATCH)
+        r->counts.throttled_us[r->rests_for] += rested;
+    else
+        r->counts.rest_us += rested;
 }
 
 static struct runner_action on_done(struct runner *r, const struct runner_event *e, uint64_t now_us)
@@ -253,7 +283,7 @@ static struct runner_action on_done(struct runner *r, const struct runner_event 
     case RUNNER_RELEASE: return enter(r, RUNNER_END);
     case RUNNER_BATCH: return on_batch_done(r, e, now_us);
     case RUNNER_CONNECT: r->connected = r->ever_connected = true; break;
-    case RUNNER_REST: r->counts.rest_us += now_us - r->rest_began_us; break;
+    case RUNNER_REST: end_rest(r, now_us); break;
     case RUNNER_PUT_ASIDE:
         r->counts.put_aside++;
         r->isolate = 0;
@@ -276,7 +306,7 @@ static struct runner_action on_done(struct runner *r, const struct runner_event 
 
     switch (was) {
     case RUNNER_CONNECT: return resume(r);
-    case RUNNER_REST: return enter(r, r->again);
+    case RUNNER_REST: return r->again == RUNNER_BATCH ? pace(r, now_us) : enter(r, r->again);
     case RUNNER_LAYOUT:
         r->relation = 0;
         r->n_relations = e->n_relations;
@@ -295,7 +325,7 @@ static struct runner_action on_done(struct runner *r, const struct runner_event 
         progress_init(&r->progress, 0, r->estimate, now_us);
         return enter(r, RUNNER_TAKE);
     case RUNNER_TAKE: return on_taken(r, e, now_us);
-    case RUNNER_BOUND: return start_batch(r, e->bound);
+    case RUNNER_BOUND: return start_batch(r, e->bound, now_us);
     case RUNNER_PUT_ASIDE: return enter(r, strcmp(r->cursor, r->upper) == 0 ? RUNNER_TAKE : RUNNER_BOUND);
     case RUNNER_NONE:
     case RUNNER_ABORT:
@@ -307,10 +337,11 @@ static struct runner_action on_done(struct runner *r, const struct runner_event 
     return enter(r, RUNNER_END);
 }
 
-/* ---- What is decided on an error. ---------------------------------------------------------------------------------- */
+/* ---- What is decided on an error.
+ * ---------------------------------------------------------------------------------- */
 
-/* Where to go on after a wait: the same action, unless it was a batch or its bound. Then the range is taken anew,
- * which reads back where it stands. */
+/* Where to go on after a wait: the same action, unless it was a batch or its bound. Then the range is taken
+ * anew, which reads back where it stands. */
 static enum runner_action_kind after_error(const struct runner *r)
 {
     if (r->doing == RUNNER_FINISH || r->doing == RUNNER_RELEASE)
@@ -372,7 +403,8 @@ static struct runner_action on_error(struct runner *r, const struct runner_event
         return wait_and_retry(r, e, false, now_us);
     if (leave(r, &away))
         return away;
-    /* What cannot be set up the first time is a mistake of the job's; later it is somebody's trouble, and passes. */
+    /* What cannot be set up the first time is a mistake of the job's; later it is somebody's trouble, and
+     * passes. */
     if (r->doing == RUNNER_CONNECT) {
         bool passes = class == RETRY_RECONNECT || class == RETRY_LATER || class == RETRY_CONTENTION ||
                       class == RETRY_CANCELLED;
@@ -387,9 +419,10 @@ static struct runner_action on_error(struct runner *r, const struct runner_event
     case RETRY_RECONNECT: return wait_and_retry(r, e, false, now_us);
     case RETRY_CONTENTION:
     case RETRY_CANCELLED:
+        r->counts.relieved += r->relieving;
         if (r->doing == RUNNER_BATCH && r->isolate)
             r->isolate = r->isolate > 1 ? r->isolate / 2 : 1;
-        else if (r->doing == RUNNER_BATCH && class == RETRY_CANCELLED)
+        else if (r->doing == RUNNER_BATCH && class == RETRY_CANCELLED && !r->relieving)
             batch_size_cut_short(&r->size, r->keys, now_us - r->batch_began_us);
         else if (r->doing == RUNNER_BATCH)
             batch_size_halve(&r->size);
@@ -424,13 +457,14 @@ static struct runner_action on_lost(struct runner *r, const struct runner_event 
     return wait_and_retry(r, e, false, now_us);
 }
 
-/* A wish. Sessions' statements and waits are cut short; what the control session writes is let be, it is quick. */
+/* A wish. Sessions' statements and waits are cut short; what the control session writes is let be, it is
+ * quick. */
 static struct runner_action on_want(struct runner *r, enum runner_want want)
 {
     struct runner_action away;
 
-    /* A stop is the daemon's: no wish of the user's takes it back, and a pause or cancel only says how the job is left. A
-     * cancel is final. */
+    /* A stop is the daemon's: no wish of the user's takes it back, and a pause or cancel only says how the
+     * job is left. A cancel is final. */
     if (want == RUNNER_WANT_STOP || want == RUNNER_WANT_STOP_NOW)
         r->stopping = true;
     else if (r->want == RUNNER_WANT_CANCEL)
@@ -443,7 +477,7 @@ static struct runner_action on_want(struct runner *r, enum runner_want want)
     switch (r->doing) {
     case RUNNER_REST:
         if (r->again != RUNNER_FINISH && r->again != RUNNER_RELEASE && leave(r, &away))
-            return away; /* the rest is forgotten */
+            return away; /* what is left of the rest is forgotten */
         break;
     case RUNNER_BATCH:
         if (want == RUNNER_WANT_STOP)
@@ -466,6 +500,15 @@ static struct runner_action on_want(struct runner *r, enum runner_want want)
     return (struct runner_action){.kind = RUNNER_NONE};
 }
 
+/* Somebody waits on us: the batch is given up, and comes back as cancelled, which halves it. */
+static struct runner_action on_relieve(struct runner *r)
+{
+    if (r->doing != RUNNER_BATCH)
+        return (struct runner_action){.kind = RUNNER_NONE};
+    r->relieving = true;
+    return (struct runner_action){.kind = RUNNER_ABORT};
+}
+
 static struct runner_action on_event(struct runner *r, const struct runner_event *event, uint64_t now_us)
 {
     switch (event->kind) {
@@ -474,6 +517,7 @@ static struct runner_action on_event(struct runner *r, const struct runner_event
     case RUNNER_ERROR: return on_error(r, event, now_us);
     case RUNNER_LOST: return on_lost(r, event, now_us);
     case RUNNER_WANT: return on_want(r, event->want);
+    case RUNNER_RELIEVE: return on_relieve(r);
     }
     return (struct runner_action){.kind = RUNNER_NONE};
 }
@@ -481,7 +525,9 @@ static struct runner_action on_event(struct runner *r, const struct runner_event
 struct runner_action runner_step(struct runner *r, const struct runner_event *event, uint64_t now_us)
 {
     struct runner_action a = on_event(r, event, now_us);
-    if (a.kind == RUNNER_BATCH)
+    if (a.kind == RUNNER_BATCH) {
         r->batch_began_us = now_us;
+        r->relieving = false;
+    }
     return a;
 }

@@ -1,9 +1,10 @@
 /* The state machine of one job: an event and the time go in, one action comes out.
  *
- * The runner knows no server, no clock and no log. Whoever drives it (daemon/worker, tests/sim) does what the action says
- * and reports what came of it, with one event an action. While an action is under way the only other events are wishes
- * (pause, cancel, stop); the answer to those is RUNNER_NONE (keep waiting) or RUNNER_ABORT (keep waiting, and
- * cut the action short: it then reports an error or is lost, or its result if it was quicker).
+ * The runner knows no server, no clock and no log. Whoever drives it (daemon/worker, tests/sim) does what the
+ * action says and reports what came of it, with one event an action. While an action is under way the only
+ * other events are wishes (pause, cancel, stop); the answer to those is RUNNER_NONE (keep waiting) or
+ * RUNNER_ABORT (keep waiting, and cut the action short: it then reports an error or is lost, or its result if
+ * it was quicker).
  *
  *                    preflight ┌──────────────────────────────────────────┐
  *            ┌─ phase is ──────► LAYOUT ─► SURVEY ─► ADD_RANGE ─┐ (a relation) │
@@ -14,15 +15,18 @@
  *                                ▲───────┘ the bound found was too far │
  *
  *   an error: REST, then the same again (a new session first when the old one is gone);
+ *   pressure: REST before a BATCH, in short steps, as long as lib/pace says;
  *   a row that cannot be computed: BOUND with half the keys, down to one; then PUT_ASIDE or FINISH (failed);
  *   pause, stop: RELEASE ─► END;  cancel: FINISH (cancelled) ─► END;  another daemon's job: END.
  *
- * True in each state: at most one action is under way; the cursor in memory is the one in the database, or older
- * (a connection was lost), and then the range is taken anew, which reads it back, before anything else is done. */
+ * True in each state: at most one action is under way; the cursor in memory is the one in the database, or
+ * older (a connection was lost), and then the range is taken anew, which reads it back, before anything else
+ * is done. */
 #pragma once
 
 #include "batch_size.h"
 #include "job.h"
+#include "pressure.h"
 #include "progress.h"
 #include "retry.h"
 
@@ -59,11 +63,12 @@ struct runner_action {
 };
 
 enum runner_event_kind {
-    RUNNER_START, /* once, first */
-    RUNNER_DONE,  /* the action did what it should; its results are in the event */
-    RUNNER_ERROR, /* the server refused it, or could not be reached: sqlstate, message */
-    RUNNER_LOST,  /* the worker's session is gone, and whether the action was done is not known */
-    RUNNER_WANT,  /* somebody wishes: want */
+    RUNNER_START,   /* once, first */
+    RUNNER_DONE,    /* the action did what it should; its results are in the event */
+    RUNNER_ERROR,   /* the server refused it, or could not be reached: sqlstate, message */
+    RUNNER_LOST,    /* the worker's session is gone, and whether the action was done is not known */
+    RUNNER_WANT,    /* somebody wishes: want */
+    RUNNER_RELIEVE, /* another session has waited on our batch for too long */
 };
 
 enum runner_want {
@@ -112,7 +117,9 @@ struct runner_limits {
 struct runner_counts {
     uint64_t batches, rows, keys, wal_bytes, put_aside;
     uint64_t retries[RETRY_PERMANENT + 1];
-    uint64_t rest_us;
+    uint64_t rest_us;                   /* after errors */
+    uint64_t throttled_us[_SIGNAL_MAX]; /* for each signal */
+    uint64_t relieved;                  /* batches cut short because somebody waited on them */
     struct histogram batch_us;
 };
 
@@ -144,8 +151,12 @@ struct runner {
     uint32_t isolate;      /* above 0: a row fails; batches of that many keys until it is found */
     uint64_t isolate_left; /* keys until the batch that failed first is passed, and the search is over */
 
-    enum runner_action_kind again; /* after the rest */
+    enum runner_action_kind again; /* after the rest; RUNNER_BATCH: it rests because of pressure */
     uint64_t rest_began_us, batch_began_us;
+    struct pressure_verdict pressure; /* as of now: the driver sets it before each step */
+    enum pressure_signal rests_for;
+    bool relieving;                 /* the batch under way is being given up for somebody who waits on it */
+    uint64_t batch_us, batch_at_us; /* the last batch: how long it took, when it ended */
 
     /* Why it does not move, for status and journal: NULL, or what the last error said. */
     char *waiting_for;

@@ -1,5 +1,8 @@
 #include "sql.h"
 
+/* SQL keeps the lines that it is written in. */
+/* clang-format off */
+
 /* The last word has what the promises rest on: short locks, custom plans, exact text of keys, no row hidden by a policy
  * without an error. A job's own settings stand before it, behind those that are only good advice: a table is never read
  * as a whole because the planner's statistics are stale, and no batch waits for a compiler.
@@ -47,12 +50,14 @@ const char SQL_CLAIM[] =
     "SELECT j.id, c.held_elsewhere, j.name, backfill.relation_name(j.target), j.set_clause, j.where_clause, j.statement,\n"
     "       j.submitted_by, j.owner, j.search_path, j.time_zone, j.date_style, j.settings,\n"
     "       j.phase, j.on_error, j.target_ms, j.estimate,\n"
-    "       (SELECT pg_catalog.sum(r.keys) FROM backfill.range AS r WHERE r.job_id = j.id), j.wanted\n"
+    "       (SELECT pg_catalog.sum(r.keys) FROM backfill.range AS r WHERE r.job_id = j.id), j.wanted,\n"
+    "       pg_catalog.round(extract(epoch FROM j.max_lag) * 1000), j.throttle_off\n"
     "  FROM backfill.claim() AS c\n"
     " CROSS JOIN LATERAL (SELECT (c.job).*) AS j";
 
 const char SQL_WANTED[] =
-    "SELECT j.id, j.wanted, j.target_ms, j.on_error\n"
+    "SELECT j.id, j.wanted, j.target_ms, j.on_error,\n"
+    "       pg_catalog.round(extract(epoch FROM j.max_lag) * 1000), j.throttle_off\n"
     "  FROM backfill.job AS j\n"
     " WHERE j.id = ANY ($1::bigint[]) AND backfill.is_held(j)";
 
@@ -81,3 +86,26 @@ const char SQL_WAITING_FOR[] =
     "UPDATE backfill.job AS j SET waiting_for = $2 WHERE j.id = $1 AND backfill.is_held(j)";
 
 const char SQL_CANCEL[] = "SELECT pg_catalog.pg_cancel_backend($1)";
+
+/* A backup has no position, and is no standby. A receiver that only stores WAL (pg_receivewal) doesn't replay: what it has
+ * flushed counts. A walreceiver without a name of its own is called by its slot, or by where it comes from.
+ * Who waits on whom is looked up only for sessions that do wait for a lock. */
+const char SQL_MONITOR[] =
+    "SELECT 'lsn', NULL, pg_catalog.pg_current_wal_lsn()::text\n"
+    "UNION ALL\n"
+    "SELECT 'standby',\n"
+    "       CASE WHEN r.application_name <> 'walreceiver' THEN r.application_name\n"
+    "            ELSE coalesce(s.slot_name::text, r.client_addr::text, 'walreceiver') END,\n"
+    "       coalesce(r.replay_lsn, r.flush_lsn, r.write_lsn)::text\n"
+    "  FROM pg_catalog.pg_stat_replication AS r\n"
+    "  LEFT JOIN pg_catalog.pg_replication_slots AS s ON s.active_pid = r.pid\n"
+    " WHERE r.state <> 'backup'\n"
+    "UNION ALL\n"
+    "SELECT 'blocked', 'pid ' || a.pid,\n"
+    "       pg_catalog.round(extract(epoch FROM pg_catalog.clock_timestamp() - l.waitstart) * 1000)::text\n"
+    "  FROM pg_catalog.pg_stat_activity AS a\n"
+    " CROSS JOIN LATERAL (SELECT pg_catalog.min(k.waitstart) AS waitstart\n"
+    "                       FROM pg_catalog.pg_locks AS k\n"
+    "                      WHERE k.pid = a.pid AND NOT k.granted) AS l\n"
+    " WHERE a.wait_event_type = 'Lock' AND l.waitstart IS NOT NULL\n"
+    "   AND pg_catalog.pg_blocking_pids(a.pid) && $1::integer[]";

@@ -19,11 +19,11 @@ extern const char SQL_SESSION[];   /* settings of the control session -> nothing
 extern const char SQL_LISTEN[];
 extern const char
     SQL_CLAIM[]; /* -> job id or NULL, held elsewhere, then the job's columns as control.c reads them */
-extern const char SQL_WANTED[];      /* job ids -> id, wanted, target_ms, on_error */
-extern const char SQL_UNFINISHED[];  /* -> how many jobs are queued or running */
-extern const char SQL_HOLD_AGAIN[];  /* job ids, old pid, old backend start */
-extern const char SQL_LAYOUT[];      /* job -> relation oid, name, batch, bound, last */
-extern const char SQL_ADD_RANGE[];   /* job, relation oid, upper */
+extern const char SQL_WANTED[];     /* job ids -> id, wanted, target_ms, on_error, max_lag ms, throttle_off */
+extern const char SQL_UNFINISHED[]; /* -> how many jobs are queued or running */
+extern const char SQL_HOLD_AGAIN[]; /* job ids, old pid, old backend start */
+extern const char SQL_LAYOUT[];     /* job -> relation oid, name, batch, bound, last */
+extern const char SQL_ADD_RANGE[];  /* job, relation oid, upper */
 extern const char SQL_BEGIN_PHASE[]; /* job, phase, estimate -> whether the job is ours */
 extern const char SQL_TAKE_RANGE
     []; /* job -> outcome, range, epoch, cursor, upper, point, relation, key columns, batch, bound, keys */
@@ -32,3 +32,7 @@ extern const char SQL_END_JOB[];     /* job, state, error, hint, measured */
 extern const char SQL_RELEASE_JOB[]; /* job */
 extern const char SQL_WAITING_FOR[]; /* job, what or NULL */
 extern const char SQL_CANCEL[];      /* pid of a worker -> whether a signal was sent */
+
+/* The monitor's session, as the daemon's role. */
+extern const char
+    SQL_MONITOR[]; /* pids of workers -> kind, whose, value: lsn, standby (its LSN or NULL), blocked (ms) */

@@ -101,7 +101,6 @@ DECLARE
       FROM (VALUES ('add_column', job.add_column IS NOT NULL), ('keep_in_sync', job.keep_in_sync),
                    ('enforce', job.enforce IS NOT NULL), ('drop_column', job.drop_column IS NOT NULL),
                    ('scan', job.scan = 'ctid'), ('dry_run', job.dry_run), ('workers', job.workers > 1),
-                   ('max_lag', job.max_lag IS NOT NULL), ('throttle_off', job.throttle_off IS NOT NULL),
                    ('active_hours', job.active_hours IS NOT NULL), ('ignore', job.ignore IS NOT NULL)) AS v(name, used)
      WHERE v.used LIMIT 1);
 BEGIN
@@ -109,6 +108,21 @@ BEGIN
     PERFORM backfill.refuse(column_name, format('not supported yet%s', CASE column_name
                               WHEN 'scan' THEN ' (scan = ''ctid'')' WHEN 'workers' THEN ' (workers above 1)' ELSE '' END),
                             format('Leave %s out; this version of backfilld would not act on it.', column_name), '0A000');
+  END IF;
+END
+$$;
+
+-- The signals that a job may pass over; lib/pressure.c has the same names.
+CREATE OR REPLACE FUNCTION backfill.check_throttle_off(job backfill.job) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  signals constant text[] := '{lag, lag_mb, standby, blocked}';
+  unknown text := (SELECT u FROM unnest(job.throttle_off) u WHERE u IS NULL OR u <> ALL (signals) LIMIT 1);
+BEGIN
+  IF NOT job.throttle_off <@ signals THEN
+    PERFORM backfill.refuse('throttle_off', format('there is no signal %L', unknown),
+                            format('The signals are %s.', array_to_string(signals, ', ')));
   END IF;
 END
 $$;
@@ -182,6 +196,7 @@ DECLARE
   k record;
 BEGIN
   PERFORM backfill.check_not_yet(job);
+  PERFORM backfill.check_throttle_off(job);
   IF job.set_clause IS NULL AND job.statement IS NULL THEN
     PERFORM backfill.refuse('set_clause', 'the job says nothing to do',
                             'Give set_clause (''amount_cents = (amount * 100)::bigint'') or statement.', '23502');
@@ -246,6 +261,7 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   PERFORM backfill.check_not_yet(NEW);
+  PERFORM backfill.check_throttle_off(NEW);
   IF NEW.wanted = OLD.wanted THEN
     RETURN NEW;
   END IF;
@@ -287,6 +303,6 @@ CREATE OR REPLACE TRIGGER job_before_update
 CREATE OR REPLACE TRIGGER job_notify_insert AFTER INSERT ON backfill.job
   FOR EACH ROW EXECUTE FUNCTION backfill.job_notify();
 CREATE OR REPLACE TRIGGER job_notify_update AFTER UPDATE ON backfill.job
-  FOR EACH ROW WHEN ((OLD.state, OLD.phase, OLD.wanted, OLD.target_ms, OLD.on_error)
-                     IS DISTINCT FROM (NEW.state, NEW.phase, NEW.wanted, NEW.target_ms, NEW.on_error))
+  FOR EACH ROW WHEN ((OLD.state, OLD.phase, OLD.wanted, OLD.target_ms, OLD.on_error, OLD.max_lag, OLD.throttle_off)
+                     IS DISTINCT FROM (NEW.state, NEW.phase, NEW.wanted, NEW.target_ms, NEW.on_error, NEW.max_lag, NEW.throttle_off))
   EXECUTE FUNCTION backfill.job_notify();

@@ -30,7 +30,7 @@ GRANT UPDATE (wanted, priority, workers, target_ms, max_lag, throttle_off, on_er
 GRANT EXECUTE ON FUNCTION
   backfill.base_type, backfill.relation_name, backfill.key_of, backfill.batch_condition, backfill.place_batch,
   backfill.statements, backfill.relations_of, backfill.key_numbers,
-  backfill.refuse, backfill.plan, backfill.check_plan, backfill.check_clauses, backfill.check_not_yet, backfill.check_target,
+  backfill.refuse, backfill.plan, backfill.check_plan, backfill.check_clauses, backfill.check_not_yet, backfill.check_throttle_off, backfill.check_target,
   backfill.check_job,
   backfill.checkpoint, backfill.run_batch, backfill.plan_reads_all, backfill.survey,
   backfill.want, backfill.pause, backfill.resume, backfill.cancel, backfill.finish, backfill.retry

@@ -60,6 +60,7 @@ static const char *event_text(const struct runner_event *e)
     case RUNNER_ERROR: return e->sqlstate;
     case RUNNER_LOST: return "lost";
     case RUNNER_WANT: return "want";
+    case RUNNER_RELIEVE: return "relieve";
     }
     return "?";
 }

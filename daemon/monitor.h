@@ -1,0 +1,32 @@
+/* The monitor session of one database, as the daemon's role: reads, many times a second while a job runs,
+ * what may slow it down. What it can't read is said by its age: lib/pressure holds a job whose monitor is
+ * silent. */
+#pragma once
+
+#include "config.h"
+#include "pressure.h"
+
+#include <event2/event.h>
+
+struct monitor;
+
+struct monitor_setup {
+    struct event_base *base;
+    const char *database; /* its name, for the journal */
+    const char *conninfo;
+    const struct config_throttle *throttle; /* may change: monitor_use */
+    /* There is a new reading. From the event loop; it may not close the monitor. */
+    void (*read)(void *arg);
+    /* The pids of the workers' sessions, as an integer[] literal; the caller frees it. */
+    char *(*pids)(void *arg);
+    void *arg;
+};
+
+struct monitor *monitor_open(const struct monitor_setup *setup);
+void monitor_use(struct monitor *monitor, const struct config_throttle *throttle);
+
+/* The last reading. */
+const struct pressure *monitor_pressure(const struct monitor *monitor);
+
+/* Takes NULL; returns NULL. */
+struct monitor *monitor_close(struct monitor *monitor);

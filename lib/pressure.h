@@ -1,0 +1,70 @@
+/* What slows a job down. Each signal is a value and a limit; a job's verdict is the signal that is nearest to
+ * its limit, or furthest beyond. The values are a database's, read by its monitor; limits are a job's. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum pressure_signal {
+    SIGNAL_MONITOR, /* the monitor itself: how long it has read nothing */
+    SIGNAL_LAG_MS,  /* the latest standby */
+    SIGNAL_LAG_MB,
+    SIGNAL_STANDBY,    /* a standby that is named in the file is gone */
+    SIGNAL_BLOCKED_MS, /* the longest wait of another session on one of ours */
+    _SIGNAL_MAX,
+    SIGNAL_NONE = -1,
+};
+
+/* "lag": what settings, throttle_off, journal, status and report call it. */
+const char *signal_name(enum pressure_signal signal);
+
+/* The signal of a name, or SIGNAL_NONE. */
+enum pressure_signal signal_from_name(const char *name);
+
+/* The unit that stands behind a value: "ms", "MB", "s". */
+const char *signal_unit(enum pressure_signal signal);
+
+#define PRESSURE_WHAT 64
+
+struct pressure_reading {
+    bool known;
+    double value;
+    char what[PRESSURE_WHAT]; /* whose it is: "standby2", "pid 4711" */
+};
+
+/* One reading a signal, the worst of all that were noted. A signal that has none doesn't exist here. */
+struct pressure {
+    bool there[_SIGNAL_MAX];
+    struct pressure_reading readings[_SIGNAL_MAX];
+    uint64_t read_at_us; /* 0: never */
+};
+
+struct pressure_limits {
+    double limit[_SIGNAL_MAX]; /* above 0 */
+    bool off[_SIGNAL_MAX];
+};
+
+struct pressure_verdict {
+    enum pressure_signal signal; /* SIGNAL_NONE: nothing presses */
+    double ratio;                /* value/limit; 1 and above: stop */
+    double value, limit;
+    bool known; /* false: it could not be read, and counts as at its limit */
+    char what[PRESSURE_WHAT];
+};
+
+/* A new round of readings begins. */
+void pressure_begin(struct pressure *pressure, uint64_t now_us);
+
+/* One reading; of several for a signal the greatest stays. */
+void pressure_note(struct pressure *pressure, enum pressure_signal signal, double value, const char *what);
+
+/* The signal can't be read, and why. It stays so for this round. */
+void pressure_fail(struct pressure *pressure, enum pressure_signal signal, const char *why);
+
+/* What a job with these limits is told at now_us. A round that is older than the limit of SIGNAL_MONITOR
+ * counts as a signal of its own: who can't see must not run. */
+struct pressure_verdict pressure_judge(
+    const struct pressure *pressure, const struct pressure_limits *limits, uint64_t now_us);
+
+/* "lag 812 ms of 1000 (standby2)", for status and journal. The caller frees. */
+char *pressure_describe(const struct pressure_verdict *verdict);
