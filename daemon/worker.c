@@ -3,6 +3,7 @@
 #include "cursor.h"
 #include "journal.h"
 #include "mem.h"
+#include "pace.h"
 #include "result.h"
 #include "sql.h"
 
@@ -569,7 +570,8 @@ static void watch_throttle(struct worker *w, double share)
 /* Why the job is slow or stands still, for status; NULL when it isn't. The caller frees. */
 static char *why_waiting(struct worker *w, double share, uint64_t now)
 {
-    _cleanup_free_ char *pressure = share > 0.1 ? pressure_describe(&w->runner.pressure) : NULL;
+    _cleanup_free_ char *pressure =
+        share > 0.1 && w->runner.pressure.ratio > PACE_FREE ? pressure_describe(&w->runner.pressure) : NULL;
     const char *why = pressure ? pressure : w->runner.waiting_for;
     char *text = NULL;
 

@@ -1,17 +1,26 @@
 #include "lag.h"
 
 #include <stdio.h>
+#include <string.h>
 
-/* Makes room: of the older half every second sample is dropped, so that what is long past is known less
- * exactly. */
-static void thin_out(struct lag *lag)
+/* Makes room: the sample goes whose absence matters least, by the gap that it leaves and how long that is past. So the gaps
+ * grow with their age, and what is long past is known less exactly, in proportion. */
+static void thin_out(struct lag *lag, uint64_t now_us)
 {
-    int kept = 0;
+    int least = 1;
+    double least_error = 0;
 
-    for (int i = 0; i < lag->n; i++)
-        if (i >= LAG_SAMPLES / 2 || i % 2 == 0)
-            lag->samples[kept++] = lag->samples[i];
-    lag->n = kept;
+    for (int i = 1; i < lag->n - 1; i++) {
+        double gap = (double)(lag->samples[i + 1].at_us - lag->samples[i - 1].at_us);
+        double error = gap / (double)(now_us - lag->samples[i].at_us);
+        if (i == 1 || error < least_error) {
+            least = i;
+            least_error = error;
+        }
+    }
+    memmove(&lag->samples[least], &lag->samples[least + 1],
+        (size_t)(lag->n - least - 1) * sizeof(lag->samples[0]));
+    lag->n--;
 }
 
 void lag_note(struct lag *lag, uint64_t lsn, uint64_t now_us)
@@ -21,7 +30,7 @@ void lag_note(struct lag *lag, uint64_t lsn, uint64_t now_us)
     if (lag->n > 0 && lsn < lag->samples[lag->n - 1].lsn)
         lag->n = 0;
     if (lag->n == LAG_SAMPLES)
-        thin_out(lag);
+        thin_out(lag, now_us);
     lag->samples[lag->n++] = (struct lag_sample){.lsn = lsn, .at_us = now_us};
 }
 

@@ -9,7 +9,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define LAG_SAMPLES 256 /* at ten a second: the last 12 s exactly, and hours ever more coarsely */
+/* At twenty a second: an hour back to within 10 %, and longer, ever more coarsely. */
+#define LAG_SAMPLES 256
 
 struct lag_sample {
     uint64_t lsn;

@@ -58,10 +58,7 @@ class Cluster:
             if os.getuid() == 0:
                 account = pwd.getpwnam(self.account)
                 os.chown(self.directory, account.pw_uid, account.pw_gid)
-            subprocess.run(
-                [f"{self.binaries}/initdb", "-D", self.data, "-U", "postgres", "-A", "trust", "-E", "UTF8",
-                 "--locale=C.UTF-8", "--no-sync", "--no-instructions"],
-                check=True, stdout=subprocess.DEVNULL, cwd=self.directory, **self.as_account())
+            self.make_data()
             with open(f"{self.data}/postgresql.conf", "a") as conf:
                 conf.write(f"listen_addresses = ''\nunix_socket_directories = '{self.directory}'\nport ="
                            f" {self.port}\n")
@@ -71,6 +68,12 @@ class Cluster:
         except BaseException:
             self.destroy()
             raise
+
+    def make_data(self):
+        subprocess.run(
+            [f"{self.binaries}/initdb", "-D", self.data, "-U", "postgres", "-A", "trust", "-E", "UTF8",
+             "--locale=C.UTF-8", "--no-sync", "--no-instructions"],
+            check=True, stdout=subprocess.DEVNULL, cwd=self.directory, **self.as_account())
 
     def as_account(self):
         if os.getuid() != 0:

@@ -334,14 +334,14 @@ def test_jobs_that_say_too_much_or_too_little(mistakes):
 @pytest.mark.parametrize("column, value", [
     ("add_column", "m bigint"), ("keep_in_sync", True), ("enforce", ["NOT NULL n"]), ("drop_column", "n"),
     ("scan", "ctid"), ("dry_run", True),
-    ("workers", 2), ("max_lag", "1 s"), ("throttle_off", ["lag"]), ("active_hours", "22:00-06:00"),
+    ("workers", 2), ("active_hours", "22:00-06:00"),
     ("ignore", ["statements"]),
 ])
 def test_what_is_not_built_yet_is_refused_not_ignored(db, column, value):
     db.table(rows=10)
     diag = refuse(db, column, set_clause="n = 1", **{column: value})
     assert "not supported yet" in diag.message_primary and diag.sqlstate == "0A000"
-    if column in ("workers", "max_lag", "throttle_off", "active_hours"):
+    if column in ("workers", "active_hours"):
         name = db.submit(set_clause="n = 1", wanted="pause")
         with pytest.raises(psycopg.Error, match="not supported yet"):
             db.app.execute(f"UPDATE backfill.job SET {column} = %s WHERE name = %s", [value, name])

@@ -1,0 +1,181 @@
+"""What slows a job down: a standby that is late, gone or hung, and sessions that wait on a batch."""
+
+import os
+import signal
+import subprocess
+
+import pytest
+
+from cluster import Cluster
+from database import Database, prepare
+from waiting import let_pass, wait_until
+
+MAX_LAG_MS = 400
+
+
+class Standby(Cluster):
+    """A streaming standby of a cluster, with a name of its own."""
+
+    def __init__(self, primary, name):
+        self.primary, self.name = primary, name
+        super().__init__(cluster_name=f"'{name}'")
+
+    def make_data(self):
+        subprocess.run([f"{self.binaries}/pg_basebackup", "-h", self.primary.directory, "-p", str(self.primary.port),
+                        "-U", "postgres", "-D", self.data, "-R", "-c", "fast", "--no-sync"],
+                       check=True, cwd=self.directory, **self.as_account())
+
+    def backend(self, kind):
+        """The pid of one of its processes: walreceiver, startup."""
+        children = subprocess.run(["ps", "--ppid", str(self.process.pid), "-o", "pid=,args="], check=True,
+                                  capture_output=True, text=True).stdout.splitlines()
+        return next(int(line.split()[0]) for line in children if kind in line)
+
+
+@pytest.fixture(scope="module")
+def replicated():
+    cluster = Cluster(wal_keep_size="1GB")
+    standby = None
+    try:
+        prepare(cluster)
+        standby = Standby(cluster, "near")
+        cluster.standby = standby
+        yield cluster
+    finally:
+        if standby:
+            standby.destroy()
+        cluster.destroy()
+
+
+@pytest.fixture
+def rdb(replicated):
+    database = Database(replicated)
+    try:
+        wait_until(lambda: database.one("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'"),
+                   what="the standby streams")
+        yield database
+    finally:
+        database.destroy()
+
+
+def lag_bytes(db):
+    return float(db.one("SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), replay_lsn) FROM pg_stat_replication") or 0)
+
+
+def throttled_by(db, name):
+    return db.one("SELECT throttled_by FROM backfill.status WHERE name = %s", name) or ""
+
+
+def throttle(db, **keys):
+    text = "; ".join(f"{key} = {value}" for key, value in keys.items())
+    return db.start(config=db.config() + f"throttle = {{ {text}; }};\n")
+
+
+@pytest.mark.parametrize("kind", ["walreceiver", "startup"])
+def test_a_standby_that_hangs_holds_the_job_and_it_goes_on_after(replicated, rdb, measured, kind):
+    rdb.table(rows=400000)
+    pid = replicated.standby.backend(kind)
+    throttle(rdb, max_lag_ms=MAX_LAG_MS, max_lag_mb=16)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        name = rdb.submit(set_clause="n = n + 1")
+        wait_until(lambda: throttled_by(rdb, name).startswith("lag"), what="the job says that it waits for the standby")
+        cursor = rdb.cursor(name)
+        let_pass(1)
+        assert rdb.cursor(name) == cursor, "it stands still"
+        written = lag_bytes(rdb)
+        assert written < 16e6 + 8e6, "no more is written ahead than max_lag_mb and what was under way"
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    job = rdb.finish(name)
+    assert rdb.counts() == {1: 400000}
+    assert sum(job["report"]["throttled_s"].values()) > 0.9
+    measured(f"written ahead of a hung {kind}", f"{written / 1e6:.1f} MB")
+
+
+def test_the_job_may_pass_over_a_signal_and_change_its_mind(replicated, rdb):
+    rdb.table(rows=200000)
+    pid = replicated.standby.backend("walreceiver")
+    throttle(rdb, max_lag_ms=MAX_LAG_MS, max_lag_mb=16)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        name = rdb.submit(set_clause="n = n + 1")
+        wait_until(lambda: throttled_by(rdb, name).startswith("lag"), what="it waits")
+        rdb.app.execute("UPDATE backfill.job SET throttle_off = '{lag, lag_mb}' WHERE name = %s", [name])
+        rdb.finish(name)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert rdb.counts() == {1: 200000}
+
+
+def test_a_jobs_own_max_lag_counts_instead_of_the_files(replicated, rdb):
+    rdb.table(rows=200000)
+    pid = replicated.standby.backend("walreceiver")
+    throttle(rdb, max_lag_ms=3600000, max_lag_mb=0)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        strict = rdb.submit(set_clause="n = n + 1", max_lag="300 ms", name="strict")
+        wait_until(lambda: "of 300 (near)" in throttled_by(rdb, strict), what="it waits by its own limit")
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    rdb.finish(strict)
+
+
+def test_a_named_standby_that_is_missing_holds_the_job_unless_that_is_fine(rdb):
+    rdb.table(rows=1000)
+    daemon = throttle(rdb, standbys='[ "near", "far" ]')
+    name = rdb.submit(set_clause="n = n + 1")
+    wait_until(lambda: throttled_by(rdb, name).startswith("standby: far is gone"), what="it waits for the named one")
+    assert rdb.counts() == {0: 1000}
+    daemon.rewrite_config(rdb.config() + 'throttle = { standbys = [ "near", "far" ]; missing_standby = "ignore"; };\n')
+    daemon.signal(signal.SIGHUP)
+    rdb.finish(name)
+    assert rdb.counts() == {1: 1000}
+
+
+def test_a_session_that_waits_on_a_batch_is_let_through(db, measured):
+    """A batch of a second is cancelled within the limit for somebody who wants one of its rows."""
+    db.table(rows=1000)
+    db.sleep_at(90, 2)
+    db.daemon()
+    name = db.submit(set_clause="n = n + 1")
+    db.wait_asleep()
+    ms = db.one("""
+        WITH began AS MATERIALIZED (SELECT clock_timestamp() AS at), locked AS MATERIALIZED (
+          SELECT clock_timestamp() AS at FROM began, LATERAL (SELECT id FROM t WHERE id = 50 FOR UPDATE) AS l)
+        SELECT extract(epoch FROM locked.at - began.at) * 1000 FROM began, locked""")
+    assert ms < 500, f"it waited {ms} ms"
+    measured("wait of a victim", f"{ms:.0f} ms at max_blocked_ms = 50")
+    db.admin.execute("DROP TRIGGER sleep ON t")
+    db.finish(name)
+    assert db.counts() == {1: 1000}
+
+
+def test_a_job_without_its_monitor_holds(db):
+    """Who can't see must not run: the monitor's session is refused while the job is at work."""
+    db.table(rows=100000)
+    db.daemon(target_ms=1)
+    db.sleep_at(50000, 1)
+    name = db.submit(set_clause="n = n + 1")
+    db.wait_asleep()
+    db.admin.execute("ALTER ROLE backfilld CONNECTION LIMIT 1")
+    try:
+        db.admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                         f" WHERE application_name = 'backfilld monitor' AND datname = '{db.name}'")
+        wait_until(lambda: "monitor" in throttled_by(db, name), what="it says that it can't see")
+        cursor = db.cursor(name)
+        let_pass(0.5)
+        assert db.cursor(name) == cursor
+    finally:
+        db.admin.execute("ALTER ROLE backfilld CONNECTION LIMIT -1")
+    db.finish(name)
+    assert db.counts() == {1: 100000}
+
+
+@pytest.mark.parametrize("value", [["tide"], ["lag", None]])
+def test_a_signal_that_does_not_exist_is_refused(db, value):
+    db.table(rows=1)
+    with pytest.raises(Exception, match="throttle_off: there is no signal") as refused:
+        db.submit(set_clause="n = 1", throttle_off=value)
+    assert refused.value.diag.column_name == "throttle_off"
+    assert "lag, lag_mb, standby, blocked" in refused.value.diag.message_hint

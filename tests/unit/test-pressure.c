@@ -1,0 +1,183 @@
+/* Signals to one verdict, the verdict to a rest, and the runner that rests. */
+#include "script.h"
+
+#include "pace.h"
+#include "pressure.h"
+
+#define MS UINT64_C(1000)
+
+static const struct pressure_limits limits = {.limit = {[SIGNAL_MONITOR] = 1000,
+                                                  [SIGNAL_LAG_MS] = 1000,
+                                                  [SIGNAL_LAG_MB] = 64,
+                                                  [SIGNAL_STANDBY] = 1,
+                                                  [SIGNAL_BLOCKED_MS] = 50}};
+
+static void test_the_verdict_names_the_signal_nearest_to_its_limit(void **state)
+{
+    struct pressure p;
+
+    (void)state;
+    pressure_begin(&p, 5000 * MS);
+    pressure_note(&p, SIGNAL_LAG_MS, 300, "a");
+    pressure_note(&p, SIGNAL_LAG_MS, 500, "b");
+    pressure_note(&p, SIGNAL_LAG_MS, 400, "c");
+    pressure_note(&p, SIGNAL_LAG_MB, 48, "a");
+    struct pressure_verdict v = pressure_judge(&p, &limits, 5050 * MS);
+    assert_int_equal(v.signal, SIGNAL_LAG_MB);
+    assert_between(v.ratio, 0.749, 0.751);
+
+    struct pressure_limits off = limits;
+    off.off[SIGNAL_LAG_MB] = true;
+    v = pressure_judge(&p, &off, 5050 * MS);
+    assert_int_equal(v.signal, SIGNAL_LAG_MS);
+    assert_string_equal(v.what, "b");
+    char *text = pressure_describe(&v);
+    assert_string_equal(text, "lag 500 ms of 1000 (b)");
+    free(text);
+}
+
+static void test_nothing_there_is_no_pressure(void **state)
+{
+    struct pressure p;
+
+    (void)state;
+    pressure_begin(&p, 5000 * MS);
+    struct pressure_verdict v = pressure_judge(&p, &limits, 5999 * MS);
+    assert_int_equal(v.signal, SIGNAL_NONE);
+    assert_null(pressure_describe(&v));
+}
+
+static void test_who_cannot_see_must_not_run(void **state)
+{
+    struct pressure p = {0};
+
+    (void)state;
+    assert_true(pressure_judge(&p, &limits, 1).ratio >= 1); /* nothing was read yet */
+    pressure_begin(&p, 5000 * MS);
+    struct pressure_verdict v = pressure_judge(&p, &limits, 6000 * MS);
+    assert_int_equal(v.signal, SIGNAL_MONITOR);
+    assert_true(v.ratio >= 1);
+    pressure_begin(&p, 7000 * MS);
+    pressure_fail(&p, SIGNAL_LAG_MS, "a says no position");
+    pressure_note(&p, SIGNAL_LAG_MS, 5, "b"); /* another that is well does not make up for it */
+    v = pressure_judge(&p, &limits, 7000 * MS);
+    assert_int_equal(v.signal, SIGNAL_LAG_MS);
+    assert_false(v.known);
+    assert_true(v.ratio >= 1);
+}
+
+static void test_a_name_is_its_signals(void **state)
+{
+    (void)state;
+    for (int i = 0; i < _SIGNAL_MAX; i++)
+        assert_int_equal(signal_from_name(signal_name((enum pressure_signal)i)), i);
+    assert_int_equal(signal_from_name("tide"), SIGNAL_NONE);
+}
+
+static void test_the_pace_falls_smoothly_and_stops_at_the_limit(void **state)
+{
+    uint64_t before = 0;
+
+    (void)state;
+    assert_int_equal(pace_rest_us(0, 20000), 0);
+    assert_int_equal(pace_rest_us(PACE_FREE, 20000), 0);
+    for (double p = PACE_FREE; p < 0.999; p += 0.001) {
+        uint64_t rest = pace_rest_us(p, 20000);
+        assert_true(rest >= before);
+        assert_true(rest <= PACE_MAX_US);
+        before = rest;
+    }
+    assert_between(
+        pace_rest_us(PACE_FREE + (1 - PACE_FREE) / 2, 20000), 19999, 20001); /* half way: half of the time */
+    assert_true(pace_rest_us(1, 20000) == PACE_HOLD && pace_rest_us(7, 0) == PACE_HOLD);
+}
+
+static void press(struct script *s, double ratio)
+{
+    s->r.pressure = (struct pressure_verdict){.signal = ratio > 0 ? SIGNAL_LAG_MS : SIGNAL_NONE,
+        .ratio = ratio,
+        .known = true,
+        .limit = 1000,
+        .value = 1000 * ratio};
+}
+
+static void test_a_job_rests_for_as_long_as_the_pressure_says(void **state)
+{
+    struct script *s = *state;
+
+    start_filling(s, false);
+    s->now_us += TARGET_US;
+    press(s, PACE_FREE + (1 - PACE_FREE) / 2);
+    batch_done(s, TARGET_US, "{200}");
+    EXPECT(s, RUNNER_REST);
+    assert_between(s->a.until_us - s->now_us, TARGET_US - 1, TARGET_US + 1);
+    done(s);
+    EXPECT(s, RUNNER_BATCH);
+    assert_between(s->r.counts.throttled_us[SIGNAL_LAG_MS], TARGET_US - 1, TARGET_US + 1);
+    assert_int_equal(s->r.counts.rest_us, 0);
+}
+
+static void test_at_the_limit_it_holds_until_the_pressure_is_gone(void **state)
+{
+    struct script *s = *state;
+    uint64_t began;
+
+    start_filling(s, false);
+    s->now_us += TARGET_US;
+    press(s, 1.5);
+    batch_done(s, TARGET_US, "{200}");
+    began = s->now_us;
+    for (int i = 0; i < 1000; i++) {
+        EXPECT(s, RUNNER_REST);
+        done(s);
+    }
+    press(s, 0);
+    done(s);
+    EXPECT(s, RUNNER_BATCH);
+    assert_string_equal(s->r.hi, "{200}");
+    assert_int_equal(s->r.counts.throttled_us[SIGNAL_LAG_MS], s->now_us - began);
+}
+
+static void test_a_held_job_is_paused_at_once(void **state)
+{
+    struct script *s = *state;
+
+    start_filling(s, false);
+    press(s, 2);
+    batch_done(s, TARGET_US, "{200}");
+    EXPECT(s, RUNNER_REST);
+    wish(s, RUNNER_WANT_PAUSE);
+    EXPECT(s, RUNNER_RELEASE);
+}
+
+static void test_a_batch_that_somebody_waits_on_is_cancelled_and_halved(void **state)
+{
+    struct script *s = *state;
+
+    start_filling(s, false);
+    uint32_t keys = batch_size_keys(&s->r.size);
+    feed(s, &(struct runner_event){.kind = RUNNER_RELIEVE});
+    EXPECT(s, RUNNER_ABORT);
+    refused(s, "57014");
+    EXPECT(s, RUNNER_REST);
+    assert_int_equal(s->r.counts.relieved, 1);
+    assert_int_equal(batch_size_keys(&s->r.size), keys / 2);
+    feed(s, &(struct runner_event){.kind = RUNNER_RELIEVE}); /* it does nothing now that could be given up */
+    EXPECT(s, RUNNER_NONE);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_the_verdict_names_the_signal_nearest_to_its_limit),
+        cmocka_unit_test(test_nothing_there_is_no_pressure),
+        cmocka_unit_test(test_who_cannot_see_must_not_run),
+        cmocka_unit_test(test_a_name_is_its_signals),
+        cmocka_unit_test(test_the_pace_falls_smoothly_and_stops_at_the_limit),
+        SCRIPTED(test_a_job_rests_for_as_long_as_the_pressure_says),
+        SCRIPTED(test_at_the_limit_it_holds_until_the_pressure_is_gone),
+        SCRIPTED(test_a_held_job_is_paused_at_once),
+        SCRIPTED(test_a_batch_that_somebody_waits_on_is_cancelled_and_halved),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
