@@ -71,9 +71,10 @@ static void read_all(struct monitor *m, const PGresult *result)
     pressure_begin(&m->pressure, now);
     read_standbys(m, result, now);
     for (int i = 0; i < PQntuples(result); i++)
-        if (strcmp(PQgetvalue(result, i, 0), "blocked") == 0)
-            pressure_note(&m->pressure, SIGNAL_BLOCKED_MS, (double)result_number(result, i, 2),
-                PQgetvalue(result, i, 1));
+        if (strcmp(PQgetvalue(result, i, 0), "blocked") == 0) {
+            double waited_ms = (double)result_number(result, i, 2);
+            pressure_note(&m->pressure, SIGNAL_BLOCKED_MS, waited_ms, waited_ms, PQgetvalue(result, i, 1));
+        }
     m->setup.read(m->setup.arg);
 }
 

@@ -36,16 +36,19 @@ void pressure_begin(struct pressure *pressure, uint64_t now_us)
     *pressure = (struct pressure){.read_at_us = now_us};
 }
 
-void pressure_note(struct pressure *pressure, enum pressure_signal signal, double value, const char *what)
+void pressure_note(
+    struct pressure *pressure, enum pressure_signal signal, double value, double expected, const char *what)
 {
     struct pressure_reading *r = &pressure->readings[signal];
+    bool first = !pressure->there[signal];
 
-    if (pressure->there[signal] && (!r->known || r->value >= value))
+    if (!first && !r->known)
         return;
-    pressure->there[signal] = true;
-    r->known = true;
-    r->value = value;
-    snprintf(r->what, sizeof(r->what), "%s", what ? what : "");
+    if (first || value > r->value || expected > r->expected)
+        snprintf(r->what, sizeof(r->what), "%s", what ? what : "");
+    r->value = first || value > r->value ? value : r->value;
+    r->expected = first || expected > r->expected ? expected : r->expected;
+    r->known = pressure->there[signal] = true;
 }
 
 void pressure_fail(struct pressure *pressure, enum pressure_signal signal, const char *why)
@@ -60,12 +63,13 @@ void pressure_fail(struct pressure *pressure, enum pressure_signal signal, const
 static void weigh(struct pressure_verdict *worst, enum pressure_signal signal,
     const struct pressure_reading *r, double limit)
 {
-    double ratio = r->known ? r->value / limit : 1;
+    double value = r->value >= limit ? r->value : r->expected;
+    double ratio = r->known ? value / limit : 1;
 
     if (worst->signal != SIGNAL_NONE && ratio <= worst->ratio)
         return;
     *worst = (struct pressure_verdict){
-        .signal = signal, .ratio = ratio, .value = r->value, .limit = limit, .known = r->known};
+        .signal = signal, .ratio = ratio, .value = value, .limit = limit, .known = r->known};
     memcpy(worst->what, r->what, sizeof(worst->what));
 }
 

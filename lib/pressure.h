@@ -29,6 +29,8 @@ const char *signal_unit(enum pressure_signal signal);
 struct pressure_reading {
     bool known;
     double value;
+    double
+        expected; /* what the value is on its way to, where that is known before it is felt; else the same */
     char what[PRESSURE_WHAT]; /* whose it is: "standby2", "pid 4711" */
 };
 
@@ -55,8 +57,10 @@ struct pressure_verdict {
 /* A new round of readings begins. */
 void pressure_begin(struct pressure *pressure, uint64_t now_us);
 
-/* One reading; of several for a signal the greatest stays. */
-void pressure_note(struct pressure *pressure, enum pressure_signal signal, double value, const char *what);
+/* One reading; of several for a signal the greatest value and the greatest expectation stay. The pace follows what is
+ * expected, as long as the value is below its limit. */
+void pressure_note(
+    struct pressure *pressure, enum pressure_signal signal, double value, double expected, const char *what);
 
 /* The signal can't be read, and why. It stays so for this round. */
 void pressure_fail(struct pressure *pressure, enum pressure_signal signal, const char *why);

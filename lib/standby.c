@@ -52,10 +52,24 @@ void standby_see(struct standbys *standbys, const char *name, bool has_lsn, uint
         return;
     s->here = true;
     s->seen_us = now_us;
-    if (has_lsn) {
-        s->has_lsn = true;
-        s->lsn = lsn;
-    }
+    if (!has_lsn)
+        return;
+    s->has_lsn = true;
+    s->lsn = lsn;
+    if (s->n_rounds == STANDBY_ROUNDS)
+        memmove(&s->rounds[0], &s->rounds[1], (size_t)--s->n_rounds * sizeof(s->rounds[0]));
+    s->rounds[s->n_rounds++] = (struct lag_sample){.lsn = lsn, .at_us = now_us};
+}
+
+/* How long it needs for behind bytes, in ms, at the speed of the last rounds; late_ms when that isn't known. */
+static double expected_ms(const struct standby *s, double behind, double late_ms)
+{
+    const struct lag_sample *first = &s->rounds[0], *last = &s->rounds[s->n_rounds - 1];
+
+    if (s->n_rounds < 2 || last->at_us == first->at_us || last->lsn < first->lsn)
+        return late_ms;
+    double bytes_per_ms = (double)(last->lsn - first->lsn) / ((double)(last->at_us - first->at_us) / 1e3);
+    return bytes_per_ms > 0 ? behind / bytes_per_ms : late_ms;
 }
 
 void standby_press(const struct standbys *standbys, const struct lag *lag, uint64_t primary_lsn,
@@ -78,9 +92,11 @@ void standby_press(const struct standbys *standbys, const struct lag *lag, uint6
             pressure_fail(pressure, SIGNAL_LAG_MS, text);
             continue;
         }
-        pressure_note(pressure, SIGNAL_LAG_MS, (double)lag_us(lag, s->lsn, now_us) / 1e3, s->name);
-        pressure_note(pressure, SIGNAL_LAG_MB,
-            primary_lsn > s->lsn ? (double)(primary_lsn - s->lsn) / 1e6 : 0, s->name);
+        double late_ms = (double)lag_us(lag, s->lsn, now_us) / 1e3;
+        double behind = primary_lsn > s->lsn ? (double)(primary_lsn - s->lsn) : 0;
+        double expected = behind > 0 ? expected_ms(s, behind, late_ms) : 0;
+        pressure_note(pressure, SIGNAL_LAG_MS, late_ms, expected, s->name);
+        pressure_note(pressure, SIGNAL_LAG_MB, behind / 1e6, behind / 1e6, s->name);
     }
 }
 

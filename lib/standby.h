@@ -10,12 +10,17 @@
 #define STANDBY_MAX      32
 #define STANDBY_GRACE_US 10000000 /* one that nobody named is waited for this long, then forgotten */
 
+/* How fast one replays is known from so many rounds: a second's, at twenty a second. */
+#define STANDBY_ROUNDS   20
+
 struct standby {
     char name[PRESSURE_WHAT];
-    bool named;       /* in the settings: it must be there */
-    bool here;        /* in this round */
-    bool has_lsn;     /* it said at some time how far it was */
-    uint64_t lsn;     /* where, when it was last seen */
+    bool named;   /* in the settings: it must be there */
+    bool here;    /* in this round */
+    bool has_lsn; /* it said at some time how far it was */
+    uint64_t lsn; /* where, when it was last seen */
+    int n_rounds; /* the last ones, in which it had a position */
+    struct lag_sample rounds[STANDBY_ROUNDS];
     uint64_t seen_us; /* when that was; of one that is named and was never seen: when it was named */
 };
 

@@ -1,7 +1,8 @@
 /* The simulator: thousands of runs of the state machine in lib/runner among crashes, lost answers, doubled
- * daemons and servers that change their speed. A seed decides everything; the seed of a run that broke a
+ * daemons, standbys that fall behind and servers that change their speed. A seed decides everything; the seed of a run that broke a
  * promise plays it again. */
 #include "adaptive.h"
+#include "echo.h"
 #include "world.h"
 
 #include <getopt.h>
@@ -12,7 +13,8 @@
 #include <time.h>
 
 #define DEFAULT_RUNS   20000
-#define ADAPTIVE_SHARE 16 /* one run in so many is about batch sizes */
+#define ADAPTIVE_SHARE 16  /* one run in so many is about batch sizes */
+#define ECHO_SHARE     100 /* and one in so many about a standby's lag */
 #define FAILURES_SHOWN 20
 
 static int usage(FILE *out)
@@ -28,7 +30,11 @@ static int usage(FILE *out)
 static const char *run(uint64_t seed, bool verbose)
 {
     struct random r = {.state = seed};
-    return random_below(&r, ADAPTIVE_SHARE) == 0 ? adaptive_run(seed, verbose) : chaos_run(seed, verbose);
+    if (random_below(&r, ADAPTIVE_SHARE) == 0)
+        return adaptive_run(seed, verbose);
+    if (random_below(&r, ECHO_SHARE) == 0)
+        return echo_run(seed, verbose);
+    return chaos_run(seed, verbose);
 }
 
 static double wall_s(void)

@@ -125,6 +125,33 @@ static void test_one_that_goes_stays_late_for_the_grace_time_and_is_forgotten_af
     assert_false(p.there[SIGNAL_LAG_MS]);
 }
 
+static void test_what_is_written_now_will_be_as_late_as_what_lies_before_it(void **state)
+{
+    static struct lag lag;
+    struct standbys s = {0};
+
+    (void)state;
+    lag = (struct lag){0};
+    for (uint64_t i = 1; i <= 10; i++) { /* it replays 1 MB in 100 ms, and 3 MB lie before it */
+        lag_note(&lag, i * 1000000 + 3000000, i * 100 * MS);
+        standby_begin(&s);
+        standby_see(&s, "a", true, i * 1000000, i * 100 * MS);
+    }
+    struct pressure p = press(&s, &lag, 13000000, false, 1000 * MS);
+    assert_between(p.readings[SIGNAL_LAG_MS].expected, 299, 301);
+    for (int i = 0; i < STANDBY_ROUNDS; i++) { /* it hangs: as late as it is */
+        standby_begin(&s);
+        standby_see(&s, "a", true, 10000000, 5000 * MS + (uint64_t)i);
+    }
+    p = press(&s, &lag, 13000000, false, 6000 * MS);
+    assert_between(
+        p.readings[SIGNAL_LAG_MS].expected, p.readings[SIGNAL_LAG_MS].value, p.readings[SIGNAL_LAG_MS].value);
+    standby_begin(&s);
+    standby_see(&s, "a", true, 13000000, 6100 * MS); /* nothing lies before it */
+    p = press(&s, &lag, 13000000, false, 6100 * MS);
+    assert_int_equal(p.readings[SIGNAL_LAG_MS].expected, 0);
+}
+
 static void test_a_named_standby_must_be_there(void **state)
 {
     static struct lag lag;
@@ -170,6 +197,7 @@ int main(void)
         cmocka_unit_test(test_an_lsn_is_read_as_the_server_prints_it),
         cmocka_unit_test(test_the_latest_standby_counts),
         cmocka_unit_test(test_one_that_goes_stays_late_for_the_grace_time_and_is_forgotten_after_it),
+        cmocka_unit_test(test_what_is_written_now_will_be_as_late_as_what_lies_before_it),
         cmocka_unit_test(test_a_named_standby_must_be_there),
         cmocka_unit_test(test_a_standby_without_a_position_holds),
     };

@@ -18,10 +18,10 @@ static void test_the_verdict_names_the_signal_nearest_to_its_limit(void **state)
 
     (void)state;
     pressure_begin(&p, 5000 * MS);
-    pressure_note(&p, SIGNAL_LAG_MS, 300, "a");
-    pressure_note(&p, SIGNAL_LAG_MS, 500, "b");
-    pressure_note(&p, SIGNAL_LAG_MS, 400, "c");
-    pressure_note(&p, SIGNAL_LAG_MB, 48, "a");
+    pressure_note(&p, SIGNAL_LAG_MS, 300, 300, "a");
+    pressure_note(&p, SIGNAL_LAG_MS, 500, 500, "b");
+    pressure_note(&p, SIGNAL_LAG_MS, 400, 400, "c");
+    pressure_note(&p, SIGNAL_LAG_MB, 48, 48, "a");
     struct pressure_verdict v = pressure_judge(&p, &limits, 5050 * MS);
     assert_int_equal(v.signal, SIGNAL_LAG_MB);
     assert_between(v.ratio, 0.749, 0.751);
@@ -34,6 +34,20 @@ static void test_the_verdict_names_the_signal_nearest_to_its_limit(void **state)
     char *text = pressure_describe(&v);
     assert_string_equal(text, "lag 500 ms of 1000 (b)");
     free(text);
+}
+
+static void test_the_pace_follows_what_is_expected_and_the_limit_holds_for_what_is(void **state)
+{
+    struct pressure p;
+
+    (void)state;
+    pressure_begin(&p, 5000 * MS);
+    pressure_note(&p, SIGNAL_LAG_MS, 900, 300, "a"); /* late, but it will be better */
+    assert_between(pressure_judge(&p, &limits, 5000 * MS).ratio, 0.299, 0.301);
+    pressure_note(&p, SIGNAL_LAG_MS, 10, 700, "b"); /* not late yet */
+    assert_between(pressure_judge(&p, &limits, 5000 * MS).ratio, 0.699, 0.701);
+    pressure_note(&p, SIGNAL_LAG_MS, 1200, 0, "c");
+    assert_between(pressure_judge(&p, &limits, 5000 * MS).ratio, 1.199, 1.201);
 }
 
 static void test_nothing_there_is_no_pressure(void **state)
@@ -59,7 +73,7 @@ static void test_who_cannot_see_must_not_run(void **state)
     assert_true(v.ratio >= 1);
     pressure_begin(&p, 7000 * MS);
     pressure_fail(&p, SIGNAL_LAG_MS, "a says no position");
-    pressure_note(&p, SIGNAL_LAG_MS, 5, "b"); /* another that is well does not make up for it */
+    pressure_note(&p, SIGNAL_LAG_MS, 5, 5, "b"); /* another that is well does not make up for it */
     v = pressure_judge(&p, &limits, 7000 * MS);
     assert_int_equal(v.signal, SIGNAL_LAG_MS);
     assert_false(v.known);
@@ -170,6 +184,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_the_verdict_names_the_signal_nearest_to_its_limit),
+        cmocka_unit_test(test_the_pace_follows_what_is_expected_and_the_limit_holds_for_what_is),
         cmocka_unit_test(test_nothing_there_is_no_pressure),
         cmocka_unit_test(test_who_cannot_see_must_not_run),
         cmocka_unit_test(test_a_name_is_its_signals),

@@ -1,0 +1,236 @@
+/* A primary that a job and an application write to, and a standby that replays what it can; a monitor reads, twenty times a
+ * second, where both are, and now and then nothing. All rates are bytes a microsecond.
+ *
+ * Steady: the standby replays at one speed, slower or faster than the job could write. The job must settle below the limit
+ * and use what the standby can take. Stalls: the standby stands still for a while now and then, and the monitor
+ * is deaf for a while. Nothing may be begun that the last reading forbids; once all is well the job must end. */
+#include "echo.h"
+#include "pace.h"
+#include "random.h"
+#include "runner.h"
+#include "standby.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LIMIT_MS         1000
+#define MONITOR_LIMIT_MS 1000
+#define READ_EVERY_US    50000
+#define TARGET_US        20000
+#define KEYS             4000000
+#define SETTLED_US       4000000   /* then it is judged */
+#define JUDGED_US        12000000  /* for so long */
+#define LONGEST_US       600000000 /* an end by then, however slow the standby */
+#define LEAST_USE        0.85      /* of what the standby can replay */
+#define STEP_US          2000      /* how finely the world moves while an action takes its time */
+
+struct echo {
+    struct random random;
+    struct runner r;
+    struct lag lag;
+    struct standbys standbys;
+    struct pressure pressure;
+    struct pressure_limits limits;
+
+    uint64_t now_us, read_at_us, deaf_until_us, stalled_until_us;
+    double lsn, replayed;         /* bytes since the start */
+    double application, capacity; /* rates */
+    double us_per_key, wal_per_key;
+    struct lag truth; /* the same memory, noted at every step */
+    int64_t cursor;
+    bool stalls;
+
+    /* What is judged. */
+    uint64_t busy_us; /* in actions that are no rest */
+    double sum, squares, written_from;
+    uint64_t samples;
+    bool verbose;
+    const char *broken;
+};
+
+static void say(struct echo *e, const char *promise)
+{
+    if (!e->broken)
+        e->broken = promise;
+    if (e->verbose)
+        printf("%12.6f BROKEN: %s\n", (double)e->now_us / 1e6, promise);
+}
+
+static bool is_judged(const struct echo *e)
+{
+    return !e->stalls && e->now_us >= SETTLED_US && e->now_us < SETTLED_US + JUDGED_US;
+}
+
+static double lag_ms(const struct echo *e)
+{
+    return (double)lag_us(&e->truth, (uint64_t)e->replayed, e->now_us) / 1e3;
+}
+
+static void read_all(struct echo *e)
+{
+    pressure_begin(&e->pressure, e->now_us);
+    lag_note(&e->lag, (uint64_t)e->lsn, e->now_us);
+    standby_begin(&e->standbys);
+    standby_see(&e->standbys, "standby", true, (uint64_t)e->replayed, e->now_us);
+    standby_press(&e->standbys, &e->lag, (uint64_t)e->lsn, false, e->now_us, &e->pressure);
+}
+
+/* Time passes, while the job writes at that rate. */
+static void pass(struct echo *e, uint64_t us, double job)
+{
+    while (us > 0) {
+        uint64_t step = us < STEP_US ? us : STEP_US;
+        e->now_us += step;
+        us -= step;
+        e->lsn += (job + e->application) * (double)step;
+        if (e->now_us >= e->stalled_until_us)
+            e->replayed = fmin(e->lsn, e->replayed + e->capacity * (double)step);
+        lag_note(&e->truth, (uint64_t)e->lsn, e->now_us);
+        if (e->now_us >= e->read_at_us) {
+            e->read_at_us = e->now_us + READ_EVERY_US;
+            if (e->now_us >= e->deaf_until_us)
+                read_all(e);
+        }
+        if (is_judged(e)) {
+            double late = lag_ms(e);
+            e->sum += late;
+            e->squares += late * late;
+            e->samples++;
+            if (e->written_from <= 0)
+                e->written_from = e->lsn;
+        }
+    }
+}
+
+/* Trouble comes, until half a minute in; then all is well. */
+static void trouble(struct echo *e)
+{
+    if (!e->stalls || e->now_us > 30000000)
+        return;
+    if (e->now_us >= e->stalled_until_us && random_chance(&e->random, 10))
+        e->stalled_until_us = e->now_us + random_below(&e->random, 3000000);
+    if (e->now_us >= e->deaf_until_us && random_chance(&e->random, 10))
+        e->deaf_until_us = e->now_us + random_below(&e->random, 3000000);
+}
+
+static void run_batch(struct echo *e, const struct runner_action *a, struct runner_event *event)
+{
+    int64_t keys = a->keys ? (int64_t)a->keys : KEYS - e->cursor;
+    uint64_t us = 300 + (uint64_t)((double)keys * e->us_per_key * (0.8 + 0.4 * random_fraction(&e->random)));
+    struct pressure_verdict v = pressure_judge(&e->pressure, &e->limits, e->now_us);
+
+    if (v.ratio >= 1)
+        say(e, "a batch was begun at the limit");
+    pass(e, us, (double)keys * e->wal_per_key / (double)us);
+    e->busy_us += us;
+    e->cursor += keys;
+    *event = (struct runner_event){.kind = RUNNER_DONE, .rows = (uint64_t)keys, .elapsed_us = us};
+}
+
+/* Does what the action says; false at the end. */
+static bool perform(struct echo *e, const struct runner_action *a, struct runner_event *event, char bound[32])
+{
+    int64_t asked = 0;
+
+    *event = (struct runner_event){.kind = RUNNER_DONE};
+    if (a->kind == RUNNER_BATCH) {
+        run_batch(e, a, event);
+        asked = a->next_keys;
+    } else if (a->kind == RUNNER_BOUND)
+        asked = a->keys;
+    else if (a->kind == RUNNER_REST)
+        pass(e, a->until_us - e->now_us, 0);
+    else if (a->kind == RUNNER_TAKE) {
+        event->outcome = e->cursor < KEYS ? RUNNER_TAKE_RANGE : RUNNER_TAKE_NONE;
+        event->range = event->epoch = 1;
+        event->upper = "{4000000}";
+    } else if (a->kind == RUNNER_END)
+        return false;
+    if (asked && e->cursor + asked < KEYS) {
+        snprintf(bound, 32, "{%lld}", (long long)(e->cursor + asked));
+        event->bound = bound;
+    }
+    return true;
+}
+
+static void judge(struct echo *e)
+{
+    double most = e->wal_per_key / e->us_per_key, mean = e->sum / (double)e->samples;
+    double can = fmin(e->capacity, most + e->application);
+    double used = (e->lsn - e->written_from) / JUDGED_US;
+    /* What one batch writes, the standby is busy with for so long. */
+    double one_batch_ms = TARGET_US / 1e3 * most / e->capacity;
+
+    if (e->samples == 0)
+        return;
+    if (mean > LIMIT_MS)
+        say(e, "the lag settled above its limit");
+    if (sqrt(fmax(0, e->squares / (double)e->samples - mean * mean)) > fmax(LIMIT_MS / 4.0, one_batch_ms))
+        say(e, "the lag swings");
+    if (e->written_from > 0 && e->now_us >= SETTLED_US + JUDGED_US && used < LEAST_USE * can)
+        say(e, "the standby could have taken more");
+    if (e->verbose)
+        printf("capacity %.1f of %.1f, application %.1f, mean lag %.0f ms, used %.2f of it\n", e->capacity,
+            most, e->application, mean, used / can);
+}
+
+static void check_account(struct echo *e)
+{
+    uint64_t throttled = 0;
+    for (int i = 0; i < _SIGNAL_MAX; i++)
+        throttled += e->r.counts.throttled_us[i];
+    if (throttled + e->r.counts.rest_us + e->busy_us != e->now_us)
+        say(e, "a moment was not accounted for");
+}
+
+static void set_up(struct echo *e, uint64_t seed, bool verbose)
+{
+    const struct runner_limits limits = {.target_us = TARGET_US, .min_keys = 1, .max_keys = 100000};
+    *e = (struct echo){.random = {.state = seed}, .verbose = verbose};
+
+    e->stalls = random_chance(&e->random, 500);
+    e->us_per_key = 2 + 8 * random_fraction(&e->random);
+    e->wal_per_key = 100 + 300 * random_fraction(&e->random);
+    e->capacity = (0.2 + 1.5 * random_fraction(&e->random)) * e->wal_per_key / e->us_per_key;
+    e->application = 0.5 * random_fraction(&e->random) * e->capacity;
+    e->limits.limit[SIGNAL_MONITOR] = MONITOR_LIMIT_MS;
+    e->limits.limit[SIGNAL_LAG_MS] = LIMIT_MS;
+    e->limits.limit[SIGNAL_LAG_MB] = e->limits.limit[SIGNAL_STANDBY] = e->limits.limit[SIGNAL_BLOCKED_MS] = 1;
+    e->limits.off[SIGNAL_LAG_MB] = true;
+    runner_init(&e->r, PHASE_BACKFILL, KEYS, 0, &limits, seed, 0);
+}
+
+const char *echo_run(uint64_t seed, bool verbose)
+{
+    struct echo *e = malloc(sizeof(*e));
+    struct runner_event event = {.kind = RUNNER_START};
+    bool judged = false;
+    char bound[32];
+
+    if (!e)
+        abort();
+    set_up(e, seed, verbose);
+    while (!e->broken && e->now_us < LONGEST_US) {
+        e->r.pressure = pressure_judge(&e->pressure, &e->limits, e->now_us);
+        struct runner_action a = runner_step(&e->r, &event, e->now_us);
+        if (verbose)
+            printf(
+                "%12.6f %s, lag %.0f ms\n", (double)e->now_us / 1e6, runner_action_name(a.kind), lag_ms(e));
+        trouble(e);
+        if (!perform(e, &a, &event, bound))
+            break;
+        if (!judged && e->now_us >= SETTLED_US + JUDGED_US) {
+            judged = true;
+            judge(e);
+        }
+    }
+    if (e->cursor < KEYS)
+        say(e, "the job did not end");
+    check_account(e);
+    const char *broken = e->broken;
+    runner_done(&e->r);
+    free(e);
+    return broken;
+}
