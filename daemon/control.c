@@ -104,10 +104,8 @@ static void ask(struct control *c, enum control_state state, const char *sql)
 
 static void on_hello(struct control *c, const PGresult *hello)
 {
-    free(c->old_pid);
-    free(c->old_start);
-    c->old_pid = c->pid;
-    c->old_start = c->start;
+    free(c->pid);
+    free(c->start);
     c->pid = copy_string(PQgetvalue(hello, 0, 2));
     c->start = copy_string(PQgetvalue(hello, 0, 3));
     if (atoi(PQgetvalue(hello, 0, 0)) < OLDEST_SERVER)
@@ -129,6 +127,15 @@ static void on_installed(struct control *c, const PGresult *installed)
             c, "the control schema is another version's", "Run backfilld --install with the same options.");
     else
         ask(c, CONTROL_SETTINGS, SQL_SESSION);
+}
+
+/* Jobs are held by the last session that was ready, not by one that was lost on the way there. */
+static void remember_session(struct control *c)
+{
+    free(c->old_pid);
+    free(c->old_start);
+    c->old_pid = copy_string(c->pid);
+    c->old_start = copy_string(c->start);
 }
 
 static void on_answer(struct control *c, const struct session_event *e)
@@ -166,6 +173,7 @@ static void on_session(struct session *session, const struct session_event *e, v
         c->state = CONTROL_READY;
         backoff_reset(&c->backoff);
         c->handlers->ready(c->arg);
+        remember_session(c);
         send_next(c);
         break;
     case CONTROL_READY: on_answer(c, e); break;

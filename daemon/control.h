@@ -36,8 +36,7 @@ void control_forget(struct control *control, const void *arg);
 
 bool control_is_ready(const struct control *control);
 
-/* Who this session is, and who it was before it was lost: pid and backend_start as text; NULL when there was
- * none. */
+/* Which session was ready before this one, pid and backend_start as text: it held this daemon's jobs. NULL: none was. */
 const char *control_old_pid(const struct control *control);
 const char *control_old_start(const struct control *control);
 

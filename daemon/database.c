@@ -57,6 +57,14 @@ static void on_worker_ended(struct worker *worker, void *arg)
 /* ---- Claiming a job
  * -------------------------------------------------------------------------------------------------- */
 
+static struct worker *find_worker(const struct database *db, int64_t job)
+{
+    for (int i = 0; i < db->n_workers; i++)
+        if (worker_job(db->workers[i]) == job && !worker_has_ended(db->workers[i]))
+            return db->workers[i];
+    return NULL;
+}
+
 static void on_read(void *arg)
 {
     struct database *db = arg;
@@ -97,6 +105,8 @@ static void open_monitor(struct database *db)
 /* The row of SQL_CLAIM. */
 static void start_worker(struct database *db, const PGresult *row)
 {
+    if (find_worker(db, result_number(row, 0, 0))) /* ours, and held again by this claim */
+        return;
     open_monitor(db);
     struct job *job = must(calloc(1, sizeof(*job)));
     const char *target = result_text(row, 0, 3);
@@ -174,14 +184,6 @@ static void on_unfinished(void *arg, const struct session_event *e)
 /* ---- What people want of running jobs
  * -------------------------------------------------------------------------------- */
 
-static struct worker *find_worker(const struct database *db, int64_t job)
-{
-    for (int i = 0; i < db->n_workers; i++)
-        if (worker_job(db->workers[i]) == job)
-            return db->workers[i];
-    return NULL;
-}
-
 static enum runner_want want_of(enum job_wanted wanted)
 {
     switch (wanted) {
@@ -204,7 +206,7 @@ static void on_wishes(void *arg, const struct session_event *e)
         const PGresult *result = e->results[0];
         for (int i = 0; i < PQntuples(result); i++) {
             struct worker *worker = find_worker(db, result_number(result, i, 0));
-            if (!worker || worker_has_ended(worker))
+            if (!worker)
                 continue;
             worker_limit(worker, &(struct worker_overrides){
                                      .target_ms = (uint32_t)result_number(result, i, 2),

@@ -248,8 +248,8 @@ static struct runner_action on_batch_done(struct runner *r, const struct runner_
     r->batch_at_us = now_us;
     /* One key, or the few of a search, cost a whole statement each: what they took says nothing of a full
      * batch. */
-    if (keys <= UINT32_MAX && !r->isolate && !r->point)
-        batch_size_observe(&r->size, (uint32_t)keys, e->elapsed_us, e->wal_bytes);
+    if (r->keys && !r->isolate && !r->point)
+        batch_size_observe(&r->size, r->keys, e->elapsed_us, e->wal_bytes);
     advance(r, keys, now_us);
 
     if (leave(r, &away))

@@ -67,7 +67,7 @@ AS $$
   SELECT job.state = 'running' AND job.holder_pid = pg_backend_pid() AND job.holder_start = backfill.session_start()
 $$;
 
--- Begins to plan a job: forgets ranges of an earlier try (nothing has been filled before the phase is backfill), and
+-- Begins to plan a job that this session holds (a daemon that lost it must not touch another's plan): forgets ranges of an earlier try (nothing has been filled before the phase is backfill), and
 -- lists the relations to survey with their statements.
 CREATE OR REPLACE FUNCTION backfill.layout(job_id bigint)
 RETURNS TABLE (relation oid, name text, batch text, bound text, last text)
@@ -79,7 +79,7 @@ DECLARE
   k   record;
 BEGIN
   SELECT * INTO job FROM backfill.job j WHERE j.id = job_id;
-  DELETE FROM backfill.range g WHERE g.job_id = layout.job_id AND job.phase = 'preflight';
+  DELETE FROM backfill.range g WHERE g.job_id = layout.job_id AND job.phase = 'preflight' AND backfill.is_held(job);
   PERFORM backfill.check_target(job);
   FOR r IN SELECT * FROM backfill.relations_of(job) LOOP
     SELECT * INTO k FROM backfill.key_of(r, backfill.key_numbers(r, job.key));
@@ -97,7 +97,7 @@ AS $$
   SELECT j.id, j.submitted_by, add_range.relation, k.attnums, add_range.upper
     FROM backfill.job j,
          backfill.key_of(add_range.relation, backfill.key_numbers(add_range.relation, j.key)) k
-   WHERE j.id = add_range.job_id
+   WHERE j.id = add_range.job_id AND backfill.is_held(j)
   ON CONFLICT (job_id, relation) WHERE lower IS NULL DO NOTHING  -- sent again after its answer was lost
 $$;
 
