@@ -126,8 +126,8 @@ static void log_retry(struct worker *w)
     /* A lock that is busy for a moment is daily bread; what keeps a job from its session is not. */
     enum journal_level level =
         retry_class(w->runner.sqlstate) == RETRY_CONTENTION ? LEVEL_INFO : LEVEL_WARNING;
-    journal_write(level, JOURNAL_RETRY, ABOUT(w, .sqlstate = w->runner.sqlstate), "%s, trying again: %s",
-        runner_action_name(w->runner.again), w->runner.waiting_for);
+    journal_write(level, JOURNAL_RETRY, ABOUT(w, .sqlstate = w->runner.sqlstate),
+        "waits, and tries again: %s", w->runner.waiting_for);
 }
 
 static void log_put_aside(struct worker *w)

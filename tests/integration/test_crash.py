@@ -111,6 +111,20 @@ def test_dead_daemons_job_is_taken_over_at_once(db):
     assert db.counts() == {1: 1000}
 
 
+def test_batch_that_outlives_its_daemon_is_done_once(db):
+    """The server goes on with it, for nobody; meanwhile another daemon has taken the range, at a higher epoch."""
+    db.table()
+    db.sleep_at(500, 1.5)
+    first = db.daemon()
+    name = db.submit(set_clause="n = n + 1")
+    db.wait_asleep()
+    first.kill()
+    second = db.daemon(lock_timeout_ms=900)  # so it stands in the lock's queue when the first batch ends
+    second.says("goes on where it stood")
+    db.finish(name)
+    assert db.counts() == {1: 1000}
+
+
 def test_frozen_daemon_that_wakes_up_does_no_harm(db):
     """It believes that it holds the job; another has taken it, at a higher epoch."""
     db.table()

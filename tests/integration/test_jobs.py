@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from daemon import config_text
-from waiting import wait_until
+from waiting import let_pass, wait_until
 
 
 def test_job_fills_every_row_once(db):
@@ -165,18 +165,23 @@ def test_a_job_starts_soon_after_its_commit(db, measured):
     assert statistics.median(delays) < 200 and max(delays) < 2000
 
 
-def test_jobs_committed_while_the_daemon_looks_for_jobs_are_found(db):
-    """Each commit may fall between a look and its answer; what is missed waits for the next keep-alive."""
-    daemon = db.daemon(workers=4)
-    daemon.says("connected")
-    db.app.execute("DO $$ BEGIN FOR i IN 1..100 LOOP"
-                   " EXECUTE format('CREATE TABLE t%s AS SELECT 1 AS id, 0 AS n; ALTER TABLE t%1$s ADD"
-                   " PRIMARY KEY (id)', i);"
+def test_jobs_committed_while_the_daemon_looks_for_jobs_are_found(db, rng):
+    """Each is committed just when the one before ends, and the daemon looks for the next: if that look misses it, and
+    nothing tells the daemon to look again, it waits for a keep-alive; if the look sees half of it, worse."""
+    db.daemon(workers=1).says("connected")
+    db.app.execute("DO $$ BEGIN FOR i IN 0..80 LOOP EXECUTE format("
+                   "'CREATE TABLE t%s AS SELECT 1 AS id, 0 AS n; ALTER TABLE t%1$s ADD PRIMARY KEY (id)', i);"
                    " END LOOP; END $$")
-    for i in range(1, 101):
-        db.submit(target=f"t{i}", set_clause="n = n + 1")
-    wait_until(lambda: db.one("SELECT count(*) FROM backfill.job WHERE state = 'succeeded'") == 100, 20,
-               "all are done before a keep-alive would be")
+    before = db.submit(target="t0", set_clause="n = n + 1")
+    with db.connect() as session:
+        session.autocommit = False
+        for i in range(1, 81):
+            name = db.submit(session=session, target=f"t{i}", set_clause="n = n + 1")
+            wait_until(lambda: db.state(before) == "succeeded", 10, f"job {i} is found", every=0)
+            let_pass(rng.uniform(0, 0.002))
+            session.commit()
+            before = name
+    db.finish(before)
 
 
 # ---- Pause, resume, cancel
@@ -561,6 +566,20 @@ def test_sighup_takes_databases_in_and_out(db, db2):
         db.wait_state(name, "running")
     db.finish(name)
     assert db.counts() == {1: 1000} and db2.counts() == {1: 1000}
+
+
+def test_sighup_that_takes_a_database_out_and_in_again_within_a_batch(db, db2):
+    db.table()
+    db.sleep_at(500, 1)
+    daemon = db.daemon()
+    name = db.submit(set_clause="n = n + 1")
+    db.wait_asleep()
+    for turn, config in enumerate([db2.config(), db.config()], 1):
+        daemon.rewrite_config(config)
+        daemon.signal(signal.SIGHUP)
+        wait_until(lambda: daemon.log().count("settings read again") == turn)
+    db.finish(name)
+    assert db.counts() == {1: 1000}
 
 
 def test_sighup_without_a_file_changes_nothing(db):
