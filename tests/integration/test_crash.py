@@ -112,7 +112,7 @@ def test_dead_daemons_job_is_taken_over_at_once(db):
 
 
 def test_batch_that_outlives_its_daemon_is_done_once(db):
-    """The server goes on with it, for nobody; meanwhile another daemon has taken the range, at a higher epoch."""
+    """The server goes on with it, for nobody; meanwhile another daemon has taken the range."""
     db.table()
     db.sleep_at(500, 1.5)
     first = db.daemon()

@@ -166,8 +166,8 @@ def test_a_job_starts_soon_after_its_commit(db, measured):
 
 
 def test_jobs_committed_while_the_daemon_looks_for_jobs_are_found(db, rng):
-    """Each is committed just when the one before ends, and the daemon looks for the next: if that look misses it, and
-    nothing tells the daemon to look again, it waits for a keep-alive; if the look sees half of it, worse."""
+    """Each is committed just when the one before ends, and the daemon looks for the next: if that look misses
+    it, and nothing tells the daemon to look again, it waits for a keep-alive; half seen, it is worse."""
     db.daemon(workers=1).says("connected")
     db.app.execute("DO $$ BEGIN FOR i IN 0..80 LOOP EXECUTE format("
                    "'CREATE TABLE t%s AS SELECT 1 AS id, 0 AS n; ALTER TABLE t%1$s ADD PRIMARY KEY (id)', i);"
