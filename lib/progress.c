@@ -47,6 +47,15 @@ void progress_add(struct progress *p, uint64_t keys)
     p->keys += keys;
 }
 
+void progress_set(struct progress *p, uint64_t keys, uint64_t now_us)
+{
+    if (keys < p->keys) {
+        p->mark_us = now_us;
+        p->mark_keys = keys;
+    }
+    p->keys = keys;
+}
+
 void progress_update(struct progress *p, uint64_t now_us)
 {
     if (now_us < p->mark_us + RATE_STEP_US)

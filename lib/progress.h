@@ -33,6 +33,10 @@ void progress_init(struct progress *p, uint64_t keys, uint64_t estimate, uint64_
 /* That many keys more are done. */
 void progress_add(struct progress *p, uint64_t keys);
 
+/* So many are done in all, as the database has it: more than was thought when an answer was lost, less when the server
+ * lost commits in a crash. */
+void progress_set(struct progress *p, uint64_t keys, uint64_t now_us);
+
 /* Brings the rate up to now; call it whenever it is about to be shown. */
 void progress_update(struct progress *p, uint64_t now_us);
 

@@ -210,8 +210,7 @@ static struct runner_action on_taken(struct runner *r, const struct runner_event
     set_string(&r->cursor, e->cursor);
     set_string(&r->upper, e->upper);
     progress_update(&r->progress, now_us);
-    if (e->total_keys > r->progress.keys) /* a batch whose answer was lost had been done */
-        progress_add(&r->progress, e->total_keys - r->progress.keys);
+    progress_set(&r->progress, e->total_keys, now_us);
     if (r->point)
         return start_batch(r, NULL, now_us);
     return enter(r, RUNNER_BOUND);

@@ -121,9 +121,27 @@ static void test_without_an_estimate_nothing_is_claimed(void **state)
     assert_true(progress_eta_s(&p) < 0);
 }
 
+static void test_what_the_database_says_counts(void **state)
+{
+    struct progress p;
+
+    (void)state;
+    progress_init(&p, 0, 1000, 1000000);
+    progress_add(&p, 500);
+    progress_update(&p, 2000000);
+    progress_set(&p, 600, 2000000); /* an answer was lost */
+    assert_int_equal(p.keys, 600);
+    progress_set(&p, 100, 2500000); /* commits were lost */
+    assert_int_equal(p.keys, 100);
+    progress_add(&p, 500);
+    progress_update(&p, 3500000);
+    assert_between(p.rate, 499, 501);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_what_the_database_says_counts),
         cmocka_unit_test(test_a_quantile_is_right_to_5_percent),
         cmocka_unit_test(test_no_quantile_is_above_the_greatest_time),
         cmocka_unit_test(test_the_longest_times_have_a_bucket_too),
