@@ -125,24 +125,21 @@ static void start_worker(struct database *db, const PGresult *row)
     job->id = result_number(row, 0, 0);
     job->name = copy_string(result_text(row, 0, 2));
     job->target = copy_string(target ? target : "a dropped table");
-    job->set_clause = copy_string(result_text(row, 0, 4));
-    job->where_clause = copy_string(result_text(row, 0, 5));
-    job->statement = copy_string(result_text(row, 0, 6));
-    job->submitted_by = copy_string(result_text(row, 0, 7));
-    job->owner = copy_string(result_text(row, 0, 8));
-    job->search_path = copy_string(result_text(row, 0, 9));
-    job->time_zone = copy_string(result_text(row, 0, 10));
-    job->date_style = copy_string(result_text(row, 0, 11));
-    job->settings = copy_string(result_text(row, 0, 12));
-    job->phase = job_phase_from_name(result_text(row, 0, 13));
-    job->quarantine = strcmp(result_text(row, 0, 14), "quarantine") == 0;
-    job->target_ms = (uint32_t)result_number(row, 0, 15);
-    job->max_lag_ms = (double)result_number(row, 0, 19);
-    job->throttle_off = copy_string(result_text(row, 0, 20));
+    job->submitted_by = copy_string(result_text(row, 0, 4));
+    job->owner = copy_string(result_text(row, 0, 5));
+    job->search_path = copy_string(result_text(row, 0, 6));
+    job->time_zone = copy_string(result_text(row, 0, 7));
+    job->date_style = copy_string(result_text(row, 0, 8));
+    job->settings = copy_string(result_text(row, 0, 9));
+    job->phase = job_phase_from_name(result_text(row, 0, 10));
+    job->quarantine = strcmp(result_text(row, 0, 11), "quarantine") == 0;
+    job->target_ms = (uint32_t)result_number(row, 0, 12);
+    job->max_lag_ms = (double)result_number(row, 0, 16);
+    job->throttle_off = copy_string(result_text(row, 0, 17));
 
     db->workers = must(reallocarray(db->workers, (size_t)db->n_workers + 1, sizeof(*db->workers)));
     db->workers[db->n_workers++] =
-        worker_start(&setup, job, (uint64_t)result_number(row, 0, 17), (uint64_t)result_number(row, 0, 16));
+        worker_start(&setup, job, (uint64_t)result_number(row, 0, 14), (uint64_t)result_number(row, 0, 13));
     db->look_for_wishes = true; /* one may have been made between the claim and now */
     db->changed(db->arg);
 }

@@ -73,9 +73,6 @@ struct job *job_free(struct job *job)
         return NULL;
     free(job->name);
     free(job->target);
-    free(job->set_clause);
-    free(job->where_clause);
-    free(job->statement);
     free(job->submitted_by);
     free(job->owner);
     free(job->search_path);

@@ -51,10 +51,7 @@ enum job_wanted job_wanted_from_name(const char *name);
 struct job {
     int64_t id;
     char *name;
-    char *target;     /* quoted and schema-qualified, for messages */
-    char *set_clause; /* this or statement */
-    char *where_clause;
-    char *statement;
+    char *target;       /* quoted and schema-qualified, for messages */
     char *submitted_by; /* the role that workers log in as */
     char *owner;        /* the role that they then SET, often the same */
     char *search_path;

@@ -18,7 +18,7 @@ extern const char SQL_INSTALLED[]; /* -> version, checksum */
 extern const char SQL_SESSION[];   /* settings of the control session -> nothing of use */
 extern const char SQL_LISTEN[];
 extern const char
-    SQL_CLAIM[]; /* -> job id or NULL, held elsewhere, then the job's columns as control.c reads them */
+    SQL_CLAIM[]; /* -> job id or NULL, held elsewhere, then the job's columns as database.c reads them */
 extern const char SQL_WANTED[];     /* job ids -> id, wanted, target_ms, on_error, max_lag ms, throttle_off */
 extern const char SQL_UNFINISHED[]; /* -> how many jobs are queued or running */
 extern const char SQL_HOLD_AGAIN[]; /* job ids, old pid, old backend start */
