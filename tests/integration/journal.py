@@ -32,8 +32,9 @@ def fields(datagram):
 
 
 def listen(listener, output):
-    while True:
-        print(json.dumps(fields(listener.recv(1 << 20))), file=output, flush=True)
+    """Until an empty datagram: records that the program sent before it ended are still queued then."""
+    while datagram := listener.recv(1 << 20):
+        print(json.dumps(fields(datagram)), file=output, flush=True)
 
 
 def main(output, *command):
@@ -42,10 +43,16 @@ def main(output, *command):
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     listener.bind(f"{DIRECTORY}/socket")
     with open(output, "a") as records, open(f"{output}.stderr", "a") as stderr:
-        threading.Thread(target=listen, args=(listener, records), daemon=True).start()
-        status = os.fstat(stderr.fileno())
-        return subprocess.run(command, stderr=stderr,
-                              env={**os.environ, "JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"}).returncode
+        reader = threading.Thread(target=listen, args=(listener, records))
+        reader.start()
+        try:
+            status = os.fstat(stderr.fileno())
+            return subprocess.run(command, stderr=stderr,
+                                  env={**os.environ, "JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"}).returncode
+        finally:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as last:
+                last.sendto(b"", listener.getsockname())
+            reader.join()
 
 
 if __name__ == "__main__":
