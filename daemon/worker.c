@@ -1,9 +1,8 @@
 #include "worker.h"
 #include "clock.h"
 #include "cursor.h"
-#include "journal.h"
 #include "mem.h"
-#include "pace.h"
+#include "report.h"
 #include "result.h"
 #include "sql.h"
 
@@ -14,9 +13,7 @@
 #define CONNECT_TIMEOUT_MS 10000
 #define ANSWER_MARGIN_MS   5000 /* beyond statement_timeout: then the network is gone, not the query slow */
 #define TICK_US            1000000 /* how often status and journal are looked after while a job runs */
-#define PROGRESS_EVERY_US  10000000
-#define MONITOR_SILENT_MS  1000     /* a reading older than this holds the job: who can't see must not run */
-#define STALLED_AFTER_US   10000000 /* without progress for so long, a job says that it stands still */
+#define MONITOR_SILENT_MS  1000    /* a reading older than this holds the job: who can't see must not run */
 
 /* A relation of the job, as it is surveyed. */
 struct relation {
@@ -44,12 +41,7 @@ struct worker {
     char *range_at;                    /* where its row is, as the last checkpoint said; NULL: not known */
 
     char *shown_waiting; /* what job.waiting_for says */
-    bool throttled;      /* what the journal was told */
-    uint64_t throttled_before_us;
-    uint64_t moved_keys, moved_at_us; /* since when there is no progress */
-    char *logged_waiting;
-    uint64_t progress_at_us;
-    uint64_t started_us;
+    struct report report;
 };
 
 static void feed(struct worker *w, const struct runner_event *e);
@@ -64,18 +56,6 @@ static const char *number_text(char buffer[24], int64_t n)
     return buffer;
 }
 
-static void replace(char **to, const char *from)
-{
-    char *copy = copy_string(from);
-    free(*to);
-    *to = copy;
-}
-
-static bool same(const char *a, const char *b)
-{
-    return a && b ? strcmp(a, b) == 0 : a == b;
-}
-
 static void forget_relations(struct worker *w)
 {
     for (int i = 0; i < w->n_relations; i++) {
@@ -88,74 +68,6 @@ static void forget_relations(struct worker *w)
     free(w->relations);
     w->relations = NULL;
     w->n_relations = 0;
-}
-
-/* ---- The journal
- * --------------------------------------------------------------------------------------------------- */
-
-#define ABOUT(w, ...)                                                                                        \
-    JOURNAL_ABOUT(.database = (w)->setup.database, .job = (w)->job->id, .name = (w)->job->name,              \
-        .table = (w)->job->target, .phase = job_phase_name((w)->runner.phase), __VA_ARGS__)
-
-/* As far as the job has come. */
-static struct journal_progress progress_of(struct worker *w)
-{
-    struct progress *p = &w->runner.progress;
-
-    progress_update(p, now_us());
-    return (struct journal_progress){
-        .rows = p->keys, .rate = p->rate, .percent = progress_percent(p), .eta_s = progress_eta_s(p)};
-}
-
-static void log_progress(struct worker *w)
-{
-    struct journal_progress p = progress_of(w);
-    const char *waiting = w->runner.waiting_for;
-
-    if (p.percent >= 0)
-        journal_write(LEVEL_INFO, JOURNAL_PROGRESS, ABOUT(w, .progress = &p),
-            "%.1f %%, %.0f rows/s, %.0f s left%s%s", p.percent, p.rate, p.eta_s >= 0 ? p.eta_s : 0,
-            waiting ? ", waiting: " : "", waiting ? waiting : "");
-}
-
-static void log_retry(struct worker *w)
-{
-    if (same(w->logged_waiting, w->runner.waiting_for))
-        return;
-    replace(&w->logged_waiting, w->runner.waiting_for);
-    /* A lock that is busy for a moment is daily bread; what keeps a job from its session is not. */
-    enum journal_level level =
-        retry_class(w->runner.sqlstate) == RETRY_CONTENTION ? LEVEL_INFO : LEVEL_WARNING;
-    journal_write(level, JOURNAL_RETRY, ABOUT(w, .sqlstate = w->runner.sqlstate),
-        "waits, and tries again: %s", w->runner.waiting_for);
-}
-
-static void log_put_aside(struct worker *w)
-{
-    _cleanup_free_ char *key = cursor_describe(w->key_columns, w->runner.hi);
-    journal_write(LEVEL_WARNING, JOURNAL_LEFT_BEHIND, ABOUT(w, .sqlstate = w->runner.row_sqlstate),
-        "row %s is left behind: %s", key, w->runner.row_message);
-}
-
-static void log_end(struct worker *w)
-{
-    const struct runner *r = &w->runner;
-    struct journal_progress p = progress_of(w);
-
-    if (w->action.kind == RUNNER_RELEASE)
-        journal_write(LEVEL_NOTICE, JOURNAL_STATE, ABOUT(w, .progress = &p), "%s",
-            r->end_state == JOB_PAUSED ? "paused" : "given back to the queue");
-    else if (w->action.kind != RUNNER_FINISH)
-        journal_write(
-            LEVEL_WARNING, JOURNAL_STATE, ABOUT(w, .progress = &p), "another daemon has taken the job over");
-    else {
-        w->failed = r->end_state == JOB_FAILED;
-        journal_write(w->failed ? LEVEL_ERROR : LEVEL_NOTICE, JOURNAL_STATE,
-            ABOUT(w, .progress = &p, .sqlstate = r->row_sqlstate),
-            "%s%s%s: %" PRIu64 " rows done, %" PRIu64 " batches in %.1f s since this start",
-            job_state_name(r->end_state), r->error ? ": " : "", r->error ? r->error : "", p.rows,
-            r->counts.batches, (double)(now_us() - w->started_us) / 1e6);
-    }
 }
 
 /* ---- What a runner's action means
@@ -226,40 +138,6 @@ static void send_batch(struct worker *w, const struct runner_action *a)
     send_queries(w, queries, a->next_keys ? 2 : 1);
 }
 
-/* The numbers of the report that only this daemon knows, since it took the job up. Names and numbers alone,
- * so nothing needs escaping. */
-static char *measured(const struct runner *r)
-{
-    char *text = NULL;
-    size_t size = 0;
-    bool first = true;
-    FILE *out = must(open_memstream(&text, &size));
-
-    fprintf(out, "{\"waited_s\": %.3f", (double)r->counts.rest_us / 1e6);
-    fprintf(out, ", \"batch_ms\": {\"timed\": %" PRIu64 ", \"p50\": %.1f, \"p99\": %.1f, \"max\": %.1f}",
-        r->counts.batches, (double)histogram_quantile(&r->counts.batch_us, 0.5) / 1e3,
-        (double)histogram_quantile(&r->counts.batch_us, 0.99) / 1e3, (double)r->counts.batch_us.max_us / 1e3);
-    fputs(", \"retries\": {", out);
-    for (int kind = 0; kind <= RETRY_PERMANENT; kind++)
-        if (r->counts.retries[kind]) {
-            fprintf(out, "%s\"%s\": %" PRIu64, first ? "" : ", ", retry_class_name((enum retry_class)kind),
-                r->counts.retries[kind]);
-            first = false;
-        }
-    fputs("}, \"throttled_s\": {", out);
-    first = true;
-    for (int i = 0; i < _SIGNAL_MAX; i++)
-        if (r->counts.throttled_us[i]) {
-            fprintf(out, "%s\"%s\": %.3f", first ? "" : ", ", signal_name((enum pressure_signal)i),
-                (double)r->counts.throttled_us[i] / 1e6);
-            first = false;
-        }
-    fputs("}}", out);
-    if (fclose(out) != 0)
-        abort();
-    return text;
-}
-
 static void on_control(void *arg, const struct session_event *e);
 
 static void ask(struct worker *w, const struct session_query *query)
@@ -271,7 +149,7 @@ static void ask_finish(struct worker *w)
 {
     struct runner *r = &w->runner;
     char job[24];
-    _cleanup_free_ char *json = measured(r);
+    _cleanup_free_ char *json = report_measured(&w->report);
     _cleanup_free_ char *error = copy_string(r->error);
 
     if (r->end_state == JOB_FAILED && r->row_sqlstate && r->keys == 1) {
@@ -279,7 +157,7 @@ static void ask_finish(struct worker *w)
         free(error);
         if (asprintf(&error, "row %s: %s", key, r->error) < 0)
             abort();
-        replace(&r->error, error);
+        replace_string(&r->error, error);
     }
     const char *hint = r->hint;
     if (r->end_state == JOB_FAILED && !hint && r->row_sqlstate)
@@ -363,7 +241,7 @@ static void perform(struct worker *w, const struct runner_action *a)
     case RUNNER_BOUND: send_bound(w, a->keys); break;
     case RUNNER_BATCH: send_batch(w, a); break;
     case RUNNER_PUT_ASIDE:
-        log_put_aside(w);
+        report_put_aside(&w->report, w->key_columns);
         ask(w, &(struct session_query){SQL_PUT_ASIDE, 7,
                    {number_text(n, r->range), number_text(epoch, r->epoch), r->cursor, r->hi, r->row_sqlstate,
                        r->row_message, r->row_detail}});
@@ -372,7 +250,7 @@ static void perform(struct worker *w, const struct runner_action *a)
         uint64_t now = now_us();
         struct timeval wait = us_to_timeval(a->until_us > now ? a->until_us - now : 0);
         if (r->again != RUNNER_BATCH)
-            log_retry(w);
+            report_retry(&w->report);
         w->pending = (struct runner_event){.kind = RUNNER_DONE};
         event_add(w->timer, &wait);
         break;
@@ -399,12 +277,12 @@ static void feed(struct worker *w, const struct runner_event *e)
     w->runner.pressure = pressure_judge(monitor_pressure(w->setup.monitor), &w->limits, now);
     struct runner_action next = runner_step(&w->runner, e, now);
 
-    if (next.kind == RUNNER_END)
-        log_end(w);
+    if (next.kind == RUNNER_END) {
+        w->failed = w->action.kind == RUNNER_FINISH && w->runner.end_state == JOB_FAILED;
+        report_end(&w->report, &w->action);
+    }
     if (w->runner.phase != phase)
-        journal_write(LEVEL_INFO, JOURNAL_PHASE, ABOUT(w, .sqlstate = NULL),
-            "%s: about %" PRIu64 " rows in %d %s", job_phase_name(w->runner.phase), w->runner.estimate,
-            w->n_relations, w->n_relations == 1 ? "table" : "partitions");
+        report_phase(&w->report, w->n_relations);
     perform(w, &next);
 }
 
@@ -417,7 +295,7 @@ static void feed_error(struct worker *w, const struct session_event *e)
         .detail = e->detail};
 
     /* An --install of another version changes functions under a daemon that runs: no fault of the job's. */
-    if (same(e->sqlstate, "42883") && strstr(e->message, "function backfill.")) {
+    if (same_string(e->sqlstate, "42883") && strstr(e->message, "function backfill.")) {
         event.sqlstate = SQLSTATE_OTHER_SCHEMA;
         event.message = "the control schema is another version's: restart backfilld";
     }
@@ -448,9 +326,9 @@ static void on_range(struct worker *w, const PGresult *result, struct runner_eve
 {
     const char *outcome = result_text(result, 0, 0);
 
-    event->outcome = same(outcome, "range")  ? RUNNER_TAKE_RANGE
-                     : same(outcome, "none") ? RUNNER_TAKE_NONE
-                                             : RUNNER_TAKE_NOT_OURS;
+    event->outcome = same_string(outcome, "range")  ? RUNNER_TAKE_RANGE
+                     : same_string(outcome, "none") ? RUNNER_TAKE_NONE
+                                                    : RUNNER_TAKE_NOT_OURS;
     event->total_keys = (uint64_t)result_number(result, 0, 10);
     if (event->outcome != RUNNER_TAKE_RANGE)
         return;
@@ -459,10 +337,10 @@ static void on_range(struct worker *w, const PGresult *result, struct runner_eve
     event->cursor = result_text(result, 0, 3);
     event->upper = result_text(result, 0, 4);
     event->point = result_is_true(result, 0, 5);
-    replace(&w->range_at, NULL);
-    replace(&w->key_columns, result_text(result, 0, 7));
-    replace(&w->batch, result_text(result, 0, 8));
-    replace(&w->bound, result_text(result, 0, 9));
+    replace_string(&w->range_at, NULL);
+    replace_string(&w->key_columns, result_text(result, 0, 7));
+    replace_string(&w->batch, result_text(result, 0, 8));
+    replace_string(&w->bound, result_text(result, 0, 9));
 }
 
 /* The control session has answered. */
@@ -514,7 +392,7 @@ static void on_session(struct session *session, const struct session_event *e, v
     struct relation *relation = w->relations ? &w->relations[w->action.relation] : NULL;
     if (w->action.kind == RUNNER_SURVEY && !w->knows_last) {
         w->knows_last = true;
-        replace(&relation->upper, result_only(first));
+        replace_string(&relation->upper, result_only(first));
         if (relation->upper) {
             send_queries(w,
                 &(struct session_query){
@@ -530,7 +408,7 @@ static void on_session(struct session *session, const struct session_event *e, v
     else if (w->action.kind == RUNNER_BATCH) {
         event.rows = (uint64_t)result_number(first, 0, 0);
         event.wal_bytes = (uint64_t)result_number(first, 0, 1);
-        replace(&w->range_at, result_text(first, 0, 2));
+        replace_string(&w->range_at, result_text(first, 0, 2));
         event.elapsed_us = e->elapsed_us[0];
         event.bound_unknown = w->action.next_keys && !e->results[1];
         event.bound = w->action.next_keys && e->results[1] ? result_only(e->results[1]) : NULL;
@@ -541,74 +419,19 @@ static void on_session(struct session *session, const struct session_event *e, v
 /* ---- From outside
  * ---------------------------------------------------------------------------------------------------- */
 
-static uint64_t throttled_us(const struct runner *r)
-{
-    uint64_t sum = 0;
-    for (int i = 0; i < _SIGNAL_MAX; i++)
-        sum += r->counts.throttled_us[i];
-    return sum;
-}
-
-/* Tells the journal when a signal begins to cost more than half of the time, and when it costs next to
- * nothing again. */
-static void watch_throttle(struct worker *w, double share)
-{
-    const struct pressure_verdict *v = &w->runner.pressure;
-    _cleanup_free_ char *text = pressure_describe(v);
-
-    if (!w->throttled && share > 0.5 && text) {
-        w->throttled = true;
-        journal_write(LEVEL_NOTICE, JOURNAL_THROTTLE,
-            ABOUT(w, .signal = signal_name(v->signal), .value = v->value, .limit = v->limit),
-            "slowed down by %s", text);
-    } else if (w->throttled && share < 0.1) {
-        w->throttled = false;
-        journal_write(LEVEL_NOTICE, JOURNAL_THROTTLE, ABOUT(w, .sqlstate = NULL), "slowed down no longer");
-    }
-}
-
-/* Why the job is slow or stands still, for status; NULL when it isn't. The caller frees. */
-static char *why_waiting(struct worker *w, double share, uint64_t now)
-{
-    _cleanup_free_ char *pressure =
-        share > 0.1 && w->runner.pressure.ratio > PACE_FREE ? pressure_describe(&w->runner.pressure) : NULL;
-    const char *why = pressure ? pressure : w->runner.waiting_for;
-    char *text = NULL;
-
-    if (w->runner.progress.keys != w->moved_keys) {
-        w->moved_keys = w->runner.progress.keys;
-        w->moved_at_us = now;
-    }
-    if (why && now - w->moved_at_us >= STALLED_AFTER_US) {
-        if (asprintf(&text, "stalled for %" PRIu64 " s by %s", (now - w->moved_at_us) / 1000000, why) < 0)
-            abort();
-        return text;
-    }
-    return copy_string(why);
-}
-
 static void on_tick(evutil_socket_t socket, short what, void *arg)
 {
     struct worker *w = arg;
-    uint64_t now = now_us(), throttled = throttled_us(&w->runner);
-    double share = (double)(throttled - w->throttled_before_us) / TICK_US;
+    char *waiting = report_look(&w->report, TICK_US, now_us());
     char job[24];
     (void)socket;
     (void)what;
 
-    w->throttled_before_us = throttled;
-    watch_throttle(w, share);
-    char *waiting = why_waiting(w, share, now);
-    if (!same(w->shown_waiting, waiting))
+    if (!same_string(w->shown_waiting, waiting))
         control_ask(w->setup.control,
             &(struct session_query){SQL_WAITING_FOR, 2, {number_text(job, w->job->id), waiting}}, NULL, w);
     free(w->shown_waiting);
     w->shown_waiting = waiting;
-    if (now - w->progress_at_us >= PROGRESS_EVERY_US) {
-        w->progress_at_us = now;
-        log_progress(w);
-        replace(&w->logged_waiting, NULL); /* what still stands in the way may be said again */
-    }
 }
 
 /* A limit of the file, where 0 switches the signal off. */
@@ -656,18 +479,16 @@ struct worker *worker_start(
 
     w->setup = *setup;
     w->job = job;
-    w->started_us = w->progress_at_us = now_us();
+    uint64_t now = now_us();
     w->timer = must(event_new(setup->base, -1, 0, on_timer, w));
     w->tick = must(event_new(setup->base, -1, EV_PERSIST, on_tick, w));
     event_add(w->tick, &tick);
     runner_init(&w->runner, job->phase, estimate, keys_done,
         &(struct runner_limits){.min_keys = 1, .max_keys = BATCH_FIRST_KEYS},
-        w->started_us ^ ((uint64_t)getpid() << 32) ^ (uint64_t)job->id, w->started_us);
+        now ^ ((uint64_t)getpid() << 32) ^ (uint64_t)job->id, now);
     apply_limits(w);
-    w->moved_at_us = w->started_us;
-    w->moved_keys = keys_done;
-    journal_write(LEVEL_NOTICE, JOURNAL_STATE, ABOUT(w, .sqlstate = NULL), "running: %s, as %s%s",
-        job->target, job->submitted_by, keys_done ? "; goes on where it stood" : "");
+    report_init(&w->report, setup->database, job, &w->runner, now);
+    report_start(&w->report, keys_done > 0);
     feed(w, &(struct runner_event){.kind = RUNNER_START});
     return w;
 }
@@ -683,7 +504,7 @@ void worker_limit(struct worker *w, const struct worker_overrides *overrides)
     w->job->target_ms = overrides->target_ms;
     w->job->max_lag_ms = overrides->max_lag_ms;
     w->job->quarantine = overrides->quarantine;
-    replace(&w->job->throttle_off, overrides->throttle_off);
+    replace_string(&w->job->throttle_off, overrides->throttle_off);
     apply_limits(w);
 }
 
@@ -731,7 +552,7 @@ bool worker_is_leaving(const struct worker *w)
 
 char *worker_bar_text(struct worker *w)
 {
-    struct journal_progress p = progress_of(w);
+    struct journal_progress p = report_progress(&w->report);
     return journal_bar_text(w->job->name, &p, w->runner.waiting_for);
 }
 
@@ -749,7 +570,7 @@ struct worker *worker_free(struct worker *w)
     free(w->key_columns);
     free(w->range_at);
     free(w->shown_waiting);
-    free(w->logged_waiting);
+    report_done(&w->report);
     runner_done(&w->runner);
     job_free(w->job);
     free(w);

@@ -34,13 +34,6 @@ const char *runner_action_name(enum runner_action_kind kind)
     return action_names[kind];
 }
 
-static void set_string(char **to, const char *from)
-{
-    char *copy = copy_string(from);
-    free(*to);
-    *to = copy;
-}
-
 void runner_init(struct runner *r, enum job_phase phase, uint64_t estimate, uint64_t keys_done,
     const struct runner_limits *limits, uint64_t seed, uint64_t now_us)
 {
@@ -131,8 +124,8 @@ static struct runner_action finish(
     struct runner *r, enum job_state state, const char *error, const char *hint)
 {
     r->end_state = state;
-    set_string(&r->error, error);
-    set_string(&r->hint, hint);
+    replace_string(&r->error, error);
+    replace_string(&r->hint, hint);
     return enter(r, RUNNER_FINISH);
 }
 
@@ -186,7 +179,7 @@ static struct runner_action pace(struct runner *r, uint64_t now_us)
 /* A bound was found, or none because fewer keys are left: then the batch goes to the end of the range. */
 static struct runner_action start_batch(struct runner *r, const char *bound, uint64_t now_us)
 {
-    set_string(&r->hi, bound ? bound : r->upper);
+    replace_string(&r->hi, bound ? bound : r->upper);
     r->keys = r->point ? 1 : bound ? r->asked : 0;
     return pace(r, now_us);
 }
@@ -207,8 +200,8 @@ static struct runner_action on_taken(struct runner *r, const struct runner_event
     r->range = e->range;
     r->epoch = e->epoch;
     r->point = e->point;
-    set_string(&r->cursor, e->cursor);
-    set_string(&r->upper, e->upper);
+    replace_string(&r->cursor, e->cursor);
+    replace_string(&r->upper, e->upper);
     progress_update(&r->progress, now_us);
     progress_set(&r->progress, e->total_keys, now_us);
     if (r->point)
@@ -227,8 +220,8 @@ static void advance(struct runner *r, uint64_t keys, uint64_t now_us)
     progress_update(&r->progress, now_us);
     backoff_reset(&r->backoff);
     r->reread = r->stale = false;
-    set_string(&r->waiting_for, NULL);
-    set_string(&r->sqlstate, NULL);
+    replace_string(&r->waiting_for, NULL);
+    replace_string(&r->sqlstate, NULL);
     r->isolate_left -= keys < r->isolate_left ? keys : r->isolate_left;
     if (r->isolate_left == 0)
         r->isolate = 0;
@@ -357,8 +350,8 @@ static struct runner_action wait_for(struct runner *r, const struct runner_event
 {
     r->backoff.base_us = contention ? CONTENTION_BASE_US : BACKOFF_BASE_US;
     r->backoff.cap_us = contention ? CONTENTION_CAP_US : BACKOFF_CAP_US;
-    set_string(&r->waiting_for, e->message ? e->message : "the connection was lost");
-    set_string(&r->sqlstate, e->sqlstate ? e->sqlstate : SQLSTATE_LOST);
+    replace_string(&r->waiting_for, e->message ? e->message : "the connection was lost");
+    replace_string(&r->sqlstate, e->sqlstate ? e->sqlstate : SQLSTATE_LOST);
     return rest(r, again, backoff_next(&r->backoff), now_us);
 }
 
@@ -380,9 +373,9 @@ static struct runner_action on_row_error(struct runner *r, const struct runner_e
         r->isolate = of > 1 ? of / 2 : 1;
         return enter(r, RUNNER_BOUND);
     }
-    set_string(&r->row_sqlstate, e->sqlstate);
-    set_string(&r->row_message, e->message);
-    set_string(&r->row_detail, e->detail);
+    replace_string(&r->row_sqlstate, e->sqlstate);
+    replace_string(&r->row_message, e->message);
+    replace_string(&r->row_detail, e->detail);
     if (r->keys == 1 && r->limits.quarantine)
         return enter(r, RUNNER_PUT_ASIDE);
     return finish(r, JOB_FAILED, e->message, e->hint);

@@ -1,0 +1,201 @@
+#include "report.h"
+#include "clock.h"
+#include "cursor.h"
+#include "mem.h"
+#include "pace.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#define PROGRESS_EVERY_US 10000000
+#define STALLED_AFTER_US  10000000 /* without progress for so long, a job says that it stands still */
+
+/* Of the time since the last look, that a signal cost: */
+#define SHARE_SAID        0.1 /* from here on status names it */
+#define SHARE_BEGIN       0.5 /* and the journal says that it begins */
+#define SHARE_END         0.1 /* and below this that it is over */
+
+#define ABOUT(report, ...)                                                                                   \
+    JOURNAL_ABOUT(.database = (report)->database, .job = (report)->job->id, .name = (report)->job->name,     \
+        .table = (report)->job->target, .phase = job_phase_name((report)->runner->phase), __VA_ARGS__)
+
+void report_init(struct report *report, const char *database, const struct job *job, struct runner *runner,
+    uint64_t now_us)
+{
+    *report = (struct report){
+        .database = database,
+        .job = job,
+        .runner = runner,
+        .started_us = now_us,
+        .progress_at_us = now_us,
+        .moved_keys = runner->progress.keys,
+        .moved_at_us = now_us,
+    };
+}
+
+void report_done(struct report *report)
+{
+    free(report->said_waiting);
+}
+
+struct journal_progress report_progress(struct report *report)
+{
+    struct progress *p = &report->runner->progress;
+
+    progress_update(p, now_us());
+    return (struct journal_progress){
+        .rows = p->keys, .rate = p->rate, .percent = progress_percent(p), .eta_s = progress_eta_s(p)};
+}
+
+void report_start(struct report *report, bool goes_on)
+{
+    journal_write(LEVEL_NOTICE, JOURNAL_STATE, ABOUT(report, .sqlstate = NULL), "running: %s, as %s%s",
+        report->job->target, report->job->submitted_by, goes_on ? "; goes on where it stood" : "");
+}
+
+void report_phase(struct report *report, int n_relations)
+{
+    const struct runner *r = report->runner;
+    journal_write(LEVEL_INFO, JOURNAL_PHASE, ABOUT(report, .sqlstate = NULL),
+        "%s: about %" PRIu64 " rows in %d %s", job_phase_name(r->phase), r->estimate, n_relations,
+        n_relations == 1 ? "table" : "partitions");
+}
+
+void report_retry(struct report *report)
+{
+    const struct runner *r = report->runner;
+
+    if (same_string(report->said_waiting, r->waiting_for))
+        return;
+    replace_string(&report->said_waiting, r->waiting_for);
+    /* A lock that is busy for a moment is daily bread; what keeps a job from its session is not. */
+    enum journal_level level = retry_class(r->sqlstate) == RETRY_CONTENTION ? LEVEL_INFO : LEVEL_WARNING;
+    journal_write(level, JOURNAL_RETRY, ABOUT(report, .sqlstate = r->sqlstate), "waits, and tries again: %s",
+        r->waiting_for);
+}
+
+void report_put_aside(struct report *report, const char *key_columns)
+{
+    const struct runner *r = report->runner;
+    _cleanup_free_ char *key = cursor_describe(key_columns, r->hi);
+
+    journal_write(LEVEL_WARNING, JOURNAL_LEFT_BEHIND, ABOUT(report, .sqlstate = r->row_sqlstate),
+        "row %s is left behind: %s", key, r->row_message);
+}
+
+void report_end(struct report *report, const struct runner_action *action)
+{
+    const struct runner *r = report->runner;
+    struct journal_progress p = report_progress(report);
+
+    if (action->kind == RUNNER_RELEASE)
+        journal_write(LEVEL_NOTICE, JOURNAL_STATE, ABOUT(report, .progress = &p), "%s",
+            r->end_state == JOB_PAUSED ? "paused" : "given back to the queue");
+    else if (action->kind != RUNNER_FINISH)
+        journal_write(LEVEL_WARNING, JOURNAL_STATE, ABOUT(report, .progress = &p),
+            "another daemon has taken the job over");
+    else
+        journal_write(r->end_state == JOB_FAILED ? LEVEL_ERROR : LEVEL_NOTICE, JOURNAL_STATE,
+            ABOUT(report, .progress = &p, .sqlstate = r->row_sqlstate),
+            "%s%s%s: %" PRIu64 " rows done, %" PRIu64 " batches in %.1f s since this start",
+            job_state_name(r->end_state), r->error ? ": " : "", r->error ? r->error : "", p.rows,
+            r->counts.batches, (double)(now_us() - report->started_us) / 1e6);
+}
+
+static void say_progress(struct report *report)
+{
+    struct journal_progress p = report_progress(report);
+    const char *waiting = report->runner->waiting_for;
+
+    if (p.percent >= 0)
+        journal_write(LEVEL_INFO, JOURNAL_PROGRESS, ABOUT(report, .progress = &p),
+            "%.1f %%, %.0f rows/s, %.0f s left%s%s", p.percent, p.rate, p.eta_s >= 0 ? p.eta_s : 0,
+            waiting ? ", waiting: " : "", waiting ? waiting : "");
+}
+
+static void say_throttle(struct report *report, double share)
+{
+    const struct pressure_verdict *v = &report->runner->pressure;
+    _cleanup_free_ char *text = pressure_describe(v);
+
+    if (!report->throttled && share > SHARE_BEGIN && text) {
+        report->throttled = true;
+        journal_write(LEVEL_NOTICE, JOURNAL_THROTTLE,
+            ABOUT(report, .signal = signal_name(v->signal), .value = v->value, .limit = v->limit),
+            "slowed down by %s", text);
+    } else if (report->throttled && share < SHARE_END) {
+        report->throttled = false;
+        journal_write(
+            LEVEL_NOTICE, JOURNAL_THROTTLE, ABOUT(report, .sqlstate = NULL), "slowed down no longer");
+    }
+}
+
+static char *why_waiting(struct report *report, double share, uint64_t now_us)
+{
+    const struct runner *r = report->runner;
+    _cleanup_free_ char *pressure =
+        share > SHARE_SAID && r->pressure.ratio > PACE_FREE ? pressure_describe(&r->pressure) : NULL;
+    const char *why = pressure ? pressure : r->waiting_for;
+    char *text = NULL;
+
+    if (r->progress.keys != report->moved_keys) {
+        report->moved_keys = r->progress.keys;
+        report->moved_at_us = now_us;
+    }
+    if (!why || now_us - report->moved_at_us < STALLED_AFTER_US)
+        return copy_string(why);
+    if (asprintf(&text, "stalled for %" PRIu64 " s by %s", (now_us - report->moved_at_us) / 1000000, why) < 0)
+        abort();
+    return text;
+}
+
+char *report_look(struct report *report, uint64_t interval_us, uint64_t now_us)
+{
+    uint64_t throttled = 0;
+
+    for (int i = 0; i < _SIGNAL_MAX; i++)
+        throttled += report->runner->counts.throttled_us[i];
+    double share = (double)(throttled - report->throttled_before_us) / (double)interval_us;
+    report->throttled_before_us = throttled;
+    say_throttle(report, share);
+    if (now_us - report->progress_at_us >= PROGRESS_EVERY_US) {
+        report->progress_at_us = now_us;
+        say_progress(report);
+        replace_string(&report->said_waiting, NULL); /* what still stands in the way may be said again */
+    }
+    return why_waiting(report, share, now_us);
+}
+
+/* Names and numbers alone, so nothing needs escaping. */
+char *report_measured(const struct report *report)
+{
+    const struct runner_counts *counts = &report->runner->counts;
+    char *text = NULL;
+    size_t size = 0;
+    const char *comma = "";
+    FILE *out = must(open_memstream(&text, &size));
+
+    fprintf(out, "{\"waited_s\": %.3f", (double)counts->rest_us / 1e6);
+    fprintf(out, ", \"batch_ms\": {\"timed\": %" PRIu64 ", \"p50\": %.1f, \"p99\": %.1f, \"max\": %.1f}",
+        counts->batches, (double)histogram_quantile(&counts->batch_us, 0.5) / 1e3,
+        (double)histogram_quantile(&counts->batch_us, 0.99) / 1e3, (double)counts->batch_us.max_us / 1e3);
+    fputs(", \"retries\": {", out);
+    for (int kind = 0; kind <= RETRY_PERMANENT; kind++)
+        if (counts->retries[kind]) {
+            fprintf(out, "%s\"%s\": %" PRIu64, comma, retry_class_name((enum retry_class)kind),
+                counts->retries[kind]);
+            comma = ", ";
+        }
+    fputs("}, \"throttled_s\": {", out);
+    comma = "";
+    for (int i = 0; i < _SIGNAL_MAX; i++)
+        if (counts->throttled_us[i]) {
+            fprintf(out, "%s\"%s\": %.3f", comma, signal_name((enum pressure_signal)i),
+                (double)counts->throttled_us[i] / 1e6);
+            comma = ", ";
+        }
+    fputs("}}", out);
+    if (fclose(out) != 0)
+        abort();
+    return text;
+}

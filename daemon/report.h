@@ -1,0 +1,42 @@
+/* What a job says of itself: its records in the journal, why it waits (backfill.status), and the numbers of its
+ * report that only this daemon knows. It reads the runner and decides nothing. */
+#pragma once
+
+#include "job.h"
+#include "journal.h"
+#include "runner.h"
+
+struct report {
+    const char *database;
+    const struct job *job;
+    struct runner *runner;
+    uint64_t started_us;
+
+    char *said_waiting;               /* the last error that the journal was told */
+    bool throttled;                   /* what it was told of that */
+    uint64_t throttled_before_us;     /* at the last look */
+    uint64_t moved_keys, moved_at_us; /* since when there is no progress */
+    uint64_t progress_at_us;
+};
+
+/* All pointers must outlive the report. report_done frees what it keeps itself. */
+void report_init(struct report *report, const char *database, const struct job *job, struct runner *runner,
+    uint64_t now_us);
+void report_done(struct report *report);
+
+/* One record each. */
+void report_start(struct report *report, bool goes_on);
+void report_phase(struct report *report, int n_relations);
+void report_retry(struct report *report);
+void report_put_aside(struct report *report, const char *key_columns);
+void report_end(struct report *report, const struct runner_action *action);
+
+/* To be called every interval_us: a progress line now and then, and a signal that begins or ends to slow the job down.
+ * Returns why the job is slow or stands still, for the status view; NULL when it isn't. The caller frees. */
+char *report_look(struct report *report, uint64_t interval_us, uint64_t now_us);
+
+/* As far as the job has come. */
+struct journal_progress report_progress(struct report *report);
+
+/* The numbers of the job's report that only this daemon knows, since it took the job up, as JSON. The caller frees. */
+char *report_measured(const struct report *report);
