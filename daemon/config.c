@@ -9,9 +9,12 @@
 
 enum value_kind {
     VALUE_INT,
-    VALUE_NAME, /* one of a list of words */
+    VALUE_LIMIT,       /* a number, stored as double */
+    VALUE_WHOLE_LIMIT, /* a whole one */
+    VALUE_NAME,        /* one of a list of words */
     VALUE_TEXT,
     VALUE_STANDBYS, /* an array of strings */
+    VALUE_PROBES,   /* a list of groups */
 };
 
 /* A key of a group: its place in the struct, its range, its default. */
@@ -19,7 +22,7 @@ struct key {
     const char *name;
     enum value_kind kind;
     size_t offset;
-    int min, max, initial;
+    double min, max, initial;
     const char *const *names; /* VALUE_NAME: the words, NULL at the end; the first is the default */
 };
 
@@ -37,6 +40,8 @@ static const struct key database_keys[] = {
 
 static const struct key batch_keys[] = {
     {"target_ms", VALUE_INT, offsetof(struct config_batch, target_ms), 1, 10000, 20, NULL},
+    {"busy_target_ms", VALUE_INT, offsetof(struct config_batch, busy_target_ms), 1, 10000, 2, NULL},
+    {"busy_share", VALUE_LIMIT, offsetof(struct config_batch, busy_share), 0.01, 1, 0.5, NULL},
     {"min_rows", VALUE_INT, offsetof(struct config_batch, min_rows), 1, 1000000, 1, NULL},
     {"max_rows", VALUE_INT, offsetof(struct config_batch, max_rows), 1, 1000000, 100000, NULL},
     {"lock_timeout_ms", VALUE_INT, offsetof(struct config_batch, lock_timeout_ms), 1, 900, 20, NULL},
@@ -49,13 +54,33 @@ static const struct key batch_keys[] = {
 
 static const char *const missing_names[] = {"wait", "ignore", NULL};
 
+#define LIMIT(signal) offsetof(struct config_throttle, limit[signal])
+
 static const struct key throttle_keys[] = {
-    {"max_lag_ms", VALUE_INT, offsetof(struct config_throttle, max_lag_ms), 0, 3600000, 1000, NULL},
-    {"max_lag_mb", VALUE_INT, offsetof(struct config_throttle, max_lag_mb), 0, 1000000, 64, NULL},
-    {"max_blocked_ms", VALUE_INT, offsetof(struct config_throttle, max_blocked_ms), 0, 60000, 50, NULL},
+    {"max_lag_ms", VALUE_WHOLE_LIMIT, LIMIT(SIGNAL_LAG_MS), 0, 3600000, 1000, NULL},
+    {"max_lag_mb", VALUE_WHOLE_LIMIT, LIMIT(SIGNAL_LAG_MB), 0, 1000000, 64, NULL},
+    {"max_blocked_ms", VALUE_WHOLE_LIMIT, LIMIT(SIGNAL_BLOCKED_MS), 0, 60000, 50, NULL},
     {"missing_standby", VALUE_NAME, offsetof(struct config_throttle, missing_standby), 0, 0, 0,
         missing_names},
     {"standbys", VALUE_STANDBYS, 0, 0, 0, 0, NULL},
+    {"max_slot_mb", VALUE_WHOLE_LIMIT, LIMIT(SIGNAL_SLOT_MB), 0, 100000000, 4096, NULL},
+    {"max_archive_backlog", VALUE_WHOLE_LIMIT, LIMIT(SIGNAL_ARCHIVE), 0, 1000000, 32, NULL},
+    {"max_xmin_age_s", VALUE_WHOLE_LIMIT, LIMIT(SIGNAL_XMIN_S), 0, 1000000, 600, NULL},
+    {"max_dead_ratio", VALUE_LIMIT, LIMIT(SIGNAL_DEAD), 0, 1, 0.2, NULL},
+    {"dead_min_mb", VALUE_INT, offsetof(struct config_throttle, dead_min_mb), 0, 1000000, 1024, NULL},
+    {"max_cpu_pressure", VALUE_LIMIT, LIMIT(SIGNAL_CPU), 0, 1, 0.8, NULL},
+    {"max_io_pressure", VALUE_LIMIT, LIMIT(SIGNAL_IO), 0, 1, 0.8, NULL},
+    {"max_disk_used", VALUE_LIMIT, LIMIT(SIGNAL_DISK), 0, 1, 0.9, NULL},
+    {"max_latency_ratio", VALUE_LIMIT, LIMIT(SIGNAL_LATENCY), 0, 1000, 3, NULL},
+    {"probes", VALUE_PROBES, 0, 0, 0, 0, NULL},
+    {0},
+};
+
+/* Where their places are is read_probes' affair. */
+static const struct key probe_keys[] = {
+    {"name", VALUE_TEXT, offsetof(struct config_probe, name), 0, 0, 0, NULL},
+    {"sql", VALUE_TEXT, offsetof(struct config_probe, sql), 0, 0, 0, NULL},
+    {"limit", VALUE_LIMIT, offsetof(struct config_probe, limit), 0, 1e15, 0, NULL},
     {0},
 };
 
@@ -111,8 +136,10 @@ static void set_defaults(const struct key *keys, void *group)
     for (const struct key *k = keys; k->name; k++) {
         void *field = (char *)group + k->offset;
         if (k->kind == VALUE_INT)
-            *(int *)field = k->initial;
-        else if (k->kind != VALUE_STANDBYS)
+            *(int *)field = (int)k->initial;
+        else if (k->kind == VALUE_LIMIT || k->kind == VALUE_WHOLE_LIMIT)
+            *(double *)field = k->initial;
+        else if (k->kind != VALUE_STANDBYS && k->kind != VALUE_PROBES)
             *(char **)field = copy_string(k->names ? k->names[0] : NULL);
     }
 }
@@ -134,25 +161,50 @@ static bool read_standbys(struct reader *r, const config_setting_t *setting, str
     return true;
 }
 
+static bool read_probes(struct reader *r, const config_setting_t *setting, struct config_throttle *throttle);
+
+static bool is_whole(int type)
+{
+    return type == CONFIG_TYPE_INT || type == CONFIG_TYPE_INT64;
+}
+
+static bool read_number(struct reader *r, const struct key *k, const config_setting_t *setting, double *ret)
+{
+    int type = config_setting_type(setting);
+    bool whole = k->kind != VALUE_LIMIT;
+
+    if (!is_whole(type) && (whole || type != CONFIG_TYPE_FLOAT))
+        return refuse(r, setting, "%s is %s; it takes %s from %.15g to %.15g", k->name, kind_name(setting),
+            whole ? "an integer" : "a number", k->min, k->max);
+    double value = type == CONFIG_TYPE_FLOAT ? config_setting_get_float(setting)
+                   : type == CONFIG_TYPE_INT ? config_setting_get_int(setting)
+                                             : (double)config_setting_get_int64(setting);
+    if (!(value >= k->min && value <= k->max))
+        return refuse(
+            r, setting, "%s = %.15g is out of range: %.15g to %.15g", k->name, value, k->min, k->max);
+    *ret = value;
+    return true;
+}
+
 static bool read_value(struct reader *r, const struct key *k, const config_setting_t *setting, void *group)
 {
     void *field = (char *)group + k->offset;
     int type = config_setting_type(setting);
+    double number;
 
-    if (k->kind == VALUE_INT) {
-        long long value = config_setting_get_int64(setting);
-        if (type == CONFIG_TYPE_INT)
-            value = config_setting_get_int(setting);
-        if (type != CONFIG_TYPE_INT && type != CONFIG_TYPE_INT64)
-            return refuse(r, setting, "%s is %s; it takes an integer from %d to %d", k->name,
-                kind_name(setting), k->min, k->max);
-        if (value < k->min || value > k->max)
-            return refuse(r, setting, "%s = %lld is out of range: %d to %d", k->name, value, k->min, k->max);
-        *(int *)field = (int)value;
+    switch (k->kind) {
+    case VALUE_LIMIT:
+    case VALUE_WHOLE_LIMIT: return read_number(r, k, setting, field);
+    case VALUE_INT:
+        if (!read_number(r, k, setting, &number))
+            return false;
+        *(int *)field = (int)number;
         return true;
+    case VALUE_STANDBYS: return read_standbys(r, setting, group);
+    case VALUE_PROBES: return read_probes(r, setting, group);
+    case VALUE_NAME:
+    case VALUE_TEXT: break;
     }
-    if (k->kind == VALUE_STANDBYS)
-        return read_standbys(r, setting, group);
     if (type != CONFIG_TYPE_STRING)
         return refuse(r, setting, "%s is %s; it takes a string", k->name, kind_name(setting));
     const char *text = config_setting_get_string(setting);
@@ -188,6 +240,30 @@ static bool read_group(
             return refuse(r, value, "unknown key %s.%s", path, config_setting_name(value));
         if (!read_value(r, k, value, group))
             return false;
+    }
+    return true;
+}
+
+static bool read_probes(struct reader *r, const config_setting_t *list, struct config_throttle *throttle)
+{
+    if (!config_setting_is_list(list))
+        return refuse(r, list, "probes is %s; it takes a list ( { name = ...; sql = ...; limit = ...; } )",
+            kind_name(list));
+    int n = config_setting_length(list);
+    throttle->probes = must(calloc((size_t)n + 1, sizeof(*throttle->probes)));
+    for (int i = 0; i < n; i++) {
+        const config_setting_t *setting = config_setting_get_elem(list, (unsigned)i);
+        struct config_probe *probe = &throttle->probes[throttle->n_probes++];
+
+        if (!read_group(r, "throttle.probes", setting, probe_keys, probe))
+            return false;
+        if (!probe->name || !probe->sql)
+            return refuse(r, setting, "probes: an entry has no %s", probe->name ? "sql" : "name");
+        if (probe->limit <= 0)
+            return refuse(r, setting, "probes: %s has no limit above 0", probe->name);
+        for (int j = 0; j < i; j++)
+            if (strcmp(throttle->probes[j].name, probe->name) == 0)
+                return refuse(r, setting, "probes: the name \"%s\" stands twice", probe->name);
     }
     return true;
 }
@@ -260,6 +336,12 @@ static bool read_all(struct reader *r, const config_setting_t *root, struct conf
     }
     if (ok && !has_databases)
         ok = refuse(r, root, "databases is missing: databases = ( { conninfo = \"dbname=app\"; } );");
+    double ratio = config->throttle.limit[SIGNAL_LATENCY];
+    if (ok && ratio > 0 && ratio <= 1)
+        ok = refuse(r,
+            config_setting_get_member(config_setting_get_member(root, "throttle"), "max_latency_ratio"),
+            "max_latency_ratio = %g: at 1 the server is as quick as it can be; it takes 0 (off), or more than 1",
+            ratio);
     if (ok && config->batch.min_rows > config->batch.max_rows)
         ok = refuse(r, config_setting_get_member(root, "batch"),
             "batch.min_rows = %d is above batch.max_rows = %d", config->batch.min_rows,
@@ -338,6 +420,11 @@ struct config *config_free(struct config *config)
     for (int i = 0; i < config->throttle.n_standbys; i++)
         free(config->throttle.standbys[i]);
     free(config->throttle.standbys);
+    for (int i = 0; i < config->throttle.n_probes; i++) {
+        free(config->throttle.probes[i].name);
+        free(config->throttle.probes[i].sql);
+    }
+    free(config->throttle.probes);
     free(config);
     return NULL;
 }

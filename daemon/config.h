@@ -3,6 +3,7 @@
 #pragma once
 
 #include "journal.h"
+#include "pressure.h"
 
 #include <stdint.h>
 
@@ -14,16 +15,26 @@ struct config_database {
 
 struct config_batch {
     int target_ms, min_rows, max_rows;
+    int busy_target_ms; /* when the host is busy with others */
+    double busy_share;  /* of the time, then */
     int lock_timeout_ms, statement_timeout_ms;
     char *synchronous_commit;
 };
 
-/* Limits of the signals that slow a job down; 0 switches one off. */
+/* A query of the user's: its only value slows jobs down as it comes near the limit. */
+struct config_probe {
+    char *name, *sql;
+    double limit;
+};
+
 struct config_throttle {
-    int max_lag_ms, max_lag_mb, max_blocked_ms;
-    char *missing_standby; /* "wait" or "ignore" */
+    double limit[_SIGNAL_MAX]; /* 0 switches a signal off; those without a key are 0 */
+    int dead_min_mb;           /* smaller tables are not held for vacuum */
+    char *missing_standby;     /* "wait" or "ignore" */
     int n_standbys;
     char **standbys; /* those that must be there */
+    int n_probes;
+    struct config_probe *probes;
 };
 
 struct config {

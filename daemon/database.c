@@ -87,6 +87,28 @@ static char *worker_pids(void *arg)
     return text;
 }
 
+/* The ids of running jobs as an array; NULL when there are none. The caller frees. */
+static char *running_jobs(const struct database *db)
+{
+    char *text = NULL;
+    size_t size = 0;
+
+    if (db->n_workers == 0)
+        return NULL;
+    FILE *out = must(open_memstream(&text, &size));
+    for (int i = 0; i < db->n_workers; i++)
+        fprintf(out, "%s%" PRId64, i ? "," : "{", worker_job(db->workers[i]));
+    fputc('}', out);
+    if (fclose(out) != 0)
+        abort();
+    return text;
+}
+
+static char *worker_jobs(void *arg)
+{
+    return running_jobs(arg);
+}
+
 static void open_monitor(struct database *db)
 {
     const struct monitor_setup setup = {
@@ -96,6 +118,7 @@ static void open_monitor(struct database *db)
         .throttle = db->throttle,
         .read = on_read,
         .pids = worker_pids,
+        .jobs = worker_jobs,
         .arg = db,
     };
     if (!db->monitor)
@@ -216,23 +239,6 @@ static void on_wishes(void *arg, const struct session_event *e)
         }
     }
     turn_soon(db);
-}
-
-/* The ids of running jobs as an array; NULL when there are none. The caller frees. */
-static char *running_jobs(const struct database *db)
-{
-    char *text = NULL;
-    size_t size = 0;
-
-    if (db->n_workers == 0)
-        return NULL;
-    FILE *out = must(open_memstream(&text, &size));
-    for (int i = 0; i < db->n_workers; i++)
-        fprintf(out, "%s%" PRId64, i ? "," : "{", worker_job(db->workers[i]));
-    fputc('}', out);
-    if (fclose(out) != 0)
-        abort();
-    return text;
 }
 
 /* ---- The turn

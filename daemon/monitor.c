@@ -1,22 +1,34 @@
 #include "monitor.h"
 #include "clock.h"
+#include "host.h"
 #include "journal.h"
 #include "lag.h"
+#include "latency.h"
 #include "mem.h"
+#include "probe.h"
 #include "result.h"
 #include "retry.h"
 #include "session.h"
 #include "sql.h"
 #include "standby.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <unistd.h>
 
 #define READ_EVERY_US                                                                                        \
     50000 /* a victim's wait is seen within this time; about 1 ms of work a second on the server */
+#define SLOWLY_EVERY_US    1000000             /* what changes slowly */
+#define FORGET_US          UINT64_C(600000000) /* a server that answers slower for ten minutes is a slower one */
 #define CONNECT_TIMEOUT_MS 5000
 #define ANSWER_TIMEOUT_MS  5000
 #define RETRY_BASE_US      100000
 #define RETRY_CAP_US       2000000
+
+struct watched {
+    int64_t job;
+    struct vacuum_reading vacuum;
+};
 
 struct monitor {
     struct monitor_setup setup;
@@ -24,9 +36,17 @@ struct monitor {
     struct event *timer; /* the next reading, or the next try to connect */
     struct backoff backoff;
     bool settled, said_lost;
-    struct lag lag;
+    bool slowly;           /* under way is SQL_MONITOR_SLOWLY */
+    uint64_t slowly_at_us; /* when it was last sent */
+    struct lag lag, xids;  /* the primary's LSN, and its next transaction, over time */
     struct standbys standbys;
+    struct host host;
+    struct latency latency;
+    struct probe *probe;
+    struct pressure slow; /* of the last slow reading */
     struct pressure pressure;
+    int n_watched;
+    struct watched *watched;
 };
 
 static void on_session(struct session *session, const struct session_event *e, void *arg);
@@ -64,18 +84,96 @@ static void read_standbys(struct monitor *m, const PGresult *result, uint64_t no
             gone);
 }
 
-static void read_all(struct monitor *m, const PGresult *result)
+/* What changes quickly, and what was last read of the rest. */
+static void read_all(struct monitor *m, const PGresult *result, uint64_t elapsed_us)
 {
     uint64_t now = now_us();
 
     pressure_begin(&m->pressure, now);
+    pressure_add(&m->pressure, &m->slow);
     read_standbys(m, result, now);
     for (int i = 0; i < PQntuples(result); i++)
         if (strcmp(PQgetvalue(result, i, 0), "blocked") == 0) {
             double waited_ms = (double)result_number(result, i, 2);
             pressure_note(&m->pressure, SIGNAL_BLOCKED_MS, waited_ms, waited_ms, PQgetvalue(result, i, 1));
         }
+    if (session_is_local(m->session))
+        host_read_pressure(&m->host, now, &m->pressure);
+    latency_note(&m->latency, (double)elapsed_us, now);
+    double ratio = latency_ratio(&m->latency);
+    pressure_note(&m->pressure, SIGNAL_LATENCY, ratio, ratio, "of the server's answers");
+    probe_press(m->probe, &m->pressure);
     m->setup.read(m->setup.arg);
+}
+
+/* An age in transactions, in seconds: since when they were seen to be begun. */
+static double seconds_since(const struct monitor *m, uint64_t xid, uint64_t now)
+{
+    return (double)lag_us(&m->xids, xid, now) / 1e6;
+}
+
+static void read_vacuum(struct monitor *m, const char *job, const char *text)
+{
+    struct vacuum_reading r = {0};
+    int running = 0, enabled = 0;
+
+    if (sscanf(text, "%lf %lf %lf %d %d %lf", &r.dead_rows, &r.live_rows, &r.bytes, &running, &enabled,
+            &r.naptime_s) != 6)
+        return;
+    r.running = running;
+    r.enabled = enabled;
+    m->watched = must(reallocarray(m->watched, (size_t)m->n_watched + 1, sizeof(*m->watched)));
+    m->watched[m->n_watched++] = (struct watched){.job = strtoll(job, NULL, 10), .vacuum = r};
+}
+
+static void read_slow_row(
+    struct monitor *m, const char *kind, const char *whose, const char *value, uint64_t now)
+{
+    struct pressure *p = &m->slow;
+    double number = value ? strtod(value, NULL) : 0;
+    char text[PRESSURE_WHAT];
+
+    if (strcmp(kind, "slot") == 0 && value)
+        pressure_note(p, SIGNAL_SLOT_MB, number, number, whose);
+    else if (strcmp(kind, "slot") == 0) {
+        snprintf(text, sizeof(text), "%.30s is about to lose its WAL", whose);
+        pressure_fail(p, SIGNAL_SLOT_MB, text);
+    } else if (strcmp(kind, "archive") == 0)
+        pressure_note(p, SIGNAL_ARCHIVE, number, number, NULL);
+    else if (strcmp(kind, "archiver") == 0) {
+        snprintf(text, sizeof(text), "%.30s could not be archived", value ? value : "a file");
+        pressure_fail(p, SIGNAL_ARCHIVE, text);
+    } else if (strcmp(kind, "xid") == 0)
+        lag_note(&m->xids, (uint64_t)number, now);
+    else if (strcmp(kind, "xmin_of") == 0) {
+        double age_s = seconds_since(m, (uint64_t)number, now);
+        pressure_note(p, SIGNAL_XMIN_S, age_s, age_s, whose);
+    } else if (strcmp(kind, "xmin") == 0)
+        pressure_note(p, SIGNAL_XMIN_S, number, number, whose);
+    else if (strcmp(kind, "dead") == 0 && value)
+        read_vacuum(m, whose, value);
+    else if (strcmp(kind, "path") == 0 && session_is_local(m->session))
+        host_read_disk(whose, strcmp(value, "true") == 0, p);
+}
+
+static void read_slowly(struct monitor *m, const PGresult *result)
+{
+    uint64_t now = now_us();
+
+    pressure_begin(&m->slow, now);
+    m->n_watched = 0;
+    for (int i = 0; i < PQntuples(result); i++)
+        read_slow_row(m, PQgetvalue(result, i, 0), result_text(result, i, 1), result_text(result, i, 2), now);
+}
+
+/* The statement reads several signals, so all of them are in doubt. */
+static void fail_slowly(struct monitor *m, const char *message)
+{
+    static const enum pressure_signal read[] = {SIGNAL_SLOT_MB, SIGNAL_ARCHIVE, SIGNAL_XMIN_S, SIGNAL_DISK};
+
+    pressure_begin(&m->slow, now_us());
+    for (size_t i = 0; i < sizeof(read) / sizeof(read[0]); i++)
+        pressure_fail(&m->slow, read[i], message);
 }
 
 static void lose(struct monitor *m, const char *message)
@@ -92,8 +190,14 @@ static void lose(struct monitor *m, const char *message)
 
 static void read_next(struct monitor *m)
 {
-    _cleanup_free_ char *pids = m->setup.pids(m->setup.arg);
-    session_send(m->session, &(struct session_query){SQL_MONITOR, 1, {pids}}, 1, ANSWER_TIMEOUT_MS);
+    uint64_t now = now_us();
+
+    m->slowly = now - m->slowly_at_us >= SLOWLY_EVERY_US;
+    if (m->slowly)
+        m->slowly_at_us = now;
+    _cleanup_free_ char *ids = m->slowly ? m->setup.jobs(m->setup.arg) : m->setup.pids(m->setup.arg);
+    session_send(m->session, &(struct session_query){m->slowly ? SQL_MONITOR_SLOWLY : SQL_MONITOR, 1, {ids}},
+        1, ANSWER_TIMEOUT_MS);
 }
 
 static void on_timer(evutil_socket_t socket, short what, void *arg)
@@ -117,18 +221,27 @@ static void on_session(struct session *session, const struct session_event *e, v
     struct timeval next = us_to_timeval(READ_EVERY_US);
     (void)session;
 
-    if (e->kind == SESSION_CONNECTED)
+    if (e->kind == SESSION_CONNECTED) {
         session_send(m->session, &(struct session_query){.sql = SQL_SESSION}, 1, ANSWER_TIMEOUT_MS);
-    else if (e->kind != SESSION_RESULT)
+        return;
+    }
+    if (m->settled && m->slowly && (e->kind == SESSION_RESULT || (e->kind == SESSION_ERROR && !e->lost))) {
+        if (e->kind == SESSION_RESULT)
+            read_slowly(m, e->results[0]);
+        else
+            fail_slowly(m, e->message);
+        read_next(m);
+    } else if (e->kind != SESSION_RESULT)
         lose(m, e->message);
     else if (!m->settled) {
         m->settled = true;
+        m->slowly_at_us = 0;
         read_next(m);
     } else {
         m->said_lost = false;
         backoff_reset(&m->backoff);
         event_add(m->timer, &next);
-        read_all(m, e->results[0]);
+        read_all(m, e->results[0], e->elapsed_us[0]);
     }
 }
 
@@ -139,6 +252,8 @@ struct monitor *monitor_open(const struct monitor_setup *setup)
     m->setup = *setup;
     m->timer = must(event_new(setup->base, -1, 0, on_timer, m));
     backoff_init(&m->backoff, RETRY_BASE_US, RETRY_CAP_US, now_us() ^ (uint64_t)getpid());
+    latency_init(&m->latency, FORGET_US);
+    m->probe = probe_open(setup->base, setup->conninfo, setup->throttle);
     name_standbys(m);
     event_active(m->timer, EV_TIMEOUT, 1);
     return m;
@@ -148,6 +263,7 @@ void monitor_use(struct monitor *m, const struct config_throttle *throttle)
 {
     m->setup.throttle = throttle;
     name_standbys(m);
+    probe_use(m->probe, throttle);
 }
 
 const struct pressure *monitor_pressure(const struct monitor *m)
@@ -155,12 +271,24 @@ const struct pressure *monitor_pressure(const struct monitor *m)
     return &m->pressure;
 }
 
+bool monitor_vacuum(const struct monitor *m, int64_t job, struct vacuum_reading *ret_reading)
+{
+    for (int i = 0; i < m->n_watched; i++)
+        if (m->watched[i].job == job) {
+            *ret_reading = m->watched[i].vacuum;
+            return true;
+        }
+    return false;
+}
+
 struct monitor *monitor_close(struct monitor *m)
 {
     if (!m)
         return NULL;
     session_close(m->session);
+    probe_close(m->probe);
     event_free(m->timer);
+    free(m->watched);
     free(m);
     return NULL;
 }

@@ -5,6 +5,7 @@
 
 #include "config.h"
 #include "pressure.h"
+#include "vacuum.h"
 
 #include <event2/event.h>
 
@@ -17,8 +18,9 @@ struct monitor_setup {
     const struct config_throttle *throttle; /* may change: monitor_use */
     /* There is a new reading. From the event loop; it may not close the monitor. */
     void (*read)(void *arg);
-    /* The pids of the workers' sessions, as an integer[] literal; the caller frees it. */
+    /* The pids of the workers' sessions, and the ids of their jobs, as array literals; the caller frees them. */
     char *(*pids)(void *arg);
+    char *(*jobs)(void *arg);
     void *arg;
 };
 
@@ -27,6 +29,9 @@ void monitor_use(struct monitor *monitor, const struct config_throttle *throttle
 
 /* The last reading. */
 const struct pressure *monitor_pressure(const struct monitor *monitor);
+
+/* Of a job's tables: what vacuum has to do there, as of the last look; false when that isn't known yet. */
+bool monitor_vacuum(const struct monitor *monitor, int64_t job, struct vacuum_reading *ret_reading);
 
 /* Takes NULL; returns NULL. */
 struct monitor *monitor_close(struct monitor *monitor);

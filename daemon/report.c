@@ -2,7 +2,6 @@
 #include "clock.h"
 #include "cursor.h"
 #include "mem.h"
-#include "pace.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -115,7 +114,7 @@ static void say_progress(struct report *report)
 
 static void say_throttle(struct report *report, double share)
 {
-    const struct pressure_verdict *v = &report->runner->pressure;
+    const struct pressure_verdict *v = runner_slowed_by(report->runner);
     _cleanup_free_ char *text = pressure_describe(v);
 
     if (!report->throttled && share > SHARE_BEGIN && text) {
@@ -133,8 +132,7 @@ static void say_throttle(struct report *report, double share)
 static char *why_waiting(struct report *report, double share, uint64_t now_us)
 {
     const struct runner *r = report->runner;
-    _cleanup_free_ char *pressure =
-        share > SHARE_SAID && r->pressure.ratio > PACE_FREE ? pressure_describe(&r->pressure) : NULL;
+    _cleanup_free_ char *pressure = share > SHARE_SAID ? pressure_describe(runner_slowed_by(r)) : NULL;
     const char *why = pressure ? pressure : r->waiting_for;
     char *text = NULL;
 

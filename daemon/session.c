@@ -318,6 +318,12 @@ bool session_is_idle(const struct session *s)
     return s->state == STATE_IDLE;
 }
 
+bool session_is_local(const struct session *session)
+{
+    const char *host = session->conn ? PQhost(session->conn) : NULL;
+    return host && (*host == '/' || *host == '@');
+}
+
 int session_pid(const struct session *s)
 {
     return s->conn ? PQbackendPID(s->conn) : 0;

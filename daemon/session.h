@@ -59,7 +59,8 @@ void session_send(
 void session_on_notify(struct session *session, session_notify_handler *handler);
 
 bool session_is_idle(const struct session *session);
-int session_pid(const struct session *session); /* of the server's process; 0 when closed */
+int session_pid(const struct session *session);       /* of the server's process; 0 when closed */
+bool session_is_local(const struct session *session); /* over a Unix socket: the server is on this host */
 
 /* Asks the server to cancel what the session runs, from a process of its own, for libpq's call blocks. For
  * when no other session has the right to pg_cancel_backend. */

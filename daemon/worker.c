@@ -2,6 +2,7 @@
 #include "clock.h"
 #include "cursor.h"
 #include "mem.h"
+#include "pace.h"
 #include "report.h"
 #include "result.h"
 #include "sql.h"
@@ -26,6 +27,7 @@ struct worker {
     struct job *job;
     struct runner runner;
     struct pressure_limits limits;
+    struct vacuum vacuum;        /* whether the job waits for it */
     struct runner_action action; /* under way */
     struct session *session;
     bool session_gone; /* it was lost while the runner waited for something else */
@@ -269,12 +271,35 @@ static void perform(struct worker *w, const struct runner_action *a)
 /* ---- What came of it
  * ------------------------------------------------------------------------------------------------ */
 
+/* What presses on the job: on the database, on its host, and on the job's table alone. */
+static void judge(struct worker *w, uint64_t now)
+{
+    struct pressure pressure = *monitor_pressure(w->setup.monitor);
+    struct vacuum_reading reading;
+
+    if (monitor_vacuum(w->setup.monitor, w->job->id, &reading) && !w->limits.off[SIGNAL_DEAD]) {
+        double ratio = vacuum_dead_ratio(&reading);
+        bool wait = vacuum_step(
+            &w->vacuum, &reading, w->limits.limit[SIGNAL_DEAD], 1e6 * w->setup.throttle->dead_min_mb, now);
+        if (wait)
+            pressure_note(&pressure, SIGNAL_DEAD, ratio, ratio,
+                w->vacuum.state == VACUUM_RUNNING ? "vacuum is at work" : "vacuum is to come");
+    }
+    /* A server elsewhere, or a kernel that doesn't count: others may be at work there. */
+    if (!pressure.there[SIGNAL_CPU]) {
+        double busy = PACE_BUSY * w->limits.limit[SIGNAL_CPU];
+        pressure_note(&pressure, SIGNAL_CPU, busy, busy, "not known: taken as busy");
+    }
+    w->runner.pressure = pressure_judge(&pressure, &w->limits, false, now);
+    w->runner.host = pressure_judge(&pressure, &w->limits, true, now);
+}
+
 static void feed(struct worker *w, const struct runner_event *e)
 {
     enum job_phase phase = w->runner.phase;
     uint64_t now = now_us();
 
-    w->runner.pressure = pressure_judge(monitor_pressure(w->setup.monitor), &w->limits, now);
+    judge(w, now);
     struct runner_action next = runner_step(&w->runner, e, now);
 
     if (next.kind == RUNNER_END) {
@@ -434,21 +459,33 @@ static void on_tick(evutil_socket_t socket, short what, void *arg)
     w->shown_waiting = waiting;
 }
 
-/* A limit of the file, where 0 switches the signal off. */
-static void set_limit(struct pressure_limits *limits, enum pressure_signal signal, double limit)
+/* Where signals begin to count, as a share of their limits. Space that is used, WAL that is held back and old snapshots are
+ * daily bread well below a limit; for vacuum a job waits or it doesn't. */
+static const double counts_from[_SIGNAL_MAX] = {
+    [SIGNAL_SLOT_MB] = 0.5, [SIGNAL_XMIN_S] = 0.5, [SIGNAL_DEAD] = 1, [SIGNAL_DISK] = 0.95};
+
+/* 0: the signal is off. */
+static double limit_of(const struct worker *w, enum pressure_signal signal)
 {
-    limits->limit[signal] = limit > 0 ? limit : 1;
-    limits->off[signal] = limit <= 0;
+    if (signal == SIGNAL_MONITOR)
+        return MONITOR_SILENT_MS;
+    if (signal == SIGNAL_STANDBY ||
+        signal == SIGNAL_PROBE) /* their readings are shares of limits of their own */
+        return 1;
+    if (signal == SIGNAL_LAG_MS && w->job->max_lag_ms > 0)
+        return w->job->max_lag_ms;
+    return w->setup.throttle->limit[signal];
 }
 
 /* Puts the file's settings and the job's overrides together, for the runner and for the pressure. */
 static void apply_limits(struct worker *w)
 {
     const struct config_batch *batch = w->setup.batch;
-    const struct config_throttle *throttle = w->setup.throttle;
     const struct job *job = w->job;
     const struct runner_limits limits = {
         .target_us = (job->target_ms ? job->target_ms : (uint32_t)batch->target_ms) * 1000,
+        .busy_us = (uint32_t)batch->busy_target_ms * 1000,
+        .busy_share = batch->busy_share,
         .min_keys = (uint32_t)batch->min_rows,
         .max_keys = (uint32_t)batch->max_rows,
         .quarantine = job->quarantine,
@@ -457,11 +494,13 @@ static void apply_limits(struct worker *w)
     char **off = cursor_split(job->throttle_off, &n_off);
 
     runner_limit(&w->runner, &limits);
-    set_limit(&w->limits, SIGNAL_MONITOR, MONITOR_SILENT_MS);
-    set_limit(&w->limits, SIGNAL_LAG_MS, job->max_lag_ms > 0 ? job->max_lag_ms : throttle->max_lag_ms);
-    set_limit(&w->limits, SIGNAL_LAG_MB, throttle->max_lag_mb);
-    set_limit(&w->limits, SIGNAL_STANDBY, 1);
-    set_limit(&w->limits, SIGNAL_BLOCKED_MS, throttle->max_blocked_ms);
+    for (int i = 0; i < _SIGNAL_MAX; i++) {
+        double limit = limit_of(w, (enum pressure_signal)i);
+        w->limits.limit[i] = limit;
+        w->limits.from[i] = limit * counts_from[i];
+        w->limits.off[i] = limit <= 0;
+    }
+    w->limits.from[SIGNAL_LATENCY] = 1; /* as quick as ever */
     for (int i = 0; off && i < n_off; i++) {
         enum pressure_signal signal = off[i] ? signal_from_name(off[i]) : SIGNAL_NONE;
         if (signal != SIGNAL_NONE && signal != SIGNAL_MONITOR)
@@ -517,11 +556,11 @@ void worker_use(struct worker *w, const struct config_batch *batch, const struct
 
 void worker_press(struct worker *w)
 {
-    struct pressure_verdict verdict =
-        pressure_judge(monitor_pressure(w->setup.monitor), &w->limits, now_us());
-
-    if (!w->ended && verdict.signal == SIGNAL_BLOCKED_MS && verdict.ratio >= 1 &&
-        w->action.kind == RUNNER_BATCH)
+    if (w->ended)
+        return;
+    judge(w, now_us());
+    const struct pressure_verdict *verdict = &w->runner.pressure;
+    if (verdict->signal == SIGNAL_BLOCKED_MS && verdict->ratio >= 1 && w->action.kind == RUNNER_BATCH)
         feed(w, &(struct runner_event){.kind = RUNNER_RELIEVE});
 }
 

@@ -22,10 +22,15 @@ void batch_size_init(struct batch_size *s, uint32_t target_us, uint32_t min_keys
 
 void batch_size_limit(struct batch_size *s, uint32_t target_us, uint32_t min_keys, uint32_t max_keys)
 {
-    s->target_us = target_us;
+    s->target_us = s->aim_us = target_us;
     s->min_keys = min_keys;
     s->max_keys = max_keys;
     s->keys = clamp(s->keys, min_keys, max_keys);
+}
+
+void batch_size_aim(struct batch_size *s, uint32_t aim_us)
+{
+    s->aim_us = aim_us;
 }
 
 uint32_t batch_size_keys(const struct batch_size *s)
@@ -48,7 +53,7 @@ void batch_size_observe(struct batch_size *s, uint32_t keys, uint64_t elapsed_us
     s->us_per_key = smooth(s->us_per_key, (double)elapsed_us / keys, too_long);
     s->wal_per_key = smooth(s->wal_per_key, (double)wal_bytes / keys, wal_bytes > BATCH_MAX_WAL_BYTES);
 
-    double next = s->us_per_key > 0 ? s->target_us / s->us_per_key : (double)s->max_keys;
+    double next = s->us_per_key > 0 ? s->aim_us / s->us_per_key : (double)s->max_keys;
     if (s->wal_per_key > 0 && next * s->wal_per_key > BATCH_MAX_WAL_BYTES)
         next = BATCH_MAX_WAL_BYTES / s->wal_per_key;
     if (next > s->keys) {

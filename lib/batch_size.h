@@ -12,7 +12,8 @@
 #define BATCH_MAX_WAL_BYTES (16 << 20) /* one WAL segment: what a standby is sent in one piece */
 
 struct batch_size {
-    uint32_t target_us;
+    uint32_t target_us; /* how long a batch may take */
+    uint32_t aim_us;    /* how long the next should: the target, or less */
     uint32_t min_keys, max_keys;
     double us_per_key;  /* smoothed; 0 until the first batch */
     double wal_per_key; /* bytes, smoothed; of all sessions meanwhile, so an upper bound */
@@ -24,6 +25,9 @@ void batch_size_init(struct batch_size *s, uint32_t target_us, uint32_t min_keys
 
 /* New limits for a running job; what was learnt stays. */
 void batch_size_limit(struct batch_size *s, uint32_t target_us, uint32_t min_keys, uint32_t max_keys);
+
+/* Aim at so long, up to the target, from the next batch that is observed. */
+void batch_size_aim(struct batch_size *s, uint32_t aim_us);
 
 /* Keys for the next batch. */
 uint32_t batch_size_keys(const struct batch_size *s);

@@ -1,18 +1,37 @@
-/* How long to rest between two batches, from pressure: a job runs for a share of the time, 1 - pressure of
- * it, so that it settles where what it writes is what the slowest can take, below the limit, instead of
- * running into the limit and back.
+/* How long to rest between two batches, from pressure. A job runs for a share of the time, so that it settles where what it
+ * writes is what the slowest can take, below the limit, instead of running into the limit and back.
  *
  *   share   1 ├──────╮               No rest below FREE: what is far from its limit is nobody's trouble.
  *             │       ╲              From there the share falls in a straight line, to nothing at 1.
  *           0 └────────╲───────
- *             0  FREE  1   pressure */
+ *             0  FREE  1   pressure
+ *
+ * When the host is short of something (its CPUs, its disks, the time in which the server answers), somebody else is at work
+ * there. Then a job makes room: smaller batches, because others wait for as long as a batch lasts, and a smaller share. It
+ * doesn't go below that share before the limit is near: how busy others are is theirs to say, and such a signal is noisy.
+ *
+ *   share   1 ├────╮
+ *             │     ╲__________      busy_share, with batches of busy_target_ms
+ *           0 └────────────────╲─
+ *             0 FREE BUSY   NEAR 1  pressure of the host */
 #pragma once
 
 #include <stdint.h>
 
 #define PACE_FREE   0.2
+#define PACE_BUSY   0.5
+#define PACE_NEAR   0.9
 #define PACE_HOLD   UINT64_MAX
 #define PACE_MAX_US 1000000 /* a rest is never longer: then it is time to look again */
 
-/* Microseconds to rest after a batch of batch_us; PACE_HOLD at a pressure of 1 or more: until it is less. */
-uint64_t pace_rest_us(double pressure, uint64_t batch_us);
+/* The share of the time that a job may be at work, 1 to 0. */
+double pace_share(double pressure);
+
+/* The same for pressure of the host. */
+double pace_share_on_host(double pressure, double busy_share);
+
+/* How long a batch should take under pressure of the host: from target_us down to busy_us, where that is less. */
+uint32_t pace_target_us(double pressure, uint32_t target_us, uint32_t busy_us);
+
+/* Microseconds to rest after a batch of batch_us; PACE_HOLD for a share of 0: until it is more. */
+uint64_t pace_rest_us(double share, uint64_t batch_us);

@@ -11,6 +11,15 @@ enum pressure_signal {
     SIGNAL_LAG_MB,
     SIGNAL_STANDBY,    /* a standby that is named in the file is gone */
     SIGNAL_BLOCKED_MS, /* the longest wait of another session on one of ours */
+    SIGNAL_SLOT_MB,    /* WAL that a replication slot holds back */
+    SIGNAL_ARCHIVE,    /* WAL files that wait to be archived */
+    SIGNAL_XMIN_S,     /* age of the oldest snapshot: what it may see, vacuum can't remove */
+    SIGNAL_DEAD,    /* share of dead rows in the job's table, as long as vacuum can do something about it */
+    SIGNAL_CPU,     /* share of the time in which something waited for a CPU of this host */
+    SIGNAL_IO,      /* and for its disks */
+    SIGNAL_DISK,    /* the fullest file system that the server writes to, share of it */
+    SIGNAL_LATENCY, /* how many times slower the server answers than at its best */
+    SIGNAL_PROBE,   /* a query of the user's, as a share of its own limit */
     _SIGNAL_MAX,
     SIGNAL_NONE = -1,
 };
@@ -21,8 +30,11 @@ const char *signal_name(enum pressure_signal signal);
 /* The signal of a name, or SIGNAL_NONE. */
 enum pressure_signal signal_from_name(const char *name);
 
-/* The unit that stands behind a value: "ms", "MB", "s". */
+/* What stands behind a value: "ms", "MB", "of the time". */
 const char *signal_unit(enum pressure_signal signal);
+
+/* Whether it says that the server's host is short of something (see lib/pace.h). */
+bool signal_is_hosts(enum pressure_signal signal);
 
 #define PRESSURE_WHAT 64
 
@@ -43,12 +55,13 @@ struct pressure {
 
 struct pressure_limits {
     double limit[_SIGNAL_MAX]; /* above 0 */
+    double from[_SIGNAL_MAX];  /* below its limit, or at it: a value counts from here on */
     bool off[_SIGNAL_MAX];
 };
 
 struct pressure_verdict {
     enum pressure_signal signal; /* SIGNAL_NONE: nothing presses */
-    double ratio;                /* value/limit; 1 and above: stop */
+    double ratio;                /* (value - from) / (limit - from); 1 and above: stop */
     double value, limit;
     bool known; /* false: it could not be read, and counts as at its limit */
     char what[PRESSURE_WHAT];
@@ -65,10 +78,13 @@ void pressure_note(
 /* The signal can't be read, and why. It stays so for this round. */
 void pressure_fail(struct pressure *pressure, enum pressure_signal signal, const char *why);
 
-/* What a job with these limits is told at now_us. A round that is older than the limit of SIGNAL_MONITOR
- * counts as a signal of its own: who can't see must not run. */
-struct pressure_verdict pressure_judge(
-    const struct pressure *pressure, const struct pressure_limits *limits, uint64_t now_us);
+/* Adds all that is in other to a round. */
+void pressure_add(struct pressure *pressure, const struct pressure *other);
 
-/* "lag 812 ms of 1000 (standby2)", for status and journal. The caller frees. */
+/* What a job with these limits is told at now_us: by the signals of the host, or by all others. A round that is older than the limit of SIGNAL_MONITOR
+ * counts as a signal of its own (no host's): who can't see must not run. */
+struct pressure_verdict pressure_judge(
+    const struct pressure *pressure, const struct pressure_limits *limits, bool hosts, uint64_t now_us);
+
+/* "lag 812 ms, limit 1000 (standby2)", for status and journal. The caller frees. */
 char *pressure_describe(const struct pressure_verdict *verdict);

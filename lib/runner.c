@@ -42,6 +42,7 @@ void runner_init(struct runner *r, enum job_phase phase, uint64_t estimate, uint
         .estimate = estimate,
         .limits = *limits,
         .pressure = {.signal = SIGNAL_NONE},
+        .host = {.signal = SIGNAL_NONE},
     };
     batch_size_init(&r->size, limits->target_us, limits->min_keys, limits->max_keys);
     backoff_init(&r->backoff, BACKOFF_BASE_US, BACKOFF_CAP_US, seed);
@@ -165,14 +166,36 @@ static void forget_range(struct runner *r)
     r->isolate = 0;
 }
 
+static double share_on_host(const struct runner *r)
+{
+    return r->host.signal == SIGNAL_NONE ? 1 : pace_share_on_host(r->host.ratio, r->limits.busy_share);
+}
+
+static double share_by_others(const struct runner *r)
+{
+    return r->pressure.signal == SIGNAL_NONE ? 1 : pace_share(r->pressure.ratio);
+}
+
+const struct pressure_verdict *runner_slowed_by(const struct runner *r)
+{
+    static const struct pressure_verdict nothing = {.signal = SIGNAL_NONE};
+    double on_host = share_on_host(r), by_others = share_by_others(r);
+
+    if (on_host >= 1 && by_others >= 1)
+        return &nothing;
+    return on_host < by_others ? &r->host : &r->pressure;
+}
+
 /* The next batch is known: now, or after a rest? */
 static struct runner_action pace(struct runner *r, uint64_t now_us)
 {
-    uint64_t due = pace_rest_us(r->pressure.ratio, r->batch_us), rested = now_us - r->batch_at_us;
+    const struct pressure_verdict *by = runner_slowed_by(r);
+    double share = by == &r->host ? share_on_host(r) : share_by_others(r);
+    uint64_t due = pace_rest_us(share, r->batch_us), rested = now_us - r->batch_at_us;
 
-    if (r->pressure.signal == SIGNAL_NONE || rested >= due)
+    if (by->signal == SIGNAL_NONE || rested >= due)
         return enter(r, RUNNER_BATCH);
-    r->rests_for = r->pressure.signal;
+    r->rests_for = by->signal;
     return rest(r, RUNNER_BATCH, due - rested < PACE_STEP_US ? due - rested : PACE_STEP_US, now_us);
 }
 
@@ -240,6 +263,8 @@ static struct runner_action on_batch_done(struct runner *r, const struct runner_
     r->batch_at_us = now_us;
     /* One key, or the few of a search, cost a whole statement each: what they took says nothing of a full
      * batch. */
+    double host = r->host.signal == SIGNAL_NONE ? 0 : r->host.ratio;
+    batch_size_aim(&r->size, pace_target_us(host, r->limits.target_us, r->limits.busy_us));
     if (r->keys && !r->isolate && !r->point)
         batch_size_observe(&r->size, r->keys, e->elapsed_us, e->wal_bytes);
     advance(r, keys, now_us);

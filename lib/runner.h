@@ -110,6 +110,8 @@ struct runner_event {
 struct runner_limits {
     uint32_t target_us;
     uint32_t min_keys, max_keys;
+    uint32_t busy_us;  /* how long a batch should take when the host is busy with others, if that is less */
+    double busy_share; /* and the share of the time, above 0 to 1 */
     bool quarantine;
 };
 
@@ -153,7 +155,7 @@ struct runner {
 
     enum runner_action_kind again; /* after the rest; RUNNER_BATCH: it rests because of pressure */
     uint64_t rest_began_us, batch_began_us;
-    struct pressure_verdict pressure; /* as of now: the driver sets it before each step */
+    struct pressure_verdict pressure, host; /* as of now: the driver sets them before each step */
     enum pressure_signal rests_for;
     bool relieving;                 /* the batch under way is being given up for somebody who waits on it */
     uint64_t batch_us, batch_at_us; /* the last batch: how long it took, when it ended */
@@ -178,6 +180,9 @@ void runner_limit(struct runner *r, const struct runner_limits *limits);
 
 /* The next action. Strings of the event are copied as needed. */
 struct runner_action runner_step(struct runner *r, const struct runner_event *event, uint64_t now_us);
+
+/* What slows the job down most just now; its signal is SIGNAL_NONE when nothing does. */
+const struct pressure_verdict *runner_slowed_by(const struct runner *r);
 
 /* For logs and tests. */
 const char *runner_action_name(enum runner_action_kind kind);

@@ -109,3 +109,74 @@ const char SQL_MONITOR[] =
     "                      WHERE k.pid = a.pid AND NOT k.granted) AS l\n"
     " WHERE a.wait_event_type = 'Lock' AND l.waitstart IS NOT NULL\n"
     "   AND pg_catalog.pg_blocking_pids(a.pid) && $1::integer[]";
+
+/* What needs no reading twenty times a second.
+ *   slot      MB of WAL that a slot holds back; of one that is about to lose its WAL: NULL
+ *   archive   files that wait; archiver: the file that could not be archived the last time
+ *   xid       the next transaction; xmin_of: the oldest that a slot or a standby may still see
+ *   xmin      seconds since the oldest transaction with a snapshot began, of sessions whose snapshots hold vacuum back here
+ *   dead      whose: a job; of its tables together: dead rows, live rows, bytes, whether a vacuum is at work, whether autovacuum
+ *             would come, its naptime in seconds
+ *   path      where the server keeps files; pg_wal may be out of sight
+ * A slot whose WAL is lost holds nothing back. Sizes of tables are as of their last vacuum: asking for the files of a table of
+ * terabytes takes long. */
+const char SQL_MONITOR_SLOWLY[] =
+    "SELECT 'slot', s.slot_name::text,\n"
+    "       CASE WHEN s.wal_status <> 'unreserved'\n"
+    "            THEN pg_catalog.round(pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(), s.restart_lsn) / 1000000, 3)::text END\n"
+    "  FROM pg_catalog.pg_replication_slots AS s\n"
+    " WHERE s.restart_lsn IS NOT NULL AND s.wal_status <> 'lost'\n"
+    "UNION ALL\n"
+    "SELECT 'archive', NULL, a.waiting::text\n"
+    "  FROM (SELECT pg_catalog.count(*) AS waiting FROM pg_catalog.pg_ls_archive_statusdir() AS f WHERE f.name LIKE '%.ready') AS a\n"
+    " WHERE pg_catalog.current_setting('archive_mode') <> 'off'\n"
+    "UNION ALL\n"
+    "SELECT 'archiver', NULL, r.last_failed_wal\n"
+    "  FROM pg_catalog.pg_stat_archiver AS r\n"
+    " WHERE pg_catalog.current_setting('archive_mode') <> 'off'\n"
+    "   AND (r.last_archived_time IS NULL OR r.last_failed_time > r.last_archived_time) AND r.last_failed_time IS NOT NULL\n"
+    "UNION ALL\n"
+    "SELECT 'xid', NULL, pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::text\n"
+    "UNION ALL\n"
+    "SELECT 'xmin_of', x.whose, (pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::text::bigint - pg_catalog.age(x.xmin))::text\n"
+    "  FROM (SELECT 'slot ' || s.slot_name AS whose, s.xmin FROM pg_catalog.pg_replication_slots AS s\n"
+    "        UNION ALL\n"
+    "        SELECT 'standby ' || r.application_name, r.backend_xmin FROM pg_catalog.pg_stat_replication AS r) AS x\n"
+    " WHERE x.xmin IS NOT NULL\n"
+    "UNION ALL\n"
+    "SELECT 'xmin', x.whose, pg_catalog.round(extract(epoch FROM pg_catalog.clock_timestamp() - x.since), 3)::text\n"
+    "  FROM (SELECT 'pid ' || a.pid AS whose, a.xact_start AS since\n"
+    "          FROM pg_catalog.pg_stat_activity AS a\n"
+    "         WHERE a.datname = pg_catalog.current_database() AND (a.backend_xmin IS NOT NULL OR a.backend_xid IS NOT NULL)\n"
+    "           AND a.pid <> pg_catalog.pg_backend_pid()\n"
+    "           AND NOT EXISTS (SELECT FROM pg_catalog.pg_stat_progress_vacuum AS v WHERE v.pid = a.pid)\n"
+    "        UNION ALL\n"
+    "        SELECT 'prepared ' || t.gid, t.prepared FROM pg_catalog.pg_prepared_xacts AS t\n"
+    "         WHERE t.database = pg_catalog.current_database()) AS x\n"
+    "UNION ALL\n"
+    "SELECT 'dead', d.job_id::text,\n"
+    "       pg_catalog.format('%s %s %s %s %s %s', pg_catalog.sum(d.dead), pg_catalog.sum(d.live), pg_catalog.sum(d.bytes),\n"
+    "                         pg_catalog.bool_or(d.running)::integer, pg_catalog.bool_or(d.enabled)::integer,\n"
+    "                         extract(epoch FROM pg_catalog.current_setting('autovacuum_naptime')::interval))\n"
+    "  FROM (SELECT r.job_id, pg_catalog.pg_stat_get_dead_tuples(c.oid) AS dead, pg_catalog.pg_stat_get_live_tuples(c.oid) AS live,\n"
+    "               c.relpages::bigint * pg_catalog.current_setting('block_size')::bigint AS bytes,\n"
+    "               EXISTS (SELECT FROM pg_catalog.pg_stat_progress_vacuum AS v WHERE v.relid = c.oid) AS running,\n"
+    "               pg_catalog.current_setting('autovacuum')::boolean\n"
+    "               AND coalesce((SELECT o.option_value::boolean FROM pg_catalog.pg_options_to_table(c.reloptions) AS o\n"
+    "                              WHERE o.option_name = 'autovacuum_enabled'), true) AS enabled\n"
+    "          FROM (SELECT DISTINCT g.job_id, g.relation FROM backfill.range AS g WHERE g.job_id = ANY ($1::bigint[])) AS r\n"
+    "          JOIN pg_catalog.pg_class AS c ON c.oid = r.relation) AS d\n"
+    " GROUP BY d.job_id\n"
+    "UNION ALL\n"
+    "SELECT 'path', p.path, p.optional::text\n"
+    "  FROM (SELECT pg_catalog.current_setting('data_directory') AS path, false AS optional\n"
+    "        UNION ALL\n"
+    "        SELECT pg_catalog.current_setting('data_directory') || '/pg_wal', true\n"
+    "        UNION ALL\n"
+    "        SELECT pg_catalog.pg_tablespace_location(t.oid), false FROM pg_catalog.pg_tablespace AS t) AS p\n"
+    " WHERE p.path <> ''";
+
+const char SQL_PROBE_SESSION[] =
+    "SELECT pg_catalog.set_config('default_transaction_read_only', 'on', false),\n"
+    "       pg_catalog.set_config('statement_timeout', '1s', false),\n"
+    "       pg_catalog.set_config('lock_timeout', '200ms', false)";

@@ -117,7 +117,7 @@ CREATE OR REPLACE FUNCTION backfill.check_throttle_off(job backfill.job) RETURNS
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  signals constant text[] := '{lag, lag_mb, standby, blocked}';
+  signals constant text[] := '{lag, lag_mb, standby, blocked, slot, archive, xmin, dead, cpu, io, disk, latency, probe}';
   unknown text := (SELECT u FROM unnest(job.throttle_off) u WHERE u IS NULL OR u <> ALL (signals) LIMIT 1);
 BEGIN
   IF NOT job.throttle_off <@ signals THEN

@@ -6,9 +6,10 @@
 -- keys: how many keys the batch spans, NULL when not known (then its rows); rate: keys a second, for the status view.
 -- at: where the last checkpoint left the range's row; returns where it is now. Found by its key, the row would be looked for
 -- among all versions that vacuum may not remove yet: 8,000 batches beside one old snapshot made that 1 ms.
+-- Its own statements have generic plans, unlike the batch's: planning them anew was 60 us of a batch's 290 us of overhead.
 CREATE OR REPLACE FUNCTION backfill.checkpoint(range bigint, epoch bigint, at tid, lo text[], hi text[], keys bigint, rows bigint,
     wal_bytes bigint, rate real) RETURNS tid
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
 AS $$
 DECLARE
   now_at tid;

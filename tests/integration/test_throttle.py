@@ -115,7 +115,7 @@ def test_a_jobs_own_max_lag_counts_instead_of_the_files(replicated, rdb):
     os.kill(pid, signal.SIGSTOP)
     try:
         strict = rdb.submit(set_clause="n = n + 1", max_lag="300 ms", name="strict")
-        wait_until(lambda: "of 300 (near)" in throttled_by(rdb, strict), what="it waits by its own limit")
+        wait_until(lambda: "limit 300 (near)" in throttled_by(rdb, strict), what="it waits by its own limit")
     finally:
         os.kill(pid, signal.SIGCONT)
     rdb.finish(strict)
@@ -178,4 +178,4 @@ def test_a_signal_that_does_not_exist_is_refused(db, value):
     with pytest.raises(Exception, match="throttle_off: there is no signal") as refused:
         db.submit(set_clause="n = 1", throttle_off=value)
     assert refused.value.diag.column_name == "throttle_off"
-    assert "lag, lag_mb, standby, blocked" in refused.value.diag.message_hint
+    assert "lag, lag_mb, standby, blocked, slot" in refused.value.diag.message_hint

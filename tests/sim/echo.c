@@ -119,7 +119,7 @@ static void run_batch(struct echo *e, const struct runner_action *a, struct runn
 {
     int64_t keys = a->keys ? (int64_t)a->keys : KEYS - e->cursor;
     uint64_t us = 300 + (uint64_t)((double)keys * e->us_per_key * (0.8 + 0.4 * random_fraction(&e->random)));
-    struct pressure_verdict v = pressure_judge(&e->pressure, &e->limits, e->now_us);
+    struct pressure_verdict v = pressure_judge(&e->pressure, &e->limits, false, e->now_us);
 
     if (v.ratio >= 1)
         say(e, "a batch was begun at the limit");
@@ -213,7 +213,7 @@ const char *echo_run(uint64_t seed, bool verbose)
         abort();
     set_up(e, seed, verbose);
     while (!e->broken && e->now_us < LONGEST_US) {
-        e->r.pressure = pressure_judge(&e->pressure, &e->limits, e->now_us);
+        e->r.pressure = pressure_judge(&e->pressure, &e->limits, false, e->now_us);
         struct runner_action a = runner_step(&e->r, &event, e->now_us);
         if (verbose)
             printf(

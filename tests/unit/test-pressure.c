@@ -22,17 +22,17 @@ static void test_the_verdict_names_the_signal_nearest_to_its_limit(void **state)
     pressure_note(&p, SIGNAL_LAG_MS, 500, 500, "b");
     pressure_note(&p, SIGNAL_LAG_MS, 400, 400, "c");
     pressure_note(&p, SIGNAL_LAG_MB, 48, 48, "a");
-    struct pressure_verdict v = pressure_judge(&p, &limits, 5050 * MS);
+    struct pressure_verdict v = pressure_judge(&p, &limits, false, 5050 * MS);
     assert_int_equal(v.signal, SIGNAL_LAG_MB);
     assert_between(v.ratio, 0.749, 0.751);
 
     struct pressure_limits off = limits;
     off.off[SIGNAL_LAG_MB] = true;
-    v = pressure_judge(&p, &off, 5050 * MS);
+    v = pressure_judge(&p, &off, false, 5050 * MS);
     assert_int_equal(v.signal, SIGNAL_LAG_MS);
     assert_string_equal(v.what, "b");
     char *text = pressure_describe(&v);
-    assert_string_equal(text, "lag 500 ms of 1000 (b)");
+    assert_string_equal(text, "lag 500 ms, limit 1000 (b)");
     free(text);
 }
 
@@ -43,11 +43,11 @@ static void test_the_pace_follows_what_is_expected_and_the_limit_holds_for_what_
     (void)state;
     pressure_begin(&p, 5000 * MS);
     pressure_note(&p, SIGNAL_LAG_MS, 900, 300, "a"); /* late, but it will be better */
-    assert_between(pressure_judge(&p, &limits, 5000 * MS).ratio, 0.299, 0.301);
+    assert_between(pressure_judge(&p, &limits, false, 5000 * MS).ratio, 0.299, 0.301);
     pressure_note(&p, SIGNAL_LAG_MS, 10, 700, "b"); /* not late yet */
-    assert_between(pressure_judge(&p, &limits, 5000 * MS).ratio, 0.699, 0.701);
+    assert_between(pressure_judge(&p, &limits, false, 5000 * MS).ratio, 0.699, 0.701);
     pressure_note(&p, SIGNAL_LAG_MS, 1200, 0, "c");
-    assert_between(pressure_judge(&p, &limits, 5000 * MS).ratio, 1.199, 1.201);
+    assert_between(pressure_judge(&p, &limits, false, 5000 * MS).ratio, 1.199, 1.201);
 }
 
 static void test_nothing_there_is_no_pressure(void **state)
@@ -56,7 +56,7 @@ static void test_nothing_there_is_no_pressure(void **state)
 
     (void)state;
     pressure_begin(&p, 5000 * MS);
-    struct pressure_verdict v = pressure_judge(&p, &limits, 5999 * MS);
+    struct pressure_verdict v = pressure_judge(&p, &limits, false, 5999 * MS);
     assert_int_equal(v.signal, SIGNAL_NONE);
     assert_null(pressure_describe(&v));
 }
@@ -66,15 +66,15 @@ static void test_who_cannot_see_must_not_run(void **state)
     struct pressure p = {0};
 
     (void)state;
-    assert_true(pressure_judge(&p, &limits, 1).ratio >= 1); /* nothing was read yet */
+    assert_true(pressure_judge(&p, &limits, false, 1).ratio >= 1); /* nothing was read yet */
     pressure_begin(&p, 5000 * MS);
-    struct pressure_verdict v = pressure_judge(&p, &limits, 6000 * MS);
+    struct pressure_verdict v = pressure_judge(&p, &limits, false, 6000 * MS);
     assert_int_equal(v.signal, SIGNAL_MONITOR);
     assert_true(v.ratio >= 1);
     pressure_begin(&p, 7000 * MS);
     pressure_fail(&p, SIGNAL_LAG_MS, "a says no position");
     pressure_note(&p, SIGNAL_LAG_MS, 5, 5, "b"); /* another that is well does not make up for it */
-    v = pressure_judge(&p, &limits, 7000 * MS);
+    v = pressure_judge(&p, &limits, false, 7000 * MS);
     assert_int_equal(v.signal, SIGNAL_LAG_MS);
     assert_false(v.known);
     assert_true(v.ratio >= 1);
@@ -90,20 +90,42 @@ static void test_a_name_is_its_signals(void **state)
 
 static void test_the_pace_falls_smoothly_and_stops_at_the_limit(void **state)
 {
-    uint64_t before = 0;
+    double before = 1;
 
     (void)state;
-    assert_int_equal(pace_rest_us(0, 20000), 0);
-    assert_int_equal(pace_rest_us(PACE_FREE, 20000), 0);
+    assert_true(pace_share(0) >= 1 && pace_share(PACE_FREE) >= 1);
     for (double p = PACE_FREE; p < 0.999; p += 0.001) {
-        uint64_t rest = pace_rest_us(p, 20000);
-        assert_true(rest >= before);
-        assert_true(rest <= PACE_MAX_US);
-        before = rest;
+        double share = pace_share(p);
+        assert_true(share <= before && before - share < 0.002);
+        before = share;
     }
-    assert_between(
-        pace_rest_us(PACE_FREE + (1 - PACE_FREE) / 2, 20000), 19999, 20001); /* half way: half of the time */
-    assert_true(pace_rest_us(1, 20000) == PACE_HOLD && pace_rest_us(7, 0) == PACE_HOLD);
+    assert_between(pace_share(PACE_FREE + (1 - PACE_FREE) / 2), 0.499, 0.501);
+    assert_true(pace_share(1) <= 0 && pace_share(7) <= 0);
+
+    assert_int_equal(pace_rest_us(1, 20000), 0);
+    assert_int_equal(pace_rest_us(0.5, 20000), 20000);
+    assert_int_equal(pace_rest_us(0.0001, 20000), PACE_MAX_US);
+    assert_true(pace_rest_us(0, 0) == PACE_HOLD);
+}
+
+static void test_beside_others_batches_are_small_and_have_a_share_that_noise_does_not_move(void **state)
+{
+    double before = 1;
+
+    (void)state;
+    assert_true(pace_share_on_host(PACE_FREE, 0.4) >= 1);
+    assert_int_equal(pace_target_us(PACE_FREE, 20000, 2000), 20000);
+    for (double p = PACE_FREE; p < 0.999; p += 0.001) {
+        double share = pace_share_on_host(p, 0.4);
+        assert_true(share <= before && before - share < 0.005);
+        before = share;
+    }
+    for (double p = PACE_BUSY; p <= PACE_NEAR; p += 0.01) {
+        assert_between(pace_share_on_host(p, 0.4), 0.399, 0.401);
+        assert_int_equal(pace_target_us(p, 20000, 2000), 2000);
+    }
+    assert_true(pace_share_on_host(1, 0.4) <= 0);
+    assert_int_equal(pace_target_us(1, 1000, 2000), 1000); /* never longer than asked for */
 }
 
 static void press(struct script *s, double ratio)
@@ -189,6 +211,7 @@ int main(void)
         cmocka_unit_test(test_who_cannot_see_must_not_run),
         cmocka_unit_test(test_a_name_is_its_signals),
         cmocka_unit_test(test_the_pace_falls_smoothly_and_stops_at_the_limit),
+        cmocka_unit_test(test_beside_others_batches_are_small_and_have_a_share_that_noise_does_not_move),
         SCRIPTED(test_a_job_rests_for_as_long_as_the_pressure_says),
         SCRIPTED(test_at_the_limit_it_holds_until_the_pressure_is_gone),
         SCRIPTED(test_a_held_job_is_paused_at_once),

@@ -1,0 +1,55 @@
+#include "host.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+static void read_psi(const char *path, struct psi *psi, enum pressure_signal signal, uint64_t now_us,
+    struct pressure *pressure)
+{
+    char text[512], why[PRESSURE_WHAT];
+    uint64_t stalled_us;
+    int file = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = file >= 0 ? read(file, text, sizeof(text) - 1) : -1;
+    int error = n < 0 ? errno : 0;
+
+    if (file >= 0)
+        close(file);
+    if (error == ENOENT || error == EOPNOTSUPP) /* built without, or switched off at boot */
+        return;
+    text[n > 0 ? n : 0] = '\0';
+    if (error || !psi_parse(text, &stalled_us)) {
+        snprintf(why, sizeof(why), "%s: %s", path, error ? strerror(error) : "not understood");
+        pressure_fail(pressure, signal, why);
+        return;
+    }
+    psi_note(psi, stalled_us, now_us);
+    pressure_note(pressure, signal, psi_share(psi), psi_share(psi), NULL);
+}
+
+void host_read_pressure(struct host *host, uint64_t now_us, struct pressure *pressure)
+{
+    read_psi("/proc/pressure/cpu", &host->cpu, SIGNAL_CPU, now_us, pressure);
+    read_psi("/proc/pressure/io", &host->io, SIGNAL_IO, now_us, pressure);
+}
+
+void host_read_disk(const char *path, bool optional, struct pressure *pressure)
+{
+    struct statvfs fs;
+    char why[PRESSURE_WHAT];
+
+    if (statvfs(path, &fs) < 0) {
+        if (optional && (errno == EACCES || errno == ENOENT))
+            return;
+        snprintf(why, sizeof(why), "%.40s: %s", path, strerror(errno));
+        pressure_fail(pressure, SIGNAL_DISK, why);
+    } else if (fs.f_blocks > 0) {
+        /* As df counts: what is kept for root is neither used nor free. */
+        double used = (double)(fs.f_blocks - fs.f_bfree);
+        double share = used / (used + (double)fs.f_bavail);
+        pressure_note(pressure, SIGNAL_DISK, share, share, path);
+    }
+}
