@@ -27,7 +27,8 @@ static void read_psi(const char *path, struct psi *psi, enum pressure_signal sig
         return;
     }
     psi_note(psi, stalled_us, now_us);
-    pressure_note(pressure, signal, psi_share(psi), psi_share(psi), NULL);
+    if (psi->n > 1)
+        pressure_note(pressure, signal, psi_share(psi), psi_share(psi), NULL);
 }
 
 void host_read_pressure(struct host *host, uint64_t now_us, struct pressure *pressure)
@@ -44,7 +45,7 @@ void host_read_disk(const char *path, bool optional, struct pressure *pressure)
     if (statvfs(path, &fs) < 0) {
         if (optional && (errno == EACCES || errno == ENOENT))
             return;
-        snprintf(why, sizeof(why), "%.40s: %s", path, strerror(errno));
+        snprintf(why, sizeof(why), "%.60s: %s", path, strerror(errno));
         pressure_fail(pressure, SIGNAL_DISK, why);
     } else if (fs.f_blocks > 0) {
         /* As df counts: what is kept for root is neither used nor free. */

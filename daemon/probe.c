@@ -151,7 +151,7 @@ void probe_press(const struct probe *p, struct pressure *pressure)
             snprintf(what, sizeof(what), "%.30s: %.6g of %.6g", probe->name, a->value, probe->limit);
             pressure_note(pressure, SIGNAL_PROBE, share, share, what);
         } else {
-            snprintf(what, sizeof(what), "%.20s: %.40s", probe->name, a->why);
+            snprintf(what, sizeof(what), "%.20s: %.72s", probe->name, a->why);
             pressure_fail(pressure, SIGNAL_PROBE, what);
         }
     }

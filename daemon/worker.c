@@ -285,7 +285,7 @@ static void judge(struct worker *w, uint64_t now)
             pressure_note(&pressure, SIGNAL_DEAD, ratio, ratio,
                 w->vacuum.state == VACUUM_RUNNING ? "vacuum is at work" : "vacuum is to come");
     }
-    /* A server elsewhere, or a kernel that doesn't count: others may be at work there. */
+    /* A server elsewhere, a kernel that doesn't count, or the first look: others may be at work there. */
     if (!pressure.there[SIGNAL_CPU]) {
         double busy = PACE_BUSY * w->limits.limit[SIGNAL_CPU];
         pressure_note(&pressure, SIGNAL_CPU, busy, busy, "not known: taken as busy");

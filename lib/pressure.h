@@ -36,7 +36,7 @@ const char *signal_unit(enum pressure_signal signal);
 /* Whether it says that the server's host is short of something (see lib/pace.h). */
 bool signal_is_hosts(enum pressure_signal signal);
 
-#define PRESSURE_WHAT 64
+#define PRESSURE_WHAT 96
 
 struct pressure_reading {
     bool known;

@@ -33,8 +33,6 @@ double psi_share(const struct psi *psi)
 {
     const struct psi_sample *first = &psi->samples[0], *last = &psi->samples[psi->n - 1];
 
-    if (psi->n < 2)
-        return 0;
     double share = (double)(last->stalled_us - first->stalled_us) / (double)(last->at_us - first->at_us);
     return share < 1 ? share : 1;
 }

@@ -23,5 +23,5 @@ bool psi_parse(const char *text, uint64_t *ret_stalled_us);
 /* The count stands there now. A count below the last one is another kernel's: all is forgotten. */
 void psi_note(struct psi *psi, uint64_t stalled_us, uint64_t now_us);
 
-/* The share of the last window, 0 to 1; 0 until two counts were noted. */
+/* The share of the last window, 0 to 1. Two counts must have been noted. */
 double psi_share(const struct psi *psi);

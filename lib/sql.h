@@ -36,7 +36,8 @@ extern const char SQL_CANCEL[];      /* pid of a worker -> whether a signal was 
 /* The monitor's session, as the daemon's role. */
 extern const char
     SQL_MONITOR[]; /* pids of workers -> kind, whose, value: lsn, standby (its LSN or NULL), blocked (ms) */
-extern const char SQL_MONITOR_SLOWLY[]; /* job ids -> kind, whose, value: slot, archive, archiver, xid, xmin, xmin_of,
+extern const char
+    SQL_MONITOR_SLOWLY[]; /* job ids -> kind, whose, value: slot, archive, archiver, xid, xmin, xmin_of,
                                            dead, path; see lib/sql.c */
 
 /* The session of the user's probes, as the daemon's role. */

@@ -8,7 +8,7 @@ double vacuum_dead_ratio(const struct vacuum_reading *reading)
 
 static enum vacuum_state next_state(const struct vacuum *v, const struct vacuum_reading *r, uint64_t now_us)
 {
-    uint64_t patience_us = (uint64_t)(r->naptime_s * VACUUM_NAPS * 1e6);
+    uint64_t patience_us = (uint64_t)((r->naptime_s * VACUUM_NAPS + VACUUM_MARGIN_S) * 1e6);
 
     if (r->running)
         return VACUUM_RUNNING;

@@ -16,7 +16,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define VACUUM_NAPS 2 /* autovacuum_naptimes to wait for one: it looks at a database once in each */
+#define VACUUM_NAPS     2  /* autovacuum_naptimes to wait for one: it looks at a database once in each, */
+#define VACUUM_MARGIN_S 10 /* and may have something else to do first */
 
 /* What the server says of a job's tables, together. */
 struct vacuum_reading {

@@ -5,7 +5,7 @@ import contextlib
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
-from daemon import Daemon, config_text, run
+from daemon import HOST_OFF, Daemon, config_text, run
 from waiting import wait_until
 
 TEMPLATE = "template_backfill"
@@ -147,6 +147,9 @@ class Database:
         assert job["state"] == state, (job["error"], job["hint"])
         return job
 
+    def throttled_by(self, name):
+        return self.one("SELECT throttled_by FROM backfill.status WHERE name = %s", name) or ""
+
     def cursor(self, name):
         """Where the job's first range stands."""
         rows = self.all("SELECT r.cursor FROM backfill.range r JOIN backfill.job j ON j.id = r.job_id"
@@ -158,14 +161,14 @@ class Database:
     def conninfo(self):
         return self.cluster.conninfo(self.name)
 
-    def config(self, workers=None, log=None, **batch):
+    def config(self, workers=None, log=None, throttle=None, **batch):
         database = {"name": self.name, "conninfo": self.conninfo()}
         if workers:
             database["workers"] = workers
-        return config_text([database], batch=batch, log={"level": log} if log else None)
+        return config_text([database], batch=batch, throttle={**HOST_OFF, **(throttle or {})}, log={"level": log} if log else None)
 
-    def daemon(self, workers=None, log=None, **batch):
-        return self.start(config=self.config(workers, log, **batch))
+    def daemon(self, workers=None, log=None, throttle=None, **batch):
+        return self.start(config=self.config(workers, log, throttle, **batch))
 
     def start(self, *arguments, **options):
         daemon = Daemon(*arguments, **options)

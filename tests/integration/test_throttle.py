@@ -62,24 +62,15 @@ def lag_bytes(db):
     return float(db.one("SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), replay_lsn) FROM pg_stat_replication") or 0)
 
 
-def throttled_by(db, name):
-    return db.one("SELECT throttled_by FROM backfill.status WHERE name = %s", name) or ""
-
-
-def throttle(db, **keys):
-    text = "; ".join(f"{key} = {value}" for key, value in keys.items())
-    return db.start(config=db.config() + f"throttle = {{ {text}; }};\n")
-
-
 @pytest.mark.parametrize("kind", ["walreceiver", "startup"])
 def test_a_standby_that_hangs_holds_the_job_and_it_goes_on_after(replicated, rdb, measured, kind):
     rdb.table(rows=400000)
     pid = replicated.standby.backend(kind)
-    throttle(rdb, max_lag_ms=MAX_LAG_MS, max_lag_mb=16)
+    rdb.daemon(throttle={"max_lag_ms": MAX_LAG_MS, "max_lag_mb": 16})
     os.kill(pid, signal.SIGSTOP)
     try:
         name = rdb.submit(set_clause="n = n + 1")
-        wait_until(lambda: throttled_by(rdb, name).startswith("lag"), what="the job says that it waits for the standby")
+        wait_until(lambda: rdb.throttled_by(name).startswith("lag"), what="the job says that it waits for the standby")
         cursor = rdb.cursor(name)
         let_pass(1)
         assert rdb.cursor(name) == cursor, "it stands still"
@@ -96,11 +87,11 @@ def test_a_standby_that_hangs_holds_the_job_and_it_goes_on_after(replicated, rdb
 def test_the_job_may_pass_over_a_signal_and_change_its_mind(replicated, rdb):
     rdb.table(rows=200000)
     pid = replicated.standby.backend("walreceiver")
-    throttle(rdb, max_lag_ms=MAX_LAG_MS, max_lag_mb=16)
+    rdb.daemon(throttle={"max_lag_ms": MAX_LAG_MS, "max_lag_mb": 16})
     os.kill(pid, signal.SIGSTOP)
     try:
         name = rdb.submit(set_clause="n = n + 1")
-        wait_until(lambda: throttled_by(rdb, name).startswith("lag"), what="it waits")
+        wait_until(lambda: rdb.throttled_by(name).startswith("lag"), what="it waits")
         rdb.app.execute("UPDATE backfill.job SET throttle_off = '{lag, lag_mb}' WHERE name = %s", [name])
         rdb.finish(name)
     finally:
@@ -111,11 +102,11 @@ def test_the_job_may_pass_over_a_signal_and_change_its_mind(replicated, rdb):
 def test_a_jobs_own_max_lag_counts_instead_of_the_files(replicated, rdb):
     rdb.table(rows=200000)
     pid = replicated.standby.backend("walreceiver")
-    throttle(rdb, max_lag_ms=3600000, max_lag_mb=0)
+    rdb.daemon(throttle={"max_lag_ms": 3600000, "max_lag_mb": 0})
     os.kill(pid, signal.SIGSTOP)
     try:
         strict = rdb.submit(set_clause="n = n + 1", max_lag="300 ms", name="strict")
-        wait_until(lambda: "limit 300 (near)" in throttled_by(rdb, strict), what="it waits by its own limit")
+        wait_until(lambda: "limit 300 (near)" in rdb.throttled_by(strict), what="it waits by its own limit")
     finally:
         os.kill(pid, signal.SIGCONT)
     rdb.finish(strict)
@@ -123,11 +114,11 @@ def test_a_jobs_own_max_lag_counts_instead_of_the_files(replicated, rdb):
 
 def test_a_named_standby_that_is_missing_holds_the_job_unless_that_is_fine(rdb):
     rdb.table(rows=1000)
-    daemon = throttle(rdb, standbys='[ "near", "far" ]')
+    daemon = rdb.daemon(throttle={"standbys": ["near", "far"]})
     name = rdb.submit(set_clause="n = n + 1")
-    wait_until(lambda: throttled_by(rdb, name).startswith("standby: far is gone"), what="it waits for the named one")
+    wait_until(lambda: rdb.throttled_by(name).startswith("standby: far is gone"), what="it waits for the named one")
     assert rdb.counts() == {0: 1000}
-    daemon.rewrite_config(rdb.config() + 'throttle = { standbys = [ "near", "far" ]; missing_standby = "ignore"; };\n')
+    daemon.rewrite_config(rdb.config(throttle={"standbys": ["near", "far"], "missing_standby": "ignore"}))
     daemon.signal(signal.SIGHUP)
     rdb.finish(name)
     assert rdb.counts() == {1: 1000}
@@ -162,7 +153,7 @@ def test_a_job_without_its_monitor_holds(db):
     try:
         db.admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
                          f" WHERE application_name = 'backfilld monitor' AND datname = '{db.name}'")
-        wait_until(lambda: "monitor" in throttled_by(db, name), what="it says that it can't see")
+        wait_until(lambda: "monitor" in db.throttled_by(name), what="it says that it can't see")
         cursor = db.cursor(name)
         let_pass(0.5)
         assert db.cursor(name) == cursor

@@ -80,6 +80,49 @@ static void test_who_cannot_see_must_not_run(void **state)
     assert_true(v.ratio >= 1);
 }
 
+static void test_a_signal_counts_from_where_it_is_said_to(void **state)
+{
+    struct pressure_limits l = limits;
+    struct pressure p;
+
+    (void)state;
+    l.limit[SIGNAL_DISK] = 0.9;
+    l.from[SIGNAL_DISK] = 0.8;
+    l.limit[SIGNAL_DEAD] = l.from[SIGNAL_DEAD] = 0.2; /* all or nothing */
+    pressure_begin(&p, 5000 * MS);
+    pressure_note(&p, SIGNAL_DISK, 0.79, 0.79, "/data");
+    pressure_note(&p, SIGNAL_DEAD, 0.19, 0.19, NULL);
+    assert_int_equal(pressure_judge(&p, &l, false, 5000 * MS).signal, SIGNAL_NONE);
+    pressure_note(&p, SIGNAL_DISK, 0.85, 0.85, "/data");
+    assert_between(pressure_judge(&p, &l, false, 5000 * MS).ratio, 0.499, 0.501);
+    pressure_note(&p, SIGNAL_DEAD, 0.2, 0.2, NULL);
+    struct pressure_verdict v = pressure_judge(&p, &l, false, 5000 * MS);
+    assert_int_equal(v.signal, SIGNAL_DEAD);
+    assert_true(v.ratio >= 1);
+}
+
+static void test_the_hosts_signals_are_judged_apart(void **state)
+{
+    struct pressure_limits l = limits;
+    struct pressure p, slow;
+
+    (void)state;
+    l.limit[SIGNAL_CPU] = 0.8;
+    pressure_begin(&p, 5000 * MS);
+    pressure_note(&p, SIGNAL_LAG_MS, 900, 900, "a");
+    pressure_begin(&slow, 4000 * MS);
+    pressure_note(&slow, SIGNAL_CPU, 0.4, 0.4, NULL);
+    pressure_fail(&slow, SIGNAL_SLOT_MB, "denied");
+    pressure_add(&p, &slow);
+    assert_int_equal(pressure_judge(&p, &l, false, 5000 * MS).signal, SIGNAL_SLOT_MB);
+    struct pressure_verdict v = pressure_judge(&p, &l, true, 5000 * MS);
+    assert_int_equal(v.signal, SIGNAL_CPU);
+    assert_between(v.ratio, 0.499, 0.501);
+    char *text = pressure_describe(&v);
+    assert_string_equal(text, "cpu 0.40 of the time, limit 0.80");
+    free(text);
+}
+
 static void test_a_name_is_its_signals(void **state)
 {
     (void)state;
@@ -209,6 +252,8 @@ int main(void)
         cmocka_unit_test(test_the_pace_follows_what_is_expected_and_the_limit_holds_for_what_is),
         cmocka_unit_test(test_nothing_there_is_no_pressure),
         cmocka_unit_test(test_who_cannot_see_must_not_run),
+        cmocka_unit_test(test_a_signal_counts_from_where_it_is_said_to),
+        cmocka_unit_test(test_the_hosts_signals_are_judged_apart),
         cmocka_unit_test(test_a_name_is_its_signals),
         cmocka_unit_test(test_the_pace_falls_smoothly_and_stops_at_the_limit),
         cmocka_unit_test(test_beside_others_batches_are_small_and_have_a_share_that_noise_does_not_move),

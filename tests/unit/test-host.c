@@ -1,0 +1,110 @@
+/* What is read of the host and of the server's answers: pressure stall information, response times against their best. */
+#include "unit.h"
+
+#include "latency.h"
+#include "psi.h"
+
+#define MS UINT64_C(1000)
+#define S  UINT64_C(1000000)
+
+static void test_the_kernels_count_is_found(void **state)
+{
+    uint64_t stalled = 7;
+
+    (void)state;
+    assert_true(psi_parse(
+        "some avg10=0.00 avg60=1.50 avg300=0.44 total=163901484\nfull avg10=0.00 total=5\n", &stalled));
+    assert_int_equal(stalled, 163901484);
+    assert_true(psi_parse("full avg10=0.00 total=5\nsome avg10=0.00 total=6\n", &stalled));
+    assert_int_equal(stalled, 6);
+    assert_false(psi_parse("", &stalled));
+    assert_false(psi_parse("some avg10=0.00", &stalled));
+    assert_false(psi_parse("full avg10=0.00 total=5\n", &stalled));
+}
+
+static void test_the_share_is_of_the_last_second(void **state)
+{
+    struct psi psi = {0};
+    uint64_t stalled = 1000 * S, now = 50 * S;
+
+    (void)state;
+    for (int i = 0; i < 200; i++) { /* idle for ten seconds */
+        psi_note(&psi, stalled, now);
+        now += 50 * MS;
+    }
+    assert_true(psi_share(&psi) <= 0);
+    for (int i = 0; i < 10; i++) { /* half a second of stalls */
+        stalled += 50 * MS;
+        psi_note(&psi, stalled, now);
+        now += 50 * MS;
+    }
+    assert_between(psi_share(&psi), 0.45, 0.55);
+    for (int i = 0; i < 25; i++) { /* and more than a second of peace */
+        psi_note(&psi, stalled, now);
+        now += 50 * MS;
+    }
+    assert_true(psi_share(&psi) <= 0);
+}
+
+static void test_many_readings_and_another_kernel_do_no_harm(void **state)
+{
+    struct psi psi = {0};
+
+    (void)state;
+    for (uint64_t i = 1; i <= 1000; i++) /* a thousand a second, half of the time stalled */
+        psi_note(&psi, i * 500, i * MS);
+    assert_between(psi_share(&psi), 0.49, 0.51);
+    psi_note(&psi, 10, 1001 * MS); /* counted anew */
+    psi_note(&psi, 10 + 100, 1002 * MS);
+    assert_between(psi_share(&psi), 0.09, 0.11);
+}
+
+static void test_a_slower_server_is_seen_and_in_time_forgiven(void **state)
+{
+    struct latency l;
+    uint64_t now = S;
+
+    (void)state;
+    latency_init(&l, 600 * S);
+    for (int i = 0; i < LATENCY_LEAST - 1; i++, now += 50 * MS) {
+        latency_note(&l, i == 0 ? 9000 : 1000, now); /* the first answer is slow, as ever */
+        assert_between(latency_ratio(&l), 0.999, 1.001);
+    }
+    for (int i = 0; i < 100; i++, now += 50 * MS)
+        latency_note(&l, 1000, now);
+    assert_between(latency_ratio(&l), 0.999, 1.01);
+    for (int i = 0; i < 40; i++, now += 50 * MS)
+        latency_note(&l, 3000, now);
+    assert_between(latency_ratio(&l), 2.9, 3.01);
+    for (int i = 0; i < 40; i++, now += 50 * MS)
+        latency_note(&l, 1000, now);
+    assert_between(latency_ratio(&l), 0.999, 1.1);
+    for (int i = 0; i < 12000; i++, now += 50 * MS) /* for ten minutes */
+        latency_note(&l, 3000, now);
+    assert_between(latency_ratio(&l), 1.0, 1.6);
+}
+
+static void test_one_slow_answer_is_no_slow_server(void **state)
+{
+    struct latency l;
+    uint64_t now = S;
+
+    (void)state;
+    latency_init(&l, 600 * S);
+    for (int i = 0; i < 100; i++, now += 50 * MS)
+        latency_note(&l, 1000, now);
+    latency_note(&l, 5000, now);
+    assert_true(latency_ratio(&l) < 1.5);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_the_kernels_count_is_found),
+        cmocka_unit_test(test_the_share_is_of_the_last_second),
+        cmocka_unit_test(test_many_readings_and_another_kernel_do_no_harm),
+        cmocka_unit_test(test_a_slower_server_is_seen_and_in_time_forgiven),
+        cmocka_unit_test(test_one_slow_answer_is_no_slow_server),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
