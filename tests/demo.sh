@@ -253,8 +253,7 @@ show_result() {
   line '        p99' "${b[3]}" "${d[3]}"
   echo
   echo "  Latency counts from the moment at which a transaction was due: waiting for a free session is in it."
-  echo "  The standby and the application share this machine's $(nproc) cores with the primary. backfilld slows down for the lag of"
-  echo "  the standby and for sessions that wait on it; the load of the host it does not watch yet."
+  echo "  The standby and the application share this machine's $(nproc) cores with the primary."
   [[ $wrong == 0 ]] || fail "$wrong rows are wrong"
 }
 
