@@ -34,7 +34,7 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   mine_start timestamptz := backfill.session_start();
-  at_once    constant integer := 100;  -- jobs looked at in one call, so that no number of them makes it long
+  at_once    constant integer := 20;   -- jobs looked at in one call, so that no number of them makes it long
   job_id     bigint;
   candidate  backfill.job;
 BEGIN
