@@ -35,6 +35,7 @@ static const struct key database_keys[] = {
     {"name", VALUE_TEXT, offsetof(struct config_database, name), 0, 0, 0, NULL},
     {"conninfo", VALUE_TEXT, offsetof(struct config_database, conninfo), 0, 0, 0, NULL},
     {"workers", VALUE_INT, offsetof(struct config_database, workers), 1, 64, 2, NULL},
+    {"max_rows_per_s", VALUE_INT, offsetof(struct config_database, max_rows_per_s), 0, 100000000, 0, NULL},
     {0},
 };
 

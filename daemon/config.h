@@ -11,6 +11,7 @@ struct config_database {
     char *name;
     char *conninfo;
     int workers;
+    int max_rows_per_s; /* of all its jobs together; 0: no limit */
 };
 
 struct config_batch {

@@ -19,6 +19,7 @@ struct database {
     struct event_base *base;
     char *name, *conninfo;
     int max_workers;
+    int max_rows_per_s;
     const struct config_batch *batch;
     const struct config_throttle *throttle;
     void (*changed)(void *arg);
@@ -30,6 +31,7 @@ struct database {
     struct event *keep_alive;
     struct event *look_again;
     uint64_t look_again_us;
+    struct event *opening; /* the hours of a queued job begin */
 
     int n_workers;
     struct worker **workers; /* room for max_workers, and more while that is being lowered */
@@ -52,6 +54,43 @@ static void on_worker_ended(struct worker *worker, void *arg)
     (void)worker;
     db->look_for_jobs = true;
     turn_soon(db);
+}
+
+/* The jobs that run here share the database's speed evenly. */
+static void share_rate(struct database *db)
+{
+    for (int i = 0; i < db->n_workers; i++)
+        worker_share(db->workers[i], (double)db->max_rows_per_s / db->n_workers);
+}
+
+/* ---- Active hours
+ * ----------------------------------------------------------------------------------------------------- */
+
+/* The server's clock counts, so it is asked; if it can't be, hours that should be over are over. */
+static void end_hours_unasked(struct database *db)
+{
+    for (int i = 0; i < db->n_workers; i++)
+        if (worker_hours_are_over(db->workers[i]))
+            worker_end_hours(db->workers[i], "its active hours ended");
+}
+
+static void on_hours_over(struct worker *worker, void *arg)
+{
+    struct database *db = arg;
+    (void)worker;
+    if (!control_is_ready(db->control)) {
+        end_hours_unasked(db);
+        return;
+    }
+    db->look_for_wishes = true;
+    turn_soon(db);
+}
+
+/* ms: an integer column, NULL when the hours never end. */
+static void keep_hours(struct worker *worker, const PGresult *result, int row, int column)
+{
+    worker_end_hours_in(
+        worker, result_text(result, row, column) ? result_number(result, row, column) : WORKER_NO_END);
 }
 
 /* ---- Claiming a job
@@ -142,6 +181,7 @@ static void start_worker(struct database *db, const PGresult *row)
         .throttle = db->throttle,
         .monitor = db->monitor,
         .ended = on_worker_ended,
+        .hours_over = on_hours_over,
         .arg = db,
     };
 
@@ -159,10 +199,13 @@ static void start_worker(struct database *db, const PGresult *row)
     job->target_ms = (uint32_t)result_number(row, 0, 12);
     job->max_lag_ms = (double)result_number(row, 0, 16);
     job->throttle_off = copy_string(result_text(row, 0, 17));
+    job->max_rows_per_s = (uint32_t)result_number(row, 0, 18);
 
     db->workers = must(reallocarray(db->workers, (size_t)db->n_workers + 1, sizeof(*db->workers)));
     db->workers[db->n_workers++] =
         worker_start(&setup, job, (uint64_t)result_number(row, 0, 14), (uint64_t)result_number(row, 0, 13));
+    keep_hours(db->workers[db->n_workers - 1], row, 0, 20);
+    share_rate(db);
     db->look_for_wishes = true; /* one may have been made between the claim and now */
     db->changed(db->arg);
 }
@@ -172,6 +215,7 @@ static void on_claimed(void *arg, const struct session_event *e)
     struct database *db = arg;
 
     db->asking = false;
+    event_del(db->opening);
     if (e->kind == SESSION_ERROR) {
         journal_write(LEVEL_ERROR, JOURNAL_DATABASE,
             JOURNAL_ABOUT(.database = db->name, .sqlstate = e->sqlstate), "can't claim a job: %s",
@@ -186,6 +230,10 @@ static void on_claimed(void *arg, const struct session_event *e)
         event_add(db->look_again, &wait);
         db->look_again_us =
             db->look_again_us * 2 < LOOK_AGAIN_CAP_US ? db->look_again_us * 2 : LOOK_AGAIN_CAP_US;
+    }
+    if (e->kind == SESSION_RESULT && result_text(e->results[0], 0, 19)) {
+        struct timeval wait = us_to_timeval((uint64_t)result_number(e->results[0], 0, 19) * 1000);
+        event_add(db->opening, &wait);
     }
     turn_soon(db);
 }
@@ -230,14 +278,20 @@ static void on_wishes(void *arg, const struct session_event *e)
                 continue;
             worker_limit(worker, &(struct worker_overrides){
                                      .target_ms = (uint32_t)result_number(result, i, 2),
+                                     .max_rows_per_s = (uint32_t)result_number(result, i, 6),
                                      .quarantine = strcmp(PQgetvalue(result, i, 3), "quarantine") == 0,
                                      .max_lag_ms = (double)result_number(result, i, 4),
                                      .throttle_off = result_text(result, i, 5),
                                  });
+            if (result_text(result, i, 8))
+                worker_end_hours(worker, result_text(result, i, 8));
+            else
+                keep_hours(worker, result, i, 7);
             if (!db->stopping)
                 worker_want(worker, want_of(job_wanted_from_name(PQgetvalue(result, i, 1))));
         }
     }
+    end_hours_unasked(db); /* of those that the answer left out */
     turn_soon(db);
 }
 
@@ -263,6 +317,7 @@ static void reap_workers(struct database *db)
     }
     if (kept != db->n_workers) {
         db->n_workers = kept;
+        share_rate(db);
         if (kept == 0)
             db->monitor = monitor_close(db->monitor);
         db->changed(db->arg);
@@ -342,6 +397,7 @@ static void on_lost(void *arg, const char *message)
         journal_write(LEVEL_WARNING, JOURNAL_DATABASE, JOURNAL_ABOUT(.database = db->name),
             "not connected, trying again: %s", message);
     db->said_lost = true;
+    end_hours_unasked(db);
     turn_soon(db);
 }
 
@@ -388,6 +444,7 @@ struct database *database_open(struct event_base *base, const struct config_data
     db->name = copy_string(config->name);
     db->conninfo = copy_string(config->conninfo);
     db->max_workers = config->workers;
+    db->max_rows_per_s = config->max_rows_per_s;
     db->batch = batch;
     db->throttle = throttle;
     db->drain = drain;
@@ -396,6 +453,7 @@ struct database *database_open(struct event_base *base, const struct config_data
     db->look_again_us = LOOK_AGAIN_US;
     db->turn = must(event_new(base, -1, 0, on_turn, db));
     db->look_again = must(event_new(base, -1, 0, look_for_jobs, db));
+    db->opening = must(event_new(base, -1, 0, look_for_jobs, db));
     db->keep_alive = must(event_new(base, -1, EV_PERSIST, look_for_jobs, db));
     event_add(db->keep_alive, &keep_alive);
     db->control = control_open(base, db->conninfo, &control_handlers, db);
@@ -405,6 +463,8 @@ struct database *database_open(struct event_base *base, const struct config_data
 void database_configure(struct database *db, const struct config_database *config)
 {
     db->max_workers = config->workers;
+    db->max_rows_per_s = config->max_rows_per_s;
+    share_rate(db);
     look_for_jobs(-1, 0, db);
 }
 
@@ -484,6 +544,7 @@ struct database *database_close(struct database *db)
     event_free(db->turn);
     event_free(db->keep_alive);
     event_free(db->look_again);
+    event_free(db->opening);
     free(db->name);
     free(db->conninfo);
     free(db);

@@ -82,14 +82,16 @@ void report_put_aside(struct report *report, const char *key_columns)
         "row %s is left behind: %s", key, r->row_message);
 }
 
-void report_end(struct report *report, const struct runner_action *action)
+void report_end(struct report *report, const struct runner_action *action, const char *given_back)
 {
     const struct runner *r = report->runner;
     struct journal_progress p = report_progress(report);
 
     if (action->kind == RUNNER_RELEASE)
-        journal_write(LEVEL_NOTICE, JOURNAL_STATE, ABOUT(report, .progress = &p), "%s",
-            r->end_state == JOB_PAUSED ? "paused" : "given back to the queue");
+        journal_write(LEVEL_NOTICE, JOURNAL_STATE, ABOUT(report, .progress = &p), "%s%s%s",
+            r->end_state == JOB_PAUSED ? "paused" : "given back to the queue",
+            r->end_state != JOB_PAUSED && given_back ? ": " : "",
+            r->end_state != JOB_PAUSED && given_back ? given_back : "");
     else if (action->kind != RUNNER_FINISH)
         journal_write(LEVEL_WARNING, JOURNAL_STATE, ABOUT(report, .progress = &p),
             "another daemon has taken the job over");
@@ -129,11 +131,22 @@ static void say_throttle(struct report *report, double share)
     }
 }
 
-static char *why_waiting(struct report *report, double share, uint64_t now_us)
+/* A speed that the job is held to is what its user wants, and not worth a record: status alone names it. */
+static char *describe_rate(const struct runner *r)
+{
+    return pressure_describe(&(struct pressure_verdict){
+        .signal = SIGNAL_RATE, .value = r->progress.rate, .limit = r->limits.max_keys_per_s, .known = true});
+}
+
+/* share of the time since the last look that pressure has cost, and that the target speed has. */
+static char *why_waiting(struct report *report, double share, double rate_share, uint64_t now_us)
 {
     const struct runner *r = report->runner;
-    _cleanup_free_ char *pressure = share > SHARE_SAID ? pressure_describe(runner_slowed_by(r)) : NULL;
-    const char *why = pressure ? pressure : r->waiting_for;
+    _cleanup_free_ char *pressure =
+        share > SHARE_SAID && share >= rate_share ? pressure_describe(runner_slowed_by(r)) : NULL;
+    _cleanup_free_ char *rate =
+        rate_share > SHARE_SAID && r->limits.max_keys_per_s > 0 ? describe_rate(r) : NULL;
+    const char *why = pressure ? pressure : rate ? rate : r->waiting_for;
     char *text = NULL;
 
     if (r->progress.keys != report->moved_keys) {
@@ -149,10 +162,13 @@ static char *why_waiting(struct report *report, double share, uint64_t now_us)
 
 char *report_look(struct report *report, uint64_t interval_us, uint64_t now_us)
 {
-    uint64_t throttled = 0;
+    const uint64_t *throttled_us = report->runner->counts.throttled_us;
+    uint64_t throttled = 0, rate = throttled_us[SIGNAL_RATE];
 
     for (int i = 0; i < _SIGNAL_MAX; i++)
-        throttled += report->runner->counts.throttled_us[i];
+        throttled += i == SIGNAL_RATE ? 0 : throttled_us[i];
+    double rate_share = (double)(rate - report->rate_before_us) / (double)interval_us;
+    report->rate_before_us = rate;
     double share = (double)(throttled - report->throttled_before_us) / (double)interval_us;
     report->throttled_before_us = throttled;
     say_throttle(report, share);
@@ -161,7 +177,7 @@ char *report_look(struct report *report, uint64_t interval_us, uint64_t now_us)
         say_progress(report);
         replace_string(&report->said_waiting, NULL); /* what still stands in the way may be said again */
     }
-    return why_waiting(report, share, now_us);
+    return why_waiting(report, share, rate_share, now_us);
 }
 
 /* Names and numbers alone, so nothing needs escaping. */

@@ -15,6 +15,7 @@ struct report {
     char *said_waiting;               /* the last error that the journal was told */
     bool throttled;                   /* what it was told of that */
     uint64_t throttled_before_us;     /* at the last look */
+    uint64_t rate_before_us;          /* the same, of SIGNAL_RATE, which is not in it */
     uint64_t moved_keys, moved_at_us; /* since when there is no progress */
     uint64_t progress_at_us;
 };
@@ -24,12 +25,12 @@ void report_init(struct report *report, const char *database, const struct job *
     uint64_t now_us);
 void report_done(struct report *report);
 
-/* One record each. */
+/* One record each. given_back: why it goes back to the queue, when that is not the daemon's end; else NULL. */
 void report_start(struct report *report, bool goes_on);
 void report_phase(struct report *report, int n_relations);
 void report_retry(struct report *report);
 void report_put_aside(struct report *report, const char *key_columns);
-void report_end(struct report *report, const struct runner_action *action);
+void report_end(struct report *report, const struct runner_action *action, const char *given_back);
 
 /* To be called every interval_us: a progress line now and then, and a signal that begins or ends to slow the job down.
  * Returns why the job is slow or stands still, for the status view; NULL when it isn't. The caller frees. */

@@ -14,7 +14,9 @@
 #define CONNECT_TIMEOUT_MS 10000
 #define ANSWER_MARGIN_MS   5000 /* beyond statement_timeout: then the network is gone, not the query slow */
 #define TICK_US            1000000 /* how often status and journal are looked after while a job runs */
-#define MONITOR_SILENT_MS  1000    /* a reading older than this holds the job: who can't see must not run */
+#define HOURS_SOON_MS                                                                                        \
+    20 /* the server's clock and ours differ by a little: its hours are not asked for more often */
+#define MONITOR_SILENT_MS 1000 /* a reading older than this holds the job: who can't see must not run */
 
 /* A relation of the job, as it is surveyed. */
 struct relation {
@@ -35,6 +37,10 @@ struct worker {
     bool ended, failed;
     struct event *timer; /* the end of a rest, or something that must be reported from the loop */
     struct event *tick;
+    struct event *hours;         /* the end of the job's active hours */
+    uint64_t hours_end_us;       /* 0: none */
+    char *given_back;            /* why the job goes back to the queue, when its hours ended */
+    double share;                /* of the database's max_rows_per_s; 0: no limit */
     struct runner_event pending; /* what the timer reports */
 
     struct relation *relations;
@@ -262,6 +268,7 @@ static void perform(struct worker *w, const struct runner_action *a)
     case RUNNER_END:
         w->ended = true;
         event_del(w->tick);
+        event_del(w->hours);
         w->session = session_close(w->session);
         w->setup.ended(w, w->setup.arg);
         break;
@@ -304,7 +311,7 @@ static void feed(struct worker *w, const struct runner_event *e)
 
     if (next.kind == RUNNER_END) {
         w->failed = w->action.kind == RUNNER_FINISH && w->runner.end_state == JOB_FAILED;
-        report_end(&w->report, &w->action);
+        report_end(&w->report, &w->action, w->given_back);
     }
     if (w->runner.phase != phase)
         report_phase(&w->report, w->n_relations);
@@ -459,6 +466,17 @@ static void on_tick(evutil_socket_t socket, short what, void *arg)
     w->shown_waiting = waiting;
 }
 
+static void on_hours(evutil_socket_t socket, short what, void *arg)
+{
+    struct worker *w = arg;
+    (void)socket;
+    (void)what;
+    if (worker_hours_are_over(w))
+        w->setup.hours_over(w, w->setup.arg);
+    else /* libevent's clock is coarser than ours, and may be early */
+        event_add(w->hours, &(struct timeval){.tv_usec = HOURS_SOON_MS * 1000});
+}
+
 /* Where signals begin to count, as a share of their limits. Space that is used, WAL that is held back and old snapshots are
  * daily bread well below a limit; for vacuum a job waits or it doesn't. */
 static const double counts_from[_SIGNAL_MAX] = {
@@ -482,12 +500,14 @@ static void apply_limits(struct worker *w)
 {
     const struct config_batch *batch = w->setup.batch;
     const struct job *job = w->job;
+    double rate = job->max_rows_per_s;
     const struct runner_limits limits = {
         .target_us = (job->target_ms ? job->target_ms : (uint32_t)batch->target_ms) * 1000,
         .busy_us = (uint32_t)batch->busy_target_ms * 1000,
         .busy_share = batch->busy_share,
         .min_keys = (uint32_t)batch->min_rows,
         .max_keys = (uint32_t)batch->max_rows,
+        .max_keys_per_s = rate > 0 && (w->share <= 0 || rate < w->share) ? rate : w->share,
         .quarantine = job->quarantine,
     };
     int n_off = 0;
@@ -521,6 +541,7 @@ struct worker *worker_start(
     uint64_t now = now_us();
     w->timer = must(event_new(setup->base, -1, 0, on_timer, w));
     w->tick = must(event_new(setup->base, -1, EV_PERSIST, on_tick, w));
+    w->hours = must(event_new(setup->base, -1, 0, on_hours, w));
     event_add(w->tick, &tick);
     runner_init(&w->runner, job->phase, estimate, keys_done,
         &(struct runner_limits){.min_keys = 1, .max_keys = BATCH_FIRST_KEYS},
@@ -541,10 +562,44 @@ void worker_want(struct worker *w, enum runner_want want)
 void worker_limit(struct worker *w, const struct worker_overrides *overrides)
 {
     w->job->target_ms = overrides->target_ms;
+    w->job->max_rows_per_s = overrides->max_rows_per_s;
     w->job->max_lag_ms = overrides->max_lag_ms;
     w->job->quarantine = overrides->quarantine;
     replace_string(&w->job->throttle_off, overrides->throttle_off);
     apply_limits(w);
+}
+
+void worker_share(struct worker *w, double rows_per_s)
+{
+    w->share = rows_per_s;
+    apply_limits(w);
+}
+
+void worker_end_hours_in(struct worker *w, int64_t ms)
+{
+    if (ms == WORKER_NO_END || w->ended) {
+        w->hours_end_us = 0;
+        event_del(w->hours);
+        return;
+    }
+    uint64_t left_us = (uint64_t)(ms > HOURS_SOON_MS ? ms : HOURS_SOON_MS) * 1000;
+    struct timeval wait = us_to_timeval(left_us);
+    w->hours_end_us = now_us() + left_us;
+    event_add(w->hours, &wait);
+}
+
+void worker_end_hours(struct worker *w, const char *why)
+{
+    if (w->ended || w->given_back)
+        return;
+    worker_end_hours_in(w, WORKER_NO_END);
+    w->given_back = copy_string(why);
+    worker_want(w, RUNNER_WANT_STOP);
+}
+
+bool worker_hours_are_over(const struct worker *w)
+{
+    return w->hours_end_us > 0 && now_us() >= w->hours_end_us;
 }
 
 void worker_use(struct worker *w, const struct config_batch *batch, const struct config_throttle *throttle)
@@ -603,12 +658,14 @@ struct worker *worker_free(struct worker *w)
     session_close(w->session);
     event_free(w->timer);
     event_free(w->tick);
+    event_free(w->hours);
     forget_relations(w);
     free(w->batch);
     free(w->bound);
     free(w->key_columns);
     free(w->range_at);
     free(w->shown_waiting);
+    free(w->given_back);
     report_done(&w->report);
     runner_done(&w->runner);
     job_free(w->job);

@@ -20,6 +20,7 @@ struct worker_setup {
     const struct monitor *monitor; /* what presses on the database */
     void (*ended)(
         struct worker *worker, void *arg); /* from the event loop; it may not free the worker at once */
+    void (*hours_over)(struct worker *worker, void *arg); /* by the daemon's clock; it may ask the server */
     void *arg;
 };
 
@@ -32,11 +33,25 @@ void worker_want(struct worker *worker, enum runner_want want);
 /* The job's overrides, as they are now. 0 and NULL: the file's. */
 struct worker_overrides {
     uint32_t target_ms;
+    uint32_t max_rows_per_s;
     double max_lag_ms;
     const char *throttle_off; /* text[] literal */
     bool quarantine;
 };
 void worker_limit(struct worker *worker, const struct worker_overrides *overrides);
+
+/* How many rows a second the database's limit leaves for this job; 0: no limit. */
+void worker_share(struct worker *worker, double rows_per_s);
+
+/* The job's active hours, as the server counts: they end in that many milliseconds; WORKER_NO_END: never. */
+#define WORKER_NO_END INT64_MAX
+void worker_end_hours_in(struct worker *worker, int64_t ms);
+
+/* They have ended, and what to say of it: the batch is finished, and the job given back to the queue. */
+void worker_end_hours(struct worker *worker, const char *why);
+
+/* By the daemon's clock they have ended, and the server has not said otherwise. */
+bool worker_hours_are_over(const struct worker *worker);
 
 /* The file was changed. Timeouts count from the worker's next session on. */
 void worker_use(

@@ -59,10 +59,11 @@ struct job {
     char *date_style;
     char *settings; /* JSON object of settings for the worker's session, or NULL */
     enum job_phase phase;
-    bool quarantine;    /* on_error: put a row that fails aside instead of stopping */
-    uint32_t target_ms; /* 0: the file's */
-    double max_lag_ms;  /* 0: the file's */
-    char *throttle_off; /* text[] literal of signals that this job passes over, or NULL */
+    bool quarantine;         /* on_error: put a row that fails aside instead of stopping */
+    uint32_t target_ms;      /* 0: the file's */
+    uint32_t max_rows_per_s; /* 0: no limit of its own */
+    double max_lag_ms;       /* 0: the file's */
+    char *throttle_off;      /* text[] literal of signals that this job passes over, or NULL */
 };
 
 /* Frees the job and what it owns; takes NULL; returns NULL. */

@@ -35,3 +35,25 @@ uint64_t pace_rest_us(double share, uint64_t batch_us)
     double rest = (double)batch_us * (1 - share) / share;
     return rest < PACE_MAX_US ? (uint64_t)rest : PACE_MAX_US;
 }
+
+uint32_t pace_rate_keys(double keys_per_s)
+{
+    double keys = keys_per_s * PACE_RATE_BATCH_US / 1e6;
+
+    if (keys_per_s <= 0 || keys >= UINT32_MAX)
+        return UINT32_MAX;
+    return keys > 1 ? (uint32_t)keys : 1;
+}
+
+uint64_t pace_rate_due_us(uint64_t due_us, uint64_t began_us, uint64_t keys, double keys_per_s)
+{
+    uint64_t from_us = due_us;
+
+    if (keys_per_s <= 0)
+        return 0;
+    if (due_us == 0)
+        from_us = began_us;
+    else if (due_us + PACE_RATE_CREDIT_US < began_us)
+        from_us = began_us - PACE_RATE_CREDIT_US;
+    return from_us + (uint64_t)((double)keys * 1e6 / keys_per_s);
+}

@@ -35,3 +35,15 @@ uint32_t pace_target_us(double pressure, uint32_t target_us, uint32_t busy_us);
 
 /* Microseconds to rest after a batch of batch_us; PACE_HOLD for a share of 0: until it is more. */
 uint64_t pace_rest_us(double share, uint64_t batch_us);
+
+#define PACE_RATE_BATCH_US 100000 /* a batch has no more keys than a target speed allows in this time, */
+#define PACE_RATE_CREDIT_US                                                                                  \
+    100000 /* and no more than this time's keys are made up for, once they were missed */
+
+/* The most keys for one batch at a target speed in keys a second; at least 1. No limit when the speed is 0. */
+uint32_t pace_rate_keys(double keys_per_s);
+
+/* When the next batch may begin, after one that began at began_us, spanned that many keys, and was itself due at due_us (0:
+ * the first). A batch that comes late by a little (timers, a slow batch) is made up for, so that the average is the target; a
+ * long stop is not. */
+uint64_t pace_rate_due_us(uint64_t due_us, uint64_t began_us, uint64_t keys, double keys_per_s);

@@ -21,6 +21,7 @@ static const struct {
     [SIGNAL_DISK] = {"disk", "of the space", 2},
     [SIGNAL_LATENCY] = {"latency", "times", 1},
     [SIGNAL_PROBE] = {"probe", "", 2},
+    [SIGNAL_RATE] = {"rate", "rows/s", 0},
 };
 
 const char *signal_name(enum pressure_signal signal)

@@ -20,6 +20,7 @@ enum pressure_signal {
     SIGNAL_DISK,    /* the fullest file system that the server writes to, share of it */
     SIGNAL_LATENCY, /* how many times slower the server answers than at its best */
     SIGNAL_PROBE,   /* a query of the user's, as a share of its own limit */
+    SIGNAL_RATE,    /* no reading: the speed that the job is held to, for what is counted and said of it */
     _SIGNAL_MAX,
     SIGNAL_NONE = -1,
 };

@@ -68,6 +68,8 @@ void runner_limit(struct runner *r, const struct runner_limits *limits)
 {
     r->limits = *limits;
     batch_size_limit(&r->size, limits->target_us, limits->min_keys, limits->max_keys);
+    if (limits->max_keys_per_s <= 0)
+        r->rate_due_us = 0;
 }
 
 /* ---- What is sent on entering a state.
@@ -75,7 +77,9 @@ void runner_limit(struct runner *r, const struct runner_limits *limits)
 
 static uint32_t next_keys(const struct runner *r)
 {
-    return r->isolate ? r->isolate : batch_size_keys(&r->size);
+    uint32_t keys = r->isolate ? r->isolate : batch_size_keys(&r->size);
+    uint32_t most = pace_rate_keys(r->limits.max_keys_per_s);
+    return keys < most ? keys : most;
 }
 
 static struct runner_action enter(struct runner *r, enum runner_action_kind kind)
@@ -192,11 +196,17 @@ static struct runner_action pace(struct runner *r, uint64_t now_us)
     const struct pressure_verdict *by = runner_slowed_by(r);
     double share = by == &r->host ? share_on_host(r) : share_by_others(r);
     uint64_t due = pace_rest_us(share, r->batch_us), rested = now_us - r->batch_at_us;
+    uint64_t by_pressure = by->signal != SIGNAL_NONE && rested < due ? due - rested : 0;
+    uint64_t by_rate = now_us < r->rate_due_us ? r->rate_due_us - now_us : 0;
+    uint64_t wait = by_rate > by_pressure ? by_rate : by_pressure;
 
-    if (by->signal == SIGNAL_NONE || rested >= due)
+    /* Sizes change while it rests, and the bound was asked for before. */
+    if (!r->point && !r->isolate && r->asked > BOUND_TOO_FAR * next_keys(r))
+        return enter(r, RUNNER_BOUND);
+    if (wait == 0)
         return enter(r, RUNNER_BATCH);
-    r->rests_for = by->signal;
-    return rest(r, RUNNER_BATCH, due - rested < PACE_STEP_US ? due - rested : PACE_STEP_US, now_us);
+    r->rests_for = by_rate > by_pressure ? SIGNAL_RATE : by->signal;
+    return rest(r, RUNNER_BATCH, wait < PACE_STEP_US ? wait : PACE_STEP_US, now_us);
 }
 
 /* A bound was found, or none because fewer keys are left: then the batch goes to the end of the range. */
@@ -239,6 +249,7 @@ static void advance(struct runner *r, uint64_t keys, uint64_t now_us)
     r->cursor = r->hi;
     r->hi = NULL;
     r->counts.keys += keys;
+    r->rate_due_us = pace_rate_due_us(r->rate_due_us, r->batch_began_us, keys, r->limits.max_keys_per_s);
     progress_add(&r->progress, keys);
     progress_update(&r->progress, now_us);
     backoff_reset(&r->backoff);
@@ -273,8 +284,7 @@ static struct runner_action on_batch_done(struct runner *r, const struct runner_
         return away;
     if (strcmp(r->cursor, r->upper) == 0)
         return enter(r, RUNNER_TAKE);
-    if (e->bound_unknown || r->isolate || r->asked == 0 ||
-        r->asked > BOUND_TOO_FAR * batch_size_keys(&r->size))
+    if (e->bound_unknown || r->isolate || r->asked == 0)
         return enter(r, RUNNER_BOUND);
     return start_batch(r, e->bound, now_us);
 }

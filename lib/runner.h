@@ -112,6 +112,7 @@ struct runner_limits {
     uint32_t min_keys, max_keys;
     uint32_t busy_us;  /* how long a batch should take when the host is busy with others, if that is less */
     double busy_share; /* and the share of the time, above 0 to 1 */
+    double max_keys_per_s; /* 0: no limit */
     bool quarantine;
 };
 
@@ -159,6 +160,7 @@ struct runner {
     enum pressure_signal rests_for;
     bool relieving;                 /* the batch under way is being given up for somebody who waits on it */
     uint64_t batch_us, batch_at_us; /* the last batch: how long it took, when it ended */
+    uint64_t rate_due_us;           /* when the next may begin, by max_keys_per_s; 0: at once */
 
     /* Why it does not move, for status and journal: NULL, or what the last error said. */
     char *waiting_for;

@@ -51,14 +51,19 @@ const char SQL_CLAIM[] =
     "       j.submitted_by, j.owner, j.search_path, j.time_zone, j.date_style, j.settings,\n"
     "       j.phase, j.on_error, j.target_ms, j.estimate,\n"
     "       (SELECT pg_catalog.sum(r.keys) FROM backfill.range AS r WHERE r.job_id = j.id), j.wanted,\n"
-    "       pg_catalog.round(extract(epoch FROM j.max_lag) * 1000), j.throttle_off\n"
+    "       pg_catalog.round(extract(epoch FROM j.max_lag) * 1000), j.throttle_off, j.max_rows_per_s,\n"
+    "       pg_catalog.ceil(c.opens_in_s * 1000), pg_catalog.ceil(extract(epoch FROM h.changes_at - pg_catalog.clock_timestamp()) * 1000)\n"
     "  FROM backfill.claim() AS c\n"
+    " CROSS JOIN LATERAL backfill.hours_of(c.job) AS h\n"
     " CROSS JOIN LATERAL (SELECT (c.job).*) AS j";
 
 const char SQL_WANTED[] =
     "SELECT j.id, j.wanted, j.target_ms, j.on_error,\n"
-    "       pg_catalog.round(extract(epoch FROM j.max_lag) * 1000), j.throttle_off\n"
+    "       pg_catalog.round(extract(epoch FROM j.max_lag) * 1000), j.throttle_off, j.max_rows_per_s,\n"
+    "       pg_catalog.ceil(extract(epoch FROM h.changes_at - pg_catalog.clock_timestamp()) * 1000),\n"
+    "       CASE WHEN NOT h.open THEN coalesce('its active hours ended; they begin again at ' || h.opens, h.outside) END\n"
     "  FROM backfill.job AS j\n"
+    " CROSS JOIN LATERAL backfill.hours_of(j) AS h\n"
     " WHERE j.id = ANY ($1::bigint[]) AND backfill.is_held(j)";
 
 const char SQL_UNFINISHED[] =

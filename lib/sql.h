@@ -17,13 +17,16 @@ extern const char
 extern const char SQL_INSTALLED[]; /* -> version, checksum */
 extern const char SQL_SESSION[];   /* settings of the control session -> nothing of use */
 extern const char SQL_LISTEN[];
-extern const char
-    SQL_CLAIM[]; /* -> job id or NULL, held elsewhere, then the job's columns as database.c reads them */
-extern const char SQL_WANTED[];     /* job ids -> id, wanted, target_ms, on_error, max_lag ms, throttle_off */
-extern const char SQL_UNFINISHED[]; /* -> how many jobs are queued or running */
-extern const char SQL_HOLD_AGAIN[]; /* job ids, old pid, old backend start */
-extern const char SQL_LAYOUT[];     /* job -> relation oid, name, batch, bound, last */
-extern const char SQL_ADD_RANGE[];  /* job, relation oid, upper */
+extern const char SQL_CLAIM
+    []; /* -> job id or NULL, held elsewhere, then the job's columns as database.c reads them; ms until the hours of a
+                  queued job begin, ms until those of this job end (NULL: never) */
+extern const char SQL_WANTED
+    []; /* job ids -> id, wanted, target_ms, on_error, max_lag ms, throttle_off, max_rows_per_s, ms until its hours
+                   change (NULL: never), what keeps it from running by its hours (NULL: nothing) */
+extern const char SQL_UNFINISHED[];  /* -> how many jobs are queued or running */
+extern const char SQL_HOLD_AGAIN[];  /* job ids, old pid, old backend start */
+extern const char SQL_LAYOUT[];      /* job -> relation oid, name, batch, bound, last */
+extern const char SQL_ADD_RANGE[];   /* job, relation oid, upper */
 extern const char SQL_BEGIN_PHASE[]; /* job, phase, estimate -> whether the job is ours */
 extern const char SQL_TAKE_RANGE
     []; /* job -> outcome, range, epoch, cursor, upper, point, relation, key columns, batch, bound, keys */

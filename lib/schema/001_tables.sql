@@ -31,10 +31,11 @@ CREATE TABLE backfill.job (
   priority      integer     NOT NULL DEFAULT 0,
   workers       integer     CHECK (workers BETWEEN 1 AND 64),
   target_ms     integer     CHECK (target_ms BETWEEN 1 AND 10000),
+  max_rows_per_s integer    CHECK (max_rows_per_s > 0),
   max_lag       interval    CHECK (max_lag > interval '0'),
   throttle_off  text[],
   on_error      text        NOT NULL DEFAULT 'fail' CHECK (on_error IN ('fail', 'quarantine')),
-  active_hours  text,
+  active_hours  text,                  -- grammar in code_2_hours.sql
 
   settings      jsonb       CHECK (jsonb_typeof(settings) = 'object'),
   ignore        text[],
@@ -55,7 +56,8 @@ CREATE TABLE backfill.job (
                 CHECK (phase IN ('preflight', 'expand', 'backfill', 'guard', 'verify', 'validate')),
   error         text,
   hint          text,
-  waiting_for   text,                  -- why a running job does not move just now
+  waiting_for   text,                  -- why a running job does not move just now, or a queued one is passed over
+  opens_at      timestamptz,           -- no daemon takes the job before: it is outside its active_hours
   report        jsonb,
   estimate      bigint,                -- keys there are in all ranges, as the planner guessed
   holder_pid    integer,               -- the control session of the daemon that runs it ...
@@ -66,6 +68,7 @@ CREATE TABLE backfill.job (
 );
 -- What a daemon looks for: the next job to claim, and which tables are taken.
 CREATE INDEX job_queue ON backfill.job (priority DESC, id) WHERE state = 'queued';
+CREATE INDEX job_opening ON backfill.job (opens_at) WHERE state = 'queued' AND opens_at IS NOT NULL;
 CREATE UNIQUE INDEX job_running ON backfill.job (root) WHERE state = 'running';  -- never two jobs on one table
 
 CREATE TABLE backfill.range (

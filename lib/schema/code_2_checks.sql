@@ -101,7 +101,7 @@ DECLARE
       FROM (VALUES ('add_column', job.add_column IS NOT NULL), ('keep_in_sync', job.keep_in_sync),
                    ('enforce', job.enforce IS NOT NULL), ('drop_column', job.drop_column IS NOT NULL),
                    ('scan', job.scan = 'ctid'), ('dry_run', job.dry_run), ('workers', job.workers > 1),
-                   ('active_hours', job.active_hours IS NOT NULL), ('ignore', job.ignore IS NOT NULL)) AS v(name, used)
+                   ('ignore', job.ignore IS NOT NULL)) AS v(name, used)
      WHERE v.used LIMIT 1);
 BEGIN
   IF column_name IS NOT NULL THEN
@@ -197,6 +197,7 @@ DECLARE
 BEGIN
   PERFORM backfill.check_not_yet(job);
   PERFORM backfill.check_throttle_off(job);
+  PERFORM backfill.check_active_hours(job);
   IF job.set_clause IS NULL AND job.statement IS NULL THEN
     PERFORM backfill.refuse('set_clause', 'the job says nothing to do',
                             'Give set_clause (''amount_cents = (amount * 100)::bigint'') or statement.', '23502');
@@ -235,7 +236,7 @@ BEGIN
   NEW.state        := CASE NEW.wanted WHEN 'pause' THEN 'paused' ELSE 'queued' END;
   NEW.phase        := 'preflight';
   NEW.submitted_at := clock_timestamp();
-  NEW.error := NULL; NEW.hint := NULL; NEW.waiting_for := NULL; NEW.report := NULL; NEW.estimate := NULL;
+  NEW.error := NULL; NEW.hint := NULL; NEW.waiting_for := NULL; NEW.opens_at := NULL; NEW.report := NULL; NEW.estimate := NULL;
   NEW.holder_pid := NULL; NEW.holder_start := NULL; NEW.started_at := NULL; NEW.finished_at := NULL;
 
   IF EXISTS (SELECT FROM backfill.job j WHERE j.name = NEW.name) THEN
@@ -251,7 +252,7 @@ BEGIN
       MESSAGE = message, HINT = hint, ERRCODE = code,
       SCHEMA = 'backfill', TABLE = 'job', COLUMN = column_name;
   END;
-  RETURN NEW;
+  RETURN backfill.keep_hours(NEW);
 END
 $$;
 
@@ -262,8 +263,11 @@ AS $$
 BEGIN
   PERFORM backfill.check_not_yet(NEW);
   PERFORM backfill.check_throttle_off(NEW);
+  IF NEW.active_hours IS DISTINCT FROM OLD.active_hours THEN
+    PERFORM backfill.check_active_hours(NEW);
+  END IF;
   IF NEW.wanted = OLD.wanted THEN
-    RETURN NEW;
+    RETURN backfill.keep_hours(NEW);
   END IF;
   IF OLD.wanted = 'cancel' AND OLD.state = 'running' THEN
     PERFORM backfill.refuse('wanted', format('job %I is being cancelled', OLD.name), 'Insert a new job.', '55000');
@@ -279,7 +283,7 @@ BEGIN
       NEW.finished_at := clock_timestamp();
     END IF;
   END IF;
-  RETURN NEW;
+  RETURN backfill.keep_hours(NEW);
 END
 $$;
 
@@ -298,11 +302,12 @@ $$;
 CREATE OR REPLACE TRIGGER job_before_insert BEFORE INSERT ON backfill.job
   FOR EACH ROW EXECUTE FUNCTION backfill.job_before_insert();
 CREATE OR REPLACE TRIGGER job_before_update
-  BEFORE UPDATE OF wanted, priority, workers, target_ms, max_lag, throttle_off, on_error, active_hours ON backfill.job
+  BEFORE UPDATE OF wanted, priority, workers, target_ms, max_rows_per_s, max_lag, throttle_off, on_error, active_hours ON backfill.job
   FOR EACH ROW EXECUTE FUNCTION backfill.job_before_update();
 CREATE OR REPLACE TRIGGER job_notify_insert AFTER INSERT ON backfill.job
   FOR EACH ROW EXECUTE FUNCTION backfill.job_notify();
 CREATE OR REPLACE TRIGGER job_notify_update AFTER UPDATE ON backfill.job
-  FOR EACH ROW WHEN ((OLD.state, OLD.phase, OLD.wanted, OLD.target_ms, OLD.on_error, OLD.max_lag, OLD.throttle_off)
-                     IS DISTINCT FROM (NEW.state, NEW.phase, NEW.wanted, NEW.target_ms, NEW.on_error, NEW.max_lag, NEW.throttle_off))
+  FOR EACH ROW WHEN ((OLD.state, OLD.phase, OLD.wanted, OLD.target_ms, OLD.max_rows_per_s, OLD.on_error, OLD.max_lag, OLD.throttle_off, OLD.active_hours)
+                     IS DISTINCT FROM
+                     (NEW.state, NEW.phase, NEW.wanted, NEW.target_ms, NEW.max_rows_per_s, NEW.on_error, NEW.max_lag, NEW.throttle_off, NEW.active_hours))
   EXECUTE FUNCTION backfill.job_notify();

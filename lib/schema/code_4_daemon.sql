@@ -7,38 +7,69 @@ AS $$
   SELECT backend_start FROM pg_stat_get_activity(pid)
 $$;
 
--- Takes the next job: one whose daemon is gone, else the first of the queue, by priority and age, whose table is free.
--- One row: the job or NULL, and whether other daemons hold jobs (then it is worth asking again). The job as a whole: the
--- statement that calls this sees an older state of the table, where a job of just now may not be yet.
-CREATE OR REPLACE FUNCTION backfill.claim(OUT job backfill.job, OUT held_elsewhere boolean)
+-- Where a job goes that nobody runs any more. The row is locked. Outside its hours it is passed over until they begin. A worker
+-- of a daemon that lost it can checkpoint no more.
+CREATE OR REPLACE FUNCTION backfill.give_back(job backfill.job) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  job.state := CASE job.wanted WHEN 'pause' THEN 'paused' WHEN 'cancel' THEN 'cancelled' ELSE 'queued' END;
+  job := backfill.keep_hours(job);
+  UPDATE backfill.job j
+     SET state = job.state, opens_at = job.opens_at, waiting_for = job.waiting_for,
+         finished_at = CASE job.state WHEN 'cancelled' THEN clock_timestamp() END,
+         holder_pid = NULL, holder_start = NULL
+   WHERE j.id = job.id;
+  UPDATE backfill.range r SET epoch = r.epoch + 1 WHERE r.job_id = job.id AND NOT r.done;
+END
+$$;
+
+-- Takes the next job: one whose daemon is gone, else the first of the queue, by priority and age, whose table is free and
+-- whose active hours are open. What is found outside of them goes to the queue, until they begin.
+-- One row: the job or NULL, whether other daemons hold jobs (then it is worth asking again), and the seconds until the hours
+-- of a queued job begin, NULL when none waits for that. The job as a whole: the statement that calls this sees an older state
+-- of the table, where a job of just now may not be yet.
+CREATE OR REPLACE FUNCTION backfill.claim(OUT job backfill.job, OUT held_elsewhere boolean, OUT opens_in_s double precision)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   mine_start timestamptz := backfill.session_start();
+  at_once    constant integer := 20;   -- jobs looked at in one call, so that no number of them makes it long
   job_id     bigint;
+  candidate  backfill.job;
 BEGIN
-  SELECT j.id INTO job_id
-    FROM backfill.job j
-   WHERE j.state = 'running'
-     AND backfill.session_start(j.holder_pid) IS DISTINCT FROM j.holder_start
-   ORDER BY j.priority DESC, j.id
-   LIMIT 1
-     FOR UPDATE SKIP LOCKED;
-  IF job_id IS NULL THEN
-    SELECT j.id INTO job_id
+  FOR i IN 1 .. at_once LOOP
+    SELECT j.* INTO candidate
       FROM backfill.job j
-     WHERE j.state = 'queued'
-       AND NOT EXISTS (SELECT FROM backfill.job r WHERE r.state = 'running' AND r.root = j.root)
+     WHERE j.state = 'running'
+       AND backfill.session_start(j.holder_pid) IS DISTINCT FROM j.holder_start
      ORDER BY j.priority DESC, j.id
      LIMIT 1
        FOR UPDATE SKIP LOCKED;
-  END IF;
+    IF NOT FOUND THEN
+      SELECT j.* INTO candidate
+        FROM backfill.job j
+       WHERE j.state = 'queued'
+         AND (j.opens_at IS NULL OR j.opens_at <= clock_timestamp())
+         AND NOT EXISTS (SELECT FROM backfill.job r WHERE r.state = 'running' AND r.root = j.root)
+       ORDER BY j.priority DESC, j.id
+       LIMIT 1
+         FOR UPDATE SKIP LOCKED;
+    END IF;
+    EXIT WHEN NOT FOUND;
+    IF (backfill.hours_of(candidate)).open THEN
+      job_id := candidate.id;
+      EXIT;
+    END IF;
+    PERFORM backfill.give_back(candidate);
+    opens_in_s := CASE i WHEN at_once THEN 0 END;
+  END LOOP;
 
   BEGIN
     UPDATE backfill.job j
        SET state = 'running', holder_pid = pg_backend_pid(), holder_start = mine_start,
            started_at = coalesce(j.started_at, clock_timestamp()), finished_at = NULL,
-           error = NULL, hint = NULL, waiting_for = NULL
+           error = NULL, hint = NULL, waiting_for = NULL, opens_at = NULL
      WHERE j.id = job_id
     RETURNING j.* INTO job;
   EXCEPTION WHEN unique_violation THEN
@@ -47,6 +78,9 @@ BEGIN
   held_elsewhere := EXISTS (SELECT FROM backfill.job j
                              WHERE j.state = 'running'
                                AND (j.holder_pid, j.holder_start) IS DISTINCT FROM (pg_backend_pid(), mine_start));
+  opens_in_s := coalesce(opens_in_s, (SELECT extract(epoch FROM min(j.opens_at) - clock_timestamp())
+                                        FROM backfill.job j
+                                       WHERE j.state = 'queued' AND j.opens_at > clock_timestamp()));
 END
 $$;
 
@@ -209,14 +243,17 @@ AS $$
    WHERE j.id = end_job.job_id AND backfill.is_held(j)
 $$;
 
--- Gives a job back to the queue because the daemon stops, or as its user wants it now: the wish may have changed since the
--- daemon read it.
+-- Gives a job back to the queue because the daemon stops or its hours ended, or as its user wants it now: the wish may have
+-- changed since the daemon read it.
 CREATE OR REPLACE FUNCTION backfill.release_job(job_id bigint) RETURNS void
-LANGUAGE sql SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
-  UPDATE backfill.job j
-     SET state = CASE j.wanted WHEN 'pause' THEN 'paused' WHEN 'cancel' THEN 'cancelled' ELSE 'queued' END,
-         finished_at = CASE j.wanted WHEN 'cancel' THEN clock_timestamp() END,
-         waiting_for = NULL, holder_pid = NULL, holder_start = NULL
-   WHERE j.id = release_job.job_id AND backfill.is_held(j)
+DECLARE
+  job backfill.job;
+BEGIN
+  SELECT * INTO job FROM backfill.job j WHERE j.id = job_id FOR UPDATE;
+  IF backfill.is_held(job) THEN
+    PERFORM backfill.give_back(job);
+  END IF;
+END
 $$;

@@ -106,7 +106,7 @@ BEGIN
       ELSE
         IF clock_timestamp() >= until THEN
           RAISE EXCEPTION 'job "%" is still % after %', name, job.state, timeout
-            USING HINT = coalesce('It waits for ' || job.waiting_for || '.', 'It goes on; see backfill.status.');
+            USING HINT = coalesce('It waits: ' || job.waiting_for || '.', 'It goes on; see backfill.status.');
         END IF;
     END CASE;
     COMMIT;
@@ -129,11 +129,12 @@ CREATE OR REPLACE VIEW backfill.status WITH (security_invoker = true) AS
          CASE WHEN p.rate > 0 AND p.estimate >= p.keys
               THEN make_interval(secs => round((p.estimate - p.keys) / p.rate::numeric)::double precision) END AS eta,
          CASE WHEN p.state = 'running' THEN
-                CASE WHEN p.held THEN p.waiting_for ELSE 'no daemon runs it' END END AS throttled_by,
+                CASE WHEN p.held THEN p.waiting_for ELSE 'no daemon runs it' END
+              WHEN p.state = 'queued' AND p.opens_at > clock_timestamp() THEN p.waiting_for END AS throttled_by,
          p.left_behind,
          p.error
     FROM (
-      SELECT j.id, j.name, j.target, j.state, j.phase, j.estimate, j.waiting_for, j.error,
+      SELECT j.id, j.name, j.target, j.state, j.phase, j.estimate, j.waiting_for, j.opens_at, j.error,
              CASE WHEN j.state = 'succeeded' THEN 100
                   WHEN j.phase = 'preflight' THEN NULL
                   WHEN j.estimate > 0 THEN least(99.9, 100.0 * r.keys / j.estimate) END AS percent,

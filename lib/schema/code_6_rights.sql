@@ -21,9 +21,9 @@ REVOKE ALL ON ALL PROCEDURES IN SCHEMA backfill FROM PUBLIC;
 GRANT SELECT ON backfill.job, backfill.range, backfill.status, backfill.installed TO backfill_submitter, pg_monitor;
 GRANT SELECT ON backfill.left_behind TO backfill_submitter, pg_monitor;
 GRANT INSERT (name, target, add_column, set_clause, where_clause, statement, keep_in_sync, enforce, drop_column, scan, key,
-              dry_run, priority, workers, target_ms, max_lag, throttle_off, on_error, active_hours, settings, ignore, wanted)
+              dry_run, priority, workers, target_ms, max_rows_per_s, max_lag, throttle_off, on_error, active_hours, settings, ignore, wanted)
    ON backfill.job TO backfill_submitter;
-GRANT UPDATE (wanted, priority, workers, target_ms, max_lag, throttle_off, on_error, active_hours)
+GRANT UPDATE (wanted, priority, workers, target_ms, max_rows_per_s, max_lag, throttle_off, on_error, active_hours)
    ON backfill.job TO backfill_submitter;
 
 -- The checks at INSERT and the worker's functions run as the submitter.
@@ -31,7 +31,8 @@ GRANT EXECUTE ON FUNCTION
   backfill.base_type, backfill.relation_name, backfill.key_of, backfill.batch_condition, backfill.place_batch,
   backfill.statements, backfill.relations_of, backfill.key_numbers,
   backfill.refuse, backfill.plan, backfill.check_plan, backfill.check_clauses, backfill.check_not_yet, backfill.check_throttle_off, backfill.check_target,
-  backfill.check_job,
+  backfill.check_job, backfill.parse_active_hours, backfill.check_active_hours, backfill.active_hours_now, backfill.hours_of,
+  backfill.keep_hours,
   backfill.checkpoint, backfill.run_batch, backfill.plan_reads_all, backfill.survey,
   backfill.want, backfill.pause, backfill.resume, backfill.cancel, backfill.finish, backfill.retry
   TO backfill_submitter;

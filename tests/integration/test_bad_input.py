@@ -52,6 +52,10 @@ BAD_FILES = {
                            "target_ms = 5000000000 is out of range"),
     "too many workers": ('databases = ( { conninfo = "dbname=a"; workers = 65; } );', 1,
                          "workers = 65 is out of range: 1 to 64"),
+    "negative speed": ('databases = ( { conninfo = "dbname=a";\n  max_rows_per_s = -1; } );', 2,
+                       "max_rows_per_s = -1 is out of range: 0 to 100000000"),
+    "fraction for a speed": ('databases = ( { conninfo = "dbname=a"; max_rows_per_s = 0.5; } );', 1,
+                             "max_rows_per_s is a number with a decimal point"),
     "limits that cross": (DATABASES + "batch = { min_rows = 10; max_rows = 5; };", 2,
                           "min_rows = 10 is above batch.max_rows = 5"),
     "none of the words": (DATABASES + 'log = { level = "loud"; };', 2, 'level = "loud" is none of'),
@@ -334,14 +338,14 @@ def test_jobs_that_say_too_much_or_too_little(mistakes):
 @pytest.mark.parametrize("column, value", [
     ("add_column", "m bigint"), ("keep_in_sync", True), ("enforce", ["NOT NULL n"]), ("drop_column", "n"),
     ("scan", "ctid"), ("dry_run", True),
-    ("workers", 2), ("active_hours", "22:00-06:00"),
+    ("workers", 2),
     ("ignore", ["statements"]),
 ])
 def test_what_is_not_built_yet_is_refused_not_ignored(db, column, value):
     db.table(rows=10)
     diag = refuse(db, column, set_clause="n = 1", **{column: value})
     assert "not supported yet" in diag.message_primary and diag.sqlstate == "0A000"
-    if column in ("workers", "active_hours"):
+    if column == "workers":
         name = db.submit(set_clause="n = 1", wanted="pause")
         with pytest.raises(psycopg.Error, match="not supported yet"):
             db.app.execute(f"UPDATE backfill.job SET {column} = %s WHERE name = %s", [value, name])
@@ -349,6 +353,7 @@ def test_what_is_not_built_yet_is_refused_not_ignored(db, column, value):
 
 @pytest.mark.parametrize("column, value", [
     ("scan", "heap"), ("on_error", "ignore"), ("target_ms", 0), ("target_ms", 10001), ("workers", 0),
+    ("max_rows_per_s", 0), ("max_rows_per_s", -1), ("max_rows_per_s", 5000000000),
     ("wanted", "stop"), ("name", ""),
     ("settings", [1]), ("settings", "x"),
 ])

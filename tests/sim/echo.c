@@ -3,7 +3,10 @@
  *
  * Steady: the standby replays at one speed, slower or faster than the job could write. The job must settle below the limit
  * and use what the standby can take. Stalls: the standby stands still for a while now and then, and the monitor
- * is deaf for a while. Nothing may be begun that the last reading forbids; once all is well the job must end. */
+ * is deaf for a while. Nothing may be begun that the last reading forbids; once all is well the job must end.
+ *
+ * Some jobs have a target speed. It must be met where the standby would take more, and never be passed, whatever came
+ * between. Timers are late by a little, as they are. */
 #include "echo.h"
 #include "pace.h"
 #include "random.h"
@@ -24,7 +27,11 @@
 #define JUDGED_US        12000000  /* for so long */
 #define LONGEST_US       600000000 /* an end by then, however slow the standby */
 #define LEAST_USE        0.85      /* of what the standby can replay */
-#define STEP_US          2000      /* how finely the world moves while an action takes its time */
+#define MOST_OFF         0.02      /* from a target speed, over the time that is judged */
+#define BURST            1.25 /* of it in any one second: what may be made up for, and the batch under way */
+#define TARGET_FOR_US    40e6 /* a job with a target has work for so long */
+#define LATE_US          3000 /* a timer may be */
+#define STEP_US          2000 /* how finely the world moves while an action takes its time */
 
 struct echo {
     struct random random;
@@ -39,13 +46,17 @@ struct echo {
     double application, capacity; /* rates */
     double us_per_key, wal_per_key;
     struct lag truth; /* the same memory, noted at every step */
-    int64_t cursor;
+    int64_t cursor, keys;
     bool stalls;
+    double target; /* keys a second; 0: none */
 
     /* What is judged. */
     uint64_t busy_us; /* in actions that are no rest */
     double sum, squares, written_from;
     uint64_t samples;
+    int64_t judged_from, judged_to; /* keys */
+    uint64_t second_began_us;
+    int64_t second_from;
     bool verbose;
     const char *broken;
 };
@@ -98,8 +109,11 @@ static void pass(struct echo *e, uint64_t us, double job)
             e->sum += late;
             e->squares += late * late;
             e->samples++;
-            if (e->written_from <= 0)
+            if (e->written_from <= 0) {
                 e->written_from = e->lsn;
+                e->judged_from = e->cursor;
+            }
+            e->judged_to = e->cursor;
         }
     }
 }
@@ -117,7 +131,7 @@ static void trouble(struct echo *e)
 
 static void run_batch(struct echo *e, const struct runner_action *a, struct runner_event *event)
 {
-    int64_t keys = a->keys ? (int64_t)a->keys : KEYS - e->cursor;
+    int64_t keys = a->keys ? (int64_t)a->keys : e->keys - e->cursor;
     uint64_t us = 300 + (uint64_t)((double)keys * e->us_per_key * (0.8 + 0.4 * random_fraction(&e->random)));
     struct pressure_verdict v = pressure_judge(&e->pressure, &e->limits, false, e->now_us);
 
@@ -126,6 +140,12 @@ static void run_batch(struct echo *e, const struct runner_action *a, struct runn
     pass(e, us, (double)keys * e->wal_per_key / (double)us);
     e->busy_us += us;
     e->cursor += keys;
+    if (e->now_us - e->second_began_us > 1000000) {
+        e->second_began_us = e->now_us;
+        e->second_from = e->cursor;
+    }
+    if (e->target > 0 && (double)(e->cursor - e->second_from) > BURST * e->target + 2)
+        say(e, "a second had more than the target speed");
     *event = (struct runner_event){.kind = RUNNER_DONE, .rows = (uint64_t)keys, .elapsed_us = us};
 }
 
@@ -141,14 +161,14 @@ static bool perform(struct echo *e, const struct runner_action *a, struct runner
     } else if (a->kind == RUNNER_BOUND)
         asked = a->keys;
     else if (a->kind == RUNNER_REST)
-        pass(e, a->until_us - e->now_us, 0);
+        pass(e, a->until_us - e->now_us + (e->target > 0 ? random_below(&e->random, LATE_US) : 0), 0);
     else if (a->kind == RUNNER_TAKE) {
-        event->outcome = e->cursor < KEYS ? RUNNER_TAKE_RANGE : RUNNER_TAKE_NONE;
+        event->outcome = e->cursor < e->keys ? RUNNER_TAKE_RANGE : RUNNER_TAKE_NONE;
         event->range = event->epoch = 1;
-        event->upper = "{4000000}";
+        event->upper = "{end}";
     } else if (a->kind == RUNNER_END)
         return false;
-    if (asked && e->cursor + asked < KEYS) {
+    if (asked && e->cursor + asked < e->keys) {
         snprintf(bound, 32, "{%lld}", (long long)(e->cursor + asked));
         event->bound = bound;
     }
@@ -159,6 +179,8 @@ static void judge(struct echo *e)
 {
     double most = e->wal_per_key / e->us_per_key, mean = e->sum / (double)e->samples;
     double can = fmin(e->capacity, most + e->application);
+    double wanted = e->application + e->target / 1e6 * e->wal_per_key;
+    double speed = (double)(e->judged_to - e->judged_from) / (JUDGED_US / 1e6);
     double used = (e->lsn - e->written_from) / JUDGED_US;
     /* What one batch writes, the standby is busy with for so long. */
     double one_batch_ms = TARGET_US / 1e3 * most / e->capacity;
@@ -169,11 +191,19 @@ static void judge(struct echo *e)
         say(e, "the lag settled above its limit");
     if (sqrt(fmax(0, e->squares / (double)e->samples - mean * mean)) > fmax(LIMIT_MS / 4.0, one_batch_ms))
         say(e, "the lag swings");
+    /* Pressure is felt long before the standby is at its end. */
+    if (e->target > 0 && wanted < 0.6 * can && speed < (1 - MOST_OFF) * e->target - 1)
+        say(e, "the target speed was not met");
+    if (e->target > 0 && speed > (1 + MOST_OFF) * e->target + 1)
+        say(e, "the target speed was passed");
+    if (e->target > 0)
+        can = fmin(can, wanted);
     if (e->written_from > 0 && e->now_us >= SETTLED_US + JUDGED_US && used < LEAST_USE * can)
         say(e, "the standby could have taken more");
     if (e->verbose)
-        printf("capacity %.1f of %.1f, application %.1f, mean lag %.0f ms, used %.2f of it\n", e->capacity,
-            most, e->application, mean, used / can);
+        printf(
+            "capacity %.1f of %.1f, application %.1f, mean lag %.0f ms, used %.2f of it; %.1f keys/s of %.1f\n",
+            e->capacity, most, e->application, mean, used / can, speed, e->target);
 }
 
 static void check_account(struct echo *e)
@@ -187,7 +217,7 @@ static void check_account(struct echo *e)
 
 static void set_up(struct echo *e, uint64_t seed, bool verbose)
 {
-    const struct runner_limits limits = {.target_us = TARGET_US, .min_keys = 1, .max_keys = 100000};
+    struct runner_limits limits = {.target_us = TARGET_US, .min_keys = 1, .max_keys = 100000};
     *e = (struct echo){.random = {.state = seed}, .verbose = verbose};
 
     e->stalls = random_chance(&e->random, 500);
@@ -199,7 +229,13 @@ static void set_up(struct echo *e, uint64_t seed, bool verbose)
     e->limits.limit[SIGNAL_LAG_MS] = LIMIT_MS;
     e->limits.limit[SIGNAL_LAG_MB] = e->limits.limit[SIGNAL_STANDBY] = e->limits.limit[SIGNAL_BLOCKED_MS] = 1;
     e->limits.off[SIGNAL_LAG_MB] = true;
-    runner_init(&e->r, PHASE_BACKFILL, KEYS, 0, &limits, seed, 0);
+    e->keys = KEYS;
+    if (random_chance(&e->random, 500)) { /* from one key in a while to more than there is speed for */
+        e->target = pow(10, 0.5 + 5 * random_fraction(&e->random));
+        e->keys = (int64_t)fmin(KEYS, e->target * TARGET_FOR_US / 1e6);
+        limits.max_keys_per_s = e->target;
+    }
+    runner_init(&e->r, PHASE_BACKFILL, (uint64_t)e->keys, 0, &limits, seed, 0);
 }
 
 const char *echo_run(uint64_t seed, bool verbose)
@@ -226,7 +262,7 @@ const char *echo_run(uint64_t seed, bool verbose)
             judge(e);
         }
     }
-    if (e->cursor < KEYS)
+    if (e->cursor < e->keys)
         say(e, "the job did not end");
     check_account(e);
     const char *broken = e->broken;
