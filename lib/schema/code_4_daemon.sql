@@ -187,6 +187,9 @@ BEGIN
   key_columns := k.columns;
   SELECT s.batch, s.keys, s.bound INTO batch, keys_of, bound
     FROM backfill.statements(job, relation, k.columns, k.types, k.collations, point) s;
+  IF backfill.relation_name(relation) IS NULL THEN
+    RAISE EXCEPTION 'a table of job "%" was dropped just now', job.name USING ERRCODE = '40001';  -- the next try passes it over
+  END IF;
 END
 $$;
 

@@ -43,6 +43,7 @@ def run_clients(db, keys, meanwhile):
     def client(me):
         try:
             with db.connect() as session:
+                session.execute("SET statement_timeout = 0")
                 session.execute("CALL client(%s, %s)", [me, keys])
         except psycopg.Error as error:
             errors.append(error)
