@@ -91,14 +91,16 @@ void report_put_aside(struct report *report, const char *key_columns)
 void report_relieved(
     struct report *report, const char *who, double waited_ms, double limit_ms, uint64_t now_us)
 {
+    char more[48] = "";
+
     report->relieved++;
     if (now_us - report->said_relieved_us < LOCKS_EVERY_US)
         return;
+    if (report->relieved > 1)
+        snprintf(more, sizeof(more), "; so were %" PRIu64 " others since", report->relieved - 1);
     journal_write(LEVEL_INFO, JOURNAL_THROTTLE,
         ABOUT(report, .signal = signal_name(SIGNAL_BLOCKED_MS), .value = waited_ms, .limit = limit_ms),
-        "%s has waited %.0f ms on a batch: it was cancelled, and goes on later (%" PRIu64
-        " since the last such record)",
-        who, waited_ms, report->relieved);
+        "%s has waited %.0f ms on a batch: it was cancelled%s", who, waited_ms, more);
     report->relieved = 0;
     report->said_relieved_us = now_us;
 }

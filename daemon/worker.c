@@ -14,6 +14,7 @@
 #define CONNECT_TIMEOUT_MS 10000
 #define ANSWER_MARGIN_MS   5000 /* beyond statement_timeout: then the network is gone, not the query slow */
 #define TICK_US            1000000 /* how often status and journal are looked after while a job runs */
+#define ROUNDING_MS        1       /* a wait that the monitor read as at its limit may be that much below */
 #define MONITOR_SILENT_MS  1000    /* a reading older than this holds the job: who can't see must not run */
 
 /* A relation of the job, as it is surveyed. */
@@ -42,7 +43,8 @@ struct worker {
     char *batch, *bound, *keys_of, *relation, *key_columns; /* of the range or row in hand */
     char *range_at; /* where its row is, as the last checkpoint said; NULL: not known */
 
-    char *locked;  /* why rows that were tried again in this round are not done */
+    char *holders; /* of the row that was tried again last and is locked still: an integer[] literal */
+    char *locked;  /* what the job waits for, when those are all that is left */
     bool relieves; /* an abort is for somebody who waits on the batch */
 
     char *shown_waiting; /* what job.waiting_for says */
@@ -234,7 +236,7 @@ static void abort_action(struct worker *w)
         control_ask_first(w->setup.control,
             &(struct session_query){SQL_RELIEVE, 2,
                 {number_text(pid, session_pid(w->session)),
-                    number_text(limit, (int64_t)w->limits.limit[SIGNAL_BLOCKED_MS])}},
+                    number_text(limit, (int64_t)w->limits.limit[SIGNAL_BLOCKED_MS] - ROUNDING_MS)}},
             on_relieved, w);
     else if (control_is_ready(w->setup.control))
         control_ask_first(w->setup.control,
@@ -410,18 +412,19 @@ static void on_relations(struct worker *w, const PGresult *result, struct runner
         };
 }
 
-/* What the job waits for at the end of a round: locked holds an integer[] literal of the row tried last. */
+/* What the job waits for at the end of a round of rows that were locked. */
 static void say_locked_still(struct worker *w, int64_t rows, struct runner_event *event)
 {
-    size_t n = w->locked ? strlen(w->locked) : 0;
-    char *text = NULL;
+    _cleanup_free_ char *pids = w->holders;
+    size_t n = pids ? strlen(pids) : 0;
 
-    if (asprintf(&text,
-            rows == 1 ? "%" PRId64 " row is locked by %s%.*s" : "%" PRId64 " rows are locked, one by %s%.*s",
-            rows, n > 2 ? "pid " : "another session", n > 2 ? (int)n - 2 : 0, n > 2 ? w->locked + 1 : "") < 0)
-        abort();
+    w->holders = NULL;
     free(w->locked);
-    w->locked = text;
+    if (asprintf(&w->locked,
+            rows == 1 ? "%" PRId64 " row is locked by %s%.*s"
+                      : "%" PRId64 " rows are locked, one of them by %s%.*s",
+            rows, n > 2 ? "pid " : "another session", n > 2 ? (int)n - 2 : 0, n > 2 ? pids + 1 : "") < 0)
+        abort();
     event->message = w->locked;
     event->sqlstate = SQLSTATE_LOCK;
 }
@@ -506,7 +509,7 @@ static void on_row(struct worker *w, const struct session_event *e, struct runne
     event->elapsed_us = e->elapsed_us[0];
     event->skipped = !result_is_true(row, 0, 2);
     if (event->skipped)
-        replace_string(&w->locked, result_text(row, 0, 3));
+        replace_string(&w->holders, result_text(row, 0, 3));
 }
 
 /* The worker's session has connected or answered. */
@@ -730,6 +733,7 @@ struct worker *worker_free(struct worker *w)
     free(w->bound);
     free(w->keys_of);
     free(w->relation);
+    free(w->holders);
     free(w->locked);
     free(w->key_columns);
     free(w->range_at);
