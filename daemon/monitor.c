@@ -17,7 +17,8 @@
 #include <unistd.h>
 
 #define READ_EVERY_US                                                                                        \
-    50000 /* a victim's wait is seen within this time; about 1 ms of work a second on the server */
+    50000 /* a victim's wait is seen within this time, and read again when it reaches its limit; about 1 ms  \
+             of work a second on the server */
 #define SLOWLY_EVERY_US    1000000             /* what changes slowly */
 #define FORGET_US          UINT64_C(600000000) /* a server that answers slower for ten minutes is a slower one */
 #define CONNECT_TIMEOUT_MS 5000
@@ -84,6 +85,21 @@ static void read_standbys(struct monitor *m, const PGresult *result, uint64_t no
             gone);
 }
 
+/* Notes who waits on us. Returns when to read next: sooner than usual when somebody's wait would reach the limit before. */
+static uint64_t read_blocked(struct monitor *m, const PGresult *result)
+{
+    double limit_ms = m->setup.throttle->limit[SIGNAL_BLOCKED_MS], soonest_ms = READ_EVERY_US / 1e3;
+
+    for (int i = 0; i < PQntuples(result); i++)
+        if (strcmp(PQgetvalue(result, i, 0), "blocked") == 0) {
+            double waited_ms = (double)result_number(result, i, 2);
+            pressure_note(&m->pressure, SIGNAL_BLOCKED_MS, waited_ms, waited_ms, PQgetvalue(result, i, 1));
+            if (waited_ms < limit_ms && limit_ms - waited_ms < soonest_ms)
+                soonest_ms = limit_ms - waited_ms;
+        }
+    return (uint64_t)(soonest_ms * 1e3);
+}
+
 /* What changes quickly, and what was last read of the rest. */
 static void read_all(struct monitor *m, const PGresult *result, uint64_t elapsed_us)
 {
@@ -92,11 +108,8 @@ static void read_all(struct monitor *m, const PGresult *result, uint64_t elapsed
     pressure_begin(&m->pressure, now);
     pressure_add(&m->pressure, &m->slow);
     read_standbys(m, result, now);
-    for (int i = 0; i < PQntuples(result); i++)
-        if (strcmp(PQgetvalue(result, i, 0), "blocked") == 0) {
-            double waited_ms = (double)result_number(result, i, 2);
-            pressure_note(&m->pressure, SIGNAL_BLOCKED_MS, waited_ms, waited_ms, PQgetvalue(result, i, 1));
-        }
+    struct timeval next = us_to_timeval(read_blocked(m, result));
+    event_add(m->timer, &next);
     if (session_is_local(m->session))
         host_read_pressure(&m->host, now, &m->pressure);
     latency_note(&m->latency, (double)elapsed_us, now);
@@ -218,7 +231,6 @@ static void on_timer(evutil_socket_t socket, short what, void *arg)
 static void on_session(struct session *session, const struct session_event *e, void *arg)
 {
     struct monitor *m = arg;
-    struct timeval next = us_to_timeval(READ_EVERY_US);
     (void)session;
 
     if (e->kind == SESSION_CONNECTED) {
@@ -240,7 +252,6 @@ static void on_session(struct session *session, const struct session_event *e, v
     } else {
         m->said_lost = false;
         backoff_reset(&m->backoff);
-        event_add(m->timer, &next);
         read_all(m, e->results[0], e->elapsed_us[0]);
     }
 }

@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 #define PROGRESS_EVERY_US 10000000
+#define LOCKS_EVERY_US    900000   /* locks come by the hundred: a record of each kind so often */
 #define STALLED_AFTER_US  10000000 /* without progress for so long, a job says that it stands still */
 
 /* Of the time since the last look, that a signal cost: */
@@ -63,12 +64,17 @@ void report_phase(struct report *report, int n_relations)
 void report_retry(struct report *report)
 {
     const struct runner *r = report->runner;
+    /* A lock that is busy for a moment is daily bread; what keeps a job from its session is not. */
+    bool lock = retry_class(r->sqlstate) == RETRY_CONTENTION;
+    enum journal_level level = lock ? LEVEL_INFO : LEVEL_WARNING;
+    uint64_t now = now_us();
 
-    if (same_string(report->said_waiting, r->waiting_for))
+    if (same_string(report->said_waiting, r->waiting_for) ||
+        (lock && now - report->said_retry_us < LOCKS_EVERY_US))
         return;
     replace_string(&report->said_waiting, r->waiting_for);
-    /* A lock that is busy for a moment is daily bread; what keeps a job from its session is not. */
-    enum journal_level level = retry_class(r->sqlstate) == RETRY_CONTENTION ? LEVEL_INFO : LEVEL_WARNING;
+    if (lock)
+        report->said_retry_us = now;
     journal_write(level, JOURNAL_RETRY, ABOUT(report, .sqlstate = r->sqlstate), "waits, and tries again: %s",
         r->waiting_for);
 }
@@ -82,9 +88,80 @@ void report_put_aside(struct report *report, const char *key_columns)
         "row %s is left behind: %s", key, r->row_message);
 }
 
+void report_relieved(
+    struct report *report, const char *who, double waited_ms, double limit_ms, uint64_t now_us)
+{
+    char more[48] = "";
+
+    report->relieved++;
+    if (now_us - report->said_relieved_us < LOCKS_EVERY_US)
+        return;
+    if (report->relieved > 1)
+        snprintf(more, sizeof(more), "; so were %" PRIu64 " others since", report->relieved - 1);
+    journal_write(LEVEL_INFO, JOURNAL_THROTTLE,
+        ABOUT(report, .signal = signal_name(SIGNAL_BLOCKED_MS), .value = waited_ms, .limit = limit_ms),
+        "%s has waited %.0f ms on a batch: it was cancelled%s", who, waited_ms, more);
+    report->relieved = 0;
+    report->said_relieved_us = now_us;
+}
+
+void report_locked(struct report *report, uint64_t rows, const char *pids)
+{
+    int room = (int)(sizeof(report->locked_by) / sizeof(report->locked_by[0]));
+
+    report->locked_rows += rows;
+    while (pids && *pids) {
+        char *end;
+        int pid = (int)strtol(pids, &end, 10), i = 0;
+        while (i < report->n_locked_by && report->locked_by[i] != pid)
+            i++;
+        if (end != pids && i == report->n_locked_by && i < room)
+            report->locked_by[report->n_locked_by++] = pid;
+        pids = end != pids ? end : pids + 1;
+    }
+}
+
+char *report_name_locked(struct report *report, bool at_once, uint64_t now_us)
+{
+    char *pids = NULL;
+    size_t size = 0;
+
+    if (report->locked_rows == 0 || report->locked_naming ||
+        (!at_once && now_us - report->said_locked_us < LOCKS_EVERY_US))
+        return NULL;
+    FILE *out = must(open_memstream(&pids, &size));
+    for (int i = 0; i < report->n_locked_by; i++)
+        fprintf(out, "%s%d", i ? "," : "{", report->locked_by[i]);
+    fputs(report->n_locked_by ? "}" : "{}", out);
+    if (fclose(out) != 0)
+        abort();
+    report->locked_naming = report->locked_rows;
+    report->locked_rows = 0;
+    report->n_locked_by = 0;
+    report->said_locked_us = now_us;
+    return pids;
+}
+
+void report_say_locked(struct report *report, const char *names)
+{
+    uint64_t n = report->locked_naming;
+
+    report->locked_naming = 0;
+    if (n > 0)
+        journal_write(LEVEL_INFO, JOURNAL_LEFT_BEHIND, ABOUT(report, .sqlstate = SQLSTATE_LOCK),
+            "%" PRIu64 " %s locked by %s: put aside, tried again later", n, n == 1 ? "row is" : "rows are",
+            names && *names ? names : "another session");
+}
+
 void report_end(struct report *report, const struct runner_action *action, const char *given_back)
 {
     const struct runner *r = report->runner;
+
+    /* What was put aside at last, or while the control session was away. */
+    report->locked_naming += report->locked_rows;
+    report->locked_rows = 0;
+    report_say_locked(report, NULL);
+
     struct journal_progress p = report_progress(report);
 
     if (action->kind == RUNNER_RELEASE)
@@ -200,6 +277,10 @@ char *report_measured(const struct report *report)
                 counts->retries[kind]);
             comma = ", ";
         }
+    fprintf(out,
+        "}, \"locked\": {\"batches\": %" PRIu64 ", \"rows\": %" PRIu64 ", \"done_later\": %" PRIu64
+        ", \"cancelled_for_others\": %" PRIu64,
+        counts->skipping, counts->skipped, counts->retried, counts->relieved);
     fputs("}, \"throttled_s\": {", out);
     comma = "";
     for (int i = 0; i < _SIGNAL_MAX; i++)

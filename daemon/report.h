@@ -18,6 +18,13 @@ struct report {
     uint64_t rate_before_us;          /* the same, of SIGNAL_RATE, which is not in it */
     uint64_t moved_keys, moved_at_us; /* since when there is no progress */
     uint64_t progress_at_us;
+    uint64_t said_retry_us; /* when the journal was told of a lock that was waited for last */
+
+    uint64_t locked_rows,
+        locked_naming; /* put aside: not said yet; being said, once their holders have names */
+    uint64_t said_locked_us;
+    int locked_by[8], n_locked_by;       /* pids */
+    uint64_t relieved, said_relieved_us; /* batches cancelled for somebody, not said yet */
 };
 
 /* All pointers must outlive the report. report_done frees what it keeps itself. */
@@ -30,6 +37,15 @@ void report_start(struct report *report, bool goes_on);
 void report_phase(struct report *report, int n_relations);
 void report_retry(struct report *report);
 void report_put_aside(struct report *report, const char *key_columns);
+void report_relieved(
+    struct report *report, const char *who, double waited_ms, double limit_ms, uint64_t now_us);
+
+/* Rows that others have locked were put aside: one record a second, which adds up. report_locked notes them; pids is an
+ * integer[] literal or NULL. report_name_locked returns whose names are wanted for a record that is due, as such a
+ * literal, which the caller frees; or NULL. at_once: it is due, the job ends. report_say_locked writes it. */
+void report_locked(struct report *report, uint64_t rows, const char *pids);
+char *report_name_locked(struct report *report, bool at_once, uint64_t now_us);
+void report_say_locked(struct report *report, const char *names);
 void report_end(struct report *report, const struct runner_action *action, const char *given_back);
 
 /* To be called every interval_us: a progress line now and then, and a signal that begins or ends to slow the job down.

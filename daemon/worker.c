@@ -16,6 +16,7 @@
 #define TICK_US            1000000 /* how often status and journal are looked after while a job runs */
 #define HOURS_SOON_MS                                                                                        \
     20 /* the server's clock and ours differ by a little: its hours are not asked for more often */
+#define ROUNDING_MS       1    /* a wait that the monitor read as at its limit may be that much below */
 #define MONITOR_SILENT_MS 1000 /* a reading older than this holds the job: who can't see must not run */
 
 /* A relation of the job, as it is surveyed. */
@@ -45,8 +46,12 @@ struct worker {
 
     struct relation *relations;
     int n_relations;
-    char *batch, *bound, *key_columns; /* of the range in hand */
-    char *range_at;                    /* where its row is, as the last checkpoint said; NULL: not known */
+    char *batch, *bound, *keys_of, *relation, *key_columns; /* of the range or row in hand */
+    char *range_at; /* where its row is, as the last checkpoint said; NULL: not known */
+
+    char *holders; /* of the row that was tried again last and is locked still: an integer[] literal */
+    char *locked;  /* what the job waits for, when those are all that is left */
+    bool relieves; /* an abort is for somebody who waits on the batch */
 
     char *shown_waiting; /* what job.waiting_for says */
     struct report report;
@@ -137,13 +142,28 @@ static void send_batch(struct worker *w, const struct runner_action *a)
     char range[24], epoch[24], keys[24], next[24], rate[32];
 
     snprintf(rate, sizeof(rate), "%.3g", r->progress.rate);
+    number_text(range, r->range);
+    number_text(epoch, r->epoch);
+    number_text(keys, a->keys);
     const struct session_query queries[] = {
-        {SQL_RUN_BATCH, 8,
-            {w->batch, number_text(range, r->range), number_text(epoch, r->epoch), w->range_at, r->cursor,
-                r->hi, a->keys ? number_text(keys, a->keys) : NULL, rate}},
+        a->skipping
+            ? (struct session_query){SQL_RUN_BATCH_SKIPPING, 10,
+                  {w->batch, w->keys_of, w->relation, range, epoch, w->range_at, r->cursor, r->hi,
+                      a->keys ? keys : NULL, rate}}
+            : (struct session_query){SQL_RUN_BATCH, 8,
+                  {w->batch, range, epoch, w->range_at, r->cursor, r->hi, a->keys ? keys : NULL, rate}},
         {w->bound, 3, {r->hi, r->upper, number_text(next, a->next_keys)}},
     };
     send_queries(w, queries, a->next_keys ? 2 : 1);
+}
+
+static void send_retry(struct worker *w)
+{
+    char id[24];
+    send_queries(w,
+        &(struct session_query){SQL_RETRY_ROW, 5,
+            {w->batch, w->keys_of, w->relation, number_text(id, w->runner.left_behind), w->runner.hi}},
+        1);
 }
 
 static void on_control(void *arg, const struct session_event *e);
@@ -151,6 +171,20 @@ static void on_control(void *arg, const struct session_event *e);
 static void ask(struct worker *w, const struct session_query *query)
 {
     control_ask(w->setup.control, query, on_control, w);
+}
+
+static void on_named(void *arg, const struct session_event *e)
+{
+    struct worker *w = arg;
+    report_say_locked(&w->report, e->kind == SESSION_RESULT ? result_only(e->results[0]) : NULL);
+}
+
+/* Who has locked the rows that were put aside is said when their names are known. */
+static void name_holders(struct worker *w, bool at_once)
+{
+    _cleanup_free_ char *pids = report_name_locked(&w->report, at_once, now_us());
+    if (pids)
+        control_ask(w->setup.control, &(struct session_query){SQL_SESSION_NAMES, 1, {pids}}, on_named, w);
 }
 
 static void ask_finish(struct worker *w)
@@ -185,15 +219,32 @@ static void on_cancelled(void *arg, const struct session_event *e)
         session_cancel_aside(w->session);
 }
 
+static void on_relieved(void *arg, const struct session_event *e)
+{
+    struct worker *w = arg;
+    const char *who = e->kind == SESSION_RESULT ? result_text(e->results[0], 0, 0) : NULL;
+
+    if (who)
+        report_relieved(&w->report, who, (double)result_number(e->results[0], 0, 1),
+            w->limits.limit[SIGNAL_BLOCKED_MS], now_us());
+    on_cancelled(arg, e);
+}
+
 static void abort_action(struct worker *w)
 {
-    char pid[24];
+    char pid[24], limit[24];
 
     if (w->action.kind == RUNNER_CONNECT) {
         w->session = session_close(w->session);
         feed_later(
             w, &(struct runner_event){.kind = RUNNER_LOST, .message = "given up", .sqlstate = SQLSTATE_LOST});
-    } else if (control_is_ready(w->setup.control))
+    } else if (control_is_ready(w->setup.control) && w->relieves)
+        control_ask_first(w->setup.control,
+            &(struct session_query){SQL_RELIEVE, 2,
+                {number_text(pid, session_pid(w->session)),
+                    number_text(limit, (int64_t)w->limits.limit[SIGNAL_BLOCKED_MS] - ROUNDING_MS)}},
+            on_relieved, w);
+    else if (control_is_ready(w->setup.control))
         control_ask_first(w->setup.control,
             &(struct session_query){SQL_CANCEL, 1, {number_text(pid, session_pid(w->session))}}, on_cancelled,
             w);
@@ -245,11 +296,19 @@ static void perform(struct worker *w, const struct runner_action *a)
         ask(w, &(struct session_query){SQL_BEGIN_PHASE, 3,
                    {job, job_phase_name(a->phase), number_text(n, (int64_t)a->estimate)}});
         break;
-    case RUNNER_TAKE: ask(w, &(struct session_query){SQL_TAKE_RANGE, 1, {job}}); break;
+    case RUNNER_TAKE:
+        ask(w, &(struct session_query){SQL_TAKE_RANGE, 2, {job, number_text(n, r->left_behind)}});
+        break;
     case RUNNER_BOUND: send_bound(w, a->keys); break;
     case RUNNER_BATCH: send_batch(w, a); break;
+    case RUNNER_RETRY: send_retry(w); break;
     case RUNNER_PUT_ASIDE:
         report_put_aside(&w->report, w->key_columns);
+        if (!r->range) {
+            ask(w, &(struct session_query){SQL_LEAVE_ROW, 4,
+                       {number_text(n, r->left_behind), r->row_sqlstate, r->row_message, r->row_detail}});
+            break;
+        }
         ask(w, &(struct session_query){SQL_PUT_ASIDE, 7,
                    {number_text(n, r->range), number_text(epoch, r->epoch), r->cursor, r->hi, r->row_sqlstate,
                        r->row_message, r->row_detail}});
@@ -257,14 +316,20 @@ static void perform(struct worker *w, const struct runner_action *a)
     case RUNNER_REST: {
         uint64_t now = now_us();
         struct timeval wait = us_to_timeval(a->until_us > now ? a->until_us - now : 0);
-        if (r->again != RUNNER_BATCH)
+        if (r->again != RUNNER_BATCH && r->again != RUNNER_RETRY)
             report_retry(&w->report);
         w->pending = (struct runner_event){.kind = RUNNER_DONE};
         event_add(w->timer, &wait);
         break;
     }
-    case RUNNER_FINISH: ask_finish(w); break;
-    case RUNNER_RELEASE: ask(w, &(struct session_query){SQL_RELEASE_JOB, 1, {job}}); break;
+    case RUNNER_FINISH:
+        name_holders(w, true);
+        ask_finish(w);
+        break;
+    case RUNNER_RELEASE:
+        name_holders(w, true);
+        ask(w, &(struct session_query){SQL_RELEASE_JOB, 1, {job}});
+        break;
     case RUNNER_END:
         w->ended = true;
         event_del(w->tick);
@@ -354,16 +419,43 @@ static void on_relations(struct worker *w, const PGresult *result, struct runner
         };
 }
 
+/* What the job waits for at the end of a round of rows that were locked. */
+static void say_locked_still(struct worker *w, int64_t rows, struct runner_event *event)
+{
+    _cleanup_free_ char *pids = w->holders;
+    size_t n = pids ? strlen(pids) : 0;
+
+    w->holders = NULL;
+    free(w->locked);
+    if (asprintf(&w->locked,
+            rows == 1 ? "%" PRId64 " row is locked by %s%.*s"
+                      : "%" PRId64 " rows are locked, one of them by %s%.*s",
+            rows, n > 2 ? "pid " : "another session", n > 2 ? (int)n - 2 : 0, n > 2 ? pids + 1 : "") < 0)
+        abort();
+    event->message = w->locked;
+    event->sqlstate = SQLSTATE_LOCK;
+}
+
 static void on_range(struct worker *w, const PGresult *result, struct runner_event *event)
 {
+    static const char *const outcomes[] = {
+        [RUNNER_TAKE_RANGE] = "range",
+        [RUNNER_TAKE_ROW] = "row",
+        [RUNNER_TAKE_LOCKED] = "locked",
+        [RUNNER_TAKE_NONE] = "none",
+    };
     const char *outcome = result_text(result, 0, 0);
 
-    event->outcome = same_string(outcome, "range")  ? RUNNER_TAKE_RANGE
-                     : same_string(outcome, "none") ? RUNNER_TAKE_NONE
-                                                    : RUNNER_TAKE_NOT_OURS;
+    event->outcome = RUNNER_TAKE_NOT_OURS;
+    for (int i = RUNNER_TAKE_RANGE; i < RUNNER_TAKE_NOT_OURS; i++)
+        if (same_string(outcome, outcomes[i]))
+            event->outcome = (enum runner_take)i;
     event->total_keys = (uint64_t)result_number(result, 0, 10);
-    if (event->outcome != RUNNER_TAKE_RANGE)
+    if (event->outcome == RUNNER_TAKE_LOCKED)
+        say_locked_still(w, result_number(result, 0, 13), event);
+    if (event->outcome != RUNNER_TAKE_RANGE && event->outcome != RUNNER_TAKE_ROW)
         return;
+    event->left_behind = result_number(result, 0, 12);
     event->range = result_number(result, 0, 1);
     event->epoch = result_number(result, 0, 2);
     event->cursor = result_text(result, 0, 3);
@@ -373,6 +465,8 @@ static void on_range(struct worker *w, const PGresult *result, struct runner_eve
     replace_string(&w->key_columns, result_text(result, 0, 7));
     replace_string(&w->batch, result_text(result, 0, 8));
     replace_string(&w->bound, result_text(result, 0, 9));
+    replace_string(&w->relation, result_text(result, 0, 6));
+    replace_string(&w->keys_of, result_text(result, 0, 11));
 }
 
 /* The control session has answered. */
@@ -396,6 +490,35 @@ static void on_control(void *arg, const struct session_event *e)
     feed(w, &event);
 }
 
+static void on_batch(struct worker *w, const struct session_event *e, struct runner_event *event)
+{
+    const PGresult *batch = e->results[0];
+
+    event->rows = (uint64_t)result_number(batch, 0, 0);
+    event->wal_bytes = (uint64_t)result_number(batch, 0, 1);
+    event->elapsed_us = e->elapsed_us[0];
+    event->bound_unknown = w->action.next_keys && !e->results[1];
+    event->bound = w->action.next_keys && e->results[1] ? result_only(e->results[1]) : NULL;
+    replace_string(&w->range_at, result_text(batch, 0, 2));
+    if (w->action.skipping) {
+        event->skipped = (uint64_t)result_number(batch, 0, 3);
+        report_locked(&w->report, event->skipped, result_text(batch, 0, 4));
+        name_holders(w, false);
+    }
+}
+
+static void on_row(struct worker *w, const struct session_event *e, struct runner_event *event)
+{
+    const PGresult *row = e->results[0];
+
+    event->rows = (uint64_t)result_number(row, 0, 0);
+    event->wal_bytes = (uint64_t)result_number(row, 0, 1);
+    event->elapsed_us = e->elapsed_us[0];
+    event->skipped = !result_is_true(row, 0, 2);
+    if (event->skipped)
+        replace_string(&w->holders, result_text(row, 0, 3));
+}
+
 /* The worker's session has connected or answered. */
 static void on_session(struct session *session, const struct session_event *e, void *arg)
 {
@@ -405,7 +528,8 @@ static void on_session(struct session *session, const struct session_event *e, v
     (void)session;
 
     bool waited_for = w->action.kind == RUNNER_CONNECT || w->action.kind == RUNNER_SURVEY ||
-                      w->action.kind == RUNNER_BOUND || w->action.kind == RUNNER_BATCH;
+                      w->action.kind == RUNNER_BOUND || w->action.kind == RUNNER_BATCH ||
+                      w->action.kind == RUNNER_RETRY;
     if (!waited_for) {
         w->session_gone = w->session_gone || e->lost || e->kind == SESSION_TIMED_OUT;
         return;
@@ -437,14 +561,10 @@ static void on_session(struct session *session, const struct session_event *e, v
         event.estimate = (uint64_t)result_number(first, 0, 0);
     } else if (w->action.kind == RUNNER_BOUND)
         event.bound = result_only(first);
-    else if (w->action.kind == RUNNER_BATCH) {
-        event.rows = (uint64_t)result_number(first, 0, 0);
-        event.wal_bytes = (uint64_t)result_number(first, 0, 1);
-        replace_string(&w->range_at, result_text(first, 0, 2));
-        event.elapsed_us = e->elapsed_us[0];
-        event.bound_unknown = w->action.next_keys && !e->results[1];
-        event.bound = w->action.next_keys && e->results[1] ? result_only(e->results[1]) : NULL;
-    }
+    else if (w->action.kind == RUNNER_BATCH)
+        on_batch(w, e, &event);
+    else if (w->action.kind == RUNNER_RETRY)
+        on_row(w, e, &event);
     feed(w, &event);
 }
 
@@ -459,6 +579,7 @@ static void on_tick(evutil_socket_t socket, short what, void *arg)
     (void)socket;
     (void)what;
 
+    name_holders(w, false);
     if (!same_string(w->shown_waiting, waiting))
         control_ask(w->setup.control,
             &(struct session_query){SQL_WAITING_FOR, 2, {number_text(job, w->job->id), waiting}}, NULL, w);
@@ -611,12 +732,16 @@ void worker_use(struct worker *w, const struct config_batch *batch, const struct
 
 void worker_press(struct worker *w)
 {
-    if (w->ended)
+    const struct pressure *pressure = monitor_pressure(w->setup.monitor);
+
+    /* The verdict may name another signal, which is worse; who waits is let through all the same. */
+    if (w->ended || !pressure->there[SIGNAL_BLOCKED_MS] || w->limits.off[SIGNAL_BLOCKED_MS] ||
+        pressure->readings[SIGNAL_BLOCKED_MS].value < w->limits.limit[SIGNAL_BLOCKED_MS] ||
+        (w->action.kind != RUNNER_BATCH && w->action.kind != RUNNER_RETRY))
         return;
-    judge(w, now_us());
-    const struct pressure_verdict *verdict = &w->runner.pressure;
-    if (verdict->signal == SIGNAL_BLOCKED_MS && verdict->ratio >= 1 && w->action.kind == RUNNER_BATCH)
-        feed(w, &(struct runner_event){.kind = RUNNER_RELIEVE});
+    w->relieves = true;
+    feed(w, &(struct runner_event){.kind = RUNNER_RELIEVE});
+    w->relieves = false;
 }
 
 int worker_pid(const struct worker *w)
@@ -662,6 +787,10 @@ struct worker *worker_free(struct worker *w)
     forget_relations(w);
     free(w->batch);
     free(w->bound);
+    free(w->keys_of);
+    free(w->relation);
+    free(w->holders);
+    free(w->locked);
     free(w->key_columns);
     free(w->range_at);
     free(w->shown_waiting);

@@ -11,10 +11,9 @@ static const struct {
     enum retry_class kind;
 } classes[] = {
     {SQLSTATE_STALE, RETRY_STALE},
-    {SQLSTATE_OTHER_SCHEMA, RETRY_LATER}, /* a daemon of that version will go on */
-    {"55P03", RETRY_CONTENTION},          /* lock_not_available: our lock_timeout */
-    {"40", RETRY_CONTENTION},             /* serialization failure, deadlock */
-    {"57014", RETRY_CANCELLED},           /* query_canceled */
+    {SQLSTATE_OTHER_SCHEMA, RETRY_LATER},                        /* a daemon of that version will go on */
+    {SQLSTATE_LOCK, RETRY_CONTENTION}, {"40", RETRY_CONTENTION}, /* serialization failure, deadlock */
+    {"57014", RETRY_CANCELLED},                                  /* query_canceled */
     {"57P", RETRY_RECONNECT},   /* admin shutdown, crash shutdown, cannot connect now, idle timeout */
     {"08", RETRY_RECONNECT},    /* connection exceptions */
     {"25006", RETRY_RECONNECT}, /* read-only transaction: this server became, or is, a standby */

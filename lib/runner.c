@@ -22,6 +22,7 @@ static const char *const action_names[] = {
     [RUNNER_TAKE] = "take",
     [RUNNER_BOUND] = "bound",
     [RUNNER_BATCH] = "batch",
+    [RUNNER_RETRY] = "retry",
     [RUNNER_PUT_ASIDE] = "put aside",
     [RUNNER_REST] = "rest",
     [RUNNER_FINISH] = "finish",
@@ -97,6 +98,7 @@ static struct runner_action enter(struct runner *r, enum runner_action_kind kind
     case RUNNER_BOUND: a.keys = r->asked = next_keys(r); break;
     case RUNNER_BATCH:
         a.keys = r->keys;
+        a.skipping = r->skipping;
         /* While a row is searched for, the next size depends on how this batch ends, so there is nothing to
          * ask yet. */
         a.next_keys = r->asked = r->keys == 0 || r->isolate ? 0 : next_keys(r);
@@ -108,6 +110,7 @@ static struct runner_action enter(struct runner *r, enum runner_action_kind kind
     case RUNNER_ABORT:
     case RUNNER_LAYOUT:
     case RUNNER_TAKE:
+    case RUNNER_RETRY:
     case RUNNER_PUT_ASIDE:
     case RUNNER_REST:
     case RUNNER_END: break;
@@ -190,8 +193,14 @@ const struct pressure_verdict *runner_slowed_by(const struct runner *r)
     return on_host < by_others ? &r->host : &r->pressure;
 }
 
-/* The next batch is known: now, or after a rest? */
-static struct runner_action pace(struct runner *r, uint64_t now_us)
+/* What others may feel, and so is paced, relieved, and cut short. */
+static bool is_work(enum runner_action_kind kind)
+{
+    return kind == RUNNER_BATCH || kind == RUNNER_RETRY;
+}
+
+/* The next batch or row is known: now, or after a rest? */
+static struct runner_action pace(struct runner *r, enum runner_action_kind work, uint64_t now_us)
 {
     const struct pressure_verdict *by = runner_slowed_by(r);
     double share = by == &r->host ? share_on_host(r) : share_by_others(r);
@@ -201,12 +210,12 @@ static struct runner_action pace(struct runner *r, uint64_t now_us)
     uint64_t wait = by_rate > by_pressure ? by_rate : by_pressure;
 
     /* Sizes change while it rests, and the bound was asked for before. */
-    if (!r->point && !r->isolate && r->asked > BOUND_TOO_FAR * next_keys(r))
+    if (work == RUNNER_BATCH && !r->point && !r->isolate && r->asked > BOUND_TOO_FAR * next_keys(r))
         return enter(r, RUNNER_BOUND);
     if (wait == 0)
-        return enter(r, RUNNER_BATCH);
+        return enter(r, work);
     r->rests_for = by_rate > by_pressure ? SIGNAL_RATE : by->signal;
-    return rest(r, RUNNER_BATCH, wait < PACE_STEP_US ? wait : PACE_STEP_US, now_us);
+    return rest(r, work, wait < PACE_STEP_US ? wait : PACE_STEP_US, now_us);
 }
 
 /* A bound was found, or none because fewer keys are left: then the batch goes to the end of the range. */
@@ -214,7 +223,37 @@ static struct runner_action start_batch(struct runner *r, const char *bound, uin
 {
     replace_string(&r->hi, bound ? bound : r->upper);
     r->keys = r->point ? 1 : bound ? r->asked : 0;
-    return pace(r, now_us);
+    return pace(r, RUNNER_BATCH, now_us);
+}
+
+static struct runner_action wait_for(struct runner *r, const struct runner_event *e, bool contention,
+    enum runner_action_kind again, uint64_t now_us)
+{
+    r->backoff.base_us = contention ? CONTENTION_BASE_US : BACKOFF_BASE_US;
+    r->backoff.cap_us = contention ? CONTENTION_CAP_US : BACKOFF_CAP_US;
+    replace_string(&r->waiting_for, e->message ? e->message : "the connection was lost");
+    replace_string(&r->sqlstate, e->sqlstate ? e->sqlstate : SQLSTATE_LOST);
+    return rest(r, again, backoff_next(&r->backoff), now_us);
+}
+
+static struct runner_action take_row(struct runner *r, const struct runner_event *e, uint64_t now_us)
+{
+    forget_range(r);
+    r->left_behind = e->left_behind;
+    r->keys = 1;
+    replace_string(&r->hi, e->upper);
+    progress_set(&r->progress, e->total_keys, now_us);
+    return pace(r, RUNNER_RETRY, now_us);
+}
+
+/* Every row that is left was tried. The next round follows soon as long as rounds get something done. */
+static struct runner_action end_round(struct runner *r, const struct runner_event *e, uint64_t now_us)
+{
+    if (r->round_moved)
+        backoff_reset(&r->backoff);
+    r->round_moved = false;
+    r->left_behind = 0;
+    return wait_for(r, e, true, RUNNER_TAKE, now_us);
 }
 
 static struct runner_action on_taken(struct runner *r, const struct runner_event *e, uint64_t now_us)
@@ -222,12 +261,20 @@ static struct runner_action on_taken(struct runner *r, const struct runner_event
     switch (e->outcome) {
     case RUNNER_TAKE_NOT_OURS: return enter(r, RUNNER_END);
     case RUNNER_TAKE_NONE:
+    case RUNNER_TAKE_ROW:
+    case RUNNER_TAKE_LOCKED:
     case RUNNER_TAKE_RANGE: break;
     }
     if (r->phase == PHASE_PREFLIGHT) /* ours after all, and its ranges may not be complete */
         return enter(r, RUNNER_LAYOUT);
+    r->skipping = false;
     if (e->outcome == RUNNER_TAKE_NONE)
         return finish(r, JOB_SUCCEEDED, NULL, NULL);
+    if (e->outcome == RUNNER_TAKE_ROW)
+        return take_row(r, e, now_us);
+    if (e->outcome == RUNNER_TAKE_LOCKED)
+        return end_round(r, e, now_us);
+    r->left_behind = 0;
     if (r->range != e->range)
         forget_range(r);
     r->range = e->range;
@@ -263,12 +310,16 @@ static void advance(struct runner *r, uint64_t keys, uint64_t now_us)
 
 static struct runner_action on_batch_done(struct runner *r, const struct runner_event *e, uint64_t now_us)
 {
-    uint64_t keys = r->keys ? r->keys : e->rows;
+    uint64_t keys = r->keys ? r->keys : e->rows + e->skipped;
     struct runner_action away;
 
     r->counts.batches++;
     r->counts.rows += e->rows;
     r->counts.wal_bytes += e->wal_bytes;
+    r->counts.skipping += e->skipped > 0;
+    r->counts.skipped += e->skipped;
+    /* Where rows are locked the next ones are likely to be, and to pass over them costs nobody a wait. */
+    r->skipping = e->skipped > 0;
     histogram_add(&r->counts.batch_us, e->elapsed_us);
     r->batch_us = e->elapsed_us;
     r->batch_at_us = now_us;
@@ -289,11 +340,30 @@ static struct runner_action on_batch_done(struct runner *r, const struct runner_
     return start_batch(r, e->bound, now_us);
 }
 
+/* A row that was left behind as locked is done, or locked still. */
+static struct runner_action on_retry_done(struct runner *r, const struct runner_event *e, uint64_t now_us)
+{
+    struct runner_action away;
+
+    r->batch_us = e->elapsed_us;
+    r->batch_at_us = now_us;
+    if (!e->skipped) {
+        r->counts.retried++;
+        r->counts.rows += e->rows;
+        r->counts.wal_bytes += e->wal_bytes;
+        r->round_moved = true;
+        r->reread = r->stale = false;
+        replace_string(&r->waiting_for, NULL);
+        replace_string(&r->sqlstate, NULL);
+    }
+    return leave(r, &away) ? away : enter(r, RUNNER_TAKE);
+}
+
 static void end_rest(struct runner *r, uint64_t now_us)
 {
     uint64_t rested = now_us - r->rest_began_us;
 
-    if (r->again == RUNNER_BATCH)
+    if (is_work(r->again))
         r->counts.throttled_us[r->rests_for] += rested;
     else
         r->counts.rest_us += rested;
@@ -309,12 +379,16 @@ static struct runner_action on_done(struct runner *r, const struct runner_event 
     case RUNNER_FINISH:
     case RUNNER_RELEASE: return enter(r, RUNNER_END);
     case RUNNER_BATCH: return on_batch_done(r, e, now_us);
+    case RUNNER_RETRY: return on_retry_done(r, e, now_us);
     case RUNNER_CONNECT: r->connected = r->ever_connected = true; break;
     case RUNNER_REST: end_rest(r, now_us); break;
     case RUNNER_PUT_ASIDE:
         r->counts.put_aside++;
         r->isolate = 0;
-        advance(r, 1, now_us);
+        if (r->range)
+            advance(r, 1, now_us);
+        else
+            r->round_moved = true;
         break;
     case RUNNER_NONE:
     case RUNNER_ABORT:
@@ -333,7 +407,7 @@ static struct runner_action on_done(struct runner *r, const struct runner_event 
 
     switch (was) {
     case RUNNER_CONNECT: return resume(r);
-    case RUNNER_REST: return r->again == RUNNER_BATCH ? pace(r, now_us) : enter(r, r->again);
+    case RUNNER_REST: return is_work(r->again) ? pace(r, r->again, now_us) : enter(r, r->again);
     case RUNNER_LAYOUT:
         r->relation = 0;
         r->n_relations = e->n_relations;
@@ -353,10 +427,12 @@ static struct runner_action on_done(struct runner *r, const struct runner_event 
         return enter(r, RUNNER_TAKE);
     case RUNNER_TAKE: return on_taken(r, e, now_us);
     case RUNNER_BOUND: return start_batch(r, e->bound, now_us);
-    case RUNNER_PUT_ASIDE: return enter(r, strcmp(r->cursor, r->upper) == 0 ? RUNNER_TAKE : RUNNER_BOUND);
+    case RUNNER_PUT_ASIDE:
+        return enter(r, !r->range || strcmp(r->cursor, r->upper) == 0 ? RUNNER_TAKE : RUNNER_BOUND);
     case RUNNER_NONE:
     case RUNNER_ABORT:
     case RUNNER_BATCH:
+    case RUNNER_RETRY:
     case RUNNER_FINISH:
     case RUNNER_RELEASE:
     case RUNNER_END: break;
@@ -375,19 +451,9 @@ static enum runner_action_kind after_error(const struct runner *r)
         return r->doing;
     if (!r->connected)
         return RUNNER_CONNECT;
-    if (r->doing == RUNNER_BATCH || r->doing == RUNNER_BOUND || r->doing == RUNNER_PUT_ASIDE)
+    if (is_work(r->doing) || r->doing == RUNNER_BOUND || r->doing == RUNNER_PUT_ASIDE)
         return RUNNER_TAKE;
     return r->phase == PHASE_PREFLIGHT ? RUNNER_LAYOUT : r->doing;
-}
-
-static struct runner_action wait_for(struct runner *r, const struct runner_event *e, bool contention,
-    enum runner_action_kind again, uint64_t now_us)
-{
-    r->backoff.base_us = contention ? CONTENTION_BASE_US : BACKOFF_BASE_US;
-    r->backoff.cap_us = contention ? CONTENTION_CAP_US : BACKOFF_CAP_US;
-    replace_string(&r->waiting_for, e->message ? e->message : "the connection was lost");
-    replace_string(&r->sqlstate, e->sqlstate ? e->sqlstate : SQLSTATE_LOST);
-    return rest(r, again, backoff_next(&r->backoff), now_us);
 }
 
 static struct runner_action wait_and_retry(
@@ -399,7 +465,7 @@ static struct runner_action wait_and_retry(
 /* A row of the batch cannot be computed: look for it with half the keys, until one is left. */
 static struct runner_action on_row_error(struct runner *r, const struct runner_event *e)
 {
-    if (r->doing != RUNNER_BATCH)
+    if (!is_work(r->doing))
         return finish(r, JOB_FAILED, e->message, e->hint);
     if (r->keys != 1 && (r->isolate != 1 || r->keys != 0)) {
         if (!r->isolate)
@@ -420,8 +486,10 @@ static struct runner_action on_error(struct runner *r, const struct runner_event
 {
     struct runner_action away;
     enum retry_class class = retry_class(e->sqlstate);
+    bool first_lock = r->doing == RUNNER_BATCH && !r->skipping && same_string(e->sqlstate, SQLSTATE_LOCK);
 
     r->counts.retries[class]++;
+    r->skipping = false;
     if (class == RETRY_RECONNECT && r->doing != RUNNER_FINISH && r->doing != RUNNER_RELEASE)
         r->connected = false;
 
@@ -441,6 +509,10 @@ static struct runner_action on_error(struct runner *r, const struct runner_event
         return wait_and_retry(r, e, false, now_us);
     }
 
+    if (first_lock) {
+        r->skipping = true;
+        return pace(r, RUNNER_BATCH, now_us);
+    }
     switch (class) {
     case RETRY_LATER:
     case RETRY_RECONNECT: return wait_and_retry(r, e, false, now_us);
@@ -461,7 +533,7 @@ static struct runner_action on_error(struct runner *r, const struct runner_event
         r->stale = true;
         return enter(r, RUNNER_TAKE);
     case RETRY_ALTERED:
-        if (r->reread || (r->doing != RUNNER_BATCH && r->doing != RUNNER_BOUND))
+        if (r->reread || (!is_work(r->doing) && r->doing != RUNNER_BOUND))
             return finish(r, JOB_FAILED, e->message, e->hint);
         r->reread = true;
         return enter(r, RUNNER_TAKE);
@@ -475,7 +547,7 @@ static struct runner_action on_lost(struct runner *r, const struct runner_event 
 {
     struct runner_action away;
 
-    r->connected = false;
+    r->connected = r->skipping = false;
     r->counts.retries[RETRY_RECONNECT]++;
     if (r->doing == RUNNER_FINISH || r->doing == RUNNER_RELEASE)
         return wait_and_retry(r, e, false, now_us);
@@ -507,6 +579,7 @@ static struct runner_action on_want(struct runner *r, enum runner_want want)
             return away; /* what is left of the rest is forgotten */
         break;
     case RUNNER_BATCH:
+    case RUNNER_RETRY:
         if (want == RUNNER_WANT_STOP)
             break;
         return (struct runner_action){.kind = RUNNER_ABORT};
@@ -530,7 +603,7 @@ static struct runner_action on_want(struct runner *r, enum runner_want want)
 /* Somebody waits on us: the batch is given up, and comes back as cancelled, which halves it. */
 static struct runner_action on_relieve(struct runner *r)
 {
-    if (r->doing != RUNNER_BATCH)
+    if (!is_work(r->doing))
         return (struct runner_action){.kind = RUNNER_NONE};
     r->relieving = true;
     return (struct runner_action){.kind = RUNNER_ABORT};
@@ -552,7 +625,7 @@ static struct runner_action on_event(struct runner *r, const struct runner_event
 struct runner_action runner_step(struct runner *r, const struct runner_event *event, uint64_t now_us)
 {
     struct runner_action a = on_event(r, event, now_us);
-    if (a.kind == RUNNER_BATCH) {
+    if (is_work(a.kind)) {
         r->batch_began_us = now_us;
         r->relieving = false;
     }

@@ -17,6 +17,8 @@
  *   an error: REST, then the same again (a new session first when the old one is gone);
  *   pressure: REST before a BATCH, in short steps, as long as lib/pace says;
  *   a row that cannot be computed: BOUND with half the keys, down to one; then PUT_ASIDE or FINISH (failed);
+ *   a batch that met a lock: the same at once, passing over locked rows; REST when it met one all the same;
+ *   when no range is left, each row that was passed over: TAKE ─► RETRY ─► TAKE; after a round of them REST;
  *   pause, stop: RELEASE ─► END;  cancel: FINISH (cancelled) ─► END;  another daemon's job: END.
  *
  * True in each state: at most one action is under way; the cursor in memory is the one in the database, or
@@ -41,10 +43,12 @@ enum runner_action_kind {
     RUNNER_SURVEY,  /* relation: check the batch's plan, find the last key -> upper (NULL: empty), estimate */
     RUNNER_ADD_RANGE, /* relation: write its range, up to the last key that the survey found */
     RUNNER_BEGIN,     /* phase: write that the filling begins, and estimate -> ours */
-    RUNNER_TAKE,      /* take the first range to do -> outcome, and the range */
+    RUNNER_TAKE,  /* take the first range to do, or row above left_behind -> outcome, and the range or row */
     RUNNER_BOUND, /* find the key that ends a batch of keys above the cursor -> bound (NULL: fewer are left) */
     RUNNER_BATCH,     /* run (cursor, hi], then find the bound next_keys above hi -> rows, elapsed, bound */
-    RUNNER_PUT_ASIDE, /* note the row at hi as left behind, move the cursor over it */
+    RUNNER_RETRY,     /* run the row left_behind, whose key is hi, if it is free -> skipped, rows, elapsed */
+    RUNNER_PUT_ASIDE, /* note the row at hi as left behind, move the cursor over it; no range in hand: note why
+                         the row left_behind, which was locked, stays so */
     RUNNER_REST,      /* wait until until_us, then report RUNNER_DONE */
     RUNNER_FINISH,    /* write the job's end: state, error, hint */
     RUNNER_RELEASE,   /* give the job back: state */
@@ -56,6 +60,7 @@ struct runner_action {
     int relation;         /* SURVEY, ADD_RANGE: 0 to n_relations - 1 */
     uint32_t keys;        /* BOUND, BATCH: how many; BATCH: 0 when not known (the last batch of a range) */
     uint32_t next_keys;   /* BATCH: for the bound that follows; 0 when none is wanted */
+    bool skipping;        /* BATCH: pass over rows that others have locked, and note them -> skipped */
     uint64_t estimate;    /* BEGIN */
     uint64_t until_us;    /* REST */
     enum job_phase phase; /* BEGIN */
@@ -81,7 +86,9 @@ enum runner_want {
 
 enum runner_take {
     RUNNER_TAKE_RANGE,
-    RUNNER_TAKE_NONE,     /* every range is done */
+    RUNNER_TAKE_ROW,    /* no range is left, but this row that was locked */
+    RUNNER_TAKE_LOCKED, /* nor another row above left_behind; some below are locked still: message says so */
+    RUNNER_TAKE_NONE,   /* all is done */
     RUNNER_TAKE_NOT_OURS, /* another daemon holds the job */
 };
 
@@ -99,10 +106,12 @@ struct runner_event {
     int64_t range, epoch;
     const char *cursor, *upper;
     bool point;
+    int64_t left_behind; /* TAKE_ROW: its number; upper is its key */
     uint64_t total_keys; /* TAKE: scanned in all ranges so far */
     const char *bound;   /* BOUND, BATCH */
     bool bound_unknown;  /* BATCH: the batch is done, but the search for the next bound failed */
-    uint64_t rows;       /* BATCH: changed */
+    uint64_t rows;       /* BATCH, RETRY: changed */
+    uint64_t skipped; /* BATCH: rows that were locked and are left behind now; RETRY: 1, it is locked still */
     uint64_t elapsed_us; /* BATCH: from sending to its commit, without the bound that followed */
     uint64_t wal_bytes;  /* BATCH */
 };
@@ -119,6 +128,7 @@ struct runner_limits {
 /* What the state machine counted; the report and the journal read it. */
 struct runner_counts {
     uint64_t batches, rows, keys, wal_bytes, put_aside;
+    uint64_t skipping, skipped, retried; /* batches that passed over rows; those rows; done later */
     uint64_t retries[RETRY_PERMANENT + 1];
     uint64_t rest_us;                   /* after errors */
     uint64_t throttled_us[_SIGNAL_MAX]; /* for each signal */
@@ -143,9 +153,12 @@ struct runner {
 
     bool connected; /* a session is open and set up */
     bool ever_connected;
-    bool reread; /* names were read anew because one was gone; the second time is final */
-    bool stale;  /* a batch was refused as another's; the second time there is a rest before the next */
+    bool reread;   /* names were read anew because one was gone; the second time is final */
+    bool stale;    /* a batch was refused as another's; the second time there is a rest before the next */
+    bool skipping; /* the batch that is next or under way passes over locked rows */
     int64_t range, epoch; /* of the range in hand; 0: none */
+    int64_t left_behind;  /* the row that was tried last in this round; 0: none yet */
+    bool round_moved;     /* a row of this round was done */
     char *cursor, *upper;
     char *hi; /* the end of the batch that is next or under way */
     bool point;

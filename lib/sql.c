@@ -30,6 +30,12 @@ const char SQL_SURVEY[] = "SELECT backfill.survey($1, $2, $3, $4)";
 
 const char SQL_RUN_BATCH[] = "SELECT rows, wal_bytes, now_at FROM backfill.run_batch($1, $2, $3, $4, $5, $6, $7, $8)";
 
+const char SQL_RUN_BATCH_SKIPPING[] =
+    "SELECT rows, wal_bytes, now_at, skipped, holders\n"
+    "  FROM backfill.run_batch_skipping($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+
+const char SQL_RETRY_ROW[] = "SELECT rows, wal_bytes, done, holders FROM backfill.retry_row($1, $2, $3, $4, $5)";
+
 const char SQL_HELLO[] =
     "SELECT pg_catalog.current_setting('server_version_num'), pg_catalog.pg_is_in_recovery(),\n"
     "       a.pid, pg_catalog.to_char(a.backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US+00'),\n"
@@ -78,10 +84,17 @@ const char SQL_ADD_RANGE[] = "SELECT backfill.add_range($1, $2, $3)";
 const char SQL_BEGIN_PHASE[] = "SELECT backfill.begin_phase($1, $2, $3)";
 
 const char SQL_TAKE_RANGE[] =
-    "SELECT outcome, range, epoch, cursor, upper, point, relation_name, key_columns, batch, bound, keys\n"
-    "  FROM backfill.take_range($1)";
+    "SELECT outcome, range, epoch, cursor, upper, point, relation, key_columns, batch, bound, keys, keys_of, row_id, locked\n"
+    "  FROM backfill.take_range($1, $2)";
 
 const char SQL_PUT_ASIDE[] = "SELECT backfill.put_aside($1, $2, $3, $4, $5, $6, $7)";
+
+const char SQL_LEAVE_ROW[] = "SELECT backfill.leave_row($1, $2, $3, $4)";
+
+const char SQL_SESSION_NAMES[] =
+    "SELECT pg_catalog.string_agg('pid ' || p.pid || coalesce(' (' || nullif(a.application_name, '') || ')', ''), ', ' ORDER BY p.pid)\n"
+    "  FROM pg_catalog.unnest($1::integer[]) AS p(pid)\n"
+    "  LEFT JOIN LATERAL pg_catalog.pg_stat_get_activity(p.pid) AS a ON true";
 
 const char SQL_END_JOB[] = "SELECT backfill.end_job($1, $2, $3, $4, $5)";
 
@@ -91,6 +104,22 @@ const char SQL_WAITING_FOR[] =
     "UPDATE backfill.job AS j SET waiting_for = $2 WHERE j.id = $1 AND backfill.is_held(j)";
 
 const char SQL_CANCEL[] = "SELECT pg_catalog.pg_cancel_backend($1)";
+
+/* Who waits is looked up first: once the batch is cancelled, nobody does. A batch that nobody has waited on for so long is
+ * another by now, or another job's is meant: it is let be. */
+const char SQL_RELIEVE[] =
+    "WITH waiting AS MATERIALIZED (\n"
+    "  SELECT pg_catalog.string_agg('pid ' || a.pid || coalesce(' (' || nullif(a.application_name, '') || ')', ''), ', '\n"
+    "                               ORDER BY l.waitstart) AS who,\n"
+    "         pg_catalog.round(extract(epoch FROM pg_catalog.clock_timestamp() - pg_catalog.min(l.waitstart)) * 1000) AS ms\n"
+    "    FROM pg_catalog.pg_stat_activity AS a\n"
+    "   CROSS JOIN LATERAL (SELECT pg_catalog.min(k.waitstart) AS waitstart\n"
+    "                         FROM pg_catalog.pg_locks AS k\n"
+    "                        WHERE k.pid = a.pid AND NOT k.granted) AS l\n"
+    "   WHERE a.wait_event_type = 'Lock'\n"
+    "     AND l.waitstart <= pg_catalog.clock_timestamp() - $2::float8 * interval '1 ms'\n"
+    "     AND $1::integer = ANY (pg_catalog.pg_blocking_pids(a.pid)))\n"
+    "SELECT w.who, w.ms, CASE WHEN w.who IS NOT NULL THEN pg_catalog.pg_cancel_backend($1::integer) END FROM waiting AS w";
 
 /* A backup has no position, and is no standby. A receiver that only stores WAL (pg_receivewal) doesn't replay: what it has
  * flushed counts. A walreceiver without a name of its own is called by its slot, or by where it comes from.

@@ -11,6 +11,11 @@ extern const char SQL_SURVEY[]; /* batch, bound, relation oid, upper -> rows est
 extern const char SQL_RUN_BATCH
     []; /* batch, range, epoch, at or NULL, lo, hi, keys or NULL, rate -> rows, wal_bytes, now at */
 
+extern const char SQL_RUN_BATCH_SKIPPING[]; /* batch, keys_of, relation oid, then as above from range on -> as
+                                               above, rows passed over, pids that hold them or NULL */
+extern const char SQL_RETRY_ROW
+    []; /* batch, keys_of, relation oid, row id, key -> rows, wal_bytes, done, pids that hold it */
+
 /* The control session, as the daemon's role. */
 extern const char
     SQL_HELLO[]; /* -> server version number, in recovery, pid, backend start, whether the schema is there */
@@ -29,12 +34,17 @@ extern const char SQL_LAYOUT[];      /* job -> relation oid, name, batch, bound,
 extern const char SQL_ADD_RANGE[];   /* job, relation oid, upper */
 extern const char SQL_BEGIN_PHASE[]; /* job, phase, estimate -> whether the job is ours */
 extern const char SQL_TAKE_RANGE
-    []; /* job -> outcome, range, epoch, cursor, upper, point, relation, key columns, batch, bound, keys */
-extern const char SQL_PUT_ASIDE[];   /* range, epoch, lo, hi, sqlstate, message, detail */
-extern const char SQL_END_JOB[];     /* job, state, error, hint, measured */
-extern const char SQL_RELEASE_JOB[]; /* job */
-extern const char SQL_WAITING_FOR[]; /* job, what or NULL */
-extern const char SQL_CANCEL[];      /* pid of a worker -> whether a signal was sent */
+    []; /* job, row id above which -> outcome, range, epoch, cursor, upper, point, relation oid, key columns,
+           batch, bound, keys, keys_of, row id, how many are locked */
+extern const char SQL_PUT_ASIDE[];     /* range, epoch, lo, hi, sqlstate, message, detail */
+extern const char SQL_LEAVE_ROW[];     /* row id, sqlstate, message, detail */
+extern const char SQL_SESSION_NAMES[]; /* pids -> "pid 12 (psql), pid 34" */
+extern const char SQL_END_JOB[];       /* job, state, error, hint, measured */
+extern const char SQL_RELEASE_JOB[];   /* job */
+extern const char SQL_WAITING_FOR[];   /* job, what or NULL */
+extern const char SQL_CANCEL[];        /* pid of a worker -> whether a signal was sent */
+extern const char SQL_RELIEVE
+    []; /* pid of a worker, ms -> who has waited on it so long or NULL, ms, whether a signal was sent */
 
 /* The monitor's session, as the daemon's role. */
 extern const char

@@ -99,6 +99,7 @@ COMMENT ON COLUMN backfill.range.lower IS
 CREATE TABLE backfill.left_behind (
   id            bigint      PRIMARY KEY GENERATED ALWAYS AS IDENTITY,
   job_id        bigint      NOT NULL REFERENCES backfill.job ON DELETE CASCADE,
+  range_id      bigint      NOT NULL,  -- that it was put aside of, whose counts it belongs to
   relation      regclass    NOT NULL,
   key_columns   smallint[]  NOT NULL,
   key           text[]      NOT NULL,
@@ -109,3 +110,4 @@ CREATE TABLE backfill.left_behind (
   left_at       timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 CREATE INDEX left_behind_of_job ON backfill.left_behind (job_id);
+CREATE INDEX left_behind_locked ON backfill.left_behind (job_id, id) WHERE reason = 'locked';  -- what a job tries again

@@ -85,6 +85,20 @@ AS $$
             FROM (SELECT ord, format('($2::text[])[%s]::%s', ord, type) AS val FROM unnest(types) WITH ORDINALITY AS u(type, ord)) v) hi
 $$;
 
+-- The condition that a row's key is none of those in $3, a text[] of positions in their text form, or NULL. Values are
+-- compared, not their texts: 1.0 and 1.00 are one key. Where $3 is NULL, nothing of this is left in the plan.
+CREATE OR REPLACE FUNCTION backfill.skip_condition(prefix text, columns text[], types text[], collations text[])
+RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT format(CASE WHEN cardinality(columns) = 1 THEN '($3::text[] IS NULL OR %s NOT IN (%s))'
+                     ELSE '($3::text[] IS NULL OR ROW(%s) NOT IN (%s))' END,
+                string_agg(prefix || u.col || CASE u.coll WHEN '' THEN '' ELSE ' COLLATE ' || u.coll END, ', ' ORDER BY u.ord),
+                format('SELECT %s FROM pg_catalog.unnest($3::text[]) AS skipped(key)',
+                       string_agg(format('(skipped.key::text[])[%s]::%s', u.ord, u.type), ', ' ORDER BY u.ord)))
+    FROM unnest(columns, types, collations) WITH ORDINALITY AS u(col, type, coll, ord)
+$$;
+
 -- Puts the condition where {batch} stands; {batch o} qualifies its columns with the alias o.
 CREATE OR REPLACE FUNCTION backfill.place_batch(statement text, columns text[], types text[], collations text[], point boolean)
 RETURNS text
@@ -102,20 +116,23 @@ BEGIN
     EXIT WHEN at = 0;
     found := regexp_match(rest, place);
     result := result || left(rest, at - 1)
-           || '(' || backfill.batch_condition(coalesce(found[1] || '.', ''), columns, types, collations, point) || ')';
+           || '(' || backfill.batch_condition(coalesce(found[1] || '.', ''), columns, types, collations, point)
+           || ' AND ' || backfill.skip_condition(coalesce(found[1] || '.', ''), columns, types, collations) || ')';
     rest := substr(rest, regexp_instr(rest, place, 1, 1, 1));
   END LOOP;
   RETURN result || rest;
 END
 $$;
 
--- The statements of a job on one of its relations. Parameters: $1 below, $2 end (text[] each); of bound also $3, the
--- number of keys (bigint). Clauses stand on lines of their own, so that a comment in one ends with it.
+-- The statements of a job on one of its relations. Parameters: $1 below, $2 end (text[] each); of batch also $3, keys to
+-- pass over, or NULL; of bound also $3, the number of keys (bigint). Clauses stand on lines of their own, so that a comment
+-- in one ends with it.
 --   batch  changes the rows of one batch
+--   keys   lists the rows of one batch, as far as the clauses tell: key, and xmax, by which a lock's holder is found
 --   bound  the key that ends a batch of $3 keys above $1, at most $2; no row when fewer are left
 --   last   the greatest key
 CREATE OR REPLACE FUNCTION backfill.statements(job backfill.job, relation oid, columns text[], types text[], collations text[],
-    point boolean, OUT batch text, OUT bound text, OUT last text)
+    point boolean, OUT batch text, OUT keys text, OUT bound text, OUT last text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -131,9 +148,13 @@ BEGIN
     batch := backfill.place_batch(job.statement, columns, types, collations, point);
   ELSE
     batch := format(E'UPDATE %s\nSET %s\nWHERE %s', only_name, job.set_clause,
-                    backfill.batch_condition(name || '.', columns, types, collations, point))
+                    backfill.batch_condition(name || '.', columns, types, collations, point)
+                    || ' AND ' || backfill.skip_condition(name || '.', columns, types, collations))
           || coalesce(E'\nAND (' || job.where_clause || E'\n)', '');
   END IF;
+  keys := format('SELECT %s, %s.xmax FROM %s WHERE %s', position, name, only_name,
+                 backfill.batch_condition(name || '.', columns, types, collations, point))
+       || coalesce(E'\nAND (' || job.where_clause || E'\n)', '');
   bound := format('SELECT %s FROM %s WHERE %s ORDER BY %s OFFSET $3::bigint - 1 LIMIT 1', position, only_name,
                   backfill.batch_condition(name || '.', columns, types, collations, point),
                   array_to_string(ordering, ', '));

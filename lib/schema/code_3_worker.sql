@@ -49,10 +49,179 @@ AS $$
 DECLARE
   start_lsn pg_lsn := pg_catalog.pg_current_wal_insert_lsn();
 BEGIN
-  EXECUTE statement USING lo, hi;
+  EXECUTE statement USING lo, hi, NULL::text[];
   GET DIAGNOSTICS rows = ROW_COUNT;
   wal_bytes := pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_insert_lsn(), start_lsn);
   now_at := backfill.checkpoint(range, epoch, at, lo, hi, keys, rows, wal_bytes, rate);
+END
+$$;
+
+-- ---- Rows that others have locked
+
+-- Who stands in the way of anybody who would change the table, in words; NULL: nobody. A lock that is only waited for
+-- counts: the batch would stand in the queue behind it.
+CREATE OR REPLACE FUNCTION backfill.table_lock(relation oid) RETURNS text
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT format('pid %s %s %s on %s', l.pid, CASE WHEN l.granted THEN 'holds' ELSE 'waits for' END, l.mode,
+                backfill.relation_name(l.relation))
+    FROM pg_locks l
+   WHERE l.locktype = 'relation' AND l.relation = table_lock.relation
+     AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
+     AND l.mode IN ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
+     AND l.pid IS DISTINCT FROM pg_backend_pid()
+   ORDER BY l.granted DESC, l.pid
+   LIMIT 1
+$$;
+
+-- The lock that a statement takes on the rows of a relation, as it stands in a SELECT; NULL: it doesn't change them.
+-- An UPDATE of a unique key would take a stronger one: it may then still meet a lock.
+CREATE OR REPLACE FUNCTION backfill.row_lock(plan jsonb, relation_name name) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT CASE min(CASE node ->> 'Operation' WHEN 'Update' THEN 2 WHEN 'Insert' THEN NULL ELSE 1 END)
+           WHEN 1 THEN 'FOR UPDATE' WHEN 2 THEN 'FOR NO KEY UPDATE' END
+    FROM jsonb_path_query(plan, 'lax $.** ? (@."Node Type" == "ModifyTable")') AS node
+   WHERE node ->> 'Relation Name' = relation_name
+$$;
+
+-- The sessions behind the xmax of locked rows. That is a transaction's number, or a multixact's where several hold a row;
+-- nothing in the row tells which, so it is looked up as both: what isn't running any more is nobody's.
+CREATE OR REPLACE FUNCTION backfill.holders_of(xids xid[]) RETURNS integer[]
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  holding xid[] := xids;
+  x       xid;
+BEGIN
+  FOREACH x IN ARRAY xids LOOP
+    BEGIN
+      holding := holding || ARRAY(SELECT m.xid FROM pg_get_multixact_members(x) m);
+    EXCEPTION WHEN OTHERS THEN
+      NULL;  -- not a multixact's number
+    END;
+  END LOOP;
+  RETURN ARRAY(SELECT DISTINCT l.pid FROM pg_locks l
+                WHERE l.locktype = 'transactionid' AND l.granted AND l.transactionid = ANY (holding)
+                  AND l.pid <> pg_backend_pid()
+                ORDER BY l.pid);
+END
+$$;
+
+-- Locks those rows of a batch that are free, as its statement will, so that the statement waits for none of them. Returns
+-- the keys of those that others hold, each in its text form, NULL when there is none, and who holds them.
+-- A row that changes between this and the statement is no trouble: the statement passes over exactly the keys returned.
+CREATE OR REPLACE FUNCTION backfill.lock_free_rows(statement text, keys_of text, relation oid, lo text[], hi text[],
+    OUT held text[], OUT holders integer[])
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  in_the_way text := backfill.table_lock(relation);
+  strength   text;
+  xids       xid[];
+BEGIN
+  IF in_the_way IS NULL THEN
+    strength := backfill.row_lock(backfill.plan(statement),
+                                  (SELECT c.relname FROM pg_catalog.pg_class c WHERE c.oid = relation));
+    IF strength IS NULL OR NOT pg_catalog.has_any_column_privilege(relation, 'UPDATE') THEN
+      in_the_way := pg_catalog.format('the statement needs a lock that isn''t on rows of %s', backfill.relation_name(relation));
+    END IF;
+  END IF;
+  IF in_the_way IS NOT NULL THEN
+    RAISE EXCEPTION '%', in_the_way USING ERRCODE = '55P03';
+  END IF;
+  EXECUTE 'WITH "free rows of the batch" AS MATERIALIZED (' || keys_of || E'\n' || strength || ' SKIP LOCKED) '
+          'SELECT pg_catalog.array_agg(k.key::text), pg_catalog.array_agg(DISTINCT k.holder::text)::xid[] '
+          '  FROM (' || keys_of || ') AS k(key, holder) '
+          ' WHERE k.key NOT IN (SELECT f.key FROM "free rows of the batch" AS f(key, holder))'
+     INTO held, xids USING lo, hi;
+  holders := CASE WHEN held IS NOT NULL THEN backfill.holders_of(xids[1:20]) END;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION backfill.locked_by(holders integer[]) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT 'locked by ' || coalesce((SELECT string_agg('pid ' || pid, ', ') FROM unnest(holders) pid), 'another session')
+$$;
+
+-- The checkpoint of a batch that passed over rows: they are noted in the same transaction, behind the same guard.
+CREATE OR REPLACE FUNCTION backfill.checkpoint_skipping(range bigint, epoch bigint, at tid, lo text[], hi text[], keys bigint,
+    rows bigint, wal_bytes bigint, rate real, held text[], message text) RETURNS tid
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  now_at tid := backfill.checkpoint(range, epoch, at, lo, hi, keys, rows, wal_bytes, rate);
+BEGIN
+  INSERT INTO backfill.left_behind (job_id, range_id, relation, key_columns, key, reason, sqlstate, message)
+  SELECT r.job_id, r.id, r.relation, r.key, h.key::text[], 'locked', '55P03', checkpoint_skipping.message
+    FROM backfill.range r, unnest(held) AS h(key)
+   WHERE r.ctid = now_at AND r.id = checkpoint_skipping.range;
+  RETURN now_at;
+END
+$$;
+
+-- As run_batch, but rows that others have locked are put aside. What it returns besides: how many, and who holds them.
+CREATE OR REPLACE FUNCTION backfill.run_batch_skipping(statement text, keys_of text, relation oid, range bigint, epoch bigint, at tid,
+    lo text[], hi text[], keys bigint, rate real,
+    OUT rows bigint, OUT wal_bytes bigint, OUT now_at tid, OUT skipped bigint, OUT holders integer[])
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  start_lsn pg_lsn := pg_catalog.pg_current_wal_insert_lsn();
+  held      text[];
+BEGIN
+  SELECT f.held, f.holders INTO held, holders FROM backfill.lock_free_rows(statement, keys_of, relation, lo, hi) f;
+  skipped := coalesce(pg_catalog.cardinality(held), 0);
+  EXECUTE statement USING lo, hi, held;
+  GET DIAGNOSTICS rows = ROW_COUNT;
+  wal_bytes := pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_insert_lsn(), start_lsn);
+  now_at := backfill.checkpoint_skipping(range, epoch, at, lo, hi, coalesce(keys, rows + skipped), rows, wal_bytes, rate,
+                                         held, backfill.locked_by(holders));
+END
+$$;
+
+-- A row that was put aside as locked is done: it is left behind no longer. Raises BF001, and undoes the row, when another
+-- worker was first, or for a login that didn't submit the job.
+CREATE OR REPLACE FUNCTION backfill.row_done(id bigint, rows bigint, wal_bytes bigint) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  range_id bigint;
+BEGIN
+  DELETE FROM backfill.left_behind l
+   USING backfill.job j
+   WHERE l.id = row_done.id AND l.reason = 'locked' AND j.id = l.job_id AND j.submitted_by = session_user
+  RETURNING l.range_id INTO range_id;
+  IF NOT FOUND THEN
+    RAISE EXCEPTION 'row % is not left behind any more', id
+      USING ERRCODE = 'BF001', HINT = 'Another worker has done it; this one was undone.';
+  END IF;
+  UPDATE backfill.range r
+     SET rows = r.rows + greatest(row_done.rows, 0), wal_bytes = r.wal_bytes + greatest(row_done.wal_bytes, 0),
+         checkpoint_at = clock_timestamp()
+   WHERE r.id = range_id;
+END
+$$;
+
+-- Does one row that was put aside as locked: one statement, so one transaction, once. Not when it still is locked:
+-- then done is false, and holders says who holds it.
+CREATE OR REPLACE FUNCTION backfill.retry_row(statement text, keys_of text, relation oid, id bigint, key text[],
+    OUT rows bigint, OUT wal_bytes bigint, OUT done boolean, OUT holders integer[])
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  start_lsn pg_lsn := pg_catalog.pg_current_wal_insert_lsn();
+BEGIN
+  SELECT f.held IS NULL, f.holders INTO done, holders
+    FROM backfill.lock_free_rows(statement, keys_of, relation, NULL, key) f;
+  rows := 0;
+  IF done THEN
+    EXECUTE statement USING NULL::text[], key, NULL::text[];
+    GET DIAGNOSTICS rows = ROW_COUNT;
+    wal_bytes := pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_insert_lsn(), start_lsn);
+    PERFORM backfill.row_done(id, rows, wal_bytes);
+  END IF;
 END
 $$;
 
@@ -77,7 +246,7 @@ DECLARE
   live  bigint;
   plan  jsonb;
 BEGIN
-  FOR plan IN EXECUTE 'EXPLAIN (FORMAT JSON) ' || batch USING upper, upper LOOP
+  FOR plan IN EXECUTE 'EXPLAIN (FORMAT JSON) ' || batch USING upper, upper, NULL::text[] LOOP
     IF backfill.plan_reads_all(plan, short) THEN
       RAISE EXCEPTION 'a batch of % would read the whole table', backfill.relation_name(relation)
         USING ERRCODE = '42P16', DETAIL = plan::text,

@@ -148,17 +148,22 @@ END
 $$;
 
 -- Takes the first range of a job that is not done, by a higher epoch: whoever had it can checkpoint no more.
--- One row, whose outcome is 'range', 'none' (all are done) or 'not ours' (another daemon holds the job).
--- A range whose partition was dropped meanwhile has nothing left to do.
-CREATE OR REPLACE FUNCTION backfill.take_range(job_id bigint,
+-- When all are done: the first row above number "above" that was put aside as locked, to be tried again.
+-- One row, whose outcome is 'range', 'row' (its key is upper), 'locked' (none above, but so many that were tried before are
+-- locked still), 'none' (all is done) or 'not ours' (another daemon holds the job).
+-- A range or row whose partition was dropped meanwhile has nothing left to do.
+CREATE OR REPLACE FUNCTION backfill.take_range(job_id bigint, above bigint,
     OUT outcome text, OUT range bigint, OUT epoch bigint, OUT cursor text[], OUT upper text[], OUT point boolean,
-    OUT relation_name text, OUT key_columns text[], OUT batch text, OUT bound text, OUT keys bigint)
+    OUT relation oid, OUT key_columns text[], OUT batch text, OUT bound text, OUT keys bigint,
+    OUT keys_of text, OUT row_id bigint, OUT locked bigint)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  job backfill.job;
-  r   backfill.range;
-  k   record;
+  job      backfill.job;
+  r        backfill.range;
+  left_row backfill.left_behind;
+  k        record;
+  key      smallint[];
 BEGIN
   SELECT * INTO job FROM backfill.job j WHERE j.id = job_id;
   IF NOT FOUND OR NOT backfill.is_held(job) THEN
@@ -178,26 +183,47 @@ BEGIN
                   ORDER BY i.id LIMIT 1)
   RETURNING g.* INTO r;
   keys := (SELECT coalesce(sum(g.keys), 0) FROM backfill.range g WHERE g.job_id = take_range.job_id);
-  IF r.id IS NULL THEN
-    outcome := 'none';
-    RETURN;
+  IF r.id IS NOT NULL THEN
+    outcome := 'range';
+    range := r.id;
+    epoch := r.epoch;
+    cursor := r.cursor;
+    upper := r.upper;
+    point := r.lower IS NOT NULL AND r.lower = r.upper;
+    relation := r.relation;
+    key := r.key;
+  ELSE
+    DELETE FROM backfill.left_behind l
+     WHERE l.job_id = take_range.job_id AND l.reason = 'locked'
+       AND NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = l.relation);
+    SELECT * INTO left_row
+      FROM backfill.left_behind l
+     WHERE l.job_id = take_range.job_id AND l.reason = 'locked' AND l.id > above
+     ORDER BY l.id LIMIT 1;
+    IF NOT FOUND THEN
+      locked := (SELECT count(*) FROM backfill.left_behind l WHERE l.job_id = take_range.job_id AND l.reason = 'locked');
+      outcome := CASE WHEN locked > 0 THEN 'locked' ELSE 'none' END;
+      RETURN;
+    END IF;
+    outcome := 'row';
+    row_id := left_row.id;
+    upper := left_row.key;
+    point := true;
+    relation := left_row.relation;
+    key := left_row.key_columns;
   END IF;
 
-  SELECT * INTO k FROM backfill.key_of(r.relation, r.key);
+  SELECT * INTO k FROM backfill.key_of(relation, key);
   IF NOT FOUND THEN
-    RAISE EXCEPTION 'the unique index that job "%" walks % by is gone', job.name, backfill.relation_name(r.relation)
+    RAISE EXCEPTION 'the unique index that job "%" walks % by is gone', job.name, backfill.relation_name(relation)
       USING ERRCODE = '42P16', HINT = 'Create it again (CREATE UNIQUE INDEX CONCURRENTLY), then SELECT backfill.retry(' || quote_literal(job.name) || ').';
   END IF;
-  outcome := 'range';
-  range := r.id;
-  epoch := r.epoch;
-  cursor := r.cursor;
-  upper := r.upper;
-  point := r.lower IS NOT NULL AND r.lower = r.upper;
-  relation_name := backfill.relation_name(r.relation);
   key_columns := k.columns;
-  SELECT s.batch, s.bound INTO batch, bound
-    FROM backfill.statements(job, r.relation, k.columns, k.types, k.collations, point) s;
+  SELECT s.batch, s.keys, s.bound INTO batch, keys_of, bound
+    FROM backfill.statements(job, relation, k.columns, k.types, k.collations, point) s;
+  IF backfill.relation_name(relation) IS NULL THEN
+    RAISE EXCEPTION 'a table of job "%" was dropped just now', job.name USING ERRCODE = '40001';  -- the next try passes it over
+  END IF;
 END
 $$;
 
@@ -212,11 +238,26 @@ BEGIN
        SET cursor = put_aside.hi, keys = r.keys + 1, checkpoint_at = clock_timestamp()
      WHERE r.id = put_aside.range AND r.epoch = put_aside.epoch AND r.cursor IS NOT DISTINCT FROM put_aside.lo
     RETURNING r.*)
-  INSERT INTO backfill.left_behind (job_id, relation, key_columns, key, reason, sqlstate, message, detail)
-  SELECT m.job_id, m.relation, m.key, put_aside.hi, 'error', put_aside.sqlstate, put_aside.message, put_aside.detail
+  INSERT INTO backfill.left_behind (job_id, range_id, relation, key_columns, key, reason, sqlstate, message, detail)
+  SELECT m.job_id, m.id, m.relation, m.key, put_aside.hi, 'error', put_aside.sqlstate, put_aside.message, put_aside.detail
     FROM moved m;
   IF NOT FOUND THEN
     RAISE EXCEPTION 'range % is no longer at this cursor and epoch', range USING ERRCODE = 'BF001';
+  END IF;
+END
+$$;
+
+-- A row that was locked, and now that it is free cannot be done: it stays left behind, for that reason.
+CREATE OR REPLACE FUNCTION backfill.leave_row(id bigint, sqlstate text, message text, detail text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  UPDATE backfill.left_behind l
+     SET reason = 'error', sqlstate = leave_row.sqlstate, message = leave_row.message, detail = leave_row.detail,
+         left_at = clock_timestamp()
+   WHERE l.id = leave_row.id AND l.reason = 'locked';
+  IF NOT FOUND THEN
+    RAISE EXCEPTION 'row % is not left behind as locked any more', id USING ERRCODE = 'BF001';
   END IF;
 END
 $$;

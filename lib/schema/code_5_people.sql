@@ -38,8 +38,9 @@ LANGUAGE sql AS $$ SELECT backfill.want(name, 'cancel') $$;
 CREATE OR REPLACE FUNCTION backfill.finish(name text) RETURNS void
 LANGUAGE sql AS $$ SELECT backfill.want(name, 'finish') $$;
 
--- Runs a job again: the rows that it left behind, each as a range of its own, and whatever it had not reached when it
--- failed. What is done is not done twice. Returns how many rows it left behind and now tries again.
+-- Runs a job again: the rows that it left behind because of an error, each as a range of its own, and whatever it had not
+-- reached when it failed, with those that were locked. What is done is not done twice. Returns how many rows it left behind
+-- and now tries again.
 CREATE OR REPLACE FUNCTION backfill.retry(name text) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -57,10 +58,11 @@ BEGIN
       USING ERRCODE = '55000', HINT = 'retry is for jobs that failed, or that left rows behind.';
   END IF;
   WITH again AS (
-    DELETE FROM backfill.left_behind l WHERE l.job_id = job.id RETURNING l.*)
+    DELETE FROM backfill.left_behind l WHERE l.job_id = job.id AND l.reason = 'error' RETURNING l.*)
   INSERT INTO backfill.range (job_id, submitted_by, relation, key, lower, upper)
   SELECT job.id, job.submitted_by, a.relation, a.key_columns, a.key, a.key FROM again a;
   GET DIAGNOSTICS n = ROW_COUNT;
+  n := n + (SELECT count(*) FROM backfill.left_behind l WHERE l.job_id = job.id);
   IF n > 0 OR job.state = 'failed' THEN
     UPDATE backfill.job j
        SET state = 'queued', wanted = 'run', error = NULL, hint = NULL, started_at = NULL, finished_at = NULL

@@ -28,12 +28,15 @@ GRANT UPDATE (wanted, priority, workers, target_ms, max_rows_per_s, max_lag, thr
 
 -- The checks at INSERT and the worker's functions run as the submitter.
 GRANT EXECUTE ON FUNCTION
-  backfill.base_type, backfill.relation_name, backfill.key_of, backfill.batch_condition, backfill.place_batch,
+  backfill.base_type, backfill.relation_name, backfill.key_of, backfill.batch_condition, backfill.skip_condition,
+  backfill.place_batch,
   backfill.statements, backfill.relations_of, backfill.key_numbers,
   backfill.refuse, backfill.plan, backfill.check_plan, backfill.check_clauses, backfill.check_not_yet, backfill.check_throttle_off, backfill.check_target,
   backfill.check_job, backfill.parse_active_hours, backfill.check_active_hours, backfill.active_hours_now, backfill.hours_of,
   backfill.keep_hours,
   backfill.checkpoint, backfill.run_batch, backfill.plan_reads_all, backfill.survey,
+  backfill.table_lock, backfill.row_lock, backfill.holders_of, backfill.lock_free_rows, backfill.locked_by,
+  backfill.checkpoint_skipping, backfill.run_batch_skipping, backfill.row_done, backfill.retry_row,
   backfill.want, backfill.pause, backfill.resume, backfill.cancel, backfill.finish, backfill.retry
   TO backfill_submitter;
 GRANT EXECUTE ON FUNCTION backfill.job_named, backfill.is_done TO backfill_submitter, pg_monitor;

@@ -107,12 +107,35 @@ class Database:
 
     @contextlib.contextmanager
     def held_row(self, key, table="t", user="postgres"):
-        """Somebody else's transaction holds a row: a job on the table comes to stand just below it."""
+        """Whoever updates a row needs a lock that somebody else's transaction holds, and which isn't on the row, so that
+        it can't be put aside: a job on the table comes to stand just below it."""
+        gate = f"gate_{table}_{key}"
+        self.admin.execute(f"""
+            CREATE OR REPLACE FUNCTION public.{gate}() RETURNS trigger LANGUAGE plpgsql
+              AS $$ BEGIN
+                IF to_jsonb(OLD) ->> 'id' = '{key}' THEN
+                  PERFORM pg_advisory_xact_lock(hashtext('{gate}'));
+                END IF;
+                RETURN NEW; END $$;
+            CREATE OR REPLACE TRIGGER {gate} BEFORE UPDATE ON {table} FOR EACH ROW EXECUTE FUNCTION public.{gate}()""")
         with self.connect(user) as session:
             session.autocommit = False
-            session.execute(f"SELECT FROM {table} WHERE id = {key} FOR UPDATE")
+            session.execute(f"SELECT pg_advisory_xact_lock(hashtext('{gate}'))")
             yield session
             session.commit()
+
+    @contextlib.contextmanager
+    def locked_rows(self, condition, table="t", user="postgres", mode="FOR UPDATE", name="holder"):
+        """Somebody else's transaction holds rows."""
+        with self.connect(user, application_name=name) as session:
+            session.autocommit = False
+            session.execute(f"SELECT FROM {table} WHERE {condition} {mode}")
+            yield session
+            if not session.closed:
+                session.commit()
+
+    def left_behind(self, reason="locked"):
+        return self.all("SELECT key FROM backfill.left_behind WHERE reason = %s ORDER BY id", reason)
 
     def wait_at(self, key, job):
         """Until the job has done all rows below that key."""

@@ -283,9 +283,9 @@ def test_locked_row_is_waited_for_and_its_holder_is_no_victim(db):
     db.table()
     db.admin.execute("ALTER TABLE t ADD COLUMN other int NOT NULL DEFAULT 0")
     db.daemon()
-    with db.held_row(500) as holder:
+    with db.locked_rows("id = 500") as holder:
         name = db.submit(set_clause="n = n + 1")
-        db.wait_at(500, name)
+        wait_until(lambda: db.left_behind() == [(["500"],)], what="all but that row are tried")
         wait_until(lambda: db.one("SELECT throttled_by FROM backfill.status") is not None)
         began = db.one("SELECT clock_timestamp()")
         holder.execute("UPDATE t SET other = 1 WHERE id BETWEEN 400 AND 600")
@@ -403,7 +403,13 @@ def test_table_dropped_meanwhile_fails(db):
 def test_index_dropped_meanwhile_fails_and_says_what_to_do(db):
     db.table()
     db.daemon()
-    name = altered(db, "ALTER TABLE t DROP CONSTRAINT t_pkey")
+    with db.held_row(500):
+        name = db.submit(set_clause="n = n + 1")
+        db.wait_at(500, name)
+        db.app.execute("SELECT backfill.pause(%s)", [name])
+        db.wait_state(name, "paused")
+    db.admin.execute("ALTER TABLE t DROP CONSTRAINT t_pkey")
+    db.app.execute("SELECT backfill.resume(%s)", [name])
     job = db.finish(name, "failed")
     assert "index" in job["error"] and job["hint"] and not set(db.counts()) - {0, 1}
     db.admin.execute("ALTER TABLE t ADD PRIMARY KEY (id)")

@@ -1,5 +1,6 @@
 """A job's life: claimed, run, steered, reported."""
 
+import contextlib
 import json
 import os
 import pty
@@ -67,10 +68,9 @@ def test_one_database_that_is_away_does_not_hold_up_the_other(db):
 def test_as_many_jobs_run_as_there_are_workers(db):
     for i in range(4):
         db.table(f"t{i}")
-    with db.connect("postgres") as holder:
-        holder.autocommit = False
+    with contextlib.ExitStack() as held:
         for i in range(4):
-            holder.execute(f"SELECT FROM t{i} WHERE id = 500 FOR UPDATE")
+            held.enter_context(db.held_row(500, f"t{i}"))
         names = [db.submit(target=f"t{i}", set_clause="n = n + 1") for i in range(4)]
         db.daemon(workers=3)
         for name in names[:3]:

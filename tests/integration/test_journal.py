@@ -5,10 +5,12 @@ import os
 import re
 import subprocess
 import sys
+import threading
 
 import pytest
 
 from daemon import PROGRAM, ROOT
+from waiting import wait_until
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 NAMESPACE = ["unshare", "-m", "true"]
@@ -53,6 +55,34 @@ def test_the_journal_tells_a_jobs_story_in_fields(db, records):
     end = mine[-1]
     assert end["MESSAGE"].startswith("succeeded") and end["BACKFILL_ROWS"] == "3000" and end["PRIORITY"] == "5"
     assert float(end["BACKFILL_PERCENT"]) > 99
+
+
+def test_the_journal_says_who_held_a_row_and_who_waited_on_a_batch(db, records):
+    db.table(rows=1000)
+    db.sleep_at(90, 1)
+    pids = {}
+
+    def others():
+        with db.locked_rows("id = 700", name="holder") as holder, \
+                db.connect("postgres", application_name="waiter") as waiter:
+            pids.update(holder=holder.info.backend_pid, waiter=waiter.info.backend_pid)
+            db.wait_asleep()
+            waiter.execute("UPDATE t SET n = n WHERE id = 50")
+            wait_until(db.left_behind, what="the row is put aside")
+
+    thread = threading.Thread(target=others)
+    thread.start()
+    db.submit(set_clause="n = n + 1")
+    told = records()
+    thread.join()
+    held = next(r for r in told if r["MESSAGE"].startswith("1 row is locked by"))
+    assert held["MESSAGE"] == f"1 row is locked by pid {pids['holder']} (holder): put aside, tried again later"
+    assert held["BACKFILL_SQLSTATE"] == "55P03" and held["PRIORITY"] == "6"
+    waited = next(r for r in told if "has waited" in r["MESSAGE"])
+    assert re.fullmatch(rf"pid {pids['waiter']} \(waiter\) has waited \d+ ms on a batch: it was cancelled", waited["MESSAGE"])
+    assert waited["BACKFILL_SIGNAL"] == "blocked" and waited["BACKFILL_LIMIT"] == "50.000"
+    assert 49 <= float(waited["BACKFILL_VALUE"]) < 500
+    assert db.counts() == {1: 1000}
 
 
 def test_each_record_has_an_id_that_the_catalog_explains(db, records):

@@ -193,6 +193,7 @@ static struct runner_event perform(
     case RUNNER_SURVEY:
     case RUNNER_ADD_RANGE:
     case RUNNER_BEGIN:
+    case RUNNER_RETRY:
     case RUNNER_FINISH:
     case RUNNER_RELEASE:
     case RUNNER_END: say(t, "a job that only fills did something else"); break;

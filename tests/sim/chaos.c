@@ -211,6 +211,7 @@ static void happen(struct world *w)
             model_retry(&w->model);
         break;
     case EVENT_LIMITS: change_limits(w); break;
+    case EVENT_LOCK: model_lock(&w->model, &w->random); break;
     case EVENT_NOTHING:
     case _WORLD_EVENT_MAX: break;
     }
@@ -277,6 +278,7 @@ static void turn(struct world *w)
     }
     if (next_us > w->now_us)
         w->now_us = next_us;
+    w->model.now_us = w->now_us;
     if (next)
         daemon_turn(w, next);
     else

@@ -221,14 +221,21 @@ static void send_action(struct world *w, struct daemon *d, struct runner_action 
         return;
     }
     *s = (struct statement){.under_way = true, .action = a, .sent_us = w->now_us};
-    s->batch = (struct model_batch){
-        .range = r->range, .epoch = r->epoch, .lo = key_of(r->cursor), .hi = key_of(r->hi), .keys = a.keys};
-    if (a.kind == RUNNER_BOUND || a.kind == RUNNER_BATCH || a.kind == RUNNER_PUT_ASIDE) {
+    s->batch = (struct model_batch){.range = r->range,
+        .epoch = r->epoch,
+        .lo = key_of(r->cursor),
+        .hi = key_of(r->hi),
+        .keys = a.keys,
+        .skipping = a.skipping,
+        .left_behind = r->left_behind};
+    if (a.kind == RUNNER_BOUND || a.kind == RUNNER_BATCH || (a.kind == RUNNER_PUT_ASIDE && r->range)) {
         check_cursor(w, d, &s->batch);
         world_trace(w, d, "  range %d epoch %d (%d, %d], %u keys", (int)r->range, (int)r->epoch, s->batch.lo,
             a.kind == RUNNER_BOUND ? 0 : s->batch.hi, a.keys);
     }
-    if ((a.kind == RUNNER_SURVEY || a.kind == RUNNER_BOUND || a.kind == RUNNER_BATCH) && !d->session_open)
+    if ((a.kind == RUNNER_SURVEY || a.kind == RUNNER_BOUND || a.kind == RUNNER_BATCH ||
+            a.kind == RUNNER_RETRY) &&
+        !d->session_open)
         world_break(w, "a statement for a session that is gone");
     if (a.kind == RUNNER_PUT_ASIDE && !w->model.quarantine)
         world_break(w, "a row was put aside of a job that wants to fail");
@@ -248,11 +255,19 @@ static bool is_control(enum runner_action_kind kind)
 static void take(struct world *w, struct daemon *d, struct runner_event *e)
 {
     struct statement *s = &d->statement;
-    struct model_taken t = model_take_range(&w->model, d->session);
+    struct model_taken t = model_take_range(&w->model, d->session, s->batch.left_behind);
+    static const enum runner_take outcomes[] = {[MODEL_TAKEN_RANGE] = RUNNER_TAKE_RANGE,
+        [MODEL_TAKEN_ROW] = RUNNER_TAKE_ROW,
+        [MODEL_TAKEN_LOCKED] = RUNNER_TAKE_LOCKED,
+        [MODEL_TAKEN_NONE] = RUNNER_TAKE_NONE,
+        [MODEL_TAKEN_NOT_OURS] = RUNNER_TAKE_NOT_OURS};
 
-    e->outcome = t.outcome == MODEL_TAKEN_RANGE  ? RUNNER_TAKE_RANGE
-                 : t.outcome == MODEL_TAKEN_NONE ? RUNNER_TAKE_NONE
-                                                 : RUNNER_TAKE_NOT_OURS;
+    e->outcome = outcomes[t.outcome];
+    e->left_behind = t.left_behind;
+    if (t.outcome == MODEL_TAKEN_LOCKED) {
+        e->sqlstate = SQLSTATE_LOCK;
+        e->message = "locked";
+    }
     e->range = t.range;
     e->epoch = t.epoch;
     e->cursor = position_of(t.cursor, s->cursor);
@@ -269,7 +284,9 @@ static const char *run_batch(struct world *w, struct daemon *d, struct runner_ev
         b->epoch == w->model.ranges[b->range - 1].epoch && d->alive && model_is_held(&w->model, d->session);
 
     e->message = "a row cannot be computed";
-    const char *error = model_run_batch(&w->model, b, &e->rows);
+    const char *error = model_run_batch(&w->model, b, &e->rows, &e->skipped);
+    if (!b->skipping && e->skipped)
+        world_break(w, "a batch passed over rows that was not to");
     if (error && strcmp(error, SQLSTATE_STALE) == 0 && fresh)
         world_break(w, "a batch of the job's holder was stale");
     e->elapsed_us = s->execute_us - s->sent_us;
@@ -277,6 +294,16 @@ static const char *run_batch(struct world *w, struct daemon *d, struct runner_ev
     e->bound_unknown = s->fate == FATE_BOUND_UNKNOWN;
     if (!error && s->action.next_keys > 0 && !e->bound_unknown)
         e->bound = position_of(model_bound(&w->model, b->range, b->hi, s->action.next_keys), s->bound);
+    return error;
+}
+
+static const char *retry_row(struct world *w, struct daemon *d, struct runner_event *e)
+{
+    struct statement *s = &d->statement;
+
+    e->message = "a row cannot be computed";
+    const char *error = model_retry_row(&w->model, s->batch.left_behind, &e->rows, &e->skipped);
+    e->elapsed_us = s->execute_us - s->sent_us;
     return error;
 }
 
@@ -317,7 +344,9 @@ static const char *execute_on_server(struct world *w, struct daemon *d, struct r
         e->bound = position_of(model_bound(m, s->batch.range, s->batch.lo, a->keys), s->bound);
         return NULL;
     case RUNNER_BATCH: return run_batch(w, d, e);
-    case RUNNER_PUT_ASIDE: return model_put_aside(m, &s->batch);
+    case RUNNER_RETRY: return retry_row(w, d, e);
+    case RUNNER_PUT_ASIDE:
+        return s->batch.range ? model_put_aside(m, &s->batch) : model_leave_row(m, s->batch.left_behind);
     case RUNNER_FINISH:
         model_end_job(m, d->session, a->state, d->runner.error);
         if (held)
@@ -388,7 +417,9 @@ static void answer(struct world *w, struct daemon *d)
     struct statement *s = &d->statement;
     struct runner_event e = s->answer;
 
-    if (e.kind == RUNNER_DONE && (s->action.kind == RUNNER_BATCH || s->action.kind == RUNNER_PUT_ASIDE))
+    bool moved = s->action.kind == RUNNER_BATCH || s->action.kind == RUNNER_PUT_ASIDE ||
+                 (s->action.kind == RUNNER_RETRY && !e.skipped);
+    if (e.kind == RUNNER_DONE && moved)
         d->altered = 0;
     s->under_way = false;
     /* What the event points to lives in the statement, which the next action writes over only after the step.
@@ -406,7 +437,8 @@ void daemon_kill(struct world *w, struct daemon *d)
      * long. */
     if (runs && is_control(s->action.kind) && random_chance(&w->random, 500))
         execute(w, d);
-    s->under_way = runs && s->action.kind == RUNNER_BATCH && random_chance(&w->random, 500);
+    s->under_way = runs && (s->action.kind == RUNNER_BATCH || s->action.kind == RUNNER_RETRY) &&
+                   random_chance(&w->random, 500);
     end_process(w, d);
 }
 

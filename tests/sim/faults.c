@@ -43,7 +43,8 @@ static bool may_fail_of(struct daemon *d, enum retry_class retry)
         return !d->runner.ever_connected;
     switch (retry) {
     case RETRY_STALE: return d->runner.phase == PHASE_PREFLIGHT;
-    case RETRY_ALTERED: return (kind != RUNNER_BATCH && kind != RUNNER_BOUND) || ++d->altered > 1;
+    case RETRY_ALTERED:
+        return (kind != RUNNER_BATCH && kind != RUNNER_BOUND && kind != RUNNER_RETRY) || ++d->altered > 1;
     case RETRY_ROW: return kind != RUNNER_BATCH;
     case RETRY_LATER:
     case RETRY_RECONNECT:
@@ -64,7 +65,8 @@ static void refuse(struct world *w, struct daemon *d)
     if (errors[i].retry >= RETRY_STALE && random_chance(&w->random, 700))
         i = random_below(&w->random, 10);
     /* A row that fails alone is bad; here only the rows decide about that. */
-    if (errors[i].retry == RETRY_ROW && s->action.kind == RUNNER_BATCH && s->action.keys <= 1)
+    bool alone = s->action.kind == RUNNER_RETRY || (s->action.kind == RUNNER_BATCH && s->action.keys <= 1);
+    if (errors[i].retry == RETRY_ROW && alone)
         i = 0;
     s->fate = FATE_REFUSED;
     s->sqlstate = errors[i].sqlstate;

@@ -25,6 +25,8 @@ void model_init(struct model *m, struct random *random)
         }
     }
     m->n_ranges = m->n_left_behind = 0;
+    m->last_left_behind = 0;
+    m->now_us = 0;
     m->state = JOB_QUEUED;
     m->phase = PHASE_PREFLIGHT;
     m->wanted = WANTED_RUN;
@@ -174,7 +176,47 @@ static bool is_done(const struct model_range *g)
     return g->forgotten || g->cursor == g->upper;
 }
 
-struct model_taken model_take_range(struct model *m, int session)
+static bool is_locked(const struct model *m, const struct model_row *row)
+{
+    return row->locked_until_us > m->now_us;
+}
+
+static void leave_behind(struct model *m, int64_t range, int key, bool locked)
+{
+    if (m->n_left_behind == MODEL_RELATIONS * MODEL_ROWS) {
+        broken(m, "more rows were left behind than there are");
+        return;
+    }
+    m->left_behind[m->n_left_behind++] = (struct model_left_behind){.id = ++m->last_left_behind,
+        .range = range,
+        .relation = m->ranges[range - 1].relation,
+        .key = key,
+        .locked = locked};
+}
+
+static struct model_left_behind *find_locked(struct model *m, int64_t id)
+{
+    for (int i = 0; i < m->n_left_behind; i++)
+        if (m->left_behind[i].id == id && m->left_behind[i].locked)
+            return &m->left_behind[i];
+    return NULL;
+}
+
+static void take_left_behind(const struct model *m, int64_t above, struct model_taken *t)
+{
+    for (int i = 0; i < m->n_left_behind; i++)
+        if (m->left_behind[i].locked) {
+            t->outcome = MODEL_TAKEN_LOCKED;
+            if (m->left_behind[i].id <= above)
+                continue;
+            t->outcome = MODEL_TAKEN_ROW;
+            t->left_behind = m->left_behind[i].id;
+            t->upper = m->left_behind[i].key;
+            return;
+        }
+}
+
+struct model_taken model_take_range(struct model *m, int session, int64_t above)
 {
     struct model_taken t = {.outcome = MODEL_TAKEN_NOT_OURS};
     if (!model_is_held(m, session))
@@ -194,6 +236,8 @@ struct model_taken model_take_range(struct model *m, int session)
     }
     if (t.outcome == MODEL_TAKEN_RANGE)
         m->ranges[t.range - 1].epoch = t.epoch;
+    else
+        take_left_behind(m, above, &t);
     return t;
 }
 
@@ -228,26 +272,70 @@ static bool move_cursor(struct model *m, const struct model_batch *b, uint64_t k
     return true;
 }
 
-const char *model_run_batch(struct model *m, const struct model_batch *b, uint64_t *ret_rows)
+const char *model_run_batch(
+    struct model *m, const struct model_batch *b, uint64_t *ret_rows, uint64_t *ret_skipped)
 {
     struct model_range *g = &m->ranges[b->range - 1];
     struct model_relation *r = &m->relations[g->relation];
-    uint64_t rows = 0;
+    uint64_t rows = 0, skipped = 0;
 
     /* The rows come first and the checkpoint after them, so a bad row is reported even of a batch that is
      * stale. */
     for (int i = 0; i < r->n_rows; i++)
         if (in_batch(&r->rows[i], g, b->lo, b->hi)) {
+            if (is_locked(m, &r->rows[i])) {
+                if (!b->skipping)
+                    return SQLSTATE_LOCK;
+                skipped++;
+                continue;
+            }
             if (r->rows[i].bad)
                 return "22012";
             rows++;
         }
-    if (!move_cursor(m, b, b->keys ? b->keys : rows))
+    if (!move_cursor(m, b, b->keys ? b->keys : rows + skipped))
         return SQLSTATE_STALE;
-    for (int i = 0; i < r->n_rows; i++)
-        if (in_batch(&r->rows[i], g, b->lo, b->hi) && ++r->rows[i].counter > 1)
+    for (int i = 0; i < r->n_rows; i++) {
+        if (!in_batch(&r->rows[i], g, b->lo, b->hi))
+            continue;
+        if (is_locked(m, &r->rows[i]))
+            leave_behind(m, b->range, r->rows[i].key, true);
+        else if (++r->rows[i].counter > 1)
             broken(m, "a row was done twice");
+    }
     *ret_rows = rows;
+    *ret_skipped = skipped;
+    return NULL;
+}
+
+const char *model_retry_row(struct model *m, int64_t left_behind, uint64_t *ret_rows, uint64_t *ret_skipped)
+{
+    struct model_left_behind *left = NULL;
+    struct model_row *row = NULL;
+
+    /* The row comes first, as in a batch; the number of a row that is done is never used again. */
+    for (int i = 0; i < m->n_left_behind; i++)
+        if (m->left_behind[i].id == left_behind)
+            left = &m->left_behind[i];
+    if (!left)
+        return SQLSTATE_STALE;
+    struct model_relation *r = &m->relations[left->relation];
+    for (int i = 0; i < r->n_rows; i++)
+        if (r->rows[i].key == left->key && !r->rows[i].deleted)
+            row = &r->rows[i];
+    *ret_rows = 0;
+    *ret_skipped = row && is_locked(m, row);
+    if (*ret_skipped)
+        return NULL;
+    if (row && row->bad)
+        return "22012";
+    if (!left->locked)
+        return SQLSTATE_STALE;
+    if (row && ++row->counter > 1)
+        broken(m, "a row was done twice");
+    *ret_rows = row != NULL;
+    m->n_left_behind--;
+    memmove(left, left + 1, (size_t)(&m->left_behind[m->n_left_behind] - left) * sizeof(*left));
     return NULL;
 }
 
@@ -255,8 +343,16 @@ const char *model_put_aside(struct model *m, const struct model_batch *b)
 {
     if (!move_cursor(m, b, 1))
         return SQLSTATE_STALE;
-    m->left_behind[m->n_left_behind++] =
-        (struct model_left_behind){.relation = m->ranges[b->range - 1].relation, .key = b->hi};
+    leave_behind(m, b->range, b->hi, false);
+    return NULL;
+}
+
+const char *model_leave_row(struct model *m, int64_t left_behind)
+{
+    struct model_left_behind *left = find_locked(m, left_behind);
+    if (!left)
+        return SQLSTATE_STALE;
+    left->locked = false;
     return NULL;
 }
 
@@ -298,13 +394,17 @@ void model_retry(struct model *m)
 {
     if (m->state != JOB_SUCCEEDED && m->state != JOB_FAILED)
         return;
-    int n = m->n_left_behind;
+    int n = m->n_left_behind, kept = 0;
     for (int i = 0; i < n; i++) {
+        if (m->left_behind[i].locked) {
+            m->left_behind[kept++] = m->left_behind[i];
+            continue;
+        }
         struct model_range *g = new_range(m, m->left_behind[i].relation, m->left_behind[i].key);
         if (g)
             g->point = true;
     }
-    m->n_left_behind = 0;
+    m->n_left_behind = kept;
     if (n > 0 || m->state == JOB_FAILED) {
         m->state = JOB_QUEUED;
         m->wanted = WANTED_RUN;
@@ -336,6 +436,19 @@ void model_insert(struct model *m, struct random *random)
     memmove(&r->rows[at + 1], &r->rows[at], (size_t)(r->n_rows - at) * sizeof(r->rows[0]));
     r->rows[at] = (struct model_row){.key = key, .born = m->layouts};
     r->n_rows++;
+}
+
+void model_lock(struct model *m, struct random *random)
+{
+    if (m->n_relations == 0)
+        return;
+    struct model_relation *r = &m->relations[random_below(random, (uint32_t)m->n_relations)];
+    uint64_t until_us = m->now_us + random_between(random, 1, random_chance(random, 800) ? 20000 : 3000000);
+    for (uint32_t n = random_between(random, 1, 5); n > 0 && r->n_rows > 0; n--) {
+        struct model_row *row = &r->rows[random_below(random, (uint32_t)r->n_rows)];
+        if (!is_locked(m, row))
+            row->locked_until_us = until_us;
+    }
 }
 
 void model_mend_rows(struct model *m)
@@ -370,6 +483,9 @@ void model_check_succeeded(struct model *m)
             if (row->owed && !row->deleted && row->counter == 0 && left == 0)
                 broken(m, "a row was missed");
         }
+    for (int i = 0; i < m->n_left_behind; i++)
+        if (m->left_behind[i].locked)
+            broken(m, "a job succeeded with a row that was only locked left behind");
     for (int i = 0; i < m->n_ranges; i++)
         if (!is_done(&m->ranges[i]))
             broken(m, "a job succeeded with a range to do");

@@ -19,9 +19,10 @@
 
 struct model_row {
     int key;
-    uint32_t born;    /* when, in layouts of the job */
-    uint16_t counter; /* what the job increments: SET n = n + 1 */
-    bool bad;         /* the job's expression raises on it */
+    uint32_t born;            /* when, in layouts of the job */
+    uint16_t counter;         /* what the job increments: SET n = n + 1 */
+    bool bad;                 /* the job's expression raises on it */
+    uint64_t locked_until_us; /* somebody else holds it until then */
     bool deleted;
     bool owed; /* was there when the filling began, so it must be done or put aside */
 };
@@ -39,7 +40,9 @@ struct model_range {
 };
 
 struct model_left_behind {
+    int64_t id, range;
     int relation, key;
+    bool locked; /* its reason; else an error */
 };
 
 struct model {
@@ -49,6 +52,7 @@ struct model {
     int n_ranges;
     struct model_left_behind left_behind[MODEL_RELATIONS * MODEL_ROWS];
     int n_left_behind;
+    int64_t last_left_behind;
 
     enum job_state state;
     enum job_phase phase;
@@ -58,6 +62,7 @@ struct model {
     uint64_t estimate;
     char error[64];
 
+    uint64_t now_us;
     uint32_t layouts;
     int sessions[MODEL_SESSIONS]; /* control sessions that are open; 0: free */
     int last_session;
@@ -65,8 +70,14 @@ struct model {
 };
 
 struct model_taken {
-    enum { MODEL_TAKEN_RANGE, MODEL_TAKEN_NONE, MODEL_TAKEN_NOT_OURS } outcome;
-    int64_t range, epoch;
+    enum {
+        MODEL_TAKEN_RANGE,
+        MODEL_TAKEN_ROW,
+        MODEL_TAKEN_LOCKED,
+        MODEL_TAKEN_NONE,
+        MODEL_TAKEN_NOT_OURS
+    } outcome;
+    int64_t range, epoch, left_behind;
     int cursor, upper;
     bool point;
     uint64_t keys;
@@ -76,6 +87,8 @@ struct model_batch {
     int64_t range, epoch;
     int lo, hi;
     uint32_t keys;
+    bool skipping;
+    int64_t left_behind; /* of RETRY */
 };
 
 /* A queued job and its tables, as the seed wants them. */
@@ -92,8 +105,9 @@ void model_hold_again(struct model *m, int old_session, int session);
 const char *model_layout(struct model *m, int session);
 const char *model_add_range(struct model *m, int session, int relation, int upper);
 bool model_begin_phase(struct model *m, int session, uint64_t estimate);
-struct model_taken model_take_range(struct model *m, int session);
+struct model_taken model_take_range(struct model *m, int session, int64_t above);
 const char *model_put_aside(struct model *m, const struct model_batch *b);
+const char *model_leave_row(struct model *m, int64_t left_behind);
 void model_end_job(struct model *m, int session, enum job_state state, const char *error);
 void model_release_job(struct model *m, int session);
 
@@ -101,14 +115,17 @@ void model_release_job(struct model *m, int session);
 int model_survey(const struct model *m, int relation, uint64_t *ret_estimate); /* the last key, or 0 */
 int model_bound(
     const struct model *m, int64_t range, int lo, uint32_t keys); /* a key, or 0: fewer are left */
-const char *model_run_batch(struct model *m, const struct model_batch *b, uint64_t *ret_rows);
+const char *model_run_batch(
+    struct model *m, const struct model_batch *b, uint64_t *ret_rows, uint64_t *ret_skipped);
+const char *model_retry_row(struct model *m, int64_t left_behind, uint64_t *ret_rows, uint64_t *ret_skipped);
 
 /* What people and applications do. */
 void model_want(struct model *m, enum job_wanted wanted);
 void model_retry(struct model *m);
 void model_delete(struct model *m, struct random *random);
 void model_insert(struct model *m, struct random *random);
-void model_mend_rows(struct model *m); /* none is bad any more */
+void model_lock(struct model *m, struct random *random); /* a transaction holds rows for a while */
+void model_mend_rows(struct model *m);                   /* none is bad any more */
 
 /* A job that succeeded: every row that was owed is done, or left behind because it is bad. */
 void model_check_succeeded(struct model *m);

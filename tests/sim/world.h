@@ -67,6 +67,7 @@ enum world_event {
     EVENT_OUTAGE,
     EVENT_RETRY,
     EVENT_LIMITS,
+    EVENT_LOCK,
     _WORLD_EVENT_MAX,
 };
 

@@ -8,7 +8,7 @@ static void test_a_conflict_is_tried_again_soon_with_half_the_keys(void **state)
 {
     struct script *s = *state;
     start_filling(s, false);
-    refused(s, "55P03");
+    refused(s, "40P01");
     EXPECT(s, RUNNER_REST);
     assert_between(s->a.until_us - s->now_us, 2500, 5000);
     done(s);

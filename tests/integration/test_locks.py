@@ -1,0 +1,454 @@
+"""Rows and tables that others hold: they are never made to wait long, and every row is done once in the end."""
+
+import statistics
+import threading
+import time
+
+import psycopg
+import pytest
+
+from waiting import let_pass, wait_until
+
+# One client of an application: it updates rows of its own, some in a transaction, and holds them for half a second. Half
+# of them it seeks where the job is just then, for elsewhere the two would hardly meet.
+# How long each UPDATE took is noted by the server, so that the test's own process is not in the figure.
+CLIENTS = 12
+CLIENT = f"""
+CREATE TABLE waits (ms float8 NOT NULL);
+CREATE TABLE stop ();
+CREATE PROCEDURE client(me int, keys int) LANGUAGE plpgsql AS $$
+DECLARE
+  began timestamptz;
+  key   bigint;
+BEGIN
+  WHILE NOT EXISTS (SELECT FROM stop) LOOP
+    FOR i IN 0 .. (random() * 4)::int LOOP
+      key := CASE WHEN random() < 0.5 THEN random() * keys
+                  ELSE (SELECT coalesce(cursor[1]::bigint, 0) FROM backfill.range WHERE NOT done LIMIT 1) + random() * 10000 END;
+      key := coalesce(key, 0) - coalesce(key, 0) % {CLIENTS} + me + 1;
+      began := clock_timestamp();
+      UPDATE t SET touched = touched + 1 WHERE id = key;
+      INSERT INTO waits VALUES (extract(epoch FROM clock_timestamp() - began) * 1000);
+    END LOOP;
+    PERFORM pg_sleep(0.5);
+    COMMIT;
+  END LOOP;
+END $$"""
+
+
+def run_clients(db, keys, meanwhile):
+    """Runs the clients for as long as meanwhile() does; returns how long each of their statements took, in ms."""
+    errors = []
+
+    def client(me):
+        try:
+            with db.connect() as session:
+                session.execute("SET statement_timeout = 0")
+                session.execute("CALL client(%s, %s)", [me, keys])
+        except psycopg.Error as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=client, args=(me,)) for me in range(CLIENTS)]
+    for thread in threads:
+        thread.start()
+    try:
+        meanwhile()
+    finally:
+        db.app.execute("INSERT INTO stop DEFAULT VALUES")
+        for thread in threads:
+            thread.join()
+    assert not errors, "a client was a victim"
+    waits = [ms for ms, in db.all("SELECT ms FROM waits ORDER BY ms")]
+    db.app.execute("TRUNCATE waits, stop")
+    return waits
+
+
+def quantile(values, q):
+    return values[min(len(values) - 1, int(len(values) * q))]
+
+
+def test_twelve_clients_that_hold_rows_never_wait_long_and_each_row_is_done_once(db, measured):
+    """No client waits more than 100 ms on the job beyond what its statement takes without one, none is a deadlock's
+    victim, and what was locked is done in the end."""
+    keys = 300_000
+    db.table(rows=keys, columns="n int NOT NULL DEFAULT 0, touched int NOT NULL DEFAULT 0")
+    db.app.execute(CLIENT)
+    alone = run_clients(db, keys, lambda: let_pass(3))
+    db.daemon()
+    jobs = []
+
+    def fill():
+        let_pass(0.3)
+        for _ in range(2):
+            jobs.append(db.finish(db.submit(set_clause="n = n + 1"), timeout=120))
+
+    beside = run_clients(db, keys, fill)
+    assert db.counts() == {2: keys}
+    assert db.one("SELECT count(*) FROM backfill.left_behind") == 0
+    locked = [job["report"]["locked"] for job in jobs]
+    measured("12 clients that hold rows, their UPDATEs, ms",
+             f"beside the job p50 {quantile(beside, 0.5):.1f}, p99 {quantile(beside, 0.99):.1f}, max {beside[-1]:.1f} of"
+             f" {len(beside)}; without one p50 {quantile(alone, 0.5):.1f}, p99 {quantile(alone, 0.99):.1f}, max"
+             f" {alone[-1]:.1f} of {len(alone)}; {locked}")
+    assert sum(each["rows"] for each in locked) > 0, "no lock was met: this has shown nothing"
+    assert all(each["rows"] == each["done_later"] for each in locked)
+    assert [(job["report"]["keys"], job["report"]["rows"]) for job in jobs] == [(keys, keys)] * 2
+    assert beside[-1] < 100 + alone[-1]
+
+
+def test_a_row_held_for_the_jobs_whole_length_is_done_soon_after_its_release(db, measured):
+    db.table()
+    daemon = db.daemon()
+    with db.locked_rows("id = 500") as holder:
+        pid = holder.info.backend_pid
+        name = db.submit(set_clause="n = n + 1")
+        wait_until(lambda: db.counts() == {0: 1, 1: 999}, what="the rest is done")
+        wait_until(lambda: db.one("SELECT throttled_by FROM backfill.status") == f"1 row is locked by pid {pid}",
+                   what="it says why it waits")
+        assert db.all("SELECT state, left_behind, rows FROM backfill.status") == [("running", 1, 999)]
+        assert db.all("SELECT relation::text, key, reason, message FROM backfill.left_behind") == [
+            ("t", ["500"], "locked", f"locked by pid {pid}")]
+        let_pass(0.5)
+        assert db.state(name) == "running"
+        holder.commit()
+        released = time.monotonic()
+        job = db.finish(name)
+    measured("a held row's job ends after its release", f"{(time.monotonic() - released) * 1000:.0f} ms")
+    assert time.monotonic() - released < 3
+    assert db.counts() == {1: 1000} and job["report"]["left_behind"] == 0 and job["hint"] is None
+    assert job["report"]["rows"] == job["report"]["keys"] == 1000
+    assert job["report"]["locked"] == {"batches": 1, "rows": 1, "done_later": 1, "cancelled_for_others": 0}
+    daemon.says(f"1 row is locked by pid {pid} (holder): put aside, tried again later")
+
+
+@pytest.mark.parametrize("ddl", ["LOCK TABLE t IN ACCESS EXCLUSIVE MODE", "ALTER TABLE t ADD COLUMN m{} int"])
+def test_whoever_needs_the_whole_table_gets_it_and_the_job_goes_on(db, measured, ddl):
+    """Each batch would take a second; each is cancelled for who waits on it."""
+    db.table(rows=2000)
+    db.admin.execute("""
+        CREATE FUNCTION sleep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(1); RETURN NEW; END $$;
+        CREATE TRIGGER sleep BEFORE UPDATE ON t FOR EACH ROW WHEN (NEW.id % 100 = 50) EXECUTE FUNCTION sleep()""")
+    daemon = db.daemon()
+    name = db.submit(set_clause="n = n + 1")
+    waits = []
+    with db.connect("postgres", application_name="ddl") as session:
+        for i in range(5):
+            db.wait_asleep()
+            began = time.monotonic()
+            session.execute("BEGIN; " + ddl.format(i) + "; COMMIT")
+            waits.append((time.monotonic() - began) * 1000)
+        pid = session.info.backend_pid
+    measured(ddl.format(""), f"waited {', '.join(f'{ms:.0f}' for ms in sorted(waits))} ms on a batch of a second")
+    assert statistics.median(waits) < 100 and max(waits) < 500
+    daemon.says(f"pid {pid} (ddl) has waited ")
+    db.admin.execute("DROP TRIGGER sleep ON t")
+    job = db.finish(name)
+    assert db.counts() == {1: 2000} and job["report"]["locked"]["cancelled_for_others"] >= 5
+
+
+def test_a_table_lock_is_waited_for_and_its_holder_named(db):
+    db.table()
+    db.daemon()
+    with db.connect() as session:
+        session.autocommit = False
+        with db.held_row(500):
+            name = db.submit(set_clause="n = n + 1")
+            db.wait_at(500, name)
+            session.execute("LOCK TABLE t IN SHARE MODE")
+        wait_until(lambda: db.one("SELECT throttled_by FROM backfill.status") ==
+                   f"pid {session.info.backend_pid} holds ShareLock on public.t", what="it names who holds the table")
+        assert db.left_behind() == []
+        session.commit()
+    db.finish(name)
+    assert db.counts() == {1: 1000}
+
+
+# ---- Kinds of tables and jobs
+
+KINDS = {
+    "composite": ("""CREATE TABLE t (a text, b int, n int NOT NULL DEFAULT 0, PRIMARY KEY (a, b));
+                     INSERT INTO t SELECT 'x, "' || g % 3, g FROM generate_series(1, 300) g""",
+                  {"set_clause": "n = n + 1"}, "b IN (7, 150, 151)", {1: 300}),
+    "quoted": ("""CREATE TABLE "T" ("the Key" bigint PRIMARY KEY, n int NOT NULL DEFAULT 0);
+                  INSERT INTO "T" SELECT generate_series(1, 300);
+                  CREATE VIEW t AS SELECT "the Key" AS b, n FROM "T" """,
+               {"target": '"T"', "set_clause": "n = n + 1"}, "b IN (7, 150, 151)", {1: 300}),
+    "uuid": ("""CREATE TABLE t (id uuid PRIMARY KEY, b int, n int NOT NULL DEFAULT 0);
+                INSERT INTO t SELECT gen_random_uuid(), g FROM generate_series(1, 300) g""",
+             {"set_clause": "n = n + 1"}, "b IN (7, 150, 151)", {1: 300}),
+    "where": ("""CREATE TABLE t (b bigint PRIMARY KEY, n int DEFAULT 0);
+                 INSERT INTO t SELECT g, nullif(g % 2, 1) FROM generate_series(1, 300) g""",
+              {"set_clause": "n = 1", "where_clause": "n IS NULL -- half of them"}, "b IN (7, 8, 151)", {0: 150, 1: 150}),
+    "update": ("""CREATE TABLE t (b bigint PRIMARY KEY, n int NOT NULL DEFAULT 0);
+                  INSERT INTO t SELECT generate_series(1, 300)""",
+               {"statement": "UPDATE t AS o SET n = o.n + 1 WHERE {batch o}"}, "b IN (7, 150, 151)", {1: 300}),
+    "delete": ("""CREATE TABLE t (b bigint PRIMARY KEY, n int NOT NULL DEFAULT 0);
+                  INSERT INTO t SELECT g, g % 2 FROM generate_series(1, 300) g""",
+               {"statement": "DELETE FROM t WHERE {batch} AND n = 0"}, "b IN (8, 150, 152)", {1: 150}),
+    "moved": ("""CREATE TABLE t (b bigint PRIMARY KEY, n int NOT NULL DEFAULT 0);
+                 CREATE TABLE away (b bigint PRIMARY KEY, n int);
+                 INSERT INTO t SELECT g, g % 2 FROM generate_series(1, 300) g""",
+              {"statement": "WITH gone AS (DELETE FROM t WHERE {batch} AND n = 0 RETURNING *)"
+                            " INSERT INTO away SELECT * FROM gone"}, "b IN (8, 150, 152)", {1: 150}),
+    "leaves": ("""CREATE TABLE t (b bigint PRIMARY KEY, n int NOT NULL DEFAULT 0) PARTITION BY RANGE (b);
+                  CREATE TABLE t1 PARTITION OF t FOR VALUES FROM (0) TO (150);
+                  CREATE TABLE t2 (n int NOT NULL DEFAULT 0, b bigint NOT NULL);
+                  ALTER TABLE t ATTACH PARTITION t2 FOR VALUES FROM (150) TO (2000);
+                  INSERT INTO t SELECT generate_series(1, 300)""",
+               {"set_clause": "n = n + 1"}, "b IN (7, 150, 151)", {1: 300}),
+    "parent": ("""CREATE TABLE t (b bigint PRIMARY KEY, n int NOT NULL DEFAULT 0) PARTITION BY RANGE (b);
+                  CREATE TABLE t1 PARTITION OF t FOR VALUES FROM (0) TO (150);
+                  CREATE TABLE t2 PARTITION OF t FOR VALUES FROM (150) TO (2000);
+                  INSERT INTO t SELECT generate_series(1, 300)""",
+               {"statement": "UPDATE t SET n = n + 1 WHERE {batch}"}, "b IN (7, 150, 151)", {1: 300}),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_locked_rows_are_passed_over_and_done_later_in_every_kind_of_job(db, kind):
+    tables, columns, locked, counts = KINDS[kind]
+    n_locked = 2 if kind == "where" else 3
+    db.app.execute(tables)
+    db.daemon()
+    with db.locked_rows(locked):
+        name = db.submit(**columns)
+        wait_until(lambda: "locked" in (db.one("SELECT throttled_by FROM backfill.status") or ""),
+                   what="all but those are done")
+        assert db.one("SELECT left_behind FROM backfill.status") == n_locked
+    job = db.finish(name)
+    assert db.counts() == counts and db.left_behind() == []
+    assert job["report"]["locked"]["rows"] == job["report"]["locked"]["done_later"] == n_locked
+    assert job["report"]["rows"] == (150 if kind in ("where", "delete", "moved") else 300)
+    if kind == "moved":
+        assert db.counts("away") == {0: 150}
+
+
+def test_a_lock_that_is_not_on_the_targets_rows_is_waited_for(db):
+    """INSERT ... SELECT takes none there: nothing is locked for it, nothing put aside."""
+    db.table(rows=300)
+    db.app.execute("CREATE TABLE copy (id bigint PRIMARY KEY)")
+    db.daemon()
+    with db.connect() as holder:
+        holder.autocommit = False
+        holder.execute("INSERT INTO copy VALUES (150)")
+        name = db.submit(statement="INSERT INTO copy SELECT id FROM t WHERE {batch}")
+        wait_until(lambda: "isn't on rows of public.t" in (db.one("SELECT throttled_by FROM backfill.status") or ""),
+                   what="it says what it waits for")
+        assert db.left_behind() == []
+        holder.rollback()
+    db.finish(name)
+    assert db.one("SELECT count(*) FROM copy") == 300
+
+
+def test_a_row_that_a_foreign_key_only_holds_is_not_passed_over(db):
+    """FOR KEY SHARE does not stand in the way of an UPDATE that leaves the key alone."""
+    db.table()
+    db.daemon()
+    with db.locked_rows("id = 500", mode="FOR KEY SHARE"):
+        job = db.finish(db.submit(set_clause="n = n + 1"))
+    assert db.counts() == {1: 1000} and job["report"]["locked"]["rows"] == 0
+
+
+def test_a_row_that_several_hold_is_named_after_all_of_them(db):
+    """They share it, so that its xmax is a multixact's."""
+    db.table()
+    daemon = db.daemon()
+    with db.locked_rows("id = 500", mode="FOR SHARE", name="one") as a, \
+            db.locked_rows("id = 500", mode="FOR SHARE", name="two") as b:
+        name = db.submit(set_clause="n = n + 1")
+        pids = sorted((session.info.backend_pid, session.info.parameter_status("application_name")) for session in (a, b))
+        daemon.says("1 row is locked by " + ", ".join(f"pid {pid} ({who})" for pid, who in pids))
+    db.finish(name)
+    assert db.counts() == {1: 1000}
+
+
+def test_keys_are_passed_over_by_value_not_by_text(db):
+    """1.0 and 1.00 are one key; a holder may have written it anew when it lets the row go."""
+    db.app.execute("CREATE TABLE t (a numeric, b text, PRIMARY KEY (a, b));"
+                   "INSERT INTO t VALUES (1.0, 'x'), (2, 'x'), (2, 'y')")
+    both = db.one("SELECT backfill.skip_condition('t.', '{a, b}', '{numeric, text}', '{\"\", \"\"}')")
+    one = db.one("SELECT backfill.skip_condition('', '{a}', '{numeric}', '{\"\"}')")
+
+    def left(condition, keys):
+        return db.all(f"SELECT a::text, b FROM t WHERE {condition.replace('$3', '%s')} ORDER BY a, b", keys, keys)
+
+    assert left(both, ["{1.00,x}", "{2,y}"]) == [("2", "x")]
+    assert left(one, ["{1.000}"]) == [("2", "x"), ("2", "y")]
+    assert len(left(both, None)) == 3
+
+
+# ---- Rows that are locked, and worse
+
+def locked_and_bad(db, **columns):
+    """Row 500 is locked while the job passes, and its holder makes it one that can't be computed."""
+    db.table(columns="n int NOT NULL DEFAULT 0, d int NOT NULL DEFAULT 1")
+    db.daemon()
+    with db.locked_rows("id IN (500, 600)") as holder:
+        holder.execute("UPDATE t SET d = 0 WHERE id = 500")
+        name = db.submit(set_clause="n = n + 1 / d", **columns)
+        wait_until(lambda: db.left_behind() == [(["500"],), (["600"],)], what="both are put aside")
+    return name
+
+
+def test_a_locked_row_that_cannot_be_computed_is_quarantined(db):
+    name = locked_and_bad(db, on_error="quarantine")
+    job = db.finish(name)
+    assert db.counts() == {0: 1, 1: 999} and job["report"]["left_behind"] == 1 and "retry" in job["hint"]
+    assert db.all("SELECT key, reason, sqlstate, message FROM backfill.left_behind") == [
+        (["500"], "error", "22012", "division by zero")]
+    db.app.execute("UPDATE t SET d = 1")
+    assert db.one("SELECT backfill.retry(%s)", name, user="app") == 1
+    job = db.finish(name)
+    assert db.counts() == {1: 1000} and job["report"]["rows"] == 1000
+
+
+def test_a_locked_row_that_cannot_be_computed_fails_the_job_which_can_be_retried(db):
+    name = locked_and_bad(db)
+    job = db.finish(name, "failed")
+    assert job["error"] == "row id = 500: division by zero" and "quarantine" in job["hint"]
+    db.app.execute("UPDATE t SET d = 1")
+    left = len(db.left_behind())
+    assert left >= 1 and db.one("SELECT backfill.retry(%s)", name, user="app") == left
+    job = db.finish(name)
+    assert db.counts() == {1: 1000} and job["report"]["keys"] == job["report"]["rows"] == 1000
+
+
+def test_a_quarantined_row_that_is_locked_when_it_is_retried_holds_up_no_other(db):
+    db.table(columns="n int NOT NULL DEFAULT 0, d int NOT NULL DEFAULT 1")
+    db.app.execute("UPDATE t SET d = 0 WHERE id IN (100, 200, 300)")
+    db.daemon()
+    name = db.submit(set_clause="n = n + 1 / d", on_error="quarantine")
+    db.finish(name)
+    db.app.execute("UPDATE t SET d = 1")
+    with db.locked_rows("id = 100"):
+        db.app.execute("SELECT backfill.retry(%s)", [name])
+        wait_until(lambda: db.counts() == {0: 1, 1: 999}, what="the others are done")
+        wait_until(lambda: db.left_behind() == [(["100"],)], what="it is put aside")
+    db.finish(name)
+    assert db.counts() == {1: 1000} and db.one("SELECT count(*) FROM backfill.left_behind") == 0
+
+
+def test_a_locked_row_that_its_holder_deletes_is_left_behind_no_longer(db):
+    db.table()
+    db.daemon()
+    with db.locked_rows("id = 500") as holder:
+        name = db.submit(set_clause="n = n + 1")
+        wait_until(db.left_behind, what="it is put aside")
+        holder.execute("DELETE FROM t WHERE id = 500")
+    job = db.finish(name)
+    assert db.counts() == {1: 999} and job["report"]["left_behind"] == 0
+
+
+def test_rows_left_behind_in_a_partition_that_is_dropped_hold_nothing_up(db):
+    db.app.execute(KINDS["parent"][0])
+    db.daemon()
+    with db.connect() as holder:
+        holder.autocommit = False
+        holder.execute("SELECT FROM t WHERE b = 200 FOR UPDATE")
+        name = db.submit(set_clause="n = n + 1")
+        wait_until(db.left_behind, what="it is put aside")
+        holder.execute("DROP TABLE t2")
+        holder.commit()
+    job = db.finish(name)
+    assert db.counts() == {1: 149} and job["report"]["left_behind"] == 0
+
+
+# ---- Wishes, deaths, rights
+
+def test_a_job_that_waits_for_locked_rows_can_be_paused_resumed_and_cancelled(db):
+    db.table()
+    db.daemon()
+    with db.locked_rows("id = 500"):
+        name = db.submit(set_clause="n = n + 1")
+        wait_until(lambda: db.counts() == {0: 1, 1: 999}, what="the rest is done")
+        db.app.execute("SELECT backfill.pause(%s)", [name])
+        db.wait_state(name, "paused")
+        assert db.one("SELECT left_behind FROM backfill.status") == 1
+        db.app.execute("SELECT backfill.resume(%s)", [name])
+        db.wait_state(name, "running")
+        db.app.execute("SELECT backfill.cancel(%s)", [name])
+        db.wait_state(name, "cancelled")
+    assert db.counts() == {0: 1, 1: 999}
+
+
+def test_a_daemon_killed_while_locked_rows_are_retried_repeats_none(db, rng):
+    """Its last statement may go on without it, while the next daemon tries the same row."""
+    db.table(rows=3000)
+    daemon = db.daemon()
+    holders = [db.connect() for _ in range(6)]
+    for i, holder in enumerate(holders):
+        holder.autocommit = False
+        holder.execute("SELECT FROM t WHERE id %% 30 = %s FOR UPDATE", [i])
+    name = db.submit(set_clause="n = n + 1")
+    wait_until(lambda: db.counts().get(1) == 2400, what="the rest is done")
+    assert db.one("SELECT left_behind FROM backfill.status") == 600
+    for holder in holders:
+        holder.commit()
+        let_pass(rng.uniform(0, 0.05))
+        daemon.kill()
+        let_pass(rng.uniform(0, 0.02))
+        daemon.start()
+        holder.close()
+    job = db.finish(name)
+    assert db.counts() == {1: 3000} and db.one("SELECT count(*) FROM backfill.left_behind") == 0
+    assert job["report"]["rows"] == job["report"]["keys"] == 3000
+
+
+def test_two_workers_cannot_both_do_a_row_that_was_left_behind(db):
+    db.table()
+    daemon = db.daemon()
+    with db.locked_rows("id = 500"):
+        name = db.submit(set_clause="n = n + 1")
+        wait_until(db.left_behind, what="it is put aside")
+        daemon.kill()
+    row = db.one("SELECT id FROM backfill.left_behind")
+    for role in ("other", "stranger"):
+        with pytest.raises(psycopg.Error) as refused:
+            db.session(role).execute("SELECT backfill.row_done(%s, 1, 0)", [row])
+        assert refused.value.sqlstate in ("BF001", "42501"), "who didn't submit the job may not"
+    assert db.left_behind() == [(["500"],)]
+    daemon.start()
+    db.finish(name)
+    with pytest.raises(psycopg.Error) as refused:
+        db.app.execute("SELECT backfill.row_done(%s, 1, 0)", [row])
+    assert refused.value.sqlstate == "BF001" and db.counts() == {1: 1000}
+
+
+def test_rows_are_put_aside_only_by_a_batch_that_may_checkpoint(db):
+    """The note is behind the checkpoint's guard: the login, the epoch and the cursor."""
+    db.table()
+    db.daemon()
+    with db.held_row(500):
+        name = db.submit(set_clause="n = n + 1")
+        db.wait_at(500, name)
+        note = ("SELECT backfill.checkpoint_skipping(id, {}, NULL, {}, '{{500}}', 1, 0, 0, 0, '{{\"{{500}}\"}}', 'x')"
+                " FROM backfill.range")
+        for role, epoch, cursor in (("other", "epoch", "cursor"), ("app", "epoch - 1", "cursor"),
+                                    ("app", "epoch", "'{498}'")):
+            try:
+                rows = db.session(role).execute(note.format(epoch, cursor)).fetchall()
+                assert rows == [], "row-level security shows it no range"
+            except psycopg.Error as error:
+                assert error.sqlstate == "BF001"
+        assert db.left_behind() == []
+    db.finish(name)
+    assert db.counts() == {1: 1000}
+
+
+def test_who_may_update_some_columns_only_and_who_may_only_delete(db):
+    """Locking a row needs the right to update a column of it; who lacks that waits for rows as ever."""
+    db.table(rows=300)
+    db.app.execute("GRANT SELECT, UPDATE (n) ON t TO other")
+    db.daemon()
+    with db.locked_rows("id = 150"):
+        name = db.submit(user="other", set_clause="n = n + 1")
+        wait_until(lambda: db.left_behind() == [(["150"],)], what="it is put aside")
+    db.finish(name)
+    assert db.counts() == {1: 300}
+    db.app.execute("REVOKE UPDATE (n) ON t FROM other; GRANT SELECT, DELETE ON t TO other")
+    with db.locked_rows("id = 150"):
+        name = db.submit(user="other", statement="DELETE FROM t WHERE {batch}")
+        wait_until(lambda: db.one("SELECT throttled_by FROM backfill.status WHERE name = %s", name), what="it waits")
+        assert db.left_behind() == []
+    db.finish(name)
+    assert db.counts() == {}

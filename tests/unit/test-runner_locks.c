@@ -1,0 +1,257 @@
+/* What the state machine makes of rows that others have locked: passed over, tried again until they are done. */
+#include "script.h"
+
+static void skipped(struct script *s, uint64_t n, const char *bound)
+{
+    done_with(s,
+        (struct runner_event){.rows = s->a.keys - n, .skipped = n, .elapsed_us = TARGET_US, .bound = bound});
+}
+
+static void row_taken(struct script *s, int64_t id, const char *key)
+{
+    done_with(s, (struct runner_event){
+                     .outcome = RUNNER_TAKE_ROW, .left_behind = id, .upper = key, .total_keys = 1000});
+}
+
+static void locked_still(struct script *s)
+{
+    done_with(s, (struct runner_event){
+                     .outcome = RUNNER_TAKE_LOCKED, .message = "locked by pid 5", .sqlstate = SQLSTATE_LOCK});
+}
+
+static void retried(struct script *s, bool locked)
+{
+    done_with(s, (struct runner_event){.rows = !locked, .skipped = locked, .elapsed_us = 500});
+}
+
+/* As far as the first row that was locked: row 3, key 50. */
+static void start_retrying(struct script *s, bool quarantine)
+{
+    start(s, PHASE_BACKFILL, quarantine);
+    done(s);
+    EXPECT(s, RUNNER_TAKE);
+    row_taken(s, 3, "{50}");
+    EXPECT(s, RUNNER_RETRY);
+}
+
+/* ---- Passed over. ----------------------------------------------------------------------------------- */
+
+static void test_a_batch_that_met_a_lock_is_tried_once_more_at_once_without_the_locked_rows(void **state)
+{
+    struct script *s = *state;
+    start_filling(s, false);
+    assert_false(s->a.skipping);
+    refused(s, SQLSTATE_LOCK);
+    EXPECT(s, RUNNER_BATCH);
+    assert_true(s->a.skipping);
+    assert_string_equal(s->r.hi, "{100}");
+    refused(s, SQLSTATE_LOCK);
+    EXPECT(s, RUNNER_REST);
+    assert_between(s->a.until_us - s->now_us, 2500, 5000);
+    done(s);
+    taken(s, 1, NULL, "{1000}");
+    EXPECT(s, RUNNER_BOUND);
+    assert_int_equal(s->a.keys, BATCH_FIRST_KEYS / 2);
+    found(s, "{50}");
+    assert_false(s->a.skipping);
+}
+
+static void test_a_batch_that_passed_over_rows_is_done_and_the_next_does_not_wait_for_locks_either(
+    void **state)
+{
+    struct script *s = *state;
+    start_filling(s, false);
+    refused(s, SQLSTATE_LOCK);
+    skipped(s, 2, "{200}");
+    EXPECT(s, RUNNER_BATCH);
+    assert_string_equal(s->r.cursor, "{100}");
+    assert_true(s->a.skipping);
+    skipped(s, 0, "{300}");
+    EXPECT(s, RUNNER_BATCH);
+    assert_false(s->a.skipping);
+    assert_int_equal(s->r.counts.keys, 200);
+    assert_int_equal(s->r.counts.skipped, 2);
+    assert_int_equal(s->r.counts.skipping, 1);
+}
+
+static void test_rows_passed_over_count_as_scanned_also_in_a_ranges_last_batch(void **state)
+{
+    struct script *s = *state;
+    start_filling(s, false);
+    batch_done(s, TARGET_US, NULL);
+    assert_int_equal(s->a.keys, 0); /* it goes to the range's end */
+    refused(s, SQLSTATE_LOCK);
+    done_with(s, (struct runner_event){.rows = 40, .skipped = 2});
+    EXPECT(s, RUNNER_TAKE);
+    assert_int_equal(s->r.counts.keys, 142);
+}
+
+static void test_a_lock_is_no_reason_to_begin_under_pressure(void **state)
+{
+    struct script *s = *state;
+    start_filling(s, false);
+    batch_done(s, TARGET_US, "{200}");
+    s->r.pressure = (struct pressure_verdict){.signal = SIGNAL_BLOCKED_MS, .ratio = 2};
+    refused(s, SQLSTATE_LOCK);
+    EXPECT(s, RUNNER_REST);
+    s->r.pressure = (struct pressure_verdict){.signal = SIGNAL_NONE};
+    done(s);
+    EXPECT(s, RUNNER_BATCH);
+    assert_true(s->a.skipping);
+}
+
+static void test_another_error_forgets_that_rows_were_to_be_passed_over(void **state)
+{
+    struct script *s = *state;
+    start_filling(s, false);
+    refused(s, SQLSTATE_LOCK);
+    lost(s);
+    done(s);
+    done(s);
+    taken(s, 1, NULL, "{1000}");
+    found(s, "{100}");
+    EXPECT(s, RUNNER_BATCH);
+    assert_false(s->a.skipping);
+}
+
+/* ---- Tried again. ----------------------------------------------------------------------------------- */
+
+static void test_the_job_ends_only_when_no_row_is_locked(void **state)
+{
+    struct script *s = *state;
+    start_retrying(s, false);
+    assert_string_equal(s->r.hi, "{50}");
+    retried(s, true);
+    EXPECT(s, RUNNER_TAKE);
+    assert_int_equal(s->r.left_behind, 3); /* the next one above it */
+    row_taken(s, 8, "{90}");
+    retried(s, false);
+    EXPECT(s, RUNNER_TAKE);
+    locked_still(s);
+    EXPECT(s, RUNNER_REST);
+    assert_string_equal(s->r.waiting_for, "locked by pid 5");
+    done(s);
+    EXPECT(s, RUNNER_TAKE);
+    assert_int_equal(s->r.left_behind, 0); /* from the first again */
+    row_taken(s, 3, "{50}");
+    retried(s, false);
+    assert_null(s->r.waiting_for);
+    done_with(s, (struct runner_event){.outcome = RUNNER_TAKE_NONE});
+    EXPECT(s, RUNNER_FINISH);
+    assert_int_equal(s->a.state, JOB_SUCCEEDED);
+    assert_int_equal(s->r.counts.retried, 2);
+    assert_int_equal(s->r.counts.rows, 2);
+    assert_int_equal(s->r.counts.keys, 0); /* they were counted when they were passed over */
+}
+
+static void test_rounds_that_get_nothing_done_come_ever_more_rarely(void **state)
+{
+    struct script *s = *state;
+    start_retrying(s, false);
+    for (int i = 0; i < 12; i++) {
+        retried(s, true);
+        locked_still(s);
+        EXPECT(s, RUNNER_REST);
+        if (i < 7)
+            assert_between(s->a.until_us - s->now_us, 2500 << i, 5000 << i);
+        assert_between(s->a.until_us - s->now_us, 2500, 1000000);
+        done(s);
+        row_taken(s, 3, "{50}");
+    }
+    retried(s, false);
+    locked_still(s);
+    assert_between(s->a.until_us - s->now_us, 2500, 5000);
+}
+
+static void test_a_row_that_was_locked_and_cannot_be_computed_is_left_behind_for_that(void **state)
+{
+    struct script *s = *state;
+    start_retrying(s, true);
+    refused(s, "22012");
+    EXPECT(s, RUNNER_PUT_ASIDE);
+    assert_int_equal(s->r.range, 0);
+    assert_string_equal(s->r.row_message, "the message");
+    done(s);
+    EXPECT(s, RUNNER_TAKE);
+    assert_int_equal(s->r.counts.put_aside, 1);
+    assert_int_equal(s->r.counts.keys, 0);
+}
+
+static void test_a_row_that_was_locked_and_cannot_be_computed_ends_a_job_that_wants_that(void **state)
+{
+    struct script *s = *state;
+    start_retrying(s, false);
+    refused(s, "22012");
+    EXPECT(s, RUNNER_FINISH);
+    assert_int_equal(s->a.state, JOB_FAILED);
+    assert_string_equal(s->r.row_sqlstate, "22012");
+    assert_int_equal(s->r.keys, 1); /* so its key is named */
+}
+
+static void test_a_row_that_another_worker_has_done_is_no_error(void **state)
+{
+    struct script *s = *state;
+    start_retrying(s, false);
+    refused(s, SQLSTATE_STALE);
+    EXPECT(s, RUNNER_TAKE);
+    done_with(s, (struct runner_event){.outcome = RUNNER_TAKE_NONE});
+    EXPECT(s, RUNNER_FINISH);
+    assert_int_equal(s->a.state, JOB_SUCCEEDED);
+}
+
+static void test_wishes_pressure_and_waiting_sessions_count_there_too(void **state)
+{
+    struct script *s = *state;
+    start_retrying(s, false);
+    feed(s, &(struct runner_event){.kind = RUNNER_RELIEVE});
+    EXPECT(s, RUNNER_ABORT);
+    refused(s, "57014");
+    EXPECT(s, RUNNER_REST);
+    assert_int_equal(s->r.counts.relieved, 1);
+    done(s);
+    EXPECT(s, RUNNER_TAKE);
+    s->r.pressure = (struct pressure_verdict){.signal = SIGNAL_LAG_MS, .ratio = 2};
+    s->r.batch_at_us = s->now_us;
+    s->r.batch_us = TARGET_US;
+    row_taken(s, 3, "{50}");
+    EXPECT(s, RUNNER_REST);
+    s->r.pressure = (struct pressure_verdict){.signal = SIGNAL_NONE};
+    done(s);
+    EXPECT(s, RUNNER_RETRY);
+    assert_true(s->r.counts.throttled_us[SIGNAL_LAG_MS] > 0);
+    wish(s, RUNNER_WANT_PAUSE);
+    EXPECT(s, RUNNER_ABORT);
+    refused(s, "57014");
+    EXPECT(s, RUNNER_RELEASE);
+    assert_int_equal(s->a.state, JOB_PAUSED);
+}
+
+static void test_a_stop_lets_the_row_be_done_first(void **state)
+{
+    struct script *s = *state;
+    start_retrying(s, false);
+    wish(s, RUNNER_WANT_STOP);
+    EXPECT(s, RUNNER_NONE);
+    retried(s, false);
+    EXPECT(s, RUNNER_RELEASE);
+    assert_int_equal(s->a.state, JOB_QUEUED);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        SCRIPTED(test_a_batch_that_met_a_lock_is_tried_once_more_at_once_without_the_locked_rows),
+        SCRIPTED(test_a_batch_that_passed_over_rows_is_done_and_the_next_does_not_wait_for_locks_either),
+        SCRIPTED(test_rows_passed_over_count_as_scanned_also_in_a_ranges_last_batch),
+        SCRIPTED(test_a_lock_is_no_reason_to_begin_under_pressure),
+        SCRIPTED(test_another_error_forgets_that_rows_were_to_be_passed_over),
+        SCRIPTED(test_the_job_ends_only_when_no_row_is_locked),
+        SCRIPTED(test_rounds_that_get_nothing_done_come_ever_more_rarely),
+        SCRIPTED(test_a_row_that_was_locked_and_cannot_be_computed_is_left_behind_for_that),
+        SCRIPTED(test_a_row_that_was_locked_and_cannot_be_computed_ends_a_job_that_wants_that),
+        SCRIPTED(test_a_row_that_another_worker_has_done_is_no_error),
+        SCRIPTED(test_wishes_pressure_and_waiting_sessions_count_there_too),
+        SCRIPTED(test_a_stop_lets_the_row_be_done_first),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
