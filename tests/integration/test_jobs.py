@@ -543,9 +543,10 @@ def test_sighup_refuses_a_bad_file_and_goes_on(db):
     db.table()
     daemon = db.daemon()
     daemon.says("connected")
-    daemon.rewrite_config(db.config() + "batch = { target_msec = 3; };\n")
+    bad = db.config() + "batch = { target_msec = 3; };\n"
+    daemon.rewrite_config(bad)
     daemon.signal(signal.SIGHUP)
-    daemon.says(f"{daemon.config_path}:4: unknown key batch.target_msec; the settings stay as they were")
+    daemon.says(f"{daemon.config_path}:{bad.count(chr(10))}: unknown key batch.target_msec; the settings stay as they were")
     db.finish(db.submit(set_clause="n = n + 1"))
 
 
