@@ -349,6 +349,7 @@ static struct runner_action on_retry_done(struct runner *r, const struct runner_
     r->batch_at_us = now_us;
     if (!e->skipped) {
         r->counts.retried++;
+        r->rate_due_us = pace_rate_due_us(r->rate_due_us, r->batch_began_us, 1, r->limits.max_keys_per_s);
         r->counts.rows += e->rows;
         r->counts.wal_bytes += e->wal_bytes;
         r->round_moved = true;

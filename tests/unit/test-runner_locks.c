@@ -226,6 +226,19 @@ static void test_wishes_pressure_and_waiting_sessions_count_there_too(void **sta
     assert_int_equal(s->a.state, JOB_PAUSED);
 }
 
+static void test_rows_that_are_done_later_keep_to_the_jobs_rate(void **state)
+{
+    struct script *s = *state;
+    start_retrying(s, false);
+    s->r.limits.max_keys_per_s = 100;
+    retried(s, false);
+    row_taken(s, 8, "{90}");
+    EXPECT(s, RUNNER_REST);
+    assert_between(s->a.until_us - s->now_us, 9000, 10000);
+    done(s);
+    EXPECT(s, RUNNER_RETRY);
+}
+
 static void test_a_stop_lets_the_row_be_done_first(void **state)
 {
     struct script *s = *state;
@@ -251,6 +264,7 @@ int main(void)
         SCRIPTED(test_a_row_that_was_locked_and_cannot_be_computed_ends_a_job_that_wants_that),
         SCRIPTED(test_a_row_that_another_worker_has_done_is_no_error),
         SCRIPTED(test_wishes_pressure_and_waiting_sessions_count_there_too),
+        SCRIPTED(test_rows_that_are_done_later_keep_to_the_jobs_rate),
         SCRIPTED(test_a_stop_lets_the_row_be_done_first),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
