@@ -30,5 +30,8 @@ void lag_note(struct lag *lag, uint64_t lsn, uint64_t now_us);
  * least that late. */
 uint64_t lag_us(const struct lag *lag, uint64_t lsn, uint64_t now_us);
 
+/* The bytes between the last two notes, when the last one is of now: what may come again until the next. */
+uint64_t lag_growth(const struct lag *lag, uint64_t now_us);
+
 /* "16/B374D848" as pg_lsn prints it -> 64 bits; false when it is no LSN. */
 bool lsn_parse(const char *text, uint64_t *ret_lsn);

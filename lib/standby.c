@@ -96,7 +96,8 @@ void standby_press(const struct standbys *standbys, const struct lag *lag, uint6
         double behind = primary_lsn > s->lsn ? (double)(primary_lsn - s->lsn) : 0;
         double expected = behind > 0 ? expected_ms(s, behind, late_ms) : 0;
         pressure_note(pressure, SIGNAL_LAG_MS, late_ms, expected, s->name);
-        pressure_note(pressure, SIGNAL_LAG_MB, behind / 1e6, behind / 1e6, s->name);
+        pressure_note(
+            pressure, SIGNAL_LAG_MB, behind / 1e6, (behind + (double)lag_growth(lag, now_us)) / 1e6, s->name);
     }
 }
 

@@ -38,6 +38,7 @@ ROWS = int(os.environ.get("ROWS", "1000000"))
 PAIRS = int(os.environ.get("PAIRS", "5"))
 ROUNDS = int(os.environ.get("ROUNDS", "1"))
 CLIENTS = int(os.environ.get("CLIENTS", "8"))
+THREADS = int(os.environ.get("THREADS", str(CLIENTS)))
 LOAD = int(os.environ.get("LOAD", "40"))
 BEFORE_S = 15
 SERVER = {"fsync": "on", "shared_buffers": "2GB", "max_wal_size": "8GB", "min_wal_size": "3GB", "checkpoint_timeout": "30min",
@@ -94,7 +95,7 @@ class Application:
         cluster = self.db.cluster
         return subprocess.Popen(
             [f"{cluster.binaries}/pgbench", "-h", cluster.directory, "-p", str(cluster.port), "-U", "app", "-n", "-M", "prepared",
-             "-c", str(CLIENTS), "-f", self.script, *arguments, self.db.name],
+             "-c", str(CLIENTS), "-j", str(THREADS), "-f", self.script, *arguments, self.db.name],
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, "PGAPPNAME": "application"})
 
     def calibrate(self):

@@ -3,7 +3,7 @@
  *
  * Steady: the standby replays at one speed, slower or faster than the job could write. The job must settle below the limit
  * and use what the standby can take. Stalls: the standby stands still for a while now and then, and the monitor
- * is deaf for a while. Nothing may be begun that the last reading forbids; once all is well the job must end.
+ * is deaf for a while, and others on the host come and go. Nothing may be begun that the last reading forbids; once all is well the job must end.
  *
  * Some jobs have a target speed. It must be met where the standby would take more, and never be passed, whatever came
  * between. Timers are late by a little, as they are. */
@@ -48,6 +48,7 @@ struct echo {
     struct lag truth; /* the same memory, noted at every step */
     int64_t cursor, keys;
     bool stalls;
+    double load;   /* the host's pressure */
     double target; /* keys a second; 0: none */
 
     /* What is judged. */
@@ -121,8 +122,17 @@ static void pass(struct echo *e, uint64_t us, double job)
 /* Trouble comes, until half a minute in; then all is well. */
 static void trouble(struct echo *e)
 {
+    e->r.host = (struct pressure_verdict){.signal = SIGNAL_NONE};
     if (!e->stalls || e->now_us > 30000000)
         return;
+    /* Others on the host come and go. */
+    if (random_chance(&e->random, 20))
+        e->load = 1.2 * random_fraction(&e->random);
+    e->r.host = (struct pressure_verdict){.signal = e->load > 0 ? SIGNAL_CPU : SIGNAL_NONE,
+        .ratio = e->load,
+        .value = e->load,
+        .limit = 1,
+        .known = true};
     if (e->now_us >= e->stalled_until_us && random_chance(&e->random, 10))
         e->stalled_until_us = e->now_us + random_below(&e->random, 3000000);
     if (e->now_us >= e->deaf_until_us && random_chance(&e->random, 10))
@@ -135,7 +145,7 @@ static void run_batch(struct echo *e, const struct runner_action *a, struct runn
     uint64_t us = 300 + (uint64_t)((double)keys * e->us_per_key * (0.8 + 0.4 * random_fraction(&e->random)));
     struct pressure_verdict v = pressure_judge(&e->pressure, &e->limits, false, e->now_us);
 
-    if (v.ratio >= 1)
+    if (v.ratio >= 1 || e->r.host.ratio >= 1)
         say(e, "a batch was begun at the limit");
     pass(e, us, (double)keys * e->wal_per_key / (double)us);
     e->busy_us += us;
@@ -217,7 +227,11 @@ static void check_account(struct echo *e)
 
 static void set_up(struct echo *e, uint64_t seed, bool verbose)
 {
-    struct runner_limits limits = {.target_us = TARGET_US, .min_keys = 1, .max_keys = 100000};
+    struct runner_limits limits = {.target_us = TARGET_US,
+        .busy_us = TARGET_US / 10,
+        .busy_share = 0.5,
+        .min_keys = 1,
+        .max_keys = 100000};
     *e = (struct echo){.random = {.state = seed}, .verbose = verbose};
 
     e->stalls = random_chance(&e->random, 500);
@@ -249,12 +263,12 @@ const char *echo_run(uint64_t seed, bool verbose)
         abort();
     set_up(e, seed, verbose);
     while (!e->broken && e->now_us < LONGEST_US) {
+        trouble(e);
         e->r.pressure = pressure_judge(&e->pressure, &e->limits, false, e->now_us);
         struct runner_action a = runner_step(&e->r, &event, e->now_us);
         if (verbose)
             printf(
                 "%12.6f %s, lag %.0f ms\n", (double)e->now_us / 1e6, runner_action_name(a.kind), lag_ms(e));
-        trouble(e);
         if (!perform(e, &a, &event, bound))
             break;
         if (!judged && e->now_us >= SETTLED_US + JUDGED_US) {

@@ -34,6 +34,27 @@ static void test_an_idle_primary_makes_nobody_late(void **state)
     assert_int_equal(lag_us(&lag, 5000, 7200010 * MS), 10 * MS);
 }
 
+static void test_what_was_written_since_the_last_look_may_come_again(void **state)
+{
+    static struct lag lag;
+    struct standbys standbys = {0};
+    struct pressure p;
+
+    (void)state;
+    lag = (struct lag){0};
+    lag_note(&lag, 10000000, 100 * MS);
+    assert_int_equal(lag_growth(&lag, 100 * MS), 0);
+    lag_note(&lag, 15000000, 150 * MS);
+    assert_int_equal(lag_growth(&lag, 150 * MS), 5000000);
+    assert_int_equal(lag_growth(&lag, 200 * MS), 0); /* nothing since */
+
+    pressure_begin(&p, 150 * MS);
+    standby_see(&standbys, "a", true, 12000000, 150 * MS);
+    standby_press(&standbys, &lag, 15000000, false, 150 * MS, &p);
+    assert_between(p.readings[SIGNAL_LAG_MB].value, 2.999, 3.001);
+    assert_between(p.readings[SIGNAL_LAG_MB].expected, 7.999, 8.001);
+}
+
 static void test_the_memory_reaches_back_an_hour_to_a_tenth(void **state)
 {
     static struct lag lag;
@@ -192,6 +213,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_standby_is_as_late_as_the_first_moment_beyond_it),
         cmocka_unit_test(test_an_idle_primary_makes_nobody_late),
+        cmocka_unit_test(test_what_was_written_since_the_last_look_may_come_again),
         cmocka_unit_test(test_the_memory_reaches_back_an_hour_to_a_tenth),
         cmocka_unit_test(test_another_timeline_forgets_the_old_one),
         cmocka_unit_test(test_an_lsn_is_read_as_the_server_prints_it),
