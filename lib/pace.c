@@ -10,7 +10,8 @@ static double between(double x, double from, double to)
 
 double pace_share(double pressure)
 {
-    return 1 - between(pressure, PACE_FREE, 1);
+    double room = 1 - between(pressure, PACE_FREE, 1);
+    return room * room;
 }
 
 double pace_share_on_host(double pressure, double busy_share)

@@ -1,10 +1,11 @@
 /* How long to rest between two batches, from pressure. A job runs for a share of the time, so that it settles where what it
  * writes is what the slowest can take, below the limit, instead of running into the limit and back.
  *
- *   share   1 ├──────╮               No rest below FREE: what is far from its limit is nobody's trouble.
- *             │       ╲              From there the share falls in a straight line, to nothing at 1.
- *           0 └────────╲───────
- *             0  FREE  1   pressure
+ *   share   1 ├────╮                 No rest below FREE: what is far from its limit is nobody's trouble.
+ *             │     ╲                From there the share falls with the square of the room that is left, to nothing
+ *             │      ╲_              at 1: so it settles at half of the limit or so, and what a reading is late or
+ *           0 └────────‾‾──────      wrong by stays below it.
+ *             0  FREE    1   pressure
  *
  * When the host is short of something (its CPUs, its disks, the time in which the server answers), somebody else is at work
  * there. Then a job makes room: smaller batches, because others wait for as long as a batch lasts, and a smaller share. It

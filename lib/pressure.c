@@ -102,6 +102,9 @@ static void weigh(struct pressure_verdict *worst, const struct pressure_limits *
     double value = r->value >= limit ? r->value : r->expected;
     double ratio = r->known ? ratio_of(value, limits->from[signal], limit) : 1;
 
+    if (r->known && r->value < limit && ratio > PRESSURE_TRICKLE)
+        ratio = PRESSURE_TRICKLE;
+
     if (ratio <= 0 || (worst->signal != SIGNAL_NONE && ratio <= worst->ratio))
         return;
     *worst = (struct pressure_verdict){

@@ -68,6 +68,10 @@ struct pressure_verdict {
     char what[PRESSURE_WHAT];
 };
 
+/* What is only expected never stops a job quite. A standby says how far it has replayed when WAL arrives, or when it has replayed
+ * all: to a job that stood still it would seem to stand still too, until it had nothing left to do. */
+#define PRESSURE_TRICKLE 0.98
+
 /* A new round of readings begins. */
 void pressure_begin(struct pressure *pressure, uint64_t now_us);
 

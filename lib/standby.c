@@ -95,9 +95,9 @@ void standby_press(const struct standbys *standbys, const struct lag *lag, uint6
         double late_ms = (double)lag_us(lag, s->lsn, now_us) / 1e3;
         double behind = primary_lsn > s->lsn ? (double)(primary_lsn - s->lsn) : 0;
         double expected = behind > 0 ? expected_ms(s, behind, late_ms) : 0;
+        double ahead_mb = (behind + (double)lag_growth(lag, now_us)) / 1e6;
         pressure_note(pressure, SIGNAL_LAG_MS, late_ms, expected, s->name);
-        pressure_note(
-            pressure, SIGNAL_LAG_MB, behind / 1e6, (behind + (double)lag_growth(lag, now_us)) / 1e6, s->name);
+        pressure_note(pressure, SIGNAL_LAG_MB, ahead_mb, ahead_mb, s->name);
     }
 }
 

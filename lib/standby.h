@@ -37,8 +37,8 @@ void standby_begin(struct standbys *standbys);
 void standby_see(struct standbys *standbys, const char *name, bool has_lsn, uint64_t lsn, uint64_t now_us);
 
 /* Notes in pressure how late the standbys are, in ms and in MB behind primary_lsn, and those named that are
- * gone unless missing_is_fine. Of MB it is expected that as many more are written until the next round as since the last one, so
- * that the limit isn't passed between two. One that has gone counts as standing where it was last seen. */
+ * gone unless missing_is_fine. MB are those behind and as many more as were written since the last round, so that the limit isn't
+ * passed until the next. One that has gone counts as standing where it was last seen. */
 void standby_press(const struct standbys *standbys, const struct lag *lag, uint64_t primary_lsn,
     bool missing_is_fine, uint64_t now_us, struct pressure *pressure);
 

@@ -46,8 +46,12 @@ static void test_the_pace_follows_what_is_expected_and_the_limit_holds_for_what_
     assert_between(pressure_judge(&p, &limits, false, 5000 * MS).ratio, 0.299, 0.301);
     pressure_note(&p, SIGNAL_LAG_MS, 10, 700, "b"); /* not late yet */
     assert_between(pressure_judge(&p, &limits, false, 5000 * MS).ratio, 0.699, 0.701);
+    pressure_note(
+        &p, SIGNAL_LAG_MS, 20, 5000, "b"); /* nor now: a trickle goes on, for it to tell how far it is */
+    assert_between(pressure_judge(&p, &limits, false, 5000 * MS).ratio, PRESSURE_TRICKLE - 0.001,
+        PRESSURE_TRICKLE + 0.001);
     pressure_note(&p, SIGNAL_LAG_MS, 1200, 0, "c");
-    assert_between(pressure_judge(&p, &limits, false, 5000 * MS).ratio, 1.199, 1.201);
+    assert_true(pressure_judge(&p, &limits, false, 5000 * MS).ratio >= 1);
 }
 
 static void test_nothing_there_is_no_pressure(void **state)
@@ -139,10 +143,10 @@ static void test_the_pace_falls_smoothly_and_stops_at_the_limit(void **state)
     assert_true(pace_share(0) >= 1 && pace_share(PACE_FREE) >= 1);
     for (double p = PACE_FREE; p < 0.999; p += 0.001) {
         double share = pace_share(p);
-        assert_true(share <= before && before - share < 0.002);
+        assert_true(share <= before && before - share < 0.003);
         before = share;
     }
-    assert_between(pace_share(PACE_FREE + (1 - PACE_FREE) / 2), 0.499, 0.501);
+    assert_between(pace_share(PACE_FREE + (1 - PACE_FREE) / 2), 0.249, 0.251);
     assert_true(pace_share(1) <= 0 && pace_share(7) <= 0);
 
     assert_int_equal(pace_rest_us(1, 20000), 0);
@@ -189,10 +193,11 @@ static void test_a_job_rests_for_as_long_as_the_pressure_says(void **state)
     press(s, PACE_FREE + (1 - PACE_FREE) / 2);
     batch_done(s, TARGET_US, "{200}");
     EXPECT(s, RUNNER_REST);
-    assert_between(s->a.until_us - s->now_us, TARGET_US - 1, TARGET_US + 1);
-    done(s);
+    done(s); /* half of the room: a quarter of the time, so three parts of rest to one of work */
+    while (s->a.kind == RUNNER_REST)
+        done(s);
     EXPECT(s, RUNNER_BATCH);
-    assert_between(s->r.counts.throttled_us[SIGNAL_LAG_MS], TARGET_US - 1, TARGET_US + 1);
+    assert_between(s->r.counts.throttled_us[SIGNAL_LAG_MS], 3 * TARGET_US - 5, 3 * TARGET_US + 5);
     assert_int_equal(s->r.counts.rest_us, 0);
 }
 
