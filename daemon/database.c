@@ -118,9 +118,13 @@ static char *worker_pids(void *arg)
     size_t size = 0;
     FILE *out = must(open_memstream(&text, &size));
 
+    const char *comma = "{";
     for (int i = 0; i < db->n_workers; i++)
-        fprintf(out, "%s%d", i ? "," : "{", worker_pid(db->workers[i]));
-    fputs(db->n_workers ? "}" : "{}", out);
+        if (worker_pid(db->workers[i])) { /* 0 would stand for any prepared transaction */
+            fprintf(out, "%s%d", comma, worker_pid(db->workers[i]));
+            comma = ",";
+        }
+    fputs(*comma == ',' ? "}" : "{}", out);
     if (fclose(out) != 0)
         abort();
     return text;

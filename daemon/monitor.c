@@ -242,6 +242,7 @@ static void on_session(struct session *session, const struct session_event *e, v
             read_slowly(m, e->results[0]);
         else
             fail_slowly(m, e->message);
+        m->slowly_at_us = now_us(); /* from its answer on: one that takes long leaves time for the others */
         read_next(m);
     } else if (e->kind != SESSION_RESULT)
         lose(m, e->message);

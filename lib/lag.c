@@ -50,8 +50,10 @@ uint64_t lag_us(const struct lag *lag, uint64_t lsn, uint64_t now_us)
 
 uint64_t lag_growth(const struct lag *lag, uint64_t now_us)
 {
-    const struct lag_sample *last = &lag->samples[lag->n - 1];
-    return lag->n > 1 && last->at_us == now_us ? last->lsn - last[-1].lsn : 0;
+    const struct lag_sample *samples = lag->samples;
+    int last = lag->n - 1;
+
+    return last > 0 && samples[last].at_us == now_us ? samples[last].lsn - samples[last - 1].lsn : 0;
 }
 
 bool lsn_parse(const char *text, uint64_t *ret_lsn)

@@ -14,10 +14,10 @@ bool psi_parse(const char *text, uint64_t *ret_stalled_us)
 
 void psi_note(struct psi *psi, uint64_t stalled_us, uint64_t now_us)
 {
-    const struct psi_sample *last = &psi->samples[psi->n - 1];
     int old = 0;
 
-    if (psi->n > 0 && (stalled_us < last->stalled_us || now_us <= last->at_us))
+    if (psi->n > 0 &&
+        (stalled_us < psi->samples[psi->n - 1].stalled_us || now_us <= psi->samples[psi->n - 1].at_us))
         psi->n = 0;
     /* One sample at or before the window's begin stays, and at most so many that there is room for this one. */
     while (old + 1 < psi->n && psi->samples[old + 1].at_us + PSI_WINDOW_US <= now_us)

@@ -67,10 +67,11 @@ void runner_done(struct runner *r)
 
 void runner_limit(struct runner *r, const struct runner_limits *limits)
 {
+    if (limits->max_keys_per_s < r->limits.max_keys_per_s ||
+        limits->max_keys_per_s > r->limits.max_keys_per_s)
+        r->rate_due_us = 0; /* what was due was so at another speed */
     r->limits = *limits;
     batch_size_limit(&r->size, limits->target_us, limits->min_keys, limits->max_keys);
-    if (limits->max_keys_per_s <= 0)
-        r->rate_due_us = 0;
 }
 
 /* ---- What is sent on entering a state.
@@ -296,7 +297,11 @@ static void advance(struct runner *r, uint64_t keys, uint64_t now_us)
     r->cursor = r->hi;
     r->hi = NULL;
     r->counts.keys += keys;
-    r->rate_due_us = pace_rate_due_us(r->rate_due_us, r->batch_began_us, keys, r->limits.max_keys_per_s);
+    /* A batch that began before the speed was lowered counts for no more than one of today's. */
+    uint64_t counted = pace_rate_keys(r->limits.max_keys_per_s);
+    if (keys < counted)
+        counted = keys;
+    r->rate_due_us = pace_rate_due_us(r->rate_due_us, r->batch_began_us, counted, r->limits.max_keys_per_s);
     progress_add(&r->progress, keys);
     progress_update(&r->progress, now_us);
     backoff_reset(&r->backoff);
@@ -386,6 +391,9 @@ static struct runner_action on_done(struct runner *r, const struct runner_event 
     case RUNNER_PUT_ASIDE:
         r->counts.put_aside++;
         r->isolate = 0;
+        replace_string(&r->row_sqlstate, NULL);
+        replace_string(&r->row_message, NULL);
+        replace_string(&r->row_detail, NULL);
         if (r->range)
             advance(r, 1, now_us);
         else

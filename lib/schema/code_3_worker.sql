@@ -123,7 +123,8 @@ BEGIN
   IF in_the_way IS NULL THEN
     strength := backfill.row_lock(backfill.plan(statement),
                                   (SELECT c.relname FROM pg_catalog.pg_class c WHERE c.oid = relation));
-    IF strength IS NULL OR NOT pg_catalog.has_any_column_privilege(relation, 'UPDATE') THEN
+    IF strength IS NULL OR NOT pg_catalog.has_any_column_privilege(relation, 'UPDATE')
+       OR NOT pg_catalog.has_column_privilege(relation, 'xmax', 'SELECT') THEN  -- which no right to single columns gives
       in_the_way := pg_catalog.format('the statement needs a lock that isn''t on rows of %s', backfill.relation_name(relation));
     END IF;
   END IF;

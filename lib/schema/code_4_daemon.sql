@@ -33,6 +33,7 @@ CREATE OR REPLACE FUNCTION backfill.claim(OUT job backfill.job, OUT held_elsewhe
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
+  looked_at  timestamptz := clock_timestamp();  -- one moment for all: none opens between two looks
   mine_start timestamptz := backfill.session_start();
   at_once    constant integer := 20;   -- jobs looked at in one call, so that no number of them makes it long
   job_id     bigint;
@@ -50,7 +51,7 @@ BEGIN
       SELECT j.* INTO candidate
         FROM backfill.job j
        WHERE j.state = 'queued'
-         AND (j.opens_at IS NULL OR j.opens_at <= clock_timestamp())
+         AND (j.opens_at IS NULL OR j.opens_at <= looked_at)
          AND NOT EXISTS (SELECT FROM backfill.job r WHERE r.state = 'running' AND r.root = j.root)
        ORDER BY j.priority DESC, j.id
        LIMIT 1
@@ -78,9 +79,9 @@ BEGIN
   held_elsewhere := EXISTS (SELECT FROM backfill.job j
                              WHERE j.state = 'running'
                                AND (j.holder_pid, j.holder_start) IS DISTINCT FROM (pg_backend_pid(), mine_start));
-  opens_in_s := coalesce(opens_in_s, (SELECT extract(epoch FROM min(j.opens_at) - clock_timestamp())
+  opens_in_s := coalesce(opens_in_s, (SELECT greatest(extract(epoch FROM min(j.opens_at) - clock_timestamp()), 0)
                                         FROM backfill.job j
-                                       WHERE j.state = 'queued' AND j.opens_at > clock_timestamp()));
+                                       WHERE j.state = 'queued' AND j.opens_at > looked_at));
 END
 $$;
 
