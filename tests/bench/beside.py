@@ -293,6 +293,8 @@ def caught_up(db):
 
 
 def replay(db, _):
+    db.admin.execute("ALTER SYSTEM SET autovacuum = off")  # what it writes comes by chance, and can't be held back
+    db.admin.execute("SELECT pg_reload_conf()")
     print(f"\nReplay: the standby's startup process is stopped for a share of each 100 ms; max_lag_ms = {MAX_LAG_MS}\n")
     row("stopped for", "MB/s it can", "used", "lag, mean", "std", "most, ms")
     pid = db.cluster.standby.backend("startup")

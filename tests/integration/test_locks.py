@@ -452,3 +452,16 @@ def test_who_may_update_some_columns_only_and_who_may_only_delete(db):
         assert db.left_behind() == []
     db.finish(name)
     assert db.counts() == {}
+
+
+def test_who_may_read_some_columns_only_waits_for_a_row_and_does_not_fail(db):
+    """Who holds a row is read from its xmax, which no right to single columns opens."""
+    db.table(rows=300)
+    db.app.execute("GRANT SELECT (id, n), UPDATE (n) ON t TO other")
+    db.daemon()
+    with db.locked_rows("id = 150"):
+        name = db.submit(user="other", set_clause="n = n + 1")
+        wait_until(lambda: db.throttled_by(name), what="it waits")
+        assert db.left_behind() == []
+    db.finish(name)
+    assert db.counts() == {1: 300}

@@ -137,6 +137,26 @@ static void test_a_speed_that_is_taken_back_ends_the_rest(void **state)
     assert_between(s->now_us, 1000000, 1000000 + 100000);
 }
 
+static void test_a_batch_from_before_the_speed_was_lowered_does_not_stop_the_job_for_long(void **state)
+{
+    struct script *s = *state;
+
+    run_at(s, 100000);
+    run_for(s, 1000000, 0);
+    while (s->a.kind != RUNNER_BATCH)
+        done(s);
+    assert_true(s->a.keys > 1000); /* at 1 a second they would be due for a quarter of an hour */
+    limit_to(s, 1);
+    uint64_t began = s->now_us;
+    batch_done(s, 1000, "{2}");
+    EXPECT(s, RUNNER_BOUND);
+    found(s, "{3}");
+    while (s->a.kind == RUNNER_REST)
+        done(s);
+    EXPECT(s, RUNNER_BATCH);
+    assert_true(s->now_us - began < 3000000);
+}
+
 static void test_the_one_that_asks_for_more_rest_is_named(void **state)
 {
     struct script *s = *state;
@@ -167,6 +187,7 @@ int main(void)
         SCRIPTED(test_time_lost_otherwise_is_not_made_up_for),
         SCRIPTED(test_a_speed_that_is_lowered_throws_a_bound_away_that_is_too_far),
         SCRIPTED(test_a_speed_that_is_taken_back_ends_the_rest),
+        SCRIPTED(test_a_batch_from_before_the_speed_was_lowered_does_not_stop_the_job_for_long),
         SCRIPTED(test_the_one_that_asks_for_more_rest_is_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
