@@ -224,7 +224,8 @@ static void on_claimed(void *arg, const struct session_event *e)
         journal_write(LEVEL_ERROR, JOURNAL_DATABASE,
             JOURNAL_ABOUT(.database = db->name, .sqlstate = e->sqlstate), "can't claim a job: %s",
             e->message);
-        /* the keep-alive tries again */
+        struct timeval wait = us_to_timeval(LOOK_AGAIN_CAP_US);
+        event_add(db->look_again, &wait);
     } else if (result_text(e->results[0], 0, 0)) {
         start_worker(db, e->results[0]);
         db->look_for_jobs = true;

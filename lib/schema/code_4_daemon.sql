@@ -81,7 +81,8 @@ BEGIN
                                AND (j.holder_pid, j.holder_start) IS DISTINCT FROM (pg_backend_pid(), mine_start));
   opens_in_s := coalesce(opens_in_s, (SELECT greatest(extract(epoch FROM min(j.opens_at) - clock_timestamp()), 0)
                                         FROM backfill.job j
-                                       WHERE j.state = 'queued' AND j.opens_at > looked_at));
+                                       WHERE j.state = 'queued' AND j.opens_at > looked_at
+                                      HAVING count(*) > 0));  -- greatest passes over NULL
 END
 $$;
 
