@@ -20,7 +20,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "integration"))
 
 from cluster import Cluster  # noqa: E402
-from daemon import config_text  # noqa: E402
+from daemon import HOST_OFF, config_text  # noqa: E402
 from database import ENDED, Database, prepare  # noqa: E402
 from waiting import wait_until  # noqa: E402
 
@@ -54,7 +54,8 @@ def load(db, rows):
 
 def start_daemon(db, synchronous_commit="off", conninfo=None):
     daemon = db.start(config=config_text([{"name": db.name, "conninfo": conninfo or db.conninfo()}],
-                                         batch={"target_ms": TARGET_MS, "synchronous_commit": synchronous_commit}))
+                                         batch={"target_ms": TARGET_MS, "synchronous_commit": synchronous_commit},
+                                         throttle=HOST_OFF))
     daemon.says("connected")
     return daemon
 
