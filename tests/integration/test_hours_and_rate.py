@@ -444,8 +444,8 @@ def limited(db, rows_per_s, workers=2):
 ALONE = {"throttle_off": ["cpu", "io", "latency", "dead", "blocked"]}
 
 def is_at(seen, target):
-    """Promised is 5 %, where nobody else has the machine. A test shares it: then a job may be slower, but never faster."""
-    return target * 0.6 < seen < target * 1.15
+    """Promised is 5 %, where nobody else has the machine; a test shares it."""
+    return target * 0.85 < seen < target * 1.15
 
 
 @pytest.mark.parametrize("target", [50, 3000, 30000])

@@ -93,8 +93,7 @@ def test_twelve_clients_that_hold_rows_never_wait_long_and_each_row_is_done_once
     assert sum(each["rows"] for each in locked) > 0, "no lock was met: this has shown nothing"
     assert all(each["rows"] == each["done_later"] for each in locked)
     assert [(job["report"]["keys"], job["report"]["rows"]) for job in jobs] == [(keys, keys)] * 2
-    # The longest may have met the machine's other work; a lock that is waited for is met by more than one in a hundred.
-    assert quantile(beside, 0.99) < 100 and beside[-1] < 300 + alone[-1]
+    assert beside[-1] < 100 + alone[-1]
 
 
 def test_a_row_held_for_the_jobs_whole_length_is_done_soon_after_its_release(db, measured):
