@@ -2,10 +2,10 @@
 #include "clock.h"
 #include "cursor.h"
 #include "mem.h"
-#include "pace.h"
 #include "report.h"
 #include "result.h"
 #include "sql.h"
+#include "throttle.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -16,8 +16,7 @@
 #define TICK_US            1000000 /* how often status and journal are looked after while a job runs */
 #define HOURS_SOON_MS                                                                                        \
     20 /* the server's clock and ours differ by a little: its hours are not asked for more often */
-#define ROUNDING_MS       1    /* a wait that the monitor read as at its limit may be that much below */
-#define MONITOR_SILENT_MS 1000 /* a reading older than this holds the job: who can't see must not run */
+#define ROUNDING_MS 1 /* a wait that the monitor read as at its limit may be that much below */
 
 /* A relation of the job, as it is surveyed. */
 struct relation {
@@ -29,8 +28,7 @@ struct worker {
     struct worker_setup setup;
     struct job *job;
     struct runner runner;
-    struct pressure_limits limits;
-    struct vacuum vacuum;        /* whether the job waits for it */
+    struct throttle throttle;
     struct runner_action action; /* under way */
     struct session *session;
     bool session_gone; /* it was lost while the runner waited for something else */
@@ -226,7 +224,7 @@ static void on_relieved(void *arg, const struct session_event *e)
 
     if (who)
         report_relieved(&w->report, who, (double)result_number(e->results[0], 0, 1),
-            w->limits.limit[SIGNAL_BLOCKED_MS], now_us());
+            w->throttle.limits.limit[SIGNAL_BLOCKED_MS], now_us());
     on_cancelled(arg, e);
 }
 
@@ -242,7 +240,7 @@ static void abort_action(struct worker *w)
         control_ask_first(w->setup.control,
             &(struct session_query){SQL_RELIEVE, 2,
                 {number_text(pid, session_pid(w->session)),
-                    number_text(limit, (int64_t)w->limits.limit[SIGNAL_BLOCKED_MS] - ROUNDING_MS)}},
+                    number_text(limit, (int64_t)w->throttle.limits.limit[SIGNAL_BLOCKED_MS] - ROUNDING_MS)}},
             on_relieved, w);
     else if (control_is_ready(w->setup.control))
         control_ask_first(w->setup.control,
@@ -343,35 +341,12 @@ static void perform(struct worker *w, const struct runner_action *a)
 /* ---- What came of it
  * ------------------------------------------------------------------------------------------------ */
 
-/* What presses on the job: on the database, on its host, and on the job's table alone. */
-static void judge(struct worker *w, uint64_t now)
-{
-    struct pressure pressure = *monitor_pressure(w->setup.monitor);
-    struct vacuum_reading reading;
-
-    if (monitor_vacuum(w->setup.monitor, w->job->id, &reading) && !w->limits.off[SIGNAL_DEAD]) {
-        double ratio = vacuum_dead_ratio(&reading);
-        bool wait = vacuum_step(
-            &w->vacuum, &reading, w->limits.limit[SIGNAL_DEAD], 1e6 * w->setup.throttle->dead_min_mb, now);
-        if (wait)
-            pressure_note(&pressure, SIGNAL_DEAD, ratio, ratio,
-                w->vacuum.state == VACUUM_RUNNING ? "vacuum is at work" : "vacuum is to come");
-    }
-    /* A server elsewhere, a kernel that doesn't count, or the first look: others may be at work there. */
-    if (!pressure.there[SIGNAL_CPU]) {
-        double busy = PACE_BUSY * w->limits.limit[SIGNAL_CPU];
-        pressure_note(&pressure, SIGNAL_CPU, busy, busy, "not known: taken as busy");
-    }
-    w->runner.pressure = pressure_judge(&pressure, &w->limits, false, now);
-    w->runner.host = pressure_judge(&pressure, &w->limits, true, now);
-}
-
 static void feed(struct worker *w, const struct runner_event *e)
 {
     enum job_phase phase = w->runner.phase;
     uint64_t now = now_us();
 
-    judge(w, now);
+    throttle_judge(&w->throttle, w->setup.monitor, now, &w->runner.pressure, &w->runner.host);
     struct runner_action next = runner_step(&w->runner, e, now);
 
     if (next.kind == RUNNER_END) {
@@ -598,24 +573,6 @@ static void on_hours(evutil_socket_t socket, short what, void *arg)
         event_add(w->hours, &(struct timeval){.tv_usec = HOURS_SOON_MS * 1000});
 }
 
-/* Where signals begin to count, as a share of their limits. Space that is used, WAL that is held back and old snapshots are
- * daily bread well below a limit; for vacuum a job waits or it doesn't. */
-static const double counts_from[_SIGNAL_MAX] = {
-    [SIGNAL_SLOT_MB] = 0.5, [SIGNAL_XMIN_S] = 0.5, [SIGNAL_DEAD] = 1, [SIGNAL_DISK] = 0.95};
-
-/* 0: the signal is off. */
-static double limit_of(const struct worker *w, enum pressure_signal signal)
-{
-    if (signal == SIGNAL_MONITOR)
-        return MONITOR_SILENT_MS;
-    if (signal == SIGNAL_STANDBY ||
-        signal == SIGNAL_PROBE) /* their readings are shares of limits of their own */
-        return 1;
-    if (signal == SIGNAL_LAG_MS && w->job->max_lag_ms > 0)
-        return w->job->max_lag_ms;
-    return w->setup.throttle->limit[signal];
-}
-
 /* Puts the file's settings and the job's overrides together, for the runner and for the pressure. */
 static void apply_limits(struct worker *w)
 {
@@ -631,24 +588,9 @@ static void apply_limits(struct worker *w)
         .max_keys_per_s = rate > 0 && (w->share <= 0 || rate < w->share) ? rate : w->share,
         .quarantine = job->quarantine,
     };
-    int n_off = 0;
-    char **off = cursor_split(job->throttle_off, &n_off);
 
     runner_limit(&w->runner, &limits);
-    for (int i = 0; i < _SIGNAL_MAX; i++) {
-        double limit = limit_of(w, (enum pressure_signal)i);
-        w->limits.limit[i] = limit;
-        w->limits.from[i] = limit * counts_from[i];
-        w->limits.off[i] = limit <= 0;
-    }
-    w->limits.from[SIGNAL_LATENCY] = 1; /* as quick as ever */
-    for (int i = 0; off && i < n_off; i++) {
-        enum pressure_signal signal = off[i] ? signal_from_name(off[i]) : SIGNAL_NONE;
-        if (signal != SIGNAL_NONE && signal != SIGNAL_MONITOR)
-            w->limits.off[signal] = true;
-        free(off[i]);
-    }
-    free(off);
+    throttle_set(&w->throttle, job, w->setup.throttle);
 }
 
 struct worker *worker_start(
@@ -735,8 +677,8 @@ void worker_press(struct worker *w)
     const struct pressure *pressure = monitor_pressure(w->setup.monitor);
 
     /* The verdict may name another signal, which is worse; who waits is let through all the same. */
-    if (w->ended || !pressure->there[SIGNAL_BLOCKED_MS] || w->limits.off[SIGNAL_BLOCKED_MS] ||
-        pressure->readings[SIGNAL_BLOCKED_MS].value < w->limits.limit[SIGNAL_BLOCKED_MS] ||
+    if (w->ended || !pressure->there[SIGNAL_BLOCKED_MS] || w->throttle.limits.off[SIGNAL_BLOCKED_MS] ||
+        pressure->readings[SIGNAL_BLOCKED_MS].value < w->throttle.limits.limit[SIGNAL_BLOCKED_MS] ||
         (w->action.kind != RUNNER_BATCH && w->action.kind != RUNNER_RETRY))
         return;
     w->relieves = true;

@@ -1,0 +1,70 @@
+#include "throttle.h"
+#include "cursor.h"
+#include "pace.h"
+
+#include <stdlib.h>
+
+#define MONITOR_SILENT_MS 1000 /* a reading older than this holds the job: who can't see must not run */
+
+/* Where signals begin to count, as a share of their limits. Space that is used, WAL that is held back and old
+ * snapshots are daily bread well below a limit; for vacuum a job waits or it doesn't. */
+static const double counts_from[_SIGNAL_MAX] = {
+    [SIGNAL_SLOT_MB] = 0.5, [SIGNAL_XMIN_S] = 0.5, [SIGNAL_DEAD] = 1, [SIGNAL_DISK] = 0.95};
+
+/* 0: the signal is off. */
+static double limit_of(
+    const struct job *job, const struct config_throttle *settings, enum pressure_signal signal)
+{
+    if (signal == SIGNAL_MONITOR)
+        return MONITOR_SILENT_MS;
+    if (signal == SIGNAL_STANDBY ||
+        signal == SIGNAL_PROBE) /* their readings are shares of limits of their own */
+        return 1;
+    if (signal == SIGNAL_LAG_MS && job->max_lag_ms > 0)
+        return job->max_lag_ms;
+    return settings->limit[signal];
+}
+
+void throttle_set(struct throttle *t, const struct job *job, const struct config_throttle *settings)
+{
+    int n_off = 0;
+    char **off = cursor_split(job->throttle_off, &n_off);
+
+    t->job = job->id;
+    t->dead_min_bytes = 1e6 * settings->dead_min_mb;
+    for (int i = 0; i < _SIGNAL_MAX; i++) {
+        double limit = limit_of(job, settings, (enum pressure_signal)i);
+        t->limits.limit[i] = limit;
+        t->limits.from[i] = limit * counts_from[i];
+        t->limits.off[i] = limit <= 0;
+    }
+    t->limits.from[SIGNAL_LATENCY] = 1; /* as quick as ever */
+    for (int i = 0; off && i < n_off; i++) {
+        enum pressure_signal signal = off[i] ? signal_from_name(off[i]) : SIGNAL_NONE;
+        if (signal != SIGNAL_NONE && signal != SIGNAL_MONITOR)
+            t->limits.off[signal] = true;
+        free(off[i]);
+    }
+    free(off);
+}
+
+void throttle_judge(struct throttle *t, const struct monitor *monitor, uint64_t now_us,
+    struct pressure_verdict *ret_pressure, struct pressure_verdict *ret_host)
+{
+    struct pressure pressure = *monitor_pressure(monitor);
+    struct vacuum_reading reading;
+
+    if (!t->limits.off[SIGNAL_DEAD] && monitor_vacuum(monitor, t->job, &reading) &&
+        vacuum_step(&t->vacuum, &reading, t->limits.limit[SIGNAL_DEAD], t->dead_min_bytes, now_us)) {
+        double ratio = vacuum_dead_ratio(&reading);
+        pressure_note(&pressure, SIGNAL_DEAD, ratio, ratio,
+            t->vacuum.state == VACUUM_RUNNING ? "vacuum is at work" : "vacuum is to come");
+    }
+    /* A server elsewhere, a kernel that doesn't count, or the first look: others may be at work there. */
+    if (!pressure.there[SIGNAL_CPU]) {
+        double busy = PACE_BUSY * t->limits.limit[SIGNAL_CPU];
+        pressure_note(&pressure, SIGNAL_CPU, busy, busy, "not known: taken as busy");
+    }
+    *ret_pressure = pressure_judge(&pressure, &t->limits, false, now_us);
+    *ret_host = pressure_judge(&pressure, &t->limits, true, now_us);
+}

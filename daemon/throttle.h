@@ -1,0 +1,20 @@
+/* What presses on one job: the readings of its database's monitor against the limits of the file and the job's own. */
+#pragma once
+
+#include "config.h"
+#include "job.h"
+#include "monitor.h"
+
+struct throttle {
+    int64_t job;
+    struct pressure_limits limits;
+    double dead_min_bytes;
+    struct vacuum vacuum; /* whether the job waits for it */
+};
+
+/* The limits as the file and the job have them now. */
+void throttle_set(struct throttle *throttle, const struct job *job, const struct config_throttle *settings);
+
+/* The verdicts of now: of the server's host, and of all else, the job's own table included. */
+void throttle_judge(struct throttle *throttle, const struct monitor *monitor, uint64_t now_us,
+    struct pressure_verdict *ret_pressure, struct pressure_verdict *ret_host);
