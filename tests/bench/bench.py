@@ -240,11 +240,25 @@ def tenths_row(what, took):
     row(what, *(f"{s:.2f}" for s in took), f"{took[9] / took[0]:.2f}", width=7)
 
 
+def plain_tenths(db):
+    """The control: what each tenth of the same table takes as one plain UPDATE, with no daemon there."""
+    took = []
+    for tenth in range(10):
+        started = time.monotonic()
+        db.app.execute(f"UPDATE orders SET {SET} WHERE id > {GROWTH_ROWS // 10 * tenth} AND id <= {GROWTH_ROWS // 10 * (tenth + 1)}")
+        took.append(time.monotonic() - started)
+    return took
+
+
 def growth(db):
-    print(f"\nGrowth: {GROWTH_ROWS:,} rows; seconds that each tenth of them took, on the clock and of the worker backend's CPU\n")
+    print(f"\nGrowth: {GROWTH_ROWS:,} rows; seconds that each tenth of them took: a job, on the clock and of the worker backend's CPU,\n"
+          "and in turn with it ten plain UPDATEs\n")
     row("", *(f"{n}." for n in range(1, 11)), "10./1.", width=7)
-    rounds = {"clock": [], "CPU": []}
+    rounds = {"clock": [], "CPU": [], "plain": []}
     for n in range(GROWTH_ROUNDS):
+        load(db, GROWTH_ROWS)
+        rounds["plain"].append(plain_tenths(db))
+        tenths_row(f"round {n + 1}, plain", rounds["plain"][-1])
         load(db, GROWTH_ROWS)
         daemon = start_daemon(db)
         for what, samples in zip(rounds, sample_job(db)):
