@@ -14,7 +14,7 @@
 #include <stdint.h>
 
 #define SESSION_MAX_QUERIES 2
-#define SESSION_MAX_PARAMS  10
+#define SESSION_MAX_PARAMS  11
 
 /* One statement. Parameters are text, NULL is NULL; they need to live only until session_send returns. */
 struct session_query {

@@ -44,7 +44,7 @@ struct worker {
 
     struct relation *relations;
     int n_relations;
-    char *batch, *bound, *keys_of, *relation, *key_columns; /* of the range or row in hand */
+    char *batch, *bound, *keys_of, *relation, *name, *key_columns; /* of the range or row in hand */
     char *range_at; /* where its row is, as the last checkpoint said; NULL: not known */
 
     char *holders; /* of the row that was tried again last and is locked still: an integer[] literal */
@@ -145,11 +145,12 @@ static void send_batch(struct worker *w, const struct runner_action *a)
     number_text(keys, a->keys);
     const struct session_query queries[] = {
         a->skipping
-            ? (struct session_query){SQL_RUN_BATCH_SKIPPING, 10,
-                  {w->batch, w->keys_of, w->relation, range, epoch, w->range_at, r->cursor, r->hi,
+            ? (struct session_query){SQL_RUN_BATCH_SKIPPING, 11,
+                  {w->batch, w->relation, w->name, w->keys_of, range, epoch, w->range_at, r->cursor, r->hi,
                       a->keys ? keys : NULL, rate}}
-            : (struct session_query){SQL_RUN_BATCH, 8,
-                  {w->batch, range, epoch, w->range_at, r->cursor, r->hi, a->keys ? keys : NULL, rate}},
+            : (struct session_query){SQL_RUN_BATCH, 10,
+                  {w->batch, w->relation, w->name, range, epoch, w->range_at, r->cursor, r->hi,
+                      a->keys ? keys : NULL, rate}},
         {w->bound, 3, {r->hi, r->upper, number_text(next, a->next_keys)}},
     };
     send_queries(w, queries, a->next_keys ? 2 : 1);
@@ -159,8 +160,9 @@ static void send_retry(struct worker *w)
 {
     char id[24];
     send_queries(w,
-        &(struct session_query){SQL_RETRY_ROW, 5,
-            {w->batch, w->keys_of, w->relation, number_text(id, w->runner.left_behind), w->runner.hi}},
+        &(struct session_query){SQL_RETRY_ROW, 6,
+            {w->batch, w->relation, w->name, w->keys_of, number_text(id, w->runner.left_behind),
+                w->runner.hi}},
         1);
 }
 
@@ -442,6 +444,7 @@ static void on_range(struct worker *w, const PGresult *result, struct runner_eve
     replace_string(&w->bound, result_text(result, 0, 9));
     replace_string(&w->relation, result_text(result, 0, 6));
     replace_string(&w->keys_of, result_text(result, 0, 11));
+    replace_string(&w->name, result_text(result, 0, 14));
 }
 
 /* The control session has answered. */
@@ -731,6 +734,7 @@ struct worker *worker_free(struct worker *w)
     free(w->bound);
     free(w->keys_of);
     free(w->relation);
+    free(w->name);
     free(w->holders);
     free(w->locked);
     free(w->key_columns);

@@ -28,13 +28,13 @@ const char SQL_ROLE[] =
 
 const char SQL_SURVEY[] = "SELECT backfill.survey($1, $2, $3, $4)";
 
-const char SQL_RUN_BATCH[] = "SELECT rows, wal_bytes, now_at FROM backfill.run_batch($1, $2, $3, $4, $5, $6, $7, $8)";
+const char SQL_RUN_BATCH[] = "SELECT rows, wal_bytes, now_at FROM backfill.run_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
 
 const char SQL_RUN_BATCH_SKIPPING[] =
     "SELECT rows, wal_bytes, now_at, skipped, holders\n"
-    "  FROM backfill.run_batch_skipping($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+    "  FROM backfill.run_batch_skipping($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
 
-const char SQL_RETRY_ROW[] = "SELECT rows, wal_bytes, done, holders FROM backfill.retry_row($1, $2, $3, $4, $5)";
+const char SQL_RETRY_ROW[] = "SELECT rows, wal_bytes, done, holders FROM backfill.retry_row($1, $2, $3, $4, $5, $6)";
 
 const char SQL_HELLO[] =
     "SELECT pg_catalog.current_setting('server_version_num'), pg_catalog.pg_is_in_recovery(),\n"
@@ -84,7 +84,7 @@ const char SQL_ADD_RANGE[] = "SELECT backfill.add_range($1, $2, $3)";
 const char SQL_BEGIN_PHASE[] = "SELECT backfill.begin_phase($1, $2, $3)";
 
 const char SQL_TAKE_RANGE[] =
-    "SELECT outcome, range, epoch, cursor, upper, point, relation, key_columns, batch, bound, keys, keys_of, row_id, locked\n"
+    "SELECT outcome, range, epoch, cursor, upper, point, relation, key_columns, batch, bound, keys, keys_of, row_id, locked, name\n"
     "  FROM backfill.take_range($1, $2)";
 
 const char SQL_PUT_ASIDE[] = "SELECT backfill.put_aside($1, $2, $3, $4, $5, $6, $7)";

@@ -39,18 +39,37 @@ BEGIN
 END
 $$;
 
+-- Runs the statement of a batch and returns the rows that it changed. It names the relation as it was called when the range
+-- was taken: when another table stands under that name by now, BF001 undoes the batch. Asked after the statement, which has
+-- locked what it found under the name, so that nobody can rename it any more. name: NULL in a job with a statement of its own,
+-- where the user's text says which table is meant.
+CREATE OR REPLACE FUNCTION backfill.run_statement(statement text, relation oid, name text, lo text[], hi text[], held text[]) RETURNS bigint
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  rows bigint;
+BEGIN
+  EXECUTE statement USING lo, hi, held;
+  GET DIAGNOSTICS rows = ROW_COUNT;
+  IF pg_catalog.to_regclass(name) <> relation::regclass THEN
+    RAISE EXCEPTION '% is another table now', name
+      USING ERRCODE = 'BF001', HINT = 'The one that the job is for was renamed; this batch was undone.';
+  END IF;
+  RETURN rows;
+END
+$$;
+
 -- Runs one batch and its checkpoint: one statement, so one transaction.
 -- Returns the rows changed, the WAL that all sessions wrote meanwhile (so an upper bound of its own), and where the range's
 -- row is now, for the next checkpoint.
-CREATE OR REPLACE FUNCTION backfill.run_batch(statement text, range bigint, epoch bigint, at tid, lo text[], hi text[], keys bigint,
-    rate real, OUT rows bigint, OUT wal_bytes bigint, OUT now_at tid)
+CREATE OR REPLACE FUNCTION backfill.run_batch(statement text, relation oid, name text, range bigint, epoch bigint, at tid,
+    lo text[], hi text[], keys bigint, rate real, OUT rows bigint, OUT wal_bytes bigint, OUT now_at tid)
 LANGUAGE plpgsql
 AS $$
 DECLARE
   start_lsn pg_lsn := pg_catalog.pg_current_wal_insert_lsn();
 BEGIN
-  EXECUTE statement USING lo, hi, NULL::text[];
-  GET DIAGNOSTICS rows = ROW_COUNT;
+  rows := backfill.run_statement(statement, relation, name, lo, hi, NULL);
   wal_bytes := pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_insert_lsn(), start_lsn);
   now_at := backfill.checkpoint(range, epoch, at, lo, hi, keys, rows, wal_bytes, rate);
 END
@@ -163,8 +182,8 @@ END
 $$;
 
 -- As run_batch, but rows that others have locked are put aside. What it returns besides: how many, and who holds them.
-CREATE OR REPLACE FUNCTION backfill.run_batch_skipping(statement text, keys_of text, relation oid, range bigint, epoch bigint, at tid,
-    lo text[], hi text[], keys bigint, rate real,
+CREATE OR REPLACE FUNCTION backfill.run_batch_skipping(statement text, relation oid, name text, keys_of text, range bigint, epoch bigint,
+    at tid, lo text[], hi text[], keys bigint, rate real,
     OUT rows bigint, OUT wal_bytes bigint, OUT now_at tid, OUT skipped bigint, OUT holders integer[])
 LANGUAGE plpgsql
 AS $$
@@ -174,8 +193,7 @@ DECLARE
 BEGIN
   SELECT f.held, f.holders INTO held, holders FROM backfill.lock_free_rows(statement, keys_of, relation, lo, hi) f;
   skipped := coalesce(pg_catalog.cardinality(held), 0);
-  EXECUTE statement USING lo, hi, held;
-  GET DIAGNOSTICS rows = ROW_COUNT;
+  rows := backfill.run_statement(statement, relation, name, lo, hi, held);
   wal_bytes := pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_insert_lsn(), start_lsn);
   now_at := backfill.checkpoint_skipping(range, epoch, at, lo, hi, coalesce(keys, rows + skipped), rows, wal_bytes, rate,
                                          held, backfill.locked_by(holders));
@@ -207,7 +225,7 @@ $$;
 
 -- Does one row that was put aside as locked: one statement, so one transaction, once. Not when it still is locked:
 -- then done is false, and holders says who holds it.
-CREATE OR REPLACE FUNCTION backfill.retry_row(statement text, keys_of text, relation oid, id bigint, key text[],
+CREATE OR REPLACE FUNCTION backfill.retry_row(statement text, relation oid, name text, keys_of text, id bigint, key text[],
     OUT rows bigint, OUT wal_bytes bigint, OUT done boolean, OUT holders integer[])
 LANGUAGE plpgsql
 AS $$
@@ -218,8 +236,7 @@ BEGIN
     FROM backfill.lock_free_rows(statement, keys_of, relation, NULL, key) f;
   rows := 0;
   IF done THEN
-    EXECUTE statement USING NULL::text[], key, NULL::text[];
-    GET DIAGNOSTICS rows = ROW_COUNT;
+    rows := backfill.run_statement(statement, relation, name, NULL, key, NULL);
     wal_bytes := pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_insert_lsn(), start_lsn);
     PERFORM backfill.row_done(id, rows, wal_bytes);
   END IF;

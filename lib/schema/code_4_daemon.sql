@@ -156,7 +156,7 @@ $$;
 -- A range or row whose partition was dropped meanwhile has nothing left to do.
 CREATE OR REPLACE FUNCTION backfill.take_range(job_id bigint, above bigint,
     OUT outcome text, OUT range bigint, OUT epoch bigint, OUT cursor text[], OUT upper text[], OUT point boolean,
-    OUT relation oid, OUT key_columns text[], OUT batch text, OUT bound text, OUT keys bigint,
+    OUT relation oid, OUT name text, OUT key_columns text[], OUT batch text, OUT bound text, OUT keys bigint,
     OUT keys_of text, OUT row_id bigint, OUT locked bigint)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -221,6 +221,7 @@ BEGIN
       USING ERRCODE = '42P16', HINT = 'Create it again (CREATE UNIQUE INDEX CONCURRENTLY), then SELECT backfill.retry(' || quote_literal(job.name) || ').';
   END IF;
   key_columns := k.columns;
+  name := CASE WHEN job.statement IS NULL THEN backfill.relation_name(relation) END;
   SELECT s.batch, s.keys, s.bound INTO batch, keys_of, bound
     FROM backfill.statements(job, relation, k.columns, k.types, k.collations, point) s;
   IF backfill.relation_name(relation) IS NULL THEN
