@@ -204,6 +204,20 @@ static void start_worker(struct database *db, const PGresult *row)
     job->max_lag_ms = (double)result_number(row, 0, 16);
     job->throttle_off = copy_string(result_text(row, 0, 17));
     job->max_rows_per_s = (uint32_t)result_number(row, 0, 18);
+    if (!result_is_true(row, 0, 21))
+        job->phase = PHASE_TIDY;
+    job->plan = must(malloc(sizeof(*job->plan)));
+    *job->plan = (struct migration_plan){
+        .expand = result_is_true(row, 0, 22),
+        .fill = result_is_true(row, 0, 23),
+        .guard = result_is_true(row, 0, 24),
+        .quiet = result_is_true(row, 0, 25),
+        .verify = result_is_true(row, 0, 26),
+        .validate = result_is_true(row, 0, 27),
+        .in_step = result_is_true(row, 0, 28),
+        .dry_run = result_is_true(row, 0, 29),
+    };
+    job->lacking = copy_string(result_text(row, 0, 30));
 
     db->workers = must(reallocarray(db->workers, (size_t)db->n_workers + 1, sizeof(*db->workers)));
     db->workers[db->n_workers++] =

@@ -37,6 +37,12 @@ void host_read_pressure(struct host *host, uint64_t now_us, struct pressure *pre
     read_psi("/proc/pressure/io", &host->io, SIGNAL_IO, now_us, pressure);
 }
 
+int64_t host_free_bytes(const char *path)
+{
+    struct statvfs fs;
+    return statvfs(path, &fs) == 0 ? (int64_t)(fs.f_bavail * fs.f_frsize) : -1;
+}
+
 void host_read_disk(const char *path, bool optional, struct pressure *pressure)
 {
     struct statvfs fs;

@@ -36,6 +36,7 @@ void report_init(struct report *report, const char *database, const struct job *
 void report_done(struct report *report)
 {
     free(report->said_waiting);
+    free(report->said_step);
 }
 
 struct journal_progress report_progress(struct report *report)
@@ -49,16 +50,53 @@ struct journal_progress report_progress(struct report *report)
 
 void report_start(struct report *report, bool goes_on)
 {
-    journal_write(LEVEL_NOTICE, JOURNAL_STATE, ABOUT(report, .sqlstate = NULL), "running: %s, as %s%s",
-        report->job->target, report->job->submitted_by, goes_on ? "; goes on where it stood" : "");
+    if (report->runner->phase == PHASE_TIDY)
+        journal_write(LEVEL_INFO, JOURNAL_STATE, ABOUT(report, .sqlstate = NULL), "is tidied up: %s",
+            report->job->target);
+    else
+        journal_write(LEVEL_NOTICE, JOURNAL_STATE, ABOUT(report, .sqlstate = NULL), "running: %s, as %s%s",
+            report->job->target, report->job->submitted_by, goes_on ? "; goes on where it stood" : "");
 }
 
 void report_phase(struct report *report, int n_relations)
 {
     const struct runner *r = report->runner;
-    journal_write(LEVEL_INFO, JOURNAL_PHASE, ABOUT(report, .sqlstate = NULL),
-        "%s: about %" PRIu64 " rows in %d %s", job_phase_name(r->phase), r->estimate, n_relations,
-        n_relations == 1 ? "table" : "partitions");
+    if (migration_walks(r->phase))
+        journal_write(LEVEL_INFO, JOURNAL_PHASE, ABOUT(report, .sqlstate = NULL),
+            "%s: about %" PRIu64 " rows in %d %s", job_phase_name(r->phase), r->estimate, n_relations,
+            n_relations == 1 ? "table" : "partitions");
+    else
+        journal_write(
+            LEVEL_INFO, JOURNAL_PHASE, ABOUT(report, .sqlstate = NULL), "%s", job_phase_name(r->phase));
+}
+
+void report_step(struct report *report, const struct step *step)
+{
+    _cleanup_free_ char *text = step_text(step);
+
+    if (same_string(report->said_step, text)) /* tried again */
+        return;
+    replace_string(&report->said_step, text);
+    journal_write(LEVEL_INFO, JOURNAL_PHASE, ABOUT(report, .sqlstate = NULL), "%s: %s",
+        job_phase_name(report->runner->phase), text);
+}
+
+void report_slower(struct report *report, const char *statements)
+{
+    int n = 0;
+    char **each = cursor_split(statements, &n);
+
+    for (int i = 0; each && i < n; i++) {
+        journal_write(LEVEL_WARNING, JOURNAL_STATE, ABOUT(report, .sqlstate = NULL), "slower: %s", each[i]);
+        free(each[i]);
+    }
+    free(each);
+}
+
+void report_preflight(struct report *report, const char *words)
+{
+    if (words)
+        journal_write(LEVEL_INFO, JOURNAL_PHASE, ABOUT(report, .sqlstate = NULL), "preflight: %s", words);
 }
 
 void report_retry(struct report *report)
@@ -169,6 +207,9 @@ void report_end(struct report *report, const struct runner_action *action, const
             r->end_state == JOB_PAUSED ? "paused" : "given back to the queue",
             r->end_state != JOB_PAUSED && given_back ? ": " : "",
             r->end_state != JOB_PAUSED && given_back ? given_back : "");
+    else if (r->phase == PHASE_TIDY)
+        journal_write(r->error ? LEVEL_ERROR : LEVEL_NOTICE, JOURNAL_STATE, ABOUT(report, .sqlstate = NULL),
+            r->error ? "can't be tidied up: %s" : "is tidied up%s", r->error ? r->error : "");
     else if (action->kind != RUNNER_FINISH)
         journal_write(LEVEL_WARNING, JOURNAL_STATE, ABOUT(report, .progress = &p),
             "another daemon has taken the job over");
@@ -176,7 +217,7 @@ void report_end(struct report *report, const struct runner_action *action, const
         journal_write(r->end_state == JOB_FAILED ? LEVEL_ERROR : LEVEL_NOTICE, JOURNAL_STATE,
             ABOUT(report, .progress = &p, .sqlstate = r->row_sqlstate),
             "%s%s%s: %" PRIu64 " rows done, %" PRIu64 " batches in %.1f s since this start",
-            job_state_name(r->end_state), r->error ? ": " : "", r->error ? r->error : "", p.rows,
+            job_state_name(r->end_state), r->error ? ": " : "", r->error ? r->error : "", r->counts.rows,
             r->counts.batches, (double)(now_us() - report->started_us) / 1e6);
 }
 
@@ -221,16 +262,17 @@ static char *why_waiting(struct report *report, double share, double rate_share,
     const struct runner *r = report->runner;
     _cleanup_free_ char *pressure =
         share > SHARE_SAID && share >= rate_share ? pressure_describe(runner_slowed_by(r)) : NULL;
+    _cleanup_free_ char *step = r->doing == RUNNER_STEP ? step_text(report->step) : NULL;
     _cleanup_free_ char *rate =
         rate_share > SHARE_SAID && r->limits.max_keys_per_s > 0 ? describe_rate(r) : NULL;
-    const char *why = pressure ? pressure : rate ? rate : r->waiting_for;
+    const char *why = pressure ? pressure : rate ? rate : r->waiting_for ? r->waiting_for : step;
     char *text = NULL;
 
     if (r->progress.keys != report->moved_keys) {
         report->moved_keys = r->progress.keys;
         report->moved_at_us = now_us;
     }
-    if (!why || now_us - report->moved_at_us < STALLED_AFTER_US)
+    if (!why || now_us - report->moved_at_us < STALLED_AFTER_US || !migration_walks(r->phase))
         return copy_string(why);
     if (asprintf(&text, "stalled for %" PRIu64 " s by %s", (now_us - report->moved_at_us) / 1000000, why) < 0)
         abort();
@@ -281,7 +323,11 @@ char *report_measured(const struct report *report)
         "}, \"locked\": {\"batches\": %" PRIu64 ", \"rows\": %" PRIu64 ", \"done_later\": %" PRIu64
         ", \"cancelled_for_others\": %" PRIu64,
         counts->skipping, counts->skipped, counts->retried, counts->relieved);
-    fputs("}, \"throttled_s\": {", out);
+    fputs("}", out);
+    if (report->runner->plan.verify)
+        fprintf(out, ", \"verified\": {\"walks\": %" PRIu32 ", \"found\": %" PRIu64 "}",
+            report->runner->verified, counts->found_again);
+    fputs(", \"throttled_s\": {", out);
     comma = "";
     for (int i = 0; i < _SIGNAL_MAX; i++)
         if (counts->throttled_us[i]) {

@@ -5,14 +5,17 @@
 #include "job.h"
 #include "journal.h"
 #include "runner.h"
+#include "step.h"
 
 struct report {
     const char *database;
     const struct job *job;
     struct runner *runner;
+    const struct step *step; /* in hand; its name is NULL when there is none */
     uint64_t started_us;
 
     char *said_waiting;               /* the last error that the journal was told */
+    char *said_step;                  /* and the last step */
     bool throttled;                   /* what it was told of that */
     uint64_t throttled_before_us;     /* at the last look */
     uint64_t rate_before_us;          /* the same, of SIGNAL_RATE, which is not in it */
@@ -35,6 +38,10 @@ void report_done(struct report *report);
 /* One record each. given_back: why it goes back to the queue, when that is not the daemon's end; else NULL. */
 void report_start(struct report *report, bool goes_on);
 void report_phase(struct report *report, int n_relations);
+void report_step(struct report *report, const struct step *step);
+void report_slower(
+    struct report *report, const char *statements);              /* text[] literal or NULL: one record each */
+void report_preflight(struct report *report, const char *words); /* NULL: it tells nothing */
 void report_retry(struct report *report);
 void report_put_aside(struct report *report, const char *key_columns);
 void report_relieved(

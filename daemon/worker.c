@@ -1,10 +1,12 @@
 #include "worker.h"
 #include "clock.h"
 #include "cursor.h"
+#include "host.h"
 #include "mem.h"
 #include "report.h"
 #include "result.h"
 #include "sql.h"
+#include "step.h"
 #include "throttle.h"
 
 #include <inttypes.h>
@@ -13,14 +15,17 @@
 
 #define CONNECT_TIMEOUT_MS 10000
 #define ANSWER_MARGIN_MS   5000 /* beyond statement_timeout: then the network is gone, not the query slow */
-#define TICK_US            1000000 /* how often status and journal are looked after while a job runs */
+#define STEP_TIMEOUT_MS                                                                                      \
+    604800000           /* a step that reads a table of terabytes, or builds an index on it: a week */
+#define TICK_US 1000000 /* how often status and journal are looked after while a job runs */
 #define HOURS_SOON_MS                                                                                        \
     20 /* the server's clock and ours differ by a little: its hours are not asked for more often */
 #define ROUNDING_MS 1 /* a wait that the monitor read as at its limit may be that much below */
 
 /* A relation of the job, as it is surveyed. */
 struct relation {
-    char *oid, *batch, *bound, *last;
+    char *oid, *batch, *bound, *last, *keys_of;
+    char *first, *trial; /* what must be there before the survey, or NULL; keys that it tries */
     char *upper;
 };
 
@@ -33,6 +38,11 @@ struct worker {
     struct session *session;
     bool session_gone; /* it was lost while the runner waited for something else */
     bool knows_last;   /* SURVEY: the last key is known, the plans are being checked */
+    bool unlimited;    /* the session has no statement_timeout: a step was the last */
+    bool limiting;     /* that is being changed; then comes the action */
+    struct step step;  /* of STEP */
+    char *seen,
+        *data_directory; /* by the survey, what a trial of a batch saw; where the server keeps its files */
     bool ended, failed;
     struct event *timer; /* the end of a rest, or something that must be reported from the loop */
     struct event *tick;
@@ -74,6 +84,9 @@ static void forget_relations(struct worker *w)
         free(w->relations[i].batch);
         free(w->relations[i].bound);
         free(w->relations[i].last);
+        free(w->relations[i].keys_of);
+        free(w->relations[i].first);
+        free(w->relations[i].trial);
         free(w->relations[i].upper);
     }
     free(w->relations);
@@ -83,6 +96,12 @@ static void forget_relations(struct worker *w)
 
 /* ---- What a runner's action means
  * ---------------------------------------------------------------------------------- */
+
+static bool has_session(enum runner_action_kind kind)
+{
+    return kind == RUNNER_CONNECT || kind == RUNNER_SURVEY || kind == RUNNER_STEP || kind == RUNNER_BOUND ||
+           kind == RUNNER_BATCH || kind == RUNNER_RETRY;
+}
 
 /* Reports e from the event loop, after the handlers that run now. */
 static void feed_later(struct worker *w, const struct runner_event *e)
@@ -108,8 +127,23 @@ static void send_queries(struct worker *w, const struct session_query *queries, 
             w, &(struct runner_event){
                    .kind = RUNNER_LOST, .message = "the connection was lost", .sqlstate = SQLSTATE_LOST});
     else
-        session_send(
-            w->session, queries, n, (uint32_t)w->setup.batch->statement_timeout_ms + ANSWER_MARGIN_MS);
+        session_send(w->session, queries, n,
+            w->unlimited && !w->limiting ? STEP_TIMEOUT_MS
+                                         : (uint32_t)w->setup.batch->statement_timeout_ms + ANSWER_MARGIN_MS);
+}
+
+/* A step may take its time, a batch may not. Whether the session's statement_timeout has to be changed first: then that is under
+ * way, and the action comes after it. */
+static bool limit_first(struct worker *w, const struct runner_action *a)
+{
+    char ms[24];
+
+    if (!has_session(a->kind) || a->kind == RUNNER_CONNECT || w->unlimited == (a->kind == RUNNER_STEP))
+        return false;
+    w->limiting = true;
+    number_text(ms, a->kind == RUNNER_STEP ? 0 : w->setup.batch->statement_timeout_ms);
+    send_queries(w, &(struct session_query){SQL_STEP_TIMEOUT, 1, {ms}}, 1);
+    return true;
 }
 
 static void send_role(struct worker *w)
@@ -144,13 +178,12 @@ static void send_batch(struct worker *w, const struct runner_action *a)
     number_text(epoch, r->epoch);
     number_text(keys, a->keys);
     const struct session_query queries[] = {
-        a->skipping
-            ? (struct session_query){SQL_RUN_BATCH_SKIPPING, 11,
-                  {w->batch, w->relation, w->name, w->keys_of, range, epoch, w->range_at, r->cursor, r->hi,
-                      a->keys ? keys : NULL, rate}}
-            : (struct session_query){SQL_RUN_BATCH, 10,
-                  {w->batch, w->relation, w->name, range, epoch, w->range_at, r->cursor, r->hi,
-                      a->keys ? keys : NULL, rate}},
+        a->skipping ? (struct session_query){SQL_RUN_BATCH_SKIPPING, 11,
+                          {w->batch, w->relation, w->name, w->keys_of, range, epoch, w->range_at, r->cursor,
+                              r->hi, a->keys ? keys : NULL, rate}}
+                    : (struct session_query){SQL_RUN_BATCH, 10,
+                          {w->batch, w->relation, w->name, range, epoch, w->range_at, r->cursor, r->hi,
+                              a->keys ? keys : NULL, rate}},
         {w->bound, 3, {r->hi, r->upper, number_text(next, a->next_keys)}},
     };
     send_queries(w, queries, a->next_keys ? 2 : 1);
@@ -168,9 +201,14 @@ static void send_retry(struct worker *w)
 
 static void on_control(void *arg, const struct session_event *e);
 
+static void ask_then(struct worker *w, const struct session_query *query, control_answer *answer)
+{
+    control_ask(w->setup.control, query, answer, w);
+}
+
 static void ask(struct worker *w, const struct session_query *query)
 {
-    control_ask(w->setup.control, query, on_control, w);
+    ask_then(w, query, on_control);
 }
 
 static void on_named(void *arg, const struct session_event *e)
@@ -191,6 +229,11 @@ static void ask_finish(struct worker *w)
 {
     struct runner *r = &w->runner;
     char job[24];
+
+    if (r->phase == PHASE_TIDY) {
+        ask(w, &(struct session_query){SQL_END_TIDY, 3, {number_text(job, w->job->id), r->error, r->hint}});
+        return;
+    }
     _cleanup_free_ char *json = report_measured(&w->report);
     _cleanup_free_ char *error = copy_string(r->error);
 
@@ -202,11 +245,20 @@ static void ask_finish(struct worker *w)
         replace_string(&r->error, error);
     }
     const char *hint = r->hint;
+    _cleanup_free_ char *both = NULL;
     if (r->end_state == JOB_FAILED && !hint && r->row_sqlstate)
         hint = "Correct the row or the clause, then SELECT backfill.retry(name); or insert the job with "
                "on_error = 'quarantine'.";
     else if (r->end_state == JOB_SUCCEEDED && r->counts.put_aside > 0)
         hint = "Rows were left behind: SELECT * FROM backfill.left_behind; then SELECT backfill.retry(name).";
+    else if (r->end_state == JOB_SUCCEEDED && migration_is_open(&r->plan) && r->verified > 1)
+        hint = "The application still writes rows that are to do: keep_in_sync would keep them in step.";
+    if (r->plan.in_step && r->phase > PHASE_EXPAND && r->end_state != JOB_CANCELLED) {
+        if (asprintf(&both, "%s%sIts trigger keeps rows in step until SELECT backfill.finish(name).",
+                hint ? hint : "", hint ? " " : "") < 0)
+            abort();
+        hint = both;
+    }
     ask(w, &(struct session_query){SQL_END_JOB, 5,
                {number_text(job, w->job->id), job_state_name(r->end_state), error, hint, json}});
 }
@@ -261,7 +313,7 @@ static void connect_worker(struct worker *w)
     if (asprintf(&name, "backfilld %s", w->job->name) < 0)
         abort();
     session_close(w->session);
-    w->session_gone = false;
+    w->session_gone = w->unlimited = w->limiting = false;
     w->session = session_open(
         w->setup.base, w->setup.conninfo, w->job->submitted_by, name, CONNECT_TIMEOUT_MS, on_session, w);
 }
@@ -270,7 +322,7 @@ static void perform(struct worker *w, const struct runner_action *a)
 {
     const struct relation *relation = &w->relations[a->relation];
     const struct runner *r = &w->runner;
-    char job[24], n[24], epoch[24];
+    char job[24], n[24], epoch[24], free_bytes[24];
 
     if (a->kind == RUNNER_ABORT)
         abort_action(w);
@@ -279,6 +331,8 @@ static void perform(struct worker *w, const struct runner_action *a)
     w->action = *a;
     event_del(w->timer);
     number_text(job, w->job->id);
+    if (limit_first(w, a))
+        return;
 
     switch (a->kind) {
     case RUNNER_NONE:
@@ -292,10 +346,23 @@ static void perform(struct worker *w, const struct runner_action *a)
     case RUNNER_ADD_RANGE:
         ask(w, &(struct session_query){SQL_ADD_RANGE, 3, {job, relation->oid, relation->upper}});
         break;
-    case RUNNER_BEGIN:
-        ask(w, &(struct session_query){SQL_BEGIN_PHASE, 3,
-                   {job, job_phase_name(a->phase), number_text(n, (int64_t)a->estimate)}});
+    case RUNNER_BEGIN: {
+        int64_t bytes =
+            w->seen && w->session && session_is_local(w->session) ? host_free_bytes(w->data_directory) : -1;
+        ask(w, &(struct session_query){SQL_BEGIN_PHASE, 5,
+                   {job, job_phase_name(a->phase), a->estimate ? number_text(n, (int64_t)a->estimate) : NULL,
+                       w->seen, bytes >= 0 ? number_text(free_bytes, bytes) : NULL}});
         break;
+    }
+    case RUNNER_NEXT_STEP:
+        ask(w, &(struct session_query){SQL_NEXT_STEP, 2, {job, job_phase_name(r->phase)}});
+        break;
+    case RUNNER_STEP: {
+        struct session_query step = step_query(&w->step, job, job_phase_name(r->phase));
+        report_step(&w->report, &w->step);
+        send_queries(w, &step, 1);
+        break;
+    }
     case RUNNER_TAKE:
         ask(w, &(struct session_query){SQL_TAKE_RANGE, 2, {job, number_text(n, r->left_behind)}});
         break;
@@ -393,7 +460,12 @@ static void on_relations(struct worker *w, const PGresult *result, struct runner
             .batch = copy_string(result_text(result, i, 2)),
             .bound = copy_string(result_text(result, i, 3)),
             .last = copy_string(result_text(result, i, 4)),
+            .keys_of = copy_string(result_text(result, i, 5)),
+            .first = copy_string(result_text(result, i, 6)),
+            .trial = copy_string(result_text(result, i, 7)),
         };
+    replace_string(&w->seen, NULL);
+    replace_string(&w->data_directory, w->n_relations > 0 ? result_text(result, 0, 8) : NULL);
 }
 
 /* What the job waits for at the end of a round of rows that were locked. */
@@ -428,6 +500,7 @@ static void on_range(struct worker *w, const PGresult *result, struct runner_eve
         if (same_string(outcome, outcomes[i]))
             event->outcome = (enum runner_take)i;
     event->total_keys = (uint64_t)result_number(result, 0, 10);
+    event->found = (uint64_t)result_number(result, 0, 15);
     if (event->outcome == RUNNER_TAKE_LOCKED)
         say_locked_still(w, result_number(result, 0, 13), event);
     if (event->outcome != RUNNER_TAKE_RANGE && event->outcome != RUNNER_TAKE_ROW)
@@ -463,8 +536,14 @@ static void on_control(void *arg, const struct session_event *e)
         on_relations(w, e->results[0], &event);
     else if (w->action.kind == RUNNER_TAKE)
         on_range(w, e->results[0], &event);
-    else if (w->action.kind == RUNNER_BEGIN)
+    else if (w->action.kind == RUNNER_NEXT_STEP)
+        event.has_step = step_take(&w->step, e->results[0]);
+    else if (w->action.kind == RUNNER_BEGIN) {
         event.ours = result_is_true(e->results[0], 0, 0);
+        report_preflight(&w->report, result_text(e->results[0], 0, 1));
+        replace_string(&w->seen, NULL);
+    } else if (w->action.kind == RUNNER_FINISH)
+        report_slower(&w->report, result_text(e->results[0], 0, 0));
     feed(w, &event);
 }
 
@@ -497,6 +576,47 @@ static void on_row(struct worker *w, const struct session_event *e, struct runne
         replace_string(&w->holders, result_text(row, 0, 3));
 }
 
+/* A step met a lock on the table: whose, is asked before it is said. */
+static void on_holders(void *arg, const struct session_event *e)
+{
+    struct worker *w = arg;
+    const char *who = e->kind == SESSION_RESULT ? result_text(e->results[0], 0, 0) : NULL;
+    _cleanup_free_ char *message = NULL;
+
+    if (w->ended || (w->action.kind != RUNNER_STEP && w->action.kind != RUNNER_SURVEY))
+        return;
+    if (asprintf(&message, "%s waits for a lock on %s: %s",
+            w->action.kind == RUNNER_STEP ? w->step.name : "preflight", w->job->target,
+            who ? who : "somebody held one") < 0)
+        abort();
+    feed(w, &(struct runner_event){.kind = RUNNER_ERROR, .sqlstate = SQLSTATE_LOCK, .message = message});
+}
+
+static void ask_holders(struct worker *w, const char *relation)
+{
+    char pid[24];
+    ask_then(w, &(struct session_query){SQL_TABLE_HOLDERS, 2, {relation, number_text(pid, worker_pid(w))}},
+        on_holders);
+}
+
+static void on_step_error(struct worker *w, const struct session_event *e)
+{
+    char job[24];
+    struct session_event named = *e;
+
+    if (same_string(e->sqlstate, SQLSTATE_LOCK)) {
+        ask_holders(w, w->step.relation);
+        return;
+    }
+    if (same_string(e->sqlstate, "23505"))
+        ask_then(w,
+            &(struct session_query){SQL_DUPLICATE, 3, {number_text(job, w->job->id), e->message, e->detail}},
+            NULL);
+    if (!named.hint)
+        named.hint = step_hint(&w->step, e->sqlstate);
+    feed_error(w, &named);
+}
+
 /* The worker's session has connected or answered. */
 static void on_session(struct session *session, const struct session_event *e, void *arg)
 {
@@ -505,22 +625,37 @@ static void on_session(struct session *session, const struct session_event *e, v
     const PGresult *first = e->results ? e->results[0] : NULL;
     (void)session;
 
-    bool waited_for = w->action.kind == RUNNER_CONNECT || w->action.kind == RUNNER_SURVEY ||
-                      w->action.kind == RUNNER_BOUND || w->action.kind == RUNNER_BATCH ||
-                      w->action.kind == RUNNER_RETRY;
-    if (!waited_for) {
+    if (!has_session(w->action.kind)) {
         w->session_gone = w->session_gone || e->lost || e->kind == SESSION_TIMED_OUT;
         return;
     }
     switch (e->kind) {
     case SESSION_CONNECTED: send_role(w); return;
-    case SESSION_CONNECT_FAILED:
-    case SESSION_ERROR: feed_error(w, e); return;
+    case SESSION_ERROR:
+        if (w->action.kind == RUNNER_STEP && !w->limiting && !e->lost) {
+            on_step_error(w, e);
+            return;
+        }
+        if (w->action.kind == RUNNER_SURVEY && !e->lost && same_string(e->sqlstate, SQLSTATE_LOCK)) {
+            ask_holders(w, w->relations[w->action.relation].oid);
+            return;
+        }
+        feed_error(w, e);
+        return;
+    case SESSION_CONNECT_FAILED: feed_error(w, e); return;
     case SESSION_TIMED_OUT:
         event = (struct runner_event){.kind = RUNNER_LOST, .sqlstate = SQLSTATE_LOST, .message = e->message};
         feed(w, &event);
         return;
     case SESSION_RESULT: break;
+    }
+
+    if (w->limiting) {
+        struct runner_action then = w->action;
+        w->limiting = false;
+        w->unlimited = then.kind == RUNNER_STEP;
+        perform(w, &then);
+        return;
     }
 
     struct relation *relation = w->relations ? &w->relations[w->action.relation] : NULL;
@@ -529,14 +664,17 @@ static void on_session(struct session *session, const struct session_event *e, v
         replace_string(&relation->upper, result_only(first));
         if (relation->upper) {
             send_queries(w,
-                &(struct session_query){
-                    SQL_SURVEY, 4, {relation->batch, relation->bound, relation->oid, relation->upper}},
+                &(struct session_query){SQL_SURVEY, 7,
+                    {relation->batch, relation->bound, relation->keys_of, relation->oid, relation->upper,
+                        relation->first, relation->trial}},
                 1);
             return;
         }
         event.empty = true;
     } else if (w->action.kind == RUNNER_SURVEY) {
         event.estimate = (uint64_t)result_number(first, 0, 0);
+        if (result_text(first, 0, 1))
+            replace_string(&w->seen, result_text(first, 0, 1));
     } else if (w->action.kind == RUNNER_BOUND)
         event.bound = result_only(first);
     else if (w->action.kind == RUNNER_BATCH)
@@ -549,6 +687,13 @@ static void on_session(struct session *session, const struct session_event *e, v
 /* ---- From outside
  * ---------------------------------------------------------------------------------------------------- */
 
+static void on_progress(void *arg, const struct session_event *e)
+{
+    struct worker *w = arg;
+    if (e->kind == SESSION_RESULT && PQntuples(e->results[0]) > 0)
+        replace_string(&w->step.progress, result_text(e->results[0], 0, 0));
+}
+
 static void on_tick(evutil_socket_t socket, short what, void *arg)
 {
     struct worker *w = arg;
@@ -558,6 +703,9 @@ static void on_tick(evutil_socket_t socket, short what, void *arg)
     (void)what;
 
     name_holders(w, false);
+    if (w->action.kind == RUNNER_STEP && same_string(w->step.name, "build index"))
+        ask_then(w, &(struct session_query){SQL_INDEX_PROGRESS, 1, {number_text(job, worker_pid(w))}},
+            on_progress);
     if (!same_string(w->shown_waiting, waiting))
         control_ask(w->setup.control,
             &(struct session_query){SQL_WAITING_FOR, 2, {number_text(job, w->job->id), waiting}}, NULL, w);
@@ -612,8 +760,10 @@ struct worker *worker_start(
     runner_init(&w->runner, job->phase, estimate, keys_done,
         &(struct runner_limits){.min_keys = 1, .max_keys = BATCH_FIRST_KEYS},
         now ^ ((uint64_t)getpid() << 32) ^ (uint64_t)job->id, now);
+    runner_plan(&w->runner, job->plan, job->lacking);
     apply_limits(w);
     report_init(&w->report, setup->database, job, &w->runner, now);
+    w->report.step = &w->step;
     report_start(&w->report, keys_done > 0);
     feed(w, &(struct runner_event){.kind = RUNNER_START});
     return w;
@@ -682,7 +832,7 @@ void worker_press(struct worker *w)
     /* The verdict may name another signal, which is worse; who waits is let through all the same. */
     if (w->ended || !pressure->there[SIGNAL_BLOCKED_MS] || w->throttle.limits.off[SIGNAL_BLOCKED_MS] ||
         pressure->readings[SIGNAL_BLOCKED_MS].value < w->throttle.limits.limit[SIGNAL_BLOCKED_MS] ||
-        (w->action.kind != RUNNER_BATCH && w->action.kind != RUNNER_RETRY))
+        (w->action.kind != RUNNER_BATCH && w->action.kind != RUNNER_RETRY && w->action.kind != RUNNER_STEP))
         return;
     w->relieves = true;
     feed(w, &(struct runner_event){.kind = RUNNER_RELIEVE});
@@ -739,6 +889,9 @@ struct worker *worker_free(struct worker *w)
     free(w->locked);
     free(w->key_columns);
     free(w->range_at);
+    free(w->seen);
+    free(w->data_directory);
+    step_done(&w->step);
     free(w->shown_waiting);
     free(w->given_back);
     report_done(&w->report);

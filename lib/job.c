@@ -19,6 +19,7 @@ static const char *const phase_names[_JOB_PHASE_MAX] = {
     [PHASE_GUARD] = "guard",
     [PHASE_VERIFY] = "verify",
     [PHASE_VALIDATE] = "validate",
+    [PHASE_TIDY] = "tidy",
 };
 
 static const char *const wanted_names[_JOB_WANTED_MAX] = {
@@ -80,6 +81,8 @@ struct job *job_free(struct job *job)
     free(job->date_style);
     free(job->settings);
     free(job->throttle_off);
+    free(job->plan);
+    free(job->lacking);
     free(job);
     return NULL;
 }

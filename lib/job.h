@@ -5,6 +5,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct migration_plan;
+
 enum job_state {
     JOB_QUEUED,
     JOB_RUNNING,
@@ -23,6 +25,7 @@ enum job_phase {
     PHASE_GUARD,
     PHASE_VERIFY,
     PHASE_VALIDATE,
+    PHASE_TIDY, /* of a job that has ended: it is never in job.phase */
     _JOB_PHASE_MAX,
     _JOB_PHASE_INVALID = -1,
 };
@@ -57,13 +60,15 @@ struct job {
     char *search_path;
     char *time_zone;
     char *date_style;
-    char *settings; /* JSON object of settings for the worker's session, or NULL */
-    enum job_phase phase;
-    bool quarantine;         /* on_error: put a row that fails aside instead of stopping */
-    uint32_t target_ms;      /* 0: the file's */
-    uint32_t max_rows_per_s; /* 0: no limit of its own */
-    double max_lag_ms;       /* 0: the file's */
-    char *throttle_off;      /* text[] literal of signals that this job passes over, or NULL */
+    char *settings;              /* JSON object of settings for the worker's session, or NULL */
+    enum job_phase phase;        /* PHASE_TIDY: it has ended, and something of it must go */
+    struct migration_plan *plan; /* which phases it has */
+    char *lacking;               /* what a row that is to do lacks, for messages; or NULL */
+    bool quarantine;             /* on_error: put a row that fails aside instead of stopping */
+    uint32_t target_ms;          /* 0: the file's */
+    uint32_t max_rows_per_s;     /* 0: no limit of its own */
+    double max_lag_ms;           /* 0: the file's */
+    char *throttle_off;          /* text[] literal of signals that this job passes over, or NULL */
 };
 
 /* Frees the job and what it owns; takes NULL; returns NULL. */

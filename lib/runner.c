@@ -2,6 +2,7 @@
 #include "mem.h"
 #include "pace.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 
 #define BACKOFF_BASE_US    50000   /* the first wait after an error */
@@ -19,6 +20,8 @@ static const char *const action_names[] = {
     [RUNNER_SURVEY] = "survey",
     [RUNNER_ADD_RANGE] = "add range",
     [RUNNER_BEGIN] = "begin",
+    [RUNNER_NEXT_STEP] = "next step",
+    [RUNNER_STEP] = "step",
     [RUNNER_TAKE] = "take",
     [RUNNER_BOUND] = "bound",
     [RUNNER_BATCH] = "batch",
@@ -40,6 +43,8 @@ void runner_init(struct runner *r, enum job_phase phase, uint64_t estimate, uint
 {
     *r = (struct runner){
         .phase = phase,
+        .next_phase = phase,
+        .plan = {.fill = true},
         .estimate = estimate,
         .limits = *limits,
         .pressure = {.signal = SIGNAL_NONE},
@@ -62,7 +67,14 @@ void runner_done(struct runner *r)
     free(r->row_sqlstate);
     free(r->row_message);
     free(r->row_detail);
+    free(r->lacking);
     *r = (struct runner){0};
+}
+
+void runner_plan(struct runner *r, const struct migration_plan *plan, const char *lacking)
+{
+    r->plan = *plan;
+    replace_string(&r->lacking, lacking);
 }
 
 void runner_limit(struct runner *r, const struct runner_limits *limits)
@@ -92,9 +104,10 @@ static struct runner_action enter(struct runner *r, enum runner_action_kind kind
     switch (kind) {
     case RUNNER_SURVEY:
     case RUNNER_ADD_RANGE: a.relation = r->relation; break;
+    case RUNNER_LAYOUT: r->planning = true; break;
     case RUNNER_BEGIN:
-        a.phase = PHASE_BACKFILL;
-        a.estimate = r->estimate;
+        a.phase = r->next_phase;
+        a.estimate = r->planning ? r->estimate : 0;
         break;
     case RUNNER_BOUND: a.keys = r->asked = next_keys(r); break;
     case RUNNER_BATCH:
@@ -109,7 +122,8 @@ static struct runner_action enter(struct runner *r, enum runner_action_kind kind
     case RUNNER_CONNECT: r->connected = false; break;
     case RUNNER_NONE:
     case RUNNER_ABORT:
-    case RUNNER_LAYOUT:
+    case RUNNER_NEXT_STEP:
+    case RUNNER_STEP:
     case RUNNER_TAKE:
     case RUNNER_RETRY:
     case RUNNER_PUT_ASIDE:
@@ -144,12 +158,64 @@ static struct runner_action release(struct runner *r, enum job_state state)
     return enter(r, RUNNER_RELEASE);
 }
 
-/* The work of a phase begins, or goes on with the range read back from the database. */
+/* Plans a walk of that phase, which begins then. */
+static struct runner_action plan_walk(struct runner *r, enum job_phase phase)
+{
+    r->next_phase = phase;
+    r->surveyed_only = false;
+    return enter(r, RUNNER_LAYOUT);
+}
+
+static struct runner_action begin(struct runner *r, enum job_phase phase)
+{
+    if (phase == _JOB_PHASE_MAX)
+        return finish(r, JOB_SUCCEEDED, NULL, NULL);
+    if (migration_walks(phase))
+        return plan_walk(r, phase);
+    r->next_phase = phase;
+    return enter(r, RUNNER_BEGIN);
+}
+
+/* The phase's work is done. */
+static struct runner_action end_phase(struct runner *r)
+{
+    return begin(r, migration_phase_after(&r->plan, r->phase));
+}
+
+/* In preflight the relations are surveyed, and when the next phase walks it is planned in the same go. */
+static struct runner_action survey_first(struct runner *r)
+{
+    enum job_phase next = migration_phase_after(&r->plan, PHASE_PREFLIGHT);
+
+    if (!r->plan.fill)
+        return begin(r, next);
+    r->next_phase = r->plan.dry_run ? PHASE_PREFLIGHT : next;
+    r->surveyed_only = !migration_walks(r->next_phase);
+    return enter(r, RUNNER_LAYOUT);
+}
+
+/* The work of a phase begins, or goes on where the database says. */
+static struct runner_action work(struct runner *r)
+{
+    if (r->planning)
+        return enter(r, RUNNER_LAYOUT);
+    switch (r->phase) {
+    case PHASE_PREFLIGHT: return survey_first(r);
+    case PHASE_BACKFILL:
+    case PHASE_VERIFY: return enter(r, RUNNER_TAKE);
+    case PHASE_EXPAND:
+    case PHASE_GUARD:
+    case PHASE_VALIDATE:
+    case PHASE_TIDY: return enter(r, RUNNER_NEXT_STEP);
+    case _JOB_PHASE_MAX:
+    case _JOB_PHASE_INVALID: break;
+    }
+    return enter(r, RUNNER_END);
+}
+
 static struct runner_action resume(struct runner *r)
 {
-    if (!r->connected)
-        return enter(r, RUNNER_CONNECT);
-    return enter(r, r->phase == PHASE_PREFLIGHT ? RUNNER_LAYOUT : RUNNER_TAKE);
+    return r->connected ? work(r) : enter(r, RUNNER_CONNECT);
 }
 
 /* Between two actions: what somebody wished meanwhile comes first. */
@@ -257,6 +323,57 @@ static struct runner_action end_round(struct runner *r, const struct runner_even
     return wait_for(r, e, true, RUNNER_TAKE, now_us);
 }
 
+/* Another walk of the phase, after a while. */
+static struct runner_action walk_again(struct runner *r, const char *why, uint64_t wait_us, uint64_t now_us)
+{
+    r->next_phase = r->phase;
+    r->surveyed_only = false;
+    replace_string(&r->waiting_for, why);
+    return rest(r, RUNNER_LAYOUT, wait_us, now_us);
+}
+
+static struct runner_action wait_until_quiet(struct runner *r, uint64_t now_us)
+{
+    _cleanup_free_ char *why = NULL;
+    uint64_t recent = quiet_recent(&r->quiet, now_us);
+
+    if (r->quiet.passes > 0)
+        why = copy_string("waits a moment, to see that the application writes only rows that are right");
+    else if (asprintf(&why, "the application still writes rows without %s (%" PRIu64 " in the last minute)",
+                 r->lacking ? r->lacking : "what is to be enforced", recent) < 0)
+        abort();
+    return walk_again(r, why, QUIET_GAP_US, now_us);
+}
+
+/* A walk has come to its end. */
+static struct runner_action end_walk(struct runner *r, const struct runner_event *e, uint64_t now_us)
+{
+    bool first = r->counts.walks++ == 0 && r->phase == PHASE_BACKFILL;
+
+    r->counts.found_again += first ? 0 : e->found;
+    forget_range(r);
+    switch (r->phase) {
+    case PHASE_GUARD:
+        quiet_note(&r->quiet, e->found, now_us);
+        return quiet_is(&r->quiet) ? enter(r, RUNNER_NEXT_STEP) : wait_until_quiet(r, now_us);
+    case PHASE_VERIFY:
+        r->verified++;
+        if (e->found == 0 || (migration_is_open(&r->plan) && r->verified > 1))
+            return end_phase(r);
+        /* What turned up is done; whether there is more, another walk tells. At once, the first time. */
+        return walk_again(
+            r, "verifies again: there were rows to do", r->verified > 1 ? QUIET_GAP_US : 0, now_us);
+    case PHASE_PREFLIGHT:
+    case PHASE_EXPAND:
+    case PHASE_BACKFILL:
+    case PHASE_VALIDATE:
+    case PHASE_TIDY:
+    case _JOB_PHASE_MAX:
+    case _JOB_PHASE_INVALID: break;
+    }
+    return end_phase(r);
+}
+
 static struct runner_action on_taken(struct runner *r, const struct runner_event *e, uint64_t now_us)
 {
     switch (e->outcome) {
@@ -267,10 +384,10 @@ static struct runner_action on_taken(struct runner *r, const struct runner_event
     case RUNNER_TAKE_RANGE: break;
     }
     if (r->phase == PHASE_PREFLIGHT) /* ours after all, and its ranges may not be complete */
-        return enter(r, RUNNER_LAYOUT);
+        return work(r);
     r->skipping = false;
     if (e->outcome == RUNNER_TAKE_NONE)
-        return finish(r, JOB_SUCCEEDED, NULL, NULL);
+        return end_walk(r, e, now_us);
     if (e->outcome == RUNNER_TAKE_ROW)
         return take_row(r, e, now_us);
     if (e->outcome == RUNNER_TAKE_LOCKED)
@@ -365,6 +482,42 @@ static struct runner_action on_retry_done(struct runner *r, const struct runner_
     return leave(r, &away) ? away : enter(r, RUNNER_TAKE);
 }
 
+/* A step is to do, or none is left. */
+static struct runner_action on_next_step(struct runner *r, const struct runner_event *e)
+{
+    if (!e->has_step)
+        return end_phase(r);
+    if (r->phase == PHASE_GUARD && r->plan.quiet && !quiet_is(&r->quiet))
+        return plan_walk(r, PHASE_GUARD);
+    return enter(r, RUNNER_STEP);
+}
+
+static struct runner_action on_step_done(struct runner *r)
+{
+    r->counts.steps++;
+    backoff_reset(&r->backoff);
+    r->reread = r->stale = false;
+    replace_string(&r->waiting_for, NULL);
+    replace_string(&r->sqlstate, NULL);
+    return enter(r, RUNNER_NEXT_STEP);
+}
+
+/* The phase that was planned, or needed no plan, has begun; or one more walk of it. */
+static struct runner_action on_begun(struct runner *r, uint64_t now_us)
+{
+    bool walks = r->planning && !r->surveyed_only;
+
+    r->planning = false;
+    if (r->plan.dry_run)
+        return finish(r, JOB_SUCCEEDED, NULL, NULL);
+    r->phase = r->next_phase;
+    if (!walks)
+        return work(r);
+    forget_range(r);
+    progress_init(&r->progress, 0, r->estimate, now_us);
+    return enter(r, RUNNER_TAKE);
+}
+
 static void end_rest(struct runner *r, uint64_t now_us)
 {
     uint64_t rested = now_us - r->rest_began_us;
@@ -405,6 +558,8 @@ static struct runner_action on_done(struct runner *r, const struct runner_event 
     case RUNNER_SURVEY:
     case RUNNER_ADD_RANGE:
     case RUNNER_BEGIN:
+    case RUNNER_NEXT_STEP:
+    case RUNNER_STEP:
     case RUNNER_TAKE:
     case RUNNER_BOUND:
     case RUNNER_END: break;
@@ -424,16 +579,13 @@ static struct runner_action on_done(struct runner *r, const struct runner_event 
         return enter(r, r->n_relations > 0 ? RUNNER_SURVEY : RUNNER_BEGIN);
     case RUNNER_SURVEY:
         r->estimate += e->empty ? 0 : e->estimate;
-        if (!e->empty)
+        if (!e->empty && !r->surveyed_only)
             return enter(r, RUNNER_ADD_RANGE);
         return enter(r, ++r->relation < r->n_relations ? RUNNER_SURVEY : RUNNER_BEGIN);
     case RUNNER_ADD_RANGE: return enter(r, ++r->relation < r->n_relations ? RUNNER_SURVEY : RUNNER_BEGIN);
-    case RUNNER_BEGIN:
-        if (!e->ours)
-            return enter(r, RUNNER_END);
-        r->phase = PHASE_BACKFILL;
-        progress_init(&r->progress, 0, r->estimate, now_us);
-        return enter(r, RUNNER_TAKE);
+    case RUNNER_BEGIN: return e->ours ? on_begun(r, now_us) : enter(r, RUNNER_END);
+    case RUNNER_NEXT_STEP: return on_next_step(r, e);
+    case RUNNER_STEP: return on_step_done(r);
     case RUNNER_TAKE: return on_taken(r, e, now_us);
     case RUNNER_BOUND: return start_batch(r, e->bound, now_us);
     case RUNNER_PUT_ASIDE:
@@ -462,7 +614,9 @@ static enum runner_action_kind after_error(const struct runner *r)
         return RUNNER_CONNECT;
     if (is_work(r->doing) || r->doing == RUNNER_BOUND || r->doing == RUNNER_PUT_ASIDE)
         return RUNNER_TAKE;
-    return r->phase == PHASE_PREFLIGHT ? RUNNER_LAYOUT : r->doing;
+    if (r->doing == RUNNER_STEP)
+        return RUNNER_NEXT_STEP;
+    return r->planning ? RUNNER_LAYOUT : r->doing;
 }
 
 static struct runner_action wait_and_retry(
@@ -538,16 +692,21 @@ static struct runner_action on_error(struct runner *r, const struct runner_event
     case RETRY_STALE:
         /* To ask at once is right, but a second time without a batch between it would be a busy loop. */
         if (r->stale)
-            return wait_for(r, e, true, RUNNER_TAKE, now_us);
+            return wait_for(r, e, true, after_error(r), now_us);
         r->stale = true;
-        return enter(r, RUNNER_TAKE);
+        return enter(r, after_error(r));
     case RETRY_ALTERED:
-        if (r->reread || (!is_work(r->doing) && r->doing != RUNNER_BOUND))
+        if (r->reread || (!is_work(r->doing) && r->doing != RUNNER_BOUND && r->doing != RUNNER_STEP))
             return finish(r, JOB_FAILED, e->message, e->hint);
         r->reread = true;
-        return enter(r, RUNNER_TAKE);
+        return enter(r, after_error(r));
     case RETRY_ROW: return on_row_error(r, e);
-    case RETRY_PERMANENT: return finish(r, JOB_FAILED, e->message, e->hint);
+    case RETRY_PERMANENT:
+        /* A step that somebody else has done meanwhile fails: the catalog is asked once more. */
+        if (r->doing != RUNNER_STEP || r->reread)
+            return finish(r, JOB_FAILED, e->message, e->hint);
+        r->reread = true;
+        return enter(r, RUNNER_NEXT_STEP);
     }
     return finish(r, JOB_FAILED, e->message, e->hint);
 }
@@ -575,7 +734,7 @@ static struct runner_action on_want(struct runner *r, enum runner_want want)
      * job is left. A cancel is final. */
     if (want == RUNNER_WANT_STOP || want == RUNNER_WANT_STOP_NOW)
         r->stopping = true;
-    else if (r->want == RUNNER_WANT_CANCEL)
+    else if (r->want == RUNNER_WANT_CANCEL || r->phase == PHASE_TIDY) /* a job that has ended */
         return (struct runner_action){.kind = RUNNER_NONE};
     else
         r->want = want;
@@ -594,12 +753,14 @@ static struct runner_action on_want(struct runner *r, enum runner_want want)
         return (struct runner_action){.kind = RUNNER_ABORT};
     case RUNNER_CONNECT:
     case RUNNER_SURVEY:
+    case RUNNER_STEP: /* it may take hours, and begins anew the next time */
     case RUNNER_BOUND: return (struct runner_action){.kind = RUNNER_ABORT};
     case RUNNER_NONE:
     case RUNNER_ABORT:
     case RUNNER_LAYOUT:
     case RUNNER_ADD_RANGE:
     case RUNNER_BEGIN:
+    case RUNNER_NEXT_STEP:
     case RUNNER_TAKE:
     case RUNNER_PUT_ASIDE:
     case RUNNER_FINISH:
@@ -609,10 +770,11 @@ static struct runner_action on_want(struct runner *r, enum runner_want want)
     return (struct runner_action){.kind = RUNNER_NONE};
 }
 
-/* Somebody waits on us: the batch is given up, and comes back as cancelled, which halves it. */
+/* Somebody waits on us: the batch is given up, and comes back as cancelled, which halves it. So is a step, however long it
+ * has been at it: behind an ALTER TABLE that waits, everybody else waits too. */
 static struct runner_action on_relieve(struct runner *r)
 {
-    if (!is_work(r->doing))
+    if (!is_work(r->doing) && r->doing != RUNNER_STEP)
         return (struct runner_action){.kind = RUNNER_NONE};
     r->relieving = true;
     return (struct runner_action){.kind = RUNNER_ABORT};
@@ -634,7 +796,7 @@ static struct runner_action on_event(struct runner *r, const struct runner_event
 struct runner_action runner_step(struct runner *r, const struct runner_event *event, uint64_t now_us)
 {
     struct runner_action a = on_event(r, event, now_us);
-    if (is_work(a.kind)) {
+    if (is_work(a.kind) || a.kind == RUNNER_STEP) {
         r->batch_began_us = now_us;
         r->relieving = false;
     }

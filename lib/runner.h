@@ -6,13 +6,16 @@
  * RUNNER_ABORT (keep waiting, and cut the action short: it then reports an error or is lost, or its result if
  * it was quicker).
  *
- *                    preflight ┌──────────────────────────────────────────┐
- *            ┌─ phase is ──────► LAYOUT ─► SURVEY ─► ADD_RANGE ─┐ (a relation) │
- *   CONNECT ─┤                              ▲─────────────────┘─► BEGIN ────┤
- *            └─ backfill ───────────────────────────────────────────────┤
- *                 ┌──────────────────── range done ◄───────────────────┐  ▼
- *                 └─► TAKE ─► BOUND ─► BATCH ─► BATCH ─► …             │ TAKE ─► none left ─► FINISH ─► END
- *                                ▲───────┘ the bound found was too far │
+ *   a walk over the table (backfill, verify, and in guard) is planned, then made:
+ *
+ *     LAYOUT ─► SURVEY ─► ADD_RANGE ─► BEGIN ─► TAKE ─► BOUND ─► BATCH ─► BATCH ─► …
+ *                 ▲───────────┘ a relation       ▲────── range done ────────┘
+ *                                                └─► none left: the phase is over, or another walk begins
+ *
+ *   steps (expand, guard, validate, tidy):       NEXT_STEP ─► STEP ─► NEXT_STEP ─► … ─► none left: the phase is over
+ *
+ *   CONNECT ─► where the job's phase says ─► BEGIN (of the next phase, lib/migration) ─► … ─► FINISH ─► END
+ *   preflight surveys: LAYOUT ─► SURVEY; with no step before backfill it plans the walk at once.
  *
  *   an error: REST, then the same again (a new session first when the old one is gone);
  *   pressure: REST before a BATCH, in short steps, as long as lib/pace says;
@@ -28,6 +31,7 @@
 
 #include "batch_size.h"
 #include "job.h"
+#include "migration.h"
 #include "pressure.h"
 #include "progress.h"
 #include "retry.h"
@@ -40,9 +44,12 @@ enum runner_action_kind {
     RUNNER_ABORT,   /* keep waiting, but cut it short */
     RUNNER_CONNECT, /* a worker session, logged in and set up; an open one is closed first */
     RUNNER_LAYOUT,  /* list the job's relations -> n_relations */
-    RUNNER_SURVEY,  /* relation: check the batch's plan, find the last key -> upper (NULL: empty), estimate */
+    RUNNER_SURVEY, /* relation: check the batch's plan, find the last key -> upper (NULL: empty), estimate; in preflight
+                       a batch may be tried too */
     RUNNER_ADD_RANGE, /* relation: write its range, up to the last key that the survey found */
-    RUNNER_BEGIN,     /* phase: write that the filling begins, and estimate -> ours */
+    RUNNER_BEGIN,     /* phase: write that it begins, or one more walk of it, and estimate -> ours */
+    RUNNER_NEXT_STEP, /* ask the catalog which step of the phase is to do -> has_step */
+    RUNNER_STEP,      /* do that */
     RUNNER_TAKE,  /* take the first range to do, or row above left_behind -> outcome, and the range or row */
     RUNNER_BOUND, /* find the key that ends a batch of keys above the cursor -> bound (NULL: fewer are left) */
     RUNNER_BATCH,     /* run (cursor, hi], then find the bound next_keys above hi -> rows, elapsed, bound */
@@ -61,7 +68,7 @@ struct runner_action {
     uint32_t keys;        /* BOUND, BATCH: how many; BATCH: 0 when not known (the last batch of a range) */
     uint32_t next_keys;   /* BATCH: for the bound that follows; 0 when none is wanted */
     bool skipping;        /* BATCH: pass over rows that others have locked, and note them -> skipped */
-    uint64_t estimate;    /* BEGIN */
+    uint64_t estimate;    /* BEGIN: keys to walk; 0: it doesn't walk */
     uint64_t until_us;    /* REST */
     enum job_phase phase; /* BEGIN */
     enum job_state state; /* FINISH, RELEASE */
@@ -102,6 +109,8 @@ struct runner_event {
     bool empty;               /* SURVEY: no key, no row */
     uint64_t estimate;        /* SURVEY: rows, as the planner guesses */
     bool ours;                /* BEGIN */
+    bool has_step;            /* NEXT_STEP */
+    uint64_t found;           /* TAKE_NONE: rows that this walk has changed */
     enum runner_take outcome; /* TAKE, and with RUNNER_TAKE_RANGE: */
     int64_t range, epoch;
     const char *cursor, *upper;
@@ -133,6 +142,7 @@ struct runner_counts {
     uint64_t rest_us;                   /* after errors */
     uint64_t throttled_us[_SIGNAL_MAX]; /* for each signal */
     uint64_t relieved;                  /* batches cut short because somebody waited on them */
+    uint64_t steps, walks, found_again; /* walks that have ended; rows found to do by those after the first */
     struct histogram batch_us;
 };
 
@@ -148,6 +158,13 @@ struct runner {
     struct runner_counts counts;
 
     enum job_phase phase;
+    enum job_phase next_phase; /* that is being planned, or begun */
+    struct migration_plan plan;
+    bool planning;      /* from LAYOUT to the end of BEGIN */
+    bool surveyed_only; /* LAYOUT in preflight: no ranges are written */
+    struct quiet quiet;
+    uint32_t verified; /* walks in verify */
+    char *lacking;     /* what rows that are still to do lack, in words: "amount_cents" */
     int relation, n_relations;
     uint64_t estimate;
 
@@ -189,6 +206,9 @@ struct runner {
 void runner_init(struct runner *r, enum job_phase phase, uint64_t estimate, uint64_t keys_done,
     const struct runner_limits *limits, uint64_t seed, uint64_t now_us);
 void runner_done(struct runner *r);
+
+/* Which phases the job has, before its start; a runner that isn't told only fills. lacking: copied. */
+void runner_plan(struct runner *r, const struct migration_plan *plan, const char *lacking);
 
 /* New limits, from the next batch on. */
 void runner_limit(struct runner *r, const struct runner_limits *limits);

@@ -4,7 +4,7 @@
 /* clang-format off */
 
 /* The last word has what the promises rest on: short locks, custom plans, exact text of keys, no row hidden by a policy
- * without an error. A job's own settings stand before it, behind those that are only good advice: a table is never read
+ * without an error, and backfilld.batch, by which a trigger of keep_in_sync knows that the clause is computed already. A job's own settings stand before it, behind those that are only good advice: a table is never read
  * as a whole because the planner's statistics are stale, and no batch waits for a compiler.
  * set_config's third argument: for the session, not the transaction. */
 const char SQL_ROLE[] =
@@ -20,13 +20,13 @@ const char SQL_ROLE[] =
     "                       ('statement_timeout', $6::text), ('synchronous_commit', $7::text), ('plan_cache_mode', 'force_custom_plan'),\n"
     "                       ('row_security', 'off'), ('extra_float_digits', '1'), ('default_transaction_isolation', 'read committed'),\n"
     "                       ('default_transaction_read_only', 'off'),\n"
-    "                       ('idle_session_timeout', '0')) AS v(name, value)\n"
+    "                       ('idle_session_timeout', '0'), ('backfilld.batch', 'on')) AS v(name, value)\n"
     "        UNION ALL\n"
     "        SELECT 4, 'role', $8::text\n"
     "         WHERE $8::text IS NOT NULL\n"
     "        ORDER BY 1) AS s";
 
-const char SQL_SURVEY[] = "SELECT backfill.survey($1, $2, $3, $4)";
+const char SQL_SURVEY[] = "SELECT estimate, seen FROM backfill.survey($1, $2, $3, $4, $5, $6, $7)";
 
 const char SQL_RUN_BATCH[] = "SELECT rows, wal_bytes, now_at FROM backfill.run_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
 
@@ -58,10 +58,12 @@ const char SQL_CLAIM[] =
     "       j.phase, j.on_error, j.target_ms, j.estimate,\n"
     "       (SELECT pg_catalog.sum(r.keys) FROM backfill.range AS r WHERE r.job_id = j.id), j.wanted,\n"
     "       pg_catalog.round(extract(epoch FROM j.max_lag) * 1000), j.throttle_off, j.max_rows_per_s,\n"
-    "       pg_catalog.ceil(c.opens_in_s * 1000), pg_catalog.ceil(extract(epoch FROM h.changes_at - pg_catalog.clock_timestamp()) * 1000)\n"
+    "       pg_catalog.ceil(c.opens_in_s * 1000), pg_catalog.ceil(extract(epoch FROM h.changes_at - pg_catalog.clock_timestamp()) * 1000),\n"
+    "       j.state = 'running', p.expand, p.fill, p.guard, p.quiet, p.verify, p.validate, p.in_step, p.dry_run, p.lacking\n"
     "  FROM backfill.claim() AS c\n"
     " CROSS JOIN LATERAL backfill.hours_of(c.job) AS h\n"
-    " CROSS JOIN LATERAL (SELECT (c.job).*) AS j";
+    " CROSS JOIN LATERAL (SELECT (c.job).*) AS j\n"
+    " CROSS JOIN LATERAL backfill.phases_of(c.job) AS p";
 
 const char SQL_WANTED[] =
     "SELECT j.id, j.wanted, j.target_ms, j.on_error,\n"
@@ -73,18 +75,18 @@ const char SQL_WANTED[] =
     " WHERE j.id = ANY ($1::bigint[]) AND backfill.is_held(j)";
 
 const char SQL_UNFINISHED[] =
-    "SELECT pg_catalog.count(*) FROM backfill.job AS j WHERE j.state IN ('queued', 'running')";
+    "SELECT pg_catalog.count(*) FROM backfill.job AS j WHERE j.state IN ('queued', 'running') OR backfill.is_untidy(j)";
 
 const char SQL_HOLD_AGAIN[] = "SELECT backfill.hold_again($1, $2, $3)";
 
-const char SQL_LAYOUT[] = "SELECT relation, name, batch, bound, last FROM backfill.layout($1)";
+const char SQL_LAYOUT[] = "SELECT relation, name, batch, bound, last, keys_of, first, trial, data_directory FROM backfill.layout($1)";
 
 const char SQL_ADD_RANGE[] = "SELECT backfill.add_range($1, $2, $3)";
 
-const char SQL_BEGIN_PHASE[] = "SELECT backfill.begin_phase($1, $2, $3)";
+const char SQL_BEGIN_PHASE[] = "SELECT ours, preflight FROM backfill.begin_phase($1, $2, $3, $4, $5)";
 
 const char SQL_TAKE_RANGE[] =
-    "SELECT outcome, range, epoch, cursor, upper, point, relation, key_columns, batch, bound, keys, keys_of, row_id, locked, name\n"
+    "SELECT outcome, range, epoch, cursor, upper, point, relation, key_columns, batch, bound, keys, keys_of, row_id, locked, name, changed\n"
     "  FROM backfill.take_range($1, $2)";
 
 const char SQL_PUT_ASIDE[] = "SELECT backfill.put_aside($1, $2, $3, $4, $5, $6, $7)";
@@ -95,6 +97,34 @@ const char SQL_SESSION_NAMES[] =
     "SELECT pg_catalog.string_agg('pid ' || p.pid || coalesce(' (' || nullif(a.application_name, '') || ')', ''), ', ' ORDER BY p.pid)\n"
     "  FROM pg_catalog.unnest($1::integer[]) AS p(pid)\n"
     "  LEFT JOIN LATERAL pg_catalog.pg_stat_get_activity(p.pid) AS a ON true";
+
+const char SQL_STEP_TIMEOUT[] = "SELECT pg_catalog.set_config('statement_timeout', $1, false)";
+
+const char SQL_RUN_STEP[] = "SELECT backfill.run_step($1, $2, $3, $4, $5)";
+
+const char SQL_NEXT_STEP[] =
+    "SELECT step, commands, CASE WHEN apart THEN commands[1] END, relation, name, words FROM backfill.next_step($1, $2)";
+
+/* Autovacuum is named by what it does. A lock that is only waited for is no reason yet. */
+const char SQL_TABLE_HOLDERS[] =
+    "SELECT pg_catalog.string_agg(h.who, ', ' ORDER BY h.since)\n"
+    "  FROM (SELECT pg_catalog.format('pid %s%s holds %s', l.pid,\n"
+    "                                 coalesce(' (' || CASE WHEN a.backend_type = 'autovacuum worker' THEN a.query ELSE nullif(a.application_name, '') END || ')', ''),\n"
+    "                                 pg_catalog.string_agg(DISTINCT l.mode, ', ')) AS who, pg_catalog.min(a.xact_start) AS since\n"
+    "          FROM pg_catalog.pg_locks AS l\n"
+    "          LEFT JOIN pg_catalog.pg_stat_activity AS a ON a.pid = l.pid\n"
+    "         WHERE l.locktype = 'relation' AND l.relation = $1::oid AND l.granted AND l.pid IS DISTINCT FROM $2::integer\n"
+    "           AND l.database = (SELECT d.oid FROM pg_catalog.pg_database AS d WHERE d.datname = pg_catalog.current_database())\n"
+    "         GROUP BY l.pid, a.backend_type, a.query, a.application_name\n"
+    "         ORDER BY since LIMIT 3) AS h";
+
+const char SQL_INDEX_PROGRESS[] =
+    "SELECT p.phase || coalesce(pg_catalog.format(' %s %%', 100 * p.blocks_done / nullif(p.blocks_total, 0)), '')\n"
+    "  FROM pg_catalog.pg_stat_progress_create_index AS p WHERE p.pid = $1::integer";
+
+const char SQL_DUPLICATE[] = "SELECT backfill.note_duplicate($1, $2, $3)";
+
+const char SQL_END_TIDY[] = "SELECT backfill.end_tidy($1, $2, $3)";
 
 const char SQL_END_JOB[] = "SELECT backfill.end_job($1, $2, $3, $4, $5)";
 

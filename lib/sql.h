@@ -7,14 +7,17 @@
 /* A worker's session, as the role that submitted the job. */
 extern const char SQL_ROLE[]; /* settings (JSON or NULL), search_path, time zone, date style, lock_timeout ms,
                                        statement_timeout ms, synchronous_commit, role to SET or NULL -> nothing of use */
-extern const char SQL_SURVEY[]; /* batch, bound, relation oid, upper -> rows estimated */
-extern const char SQL_RUN_BATCH
-    []; /* batch, range, epoch, at or NULL, lo, hi, keys or NULL, rate -> rows, wal_bytes, now at */
+extern const char SQL_SURVEY[]; /* batch, bound, keys_of, relation oid, upper, what must be there first or NULL, keys to try
+                                   -> rows estimated, what was seen (JSON) or NULL */
+extern const char SQL_RUN_BATCH[]; /* batch, relation oid, its name or NULL, range, epoch, at or NULL, lo, hi, keys or NULL,
+                                      rate -> rows, wal_bytes, now at */
 
-extern const char SQL_RUN_BATCH_SKIPPING[]; /* batch, keys_of, relation oid, then as above from range on -> as
-                                               above, rows passed over, pids that hold them or NULL */
-extern const char SQL_RETRY_ROW
-    []; /* batch, keys_of, relation oid, row id, key -> rows, wal_bytes, done, pids that hold it */
+extern const char SQL_RUN_BATCH_SKIPPING[]; /* batch, relation oid, its name or NULL, keys_of, then as above from range on ->
+                                               as above, rows passed over, pids that hold them or NULL */
+extern const char SQL_RETRY_ROW[]; /* batch, relation oid, its name or NULL, keys_of, row id, key -> rows, wal_bytes, done, pids
+                                      that hold it */
+extern const char SQL_STEP_TIMEOUT[]; /* statement_timeout ms -> nothing of use */
+extern const char SQL_RUN_STEP[];     /* job, phase, commands (text[]), relation oid, its name -> nothing */
 
 /* The control session, as the daemon's role. */
 extern const char
@@ -24,22 +27,29 @@ extern const char SQL_SESSION[];   /* settings of the control session -> nothing
 extern const char SQL_LISTEN[];
 extern const char SQL_CLAIM
     []; /* -> job id or NULL, held elsewhere, then the job's columns as database.c reads them; ms until the hours of a
-                  queued job begin, ms until those of this job end (NULL: never) */
+                  queued job begin, ms until those of this job end (NULL: never); whether it is running (else it has ended and
+                  is tidied up), and its phases in the order of struct migration_plan, what rows lack */
 extern const char SQL_WANTED
     []; /* job ids -> id, wanted, target_ms, on_error, max_lag ms, throttle_off, max_rows_per_s, ms until its hours
                    change (NULL: never), what keeps it from running by its hours (NULL: nothing) */
-extern const char SQL_UNFINISHED[];  /* -> how many jobs are queued or running */
+extern const char SQL_UNFINISHED[];  /* -> how many jobs are queued or running, or must be tidied up */
 extern const char SQL_HOLD_AGAIN[];  /* job ids, old pid, old backend start */
-extern const char SQL_LAYOUT[];      /* job -> relation oid, name, batch, bound, last */
+extern const char SQL_LAYOUT[];      /* job -> relation oid, name, batch, bound, last, keys_of, first, keys to try, data_directory */
 extern const char SQL_ADD_RANGE[];   /* job, relation oid, upper */
-extern const char SQL_BEGIN_PHASE[]; /* job, phase, estimate -> whether the job is ours */
+extern const char SQL_BEGIN_PHASE[]; /* job, phase, estimate or NULL, what the survey saw or NULL, free bytes of the disk or NULL
+                                        -> whether the job is ours, the preflight in words or NULL */
+extern const char SQL_NEXT_STEP[];   /* job, phase -> step, commands, command apart or NULL, relation oid, name, words; or no row */
+extern const char SQL_TABLE_HOLDERS[];  /* relation oid, pid that doesn't count -> who holds locks on it, or NULL */
+extern const char SQL_INDEX_PROGRESS[]; /* pid -> how far its CREATE INDEX is; or no row */
+extern const char SQL_DUPLICATE[];      /* job, message, detail */
+extern const char SQL_END_TIDY[];       /* job, error or NULL, hint or NULL */
 extern const char SQL_TAKE_RANGE
     []; /* job, row id above which -> outcome, range, epoch, cursor, upper, point, relation oid, key columns,
-           batch, bound, keys, keys_of, row id, how many are locked */
+           batch, bound, keys, keys_of, row id, how many are locked, name or NULL, rows changed in this pass */
 extern const char SQL_PUT_ASIDE[];     /* range, epoch, lo, hi, sqlstate, message, detail */
 extern const char SQL_LEAVE_ROW[];     /* row id, sqlstate, message, detail */
 extern const char SQL_SESSION_NAMES[]; /* pids -> "pid 12 (psql), pid 34" */
-extern const char SQL_END_JOB[];       /* job, state, error, hint, measured */
+extern const char SQL_END_JOB[];       /* job, state, error, hint, measured -> statements that were slower (text[]) */
 extern const char SQL_RELEASE_JOB[];   /* job */
 extern const char SQL_WAITING_FOR[];   /* job, what or NULL */
 extern const char SQL_CANCEL[];        /* pid of a worker -> whether a signal was sent */

@@ -127,6 +127,7 @@ $$;
 -- The statements of a job on one of its relations. Parameters: $1 below, $2 end (text[] each); of batch also $3, keys to
 -- pass over, or NULL; of bound also $3, the number of keys (bigint). Clauses stand on lines of their own, so that a comment
 -- in one ends with it.
+-- The comment tells them from an application's in pg_stat_statements.
 --   batch  changes the rows of one batch
 --   keys   lists the rows of one batch, as far as the clauses tell: key, and xmax, by which a lock's holder is found
 --   bound  the key that ends a batch of $3 keys above $1, at most $2; no row when fewer are left
@@ -145,9 +146,9 @@ DECLARE
                               FROM unnest(columns, collations) WITH ORDINALITY AS u(c, coll, ord) ORDER BY ord);
 BEGIN
   IF job.statement IS NOT NULL THEN
-    batch := backfill.place_batch(job.statement, columns, types, collations, point);
+    batch := '/* backfilld */ ' || backfill.place_batch(job.statement, columns, types, collations, point);
   ELSE
-    batch := format(E'UPDATE %s\nSET %s\nWHERE %s', only_name, job.set_clause,
+    batch := format(E'/* backfilld */ UPDATE %s\nSET %s\nWHERE %s', only_name, job.set_clause,
                     backfill.batch_condition(name || '.', columns, types, collations, point)
                     || ' AND ' || backfill.skip_condition(name || '.', columns, types, collations))
           || coalesce(E'\nAND (' || job.where_clause || E'\n)', '');
@@ -155,10 +156,10 @@ BEGIN
   keys := format('SELECT %s, %s.xmax FROM %s WHERE %s', position, name, only_name,
                  backfill.batch_condition(name || '.', columns, types, collations, point))
        || coalesce(E'\nAND (' || job.where_clause || E'\n)', '');
-  bound := format('SELECT %s FROM %s WHERE %s ORDER BY %s OFFSET $3::bigint - 1 LIMIT 1', position, only_name,
+  bound := format('/* backfilld */ SELECT %s FROM %s WHERE %s ORDER BY %s OFFSET $3::bigint - 1 LIMIT 1', position, only_name,
                   backfill.batch_condition(name || '.', columns, types, collations, point),
                   array_to_string(ordering, ', '));
-  last := format('SELECT %s FROM %s ORDER BY %s LIMIT 1', position, only_name,
+  last := format('/* backfilld */ SELECT %s FROM %s ORDER BY %s LIMIT 1', position, only_name,
                  array_to_string(ARRAY(SELECT o || ' DESC' FROM unnest(ordering) WITH ORDINALITY AS u(o, ord) ORDER BY ord), ', '));
 END
 $$;

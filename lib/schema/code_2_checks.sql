@@ -60,12 +60,12 @@ END
 $$;
 
 -- The clauses of a job: each must parse alone, and again where it will stand. A text that does both closes nothing and
--- opens nothing.
-CREATE OR REPLACE FUNCTION backfill.check_clauses(job backfill.job, columns text[], types text[], collations text[]) RETURNS void
+-- opens nothing. relation: the job's table, or an empty copy that has the column to be filled already.
+CREATE OR REPLACE FUNCTION backfill.check_clauses(job backfill.job, relation oid, columns text[], types text[], collations text[]) RETURNS void
 LANGUAGE plpgsql
 AS $$
 DECLARE
-  name  text := 'ONLY ' || backfill.relation_name(job.target);
+  name  text := 'ONLY ' || backfill.relation_name(relation);
   plan  jsonb;
 BEGIN
   IF job.where_clause IS NOT NULL THEN
@@ -74,7 +74,7 @@ BEGIN
   END IF;
   IF job.set_clause IS NOT NULL THEN
     PERFORM backfill.check_plan('set_clause', format(E'UPDATE %s SET %s', name, job.set_clause));
-    PERFORM backfill.check_plan('set_clause', (backfill.statements(job, job.target, columns, types, collations, false)).batch);
+    PERFORM backfill.check_plan('set_clause', (backfill.statements(job, relation, columns, types, collations, false)).batch);
   END IF;
   IF job.statement IS NOT NULL THEN
     plan := backfill.check_plan('statement', backfill.place_batch(job.statement, columns, types, collations, false));
@@ -98,16 +98,83 @@ AS $$
 DECLARE
   column_name text := (
     SELECT v.name
-      FROM (VALUES ('add_column', job.add_column IS NOT NULL), ('keep_in_sync', job.keep_in_sync),
-                   ('enforce', job.enforce IS NOT NULL), ('drop_column', job.drop_column IS NOT NULL),
-                   ('scan', job.scan = 'ctid'), ('dry_run', job.dry_run), ('workers', job.workers > 1),
-                   ('ignore', job.ignore IS NOT NULL)) AS v(name, used)
+      FROM (VALUES ('scan', job.scan = 'ctid'), ('workers', job.workers > 1)) AS v(name, used)
      WHERE v.used LIMIT 1);
 BEGIN
   IF column_name IS NOT NULL THEN
     PERFORM backfill.refuse(column_name, format('not supported yet%s', CASE column_name
                               WHEN 'scan' THEN ' (scan = ''ctid'')' WHEN 'workers' THEN ' (workers above 1)' ELSE '' END),
                             format('Leave %s out; this version of backfilld would not act on it.', column_name), '0A000');
+  END IF;
+END
+$$;
+
+-- Which columns of a job go together.
+CREATE OR REPLACE FUNCTION backfill.check_combination(job backfill.job) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  fills boolean := job.set_clause IS NOT NULL OR job.statement IS NOT NULL;
+BEGIN
+  IF job.drop_column IS NOT NULL AND (fills OR job.add_column IS NOT NULL OR job.enforce IS NOT NULL OR job.where_clause IS NOT NULL) THEN
+    PERFORM backfill.refuse('drop_column', 'stands beside other work',
+                            'Insert a job of its own for it, when the application uses the column no more.');
+  ELSIF NOT fills AND job.enforce IS NULL AND job.drop_column IS NULL THEN
+    PERFORM backfill.refuse('set_clause', 'the job says nothing to do',
+                            'Give set_clause (''amount_cents = (amount * 100)::bigint''), statement, enforce or drop_column.', '23502');
+  ELSIF job.set_clause IS NOT NULL AND job.statement IS NOT NULL THEN
+    PERFORM backfill.refuse('statement', 'stands beside set_clause', 'Give one of set_clause and statement.');
+  ELSIF job.where_clause IS NOT NULL AND job.set_clause IS NULL THEN
+    PERFORM backfill.refuse('where_clause', 'goes with set_clause only', CASE WHEN job.statement IS NULL
+      THEN 'Leave it out: a job without set_clause changes no rows.' ELSE 'Write the condition into the statement, beside {batch}.' END);
+  ELSIF job.statement IS NOT NULL AND job.statement !~ '\{batch[ }]' THEN
+    PERFORM backfill.refuse('statement', 'does not say where the batch goes',
+                            'Write {batch} into its WHERE clause; {batch o} when the table has the alias o.', '42601');
+  ELSIF job.add_column IS NOT NULL AND job.set_clause IS NULL THEN
+    PERFORM backfill.refuse('add_column', 'goes with set_clause only', 'Add the column first (ALTER TABLE … ADD COLUMN), then insert the job.');
+  ELSIF job.keep_in_sync AND job.set_clause IS NULL THEN
+    PERFORM backfill.refuse('keep_in_sync', 'goes with set_clause only', 'The trigger computes set_clause for each row that is written.');
+  ELSIF fills AND job.enforce IS NOT NULL AND NOT job.keep_in_sync AND job.where_clause IS NULL AND job.add_column IS NULL THEN
+    PERFORM backfill.refuse('enforce', 'nothing tells when the application has ceased to write rows that break it',
+                            'Give where_clause, by which rows that are still to do are found, or keep_in_sync.');
+  ELSIF job.enforce = '{}' OR array_position(job.enforce, NULL) IS NOT NULL THEN
+    PERFORM backfill.refuse('enforce', 'holds nothing, or NULL', 'Leave it out, or write ''{NOT NULL amount_cents}''.');
+  ELSIF job.dry_run AND NOT fills THEN
+    PERFORM backfill.refuse('dry_run', 'goes with set_clause or statement', 'It tries one batch; a job that changes no rows has none.');
+  ELSIF job.wanted NOT IN ('run', 'pause') THEN
+    PERFORM backfill.refuse('wanted', format('a new job can''t want %L', job.wanted), 'Insert it with run or pause.');
+  END IF;
+END
+$$;
+
+-- What ignore may name: the kinds of things that may use a column, as backfill.uses_of calls them.
+CREATE OR REPLACE FUNCTION backfill.check_ignore(job backfill.job) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  kinds   constant text[] := '{views, functions, indexes, constraints, triggers, policies, publications, generated, statements}';
+  unknown text := (SELECT u FROM unnest(job.ignore) u WHERE u IS NULL OR u <> ALL (kinds) LIMIT 1);
+BEGIN
+  IF NOT job.ignore <@ kinds THEN
+    PERFORM backfill.refuse('ignore', format('there is nothing called %L to ignore', unknown), format('It may hold %s.', array_to_string(kinds, ', ')));
+  ELSIF job.ignore IS NOT NULL AND job.drop_column IS NULL THEN
+    PERFORM backfill.refuse('ignore', 'goes with drop_column only', 'It names what may still use a column that is dropped.');
+  END IF;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION backfill.check_drop_column(job backfill.job) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  name text := backfill.relation_name(job.target);
+BEGIN
+  IF NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = job.target AND a.attname = job.drop_column AND a.attnum > 0 AND NOT a.attisdropped) THEN
+    PERFORM backfill.refuse('drop_column', format('%s has no column %s', name, job.drop_column), 'Write its name as the catalog has it, without quotes.', '42703');
+  ELSIF NOT pg_has_role((SELECT c.relowner FROM pg_class c WHERE c.oid = job.target), 'USAGE') THEN
+    PERFORM backfill.refuse('drop_column', format('only the owner of %s can drop a column', name), 'Insert the job as that role, or SET ROLE to it first.', '42501');
+  ELSIF EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = job.target AND a.attname = job.drop_column AND a.attinhcount > 0) THEN
+    PERFORM backfill.refuse('drop_column', format('%s has the column from a parent', name), 'Insert the job for the topmost table.', '42P16');
   END IF;
 END
 $$;
@@ -153,6 +220,8 @@ BEGIN
   ELSIF class.relpersistence = 't' THEN
     PERFORM backfill.refuse('target', format('%s is a temporary table', name),
                             'Other sessions can''t see it; fill it with an UPDATE of your own.', '42809');
+  ELSIF job.set_clause IS NULL AND job.statement IS NULL THEN
+    RETURN;  -- nothing to walk
   END IF;
 
   SELECT k INTO missing
@@ -188,8 +257,17 @@ BEGIN
 END
 $$;
 
--- What a new job must be, column by column; raises at the first that is wrong.
-CREATE OR REPLACE FUNCTION backfill.check_job(job backfill.job) RETURNS void
+-- Whether the column that a job adds is in its table; true for one that adds none.
+CREATE OR REPLACE FUNCTION backfill.has_column(job backfill.job) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT job.add_column IS NULL
+      OR EXISTS (SELECT FROM pg_attribute a
+                  WHERE a.attrelid = job.target AND a.attname = job.plan -> 'column' ->> 'name' AND a.attnum > 0 AND NOT a.attisdropped)
+$$;
+
+-- What a new job must be, column by column; raises at the first that is wrong. Returns it with what it left out.
+CREATE OR REPLACE FUNCTION backfill.check_job(job backfill.job) RETURNS backfill.job
 LANGUAGE plpgsql
 AS $$
 DECLARE
@@ -198,21 +276,22 @@ BEGIN
   PERFORM backfill.check_not_yet(job);
   PERFORM backfill.check_throttle_off(job);
   PERFORM backfill.check_active_hours(job);
-  IF job.set_clause IS NULL AND job.statement IS NULL THEN
-    PERFORM backfill.refuse('set_clause', 'the job says nothing to do',
-                            'Give set_clause (''amount_cents = (amount * 100)::bigint'') or statement.', '23502');
-  ELSIF job.set_clause IS NOT NULL AND job.statement IS NOT NULL THEN
-    PERFORM backfill.refuse('statement', 'stands beside set_clause', 'Give one of set_clause and statement.');
-  ELSIF job.statement IS NOT NULL AND job.where_clause IS NOT NULL THEN
-    PERFORM backfill.refuse('where_clause', 'goes with set_clause only', 'Write the condition into the statement, beside {batch}.');
-  ELSIF job.statement IS NOT NULL AND job.statement !~ '\{batch[ }]' THEN
-    PERFORM backfill.refuse('statement', 'does not say where the batch goes',
-                            'Write {batch} into its WHERE clause; {batch o} when the table has the alias o.', '42601');
-  ELSIF job.wanted NOT IN ('run', 'pause') THEN
-    PERFORM backfill.refuse('wanted', format('a new job can''t want %L', job.wanted), 'Insert it with run or pause.');
-  END IF;
+  PERFORM backfill.check_combination(job);
+  PERFORM backfill.check_ignore(job);
   SELECT * INTO k FROM backfill.check_target(job);
-  PERFORM backfill.check_clauses(job, k.columns, k.types, k.collations);
+  IF job.drop_column IS NOT NULL THEN
+    PERFORM backfill.check_drop_column(job);
+  END IF;
+  IF job.add_column IS NOT NULL OR job.keep_in_sync OR job.enforce IS NOT NULL THEN
+    job.plan := backfill.make_plan(job, k.columns, k.types, k.collations);
+  END IF;
+  IF job.add_column IS NOT NULL THEN
+    job.where_clause := coalesce(job.where_clause, quote_ident(job.plan -> 'column' ->> 'name') || ' IS NULL');
+  END IF;
+  IF backfill.has_column(job) THEN
+    PERFORM backfill.check_clauses(job, job.target, k.columns, k.types, k.collations);
+  END IF;
+  RETURN job;
 END
 $$;
 
@@ -238,12 +317,13 @@ BEGIN
   NEW.submitted_at := clock_timestamp();
   NEW.error := NULL; NEW.hint := NULL; NEW.waiting_for := NULL; NEW.opens_at := NULL; NEW.report := NULL; NEW.estimate := NULL;
   NEW.holder_pid := NULL; NEW.holder_start := NULL; NEW.started_at := NULL; NEW.finished_at := NULL;
+  NEW.plan := '{}'; NEW.tidy := false; NEW.before := NULL; NEW.after := NULL;
 
   IF EXISTS (SELECT FROM backfill.job j WHERE j.name = NEW.name) THEN
     RETURN NEW;  -- the unique constraint has its say, or ON CONFLICT DO NOTHING: a migration that runs again
   END IF;
   BEGIN
-    PERFORM backfill.check_job(NEW);
+    NEW := backfill.check_job(NEW);
   EXCEPTION WHEN OTHERS THEN
     -- Said again from here, without the call stack that only backfilld's authors would read.
     GET STACKED DIAGNOSTICS
@@ -266,14 +346,22 @@ BEGIN
   IF NEW.active_hours IS DISTINCT FROM OLD.active_hours THEN
     PERFORM backfill.check_active_hours(NEW);
   END IF;
+  IF NEW.wanted = 'finish' AND OLD.wanted = 'finish' AND OLD.keep_in_sync AND OLD.holder_pid IS NULL THEN
+    NEW.tidy := true;  -- it could not be tidied up before
+  END IF;
   IF NEW.wanted = OLD.wanted THEN
     RETURN backfill.keep_hours(NEW);
   END IF;
   IF OLD.wanted = 'cancel' AND OLD.state = 'running' THEN
     PERFORM backfill.refuse('wanted', format('job %I is being cancelled', OLD.name), 'Insert a new job.', '55000');
-  ELSIF NEW.wanted = 'finish' THEN
+  ELSIF NEW.wanted = 'finish' AND NOT OLD.keep_in_sync AND NOT OLD.tidy THEN
     PERFORM backfill.refuse('wanted', format('job %I keeps nothing in step, so there is nothing to finish', OLD.name),
                             'finish is for jobs with keep_in_sync.', '55000');
+  ELSIF NEW.wanted = 'finish' AND OLD.state NOT IN ('succeeded', 'failed') THEN
+    PERFORM backfill.refuse('wanted', format('job %I is %s', OLD.name, OLD.state),
+                            'finish is for a job that has succeeded or failed; cancel ends one that has not.', '55000');
+  ELSIF NEW.wanted = 'finish' THEN
+    NULL;  -- a daemon takes out what is still in the table
   ELSIF OLD.state IN ('succeeded', 'failed', 'cancelled') AND NEW.state = OLD.state THEN
     PERFORM backfill.refuse('wanted', format('job %I has ended: it %s', OLD.name, CASE OLD.state WHEN 'cancelled' THEN 'was cancelled' ELSE OLD.state END),
                             format('SELECT backfill.retry(%L) runs what failed or was left behind again.', OLD.name), '55000');
@@ -309,5 +397,6 @@ CREATE OR REPLACE TRIGGER job_notify_insert AFTER INSERT ON backfill.job
 CREATE OR REPLACE TRIGGER job_notify_update AFTER UPDATE ON backfill.job
   FOR EACH ROW WHEN ((OLD.state, OLD.phase, OLD.wanted, OLD.target_ms, OLD.max_rows_per_s, OLD.on_error, OLD.max_lag, OLD.throttle_off, OLD.active_hours)
                      IS DISTINCT FROM
-                     (NEW.state, NEW.phase, NEW.wanted, NEW.target_ms, NEW.max_rows_per_s, NEW.on_error, NEW.max_lag, NEW.throttle_off, NEW.active_hours))
+                     (NEW.state, NEW.phase, NEW.wanted, NEW.target_ms, NEW.max_rows_per_s, NEW.on_error, NEW.max_lag, NEW.throttle_off, NEW.active_hours)
+        OR (NEW.tidy AND NOT OLD.tidy))
   EXECUTE FUNCTION backfill.job_notify();

@@ -21,6 +21,7 @@ BEGIN
      SET cursor = checkpoint.hi,
          keys = r.keys + greatest(coalesce(checkpoint.keys, checkpoint.rows), 0),
          rows = r.rows + greatest(checkpoint.rows, 0),
+         found = r.found + greatest(checkpoint.rows, 0),
          batches = r.batches + 1,
          wal_bytes = r.wal_bytes + greatest(checkpoint.wal_bytes, 0),
          rate = checkpoint.rate,
@@ -217,7 +218,7 @@ BEGIN
       USING ERRCODE = 'BF001', HINT = 'Another worker has done it; this one was undone.';
   END IF;
   UPDATE backfill.range r
-     SET rows = r.rows + greatest(row_done.rows, 0), wal_bytes = r.wal_bytes + greatest(row_done.wal_bytes, 0),
+     SET rows = r.rows + greatest(row_done.rows, 0), found = r.found + greatest(row_done.rows, 0), wal_bytes = r.wal_bytes + greatest(row_done.wal_bytes, 0),
          checkpoint_at = clock_timestamp()
    WHERE r.id = range_id;
 END
@@ -255,7 +256,7 @@ $$;
 -- Before anything is changed: the batch's statement is planned as it will be sent, and neither it nor the search for the
 -- next bound may read the whole table. Runs in the worker's session, so rights and settings are those of the batches.
 -- upper: the relation's greatest key. Returns the rows that the planner thinks the relation has.
-CREATE OR REPLACE FUNCTION backfill.survey(batch text, bound text, relation oid, upper text[]) RETURNS bigint
+CREATE OR REPLACE FUNCTION backfill.check_batch(batch text, bound text, relation oid, upper text[]) RETURNS bigint
 LANGUAGE plpgsql
 AS $$
 DECLARE
@@ -283,5 +284,69 @@ BEGIN
   -- live rows know better, unless they were reset.
   live := pg_catalog.pg_stat_get_live_tuples(relation);
   RETURN CASE WHEN live BETWEEN rows / 3 AND rows THEN live ELSE rows END;
+END
+$$;
+
+-- The plan's nodes in a line: "Update on orders, Index Scan using orders_pkey".
+CREATE OR REPLACE FUNCTION backfill.plan_in_words(plan jsonb) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT string_agg(CASE WHEN node ->> 'Node Type' = 'ModifyTable' THEN node ->> 'Operation' ELSE node ->> 'Node Type' END
+                    || coalesce(' using ' || (node ->> 'Index Name'), ' on ' || (node ->> 'Relation Name'), ''), ', ' ORDER BY ord)
+    FROM jsonb_path_query(plan, 'strict $.** ? (exists (@."Node Type"))', silent => true) WITH ORDINALITY AS n(node, ord)
+$$;
+
+-- Surveys one relation, and tries its first batch of so many keys, which is undone again: what it costs, and whether a row that
+-- is done still meets the where_clause. first: what must be there before, a command that is undone too, or NULL. keys: 0 tries
+-- nothing. What fails in the trial is the batch's own affair: it is said, not raised; so are rows that others hold.
+-- Returns the estimate of rows, and what was seen.
+CREATE OR REPLACE FUNCTION backfill.survey(batch text, bound text, keys_of text, relation oid, upper text[], first text, keys bigint,
+    OUT estimate bigint, OUT seen jsonb)
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  plan      jsonb;
+  hi        text[];
+  scanned   bigint;
+  changed   bigint;
+  still     bigint;
+  hot       bigint;
+  started   timestamptz;
+  start_lsn pg_lsn;
+BEGIN
+  IF first IS NULL AND keys = 0 THEN
+    estimate := backfill.check_batch(batch, bound, relation, upper);
+    RETURN;
+  END IF;
+  BEGIN
+    IF first IS NOT NULL THEN
+      EXECUTE first;
+    END IF;
+    estimate := backfill.check_batch(batch, bound, relation, upper);
+    EXECUTE bound INTO hi USING NULL::text[], upper, keys;
+    hi := coalesce(hi, upper);
+    FOR plan IN EXECUTE 'EXPLAIN (FORMAT JSON) ' || batch USING NULL::text[], hi, NULL::text[] LOOP
+      seen := pg_catalog.jsonb_build_object('plan', backfill.plan_in_words(plan));
+    END LOOP;
+    BEGIN
+      start_lsn := pg_catalog.pg_current_wal_insert_lsn();
+      hot := pg_catalog.pg_stat_get_xact_tuples_hot_updated(relation);
+      started := pg_catalog.clock_timestamp();
+      EXECUTE batch USING NULL::text[], hi, NULL::text[];
+      GET DIAGNOSTICS changed = ROW_COUNT;
+      seen := seen || pg_catalog.jsonb_build_object(
+        'rows', changed,
+        'ms', pg_catalog.round(extract(epoch FROM pg_catalog.clock_timestamp() - started) * 1000, 3),
+        'wal_bytes', pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_insert_lsn(), start_lsn),
+        'hot_rows', pg_catalog.pg_stat_get_xact_tuples_hot_updated(relation) - hot);
+      EXECUTE 'SELECT pg_catalog.count(*) FROM (' || keys_of || ') AS k' INTO still USING NULL::text[], hi, NULL::text[];
+      seen := seen || pg_catalog.jsonb_build_object('still_to_do', still);
+    EXCEPTION WHEN OTHERS THEN
+      seen := seen || pg_catalog.jsonb_build_object('not_tried', SQLERRM);
+    END;
+    RAISE EXCEPTION USING ERRCODE = 'BF900';
+  EXCEPTION WHEN SQLSTATE 'BF900' THEN
+    NULL;  -- nothing of it is left
+  END;
 END
 $$;

@@ -24,8 +24,9 @@ BEGIN
 END
 $$;
 
--- Takes the next job: one whose daemon is gone, else the first of the queue, by priority and age, whose table is free and
--- whose active hours are open. What is found outside of them goes to the queue, until they begin.
+-- Takes the next job: one that has ended and must be tidied up, one whose daemon is gone, else the first of the queue, by priority
+-- and age, whose table is free and whose active hours are open. What is found outside of them goes to the queue, until they
+-- begin.
 -- One row: the job or NULL, whether other daemons hold jobs (then it is worth asking again), and the seconds until the hours
 -- of a queued job begin, NULL when none waits for that. The job as a whole: the statement that calls this sees an older state
 -- of the table, where a job of just now may not be yet.
@@ -39,6 +40,19 @@ DECLARE
   job_id     bigint;
   candidate  backfill.job;
 BEGIN
+  SELECT j.id INTO job_id
+    FROM backfill.job j
+   WHERE j.tidy AND j.state IN ('succeeded', 'failed', 'cancelled') AND backfill.is_untidy(j)
+     AND (j.holder_pid IS NULL OR backfill.session_start(j.holder_pid) IS DISTINCT FROM j.holder_start)
+   ORDER BY j.id
+   LIMIT 1
+     FOR UPDATE SKIP LOCKED;
+  IF FOUND THEN
+    UPDATE backfill.job j SET holder_pid = pg_backend_pid(), holder_start = mine_start WHERE j.id = job_id RETURNING j.* INTO job;
+    held_elsewhere := true;  -- worth another look soon
+    RETURN;
+  END IF;
+
   FOR i IN 1 .. at_once LOOP
     SELECT j.* INTO candidate
       FROM backfill.job j
@@ -93,71 +107,118 @@ LANGUAGE sql SET search_path = pg_catalog, pg_temp
 AS $$
   UPDATE backfill.job
      SET holder_pid = pg_backend_pid(), holder_start = backfill.session_start()
-   WHERE id = ANY (jobs) AND state = 'running' AND (holder_pid, holder_start) = (old_pid, old_start)
+   WHERE id = ANY (jobs) AND (holder_pid, holder_start) = (old_pid, old_start)
 $$;
 
--- Whether this session holds a job.
+-- Whether this session holds a job: a running one, or one that it tidies up.
 CREATE OR REPLACE FUNCTION backfill.is_held(job backfill.job) RETURNS boolean
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT job.state = 'running' AND job.holder_pid = pg_backend_pid() AND job.holder_start = backfill.session_start()
+  SELECT job.holder_pid = pg_backend_pid() AND job.holder_start = backfill.session_start()
 $$;
 
--- Begins to plan a job that this session holds (a daemon that lost it must not touch another's plan): forgets ranges of an earlier try (nothing has been filled before the phase is backfill), and
--- lists the relations to survey with their statements.
+-- Begins to plan a job that this session holds (a daemon that lost it must not touch another's plan), or its next pass over the
+-- table: forgets ranges of an earlier try (nothing has been filled before the phase is backfill), and lists the relations to
+-- survey with their statements. trial: so many keys of the relation, its largest, are tried in the survey, and undone; first:
+-- what must be there before that. A job whose column is still missing is surveyed on the largest alone.
 CREATE OR REPLACE FUNCTION backfill.layout(job_id bigint)
-RETURNS TABLE (relation oid, name text, batch text, bound text, last text)
+RETURNS TABLE (relation oid, name text, batch text, bound text, last text, keys_of text, first text, trial bigint, data_directory text)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_variable
 DECLARE
-  job backfill.job;
-  r   oid;
-  k   record;
+  job     backfill.job;
+  r       oid;
+  k       record;
+  trying  boolean;
+  largest oid;
+  needed  text;
 BEGIN
   SELECT * INTO job FROM backfill.job j WHERE j.id = job_id;
+  IF job.set_clause IS NULL AND job.statement IS NULL THEN
+    RETURN;
+  END IF;
   DELETE FROM backfill.range g WHERE g.job_id = layout.job_id AND job.phase = 'preflight' AND backfill.is_held(job);
   PERFORM backfill.check_target(job);
+  trying := job.phase = 'preflight' AND (job.dry_run OR job.plan <> '{}');
+  largest := (SELECT c.oid FROM backfill.relations_of(job) o JOIN pg_class c ON c.oid = o ORDER BY c.relpages DESC, c.reltuples DESC LIMIT 1);
+  IF NOT backfill.has_column(job) THEN
+    needed := (SELECT s.commands[1] FROM backfill.next_step(job_id, 'expand') s);
+  END IF;
   FOR r IN SELECT * FROM backfill.relations_of(job) LOOP
+    IF needed IS NOT NULL AND r <> largest THEN
+      CONTINUE;
+    END IF;
     SELECT * INTO k FROM backfill.key_of(r, backfill.key_numbers(r, job.key));
-    RETURN QUERY SELECT r, backfill.relation_name(r), s.batch, s.bound, s.last
-                   FROM backfill.statements(job, r, k.columns, k.types, k.collations, false) s;
+    relation := r;
+    name := backfill.relation_name(r);
+    SELECT s.batch, s.bound, s.last, s.keys INTO batch, bound, last, keys_of
+      FROM backfill.statements(job, r, k.columns, k.types, k.collations, false) s;
+    first := needed;
+    trial := CASE WHEN NOT trying OR r <> largest THEN 0 WHEN first IS NULL THEN 100 ELSE 20 END;  -- fewer while the table is locked
+    data_directory := current_setting('data_directory');
+    RETURN NEXT;
   END LOOP;
 END
 $$;
 
--- One range over all of a relation, up to the greatest key that it has now.
+-- One range over all of a relation, up to the greatest key that it has now; in a later pass the one that is there, from its
+-- start. What a pass can't do it notes anew.
 CREATE OR REPLACE FUNCTION backfill.add_range(job_id bigint, relation oid, upper text[]) RETURNS void
 LANGUAGE sql SET search_path = pg_catalog, pg_temp
 AS $$
+  DELETE FROM backfill.left_behind l
+   USING backfill.job j
+   WHERE l.job_id = add_range.job_id AND l.relation = add_range.relation AND l.reason = 'error'
+     AND j.id = l.job_id AND backfill.is_held(j);
   INSERT INTO backfill.range (job_id, submitted_by, relation, key, upper)
   SELECT j.id, j.submitted_by, add_range.relation, k.attnums, add_range.upper
     FROM backfill.job j,
          backfill.key_of(add_range.relation, backfill.key_numbers(add_range.relation, j.key)) k
    WHERE j.id = add_range.job_id AND backfill.is_held(j)
-  ON CONFLICT (job_id, relation) WHERE lower IS NULL DO NOTHING  -- sent again after its answer was lost
+  ON CONFLICT (job_id, relation) WHERE lower IS NULL
+  DO UPDATE SET key = excluded.key, upper = excluded.upper, cursor = NULL, keys = 0, found = 0, epoch = range.epoch + 1
 $$;
 
--- All ranges are there: the filling may begin. False: another daemon holds the job.
-CREATE OR REPLACE FUNCTION backfill.begin_phase(job_id bigint, phase text, estimate bigint) RETURNS boolean
+-- A phase begins, or a pass of it: all that it needs is there. estimate: keys to walk, NULL leaves it. seen: what the survey saw
+-- (backfill.survey), when it tried a batch; disk_free: bytes, NULL when not known.
+-- ours: false, another daemon holds the job. preflight: what it found, in words, for the journal.
+CREATE OR REPLACE FUNCTION backfill.begin_phase(job_id bigint, phase text, estimate bigint, seen jsonb, disk_free bigint,
+    OUT ours boolean, OUT preflight text)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+  job   backfill.job;
+  result jsonb;
 BEGIN
+  SELECT * INTO job FROM backfill.job j WHERE j.id = job_id FOR UPDATE;
+  ours := FOUND AND backfill.is_held(job);
+  IF NOT ours THEN
+    RETURN;
+  END IF;
+  IF seen IS NOT NULL THEN
+    result := backfill.preflight(job, estimate, seen, disk_free);
+    preflight := backfill.preflight_in_words(result);
+  END IF;
   UPDATE backfill.job j
-     SET phase = begin_phase.phase, estimate = begin_phase.estimate
-   WHERE j.id = job_id AND backfill.is_held(j);
-  RETURN FOUND;
+     SET phase = begin_phase.phase,
+         estimate = coalesce(begin_phase.estimate, j.estimate),
+         tidy = j.tidy OR (begin_phase.phase = 'expand' AND j.keep_in_sync) OR (begin_phase.phase IN ('guard', 'validate') AND j.enforce IS NOT NULL),
+         before = coalesce(j.before, backfill.look_at(j.target)),
+         report = CASE WHEN result IS NULL THEN j.report ELSE coalesce(j.report, '{}') || jsonb_build_object('preflight', result) END
+   WHERE j.id = job_id;
 END
 $$;
 
 -- Takes the first range of a job that is not done, by a higher epoch: whoever had it can checkpoint no more.
 -- When all are done: the first row above number "above" that was put aside as locked, to be tried again.
 -- One row, whose outcome is 'range', 'row' (its key is upper), 'locked' (none above, but so many that were tried before are
--- locked still), 'none' (all is done) or 'not ours' (another daemon holds the job).
+-- locked still), 'none' (all is done; changed: rows of this pass) or 'not ours' (another daemon holds the job).
 -- A range or row whose partition was dropped meanwhile has nothing left to do.
 CREATE OR REPLACE FUNCTION backfill.take_range(job_id bigint, above bigint,
     OUT outcome text, OUT range bigint, OUT epoch bigint, OUT cursor text[], OUT upper text[], OUT point boolean,
     OUT relation oid, OUT name text, OUT key_columns text[], OUT batch text, OUT bound text, OUT keys bigint,
-    OUT keys_of text, OUT row_id bigint, OUT locked bigint)
+    OUT keys_of text, OUT row_id bigint, OUT locked bigint, OUT changed bigint)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -184,7 +245,7 @@ BEGIN
                     AND EXISTS (SELECT FROM pg_class c WHERE c.oid = i.relation)
                   ORDER BY i.id LIMIT 1)
   RETURNING g.* INTO r;
-  keys := (SELECT coalesce(sum(g.keys), 0) FROM backfill.range g WHERE g.job_id = take_range.job_id);
+  SELECT coalesce(sum(g.keys), 0), coalesce(sum(g.found), 0) INTO keys, changed FROM backfill.range g WHERE g.job_id = take_range.job_id;
   IF r.id IS NOT NULL THEN
     outcome := 'range';
     range := r.id;
@@ -265,26 +326,40 @@ BEGIN
 END
 $$;
 
--- Writes the end of a job. measured: what the daemon that ran it last knows of its own batches, as JSON. Nothing happens when another daemon
--- holds it.
-CREATE OR REPLACE FUNCTION backfill.end_job(job_id bigint, state text, error text, hint text, measured jsonb) RETURNS void
+-- Writes the end of a job. measured: what the daemon that ran it last knows of its own batches, as JSON. Nothing happens when
+-- another daemon holds it. Returns the statements on its table that were slower while it ran.
+CREATE OR REPLACE FUNCTION backfill.end_job(job_id bigint, state text, error text, hint text, measured jsonb) RETURNS text[]
 LANGUAGE sql SET search_path = pg_catalog, pg_temp
 AS $$
   UPDATE backfill.job j
-     SET state = end_job.state,
+     SET after = l.now - 'definition', state = end_job.state,
          error = end_job.error,
          hint = end_job.hint,
          waiting_for = NULL, holder_pid = NULL, holder_start = NULL,
          finished_at = clock_timestamp(),
-         report = jsonb_build_object(
+         tidy = j.tidy AND (j.keep_in_sync OR end_job.state <> 'succeeded'),  -- what is left is wanted, or goes with finish
+         report = coalesce(j.report, '{}') || coalesce(backfill.compare(j, l.now), '{}') || jsonb_build_object(
                     'rows', r.rows, 'keys', r.keys, 'ranges', r.ranges, 'batches', r.batches, 'wal_bytes', r.wal_bytes,
                     'seconds', round(extract(epoch FROM clock_timestamp() - j.started_at)::numeric, 3),
                     'left_behind', (SELECT count(*) FROM backfill.left_behind l WHERE l.job_id = j.id))
                   || measured
     FROM (SELECT coalesce(sum(g.rows), 0) AS rows, coalesce(sum(g.keys), 0) AS keys, count(*) AS ranges,
                  coalesce(sum(g.batches), 0) AS batches, coalesce(sum(g.wal_bytes), 0) AS wal_bytes
-            FROM backfill.range g WHERE g.job_id = end_job.job_id) r
+            FROM backfill.range g WHERE g.job_id = end_job.job_id) r,
+         (SELECT backfill.look_at(o.target) AS now FROM backfill.job o WHERE o.id = end_job.job_id) l
    WHERE j.id = end_job.job_id AND backfill.is_held(j)
+  RETURNING ARRAY(SELECT jsonb_array_elements_text(j.report -> 'slower'))
+$$;
+
+-- A job that had ended is tidied up, or can't be: error says why, and its owner may want finish again.
+CREATE OR REPLACE FUNCTION backfill.end_tidy(job_id bigint, error text, hint text) RETURNS void
+LANGUAGE sql SET search_path = pg_catalog, pg_temp
+AS $$
+  UPDATE backfill.job j
+     SET tidy = false, waiting_for = NULL, holder_pid = NULL, holder_start = NULL,
+         report = coalesce(j.report, '{}') || coalesce(backfill.compare(j, backfill.look_at(j.target)), '{}'),
+         error = coalesce(end_tidy.error, j.error), hint = coalesce(end_tidy.hint, CASE WHEN j.state = 'failed' THEN j.hint END)
+   WHERE j.id = end_tidy.job_id AND backfill.is_held(j)
 $$;
 
 -- Gives a job back to the queue because the daemon stops or its hours ended, or as its user wants it now: the wish may have
@@ -296,8 +371,10 @@ DECLARE
   job backfill.job;
 BEGIN
   SELECT * INTO job FROM backfill.job j WHERE j.id = job_id FOR UPDATE;
-  IF backfill.is_held(job) THEN
+  IF backfill.is_held(job) AND job.state = 'running' THEN
     PERFORM backfill.give_back(job);
+  ELSIF backfill.is_held(job) THEN
+    UPDATE backfill.job j SET holder_pid = NULL, holder_start = NULL, waiting_for = NULL WHERE j.id = job_id;
   END IF;
 END
 $$;

@@ -53,10 +53,11 @@ BEGIN
                        OR pg_has_role(session_user, (SELECT nspowner FROM pg_namespace WHERE nspname = 'backfill'), 'MEMBER')) THEN
     RAISE EXCEPTION 'there is no job "%" that you may retry', name
       USING ERRCODE = '02000', HINT = 'SELECT name, state FROM backfill.status lists yours.';
-  ELSIF job.state NOT IN ('succeeded', 'failed') THEN
-    RAISE EXCEPTION 'job "%" is %', name, job.state
+  ELSIF job.state NOT IN ('succeeded', 'failed') OR job.wanted = 'finish' THEN
+    RAISE EXCEPTION 'job "%" %', name, CASE WHEN job.wanted = 'finish' THEN 'was finished' ELSE 'is ' || job.state END
       USING ERRCODE = '55000', HINT = 'retry is for jobs that failed, or that left rows behind.';
   END IF;
+  DELETE FROM backfill.left_behind l WHERE l.job_id = job.id AND l.reason = 'duplicate';
   WITH again AS (
     DELETE FROM backfill.left_behind l WHERE l.job_id = job.id AND l.reason = 'error' RETURNING l.*)
   INSERT INTO backfill.range (job_id, submitted_by, relation, key, lower, upper)
@@ -65,7 +66,8 @@ BEGIN
   n := n + (SELECT count(*) FROM backfill.left_behind l WHERE l.job_id = job.id);
   IF n > 0 OR job.state = 'failed' THEN
     UPDATE backfill.job j
-       SET state = 'queued', wanted = 'run', error = NULL, hint = NULL, started_at = NULL, finished_at = NULL
+       SET state = 'queued', wanted = 'run', error = NULL, hint = NULL, started_at = NULL, finished_at = NULL,
+           phase = CASE WHEN n > 0 AND j.phase IN ('guard', 'verify', 'validate') THEN 'backfill' ELSE j.phase END
      WHERE j.id = job.id;
   END IF;
   RETURN n;
@@ -117,6 +119,18 @@ BEGIN
 END
 $$;
 
+-- The statements on a job's table, by pg_stat_statements: calls and mean time before the job, while it ran, and since it has ended.
+-- No row: pg_stat_statements is not there, or the job has not begun.
+CREATE OR REPLACE FUNCTION backfill.effect(name text)
+RETURNS TABLE (query text, before_calls bigint, before_ms numeric, during_calls bigint, during_ms numeric, after_calls bigint, after_ms numeric)
+LANGUAGE sql STABLE
+AS $$
+  SELECT t.query, t.before_calls, t.before_ms, t.during_calls, t.during_ms, t.after_calls, t.after_ms
+    FROM backfill.job_named(name) j, backfill.three_times(j, backfill.look_at(j.target)) t
+   WHERE j.before IS NOT NULL
+   ORDER BY coalesce(t.during_calls * t.during_ms, 0) + coalesce(t.after_calls * t.after_ms, 0) DESC
+$$;
+
 -- One line a job, made for \watch. The rate is the daemon's own; it counts only while the range moves.
 CREATE OR REPLACE VIEW backfill.status WITH (security_invoker = true) AS
   SELECT p.name,
@@ -138,7 +152,7 @@ CREATE OR REPLACE VIEW backfill.status WITH (security_invoker = true) AS
     FROM (
       SELECT j.id, j.name, j.target, j.state, j.phase, j.estimate, j.waiting_for, j.opens_at, j.error,
              CASE WHEN j.state = 'succeeded' THEN 100
-                  WHEN j.phase = 'preflight' THEN NULL
+                  WHEN j.phase IN ('preflight', 'expand') THEN NULL
                   WHEN j.estimate > 0 THEN least(99.9, 100.0 * r.keys / j.estimate) END AS percent,
              r.keys, r.rows, CASE WHEN j.state = 'running' THEN r.rate END AS rate,
              (SELECT count(*) FROM backfill.left_behind l WHERE l.job_id = j.id) AS left_behind,

@@ -336,10 +336,8 @@ def test_jobs_that_say_too_much_or_too_little(mistakes):
 
 
 @pytest.mark.parametrize("column, value", [
-    ("add_column", "m bigint"), ("keep_in_sync", True), ("enforce", ["NOT NULL n"]), ("drop_column", "n"),
-    ("scan", "ctid"), ("dry_run", True),
+    ("scan", "ctid"),
     ("workers", 2),
-    ("ignore", ["statements"]),
 ])
 def test_what_is_not_built_yet_is_refused_not_ignored(db, column, value):
     db.table(rows=10)

@@ -193,6 +193,8 @@ static struct runner_event perform(
     case RUNNER_SURVEY:
     case RUNNER_ADD_RANGE:
     case RUNNER_BEGIN:
+    case RUNNER_NEXT_STEP:
+    case RUNNER_STEP:
     case RUNNER_RETRY:
     case RUNNER_FINISH:
     case RUNNER_RELEASE:

@@ -339,6 +339,8 @@ static const char *execute_on_server(struct world *w, struct daemon *d, struct r
         return NULL;
     case RUNNER_ADD_RANGE: return model_add_range(m, d->session, a->relation, d->surveyed[a->relation]);
     case RUNNER_BEGIN: e->ours = model_begin_phase(m, d->session, a->estimate); return NULL;
+    case RUNNER_NEXT_STEP:
+    case RUNNER_STEP: return NULL;
     case RUNNER_TAKE: take(w, d, e); return NULL;
     case RUNNER_BOUND:
         e->bound = position_of(model_bound(m, s->batch.range, s->batch.lo, a->keys), s->bound);

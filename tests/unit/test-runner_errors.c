@@ -232,8 +232,6 @@ static void test_no_plan_succeeds_without_having_begun(void **state)
     start(s, PHASE_PREFLIGHT, false);
     done(s);
     refused(s, SQLSTATE_STALE);
-    EXPECT(s, RUNNER_TAKE);
-    done_with(s, (struct runner_event){.outcome = RUNNER_TAKE_NONE});
     EXPECT(s, RUNNER_LAYOUT);
 }
 

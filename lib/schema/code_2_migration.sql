@@ -1,0 +1,314 @@
+-- What a job's add_column, keep_in_sync and enforce mean. The server reads them, on a copy of the table that has no rows and
+-- is gone again before the INSERT goes on: nothing here tries to parse SQL. All of it runs with the rights of whoever inserts
+-- the job. What was read is kept in job.plan:
+--   column   {name, type, collation}: what add_column adds
+--   sync     {assignments: [{to, expression}], where, plain}: what the trigger computes, and for which rows (left out: all);
+--            plain: of the row's columns and the server's own functions alone, so that whoever writes the row may compute it
+--   enforce  [{kind, name, column | definition | columns}]: kind is 'not null', 'check', 'foreign key' or 'unique'
+
+-- The statement that makes an empty copy of a table, called as the table is, so that its own name may stand in clauses.
+CREATE OR REPLACE FUNCTION backfill.copy_statement(target oid) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT format('CREATE TEMPORARY TABLE %I (LIKE %s INCLUDING GENERATED)', c.relname, backfill.relation_name(c.oid))
+    FROM pg_class c WHERE c.oid = target
+$$;
+
+-- Runs a command of which a clause is a part; refuses the clause with the server's own words when that fails.
+CREATE OR REPLACE FUNCTION backfill.try_command(column_name text, command text, hint text) RETURNS void
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  problem text;
+  advice  text;
+  code    text;
+BEGIN
+  EXECUTE command;
+EXCEPTION WHEN OTHERS THEN
+  GET STACKED DIAGNOSTICS problem = MESSAGE_TEXT, advice = PG_EXCEPTION_HINT, code = RETURNED_SQLSTATE;
+  PERFORM backfill.refuse(column_name, problem, coalesce(nullif(advice, ''), hint), code);
+END
+$$;
+
+-- Reads add_column: one column, nullable, with nothing but a type and a collation. It must parse where a column is added and
+-- where a table is made: a text that does both holds one column and nothing else.
+CREATE OR REPLACE FUNCTION backfill.read_column(job backfill.job, copy text) RETURNS jsonb
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  hint constant text := 'Write a name and a type: ''amount_cents bigint''.';
+  a    record;
+  had  record;
+BEGIN
+  PERFORM backfill.try_command('add_column', format(E'CREATE TEMPORARY TABLE "backfilld column" (%s\n)', job.add_column), hint);
+  SELECT t.*, pg_catalog.count(*) OVER () AS n INTO a
+    FROM (SELECT c.attname, pg_catalog.format_type(c.atttypid, c.atttypmod) AS type, c.attnotnull, c.atthasdef, c.attidentity,
+                 CASE WHEN c.attcollation <> y.typcollation THEN l.collname END AS collname, n.nspname
+            FROM pg_catalog.pg_attribute c
+            JOIN pg_catalog.pg_type y ON y.oid = c.atttypid
+            LEFT JOIN pg_catalog.pg_collation l ON l.oid = c.attcollation
+            LEFT JOIN pg_catalog.pg_namespace n ON n.oid = l.collnamespace
+           WHERE c.attrelid = 'pg_temp."backfilld column"'::regclass AND c.attnum > 0) t;
+  IF a IS NULL OR a.n <> 1 THEN
+    PERFORM backfill.refuse('add_column', 'is not one column', hint, '42601');
+  ELSIF a.attnotnull OR a.atthasdef OR a.attidentity <> ''
+     OR EXISTS (SELECT FROM pg_catalog.pg_constraint k WHERE k.conrelid = 'pg_temp."backfilld column"'::regclass) THEN
+    PERFORM backfill.refuse('add_column', pg_catalog.format('%I says more than a type', a.attname),
+      'The column is added nullable and without a default, so that nobody waits; write constraints into enforce, as ''{NOT NULL '
+      || pg_catalog.quote_ident(a.attname) || '}''.', '0A000');
+  END IF;
+
+  SELECT pg_catalog.format_type(c.atttypid, c.atttypmod) AS type, c.attgenerated INTO had
+    FROM pg_catalog.pg_attribute c
+   WHERE c.attrelid = job.target AND c.attname = a.attname AND c.attnum > 0 AND NOT c.attisdropped;
+  IF had.type <> a.type THEN
+    PERFORM backfill.refuse('add_column', pg_catalog.format('%s has a column %I already, of type %s', backfill.relation_name(job.target), a.attname, had.type),
+                            'Choose another name, or the type that it has.', '42701');
+  ELSIF had.attgenerated <> '' THEN
+    PERFORM backfill.refuse('add_column', pg_catalog.format('%I is a generated column', a.attname), 'The server computes it itself.', '42601');
+  ELSIF had.type IS NULL AND NOT pg_catalog.pg_has_role((SELECT c.relowner FROM pg_catalog.pg_class c WHERE c.oid = job.target), 'USAGE') THEN
+    PERFORM backfill.refuse('add_column', pg_catalog.format('only the owner of %s can add a column', backfill.relation_name(job.target)),
+                            'Insert the job as that role, or SET ROLE to it first.', '42501');
+  END IF;
+  IF had.type IS NULL THEN
+    PERFORM backfill.try_command('add_column', pg_catalog.format(E'ALTER TABLE %s ADD COLUMN %s\n', copy, job.add_column), hint);
+  END IF;
+  RETURN pg_catalog.jsonb_build_object('name', a.attname, 'type', a.type,
+                                       'collation', pg_catalog.quote_ident(a.nspname) || '.' || pg_catalog.quote_ident(a.collname));
+END
+$$;
+
+-- Splits what stands after SET, as the server writes it, at its commas, and each part at its first "=". The server's text has
+-- neither comments nor dollar quotes, and doubles every quote inside a string.
+CREATE OR REPLACE FUNCTION backfill.split_assignments(clause text) RETURNS jsonb
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  WITH tokens AS (
+    SELECT m[1] AS token, ord,
+           sum(CASE WHEN m[1] IN ('(', '[') THEN 1 WHEN m[1] IN (')', ']') THEN -1 ELSE 0 END) OVER (ORDER BY ord) AS depth
+      FROM regexp_matches(clause, '(''(?:[^'']|'''')*''|"(?:[^"]|"")*"|[][(),=]|[^][''"(),=]+)', 'g') WITH ORDINALITY AS t(m, ord)
+  ), parts AS (
+    SELECT token, ord, depth, count(*) FILTER (WHERE token = ',' AND depth = 0) OVER (ORDER BY ord) AS part FROM tokens
+  ), sides AS (
+    SELECT token, ord, part, token = ',' AND depth = 0 AS separator,
+           count(*) FILTER (WHERE token = '=' AND depth = 0) OVER (PARTITION BY part ORDER BY ord) AS equals
+      FROM parts
+  ), first_equals AS (
+    SELECT part, min(ord) FILTER (WHERE equals = 1) AS at FROM sides GROUP BY part
+  )
+  SELECT jsonb_agg(jsonb_build_object('to', s.target, 'expression', s.expression) ORDER BY s.part)
+    FROM (SELECT s.part,
+                 btrim(string_agg(s.token, '' ORDER BY s.ord) FILTER (WHERE s.ord < f.at AND NOT s.separator), E' \n') AS target,
+                 btrim(string_agg(s.token, '' ORDER BY s.ord) FILTER (WHERE s.ord > f.at), E' \n') AS expression
+            FROM sides s JOIN first_equals f USING (part) GROUP BY s.part) s
+$$;
+
+-- Reads set_clause for the trigger of keep_in_sync: the server writes it out again, every name in full.
+CREATE OR REPLACE FUNCTION backfill.read_assignments(job backfill.job, copy text) RETURNS jsonb
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  own_path  text := pg_catalog.current_setting('search_path');
+  body      text;
+  parts     text[];
+  generated text;
+  result    jsonb;
+BEGIN
+  IF NOT pg_catalog.pg_has_role((SELECT c.relowner FROM pg_catalog.pg_class c WHERE c.oid = job.target), 'USAGE') THEN
+    PERFORM backfill.refuse('keep_in_sync', pg_catalog.format('only the owner of %s can give it a trigger', backfill.relation_name(job.target)),
+                            'Insert the job as that role, or SET ROLE to it first.', '42501');
+  END IF;
+  -- A second relation, so that each of the row's columns is written with the table's name before it.
+  PERFORM backfill.try_command('set_clause', pg_catalog.format(E'CREATE FUNCTION pg_temp."backfilld clause"() RETURNS void LANGUAGE sql BEGIN ATOMIC\n'
+    'UPDATE ONLY %s SET %s\nFROM (VALUES (1)) AS "backfilld none"("backfilld none") WHERE (%s\n); END', copy, job.set_clause, coalesce(job.where_clause, 'true')),
+    'With keep_in_sync a trigger computes the clause for each row that is written: it may name the row''s columns only.');
+  PERFORM pg_catalog.set_config('search_path', 'pg_catalog', true);
+  body := pg_catalog.pg_get_function_sqlbody('pg_temp."backfilld clause"'::regproc);
+  PERFORM pg_catalog.set_config('search_path', own_path, true);
+
+  SELECT pg_catalog.string_agg(pg_catalog.quote_ident(a.attname), ', ') INTO generated
+    FROM pg_catalog.pg_depend d
+    JOIN pg_catalog.pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid AND a.attgenerated <> ''
+   WHERE d.classid = 'pg_proc'::regclass AND d.objid = 'pg_temp."backfilld clause"'::regproc
+     AND d.refclassid = 'pg_class'::regclass AND d.refobjid = copy::regclass;
+  IF generated IS NOT NULL THEN
+    PERFORM backfill.refuse('keep_in_sync', pg_catalog.format('set_clause reads the generated column %s', generated),
+      'Generated columns are computed after a trigger has run; write out what it is generated from.', '0A000');
+  END IF;
+
+  parts := pg_catalog.regexp_match(body, '^\s*BEGIN ATOMIC\s+UPDATE ONLY (?:"(?:[^"]|"")*"|[^" ])+ SET (.*)\s+FROM \( VALUES \(1\)\) "backfilld none"\("backfilld none"\)\s+WHERE (.*);\s+END\s*$');
+  result := backfill.split_assignments(parts[1]);
+  IF result IS NULL OR pg_catalog.jsonb_path_exists(result, '$[*] ? (@.to == null || @.expression == null || @.expression == "DEFAULT")') THEN
+    PERFORM backfill.refuse('keep_in_sync', 'no trigger can compute this set_clause', 'Write each column with an expression of its own; DEFAULT is none.', '0A000');
+  END IF;
+  -- A row that the clause has filled is one that the trigger keeps right: it computes whatever would be to do if it were not.
+  IF job.where_clause IS NULL
+     OR parts[2] IN (SELECT pg_catalog.format('(%s.%s IS NULL)', pg_catalog.quote_ident(c.relname), a ->> 'to')
+                       FROM pg_catalog.jsonb_array_elements(result) a, pg_catalog.pg_class c WHERE c.oid = copy::regclass) THEN
+    parts[2] := NULL;
+  END IF;
+  RETURN pg_catalog.jsonb_build_object(
+    'assignments', result,
+    'where', parts[2],
+    'plain', NOT EXISTS (
+      SELECT FROM pg_catalog.pg_depend d
+       WHERE d.classid = 'pg_proc'::regclass AND d.objid = 'pg_temp."backfilld clause"'::regproc AND d.deptype = 'n'
+         AND NOT (d.refclassid = 'pg_namespace'::regclass OR (d.refclassid = 'pg_class'::regclass AND d.refobjid = copy::regclass))));
+END
+$$;
+
+-- A name for a constraint, as the server would choose it; a number behind it when another constraint or index has it.
+CREATE OR REPLACE FUNCTION backfill.constraint_name(target oid, middle text, ending text, definition text) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  class pg_class;
+  stem  text;
+  name  text;
+BEGIN
+  SELECT * INTO class FROM pg_class WHERE oid = target;
+  stem := left(class.relname || coalesce('_' || middle, ''), 55 - length(ending));
+  FOR n IN 0 .. 999 LOOP
+    name := stem || '_' || ending || coalesce(nullif(n, 0)::text, '');
+    EXIT WHEN NOT EXISTS (SELECT FROM pg_constraint k
+                           WHERE k.conrelid = target AND k.conname = name
+                             AND replace(pg_get_constraintdef(k.oid), ' NOT VALID', '') <> definition)
+          AND NOT EXISTS (SELECT FROM pg_class i
+                           WHERE i.relnamespace = class.relnamespace AND i.relname = name
+                             AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conindid = i.oid AND k.conrelid = target));
+  END LOOP;
+  RETURN name;
+END
+$$;
+
+-- Columns of a table by their numbers: "a, b", quoted.
+CREATE OR REPLACE FUNCTION backfill.column_list(relation oid, attnums smallint[]) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY u.ord)
+    FROM unnest(attnums) WITH ORDINALITY AS u(attnum, ord)
+    JOIN pg_attribute a ON a.attrelid = relation AND a.attnum = u.attnum
+$$;
+
+-- Reads one item of enforce. The copy takes what it can of it; a foreign key, which a temporary table can't have to a
+-- permanent one, is tried on an empty table like the one that it references.
+CREATE OR REPLACE FUNCTION backfill.read_constraint(job backfill.job, copy text, item text) RETURNS jsonb
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  hint       constant text := 'Items are ''NOT NULL column'', ''CHECK (…)'', ''FOREIGN KEY (…) REFERENCES …'' and ''UNIQUE (…)''.';
+  parts      text[] := pg_catalog.regexp_match(item, '^\s*(?:CONSTRAINT\s+("(?:[^"]|"")+"|[[:alpha:]_][[:alnum:]_$]*)\s+)?(NOT\s+NULL|CHECK|FOREIGN\s+KEY|UNIQUE)\M(.*)$', 'i');
+  given      text := parts[1];
+  kind       text := pg_catalog.lower(pg_catalog.regexp_replace(parts[2], '\s+', ' '));
+  own_path   text := pg_catalog.current_setting('search_path');
+  partitioned boolean := (SELECT c.relkind = 'p' FROM pg_catalog.pg_class c WHERE c.oid = job.target);
+  class      pg_catalog.pg_class;
+  k          pg_catalog.pg_constraint;
+  found_name text;
+  definition text;
+  tried      text;
+  referenced text[];
+  foreign_oid oid;
+BEGIN
+  IF parts IS NULL THEN
+    PERFORM backfill.refuse('enforce', pg_catalog.format('%L is no constraint', item), hint, '42601');
+  ELSIF NOT pg_catalog.pg_has_role((SELECT c.relowner FROM pg_catalog.pg_class c WHERE c.oid = job.target), 'USAGE') THEN
+    PERFORM backfill.refuse('enforce', pg_catalog.format('only the owner of %s can give it a constraint', backfill.relation_name(job.target)),
+                            'Insert the job as that role, or SET ROLE to it first.', '42501');
+  END IF;
+
+  IF kind = 'not null' THEN
+    found_name := (pg_catalog.parse_ident(parts[3]))[1];
+    IF pg_catalog.cardinality(pg_catalog.parse_ident(parts[3])) <> 1
+       OR NOT EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = copy::regclass AND a.attname = found_name AND a.attnum > 0) THEN
+      PERFORM backfill.refuse('enforce', pg_catalog.format('%s has no column %s', backfill.relation_name(job.target), pg_catalog.btrim(parts[3])),
+                              'Name one column of the table: ''NOT NULL amount_cents''.', '42703');
+    END IF;
+    RETURN pg_catalog.jsonb_build_object('kind', kind, 'column', found_name, 'name',
+      coalesce((pg_catalog.parse_ident(given))[1],
+               backfill.constraint_name(job.target, found_name, 'not_null', pg_catalog.format('CHECK ((%I IS NOT NULL))', found_name))));
+  END IF;
+
+  IF kind = 'foreign key' THEN
+    IF partitioned THEN
+      PERFORM backfill.refuse('enforce', 'a foreign key of a partitioned table can''t be added without a long lock',
+                              'Insert a job for each partition; then add it to the table itself.', '0A000');
+    END IF;
+    referenced := pg_catalog.regexp_match(parts[3], '^(\s*\(.*\)\s*REFERENCES\s+)((?:"(?:[^"]|"")+"|[[:alpha:]_][[:alnum:]_$]*)(?:\s*\.\s*(?:"(?:[^"]|"")+"|[[:alpha:]_][[:alnum:]_$]*))?)(.*)$', 'i');
+    IF referenced IS NULL OR pg_catalog.to_regclass(referenced[2]) IS NULL THEN
+      PERFORM backfill.refuse('enforce', pg_catalog.format('%L references no table that is there', item), 'Write ''FOREIGN KEY (customer_id) REFERENCES app.customer (id)''.', '42P01');
+    END IF;
+    foreign_oid := pg_catalog.to_regclass(referenced[2]);
+    PERFORM backfill.try_command('enforce', pg_catalog.format('CREATE TEMPORARY TABLE "backfilld referenced" (LIKE %s INCLUDING INDEXES)', backfill.relation_name(foreign_oid)), hint);
+    tried := pg_catalog.format('FOREIGN KEY %s pg_temp."backfilld referenced" %s', referenced[1], referenced[3]);
+  ELSE
+    IF kind = 'unique' AND partitioned THEN
+      PERFORM backfill.refuse('enforce', 'an index on a partitioned table can''t be built concurrently',
+                              'Build it on each partition: insert a job for each.', '0A000');
+    END IF;
+    tried := parts[2] || parts[3];
+  END IF;
+  -- What parses in both places is one constraint and nothing else.
+  PERFORM backfill.try_command('enforce', pg_catalog.format(E'ALTER TABLE %s ADD CONSTRAINT "backfilld item" %s\n', copy, tried), hint);
+  PERFORM backfill.try_command('enforce', pg_catalog.format(E'CREATE TEMPORARY TABLE "backfilld copy" (LIKE %s, CONSTRAINT "backfilld other" %s\n)', copy, tried), hint);
+  EXECUTE 'DROP TABLE pg_temp."backfilld copy"';
+  SELECT * INTO k FROM pg_catalog.pg_constraint c WHERE c.conrelid = copy::regclass AND c.conname = 'backfilld item';
+  IF k.oid IS NULL OR k.condeferrable THEN
+    PERFORM backfill.refuse('enforce', pg_catalog.format('%L is not what it begins with', item), hint, '0A000');
+  END IF;
+  PERFORM pg_catalog.set_config('search_path', 'pg_catalog', true);
+  definition := pg_catalog.replace(pg_catalog.pg_get_constraintdef(k.oid), ' NOT VALID', '');
+  IF kind = 'foreign key' THEN
+    definition := pg_catalog.replace(definition, (SELECT pg_catalog.format('%I."backfilld referenced"', n.nspname) FROM pg_catalog.pg_namespace n WHERE n.oid = pg_catalog.pg_my_temp_schema()),
+                                     backfill.relation_name(foreign_oid));
+    definition := pg_catalog.replace(definition, 'REFERENCES "backfilld referenced"', 'REFERENCES ' || backfill.relation_name(foreign_oid));
+    EXECUTE 'DROP TABLE pg_temp."backfilld referenced" CASCADE';
+  ELSE
+    EXECUTE pg_catalog.format('ALTER TABLE %s DROP CONSTRAINT "backfilld item"', copy);
+  END IF;
+  PERFORM pg_catalog.set_config('search_path', own_path, true);
+
+  found_name := (SELECT pg_catalog.string_agg(a.attname, '_' ORDER BY u.ord)
+                   FROM pg_catalog.unnest(k.conkey) WITH ORDINALITY AS u(attnum, ord)
+                   JOIN pg_catalog.pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = u.attnum);
+  RETURN pg_catalog.jsonb_build_object('kind', kind, 'definition', definition, 'columns', found_name, 'name',
+    coalesce((pg_catalog.parse_ident(given))[1],
+             backfill.constraint_name(job.target, CASE WHEN kind <> 'check' OR pg_catalog.cardinality(k.conkey) = 1 THEN found_name END,
+                                      CASE kind WHEN 'check' THEN 'check' WHEN 'unique' THEN 'key' ELSE 'fkey' END, definition)));
+END
+$$;
+
+-- Makes job.plan, on the copy, and checks the clauses there when the column that they fill is not in the table yet.
+-- What was made to read them is undone.
+CREATE OR REPLACE FUNCTION backfill.make_plan(job backfill.job, columns text[], types text[], collations text[]) RETURNS jsonb
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  copy text := pg_catalog.format('pg_temp.%I', (SELECT c.relname FROM pg_catalog.pg_class c WHERE c.oid = job.target));
+  plan jsonb := '{}';
+  item text;
+BEGIN
+  BEGIN
+    PERFORM pg_catalog.set_config('client_min_messages', 'error', true);
+    PERFORM backfill.try_command('target', backfill.copy_statement(job.target), 'A job of this kind is checked on a temporary copy of the table, which has no rows.');
+    IF job.add_column IS NOT NULL THEN
+      plan := plan || pg_catalog.jsonb_build_object('column', backfill.read_column(job, copy));
+      job.where_clause := coalesce(job.where_clause, pg_catalog.quote_ident(plan -> 'column' ->> 'name') || ' IS NULL');
+    END IF;
+    IF job.set_clause IS NOT NULL THEN
+      PERFORM backfill.check_clauses(job, copy::regclass, columns, types, collations);
+    END IF;
+    IF job.keep_in_sync THEN
+      plan := plan || pg_catalog.jsonb_build_object('sync', backfill.read_assignments(job, copy));
+    END IF;
+    FOREACH item IN ARRAY coalesce(job.enforce, '{}') LOOP
+      plan := pg_catalog.jsonb_insert(CASE WHEN plan ? 'enforce' THEN plan ELSE plan || '{"enforce": []}' END,
+                                      '{enforce, -1}', backfill.read_constraint(job, copy, item), true);
+    END LOOP;
+    RAISE EXCEPTION USING ERRCODE = 'BF900';
+  EXCEPTION WHEN SQLSTATE 'BF900' THEN
+    NULL;  -- all that was made is gone
+  END;
+  RETURN plan;
+END
+$$;

@@ -1,0 +1,165 @@
+-- What a job finds before it begins, and what it has changed when it ends.
+
+-- The definition of a table in lines, sorted: what psql's \d shows, without what changes by itself.
+CREATE OR REPLACE FUNCTION backfill.definition_of(relation oid) RETURNS text[]
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT array_agg(line ORDER BY kind, line)
+    FROM (SELECT 1 AS kind, format('column %I %s%s%s', a.attname, format_type(a.atttypid, a.atttypmod), CASE WHEN a.attnotnull THEN ' NOT NULL' END,
+                                   CASE a.attgenerated WHEN '' THEN ' DEFAULT ' ELSE ' GENERATED ALWAYS AS ' END || pg_get_expr(d.adbin, d.adrelid)) AS line
+            FROM pg_attribute a
+            LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+           WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped
+          UNION ALL
+          SELECT 2, format('constraint %I %s', k.conname, pg_get_constraintdef(k.oid)) FROM pg_constraint k WHERE k.conrelid = relation
+          UNION ALL
+          SELECT 3, pg_get_indexdef(i.indexrelid) || CASE WHEN i.indisvalid THEN '' ELSE ' INVALID' END FROM pg_index i WHERE i.indrelid = relation
+          UNION ALL
+          SELECT 4, pg_get_triggerdef(t.oid) FROM pg_trigger t WHERE t.tgrelid = relation AND NOT t.tgisinternal) AS lines
+$$;
+
+-- The statements on a table, as pg_stat_statements has counted them; NULL when that isn't there. Those that name the table, the
+-- hundred that have taken the most time.
+CREATE OR REPLACE FUNCTION backfill.statements_on(relation oid) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  view   text;
+  word   text := (SELECT '\m' || regexp_replace(c.relname, '([^[:alnum:]_])', '\\\1', 'g') || '\M' FROM pg_class c WHERE c.oid = relation);
+  result jsonb;
+BEGIN
+  SELECT format('%I.pg_stat_statements', n.nspname) INTO view
+    FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'pg_stat_statements';
+  IF view IS NULL THEN
+    RETURN NULL;
+  END IF;
+  EXECUTE format(
+    'SELECT coalesce(jsonb_object_agg(t.queryid, jsonb_build_object(''query'', t.query, ''calls'', t.calls, ''ms'', t.ms, ''rows'', t.rows)), ''{}'')'
+    '  FROM (SELECT s.queryid, left(min(regexp_replace(s.query, ''\s+'', '' '', ''g'')), 200) AS query, sum(s.calls) AS calls,'
+    '               sum(s.total_exec_time) AS ms, sum(s.rows) AS rows'
+    '          FROM %s AS s JOIN pg_catalog.pg_database d ON d.oid = s.dbid AND d.datname = current_database()'
+    '         WHERE s.query ~* $1 AND s.query !~ ''\mbackfill\.|/\* backfilld \*/'' AND s.queryid IS NOT NULL'
+    '           AND s.query ~* ''^\s*(select|insert|update|delete|merge|with|copy)\M'''
+    '         GROUP BY s.queryid ORDER BY ms DESC LIMIT 100) AS t', view) INTO result USING word;
+  RETURN result;
+EXCEPTION WHEN OTHERS THEN
+  RETURN NULL;  -- its library may not be loaded, its columns may be others': no reason for a job not to begin or to end
+END
+$$;
+
+-- How a table looks now: for comparing it later.
+CREATE OR REPLACE FUNCTION backfill.look_at(relation oid) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT jsonb_strip_nulls(jsonb_build_object('at', clock_timestamp(), 'definition', backfill.definition_of(relation),
+                                              'statements', backfill.statements_on(relation)))
+$$;
+
+-- Per statement: calls, mean ms and rows a call of what was counted between two looks. from_look NULL: since the counters began.
+CREATE OR REPLACE FUNCTION backfill.between_looks(from_look jsonb, to_look jsonb)
+RETURNS TABLE (queryid text, query text, calls bigint, mean_ms numeric, rows_a_call numeric)
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT t.queryid, t.query, t.calls, round(t.ms / t.calls, 3), round(t.rows::numeric / t.calls, 1)
+    FROM (SELECT b.key AS queryid, b.value ->> 'query' AS query,
+                 (b.value -> 'calls')::bigint - coalesce((a.value -> 'calls')::bigint, 0) AS calls,
+                 (b.value -> 'ms')::numeric - coalesce((a.value -> 'ms')::numeric, 0) AS ms,
+                 (b.value -> 'rows')::bigint - coalesce((a.value -> 'rows')::bigint, 0) AS rows
+            FROM jsonb_each(to_look -> 'statements') b
+            LEFT JOIN jsonb_each(from_look -> 'statements') a ON a.key = b.key) t
+   WHERE t.calls > 0
+$$;
+
+-- A job's statements before it began, while it ran and since it has ended, each as far as there were any. now: a look of this
+-- moment. Slower: by half and a tenth of a millisecond at least, with ten calls or more on both sides.
+CREATE OR REPLACE FUNCTION backfill.three_times(job backfill.job, now jsonb)
+RETURNS TABLE (query text, before_calls bigint, before_ms numeric, during_calls bigint, during_ms numeric, after_calls bigint, after_ms numeric,
+               slower_during boolean, slower_after boolean)
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT coalesce(a.query, d.query, b.query), b.calls, b.mean_ms, d.calls, d.mean_ms, a.calls, a.mean_ms,
+         coalesce(least(b.calls, d.calls) >= 10 AND d.mean_ms > 1.5 * b.mean_ms AND d.mean_ms - b.mean_ms > 0.1, false),
+         coalesce(least(b.calls, a.calls) >= 10 AND a.mean_ms > 1.5 * b.mean_ms AND a.mean_ms - b.mean_ms > 0.1, false)
+    FROM backfill.between_looks(NULL, job.before) b
+    FULL JOIN backfill.between_looks(job.before, coalesce(job.after, now)) d USING (queryid)
+    FULL JOIN (SELECT * FROM backfill.between_looks(job.after, now) WHERE job.after IS NOT NULL) a USING (queryid)
+$$;
+
+-- What of a job's beginning differs from now, for its report: the definition as a diff, and the statements.
+CREATE OR REPLACE FUNCTION backfill.compare(job backfill.job, now jsonb) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT jsonb_strip_nulls(jsonb_build_object(
+    'definition', (SELECT jsonb_agg(d.line ORDER BY substr(d.line, 3), d.line DESC)
+                     FROM (SELECT '- ' || line AS line FROM (SELECT jsonb_array_elements_text(job.before -> 'definition') AS line
+                                                             EXCEPT SELECT jsonb_array_elements_text(now -> 'definition')) gone
+                           UNION ALL
+                           SELECT '+ ' || line FROM (SELECT jsonb_array_elements_text(now -> 'definition') AS line
+                                                     EXCEPT SELECT jsonb_array_elements_text(job.before -> 'definition')) new) d),
+    'statements', (SELECT jsonb_agg(to_jsonb(t) - '{slower_during, slower_after}'::text[] ORDER BY t.during_calls * t.during_ms DESC NULLS LAST)
+                     FROM backfill.three_times(job, now) t),
+    'slower', (SELECT jsonb_agg(format('%s: %s ms before, %s ms while the job ran', t.query, t.before_ms, t.during_ms)) FROM backfill.three_times(job, now) t WHERE t.slower_during),
+    'slower_after', (SELECT jsonb_agg(format('%s: %s ms before, %s ms after the job', t.query, t.before_ms, t.after_ms)) FROM backfill.three_times(job, now) t WHERE t.slower_after)))
+   WHERE job.before IS NOT NULL AND now ? 'definition'
+$$;
+
+-- What the preflight tells of a job. seen: what a trial of its first batch saw. Totals are those of the rows that such a batch
+-- stands for; the time is from half to four times what the trial took a row: alone on the machine, or making room for others.
+CREATE OR REPLACE FUNCTION backfill.preflight(job backfill.job, estimate bigint, seen jsonb, disk_free bigint) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  tried     numeric := nullif((seen -> 'rows')::numeric, 0);
+  ms        numeric := (seen -> 'ms')::numeric / tried;
+  wal       numeric := (seen -> 'wal_bytes')::numeric / tried;
+  hot       numeric := (seen -> 'hot_rows')::numeric / tried;
+  rows      bigint := greatest(estimate, (SELECT sum(greatest(c.reltuples, 0)) FROM backfill.relations_of(job) o JOIN pg_class c ON c.oid = o));
+  row_bytes numeric := (SELECT sum(c.relpages) * current_setting('block_size')::numeric / nullif(sum(greatest(c.reltuples, 0)), 0)::numeric
+                          FROM backfill.relations_of(job) o JOIN pg_class c ON c.oid = o);
+  result    jsonb;
+BEGIN
+  result := jsonb_strip_nulls(jsonb_build_object(
+    'plan', seen -> 'plan', 'not_tried', seen -> 'not_tried', 'tried_rows', tried, 'rows', rows,
+    'ms_a_row', round(ms, 4), 'wal_bytes_a_row', round(wal), 'hot_share', round(hot, 2),
+    'seconds_from', round(rows * ms / 2000), 'seconds_to', round(rows * ms / 250),
+    'wal_bytes', round(rows * wal),
+    'table_grows_bytes', CASE WHEN hot < 1 THEN round(rows * (1 - hot) * row_bytes) END,
+    'disk_free_bytes', disk_free,
+    'triggers', (SELECT jsonb_agg(t.tgname ORDER BY t.tgname) FROM pg_trigger t
+                  WHERE t.tgrelid = job.target AND NOT t.tgisinternal AND t.tgenabled <> 'D' AND t.tgtype & 16 <> 0
+                    AND t.tgname <> backfill.sync_name(job)),
+    'publications', (SELECT jsonb_agg(p.pubname ORDER BY p.pubname) FROM pg_publication_tables p
+                       JOIN pg_class c ON c.oid = job.target
+                       JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = p.schemaname AND c.relname = p.tablename),
+    'replica_identity_full', (SELECT CASE WHEN c.relreplident = 'f' THEN true END FROM pg_class c WHERE c.oid = job.target)));
+  IF job.plan <> '{}' AND (seen -> 'still_to_do')::bigint > 0 AND (seen -> 'rows')::bigint > 0 THEN
+    RAISE EXCEPTION 'where_clause: of % rows that set_clause filled in a trial, % still meet it', seen ->> 'rows', seen ->> 'still_to_do'
+      USING ERRCODE = '22023',
+            HINT = 'It must be true of rows that are still to do, and of no row that is done: by it the job verifies that nothing is left.';
+  END IF;
+  RETURN result;
+END
+$$;
+
+-- The same in a line.
+CREATE OR REPLACE FUNCTION backfill.preflight_in_words(found jsonb) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT concat_ws('; ',
+    format('about %s rows', to_char((found -> 'rows')::bigint, 'FM999,999,999,999')),
+    'a batch is ' || (found ->> 'plan'),
+    CASE WHEN found ? 'ms_a_row'
+         THEN format('a row takes %s ms and %s bytes of WAL (%s %% HOT)', found ->> 'ms_a_row', found ->> 'wal_bytes_a_row', round(100 * (found -> 'hot_share')::numeric)) END,
+    CASE WHEN found ? 'seconds_to'
+         THEN format('in all %s to %s, %s of WAL', make_interval(secs => (found -> 'seconds_from')::double precision), make_interval(secs => (found -> 'seconds_to')::double precision),
+                     pg_size_pretty((found -> 'wal_bytes')::numeric)) END,
+    CASE WHEN found ? 'table_grows_bytes' THEN format('the table grows by up to %s', pg_size_pretty((found -> 'table_grows_bytes')::numeric)) END,
+    CASE WHEN found ? 'disk_free_bytes' THEN format('%s of disk are free', pg_size_pretty((found -> 'disk_free_bytes')::numeric)) END,
+    CASE WHEN (found -> 'wal_bytes')::numeric + coalesce((found -> 'table_grows_bytes')::numeric, 0) > (found -> 'disk_free_bytes')::numeric
+         THEN 'which is less than both together: watch the disk' END,
+    'not tried: ' || (found ->> 'not_tried'),
+    CASE WHEN (found -> 'tried_rows') IS NULL AND NOT found ? 'not_tried' THEN 'the rows that were tried had nothing to do' END,
+    'triggers that fire: ' || (SELECT string_agg(t, ', ') FROM jsonb_array_elements_text(found -> 'triggers') t),
+    'published by ' || (SELECT string_agg(t, ', ') FROM jsonb_array_elements_text(found -> 'publications') t)
+      || CASE WHEN found ? 'replica_identity_full' THEN ' with REPLICA IDENTITY FULL: each change carries the whole row' ELSE '' END)
+$$;

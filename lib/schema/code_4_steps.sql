@@ -1,0 +1,341 @@
+-- The phases of a migration, their steps, and which step is next. Where a migration stands is never written down: each question is put to the
+-- catalog, so that a daemon which was killed, a step whose answer was lost, and a table that somebody else has changed
+-- all lead to the same next step.
+
+-- Which phases a job has: lib/migration.h says what each word means. lacking: what a row that is still to do lacks.
+CREATE OR REPLACE FUNCTION backfill.phases_of(job backfill.job, OUT expand boolean, OUT fill boolean, OUT guard boolean, OUT quiet boolean,
+    OUT verify boolean, OUT validate boolean, OUT in_step boolean, OUT dry_run boolean, OUT lacking text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT job.add_column IS NOT NULL OR job.keep_in_sync,
+         f.fills,
+         jsonb_path_exists(job.plan, '$.enforce[*] ? (@.kind != "unique")'),
+         f.fills AND NOT job.keep_in_sync,
+         f.fills AND job.plan <> '{}' AND job.where_clause IS NOT NULL,
+         job.enforce IS NOT NULL OR job.drop_column IS NOT NULL,
+         job.keep_in_sync,
+         job.dry_run,
+         coalesce(job.plan -> 'column' ->> 'name', jsonb_path_query_first(job.plan, '$.enforce[*] ? (@.kind == "not null").column') #>> '{}',
+                  'what where_clause asks for')
+    FROM (SELECT job.set_clause IS NOT NULL OR job.statement IS NOT NULL AS fills) f
+$$;
+
+-- What each phase does, in order. For the manual, the journal and backfill.next_step, which finds the first that is to do.
+--   lock: what it takes on the table, for as long as the catalog is changed, or as the comment says
+CREATE OR REPLACE FUNCTION backfill.steps() RETURNS TABLE (phase text, step text, lock text, comment text)
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  VALUES
+    ('expand',   'add column',        'ACCESS EXCLUSIVE, no scan',       'adds the column, nullable and without a default'),
+    ('expand',   'keep in sync',      'SHARE ROW EXCLUSIVE, no scan',    'creates the trigger that computes the column in rows that are written'),
+    ('guard',    'add constraint',    'ACCESS EXCLUSIVE, no scan; for a foreign key SHARE ROW EXCLUSIVE on both tables',
+                                                                         'adds the constraint NOT VALID: rows that are written must meet it from now on'),
+    ('validate', 'validate',          'SHARE UPDATE EXCLUSIVE',          'reads the table and finds that every row meets the constraint'),
+    ('validate', 'set not null',      'ACCESS EXCLUSIVE, no scan',       'makes the column NOT NULL, which the validated constraint proves, and drops that'),
+    ('validate', 'drop invalid index','SHARE UPDATE EXCLUSIVE',          'drops an index that an earlier try left behind unfinished'),
+    ('validate', 'build index',       'SHARE UPDATE EXCLUSIVE',          'builds the unique index concurrently'),
+    ('validate', 'use index',         'ACCESS EXCLUSIVE, no scan',       'makes the index a constraint'),
+    ('validate', 'drop column',       'ACCESS EXCLUSIVE, no scan',       'drops the column, which nothing uses any more'),
+    ('tidy',     'drop trigger',      'ACCESS EXCLUSIVE, no scan',       'drops the trigger and its function'),
+    ('tidy',     'drop constraint',   'ACCESS EXCLUSIVE, no scan',       'drops a constraint that was never validated'),
+    ('tidy',     'drop invalid index','SHARE UPDATE EXCLUSIVE',          'drops an index that was never finished')
+$$;
+
+CREATE OR REPLACE FUNCTION backfill.sync_name(job backfill.job) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT 'zz_backfilld_keep_in_sync_' || job.id  -- triggers fire by name: this one sees what the others have made of the row
+$$;
+
+-- schema.name of the trigger's function, beside its table.
+CREATE OR REPLACE FUNCTION backfill.sync_function(job backfill.job) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT format('%I.%I', n.nspname, backfill.sync_name(job))
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = job.target
+$$;
+
+-- The body of the trigger's function. The table's own name is a variable in it that holds the row as it was written, so that
+-- the clause stands as the server wrote it out. A row that can't be computed is written all the same, with NULL: the
+-- application must not fail because of a migration. The job finds such a row when it verifies.
+CREATE OR REPLACE FUNCTION backfill.sync_body(job backfill.job) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  row_name    text := (SELECT quote_ident(c.relname) FROM pg_class c WHERE c.oid = job.target);
+  assignments jsonb := job.plan -> 'sync' -> 'assignments';
+  condition   text := job.plan -> 'sync' ->> 'where';
+  compute     text;
+  forget      text;
+BEGIN
+  SELECT string_agg(CASE WHEN a ->> 'to' LIKE '(%'
+                         THEN format(E'  SELECT * FROM %s AS "backfilld" INTO %s;\n', a ->> 'expression',
+                                     regexp_replace(btrim(a ->> 'to', '()'), '(^|, *)', '\1NEW.', 'g'))
+                         ELSE format(E'  NEW.%s := %s;\n', a ->> 'to', a ->> 'expression') END, '' ORDER BY ord),
+         string_agg(CASE WHEN a ->> 'to' LIKE '(%'
+                         THEN regexp_replace(btrim(a ->> 'to', '()'), '(?:^|, *)("(?:[^"]|"")*"|[^,]+)', E'  NEW.\\1 := NULL;\n', 'g')
+                         ELSE format(E'  NEW.%s := NULL;\n', a ->> 'to') END, '' ORDER BY ord)
+    INTO compute, forget
+    FROM jsonb_array_elements(assignments) WITH ORDINALITY AS t(a, ord);
+  RETURN E'#variable_conflict use_column\nDECLARE\n'
+      || format(E'  %s record := NEW;\n', row_name)
+      || E'BEGIN\n'
+      || CASE WHEN condition IS NULL THEN '' ELSE
+           format(E'  IF %s IS NOT TRUE THEN\n', condition)
+           || replace(forget, '  NEW.', format('    %s.', row_name))
+           || format(E'    IF %s IS NOT TRUE THEN RETURN NEW; END IF;\n    %s := NEW;\n  END IF;\n', condition, row_name) END
+      || compute
+      || E'  RETURN NEW;\n'
+      || E'EXCEPTION WHEN OTHERS THEN\n'
+      || E'  IF SQLSTATE ~ ''^(40|53|57|58|XX)'' THEN RAISE; END IF;\n'
+      || forget
+      || E'  RETURN NEW;\nEND';
+END
+$$;
+
+-- The commands that make the trigger. What is not plain runs with the rights of the owner, who computes the old rows too.
+CREATE OR REPLACE FUNCTION backfill.sync_commands(job backfill.job) RETURNS text[]
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT ARRAY[
+    format('CREATE OR REPLACE FUNCTION %s() RETURNS trigger LANGUAGE plpgsql%s AS %L', backfill.sync_function(job),
+           CASE WHEN (job.plan -> 'sync' -> 'plain')::boolean THEN '' ELSE ' SECURITY DEFINER SET search_path = pg_catalog, pg_temp' END,
+           backfill.sync_body(job)),
+    format('COMMENT ON FUNCTION %s() IS %L', backfill.sync_function(job),
+           format('of backfilld''s job %s, which keeps rows in step: SELECT backfill.finish(%L) drops it', job.name, job.name)),
+    format('CREATE OR REPLACE TRIGGER %I BEFORE INSERT OR UPDATE ON %s FOR EACH ROW'
+           ' WHEN (pg_catalog.current_setting(''backfilld.batch'', true) IS DISTINCT FROM ''on'') EXECUTE FUNCTION %s()',
+           backfill.sync_name(job), backfill.relation_name(job.target), backfill.sync_function(job))]
+$$;
+
+-- The constraint, index and column of an item of enforce, as the catalog has them.
+CREATE OR REPLACE FUNCTION backfill.find_item(job backfill.job, item jsonb,
+    OUT constraint_oid oid, OUT validated boolean, OUT index_oid oid, OUT index_valid boolean, OUT is_not_null boolean)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT k.oid, k.convalidated, i.indexrelid, i.indisvalid,
+         (SELECT a.attnotnull FROM pg_attribute a
+           WHERE a.attrelid = job.target AND a.attname = item ->> 'column' AND NOT a.attisdropped)
+         AND NOT EXISTS (SELECT FROM pg_constraint n  -- PostgreSQL 18 marks the column before every row is known to meet it
+                          WHERE n.conrelid = job.target AND n.contype = 'n' AND NOT n.convalidated
+                            AND n.conkey = ARRAY[(SELECT a.attnum FROM pg_attribute a WHERE a.attrelid = job.target AND a.attname = item ->> 'column')])
+    FROM (SELECT 1) one
+    LEFT JOIN pg_constraint k ON k.conrelid = job.target AND k.conname = item ->> 'name'
+    LEFT JOIN (pg_index i JOIN pg_class c ON c.oid = i.indexrelid AND i.indisunique)
+           ON i.indrelid = job.target AND c.relname = item ->> 'name'
+$$;
+
+-- What is to do next in a phase of a job that this session holds; no row: nothing. commands: to be run in one transaction
+-- (backfill.run_step), or, when apart, the one command by itself. words: for the journal. Phase 'tidy' is that of jobs that have
+-- ended.
+CREATE OR REPLACE FUNCTION backfill.next_step(job_id bigint, phase text)
+RETURNS TABLE (step text, commands text[], apart boolean, relation oid, name text, words text)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+  job   backfill.job;
+  item  jsonb;
+  it    record;
+  newer boolean := current_setting('server_version_num')::integer >= 180000;
+  uses  text;
+BEGIN
+  SELECT * INTO job FROM backfill.job j WHERE j.id = job_id;
+  IF NOT backfill.is_held(job) THEN
+    RETURN;  -- whoever begins the next phase is told so
+  END IF;
+  relation := job.target;
+  name := backfill.relation_name(job.target);
+  apart := false;
+  IF name IS NULL THEN
+    IF phase = 'tidy' THEN
+      RETURN;  -- went with its table
+    END IF;
+    RAISE EXCEPTION 'the table of job "%" was dropped', job.name USING ERRCODE = '42P01', HINT = 'There is nothing left to fill.';
+  END IF;
+
+  IF phase = 'expand' THEN
+    IF NOT backfill.has_column(job) THEN
+      step := 'add column';
+      commands := ARRAY[format('ALTER TABLE %s ADD COLUMN %I %s%s', name, job.plan -> 'column' ->> 'name', job.plan -> 'column' ->> 'type',
+                               coalesce(' COLLATE ' || (job.plan -> 'column' ->> 'collation'), ''))];
+      words := format('column %s %s', job.plan -> 'column' ->> 'name', job.plan -> 'column' ->> 'type');
+      RETURN NEXT;
+      RETURN;
+    END IF;
+    IF job.keep_in_sync AND NOT EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = job.target AND t.tgname = backfill.sync_name(job)) THEN
+      step := 'keep in sync';
+      commands := backfill.sync_commands(job);
+      words := format('trigger %s', backfill.sync_name(job));
+      RETURN NEXT;
+    END IF;
+    RETURN;
+  END IF;
+
+  FOR item IN SELECT * FROM jsonb_array_elements(job.plan -> 'enforce') LOOP
+    SELECT * INTO it FROM backfill.find_item(job, item);
+    words := format('%s %s', item ->> 'kind', item ->> 'name');
+    IF phase = 'guard' AND item ->> 'kind' <> 'unique' AND it.constraint_oid IS NULL AND it.is_not_null IS NOT TRUE THEN
+      step := 'add constraint';
+      commands := ARRAY[format('ALTER TABLE %s ADD CONSTRAINT %I %s NOT VALID', name, item ->> 'name', CASE
+        WHEN item ->> 'kind' <> 'not null' THEN item ->> 'definition'
+        WHEN newer THEN format('NOT NULL %I', item ->> 'column')
+        ELSE format('CHECK (%I IS NOT NULL)', item ->> 'column') END)];
+    ELSIF phase = 'validate' AND it.constraint_oid IS NOT NULL AND NOT it.validated THEN
+      step := 'validate';
+      commands := ARRAY[format('ALTER TABLE %s VALIDATE CONSTRAINT %I', name, item ->> 'name')];
+    ELSIF phase = 'validate' AND item ->> 'kind' = 'not null' AND it.constraint_oid IS NOT NULL AND NOT newer THEN
+      step := 'set not null';
+      commands := ARRAY[format('ALTER TABLE %s ALTER COLUMN %I SET NOT NULL', name, item ->> 'column'),
+                        format('ALTER TABLE %s DROP CONSTRAINT %I', name, item ->> 'name')];
+    ELSIF phase IN ('validate', 'tidy') AND item ->> 'kind' = 'unique' AND it.index_oid IS NOT NULL AND NOT it.index_valid THEN
+      step := 'drop invalid index';
+      commands := ARRAY['DROP INDEX CONCURRENTLY ' || backfill.relation_name(it.index_oid)];
+      apart := true;
+    ELSIF phase = 'validate' AND item ->> 'kind' = 'unique' AND it.index_oid IS NULL THEN
+      step := 'build index';
+      commands := ARRAY[format('CREATE UNIQUE INDEX CONCURRENTLY %I ON ONLY %s %s', item ->> 'name', name,
+                               regexp_replace(item ->> 'definition', '^UNIQUE( NULLS NOT DISTINCT)?\s*(\([^()]*\)(?: INCLUDE \([^()]*\))?)', '\2\1'))];
+      apart := true;
+    ELSIF phase = 'validate' AND item ->> 'kind' = 'unique' AND it.constraint_oid IS NULL THEN
+      step := 'use index';
+      commands := ARRAY[format('ALTER TABLE %s ADD CONSTRAINT %I UNIQUE USING INDEX %I', name, item ->> 'name', item ->> 'name')];
+    ELSIF phase = 'tidy' AND it.constraint_oid IS NOT NULL AND NOT it.validated AND job.state = 'cancelled' THEN
+      step := 'drop constraint';
+      commands := ARRAY[format('ALTER TABLE %s DROP CONSTRAINT %I', name, item ->> 'name')];
+    ELSE
+      CONTINUE;
+    END IF;
+    RETURN NEXT;
+    RETURN;
+  END LOOP;
+
+  IF phase = 'validate' AND job.drop_column IS NOT NULL
+     AND EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = job.target AND a.attname = job.drop_column AND a.attnum > 0 AND NOT a.attisdropped) THEN
+    SELECT string_agg(format('%s: %s', u.kind, u.what), '; ' ORDER BY u.kind, u.what) INTO uses
+      FROM backfill.uses_of(job.target, job.drop_column) u WHERE u.kind <> ALL (coalesce(job.ignore, '{}'));
+    IF uses IS NOT NULL THEN
+      RAISE EXCEPTION 'column % of % is still used by %', job.drop_column, name, uses
+        USING ERRCODE = '2BP01', HINT = format('Drop or change what is named, then SELECT backfill.retry(%L). What only looks as if it used the column can be passed over: '
+                                               'insert the job with ignore = ''{%s}''.', job.name,
+                                               (SELECT string_agg(DISTINCT u.kind, ', ') FROM backfill.uses_of(job.target, job.drop_column) u WHERE u.kind <> ALL (coalesce(job.ignore, '{}'))));
+    END IF;
+    step := 'drop column';
+    commands := ARRAY[format('ALTER TABLE %s DROP COLUMN %I', name, job.drop_column)];
+    words := format('column %s%s', job.drop_column,
+                    (SELECT '; passed over: ' || string_agg(format('%s: %s', u.kind, u.what), '; ' ORDER BY u.kind, u.what)
+                       FROM backfill.uses_of(job.target, job.drop_column) u));
+    RETURN NEXT;
+  ELSIF phase = 'tidy' AND job.keep_in_sync
+        AND (EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = job.target AND t.tgname = backfill.sync_name(job))
+             OR EXISTS (SELECT FROM pg_proc p WHERE p.proname = backfill.sync_name(job)
+                          AND p.pronamespace = (SELECT c.relnamespace FROM pg_class c WHERE c.oid = job.target))) THEN
+    step := 'drop trigger';
+    commands := ARRAY[format('DROP TRIGGER IF EXISTS %I ON %s', backfill.sync_name(job), name),
+                      format('DROP FUNCTION IF EXISTS %s()', backfill.sync_function(job))];
+    words := format('trigger %s', backfill.sync_name(job));
+    RETURN NEXT;
+  END IF;
+END
+$$;
+
+-- What uses a column, as far as the server can tell: kind (a word of job.ignore) and what, with its name. Function bodies and
+-- statements are text: those are listed that name both the table and the column, and for a trigger function of the table those
+-- that name the column.
+CREATE OR REPLACE FUNCTION backfill.uses_of(target oid, column_name name) RETURNS TABLE (kind text, what text)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+  class      pg_class;
+  col        smallint;
+  extension  text;
+  statement  text;
+  word       text;
+  table_word text;
+BEGIN
+  SELECT * INTO class FROM pg_class c WHERE c.oid = target;
+  SELECT a.attnum INTO col FROM pg_attribute a WHERE a.attrelid = target AND a.attname = column_name;
+  word := '\m' || regexp_replace(column_name, '([^[:alnum:]_])', '\\\1', 'g') || '\M';
+  table_word := '\m' || regexp_replace(class.relname, '([^[:alnum:]_])', '\\\1', 'g') || '\M';
+
+  RETURN QUERY
+  WITH found AS (
+    SELECT DISTINCT d.classid, d.objid, d.objsubid
+      FROM pg_depend d
+     WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = target AND d.refobjsubid = col AND d.deptype <> 'i'
+  )
+  SELECT 'views', CASE c.relkind WHEN 'm' THEN 'materialized view ' ELSE 'view ' END || backfill.relation_name(c.oid)
+    FROM found f JOIN pg_rewrite r ON f.classid = 'pg_rewrite'::regclass AND r.oid = f.objid JOIN pg_class c ON c.oid = r.ev_class
+   GROUP BY c.oid, c.relkind
+  UNION ALL
+  SELECT 'indexes', 'index ' || backfill.relation_name(i.indexrelid)
+    FROM pg_index i
+   WHERE i.indrelid = target
+     AND (col = ANY (i.indkey::smallint[]) OR EXISTS (SELECT FROM found f WHERE f.classid = 'pg_class'::regclass AND f.objid = i.indexrelid))
+     AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conindid = i.indexrelid AND k.contype IN ('p', 'u', 'x'))
+  UNION ALL
+  SELECT 'constraints', format('constraint %I on %s', k.conname, backfill.relation_name(k.conrelid))
+    FROM pg_constraint k
+   WHERE ((k.conrelid = target AND col = ANY (k.conkey)) OR (k.confrelid = target AND col = ANY (k.confkey))) AND k.contype <> 'n'
+  UNION ALL
+  SELECT 'triggers', format('trigger %I', t.tgname)
+    FROM pg_trigger t
+   WHERE t.tgrelid = target AND NOT t.tgisinternal
+     AND (col = ANY (t.tgattr::smallint[]) OR EXISTS (SELECT FROM found f WHERE f.classid = 'pg_trigger'::regclass AND f.objid = t.oid))
+  UNION ALL
+  SELECT 'policies', format('policy %I', p.polname)
+    FROM found f JOIN pg_policy p ON f.classid = 'pg_policy'::regclass AND p.oid = f.objid
+  UNION ALL
+  SELECT 'generated', format('column %I', a.attname)
+    FROM found f
+    JOIN pg_attrdef e ON f.classid = 'pg_attrdef'::regclass AND e.oid = f.objid
+    JOIN pg_attribute a ON a.attrelid = e.adrelid AND a.attnum = e.adnum AND a.attnum <> col
+  UNION ALL
+  SELECT 'generated', format('column %I', a.attname)  -- the server notes this the other way round
+    FROM pg_depend d
+    JOIN pg_attribute a ON a.attrelid = target AND a.attnum = d.objsubid AND a.attgenerated <> ''
+   WHERE d.classid = 'pg_class'::regclass AND d.objid = target AND d.objsubid <> col
+     AND d.refclassid = 'pg_class'::regclass AND d.refobjid = target AND d.refobjsubid = col
+  UNION ALL
+  SELECT 'publications', format('publication %I', p.pubname)
+    FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid
+   WHERE r.prrelid = target AND (col = ANY (r.prattrs::smallint[])
+         OR EXISTS (SELECT FROM found f WHERE f.classid = 'pg_publication_rel'::regclass AND f.objid = r.oid))
+  UNION ALL
+  SELECT 'functions', format('%s %s', CASE p.prokind WHEN 'p' THEN 'procedure' ELSE 'function' END, p.oid::regprocedure)
+    FROM pg_proc p
+    JOIN pg_namespace n ON n.oid = p.pronamespace
+   WHERE n.nspname NOT IN ('pg_catalog', 'information_schema', 'backfill')
+     AND (EXISTS (SELECT FROM found f WHERE f.classid = 'pg_proc'::regclass AND f.objid = p.oid)
+          OR (p.prosrc ~* word
+              AND (p.prosrc ~* table_word OR EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = target AND t.tgfoid = p.oid))));
+
+  -- Statements, by this database's counters since they were reset; what the server wrote for constants has no names in it.
+  SELECT format('%I.pg_stat_statements', n.nspname) INTO extension
+    FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'pg_stat_statements';
+  IF extension IS NOT NULL THEN
+    BEGIN
+      FOR statement IN EXECUTE format(
+        'SELECT s.query FROM %s AS s JOIN pg_catalog.pg_database d ON d.oid = s.dbid AND d.datname = current_database()'
+        ' WHERE s.query ~* $1 AND s.query ~* $2 AND s.query ~* ''^\s*(--[^\n]*\n|/\*.*?\*/|\s)*(select|insert|update|delete|merge|with|copy)\M'''
+        '   AND s.query !~ ''\mbackfill\.|/\* backfilld \*/''', extension) USING word, table_word LOOP
+        kind := 'statements';
+        what := '"' || left(regexp_replace(statement, '\s+', ' ', 'g'), 100) || '"';
+        RETURN NEXT;
+      END LOOP;
+    EXCEPTION WHEN object_not_in_prerequisite_state THEN
+      NULL;  -- the extension is there, but its library is not loaded
+    END;
+  END IF;
+END
+$$;
+
+-- A unique index could not be built: an example of the rows that share a value, for the job's owner alone.
+CREATE OR REPLACE FUNCTION backfill.note_duplicate(job_id bigint, message text, detail text) RETURNS void
+LANGUAGE sql SET search_path = pg_catalog, pg_temp
+AS $$
+  INSERT INTO backfill.left_behind (job_id, range_id, relation, key_columns, key, reason, sqlstate, message, detail)
+  SELECT j.id, 0, j.target, '{}', '{}', 'duplicate', '23505', note_duplicate.message, note_duplicate.detail
+    FROM backfill.job j WHERE j.id = job_id AND backfill.is_held(j)
+$$;

@@ -1,0 +1,635 @@
+"""A column's whole migration as one job: expand, backfill, guard, verify, validate, finish."""
+
+import threading
+import time
+
+import psycopg
+import pytest
+from waiting import wait_until
+
+CENTS = {"add_column": "amount_cents bigint", "set_clause": "amount_cents = (amount * 100)::bigint"}
+WRONG = "SELECT count(*) FROM orders WHERE amount_cents IS DISTINCT FROM (amount * 100)::bigint"
+
+
+def orders(db, rows=1000):
+    db.app.execute("CREATE TABLE orders (id bigint PRIMARY KEY, amount numeric(12,2) NOT NULL, note text)")
+    db.app.execute(f"INSERT INTO orders SELECT i, i * 1.37 FROM generate_series(1, {rows}) AS i")
+
+
+def submit(db, **columns):
+    return db.submit(**{"target": "orders", **columns})
+
+
+def ours(db, table="orders"):
+    """What of backfilld's is in or beside the table."""
+    return db.one("""SELECT (SELECT count(*) FROM pg_trigger WHERE tgrelid = %s::regclass AND tgname LIKE '%%backfilld%%')
+                          + (SELECT count(*) FROM pg_proc WHERE proname LIKE '%%backfilld%%')
+                          + (SELECT count(*) FROM pg_constraint WHERE conrelid = %s::regclass AND NOT convalidated)
+                          + (SELECT count(*) FROM pg_index WHERE indrelid = %s::regclass AND NOT indisvalid)""", table, table, table)
+
+
+def constraints(db, table="orders"):
+    return dict(db.all("SELECT conname::text, pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = %s::regclass"
+                       " AND contype IN ('c', 'f', 'u')", table))
+
+
+def is_not_null(db, column, table="orders"):
+    return db.one("SELECT attnotnull FROM pg_attribute WHERE attrelid = %s::regclass AND attname = %s", table, column)
+
+
+class Writers:
+    """An application that writes through the old column all the while."""
+
+    def __init__(self, db, rows, *, user="app", new="INSERT INTO orders (id, amount) VALUES (%s, %s)", threads=2):
+        self.db, self.stop, self.rows, self.problems, self.written = db, threading.Event(), rows, [], 0
+        self.threads = [threading.Thread(target=self.run, args=(n, threads, new, user)) for n in range(threads)]
+        for thread in self.threads:
+            thread.start()
+
+    def run(self, n, threads, new, user):
+        try:
+            with self.db.connect(user, application_name="writer") as session:
+                key = self.rows + 1 + n
+                while not self.stop.is_set():
+                    session.execute(new, [key, key * 0.01])
+                    session.execute("UPDATE orders SET amount = amount + 1 WHERE id = %s", [1 + key * 7919 % self.rows])
+                    session.execute("DELETE FROM orders WHERE id = %s", [1 + key * 104729 % self.rows]) if key % 7 == 0 else None
+                    key += threads
+                    self.written += 1
+                    self.stop.wait(0.002)
+        except psycopg.Error as error:
+            self.problems.append(str(error))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.stop.set()
+        for thread in self.threads:
+            thread.join(30)
+
+
+class Waits:
+    """The longest wait for a lock that another session's statement had on one of the daemon's."""
+
+    def __init__(self, db):
+        self.longest_ms, self.looks, self.stop = 0.0, 0, threading.Event()
+        self.thread = threading.Thread(target=self.run, args=(db,))
+        self.thread.start()
+
+    def run(self, db):
+        with db.connect("postgres") as session:
+            while not self.stop.is_set():
+                waited = session.execute("""
+                    SELECT coalesce(max(extract(epoch FROM clock_timestamp() - l.waitstart) * 1000), 0)
+                      FROM pg_locks l JOIN pg_stat_activity w ON w.pid = l.pid AND w.application_name = 'writer'
+                     WHERE NOT l.granted
+                       AND EXISTS (SELECT FROM pg_stat_activity h WHERE h.pid = ANY (pg_blocking_pids(l.pid))
+                                                                    AND h.application_name LIKE 'backfilld%'
+                                                                    AND h.usename = 'app')""").fetchone()[0]
+                self.longest_ms = max(self.longest_ms, float(waited))
+                self.looks += 1
+                self.stop.wait(0.003)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.stop.set()
+        self.thread.join(30)
+
+
+# ---- The whole of it
+
+def test_one_insert_takes_a_column_from_nothing_to_not_null_under_writes(db, scale, measured):
+    rows = 5_000_000 if scale > 1 else 60_000
+    orders(db, rows)
+    db.daemon()
+    with Writers(db, rows) as writers, Waits(db) as waits:
+        wait_until(lambda: writers.written > 20, what="the application writes")
+        name = submit(db, **CENTS, keep_in_sync=True, enforce=["NOT NULL amount_cents"])
+        job = db.finish(name, timeout=900)
+        after = writers.written
+        wait_until(lambda: writers.written > after + 20, what="the application goes on")
+    assert not writers.problems
+    assert is_not_null(db, "amount_cents") and constraints(db) == {}
+    with db.connect() as locked:
+        locked.autocommit = False
+        locked.execute("LOCK TABLE orders")
+        assert locked.execute(WRONG).fetchone()[0] == 0
+    measured("migration under writes", f"{rows} rows, {writers.written} transactions of the application meanwhile, "
+             f"{job['report']['seconds']} s; the longest wait on a lock of the job's {waits.longest_ms:.0f} ms in {waits.looks} looks")
+    assert waits.longest_ms <= 100
+    db.app.execute("SELECT backfill.finish(%s)", [name])
+    wait_until(lambda: ours(db) == 0, what="the trigger is gone")
+    assert db.state(name) == "succeeded" and is_not_null(db, "amount_cents")
+
+
+def kill_through(db, daemon, name, rng, times, strike):
+    """Strikes at random moments until the job has ended, or that many times."""
+    struck, phases = 0, set()
+    while struck < times and db.state(name) not in ("succeeded", "failed", "cancelled"):
+        phases.add(db.one("SELECT phase FROM backfill.job WHERE name = %s", name))
+        time.sleep(rng.uniform(0, 0.12))  # a moment of chance, not a wait for something
+        strike(daemon)
+        struck += 1
+    return struck, phases
+
+
+EVERYTHING = {**CENTS, "keep_in_sync": True,
+              "enforce": ["NOT NULL amount_cents", "CHECK (amount_cents > 0)", "UNIQUE (amount_cents, id)"]}
+
+
+def test_killed_daemon_ends_a_migration_the_same(db, rng, scale, measured):
+    """Over and over, until it was killed so many times in all phases."""
+    orders(db, 8000)
+    daemon = db.daemon(target_ms=5)
+    wanted, struck, phases = 20 * scale, 0, set()
+
+    def strike(daemon):
+        daemon.kill()
+        daemon.start()
+
+    while struck < wanted:
+        name = submit(db, **EVERYTHING)
+        times, seen = kill_through(db, daemon, name, rng, wanted - struck, strike)
+        struck, phases = struck + times, phases | seen
+        db.finish(name, timeout=60)
+        assert db.one(WRONG) == 0 and is_not_null(db, "amount_cents")
+        assert set(constraints(db)) == {"orders_amount_cents_check", "orders_amount_cents_id_key"}
+        db.app.execute("SELECT backfill.finish(%s)", [name])
+        wait_until(lambda: ours(db) == 0, what="nothing of the job is left")
+        db.app.execute("ALTER TABLE orders DROP COLUMN amount_cents")
+    measured("killed in a migration", f"{struck} times, in the phases {', '.join(sorted(phases))}")
+
+
+def test_crashed_server_ends_a_migration_the_same(own_db, rng, scale):
+    db = own_db
+    orders(db, 20000)
+    daemon = db.daemon(target_ms=5)
+    name = submit(db, **EVERYTHING)
+
+    def strike(_):
+        for session in db.sessions.values():
+            session.close()
+        db.cluster.stop("immediate")
+        db.cluster.start()
+
+    kill_through(db, daemon, name, rng, 2 * scale, strike)
+    db.finish(name, timeout=60)
+    assert db.one(WRONG) == 0 and is_not_null(db, "amount_cents")
+    assert set(constraints(db)) == {"orders_amount_cents_check", "orders_amount_cents_id_key"}
+    db.app.execute("SELECT backfill.finish(%s)", [name])
+    wait_until(lambda: ours(db) == 0, what="nothing of the job is left")
+
+
+def test_partitioned_table(db):
+    db.app.execute("""
+        CREATE TABLE orders (id bigint, region int, amount numeric NOT NULL, PRIMARY KEY (region, id)) PARTITION BY LIST (region);
+        CREATE TABLE orders_1 PARTITION OF orders FOR VALUES IN (1);
+        CREATE TABLE orders_2 (amount numeric NOT NULL, id bigint, region int NOT NULL, PRIMARY KEY (region, id));
+        ALTER TABLE orders ATTACH PARTITION orders_2 FOR VALUES IN (2);
+        INSERT INTO orders (id, region, amount) SELECT i, 1 + i % 2, i * 1.5 FROM generate_series(1, 2000) AS i""")
+    db.daemon()
+    name = submit(db, **CENTS, keep_in_sync=True, enforce=["NOT NULL amount_cents", "CHECK (amount_cents > 0)"])
+    db.finish(name)
+    db.app.execute("INSERT INTO orders (id, region, amount) VALUES (5000, 1, 7), (5001, 2, 8)")
+    assert db.one(WRONG) == 0 and is_not_null(db, "amount_cents") and is_not_null(db, "amount_cents", "orders_2")
+    db.app.execute("SELECT backfill.finish(%s)", [name])
+    wait_until(lambda: ours(db) == 0, what="the trigger is gone")
+
+
+def test_a_column_that_is_there_is_filled_all_the_same(db):
+    orders(db)
+    db.app.execute("ALTER TABLE orders ADD COLUMN amount_cents bigint")
+    db.daemon()
+    db.finish(submit(db, **CENTS, enforce=["NOT NULL amount_cents"], keep_in_sync=True))
+    assert db.one(WRONG) == 0 and is_not_null(db, "amount_cents")
+
+
+# ---- Expand
+
+def test_add_column_never_queues_for_long_and_says_who_is_in_the_way(db):
+    orders(db)
+    db.daemon()
+    with db.connect("postgres", application_name="report") as reader:
+        reader.autocommit = False
+        reader.execute("SELECT count(*) FROM orders")
+        name = submit(db, **CENTS)
+        wait_until(lambda: "report" in db.throttled_by(name), what="status names the session in the way")
+        assert "waits for a lock on public.orders: pid" in db.throttled_by(name)
+        with Waits(db) as waits, db.connect("app", application_name="writer") as writer:
+            for _ in range(200):
+                writer.execute("SELECT FROM orders WHERE id = 1")
+        assert waits.longest_ms <= 100
+        reader.commit()
+    db.finish(name)
+    assert db.one(WRONG) == 0
+
+
+# ---- Keep in sync
+
+def in_sync(db, table, set_clause, where_clause=None, **columns):
+    """Starts a job that keeps rows in step, and returns when its trigger is there and the job has ended."""
+    db.daemon()
+    return db.finish(db.submit(target=table, set_clause=set_clause, where_clause=where_clause, keep_in_sync=True, **columns))
+
+
+def test_several_assignments_of_any_expression_are_kept_in_step(db):
+    db.app.execute("""
+        CREATE TABLE t (id bigint PRIMARY KEY, a text, "Mixed" text, b text, c int[], d text, e int);
+        INSERT INTO t (id, a) SELECT i, 'a,b=''' || i FROM generate_series(1, 100) AS i""")
+    in_sync(db, "t", """b = a || ',=''(' /* , = */, "Mixed" = upper(t.a), c[2] = length(a),
+                        (d, e) = (SELECT max(x), count(*) FROM regexp_split_to_table(t.a, ',') AS x)""", "b IS NULL")
+    check = """SELECT count(*) FROM t WHERE (b, "Mixed", c[2], d, e) IS DISTINCT FROM
+                 (a || ',=''(', upper(a), length(a), (SELECT max(x) FROM regexp_split_to_table(t.a, ',') AS x),
+                  (SELECT count(*) FROM regexp_split_to_table(t.a, ',') AS x)::int)"""
+    assert db.one(check) == 0
+    db.app.execute("INSERT INTO t (id, a) VALUES (1000, 'x,y'); UPDATE t SET a = 'other,one' WHERE id < 50")
+    assert db.one(check) == 0
+
+
+def test_only_rows_that_the_where_clause_means_are_kept_in_step(db):
+    db.app.execute("CREATE TABLE t (id bigint PRIMARY KEY, country text, a int, b int);"
+                   "INSERT INTO t SELECT i, CASE WHEN i % 2 = 0 THEN 'DE' ELSE 'FR' END, i FROM generate_series(1, 100) AS i")
+    in_sync(db, "t", "b = a * 2", "country = 'DE' AND b IS NULL")
+    db.app.execute("INSERT INTO t VALUES (101, 'FR', 1), (102, 'DE', 5); UPDATE t SET a = a + 1 WHERE id IN (1, 2)")
+    assert db.all("SELECT id, b FROM t WHERE id IN (1, 2, 101, 102) ORDER BY id") == [(1, None), (2, 6), (101, None), (102, 10)]
+
+
+def test_a_clause_that_reads_what_it_writes_is_kept_in_step(db):
+    db.app.execute("CREATE TABLE t (id bigint PRIMARY KEY, email text); INSERT INTO t SELECT i, 'A' || i FROM generate_series(1, 100) i")
+    in_sync(db, "t", "email = lower(email)", "email <> lower(email)", enforce=["CHECK (email = lower(email))"])
+    db.app.execute("INSERT INTO t VALUES (200, 'ABC'); UPDATE t SET email = 'X' WHERE id = 1")
+    assert db.all("SELECT email FROM t WHERE id IN (1, 200) ORDER BY id") == [("x",), ("abc",)]
+
+
+def test_a_row_that_cannot_be_computed_is_written_all_the_same(db):
+    """The application must not fail because of a migration."""
+    db.app.execute("CREATE TABLE t (id bigint PRIMARY KEY, a text, b int); INSERT INTO t SELECT i, i::text FROM generate_series(1, 100) i")
+    in_sync(db, "t", "b = a::int", "b IS NULL")
+    db.app.execute("INSERT INTO t VALUES (200, 'no number'); UPDATE t SET a = 'none' WHERE id = 1")
+    assert db.all("SELECT a, b FROM t WHERE id IN (1, 200) ORDER BY id") == [("none", None), ("no number", None)]
+
+
+def test_whoever_writes_needs_no_rights_to_what_the_clause_reads(db):
+    db.app.execute("""CREATE TABLE rate (currency text PRIMARY KEY, rate int); INSERT INTO rate VALUES ('EUR', 3);
+                      CREATE TABLE t (id bigint PRIMARY KEY, currency text, a int);
+                      INSERT INTO t SELECT i, 'EUR' FROM generate_series(1, 100) AS i; GRANT INSERT, SELECT ON t TO other""")
+    in_sync(db, "t", "a = (SELECT r.rate FROM rate r WHERE r.currency = t.currency)", "a IS NULL")
+    db.session("other").execute("INSERT INTO t VALUES (500, 'EUR')")
+    assert db.one("SELECT a FROM t WHERE id = 500") == 3
+
+
+def test_other_triggers_have_their_say_first(db):
+    orders(db)
+    db.app.execute("""CREATE FUNCTION round_amount() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.amount := round(NEW.amount); RETURN NEW; END $$;
+                      CREATE TRIGGER z_round BEFORE INSERT OR UPDATE ON orders FOR EACH ROW EXECUTE FUNCTION round_amount()""")
+    db.daemon()
+    db.finish(submit(db, **CENTS, keep_in_sync=True))
+    db.app.execute("INSERT INTO orders VALUES (5000, 1.6)")
+    assert db.one("SELECT amount_cents FROM orders WHERE id = 5000") == 200
+
+
+def test_trigger_stays_until_its_owner_finishes_the_job(db):
+    orders(db)
+    daemon = db.daemon()
+    name = submit(db, **CENTS, keep_in_sync=True)
+    db.finish(name)
+    assert ours(db) == 2
+    daemon.terminate()
+    daemon.start()
+    with pytest.raises(psycopg.Error, match="no job"):
+        db.session("other").execute("SELECT backfill.finish(%s)", [name])
+    db.app.execute("SELECT backfill.finish(%s)", [name])
+    assert db.one("SELECT backfill.is_done(%s)", name)
+    wait_until(lambda: ours(db) == 0, what="the trigger is gone")
+    wait_until(lambda: not db.job(name)["tidy"], what="the job is tidied up")
+    assert db.state(name) == "succeeded" and db.one("SELECT backfill.is_done(%s)", name)
+
+
+@pytest.mark.parametrize("when", ["running", "paused"])
+def test_cancel_leaves_nothing_behind(db, when):
+    orders(db)
+    db.daemon()
+    with db.held_row(500, "orders"):
+        name = submit(db, **CENTS, keep_in_sync=True, enforce=["NOT NULL amount_cents"])
+        db.wait_at(500, name)
+        assert ours(db) == 2
+        if when == "paused":
+            db.app.execute("SELECT backfill.pause(%s)", [name])
+            db.wait_state(name, "paused")
+        db.app.execute("SELECT backfill.cancel(%s)", [name])
+        db.wait_state(name, "cancelled")
+    wait_until(lambda: ours(db) == 0, what="nothing is left")
+    assert db.state(name) == "cancelled"
+
+
+def test_failed_job_offers_to_remove_its_trigger(db):
+    db.app.execute("CREATE TABLE t (id bigint PRIMARY KEY, a text); INSERT INTO t SELECT i, i::text FROM generate_series(1, 100) i; UPDATE t SET a = 'x' WHERE id = 50")
+    db.daemon()
+    name = db.submit(target="t", add_column="b int", set_clause="b = a::int", keep_in_sync=True)
+    job = db.finish(name, "failed")
+    assert "50" in job["error"] and ours(db, "t") == 2 and "finish" in job["hint"]
+    db.app.execute("SELECT backfill.finish(%s)", [name])
+    wait_until(lambda: ours(db, "t") == 0, what="the trigger is gone")
+    assert db.state(name) == "failed"
+
+
+def test_drain_waits_for_what_must_be_tidied_up(db):
+    orders(db)
+    name = submit(db, **CENTS, keep_in_sync=True)
+    assert db.drain().returncode == 0
+    db.app.execute("SELECT backfill.finish(%s)", [name])
+    assert db.drain().returncode == 0 and ours(db) == 0
+
+
+# ---- Guard and verify
+
+def test_guard_waits_until_the_application_writes_the_column(db):
+    orders(db)
+    db.daemon()
+    with Writers(db, 1000, threads=1) as writers:
+        name = submit(db, **CENTS, enforce=["NOT NULL amount_cents"])
+        wait_until(lambda: "the application still writes rows without amount_cents" in db.throttled_by(name), 40, "the job waits in guard")
+        assert db.job(name)["phase"] == "guard" and "in the last minute" in db.throttled_by(name)
+        assert constraints(db) == {} and db.state(name) == "running"
+        before = writers.written
+        wait_until(lambda: writers.written > before + 50, what="nobody minds")
+    assert not writers.problems
+    db.finish(name, timeout=60)
+    assert is_not_null(db, "amount_cents") and db.one("SELECT count(*) FROM orders WHERE amount_cents IS NULL") == 0
+
+
+def test_verify_finds_and_does_what_was_undone_meanwhile(db):
+    orders(db)
+    db.app.execute("ALTER TABLE orders ADD COLUMN amount_cents bigint")
+    db.daemon()
+    with db.held_row(900, "orders"):
+        name = submit(db, **CENTS, keep_in_sync=True)
+        db.wait_at(900, name)
+        with db.connect("app") as past:  # goes past the trigger, as a bulk load may
+            past.execute("SET backfilld.batch = on")
+            past.execute("UPDATE orders SET amount_cents = NULL WHERE id BETWEEN 100 AND 120")
+    job = db.finish(name)
+    assert db.one(WRONG) == 0 and job["report"]["verified"]["found"] == 21
+
+
+def test_where_clause_that_stays_true_is_refused_before_anything_is_changed(db):
+    orders(db)
+    db.daemon()
+    name = submit(db, set_clause="note = 'x'", where_clause="amount > 0", enforce=["NOT NULL note"])
+    job = db.finish(name, "failed")
+    assert job["error"].startswith("where_clause: of 100 rows") and job["hint"] and job["phase"] == "preflight"
+    assert db.one("SELECT count(*) FROM orders WHERE note IS NOT NULL") == 0
+
+
+# ---- Validate
+
+def test_enforce_alone_needs_no_fill(db):
+    orders(db)
+    db.app.execute("CREATE TABLE customer (id bigint PRIMARY KEY); INSERT INTO customer SELECT generate_series(1, 1000); UPDATE orders SET note = 'x'")
+    db.daemon()
+    db.finish(submit(db, enforce=["NOT NULL note", "CHECK (amount > 0)", "FOREIGN KEY (id) REFERENCES customer ON DELETE CASCADE", "UNIQUE (amount)",
+                                  "CONSTRAINT short CHECK (length(note) < 10)"]))
+    assert is_not_null(db, "note")
+    assert constraints(db) == {
+        "orders_amount_check": "CHECK ((amount > (0)::numeric))", "orders_id_fkey": "FOREIGN KEY (id) REFERENCES customer(id) ON DELETE CASCADE",
+        "orders_amount_key": "UNIQUE (amount)", "short": "CHECK ((length(note) < 10))"}
+    db.finish(submit(db, enforce=["NOT NULL note", "CHECK (amount > 0)", "UNIQUE (amount)"]))  # again: nothing to do
+    assert len(constraints(db)) == 4
+
+
+def test_rows_that_break_a_constraint_fail_the_job_and_retry_goes_on(db):
+    orders(db)
+    db.daemon()
+    name = submit(db, enforce=["CHECK (amount > 5)"])
+    job = db.finish(name, "failed")
+    assert "orders_amount_check" in job["error"] and "retry" in job["hint"] and job["phase"] == "validate"
+    with pytest.raises(psycopg.errors.CheckViolation):
+        db.app.execute("INSERT INTO orders VALUES (5000, 1)")
+    db.app.execute("DELETE FROM orders WHERE amount <= 5; SELECT backfill.retry(%s)" % f"'{name}'")
+    db.finish(name)
+    assert ours(db) == 0 and constraints(db) == {"orders_amount_check": "CHECK ((amount > (5)::numeric))"}
+
+
+def test_duplicates_are_reported_with_an_example_to_their_owner_alone(db):
+    orders(db)
+    db.app.execute("INSERT INTO orders SELECT i + 5000, 1.37 FROM generate_series(1, 3) i")
+    daemon = db.daemon()
+    name = submit(db, enforce=["UNIQUE (amount)"])
+    job = db.finish(name, "failed")
+    assert "orders_amount_key" in job["error"] and "left_behind" in job["hint"]
+    assert db.all("SELECT reason, detail FROM backfill.left_behind", user="app") == [("duplicate", "Key (amount)=(1.37) is duplicated.")]
+    assert "1.37" not in daemon.log() and db.all("SELECT * FROM backfill.left_behind", user="watcher") == []
+    db.app.execute("DELETE FROM orders WHERE id > 5000")
+    db.app.execute("SELECT backfill.retry(%s)", [name])
+    db.finish(name)
+    assert ours(db) == 0 and constraints(db) == {"orders_amount_key": "UNIQUE (amount)"} and db.all("SELECT * FROM backfill.left_behind") == []
+
+
+def test_not_null_takes_no_second_scan(db):
+    """SET NOT NULL holds everybody off while it reads: it must not read, but rest on the validated CHECK."""
+    orders(db, 20000)
+    daemon = db.daemon(log="debug")
+    db.app.execute("UPDATE orders SET note = 'x'")
+    db.admin.execute("ALTER ROLE app SET log_min_messages = debug1")
+    try:
+        db.finish(submit(db, enforce=["NOT NULL note"]))
+    finally:
+        db.admin.execute("ALTER ROLE app RESET log_min_messages")
+    assert 'existing constraints on column "orders.note" are sufficient to prove that it does not contain nulls' in db.cluster.read_log()
+    assert "set not null" in daemon.log()
+
+
+# ---- Dry run and preflight
+
+def test_dry_run_changes_nothing_and_tells_what_would_be(db):
+    orders(db)
+    db.app.execute("""CREATE FUNCTION noop() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NEW; END $$;
+                      CREATE TRIGGER audit AFTER UPDATE ON orders FOR EACH ROW EXECUTE FUNCTION noop();
+                      ALTER TABLE orders REPLICA IDENTITY FULL""")
+    db.admin.execute("CREATE PUBLICATION p FOR TABLE orders")
+    db.admin.execute("ANALYZE orders")
+    daemon = db.daemon()
+    before = db.one("SELECT backfill.definition_of('orders'::regclass)")
+    job = db.finish(submit(db, **CENTS, dry_run=True, keep_in_sync=True, enforce=["NOT NULL amount_cents"]))
+    found = job["report"]["preflight"]
+    assert found["rows"] >= 900 and found["ms_a_row"] > 0 and found["wal_bytes_a_row"] > 0 and found["seconds_to"] >= found["seconds_from"]
+    assert found["triggers"] == ["audit"] and found["publications"] == ["p"] and found["replica_identity_full"] and found["disk_free_bytes"] > 0
+    assert "orders_pkey" in found["plan"]
+    assert db.one("SELECT backfill.definition_of('orders'::regclass)") == before and ours(db) == 0
+    daemon.says("REPLICA IDENTITY FULL")
+
+
+def test_report_has_the_definition_as_a_diff(db):
+    orders(db)
+    db.daemon()
+    job = db.finish(submit(db, **CENTS, keep_in_sync=True, enforce=["CHECK (amount_cents > 0)"]))
+    diff = job["report"]["definition"]
+    assert "+ column amount_cents bigint" in diff and "+ constraint orders_amount_cents_check CHECK ((amount_cents > 0))" in diff
+    assert not [line for line in diff if line.startswith("- ")]
+
+
+# ---- What is refused, with what to do
+
+REFUSED = [
+    ("add_column", "goes with set_clause", {"add_column": "m int", "statement": "UPDATE orders SET note = 'x' WHERE {batch}"}),
+    ("add_column", "more than a type", {**CENTS, "add_column": "amount_cents bigint NOT NULL"}),
+    ("add_column", "more than a type", {**CENTS, "add_column": "amount_cents bigint DEFAULT 0"}),
+    ("add_column", "not one column", {**CENTS, "add_column": "amount_cents bigint, b int"}),
+    ("add_column", "syntax error", {**CENTS, "add_column": "amount_cents bigint; DROP TABLE orders"}),
+    ("add_column", 'type "bigin" does not exist', {**CENTS, "add_column": "amount_cents bigin"}),
+    ("add_column", "already, of type text", {**CENTS, "add_column": "note bigint", "set_clause": "note = 1"}),
+    ("set_clause", 'column "amount_cent"', {**CENTS, "set_clause": "amount_cent = 1"}),
+    ("keep_in_sync", "goes with set_clause", {"statement": "UPDATE orders SET note = 'x' WHERE {batch}", "keep_in_sync": True}),
+    ("keep_in_sync", "no trigger can compute", {"set_clause": "note = DEFAULT", "where_clause": "note IS NULL", "keep_in_sync": True}),
+    ("enforce", "nothing tells when", {"set_clause": "note = 'x'", "enforce": ["NOT NULL note"]}),
+    ("enforce", "no constraint", {"enforce": ["PRIMARY KEY (id)"]}),
+    ("enforce", "has no column", {"enforce": ["NOT NULL nix"]}),
+    ("enforce", 'column "nix" does not exist', {"enforce": ["CHECK (nix > 1)"]}),
+    ("enforce", "syntax error", {"enforce": ["CHECK (amount > 1), ADD CHECK (id > 2)"]}),
+    ("enforce", "syntax error", {"enforce": ["CHECK (amount > 1); DROP TABLE orders"]}),
+    ("enforce", "references no table", {"enforce": ["FOREIGN KEY (id) REFERENCES nix"]}),
+    ("enforce", "holds nothing", {"enforce": []}),
+    ("drop_column", "has no column", {"drop_column": "nix"}),
+    ("drop_column", "beside other work", {"drop_column": "note", "set_clause": "note = 'x'"}),
+    ("ignore", "nothing called 'view'", {"drop_column": "note", "ignore": ["view"]}),
+    ("ignore", "goes with drop_column", {"set_clause": "note = 'x'", "ignore": ["views"]}),
+    ("dry_run", "goes with set_clause", {"enforce": ["NOT NULL note"], "dry_run": True}),
+    ("where_clause", "goes with set_clause", {"enforce": ["NOT NULL note"], "where_clause": "note IS NULL"}),
+]
+
+
+@pytest.mark.parametrize("column, message, columns", REFUSED, ids=[f"{n}-{case[0]}" for n, case in enumerate(REFUSED)])
+def test_what_cannot_be_is_refused_with_a_hint(db, column, message, columns):
+    orders(db, 10)
+    with pytest.raises(psycopg.Error) as refused:
+        submit(db, **columns)
+    diag = refused.value.diag
+    assert diag.message_primary.startswith(f"{column}: ") and message in diag.message_primary
+    assert diag.message_hint and diag.column_name == column
+    assert db.one("SELECT count(*) FROM backfill.job") == 0 and db.one("SELECT count(*) FROM orders") == 10
+
+
+@pytest.mark.parametrize("columns", [CENTS, {"set_clause": "note = 'x'", "keep_in_sync": True}, {"enforce": ["NOT NULL note"]}, {"drop_column": "note"}])
+def test_who_does_not_own_the_table_may_not_change_it(db, columns):
+    orders(db, 10)
+    db.app.execute("GRANT ALL ON orders TO other")
+    with pytest.raises(psycopg.errors.InsufficientPrivilege, match="only the owner"):
+        db.submit(user="other", target="orders", **columns)
+
+
+def test_generated_column_cannot_be_read_in_step(db):
+    db.app.execute("CREATE TABLE t (id bigint PRIMARY KEY, a int, g int GENERATED ALWAYS AS (a * 2) STORED, b int)")
+    with pytest.raises(psycopg.Error, match="reads the generated column g"):
+        db.submit(target="t", set_clause="b = g + 1", keep_in_sync=True)
+
+
+# ---- Contract
+
+def test_drop_column_lists_what_still_uses_it(db):
+    orders(db)
+    db.app.execute("""
+        CREATE VIEW v AS SELECT id, note FROM orders;
+        CREATE MATERIALIZED VIEW m AS SELECT note FROM orders;
+        CREATE INDEX by_note ON orders (note);
+        CREATE INDEX by_part ON orders (id) WHERE note IS NULL;
+        ALTER TABLE orders ADD CONSTRAINT note_check CHECK (note <> '');
+        ALTER TABLE orders ADD COLUMN upper_note text GENERATED ALWAYS AS (upper(note)) STORED;
+        CREATE POLICY p ON orders USING (note IS NOT NULL);
+        CREATE FUNCTION f() RETURNS bigint LANGUAGE sql AS 'SELECT count(note) FROM orders';
+        CREATE FUNCTION g() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.note := 'x'; RETURN NEW; END $$;
+        CREATE TRIGGER t BEFORE UPDATE OF note ON orders FOR EACH ROW EXECUTE FUNCTION g()""")
+    db.admin.execute("CREATE PUBLICATION p FOR TABLE orders (id, note)")
+    db.daemon()
+    name = submit(db, drop_column="note")
+    job = db.finish(name, "failed")
+    for thing in ("view public.v", "materialized view public.m", "index public.by_note", "index public.by_part", "constraint note_check",
+                  "column upper_note", "policy p", "function public.f()", "function public.g()", "trigger t", "publication p"):
+        assert thing in job["error"], (thing, job["error"])
+    assert "retry" in job["hint"] and "ignore" in job["hint"]
+    db.admin.execute("DROP PUBLICATION p")
+    db.app.execute("DROP VIEW v; DROP MATERIALIZED VIEW m; DROP INDEX by_note, by_part; ALTER TABLE orders DROP CONSTRAINT note_check, DROP COLUMN upper_note;"
+                   "DROP POLICY p ON orders; DROP FUNCTION f(); DROP TRIGGER t ON orders; DROP FUNCTION g()")
+    db.app.execute("SELECT backfill.retry(%s)", [name])
+    db.finish(name)
+    assert db.one("SELECT count(*) FROM pg_attribute WHERE attrelid = 'orders'::regclass AND attname = 'note' AND NOT attisdropped") == 0
+
+
+def test_what_ignore_names_is_passed_over_and_said(db):
+    orders(db)
+    db.app.execute("CREATE FUNCTION f() RETURNS bigint LANGUAGE plpgsql AS $$ BEGIN RETURN (SELECT count(note) FROM orders); END $$")
+    daemon = db.daemon()
+    db.finish(submit(db, drop_column="note", ignore=["functions"]))
+    daemon.says("passed over: functions: function public.f()")
+
+
+def test_drop_column_waits_its_turn(db):
+    orders(db)
+    db.daemon()
+    with db.connect("postgres", application_name="report") as reader:
+        reader.autocommit = False
+        reader.execute("SELECT count(*) FROM orders")
+        name = submit(db, drop_column="note")
+        wait_until(lambda: "report" in db.throttled_by(name), what="status names the session in the way")
+        reader.commit()
+    db.finish(name)
+
+
+# ---- Statements before and after
+
+@pytest.fixture(scope="module")
+def counting_cluster():
+    from cluster import Cluster
+    from database import prepare
+    cluster = Cluster(shared_preload_libraries="pg_stat_statements")
+    try:
+        prepare(cluster)
+        yield cluster
+    finally:
+        cluster.destroy()
+
+
+@pytest.fixture
+def counting_db(counting_cluster):
+    from database import Database
+    database = Database(counting_cluster)
+    try:
+        database.admin.execute("CREATE EXTENSION pg_stat_statements")
+        yield database
+    finally:
+        database.destroy()
+
+
+def test_statements_are_compared_before_during_and_after(counting_db):
+    db = counting_db
+    orders(db, 30000)
+    look = "SELECT sum(amount) FROM orders WHERE id < $1"
+    for _ in range(20):
+        db.app.execute("SELECT sum(amount) FROM orders WHERE id < 3")
+    daemon = db.daemon()
+    with db.held_row(500, "orders"):
+        name = submit(db, **CENTS, keep_in_sync=True)
+        db.wait_at(500, name)
+        for _ in range(20):  # the same statement, and much more for it to do
+            db.app.execute("SELECT sum(amount) FROM orders WHERE id < 3000000")
+    job = db.finish(name)
+    assert [line for line in job["report"]["slower"] if line.startswith(look)]
+    daemon.says("slower: " + look)
+    db.app.execute("SELECT sum(amount) FROM orders WHERE id < 3")
+    rows = {row[0]: row[1:] for row in db.all("SELECT * FROM backfill.effect(%s)", name, user="app")}
+    assert (rows[look][0], rows[look][2], rows[look][4]) == (20, 20, 1)
+    assert not [query for query in rows if "backfilld" in query]
+
+
+def test_statements_that_name_the_column_stand_in_the_way_of_its_drop(counting_db):
+    db = counting_db
+    orders(db)
+    db.app.execute("SELECT note FROM orders WHERE id = 5")
+    db.daemon()
+    name = submit(db, drop_column="note")
+    assert "SELECT note FROM orders WHERE id = $1" in db.finish(name, "failed")["error"]
+    db.admin.execute("SELECT pg_stat_statements_reset()")
+    db.app.execute("SELECT backfill.retry(%s)", [name])
+    db.finish(name)
