@@ -579,7 +579,8 @@ static struct runner_action on_done(struct runner *r, const struct runner_event 
         return enter(r, r->n_relations > 0 ? RUNNER_SURVEY : RUNNER_BEGIN);
     case RUNNER_SURVEY:
         r->estimate += e->empty ? 0 : e->estimate;
-        if (!e->empty && !r->surveyed_only)
+        /* One that is empty by now has a range of an earlier walk, perhaps. */
+        if (!r->surveyed_only && (!e->empty || r->phase != PHASE_PREFLIGHT))
             return enter(r, RUNNER_ADD_RANGE);
         return enter(r, ++r->relation < r->n_relations ? RUNNER_SURVEY : RUNNER_BEGIN);
     case RUNNER_ADD_RANGE: return enter(r, ++r->relation < r->n_relations ? RUNNER_SURVEY : RUNNER_BEGIN);

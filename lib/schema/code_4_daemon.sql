@@ -163,7 +163,7 @@ END
 $$;
 
 -- One range over all of a relation, up to the greatest key that it has now; in a later pass the one that is there, from its
--- start. What a pass can't do it notes anew.
+-- start. What a pass can't do it notes anew. upper NULL: the relation is empty by now, and its range stays done.
 CREATE OR REPLACE FUNCTION backfill.add_range(job_id bigint, relation oid, upper text[]) RETURNS void
 LANGUAGE sql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -171,11 +171,16 @@ AS $$
    USING backfill.job j
    WHERE l.job_id = add_range.job_id AND l.relation = add_range.relation AND l.reason = 'error'
      AND j.id = l.job_id AND backfill.is_held(j);
+  UPDATE backfill.range g
+     SET found = 0
+    FROM backfill.job j
+   WHERE add_range.upper IS NULL AND g.job_id = add_range.job_id AND g.relation = add_range.relation
+     AND j.id = g.job_id AND backfill.is_held(j);
   INSERT INTO backfill.range (job_id, submitted_by, relation, key, upper)
   SELECT j.id, j.submitted_by, add_range.relation, k.attnums, add_range.upper
     FROM backfill.job j,
          backfill.key_of(add_range.relation, backfill.key_numbers(add_range.relation, j.key)) k
-   WHERE j.id = add_range.job_id AND backfill.is_held(j)
+   WHERE j.id = add_range.job_id AND backfill.is_held(j) AND add_range.upper IS NOT NULL
   ON CONFLICT (job_id, relation) WHERE lower IS NULL
   DO UPDATE SET key = excluded.key, upper = excluded.upper, cursor = NULL, keys = 0, found = 0, epoch = range.epoch + 1
 $$;
@@ -245,7 +250,7 @@ BEGIN
                     AND EXISTS (SELECT FROM pg_class c WHERE c.oid = i.relation)
                   ORDER BY i.id LIMIT 1)
   RETURNING g.* INTO r;
-  SELECT coalesce(sum(g.keys), 0), coalesce(sum(g.found), 0) INTO keys, changed FROM backfill.range g WHERE g.job_id = take_range.job_id;
+  keys := (SELECT coalesce(sum(g.keys), 0) FROM backfill.range g WHERE g.job_id = take_range.job_id);
   IF r.id IS NOT NULL THEN
     outcome := 'range';
     range := r.id;
@@ -266,6 +271,10 @@ BEGIN
     IF NOT FOUND THEN
       locked := (SELECT count(*) FROM backfill.left_behind l WHERE l.job_id = take_range.job_id AND l.reason = 'locked');
       outcome := CASE WHEN locked > 0 THEN 'locked' ELSE 'none' END;
+      -- Rows that were tried again belong to no pass, and partitions that were taken out to no table.
+      changed := (SELECT coalesce(sum(g.found), 0)
+                    FROM backfill.range g
+                   WHERE g.job_id = take_range.job_id AND g.lower IS NULL AND g.relation IN (SELECT backfill.relations_of(job)));
       RETURN;
     END IF;
     outcome := 'row';

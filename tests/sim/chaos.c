@@ -212,6 +212,10 @@ static void happen(struct world *w)
         break;
     case EVENT_LIMITS: change_limits(w); break;
     case EVENT_LOCK: model_lock(&w->model, &w->random); break;
+    case EVENT_WRITE:
+        if (w->model.migrates)
+            model_write(&w->model, &w->random);
+        break;
     case EVENT_NOTHING:
     case _WORLD_EVENT_MAX: break;
     }
@@ -253,8 +257,15 @@ static bool user_is_content(struct world *w)
 {
     struct model *m = &w->model;
 
-    if (m->state == JOB_CANCELLED || (m->state == JOB_SUCCEEDED && m->n_left_behind == 0))
-        return true;
+    if (m->state == JOB_CANCELLED || (m->state == JOB_SUCCEEDED && m->n_left_behind == 0)) {
+        if (m->state == JOB_SUCCEEDED && m->plan.in_step && !m->finished) {
+            world_trace(w, NULL, "the user finishes the job");
+            m->finished = true;
+        }
+        if (!model_is_untidy(m) && m->synced)
+            world_break(w, "a job that is over left its trigger behind");
+        return !model_is_untidy(m);
+    }
     world_trace(w, NULL, "the user mends the rows and tries again");
     model_mend_rows(m);
     w->may_fail = false;

@@ -159,13 +159,15 @@ static void claim(struct world *w, struct daemon *d)
     if (d->session == 0 || w->now_us < w->outage_until_us || !model_claim(m, d->session))
         return;
     world_trace(w, d, "claims the job in phase %s", job_phase_name(m->phase));
+    bool tidy = m->state != JOB_RUNNING;
     for (int i = 0; i < m->n_ranges; i++)
         keys += m->ranges[i].keys;
-    runner_init(&d->runner, m->phase, m->estimate, keys, &w->limits, random_next(&w->random), w->now_us);
+    runner_init(&d->runner, tidy ? PHASE_TIDY : m->phase, m->estimate, keys, &w->limits, random_next(&w->random), w->now_us);
+    runner_plan(&d->runner, &m->plan, "a value");
     d->has_runner = true;
     d->must_leave = d->session_open = false;
     d->altered = d->outage_tries = 0;
-    d->heard = WANTED_RUN;
+    d->heard = tidy ? m->wanted : WANTED_RUN;
     step(w, d, &(struct runner_event){.kind = RUNNER_START});
     notice(w, d);
 }
@@ -220,7 +222,7 @@ static void send_action(struct world *w, struct daemon *d, struct runner_action 
             end_process(w, d);
         return;
     }
-    *s = (struct statement){.under_way = true, .action = a, .sent_us = w->now_us};
+    *s = (struct statement){.under_way = true, .action = a, .phase = r->phase, .sent_us = w->now_us};
     s->batch = (struct model_batch){.range = r->range,
         .epoch = r->epoch,
         .lo = key_of(r->cursor),
@@ -233,7 +235,7 @@ static void send_action(struct world *w, struct daemon *d, struct runner_action 
         world_trace(w, d, "  range %d epoch %d (%d, %d], %u keys", (int)r->range, (int)r->epoch, s->batch.lo,
             a.kind == RUNNER_BOUND ? 0 : s->batch.hi, a.keys);
     }
-    if ((a.kind == RUNNER_SURVEY || a.kind == RUNNER_BOUND || a.kind == RUNNER_BATCH ||
+    if ((a.kind == RUNNER_SURVEY || a.kind == RUNNER_BOUND || a.kind == RUNNER_BATCH || a.kind == RUNNER_STEP ||
             a.kind == RUNNER_RETRY) &&
         !d->session_open)
         world_break(w, "a statement for a session that is gone");
@@ -249,7 +251,8 @@ static void send_action(struct world *w, struct daemon *d, struct runner_action 
 static bool is_control(enum runner_action_kind kind)
 {
     return kind == RUNNER_LAYOUT || kind == RUNNER_ADD_RANGE || kind == RUNNER_BEGIN || kind == RUNNER_TAKE ||
-           kind == RUNNER_PUT_ASIDE || kind == RUNNER_FINISH || kind == RUNNER_RELEASE;
+           kind == RUNNER_NEXT_STEP || kind == RUNNER_PUT_ASIDE || kind == RUNNER_FINISH ||
+           kind == RUNNER_RELEASE;
 }
 
 static void take(struct world *w, struct daemon *d, struct runner_event *e)
@@ -274,6 +277,7 @@ static void take(struct world *w, struct daemon *d, struct runner_event *e)
     e->upper = position_of(t.upper, s->upper);
     e->point = t.point;
     e->total_keys = t.keys;
+    e->found = t.changed;
 }
 
 static const char *run_batch(struct world *w, struct daemon *d, struct runner_event *e)
@@ -311,6 +315,8 @@ static void check_end(struct world *w)
 {
     struct model *m = &w->model;
     bool of_a_row = strstr(m->error, "row") != NULL;
+    bool of_constraint =
+        strstr(m->error, "constraint") != NULL && (m->n_left_behind > 0 || !m->plan.fill);
 
     world_trace(w, NULL, "the job is %s, %d rows left behind %s", job_state_name(m->state), m->n_left_behind,
         m->error);
@@ -318,7 +324,7 @@ static void check_end(struct world *w)
         model_check_succeeded(m);
     if (m->state == JOB_CANCELLED && m->wanted != WANTED_CANCEL)
         world_break(w, "a job was cancelled that nobody cancelled");
-    if (m->state == JOB_FAILED && !(of_a_row ? !m->quarantine : w->may_fail))
+    if (m->state == JOB_FAILED && !of_constraint && !(of_a_row ? !m->quarantine : w->may_fail))
         world_break(w, "a job failed that should have gone on");
 }
 
@@ -332,15 +338,15 @@ static const char *execute_on_server(struct world *w, struct daemon *d, struct r
     int last;
 
     switch (a->kind) {
-    case RUNNER_LAYOUT: e->n_relations = m->n_relations; return model_layout(m, d->session);
+    case RUNNER_LAYOUT: e->n_relations = m->plan.fill ? m->n_relations : 0; return model_layout(m, d->session);
     case RUNNER_SURVEY:
         d->surveyed[a->relation] = last = model_survey(m, a->relation, &e->estimate);
         e->empty = last == 0;
         return NULL;
     case RUNNER_ADD_RANGE: return model_add_range(m, d->session, a->relation, d->surveyed[a->relation]);
-    case RUNNER_BEGIN: e->ours = model_begin_phase(m, d->session, a->estimate); return NULL;
-    case RUNNER_NEXT_STEP:
-    case RUNNER_STEP: return NULL;
+    case RUNNER_BEGIN: e->ours = model_begin_phase(m, d->session, a->phase, a->estimate); return NULL;
+    case RUNNER_NEXT_STEP: e->has_step = model_next_step(m, d->session, s->phase); return NULL;
+    case RUNNER_STEP: e->message = "the constraint is broken"; return model_step(m, s->phase);
     case RUNNER_TAKE: take(w, d, e); return NULL;
     case RUNNER_BOUND:
         e->bound = position_of(model_bound(m, s->batch.range, s->batch.lo, a->keys), s->bound);
@@ -350,6 +356,10 @@ static const char *execute_on_server(struct world *w, struct daemon *d, struct r
     case RUNNER_PUT_ASIDE:
         return s->batch.range ? model_put_aside(m, &s->batch) : model_leave_row(m, s->batch.left_behind);
     case RUNNER_FINISH:
+        if (s->phase == PHASE_TIDY) {
+            model_end_tidy(m, d->session, a->state == JOB_FAILED);
+            return NULL;
+        }
         model_end_job(m, d->session, a->state, d->runner.error);
         if (held)
             check_end(w);
@@ -439,8 +449,11 @@ void daemon_kill(struct world *w, struct daemon *d)
      * long. */
     if (runs && is_control(s->action.kind) && random_chance(&w->random, 500))
         execute(w, d);
-    s->under_way = runs && (s->action.kind == RUNNER_BATCH || s->action.kind == RUNNER_RETRY) &&
+    s->under_way = runs &&
+                   (s->action.kind == RUNNER_BATCH || s->action.kind == RUNNER_RETRY || s->action.kind == RUNNER_STEP) &&
                    random_chance(&w->random, 500);
+    if (s->under_way && s->action.kind == RUNNER_STEP) /* it stands in a lock's queue, or reads a big table */
+        s->execute_us += random_below(&w->random, random_chance(&w->random, 500) ? 100000 : 3000000);
     end_process(w, d);
 }
 

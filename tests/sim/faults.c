@@ -100,6 +100,8 @@ static uint32_t work_us(struct world *w, const struct runner_action *a)
     if (a->kind == RUNNER_BATCH)
         return random_between(&w->random, 300, 600) +
                (a->keys ? a->keys : 20) * random_between(&w->random, 20, 60);
+    if (a->kind == RUNNER_STEP)
+        return random_between(&w->random, 300, random_chance(&w->random, 500) ? 2000 : 60000);
     return random_between(&w->random, 100, 1000);
 }
 

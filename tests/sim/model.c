@@ -38,6 +38,7 @@ void model_init(struct model *m, struct random *random)
     memset(m->sessions, 0, sizeof(m->sessions));
     m->last_session = 0;
     m->broken = NULL;
+    model_init_migration(m, random);
 }
 
 /* ---- Sessions and holders. -------------------------------------------------------------------------- */
@@ -68,12 +69,16 @@ void model_close(struct model *m, int session)
 
 bool model_is_held(const struct model *m, int session)
 {
-    return m->state == JOB_RUNNING && session != 0 && m->holder == session;
+    return session != 0 && m->holder == session;
 }
 
 bool model_claim(struct model *m, int session)
 {
     bool abandoned = m->state == JOB_RUNNING && !is_open(m, m->holder);
+    if (model_is_untidy(m) && !is_open(m, m->holder)) {
+        m->holder = session;
+        return true;
+    }
     if (!abandoned && m->state != JOB_QUEUED)
         return false;
     m->state = JOB_RUNNING;
@@ -84,7 +89,7 @@ bool model_claim(struct model *m, int session)
 
 void model_hold_again(struct model *m, int old_session, int session)
 {
-    if (m->state == JOB_RUNNING && m->holder == old_session)
+    if (old_session != 0 && m->holder == old_session)
         m->holder = session;
 }
 
@@ -128,14 +133,36 @@ static struct model_range *new_range(struct model *m, int relation, int upper)
     return g;
 }
 
+/* What a walk can't do it notes anew. */
+static void forget_errors(struct model *m, int relation)
+{
+    int kept = 0;
+    for (int i = 0; i < m->n_left_behind; i++)
+        if (m->left_behind[i].locked || m->left_behind[i].relation != relation)
+            m->left_behind[kept++] = m->left_behind[i];
+    m->n_left_behind = kept;
+}
+
 const char *model_add_range(struct model *m, int session, int relation, int upper)
 {
     if (!model_is_held(m, session))
         return NULL;
     for (int i = 0; i < m->n_ranges; i++) /* the index range_once */
-        if (!m->ranges[i].forgotten && !m->ranges[i].point && m->ranges[i].relation == relation)
+        if (!m->ranges[i].forgotten && !m->ranges[i].point && m->ranges[i].relation == relation) {
+            struct model_range *g = &m->ranges[i];
+            forget_errors(m, relation);
+            g->changed = 0;
+            if (upper == 0)
+                return NULL;
+            g->cursor = 0;
+            g->upper = upper;
+            g->keys = 0;
+            g->epoch++;
             return NULL;
-    new_range(m, relation, upper);
+        }
+    forget_errors(m, relation);
+    if (upper > 0)
+        new_range(m, relation, upper);
     return NULL;
 }
 
@@ -158,14 +185,15 @@ static void note_debts(struct model *m)
     }
 }
 
-bool model_begin_phase(struct model *m, int session, uint64_t estimate)
+bool model_begin_phase(struct model *m, int session, enum job_phase phase, uint64_t estimate)
 {
     if (!model_is_held(m, session))
         return false;
-    if (m->phase == PHASE_PREFLIGHT)
+    if (m->phase == PHASE_PREFLIGHT && !m->migrates)
         note_debts(m);
-    m->phase = PHASE_BACKFILL;
-    m->estimate = estimate;
+    m->phase = phase;
+    m->estimate = estimate ? estimate : m->estimate;
+    model_begin_steps(m, phase);
     return true;
 }
 
@@ -225,6 +253,7 @@ struct model_taken model_take_range(struct model *m, int session, int64_t above)
     for (int i = m->n_ranges - 1; i >= 0; i--) {
         struct model_range *g = &m->ranges[i];
         t.keys += g->keys;
+        t.changed += g->forgotten || g->point ? 0 : g->changed;
         if (is_done(g))
             continue;
         t.outcome = MODEL_TAKEN_RANGE;
@@ -238,6 +267,8 @@ struct model_taken model_take_range(struct model *m, int session, int64_t above)
         m->ranges[t.range - 1].epoch = t.epoch;
     else
         take_left_behind(m, above, &t);
+    if (t.outcome == MODEL_TAKEN_NONE)
+        model_end_walk(m, t.changed);
     return t;
 }
 
@@ -272,6 +303,23 @@ static bool move_cursor(struct model *m, const struct model_batch *b, uint64_t k
     return true;
 }
 
+static bool is_to_do(const struct model *m, const struct model_row *row, const struct model_range *g,
+    const struct model_batch *b)
+{
+    return in_batch(row, g, b->lo, b->hi) && (!m->migrates || row->to_do);
+}
+
+static void do_row(struct model *m, struct model_range *g, struct model_row *row)
+{
+    if (m->plan.dry_run)
+        broken(m, "a dry run changed a row");
+    if (!m->migrates && row->counter > 0)
+        broken(m, "a row was done twice");
+    row->counter++;
+    row->to_do = false;
+    g->changed++;
+}
+
 const char *model_run_batch(
     struct model *m, const struct model_batch *b, uint64_t *ret_rows, uint64_t *ret_skipped)
 {
@@ -282,7 +330,7 @@ const char *model_run_batch(
     /* The rows come first and the checkpoint after them, so a bad row is reported even of a batch that is
      * stale. */
     for (int i = 0; i < r->n_rows; i++)
-        if (in_batch(&r->rows[i], g, b->lo, b->hi)) {
+        if (is_to_do(m, &r->rows[i], g, b)) {
             if (is_locked(m, &r->rows[i])) {
                 if (!b->skipping)
                     return SQLSTATE_LOCK;
@@ -296,12 +344,12 @@ const char *model_run_batch(
     if (!move_cursor(m, b, b->keys ? b->keys : rows + skipped))
         return SQLSTATE_STALE;
     for (int i = 0; i < r->n_rows; i++) {
-        if (!in_batch(&r->rows[i], g, b->lo, b->hi))
+        if (!is_to_do(m, &r->rows[i], g, b))
             continue;
         if (is_locked(m, &r->rows[i]))
             leave_behind(m, b->range, r->rows[i].key, true);
-        else if (++r->rows[i].counter > 1)
-            broken(m, "a row was done twice");
+        else
+            do_row(m, g, &r->rows[i]);
     }
     *ret_rows = rows;
     *ret_skipped = skipped;
@@ -327,13 +375,14 @@ const char *model_retry_row(struct model *m, int64_t left_behind, uint64_t *ret_
     *ret_skipped = row && is_locked(m, row);
     if (*ret_skipped)
         return NULL;
-    if (row && row->bad)
+    if (row && row->bad && (!m->migrates || row->to_do))
         return "22012";
     if (!left->locked)
         return SQLSTATE_STALE;
-    if (row && ++row->counter > 1)
-        broken(m, "a row was done twice");
-    *ret_rows = row != NULL;
+    bool wants = row && (!m->migrates || row->to_do);
+    if (wants)
+        do_row(m, &m->ranges[left->range - 1], row);
+    *ret_rows = wants;
     m->n_left_behind--;
     memmove(left, left + 1, (size_t)(&m->left_behind[m->n_left_behind] - left) * sizeof(*left));
     return NULL;
@@ -363,6 +412,7 @@ void model_end_job(struct model *m, int session, enum job_state state, const cha
     if (!model_is_held(m, session))
         return;
     m->state = state;
+    m->untidy = m->untidy && (m->plan.in_step || state != JOB_SUCCEEDED);
     m->holder = 0;
     snprintf(m->error, sizeof(m->error), "%s", error ? error : "");
 }
@@ -372,6 +422,10 @@ void model_release_job(struct model *m, int session)
 {
     if (!model_is_held(m, session))
         return;
+    if (m->state != JOB_RUNNING) {
+        m->holder = 0;
+        return;
+    }
     m->state = m->wanted == WANTED_PAUSE    ? JOB_PAUSED
                : m->wanted == WANTED_CANCEL ? JOB_CANCELLED
                                             : JOB_QUEUED;
@@ -392,7 +446,7 @@ void model_want(struct model *m, enum job_wanted wanted)
 
 void model_retry(struct model *m)
 {
-    if (m->state != JOB_SUCCEEDED && m->state != JOB_FAILED)
+    if ((m->state != JOB_SUCCEEDED && m->state != JOB_FAILED) || m->finished)
         return;
     int n = m->n_left_behind, kept = 0;
     for (int i = 0; i < n; i++) {
@@ -405,6 +459,8 @@ void model_retry(struct model *m)
             g->point = true;
     }
     m->n_left_behind = kept;
+    if (n > kept && (m->phase == PHASE_GUARD || m->phase == PHASE_VERIFY || m->phase == PHASE_VALIDATE))
+        m->phase = PHASE_BACKFILL;
     if (n > 0 || m->state == JOB_FAILED) {
         m->state = JOB_QUEUED;
         m->wanted = WANTED_RUN;
@@ -427,6 +483,8 @@ void model_insert(struct model *m, struct random *random)
     struct model_relation *r = &m->relations[random_below(random, (uint32_t)m->n_relations)];
     if (r->n_rows == MODEL_ROWS)
         return;
+    if (m->guarded && !m->synced)
+        return;
     int last = r->n_rows > 0 ? r->rows[r->n_rows - 1].key : 0;
     int key = (int)random_between(random, 1, (uint32_t)last + 3), at = 0;
     while (at < r->n_rows && r->rows[at].key < key)
@@ -434,7 +492,7 @@ void model_insert(struct model *m, struct random *random)
     if (at < r->n_rows && r->rows[at].key == key)
         return;
     memmove(&r->rows[at + 1], &r->rows[at], (size_t)(r->n_rows - at) * sizeof(r->rows[0]));
-    r->rows[at] = (struct model_row){.key = key, .born = m->layouts};
+    r->rows[at] = (struct model_row){.key = key, .born = m->layouts, .to_do = m->migrates && !m->synced};
     r->n_rows++;
 }
 
@@ -451,11 +509,18 @@ void model_lock(struct model *m, struct random *random)
     }
 }
 
+static struct model_row mended(const struct model *m, struct model_row row)
+{
+    row.bad = false;
+    row.to_do = row.to_do && m->plan.fill; /* what no job fills, its owner does */
+    return row;
+}
+
 void model_mend_rows(struct model *m)
 {
     for (int i = 0; i < m->n_relations; i++)
         for (int k = 0; k < m->relations[i].n_rows; k++)
-            m->relations[i].rows[k].bad = false;
+            m->relations[i].rows[k] = mended(m, m->relations[i].rows[k]);
 }
 
 /* ---- What must be true. ----------------------------------------------------------------------------- */
@@ -476,13 +541,15 @@ void model_check_succeeded(struct model *m)
             int left = times_left_behind(m, i, row->key);
             if (left > 1)
                 broken(m, "a row was put aside twice");
-            if (left > 0 && row->counter > 0)
+            if (left > 0 && row->counter > 0 && !m->migrates)
                 broken(m, "a row that is done was put aside");
             if (left > 0 && !row->bad)
                 broken(m, "a row that can be computed was put aside");
             if (row->owed && !row->deleted && row->counter == 0 && left == 0)
                 broken(m, "a row was missed");
         }
+    if (m->migrates)
+        model_check_migration(m);
     for (int i = 0; i < m->n_left_behind; i++)
         if (m->left_behind[i].locked)
             broken(m, "a job succeeded with a row that was only locked left behind");

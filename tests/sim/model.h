@@ -7,6 +7,7 @@
 #pragma once
 
 #include "job.h"
+#include "migration.h"
 #include "random.h"
 
 #include <stdbool.h>
@@ -24,6 +25,7 @@ struct model_row {
     bool bad;                 /* the job's expression raises on it */
     uint64_t locked_until_us; /* somebody else holds it until then */
     bool deleted;
+    bool to_do; /* of a migration: it meets the where_clause */
     bool owed; /* was there when the filling began, so it must be done or put aside */
 };
 
@@ -35,7 +37,7 @@ struct model_relation {
 struct model_range {
     int relation, cursor, upper;
     bool point, forgotten; /* forgotten: deleted by a new layout */
-    uint64_t keys;
+    uint64_t keys, changed; /* in this walk */
     int64_t epoch;
 };
 
@@ -67,6 +69,15 @@ struct model {
     int sessions[MODEL_SESSIONS]; /* control sessions that are open; 0: free */
     int last_session;
     const char *broken; /* NULL, or the promise that was broken */
+
+    /* A migration; else the job fills each row that is owed once. */
+    bool migrates;
+    struct migration_plan plan;
+    int steps[_JOB_PHASE_MAX], steps_done[_JOB_PHASE_MAX];
+    bool synced, guarded;  /* the trigger, the constraint is there */
+    bool untidy, finished; /* something of it may be in the table; its owner wants no more of it */
+    int quiet_walks;       /* of guard, one after the other, that found nothing */
+    bool walk_counted;
 };
 
 struct model_taken {
@@ -80,7 +91,7 @@ struct model_taken {
     int64_t range, epoch, left_behind;
     int cursor, upper;
     bool point;
-    uint64_t keys;
+    uint64_t keys, changed;
 };
 
 struct model_batch {
@@ -104,7 +115,7 @@ bool model_claim(struct model *m, int session);
 void model_hold_again(struct model *m, int old_session, int session);
 const char *model_layout(struct model *m, int session);
 const char *model_add_range(struct model *m, int session, int relation, int upper);
-bool model_begin_phase(struct model *m, int session, uint64_t estimate);
+bool model_begin_phase(struct model *m, int session, enum job_phase phase, uint64_t estimate);
 struct model_taken model_take_range(struct model *m, int session, int64_t above);
 const char *model_put_aside(struct model *m, const struct model_batch *b);
 const char *model_leave_row(struct model *m, int64_t left_behind);
@@ -126,6 +137,17 @@ void model_delete(struct model *m, struct random *random);
 void model_insert(struct model *m, struct random *random);
 void model_lock(struct model *m, struct random *random); /* a transaction holds rows for a while */
 void model_mend_rows(struct model *m);                   /* none is bad any more */
+
+/* model_migration.c: a job that is a whole migration. */
+void model_init_migration(struct model *m, struct random *random);
+bool model_is_untidy(const struct model *m); /* it has ended, and must be tidied up */
+bool model_next_step(const struct model *m, int session, enum job_phase phase);
+const char *model_step(struct model *m, enum job_phase phase);
+void model_begin_steps(struct model *m, enum job_phase phase);
+void model_end_walk(struct model *m, uint64_t changed);
+void model_end_tidy(struct model *m, int session, bool failed);
+void model_write(struct model *m, struct random *random);
+void model_check_migration(struct model *m);
 
 /* A job that succeeded: every row that was owed is done, or left behind because it is bad. */
 void model_check_succeeded(struct model *m);

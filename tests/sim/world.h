@@ -21,6 +21,7 @@ enum fate {
 struct statement {
     bool under_way, executed;
     struct runner_action action;
+    enum job_phase phase; /* the runner's */
     struct model_batch batch; /* BOUND, BATCH, PUT_ASIDE: of the runner when it was sent */
     enum fate fate;
     const char *sqlstate, *message; /* of FATE_REFUSED */
@@ -68,6 +69,7 @@ enum world_event {
     EVENT_RETRY,
     EVENT_LIMITS,
     EVENT_LOCK,
+    EVENT_WRITE,
     _WORLD_EVENT_MAX,
 };
 

@@ -1,0 +1,166 @@
+/* A job that is a whole migration, as the server sees it: the steps of each phase, the trigger, the constraint, and an
+ * application that goes on writing rows that are to do. What backfill.next_step, run_step and end_tidy do. */
+#include "model.h"
+#include "retry.h"
+
+#include <stddef.h>
+
+static void broken(struct model *m, const char *promise)
+{
+    if (!m->broken)
+        m->broken = promise;
+}
+
+void model_init_migration(struct model *m, struct random *random)
+{
+    struct migration_plan *p = &m->plan;
+
+    for (int i = 0; i < _JOB_PHASE_MAX; i++)
+        m->steps[i] = m->steps_done[i] = 0;
+    m->synced = m->guarded = m->untidy = m->finished = m->walk_counted = false;
+    m->quiet_walks = 0;
+    m->migrates = random_chance(random, 400);
+    *p = (struct migration_plan){.fill = true};
+    if (!m->migrates)
+        return;
+    p->fill = random_chance(random, 900);
+    p->in_step = p->fill && random_chance(random, 500);
+    p->expand = p->in_step || (p->fill && random_chance(random, 500));
+    p->guard = !p->fill || random_chance(random, 600);
+    p->quiet = p->fill && !p->in_step;
+    p->verify = p->fill && ((p->guard && !p->in_step) || random_chance(random, 700));
+    p->validate = p->guard || random_chance(random, 200);
+    p->dry_run = p->fill && random_chance(random, 50);
+    m->steps[PHASE_EXPAND] = p->expand ? (int)random_between(random, 1, 2) : 0;
+    m->steps[PHASE_GUARD] = p->guard ? (int)random_between(random, 1, 3) : 0;
+    m->steps[PHASE_VALIDATE] = p->validate ? (int)random_between(random, 1, 4) : 0;
+    for (int i = 0; i < m->n_relations; i++)
+        for (int k = 0; k < m->relations[i].n_rows; k++)
+            m->relations[i].rows[k].to_do = true;
+}
+
+bool model_is_untidy(const struct model *m)
+{
+    return m->untidy && (m->state == JOB_CANCELLED || ((m->state == JOB_SUCCEEDED || m->state == JOB_FAILED) && m->finished));
+}
+
+/* Rows that are to do, but for those that were put aside because they can't be. */
+static bool is_anything_to_do(const struct model *m, bool with_left_behind)
+{
+    for (int i = 0; i < m->n_relations; i++)
+        for (int k = 0; k < m->relations[i].n_rows; k++) {
+            const struct model_row *row = &m->relations[i].rows[k];
+            bool left = false;
+            for (int l = 0; l < m->n_left_behind; l++)
+                left |= m->left_behind[l].relation == i && m->left_behind[l].key == row->key;
+            if (row->to_do && !row->deleted && (with_left_behind || !left))
+                return true;
+        }
+    return false;
+}
+
+static bool tidy_has_step(const struct model *m)
+{
+    return m->synced || (m->guarded && m->state == JOB_CANCELLED && m->steps_done[PHASE_VALIDATE] < m->steps[PHASE_VALIDATE]);
+}
+
+bool model_next_step(const struct model *m, int session, enum job_phase phase)
+{
+    if (!model_is_held(m, session))
+        return false;
+    return phase == PHASE_TIDY ? tidy_has_step(m) : m->steps_done[phase] < m->steps[phase];
+}
+
+static const char *tidy_step(struct model *m)
+{
+    if (!model_is_untidy(m))
+        return SQLSTATE_STALE;
+    if (m->synced)
+        m->synced = false;
+    else
+        m->guarded = false;
+    return NULL;
+}
+
+const char *model_step(struct model *m, enum job_phase phase)
+{
+    if (phase == PHASE_TIDY)
+        return tidy_step(m);
+    if (m->state != JOB_RUNNING || m->phase != phase)
+        return SQLSTATE_STALE;
+    if (m->steps_done[phase] == m->steps[phase])
+        return "42701"; /* somebody else has done it meanwhile: what it would make is there */
+    if (phase == PHASE_GUARD && m->plan.quiet && m->quiet_walks < QUIET_PASSES)
+        broken(m, "a constraint was placed before the application was quiet");
+    if (phase == PHASE_VALIDATE && m->plan.guard) {
+        if (!m->guarded)
+            broken(m, "a constraint was validated that is not there");
+        if (m->plan.verify && is_anything_to_do(m, false))
+            broken(m, "a constraint was validated while a row was to do");
+        if (is_anything_to_do(m, true))
+            return "23514";
+    }
+    m->steps_done[phase]++;
+    if (phase == PHASE_EXPAND && m->plan.in_step && m->steps_done[phase] == m->steps[phase])
+        m->synced = true;
+    if (phase == PHASE_GUARD && m->steps_done[phase] == m->steps[phase])
+        m->guarded = true;
+    return NULL;
+}
+
+/* A phase begins: from when on something may be in the table that must go with the job. */
+void model_begin_steps(struct model *m, enum job_phase phase)
+{
+    m->walk_counted = false;
+    if ((phase == PHASE_EXPAND && m->plan.in_step) || phase == PHASE_GUARD || phase == PHASE_VALIDATE)
+        m->untidy = true;
+    if (phase == PHASE_BACKFILL && m->plan.in_step && !m->synced)
+        broken(m, "the filling began before the trigger was there");
+}
+
+/* All ranges are done, and that many rows of them were changed in this walk. */
+void model_end_walk(struct model *m, uint64_t changed)
+{
+    if (m->phase == PHASE_GUARD && !m->walk_counted)
+        m->quiet_walks = changed == 0 ? m->quiet_walks + 1 : 0;
+    m->walk_counted = true;
+}
+
+void model_end_tidy(struct model *m, int session, bool failed)
+{
+    if (!model_is_held(m, session))
+        return;
+    if (!failed && tidy_has_step(m))
+        broken(m, "a job was tidied up that left something behind");
+    m->untidy = failed && m->untidy; /* whoever finished it tries again */
+    m->holder = 0;
+}
+
+/* An application writes a row the old way: it is to do, unless the trigger sees to it; the constraint refuses it. */
+void model_write(struct model *m, struct random *random)
+{
+    if (m->n_relations == 0 || (m->guarded && !m->synced))
+        return;
+    struct model_relation *r = &m->relations[random_below(random, (uint32_t)m->n_relations)];
+    if (r->n_rows > 0)
+        r->rows[random_below(random, (uint32_t)r->n_rows)].to_do = !m->synced;
+}
+
+void model_check_migration(struct model *m)
+{
+    const struct migration_plan *p = &m->plan;
+
+    if (p->dry_run) {
+        for (int i = 0; i < _JOB_PHASE_MAX; i++)
+            if (m->steps_done[i] > 0)
+                broken(m, "a dry run took a step");
+        return;
+    }
+    for (int i = 0; i < _JOB_PHASE_MAX; i++)
+        if (m->steps_done[i] < m->steps[i])
+            broken(m, "a job succeeded with a step to do");
+    if ((p->in_step || (p->guard && p->verify)) && is_anything_to_do(m, false))
+        broken(m, "a migration succeeded with a row to do");
+    if (m->synced != p->in_step)
+        broken(m, "a migration succeeded without its trigger, or with one that nobody wants");
+}
