@@ -1,0 +1,281 @@
+/* What the state machine makes of a whole migration: its phases, their steps, and walks that find something. */
+#include "script.h"
+
+static const struct migration_plan whole = {
+    .expand = true, .fill = true, .guard = true, .verify = true, .validate = true, .in_step = true};
+
+static void begin(struct script *s, enum job_phase phase, const struct migration_plan *plan)
+{
+    const struct runner_limits limits = {.target_us = TARGET_US, .min_keys = 1, .max_keys = 100000};
+    s->now_us = 1000000;
+    runner_init(&s->r, phase, 1000, 0, &limits, 42, s->now_us);
+    runner_plan(&s->r, plan, "amount_cents");
+    feed(s, &(struct runner_event){.kind = RUNNER_START});
+    EXPECT(s, RUNNER_CONNECT);
+    done(s);
+}
+
+static void next_step(struct script *s, bool there_is_one)
+{
+    EXPECT(s, RUNNER_NEXT_STEP);
+    done_with(s, (struct runner_event){.has_step = there_is_one});
+}
+
+static void begun(struct script *s, enum job_phase phase)
+{
+    EXPECT(s, RUNNER_BEGIN);
+    assert_int_equal(s->a.phase, phase);
+    done_with(s, (struct runner_event){.ours = true});
+    assert_int_equal(s->r.phase, phase);
+}
+
+/* One relation of 1000 rows: planned, begun, and walked to its end in which so many rows were changed. */
+static void planned(struct script *s, enum job_phase phase)
+{
+    EXPECT(s, RUNNER_LAYOUT);
+    done_with(s, (struct runner_event){.n_relations = 1});
+    EXPECT(s, RUNNER_SURVEY);
+    done_with(s, (struct runner_event){.estimate = 1000});
+    EXPECT(s, RUNNER_ADD_RANGE);
+    done(s);
+    assert_int_equal(s->a.estimate, 1000);
+    begun(s, phase);
+    EXPECT(s, RUNNER_TAKE);
+}
+
+static void walked(struct script *s, uint64_t changed)
+{
+    EXPECT(s, RUNNER_TAKE);
+    done_with(s, (struct runner_event){.outcome = RUNNER_TAKE_NONE, .found = changed, .total_keys = 1000});
+}
+
+static void test_a_whole_migration(void **state)
+{
+    struct script *s = *state;
+    begin(s, PHASE_PREFLIGHT, &whole);
+    EXPECT(s, RUNNER_LAYOUT); /* surveyed only: ranges are planned when the trigger is there */
+    done_with(s, (struct runner_event){.n_relations = 1});
+    EXPECT(s, RUNNER_SURVEY);
+    done_with(s, (struct runner_event){.estimate = 1000});
+    begun(s, PHASE_EXPAND);
+    for (int i = 0; i < 2; i++) {
+        next_step(s, true);
+        EXPECT(s, RUNNER_STEP);
+        done(s);
+    }
+    next_step(s, false);
+    planned(s, PHASE_BACKFILL);
+    walked(s, 1000);
+    begun(s, PHASE_GUARD);
+    next_step(s, true); /* at once: a trigger keeps what is written right */
+    EXPECT(s, RUNNER_STEP);
+    done(s);
+    next_step(s, false);
+    planned(s, PHASE_VERIFY);
+    walked(s, 0);
+    begun(s, PHASE_VALIDATE);
+    next_step(s, false);
+    EXPECT(s, RUNNER_FINISH);
+    assert_int_equal(s->a.state, JOB_SUCCEEDED);
+    assert_int_equal(s->r.counts.steps, 3);
+}
+
+static void test_a_dry_run_surveys_and_ends(void **state)
+{
+    struct script *s = *state;
+    struct migration_plan plan = whole;
+    plan.dry_run = true;
+    begin(s, PHASE_PREFLIGHT, &plan);
+    EXPECT(s, RUNNER_LAYOUT);
+    done_with(s, (struct runner_event){.n_relations = 1});
+    done_with(s, (struct runner_event){.estimate = 1000});
+    EXPECT(s, RUNNER_BEGIN);
+    assert_int_equal(s->a.phase, PHASE_PREFLIGHT);
+    done_with(s, (struct runner_event){.ours = true});
+    EXPECT(s, RUNNER_FINISH);
+    assert_int_equal(s->a.state, JOB_SUCCEEDED);
+}
+
+static void test_without_a_trigger_a_constraint_waits_for_two_quiet_walks(void **state)
+{
+    struct script *s = *state;
+    struct migration_plan plan = whole;
+    plan.in_step = false;
+    plan.quiet = true;
+    begin(s, PHASE_GUARD, &plan);
+    next_step(s, true);
+    planned(s, PHASE_GUARD);
+    walked(s, 17);
+    EXPECT(s, RUNNER_REST);
+    assert_string_equal(
+        s->r.waiting_for, "the application still writes rows without amount_cents (17 in the last minute)");
+    assert_int_equal(s->a.until_us - s->now_us, QUIET_GAP_US);
+    done(s);
+    planned(s, PHASE_GUARD);
+    walked(s, 0);
+    EXPECT(s, RUNNER_REST);
+    done(s);
+    planned(s, PHASE_GUARD);
+    walked(s, 0);
+    next_step(s, true);
+    EXPECT(s, RUNNER_STEP);
+}
+
+static void test_verify_walks_again_until_it_finds_nothing(void **state)
+{
+    struct script *s = *state;
+    begin(s, PHASE_VERIFY, &whole);
+    walked(s, 3);
+    EXPECT(s, RUNNER_REST);
+    assert_int_equal(s->a.until_us, s->now_us);
+    done(s);
+    planned(s, PHASE_VERIFY);
+    walked(s, 1);
+    EXPECT(s, RUNNER_REST);
+    assert_int_equal(s->a.until_us - s->now_us, QUIET_GAP_US);
+    done(s);
+    planned(s, PHASE_VERIFY);
+    walked(s, 0);
+    begun(s, PHASE_VALIDATE);
+    assert_int_equal(s->r.counts.found_again, 4);
+}
+
+static void test_where_nothing_holds_the_application_off_verify_ends_after_a_second_walk(void **state)
+{
+    struct script *s = *state;
+    begin(s, PHASE_VERIFY, &(const struct migration_plan){.expand = true, .fill = true, .verify = true});
+    walked(s, 3);
+    done(s);
+    planned(s, PHASE_VERIFY);
+    walked(s, 2);
+    EXPECT(s, RUNNER_FINISH);
+    assert_int_equal(s->a.state, JOB_SUCCEEDED);
+}
+
+static void test_a_relation_that_has_become_empty_is_told_to_the_next_walk(void **state)
+{
+    struct script *s = *state;
+    begin(s, PHASE_VERIFY, &whole);
+    walked(s, 3);
+    done(s);
+    EXPECT(s, RUNNER_LAYOUT);
+    done_with(s, (struct runner_event){.n_relations = 1});
+    done_with(s, (struct runner_event){.empty = true});
+    EXPECT(s, RUNNER_ADD_RANGE);
+}
+
+static void test_a_step_that_meets_a_lock_is_asked_for_again_after_a_moment(void **state)
+{
+    struct script *s = *state;
+    begin(s, PHASE_EXPAND, &whole);
+    next_step(s, true);
+    refused(s, SQLSTATE_LOCK);
+    EXPECT(s, RUNNER_REST);
+    assert_string_equal(s->r.waiting_for, "the message");
+    done(s);
+    EXPECT(s, RUNNER_NEXT_STEP);
+}
+
+static void test_a_step_that_somebody_else_has_done_is_no_failure(void **state)
+{
+    struct script *s = *state;
+    begin(s, PHASE_EXPAND, &whole);
+    next_step(s, true);
+    refused(s, "42701");
+    next_step(s, true);
+    EXPECT(s, RUNNER_STEP);
+    refused(s, "42701"); /* and again: then it is one */
+    EXPECT(s, RUNNER_FINISH);
+    assert_int_equal(s->a.state, JOB_FAILED);
+}
+
+static void test_rows_that_break_a_constraint_fail_the_job_in_the_servers_words(void **state)
+{
+    struct script *s = *state;
+    begin(s, PHASE_VALIDATE, &whole);
+    next_step(s, true);
+    refused(s, "23514");
+    EXPECT(s, RUNNER_FINISH);
+    assert_int_equal(s->a.state, JOB_FAILED);
+    assert_string_equal(s->r.error, "the message");
+}
+
+static void test_a_lost_session_asks_the_catalog_again(void **state)
+{
+    struct script *s = *state;
+    begin(s, PHASE_VALIDATE, &whole);
+    next_step(s, true);
+    lost(s);
+    EXPECT(s, RUNNER_REST);
+    done(s);
+    EXPECT(s, RUNNER_CONNECT);
+    done(s);
+    EXPECT(s, RUNNER_NEXT_STEP);
+}
+
+static void test_a_lost_session_while_a_walk_is_planned_plans_it_anew(void **state)
+{
+    struct script *s = *state;
+    begin(s, PHASE_EXPAND, &whole);
+    next_step(s, false);
+    EXPECT(s, RUNNER_LAYOUT);
+    done_with(s, (struct runner_event){.n_relations = 1});
+    EXPECT(s, RUNNER_SURVEY);
+    lost(s);
+    done(s);
+    EXPECT(s, RUNNER_CONNECT);
+    done(s);
+    planned(s, PHASE_BACKFILL);
+}
+
+static void test_a_step_is_cut_short_for_whoever_waits_on_it_and_for_any_wish(void **state)
+{
+    struct script *s = *state;
+    begin(s, PHASE_VALIDATE, &whole);
+    next_step(s, true);
+    feed(s, &(struct runner_event){.kind = RUNNER_RELIEVE});
+    EXPECT(s, RUNNER_ABORT);
+    refused(s, "57014");
+    EXPECT(s, RUNNER_REST);
+    assert_int_equal(s->r.counts.relieved, 1);
+    done(s);
+    next_step(s, true);
+    wish(s, RUNNER_WANT_STOP);
+    EXPECT(s, RUNNER_ABORT);
+    refused(s, "57014");
+    EXPECT(s, RUNNER_RELEASE);
+    assert_int_equal(s->a.state, JOB_QUEUED);
+}
+
+static void test_a_job_that_has_ended_is_tidied_up_whatever_is_wished(void **state)
+{
+    struct script *s = *state;
+    begin(s, PHASE_TIDY, &whole);
+    next_step(s, true);
+    wish(s, RUNNER_WANT_CANCEL);
+    EXPECT(s, RUNNER_NONE);
+    done(s);
+    next_step(s, false);
+    EXPECT(s, RUNNER_FINISH);
+    assert_int_equal(s->a.state, JOB_SUCCEEDED);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        SCRIPTED(test_a_whole_migration),
+        SCRIPTED(test_a_dry_run_surveys_and_ends),
+        SCRIPTED(test_without_a_trigger_a_constraint_waits_for_two_quiet_walks),
+        SCRIPTED(test_verify_walks_again_until_it_finds_nothing),
+        SCRIPTED(test_where_nothing_holds_the_application_off_verify_ends_after_a_second_walk),
+        SCRIPTED(test_a_relation_that_has_become_empty_is_told_to_the_next_walk),
+        SCRIPTED(test_a_step_that_meets_a_lock_is_asked_for_again_after_a_moment),
+        SCRIPTED(test_a_step_that_somebody_else_has_done_is_no_failure),
+        SCRIPTED(test_rows_that_break_a_constraint_fail_the_job_in_the_servers_words),
+        SCRIPTED(test_a_lost_session_asks_the_catalog_again),
+        SCRIPTED(test_a_lost_session_while_a_walk_is_planned_plans_it_anew),
+        SCRIPTED(test_a_step_is_cut_short_for_whoever_waits_on_it_and_for_any_wish),
+        SCRIPTED(test_a_job_that_has_ended_is_tidied_up_whatever_is_wished),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
