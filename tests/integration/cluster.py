@@ -109,6 +109,12 @@ class Cluster:
         return psycopg.connect(host=self.directory, port=self.port, dbname=dbname, user=user, autocommit=True,
                                options="-c statement_timeout=60s", **arguments)
 
+    def backend(self, kind):
+        """The pid of one of its processes: walreceiver, startup."""
+        children = subprocess.run(["ps", "--ppid", str(self.process.pid), "-o", "pid=,args="], check=True,
+                                  capture_output=True, text=True).stdout.splitlines()
+        return next((int(line.split()[0]) for line in children if kind in line), None)
+
     def conninfo(self, dbname, user="backfilld"):
         return f"host={self.directory} port={self.port} user={user} dbname={dbname}"
 
