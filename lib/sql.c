@@ -34,7 +34,9 @@ const char SQL_RUN_BATCH_SKIPPING[] =
     "SELECT rows, wal_bytes, now_at, skipped, holders\n"
     "  FROM backfill.run_batch_skipping($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
 
-const char SQL_RETRY_ROW[] = "SELECT rows, wal_bytes, done, holders FROM backfill.retry_row($1, $2, $3, $4, $5)";
+const char SQL_RETRY_ROW[] =
+    "SELECT rows, wal_bytes, done, CASE WHEN NOT done THEN backfill.locked_by(holders) END\n"
+    "  FROM backfill.retry_row($1, $2, $3, $4, $5)";
 
 const char SQL_HELLO[] =
     "SELECT pg_catalog.current_setting('server_version_num'), pg_catalog.pg_is_in_recovery(),\n"
@@ -92,9 +94,13 @@ const char SQL_PUT_ASIDE[] = "SELECT backfill.put_aside($1, $2, $3, $4, $5, $6, 
 const char SQL_LEAVE_ROW[] = "SELECT backfill.leave_row($1, $2, $3, $4)";
 
 const char SQL_SESSION_NAMES[] =
-    "SELECT pg_catalog.string_agg('pid ' || p.pid || coalesce(' (' || nullif(a.application_name, '') || ')', ''), ', ' ORDER BY p.pid)\n"
+    "SELECT pg_catalog.string_agg(\n"
+    "         CASE WHEN p.pid > 0 THEN 'pid ' || p.pid || coalesce(' (' || nullif(a.application_name, '') || ')', '')\n"
+    "              ELSE coalesce('prepared transaction ' || pg_catalog.quote_literal(t.gid), 'a prepared transaction') END,\n"
+    "         ', ' ORDER BY p.pid)\n"
     "  FROM pg_catalog.unnest($1::integer[]) AS p(pid)\n"
-    "  LEFT JOIN LATERAL pg_catalog.pg_stat_get_activity(p.pid) AS a ON true";
+    "  LEFT JOIN LATERAL pg_catalog.pg_stat_get_activity(p.pid) AS a ON p.pid > 0\n"
+    "  LEFT JOIN pg_catalog.pg_prepared_xacts AS t ON t.transaction::text::bigint & 2147483647 = -p.pid";
 
 const char SQL_END_JOB[] = "SELECT backfill.end_job($1, $2, $3, $4, $5)";
 

@@ -20,6 +20,7 @@ SETTINGS = {
     "shared_buffers": "64MB",
     "max_connections": "60",
     "max_wal_size": "1GB",
+    "max_prepared_transactions": "2",
     "log_line_prefix": "'%m [%p] %u@%d %a: '",
 }
 _serial = iter(range(1000))
