@@ -71,9 +71,11 @@ static void read_standbys(struct monitor *m, const PGresult *result, uint64_t no
         const char *kind = PQgetvalue(result, i, 0), *value = result_text(result, i, 2);
         if (strcmp(kind, "lsn") == 0 && lsn_parse(value, &primary))
             lag_note(&m->lag, primary, now);
-        else if (strcmp(kind, "standby") == 0) {
+        else if (strcmp(kind, "standby") == 0 || strcmp(kind, "if_named") == 0) {
+            const char *name = PQgetvalue(result, i, 1);
             bool known = lsn_parse(value, &lsn);
-            standby_see(&m->standbys, PQgetvalue(result, i, 1), known, lsn, now);
+            if (strcmp(kind, "standby") == 0 || standby_is_named(&m->standbys, name))
+                standby_see(&m->standbys, name, known, lsn, now);
         }
     }
     standby_press(

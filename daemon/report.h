@@ -26,7 +26,7 @@ struct report {
     uint64_t locked_rows,
         locked_naming; /* put aside: not said yet; being said, once their holders have names */
     uint64_t said_locked_us;
-    int locked_by[8], n_locked_by;       /* pids */
+    int locked_by[8], n_locked_by;       /* pids, and prepared transactions (see backfill.holders_of) */
     uint64_t relieved, said_relieved_us; /* batches cancelled for somebody, not said yet */
 };
 

@@ -57,7 +57,7 @@ struct worker {
     char *batch, *bound, *keys_of, *relation, *name, *key_columns; /* of the range or row in hand */
     char *range_at; /* where its row is, as the last checkpoint said; NULL: not known */
 
-    char *holders; /* of the row that was tried again last and is locked still: an integer[] literal */
+    char *holders; /* of the row that was tried again last and is locked still: "locked by pid 4711" */
     char *locked;  /* what the job waits for, when those are all that is left */
     bool relieves; /* an abort is for somebody who waits on the batch */
 
@@ -471,15 +471,14 @@ static void on_relations(struct worker *w, const PGresult *result, struct runner
 /* What the job waits for at the end of a round of rows that were locked. */
 static void say_locked_still(struct worker *w, int64_t rows, struct runner_event *event)
 {
-    _cleanup_free_ char *pids = w->holders;
-    size_t n = pids ? strlen(pids) : 0;
+    _cleanup_free_ char *by = w->holders;
+    const char *who = by ? by + strlen("locked by ") : "another session";
 
     w->holders = NULL;
     free(w->locked);
     if (asprintf(&w->locked,
-            rows == 1 ? "%" PRId64 " row is locked by %s%.*s"
-                      : "%" PRId64 " rows are locked, one of them by %s%.*s",
-            rows, n > 2 ? "pid " : "another session", n > 2 ? (int)n - 2 : 0, n > 2 ? pids + 1 : "") < 0)
+            rows == 1 ? "%" PRId64 " row is locked by %s" : "%" PRId64 " rows are locked, one of them by %s",
+            rows, who) < 0)
         abort();
     event->message = w->locked;
     event->sqlstate = SQLSTATE_LOCK;

@@ -34,7 +34,9 @@ const char SQL_RUN_BATCH_SKIPPING[] =
     "SELECT rows, wal_bytes, now_at, skipped, holders\n"
     "  FROM backfill.run_batch_skipping($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
 
-const char SQL_RETRY_ROW[] = "SELECT rows, wal_bytes, done, holders FROM backfill.retry_row($1, $2, $3, $4, $5, $6)";
+const char SQL_RETRY_ROW[] =
+    "SELECT rows, wal_bytes, done, CASE WHEN NOT done THEN backfill.locked_by(holders) END\n"
+    "  FROM backfill.retry_row($1, $2, $3, $4, $5, $6)";
 
 const char SQL_HELLO[] =
     "SELECT pg_catalog.current_setting('server_version_num'), pg_catalog.pg_is_in_recovery(),\n"
@@ -94,9 +96,13 @@ const char SQL_PUT_ASIDE[] = "SELECT backfill.put_aside($1, $2, $3, $4, $5, $6, 
 const char SQL_LEAVE_ROW[] = "SELECT backfill.leave_row($1, $2, $3, $4)";
 
 const char SQL_SESSION_NAMES[] =
-    "SELECT pg_catalog.string_agg('pid ' || p.pid || coalesce(' (' || nullif(a.application_name, '') || ')', ''), ', ' ORDER BY p.pid)\n"
+    "SELECT pg_catalog.string_agg(\n"
+    "         CASE WHEN p.pid > 0 THEN 'pid ' || p.pid || coalesce(' (' || nullif(a.application_name, '') || ')', '')\n"
+    "              ELSE coalesce('prepared transaction ' || pg_catalog.quote_literal(t.gid), 'a prepared transaction') END,\n"
+    "         ', ' ORDER BY p.pid)\n"
     "  FROM pg_catalog.unnest($1::integer[]) AS p(pid)\n"
-    "  LEFT JOIN LATERAL pg_catalog.pg_stat_get_activity(p.pid) AS a ON true";
+    "  LEFT JOIN LATERAL pg_catalog.pg_stat_get_activity(p.pid) AS a ON p.pid > 0\n"
+    "  LEFT JOIN pg_catalog.pg_prepared_xacts AS t ON t.transaction::text::bigint & 2147483647 = -p.pid";
 
 const char SQL_STEP_TIMEOUT[] = "SELECT pg_catalog.set_config('statement_timeout', $1, false)";
 
@@ -151,19 +157,28 @@ const char SQL_RELIEVE[] =
     "     AND $1::integer = ANY (pg_catalog.pg_blocking_pids(a.pid)))\n"
     "SELECT w.who, w.ms, CASE WHEN w.who IS NOT NULL THEN pg_catalog.pg_cancel_backend($1::integer) END FROM waiting AS w";
 
-/* A backup has no position, and is no standby. A receiver that only stores WAL (pg_receivewal) doesn't replay: what it has
- * flushed counts. A walreceiver without a name of its own is called by its slot, or by where it comes from.
+/* How far whoever receives WAL is. A logical one: by what it has applied, where it tells that, or has confirmed.
+ *   standby   counts; in the state "startup" (a subscription that copies a table) or "backup" it is none
+ *   if_named  counts when the settings name it: a receiver that only stores WAL (pg_receivewal, the WAL of a pg_basebackup), for it
+ *             tells where it is every ten seconds, and where it has flushed at the end of a file; and each slot, by its name
+ * A walreceiver without a name of its own is called by its slot, or by where it comes from.
  * Who waits on whom is looked up only for sessions that do wait for a lock. */
 const char SQL_MONITOR[] =
     "SELECT 'lsn', NULL, pg_catalog.pg_current_wal_lsn()::text\n"
     "UNION ALL\n"
-    "SELECT 'standby',\n"
-    "       CASE WHEN r.application_name <> 'walreceiver' THEN r.application_name\n"
-    "            ELSE coalesce(s.slot_name::text, r.client_addr::text, 'walreceiver') END,\n"
-    "       coalesce(r.replay_lsn, r.flush_lsn, r.write_lsn)::text\n"
+    "SELECT n.kind, n.name, p.lsn::text\n"
     "  FROM pg_catalog.pg_stat_replication AS r\n"
     "  LEFT JOIN pg_catalog.pg_replication_slots AS s ON s.active_pid = r.pid\n"
-    " WHERE r.state <> 'backup'\n"
+    " CROSS JOIN LATERAL (SELECT CASE WHEN s.slot_type = 'logical' THEN greatest(r.replay_lsn, s.confirmed_flush_lsn)\n"
+    "                                 ELSE coalesce(r.replay_lsn, r.flush_lsn, r.write_lsn) END AS lsn,\n"
+    "                            CASE WHEN r.application_name <> 'walreceiver' THEN r.application_name\n"
+    "                                 ELSE coalesce(s.slot_name::text, r.client_addr::text, 'walreceiver') END AS name,\n"
+    "                            r.replay_lsn IS NULL AND r.sync_state = 'async' AND s.slot_type IS DISTINCT FROM 'logical'\n"
+    "                              AND (r.write_lsn IS NOT NULL OR r.application_name IN ('pg_basebackup', 'pg_receivewal'))\n"
+    "                              AS only_receives) AS p\n"
+    " CROSS JOIN LATERAL (VALUES (CASE WHEN p.only_receives THEN 'if_named' ELSE 'standby' END, p.name),\n"
+    "                            ('if_named', nullif(s.slot_name::text, p.name))) AS n(kind, name)\n"
+    " WHERE r.state NOT IN ('backup', 'startup') AND n.name IS NOT NULL\n"
     "UNION ALL\n"
     "SELECT 'blocked', 'pid ' || a.pid,\n"
     "       pg_catalog.round(extract(epoch FROM pg_catalog.clock_timestamp() - l.waitstart) * 1000)::text\n"

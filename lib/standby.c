@@ -3,22 +3,23 @@
 #include <stdio.h>
 #include <string.h>
 
-static struct standby *find(struct standbys *standbys, const char *name)
+/* Its place, or -1. */
+static int find(const struct standbys *standbys, const char *name)
 {
     for (int i = 0; i < standbys->n; i++)
         if (strncmp(standbys->at[i].name, name, PRESSURE_WHAT - 1) == 0)
-            return &standbys->at[i];
-    return NULL;
+            return i;
+    return -1;
 }
 
 /* The standby of that name, new if need be; NULL when there are too many. */
 static struct standby *find_or_add(struct standbys *standbys, const char *name)
 {
-    struct standby *s = find(standbys, name);
+    int i = find(standbys, name);
 
-    if (s || standbys->n == STANDBY_MAX)
-        return s;
-    s = &standbys->at[standbys->n++];
+    if (i >= 0 || standbys->n == STANDBY_MAX)
+        return i >= 0 ? &standbys->at[i] : NULL;
+    struct standby *s = &standbys->at[standbys->n++];
     *s = (struct standby){.named = false};
     snprintf(s->name, sizeof(s->name), "%s", name);
     return s;
@@ -33,6 +34,12 @@ void standby_name(struct standbys *standbys, const char *name, uint64_t now_us)
     if (!s->named && s->seen_us == 0)
         s->seen_us = now_us;
     s->named = true;
+}
+
+bool standby_is_named(const struct standbys *standbys, const char *name)
+{
+    int i = find(standbys, name);
+    return i >= 0 && standbys->at[i].named;
 }
 
 void standby_begin(struct standbys *standbys)
@@ -92,12 +99,13 @@ void standby_press(const struct standbys *standbys, const struct lag *lag, uint6
             pressure_fail(pressure, SIGNAL_LAG_MS, text);
             continue;
         }
+        snprintf(text, sizeof(text), "%.80s%s", s->name, s->here ? "" : ", gone");
         double late_ms = (double)lag_us(lag, s->lsn, now_us) / 1e3;
         double behind = primary_lsn > s->lsn ? (double)(primary_lsn - s->lsn) : 0;
         double expected = behind > 0 ? expected_ms(s, behind, late_ms) : 0;
         double ahead_mb = (behind + (double)lag_growth(lag, now_us)) / 1e6;
-        pressure_note(pressure, SIGNAL_LAG_MS, late_ms, expected, s->name);
-        pressure_note(pressure, SIGNAL_LAG_MB, ahead_mb, ahead_mb, s->name);
+        pressure_note(pressure, SIGNAL_LAG_MS, late_ms, expected, text);
+        pressure_note(pressure, SIGNAL_LAG_MB, ahead_mb, ahead_mb, text);
     }
 }
 

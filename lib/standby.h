@@ -31,6 +31,7 @@ struct standbys {
 
 /* A standby that must be there. */
 void standby_name(struct standbys *standbys, const char *name, uint64_t now_us);
+bool standby_is_named(const struct standbys *standbys, const char *name);
 
 /* A round: begin, see each that is there (has_lsn false: it says no position), then press. */
 void standby_begin(struct standbys *standbys);

@@ -4,7 +4,7 @@
 build_packages=(gcc libc6-dev meson ninja-build pkg-config libpq-dev libevent-dev libconfig-dev libsystemd-dev)
 unit_packages=(libcmocka-dev)
 server_packages=(postgresql-15)
-test_packages=(python3 python3-pytest python3-psycopg)
+test_packages=(python3 python3-pytest python3-psycopg iproute2)
 
 # install_packages PACKAGE...: returns 1, with the reason on stderr, when one is missing and can't be installed.
 install_packages() {

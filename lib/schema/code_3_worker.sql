@@ -83,9 +83,14 @@ $$;
 CREATE OR REPLACE FUNCTION backfill.table_lock(relation oid) RETURNS text
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT format('pid %s %s %s on %s', l.pid, CASE WHEN l.granted THEN 'holds' ELSE 'waits for' END, l.mode,
-                backfill.relation_name(l.relation))
+  SELECT format('%s %s %s on %s',
+                CASE WHEN l.pid IS NULL THEN coalesce('prepared transaction ' || quote_literal(t.gid), 'a prepared transaction')
+                     ELSE 'pid ' || l.pid END,
+                CASE WHEN l.granted THEN 'holds' ELSE 'waits for' END, l.mode, backfill.relation_name(l.relation))
     FROM pg_locks l
+    LEFT JOIN LATERAL (SELECT min(p.gid) AS gid FROM pg_locks x JOIN pg_prepared_xacts p ON p.transaction = x.transactionid
+                        WHERE x.locktype = 'transactionid' AND x.pid IS NULL AND x.virtualtransaction = l.virtualtransaction
+                       HAVING count(*) = 1) AS t ON l.pid IS NULL  -- two of different sessions' may have one number there
    WHERE l.locktype = 'relation' AND l.relation = table_lock.relation
      AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
      AND l.mode IN ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
@@ -107,6 +112,7 @@ $$;
 
 -- The sessions behind the xmax of locked rows. That is a transaction's number, or a multixact's where several hold a row;
 -- nothing in the row tells which, so it is looked up as both: what isn't running any more is nobody's.
+-- A prepared transaction has no pid: it is minus the last 31 bits of its number.
 CREATE OR REPLACE FUNCTION backfill.holders_of(xids xid[]) RETURNS integer[]
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -121,10 +127,10 @@ BEGIN
       NULL;  -- not a multixact's number
     END;
   END LOOP;
-  RETURN ARRAY(SELECT DISTINCT l.pid FROM pg_locks l
+  RETURN ARRAY(SELECT DISTINCT coalesce(l.pid, -(l.transactionid::text::bigint & 2147483647)::integer) AS holder FROM pg_locks l
                 WHERE l.locktype = 'transactionid' AND l.granted AND l.transactionid = ANY (holding)
-                  AND l.pid <> pg_backend_pid()
-                ORDER BY l.pid);
+                  AND l.pid IS DISTINCT FROM pg_backend_pid()
+                ORDER BY holder);
 END
 $$;
 
@@ -161,9 +167,13 @@ END
 $$;
 
 CREATE OR REPLACE FUNCTION backfill.locked_by(holders integer[]) RETURNS text
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT 'locked by ' || coalesce((SELECT string_agg('pid ' || pid, ', ') FROM unnest(holders) pid), 'another session')
+  SELECT 'locked by ' ||
+         coalesce((SELECT string_agg(CASE WHEN h.holder > 0 THEN 'pid ' || h.holder
+                                          ELSE coalesce('prepared transaction ' || quote_literal(t.gid), 'a prepared transaction') END, ', ')
+                     FROM unnest(holders) AS h(holder)
+                     LEFT JOIN pg_prepared_xacts t ON t.transaction::text::bigint & 2147483647 = -h.holder), 'another session')
 $$;
 
 -- The checkpoint of a batch that passed over rows: they are noted in the same transaction, behind the same guard.

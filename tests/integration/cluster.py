@@ -20,6 +20,7 @@ SETTINGS = {
     "shared_buffers": "64MB",
     "max_connections": "60",
     "max_wal_size": "1GB",
+    "max_prepared_transactions": "2",
     "log_line_prefix": "'%m [%p] %u@%d %a: '",
 }
 _serial = iter(range(1000))
@@ -108,6 +109,12 @@ class Cluster:
     def connect(self, dbname="postgres", user="postgres", **arguments):
         return psycopg.connect(host=self.directory, port=self.port, dbname=dbname, user=user, autocommit=True,
                                options="-c statement_timeout=60s", **arguments)
+
+    def backend(self, kind):
+        """The pid of one of its processes: walreceiver, startup."""
+        children = subprocess.run(["ps", "--ppid", str(self.process.pid), "-o", "pid=,args="], check=True,
+                                  capture_output=True, text=True).stdout.splitlines()
+        return next((int(line.split()[0]) for line in children if kind in line), None)
 
     def conninfo(self, dbname, user="backfilld"):
         return f"host={self.directory} port={self.port} user={user} dbname={dbname}"

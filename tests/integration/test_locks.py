@@ -121,6 +121,40 @@ def test_a_row_held_for_the_jobs_whole_length_is_done_soon_after_its_release(db,
     daemon.says(f"1 row is locked by pid {pid} (holder): put aside, tried again later")
 
 
+def test_a_prepared_transaction_that_holds_a_row_is_named(db):
+    """It has no session."""
+    db.table()
+    daemon = db.daemon()
+    with db.locked_rows("id = 501") as holder:
+        db.admin.execute("BEGIN; UPDATE t SET n = 10 WHERE id = 500; PREPARE TRANSACTION 'it''s held'")
+        try:
+            name = db.submit(set_clause="n = n + 1")
+            daemon.says(f"2 rows are locked by prepared transaction 'it''s held', pid {holder.info.backend_pid} (holder)")
+            assert db.all("SELECT DISTINCT message FROM backfill.left_behind") == [
+                (f"locked by prepared transaction 'it''s held', pid {holder.info.backend_pid}",)]
+            holder.commit()
+            wait_until(lambda: db.throttled_by(name) == "1 row is locked by prepared transaction 'it''s held'", what="it is named")
+        finally:
+            db.admin.execute("COMMIT PREPARED 'it''s held'")
+    db.finish(name)
+    assert db.counts() == {1: 999, 11: 1}
+
+
+def test_a_prepared_transaction_that_holds_the_table_is_named(db):
+    db.table()
+    db.daemon()
+    with db.held_row(500):
+        name = db.submit(set_clause="n = n + 1")
+        db.wait_at(500, name)
+        db.admin.execute("BEGIN; LOCK TABLE t IN SHARE MODE; PREPARE TRANSACTION 'held'")
+    try:
+        wait_until(lambda: db.throttled_by(name) == "prepared transaction 'held' holds ShareLock on public.t", what="it is named")
+    finally:
+        db.admin.execute("ROLLBACK PREPARED 'held'")
+    db.finish(name)
+    assert db.counts() == {1: 1000}
+
+
 @pytest.mark.parametrize("ddl", ["LOCK TABLE t IN ACCESS EXCLUSIVE MODE", "ALTER TABLE t ADD COLUMN m{} int"])
 def test_whoever_needs_the_whole_table_gets_it_and_the_job_goes_on(db, measured, ddl):
     """Each batch would take a second; each is cancelled for who waits on it."""

@@ -138,6 +138,7 @@ static void test_one_that_goes_stays_late_for_the_grace_time_and_is_forgotten_af
     standby_begin(&s);
     struct pressure p = press(&s, &lag, 2000, false, 3100 * MS);
     assert_between(p.readings[SIGNAL_LAG_MS].value, 1999, 2001);
+    assert_string_equal(p.readings[SIGNAL_LAG_MS].what, "a, gone");
     assert_false(standby_forget(&s, 3100 * MS, name));
     assert_true(standby_forget(&s, 1000 * MS + STANDBY_GRACE_US, name));
     assert_string_equal(name, "a");
@@ -183,6 +184,10 @@ static void test_a_named_standby_must_be_there(void **state)
     lag_note(&lag, 1000, 1000 * MS);
     standby_name(&s, "a", 1000 * MS);
     standby_begin(&s);
+    standby_see(&s, "b", true, 1000, 13000 * MS);
+    assert_true(standby_is_named(&s, "a"));
+    assert_false(standby_is_named(&s, "b"));
+    assert_false(standby_is_named(&s, "c"));
     struct pressure p = press(&s, &lag, 1000, false, 13000 * MS);
     assert_true(p.there[SIGNAL_STANDBY] && !p.readings[SIGNAL_STANDBY].known);
     assert_string_equal(p.readings[SIGNAL_STANDBY].what, "a is gone for 12 s");
