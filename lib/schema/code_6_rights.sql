@@ -43,7 +43,7 @@ GRANT EXECUTE ON FUNCTION
   backfill.want, backfill.pause, backfill.resume, backfill.cancel, backfill.finish, backfill.retry
   TO backfill_submitter;
 GRANT EXECUTE ON FUNCTION backfill.job_named, backfill.is_done, backfill.effect, backfill.look_at, backfill.definition_of,
-  backfill.statements_on, backfill.between_looks, backfill.three_times
+  backfill.statements_on, backfill.between_looks, backfill.three_times, backfill.steps
   TO backfill_submitter, pg_monitor;
 GRANT EXECUTE ON PROCEDURE backfill.wait TO backfill_submitter, pg_monitor;
 

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Measures backfilld against one big UPDATE, and what it costs itself; prints tables, judges nothing.
 
-    BACKFILLD=build-test/daemon/backfilld python3 tests/bench/bench.py [speed] [growth] [start]
+    BACKFILLD=build-test/daemon/backfilld python3 tests/bench/bench.py [speed] [growth] [start] [sync]
 
-Without arguments all three: nine minutes. Needs Debian's postgresql-15 and python3-psycopg, and an idle machine.
+Without arguments all four: ten minutes. Needs Debian's postgresql-15 and python3-psycopg, and an idle machine.
 """
 
 import asyncio
@@ -29,6 +29,7 @@ SPEED_ROWS = 2_000_000
 GROWTH_ROWS = 5_000_000
 GROWTH_ROUNDS = 4
 START_JOBS = 50
+SYNC_ROWS = 300_000
 TARGET_MS = 20
 MEMORY_MB = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
 # No checkpoint while something is timed: each run starts with one. No autovacuum: which run it hits is chance.
@@ -289,8 +290,42 @@ def start(db):
     row("from the INSERT's check to the job's end", *median_and_range(ended, ".1f"))
 
 
+# ---- Sync: what the trigger of keep_in_sync costs whoever writes
+
+def sync(db):
+    print(f"\nSync: an UPDATE of {SYNC_ROWS:,} rows by an application, {ROUNDS} rounds of each in turn: without a trigger, with that of\n"
+          "keep_in_sync, and with it for a clause that reads another table\n")
+    clauses = {"no trigger": None, "of the row alone": SET,
+               "of another table": "amount_cents = (SELECT r.factor * orders.amount FROM rate r WHERE r.id = orders.customer % 10)::bigint"}
+    seconds = {what: [] for what in clauses}
+    db.app.execute("CREATE TABLE rate (id bigint PRIMARY KEY, factor numeric); INSERT INTO rate SELECT i, 100 FROM generate_series(0, 9) i")
+    row("seconds of each round", *range(1, ROUNDS + 1))
+    for n in range(ROUNDS + 1):
+        for what, clause in clauses.items():
+            load(db, SYNC_ROWS)
+            if clause:
+                daemon = start_daemon(db)
+                name = db.submit(target="orders", set_clause=clause, where_clause=WHERE, keep_in_sync=True)
+                db.finish(name, timeout=300)
+                daemon.terminate()
+                db.app.execute("VACUUM orders")
+                db.admin.execute("CHECKPOINT")
+            started = time.monotonic()
+            db.app.execute("UPDATE orders SET note = note || '.'")
+            if n > 0:  # the first of all is slower
+                seconds[what].append(time.monotonic() - started)
+    for what, values in seconds.items():
+        row(what, *(f"{value:.2f}" for value in values))
+    print()
+    row("time, no trigger = 1", "median", "least", "most", "us a row")
+    for what, values in seconds.items():
+        ratios = [mine / base for mine, base in zip(values, seconds["no trigger"])]
+        more = statistics.median(mine - base for mine, base in zip(values, seconds["no trigger"]))
+        row(what, *median_and_range(ratios, ".2f"), f"{more / SYNC_ROWS * 1e6:.2f}")
+
+
 def main():
-    parts = {"speed": speed, "growth": growth, "start": start}
+    parts = {"speed": speed, "growth": growth, "start": start, "sync": sync}
     wanted = sys.argv[1:] or list(parts)
     unknown = [part for part in wanted if part not in parts]
     if unknown:
