@@ -25,7 +25,7 @@
 /* A relation of the job, as it is surveyed. */
 struct relation {
     char *oid, *batch, *bound, *last, *keys_of;
-    char *first, *trial; /* what must be there before the survey, or NULL; keys that it tries */
+    char *on_copy, *trial; /* whether the survey tries a batch on a copy; of how many keys */
     char *upper;
 };
 
@@ -85,7 +85,7 @@ static void forget_relations(struct worker *w)
         free(w->relations[i].bound);
         free(w->relations[i].last);
         free(w->relations[i].keys_of);
-        free(w->relations[i].first);
+        free(w->relations[i].on_copy);
         free(w->relations[i].trial);
         free(w->relations[i].upper);
     }
@@ -461,7 +461,7 @@ static void on_relations(struct worker *w, const PGresult *result, struct runner
             .bound = copy_string(result_text(result, i, 3)),
             .last = copy_string(result_text(result, i, 4)),
             .keys_of = copy_string(result_text(result, i, 5)),
-            .first = copy_string(result_text(result, i, 6)),
+            .on_copy = copy_string(result_text(result, i, 6)),
             .trial = copy_string(result_text(result, i, 7)),
         };
     replace_string(&w->seen, NULL);
@@ -622,6 +622,7 @@ static void on_session(struct session *session, const struct session_event *e, v
     struct worker *w = arg;
     struct runner_event event = {.kind = RUNNER_DONE};
     const PGresult *first = e->results ? e->results[0] : NULL;
+    char job[24];
     (void)session;
 
     if (!has_session(w->action.kind)) {
@@ -663,9 +664,9 @@ static void on_session(struct session *session, const struct session_event *e, v
         replace_string(&relation->upper, result_only(first));
         if (relation->upper) {
             send_queries(w,
-                &(struct session_query){SQL_SURVEY, 7,
-                    {relation->batch, relation->bound, relation->keys_of, relation->oid, relation->upper,
-                        relation->first, relation->trial}},
+                &(struct session_query){SQL_SURVEY, 8,
+                    {number_text(job, w->job->id), relation->batch, relation->bound, relation->keys_of, relation->oid, relation->upper,
+                        relation->on_copy, relation->trial}},
                 1);
             return;
         }

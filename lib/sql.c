@@ -26,7 +26,7 @@ const char SQL_ROLE[] =
     "         WHERE $8::text IS NOT NULL\n"
     "        ORDER BY 1) AS s";
 
-const char SQL_SURVEY[] = "SELECT estimate, seen FROM backfill.survey($1, $2, $3, $4, $5, $6, $7)";
+const char SQL_SURVEY[] = "SELECT estimate, seen FROM backfill.survey($1, $2, $3, $4, $5, $6, $7, $8)";
 
 const char SQL_RUN_BATCH[] = "SELECT rows, wal_bytes, now_at FROM backfill.run_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
 
@@ -81,7 +81,7 @@ const char SQL_UNFINISHED[] =
 
 const char SQL_HOLD_AGAIN[] = "SELECT backfill.hold_again($1, $2, $3)";
 
-const char SQL_LAYOUT[] = "SELECT relation, name, batch, bound, last, keys_of, first, trial, data_directory FROM backfill.layout($1)";
+const char SQL_LAYOUT[] = "SELECT relation, name, batch, bound, last, keys_of, on_copy, trial, data_directory FROM backfill.layout($1)";
 
 const char SQL_ADD_RANGE[] = "SELECT backfill.add_range($1, $2, $3)";
 

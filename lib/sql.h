@@ -7,8 +7,7 @@
 /* A worker's session, as the role that submitted the job. */
 extern const char SQL_ROLE[]; /* settings (JSON or NULL), search_path, time zone, date style, lock_timeout ms,
                                        statement_timeout ms, synchronous_commit, role to SET or NULL -> nothing of use */
-extern const char SQL_SURVEY[]; /* batch, bound, keys_of, relation oid, upper, what must be there first or NULL, keys to try
-                                   -> rows estimated, what was seen (JSON) or NULL */
+extern const char SQL_SURVEY[]; /* job, batch, bound, keys_of, relation oid, upper, whether on a copy, keys to try -> rows estimated, what was seen (JSON) or NULL */
 extern const char SQL_RUN_BATCH[]; /* batch, relation oid, its name or NULL, range, epoch, at or NULL, lo, hi, keys or NULL,
                                       rate -> rows, wal_bytes, now at */
 
@@ -34,7 +33,7 @@ extern const char SQL_WANTED
                    change (NULL: never), what keeps it from running by its hours (NULL: nothing) */
 extern const char SQL_UNFINISHED[];  /* -> how many jobs are queued or running, or must be tidied up */
 extern const char SQL_HOLD_AGAIN[];  /* job ids, old pid, old backend start */
-extern const char SQL_LAYOUT[];      /* job -> relation oid, name, batch, bound, last, keys_of, first, keys to try, data_directory */
+extern const char SQL_LAYOUT[];      /* job -> relation oid, name, batch, bound, last, keys_of, on_copy, keys to try, data_directory */
 extern const char SQL_ADD_RANGE[];   /* job, relation oid, upper */
 extern const char SQL_BEGIN_PHASE[]; /* job, phase, estimate or NULL, what the survey saw or NULL, free bytes of the disk or NULL
                                         -> whether the job is ours, the preflight in words or NULL */

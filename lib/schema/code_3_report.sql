@@ -119,7 +119,7 @@ DECLARE
   result    jsonb;
 BEGIN
   result := jsonb_strip_nulls(jsonb_build_object(
-    'plan', seen -> 'plan', 'not_tried', seen -> 'not_tried', 'tried_rows', tried, 'rows', rows,
+    'plan', seen -> 'plan', 'on_copy', seen -> 'on_copy', 'not_tried', seen -> 'not_tried', 'tried_rows', tried, 'rows', rows,
     'ms_a_row', round(ms, 4), 'wal_bytes_a_row', round(wal), 'hot_share', round(hot, 2),
     'seconds_from', round(rows * ms / 2000), 'seconds_to', round(rows * ms / 250),
     'wal_bytes', round(rows * wal),
@@ -149,7 +149,8 @@ AS $$
     format('about %s rows', to_char((found -> 'rows')::bigint, 'FM999,999,999,999')),
     'a batch is ' || (found ->> 'plan'),
     CASE WHEN found ? 'ms_a_row'
-         THEN format('a row takes %s ms and %s bytes of WAL (%s %% HOT)', found ->> 'ms_a_row', found ->> 'wal_bytes_a_row', round(100 * (found -> 'hot_share')::numeric)) END,
+         THEN format('a row takes %s ms and %s%s bytes of WAL%s', found ->> 'ms_a_row', CASE WHEN found ? 'on_copy' THEN 'about ' END, found ->> 'wal_bytes_a_row',
+                     coalesce(' (' || round(100 * (found -> 'hot_share')::numeric) || ' % HOT)', '')) || CASE WHEN found ? 'on_copy' THEN ', tried on a copy' ELSE '' END END,
     CASE WHEN found ? 'seconds_to'
          THEN format('in all %s to %s, %s of WAL', make_interval(secs => (found -> 'seconds_from')::double precision), make_interval(secs => (found -> 'seconds_to')::double precision),
                      pg_size_pretty((found -> 'wal_bytes')::numeric)) END,

@@ -263,27 +263,36 @@ AS $$
      WHERE node ->> 'Relation Name' = relation_name)
 $$;
 
--- Before anything is changed: the batch's statement is planned as it will be sent, and neither it nor the search for the
--- next bound may read the whole table. Runs in the worker's session, so rights and settings are those of the batches.
--- upper: the relation's greatest key. Returns the rows that the planner thinks the relation has.
-CREATE OR REPLACE FUNCTION backfill.check_batch(batch text, bound text, relation oid, upper text[]) RETURNS bigint
+-- Before anything is changed: the batch's statement is planned as it will be sent, and may not read the whole table. Runs in the
+-- worker's session, so rights and settings are those of the batches. upper: the relation's greatest key.
+CREATE OR REPLACE FUNCTION backfill.check_batch(batch text, relation oid, upper text[]) RETURNS void
 LANGUAGE plpgsql
 AS $$
 DECLARE
-  short text := (SELECT relname FROM pg_catalog.pg_class WHERE oid = relation);
-  rows  bigint;
-  live  bigint;
-  plan  jsonb;
+  plan jsonb;
 BEGIN
   FOR plan IN EXECUTE 'EXPLAIN (FORMAT JSON) ' || batch USING upper, upper, NULL::text[] LOOP
-    IF backfill.plan_reads_all(plan, short) THEN
+    IF backfill.plan_reads_all(plan, (SELECT c.relname FROM pg_catalog.pg_class c WHERE c.oid = relation)) THEN
       RAISE EXCEPTION 'a batch of % would read the whole table', backfill.relation_name(relation)
         USING ERRCODE = '42P16', DETAIL = plan::text,
               HINT = 'Its statement must reach the table by the key: put {batch} where the condition on this table stands.';
     END IF;
   END LOOP;
+END
+$$;
+
+-- Nor may the search for the next bound. Returns the rows that the planner thinks the relation has.
+CREATE OR REPLACE FUNCTION backfill.check_bound(bound text, relation oid, upper text[]) RETURNS bigint
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  rows bigint;
+  live bigint;
+  plan jsonb;
+BEGIN
   FOR plan IN EXECUTE 'EXPLAIN (FORMAT JSON) ' || bound USING NULL::text[], upper, 1000::bigint LOOP
-    IF backfill.plan_reads_all(plan, short) OR jsonb_path_exists(plan, 'strict $.**."Node Type" ? (@ == "Sort")', silent => true) THEN
+    IF backfill.plan_reads_all(plan, (SELECT c.relname FROM pg_catalog.pg_class c WHERE c.oid = relation))
+       OR jsonb_path_exists(plan, 'strict $.**."Node Type" ? (@ == "Sort")', silent => true) THEN
       RAISE EXCEPTION 'the next batch of % would be found by reading the whole table', backfill.relation_name(relation)
         USING ERRCODE = '42P16', DETAIL = plan::text,
               HINT = 'The index of the key is not used: see whether the settings of the job switch index scans off.';
@@ -306,57 +315,90 @@ AS $$
     FROM jsonb_path_query(plan, 'strict $.** ? (exists (@."Node Type"))', silent => true) WITH ORDINALITY AS n(node, ord)
 $$;
 
--- Surveys one relation, and tries its first batch of so many keys, which is undone again: what it costs, and whether a row that
--- is done still meets the where_clause. first: what must be there before, a command that is undone too, or NULL. keys: 0 tries
--- nothing. What fails in the trial is the batch's own affair: it is said, not raised; so are rows that others hold.
--- Returns the estimate of rows, and what was seen.
-CREATE OR REPLACE FUNCTION backfill.survey(batch text, bound text, keys_of text, relation oid, upper text[], first text, keys bigint,
-    OUT estimate bigint, OUT seen jsonb)
+-- An empty copy of a relation that has the column which the job adds, and so many of its rows.
+CREATE OR REPLACE FUNCTION backfill.make_copy(job backfill.job, relation oid, keys bigint) RETURNS regclass
 LANGUAGE plpgsql
 AS $$
 DECLARE
+  copy text := pg_catalog.format('pg_temp.%I', (SELECT c.relname FROM pg_catalog.pg_class c WHERE c.oid = relation));
+  list text := (SELECT pg_catalog.string_agg(pg_catalog.quote_ident(a.attname), ', ')
+                  FROM pg_catalog.pg_attribute a
+                 WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '');
+BEGIN
+  PERFORM pg_catalog.set_config('client_min_messages', 'error', true);
+  EXECUTE backfill.copy_statement(relation);
+  EXECUTE pg_catalog.format('ALTER TABLE %s ADD COLUMN %s', copy, job.add_column);
+  EXECUTE pg_catalog.format('INSERT INTO %s (%s) SELECT %s FROM ONLY %s LIMIT %s', copy, list, list, backfill.relation_name(relation), keys);
+  RETURN copy::regclass;
+END
+$$;
+
+-- Surveys one relation, and tries a batch of so many keys, which is undone again: what it costs, and whether a row that is done
+-- still meets the where_clause. keys: 0 tries nothing. on_copy: the column that it fills is still to be added, which would lock
+-- everybody out while it is tried: it is tried on a copy of some rows, whose WAL is estimated from their size, and the batch's
+-- plan is checked when the column is there. What fails in the trial is the batch's own affair: it is said, not raised.
+-- Returns the estimate of rows, and what was seen.
+CREATE OR REPLACE FUNCTION backfill.survey(job_id bigint, batch text, bound text, keys_of text, relation oid, upper text[], on_copy boolean,
+    keys bigint, OUT estimate bigint, OUT seen jsonb)
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  job       backfill.job;
+  k         record;
+  tried     oid := relation;
   plan      jsonb;
   hi        text[];
-  scanned   bigint;
   changed   bigint;
   still     bigint;
   hot       bigint;
+  wal_bytes numeric;
   started   timestamptz;
   start_lsn pg_lsn;
 BEGIN
-  IF first IS NULL AND keys = 0 THEN
-    estimate := backfill.check_batch(batch, bound, relation, upper);
+  estimate := backfill.check_bound(bound, relation, upper);
+  IF NOT on_copy THEN
+    PERFORM backfill.check_batch(batch, relation, upper);
+  END IF;
+  IF keys = 0 THEN
     RETURN;
   END IF;
+  seen := '{}';
   BEGIN
-    IF first IS NOT NULL THEN
-      EXECUTE first;
+    IF on_copy THEN
+      SELECT * INTO job FROM backfill.job j WHERE j.id = job_id;
+      tried := backfill.make_copy(job, relation, keys);
+      SELECT * INTO k FROM backfill.key_of(relation, backfill.key_numbers(relation, job.key));
+      SELECT s.batch, s.keys INTO batch, keys_of FROM backfill.statements(job, tried, k.columns, k.types, k.collations, false) s;
+      hi := upper;
+    ELSE
+      EXECUTE bound INTO hi USING NULL::text[], upper, keys;
+      hi := coalesce(hi, upper);
+      FOR plan IN EXECUTE 'EXPLAIN (FORMAT JSON) ' || batch USING NULL::text[], hi, NULL::text[] LOOP
+        seen := pg_catalog.jsonb_build_object('plan', backfill.plan_in_words(plan));
+      END LOOP;
     END IF;
-    estimate := backfill.check_batch(batch, bound, relation, upper);
-    EXECUTE bound INTO hi USING NULL::text[], upper, keys;
-    hi := coalesce(hi, upper);
-    FOR plan IN EXECUTE 'EXPLAIN (FORMAT JSON) ' || batch USING NULL::text[], hi, NULL::text[] LOOP
-      seen := pg_catalog.jsonb_build_object('plan', backfill.plan_in_words(plan));
-    END LOOP;
-    BEGIN
-      start_lsn := pg_catalog.pg_current_wal_insert_lsn();
-      hot := pg_catalog.pg_stat_get_xact_tuples_hot_updated(relation);
-      started := pg_catalog.clock_timestamp();
-      EXECUTE batch USING NULL::text[], hi, NULL::text[];
-      GET DIAGNOSTICS changed = ROW_COUNT;
-      seen := seen || pg_catalog.jsonb_build_object(
-        'rows', changed,
-        'ms', pg_catalog.round(extract(epoch FROM pg_catalog.clock_timestamp() - started) * 1000, 3),
-        'wal_bytes', pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_insert_lsn(), start_lsn),
-        'hot_rows', pg_catalog.pg_stat_get_xact_tuples_hot_updated(relation) - hot);
-      EXECUTE 'SELECT pg_catalog.count(*) FROM (' || keys_of || ') AS k' INTO still USING NULL::text[], hi, NULL::text[];
-      seen := seen || pg_catalog.jsonb_build_object('still_to_do', still);
-    EXCEPTION WHEN OTHERS THEN
-      seen := seen || pg_catalog.jsonb_build_object('not_tried', SQLERRM);
-    END;
+    start_lsn := pg_catalog.pg_current_wal_insert_lsn();
+    hot := pg_catalog.pg_stat_get_xact_tuples_hot_updated(tried);
+    started := pg_catalog.clock_timestamp();
+    EXECUTE batch USING NULL::text[], hi, NULL::text[];
+    GET DIAGNOSTICS changed = ROW_COUNT;
+    seen := seen || pg_catalog.jsonb_build_object(
+      'rows', changed, 'ms', pg_catalog.round(extract(epoch FROM pg_catalog.clock_timestamp() - started) * 1000, 3));
+    wal_bytes := pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_insert_lsn(), start_lsn);
+    IF on_copy THEN  -- which has none: a new version of the row, its header, and an entry in an index
+      EXECUTE pg_catalog.format('SELECT pg_catalog.sum(pg_catalog.pg_column_size(t) + 100) FROM %s AS t', tried::regclass) INTO wal_bytes;
+      seen := seen || '{"on_copy": true}';
+    ELSE
+      seen := seen || pg_catalog.jsonb_build_object('hot_rows', pg_catalog.pg_stat_get_xact_tuples_hot_updated(relation) - hot);
+    END IF;
+    EXECUTE 'SELECT pg_catalog.count(*) FROM (' || keys_of || ') AS k' INTO still USING NULL::text[], hi, NULL::text[];
+    seen := seen || pg_catalog.jsonb_build_object('wal_bytes', wal_bytes, 'still_to_do', still);
     RAISE EXCEPTION USING ERRCODE = 'BF900';
-  EXCEPTION WHEN SQLSTATE 'BF900' THEN
-    NULL;  -- nothing of it is left
+  EXCEPTION
+    WHEN SQLSTATE 'BF900' THEN
+      NULL;  -- nothing of it is left
+    WHEN OTHERS THEN
+      seen := seen || pg_catalog.jsonb_build_object('not_tried', SQLERRM);
   END;
 END
 $$;

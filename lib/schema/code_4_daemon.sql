@@ -119,10 +119,10 @@ $$;
 
 -- Begins to plan a job that this session holds (a daemon that lost it must not touch another's plan), or its next pass over the
 -- table: forgets ranges of an earlier try (nothing has been filled before the phase is backfill), and lists the relations to
--- survey with their statements. trial: so many keys of the relation, its largest, are tried in the survey, and undone; first:
--- what must be there before that. A job whose column is still missing is surveyed on the largest alone.
+-- survey with their statements. trial: so many keys of the relation, its largest, are tried in the survey, and undone; on_copy: its
+-- column is still missing, then only the largest is surveyed.
 CREATE OR REPLACE FUNCTION backfill.layout(job_id bigint)
-RETURNS TABLE (relation oid, name text, batch text, bound text, last text, keys_of text, first text, trial bigint, data_directory text)
+RETURNS TABLE (relation oid, name text, batch text, bound text, last text, keys_of text, on_copy boolean, trial bigint, data_directory text)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
@@ -132,7 +132,6 @@ DECLARE
   k       record;
   trying  boolean;
   largest oid;
-  needed  text;
 BEGIN
   SELECT * INTO job FROM backfill.job j WHERE j.id = job_id;
   IF job.set_clause IS NULL AND job.statement IS NULL THEN
@@ -142,11 +141,9 @@ BEGIN
   PERFORM backfill.check_target(job);
   trying := job.phase = 'preflight' AND (job.dry_run OR job.plan <> '{}');
   largest := (SELECT c.oid FROM backfill.relations_of(job) o JOIN pg_class c ON c.oid = o ORDER BY c.relpages DESC, c.reltuples DESC LIMIT 1);
-  IF NOT backfill.has_column(job) THEN
-    needed := (SELECT s.commands[1] FROM backfill.next_step(job_id, 'expand') s);
-  END IF;
+  on_copy := NOT backfill.has_column(job);
   FOR r IN SELECT * FROM backfill.relations_of(job) LOOP
-    IF needed IS NOT NULL AND r <> largest THEN
+    IF on_copy AND r <> largest THEN
       CONTINUE;
     END IF;
     SELECT * INTO k FROM backfill.key_of(r, backfill.key_numbers(r, job.key));
@@ -154,8 +151,7 @@ BEGIN
     name := backfill.relation_name(r);
     SELECT s.batch, s.bound, s.last, s.keys INTO batch, bound, last, keys_of
       FROM backfill.statements(job, r, k.columns, k.types, k.collations, false) s;
-    first := needed;
-    trial := CASE WHEN NOT trying OR r <> largest THEN 0 WHEN first IS NULL THEN 100 ELSE 20 END;  -- fewer while the table is locked
+    trial := CASE WHEN trying AND r = largest THEN 100 ELSE 0 END;
     data_directory := current_setting('data_directory');
     RETURN NEXT;
   END LOOP;
