@@ -152,7 +152,7 @@ BEGIN
     SELECT s.batch, s.bound, s.last, s.keys INTO batch, bound, last, keys_of
       FROM backfill.statements(job, r, k.columns, k.types, k.collations, false) s;
     trial := CASE WHEN trying AND r = largest THEN 100 ELSE 0 END;
-    data_directory := current_setting('data_directory');
+    data_directory := (SELECT s.setting FROM pg_settings s WHERE s.name = 'data_directory');  -- NULL without pg_monitor
     RETURN NEXT;
   END LOOP;
 END
