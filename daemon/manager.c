@@ -98,7 +98,7 @@ static struct web *open_web(struct manager *m, const struct config_metrics *metr
         return NULL;
     struct web *web = web_open(m->base, &metrics->address, collect, m, &reason);
     if (!web && asprintf(ret_error,
-                    "metrics.listen = \"%s\": %s. HINT: See who listens there (ss -ltnpx), or name another.",
+                    "metrics.listen = \"%s\": %s. HINT: See who listens there (ss -ltnpx), or name another",
                     metrics->listen, reason) < 0)
         abort();
     return web;

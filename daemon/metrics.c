@@ -364,73 +364,65 @@ static family signal_pressure = FAMILY("backfilld_job_signal_pressure_ratio", GA
 static family signal_readable =
     FAMILY("backfilld_job_signal_readable", GAUGE, NULL, "Whether the signal can be read: 1 or 0.");
 
-/* A reading of the job, in the signal's own unit; false when the signal is off, or doesn't exist there. */
+/* A reading of the job, in the signal's own unit; false when there is none. */
 static bool read_signal(
     const struct job_view *job, enum pressure_signal signal, double *ret_value, bool *ret_known)
 {
-    if (job->ended_at > 0 || job->limits.off[signal])
-        return false;
+    *ret_known = job->pressure.readings[signal].known;
+    *ret_value = job->pressure.readings[signal].value;
     if (signal == SIGNAL_MONITOR) { /* no reading, but how old they are */
         *ret_known = job->pressure.read_at_us > 0;
         *ret_value = (double)job->read_us_ago / 1e3;
-        return true;
     }
-    *ret_known = job->pressure.readings[signal].known;
-    *ret_value = job->pressure.readings[signal].value;
-    return job->pressure.there[signal];
+    return signal == SIGNAL_MONITOR || job->pressure.there[signal];
 }
 
-static void write_signals(struct openmetrics *om, const struct snapshot *s, family *f,
-    double (*number)(
-        const struct job_view *job, enum pressure_signal signal, double value, bool known, family *f))
-{
-    double value;
-    bool known;
+/* Of a signal of a job: what the family says, or NaN. */
+typedef double signal_number(const struct job_view *job, enum pressure_signal signal, family *f);
 
+static void write_signals(struct openmetrics *om, const struct snapshot *s, family *f, signal_number *number)
+{
     openmetrics_begin(om, f);
     for (const struct job_view *job = s->jobs; job < s->jobs + s->n_jobs; job++)
-        for (int i = 0; i < _SIGNAL_MAX; i++)
-            if (read_signal(job, (enum pressure_signal)i, &value, &known)) {
-                double n = number(job, (enum pressure_signal)i, value, known, f);
-                if (!isnan(n))
-                    write_for_job(om, f, job, "signal", signal_name((enum pressure_signal)i), n);
-            }
+        for (int i = 0; i < _SIGNAL_MAX; i++) {
+            bool counts = job->ended_at <= 0 && !job->limits.off[i];
+            double n = counts ? number(job, (enum pressure_signal)i, f) : NAN;
+            if (!isnan(n))
+                write_for_job(om, f, job, "signal", signal_name((enum pressure_signal)i), n);
+        }
 }
 
-static double value_in(
-    const struct job_view *job, enum pressure_signal signal, double value, bool known, family *f)
+static double value_in(const struct job_view *job, enum pressure_signal signal, family *f)
+{
+    enum reading_unit unit;
+    double value, factor = in_base_unit(signal, &unit);
+    bool known, there = read_signal(job, signal, &value, &known);
+    return there && known && unit != IN_NOTHING && f == &readings[unit].value ? value * factor : NAN;
+}
+
+static double limit_in(const struct job_view *job, enum pressure_signal signal, family *f)
 {
     enum reading_unit unit;
     double factor = in_base_unit(signal, &unit);
-    (void)job;
-    return known && unit != IN_NOTHING && f == &readings[unit].value ? value * factor : NAN;
-}
-
-static double limit_in(
-    const struct job_view *job, enum pressure_signal signal, double value, bool known, family *f)
-{
-    enum reading_unit unit;
-    double factor = in_base_unit(signal, &unit);
-    (void)value;
-    (void)known;
     return unit != IN_NOTHING && f == &readings[unit].limit ? job->limits.limit[signal] * factor : NAN;
 }
 
-static double pressure_of(
-    const struct job_view *job, enum pressure_signal signal, double value, bool known, family *f)
+static double pressure_of(const struct job_view *job, enum pressure_signal signal, family *f)
 {
+    double value;
+    bool known;
     (void)f;
+    if (!read_signal(job, signal, &value, &known))
+        return NAN;
     return known ? value / job->limits.limit[signal] : 1;
 }
 
-static double readable(
-    const struct job_view *job, enum pressure_signal signal, double value, bool known, family *f)
+static double readable(const struct job_view *job, enum pressure_signal signal, family *f)
 {
-    (void)job;
-    (void)signal;
-    (void)value;
+    double value;
+    bool known;
     (void)f;
-    return known;
+    return read_signal(job, signal, &value, &known) ? known : NAN;
 }
 
 char *metrics_text(const struct snapshot *s, bool older, size_t *ret_size)

@@ -7,7 +7,7 @@
 
 #define TAKES                                                                                                \
     "HINT: It takes a loopback address and a port, \"127.0.0.1:9188\" or \"[::1]:9188\", or a UNIX socket, " \
-    "\"unix:/run/backfilld/metrics.sock\"."
+    "\"unix:/run/backfilld/metrics.sock\""
 
 /* ":9188" -> 9188; 0 for anything else. */
 static int parse_port(const char *text)
