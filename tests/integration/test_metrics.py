@@ -9,14 +9,18 @@ import signal
 import socket
 import stat
 import subprocess
+import urllib.parse
+import urllib.request
 
 import pytest
 
+from cluster import die_with_parent
 from daemon import ROOT, run
 from look import Scrape, connect, event, free_port, request
 from waiting import let_pass, wait_until
 
 PROMTOOL = os.environ.get("PROMTOOL") or shutil.which("promtool")
+PROMETHEUS = PROMTOOL and f"{os.path.dirname(PROMTOOL)}/prometheus"
 needs_promtool = pytest.mark.skipif(not PROMTOOL, reason="promtool is missing (Debian's package prometheus)")
 
 # What each job and each database must have, by the issue: samples' names.
@@ -207,6 +211,41 @@ def test_promtool_finds_nothing_to_complain_of(db, port):
         checked = promtool("check", "metrics", text=request(port, "/metrics", Accept="text/plain").text)
         assert (checked.returncode, checked.stdout + checked.stderr) == (0, "")
     db.finish(name)
+
+
+@needs_promtool
+def test_prometheus_itself_reads_them_and_raises_an_alarm(db, port, tmp_path):
+    """A real one, with the rules that come with backfilld: a job that fails is an alert."""
+    theirs = free_port()
+    (tmp_path / "prometheus.yml").write_text(json.dumps({
+        "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
+        "rule_files": [f"{ROOT}/conf/prometheus-alerts.yml"],
+        "scrape_configs": [{"job_name": "backfilld", "static_configs": [{"targets": [f"127.0.0.1:{port}"]}]}]}))
+
+    def ask(query):
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{theirs}/api/v1/query?query={urllib.parse.quote(query)}", timeout=5) as answer:
+                return json.load(answer)["data"]["result"]
+        except OSError:
+            return []
+
+    db.table(rows=100)
+    db.daemon(listen=f"127.0.0.1:{port}")
+    with open(tmp_path / "log", "w") as log:
+        prometheus = subprocess.Popen(
+            [PROMETHEUS, f"--config.file={tmp_path}/prometheus.yml", f"--storage.tsdb.path={tmp_path}/data",
+             f"--web.listen-address=127.0.0.1:{theirs}"], stdout=log, stderr=log, preexec_fn=die_with_parent(signal.SIGKILL))
+    try:
+        wait_until(lambda: ask('up{job="backfilld"} == 1'), 30, "it scrapes")
+        db.finish(db.submit(name="good", set_clause="n = n + 1"))
+        db.finish(db.submit(name="bad", set_clause="n = 1 / (id - id)::int"), "failed")
+        rows = wait_until(lambda: ask('backfilld_job_rows_total{name="good"}'), what="it has the rows")
+        assert [sample["value"][1] for sample in rows] == ["100"]
+        wait_until(lambda: ask('ALERTS{alertname="BackfillJobFailed",alertstate="firing",name="bad"}'), what="the alert fires")
+        assert not ask('ALERTS{name="good"}')
+    finally:
+        prometheus.kill()
+        prometheus.wait()
 
 
 def test_nothing_listens_unless_it_is_set_and_nothing_wakes_up_while_nobody_asks(db, port, measured):
