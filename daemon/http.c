@@ -210,11 +210,16 @@ static void on_accept(
     struct evconnlistener *listener, evutil_socket_t fd, struct sockaddr *from, int length, void *arg)
 {
     struct http *http = arg;
-    struct connection *c = must(calloc(1, sizeof(*c)));
     int size = SEND_BUFFER;
     (void)from;
     (void)length;
 
+    if (http->n_connections >=
+        MAX_CONNECTIONS) { /* they came at once: disabling takes effect with the next turn */
+        close(fd);
+        return;
+    }
+    struct connection *c = must(calloc(1, sizeof(*c)));
     setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
     c->http = http;
     c->peer = must(bufferevent_socket_new(http->base, fd, BEV_OPT_CLOSE_ON_FREE));
