@@ -1,4 +1,5 @@
 #include "check.h"
+#include "http.h"
 #include "mem.h"
 #include "schema.h"
 
@@ -130,9 +131,22 @@ static void check_database(struct check *c)
     PQfinish(conn);
 }
 
+static bool check_metrics(const struct config_metrics *metrics)
+{
+    _cleanup_free_ char *problem = metrics->address.length > 0 ? http_try(&metrics->address) : NULL;
+
+    if (metrics->address.length == 0)
+        return true;
+    printf("%-16s %-28s %s\n", "metrics", metrics->listen, problem ? problem : "ok");
+    if (problem)
+        printf("%-16s %-28s HINT: %s\n", "", "",
+            "See who listens there: ss -ltnpx. When it is a backfilld that runs, all is well.");
+    return !problem;
+}
+
 int check_run(const struct config *config)
 {
-    bool ok = true;
+    bool ok = check_metrics(&config->metrics);
     for (int i = 0; i < config->n_databases; i++) {
         struct check c = {.database = &config->databases[i], .ok = true};
         check_database(&c);

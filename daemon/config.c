@@ -85,6 +85,11 @@ static const struct key probe_keys[] = {
     {0},
 };
 
+static const struct key metrics_keys[] = {
+    {"listen", VALUE_TEXT, offsetof(struct config_metrics, listen), 0, 0, 0, NULL},
+    {0},
+};
+
 struct log_group {
     char *level;
 };
@@ -315,6 +320,15 @@ static bool read_databases(struct reader *r, const config_setting_t *list, struc
     return true;
 }
 
+static bool read_metrics(struct reader *r, const config_setting_t *setting, struct config_metrics *metrics)
+{
+    if (!read_group(r, "metrics", setting, metrics_keys, metrics))
+        return false;
+    const char *problem = metrics->listen ? listen_parse(metrics->listen, &metrics->address) : NULL;
+    return !problem || refuse(r, config_setting_get_member(setting, "listen"), "metrics.listen = \"%s\": %s",
+                           metrics->listen, problem);
+}
+
 static bool read_all(struct reader *r, const config_setting_t *root, struct config *config)
 {
     struct log_group log;
@@ -330,6 +344,8 @@ static bool read_all(struct reader *r, const config_setting_t *root, struct conf
             ok = read_group(r, name, setting, batch_keys, &config->batch);
         else if (strcmp(name, "throttle") == 0)
             ok = read_group(r, name, setting, throttle_keys, &config->throttle);
+        else if (strcmp(name, "metrics") == 0)
+            ok = read_metrics(r, setting, &config->metrics);
         else if (strcmp(name, "log") == 0)
             ok = read_group(r, name, setting, log_keys, &log);
         else
@@ -426,6 +442,7 @@ struct config *config_free(struct config *config)
         free(config->throttle.probes[i].sql);
     }
     free(config->throttle.probes);
+    free(config->metrics.listen);
     free(config);
     return NULL;
 }

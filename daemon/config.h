@@ -3,6 +3,7 @@
 #pragma once
 
 #include "journal.h"
+#include "listen.h"
 #include "pressure.h"
 
 #include <stdint.h>
@@ -38,11 +39,17 @@ struct config_throttle {
     struct config_probe *probes;
 };
 
+struct config_metrics {
+    char *listen; /* as it stands in the file; NULL: off */
+    struct listen_address address;
+};
+
 struct config {
     int n_databases;
     struct config_database *databases;
     struct config_batch batch;
     struct config_throttle throttle;
+    struct config_metrics metrics;
     enum journal_level log_level;
 };
 

@@ -5,7 +5,9 @@
 #include "mem.h"
 #include "monitor.h"
 #include "result.h"
+#include "snapshot.h"
 #include "sql.h"
+#include "utf8.h"
 #include "worker.h"
 
 #include <inttypes.h>
@@ -41,6 +43,9 @@ struct database {
     bool asking;          /* a claim or a look is under way */
     bool said_lost;
     bool drain, stopping, stopped, drained, hopeless, failed;
+
+    uint64_t n_ended[_JOB_STATE_MAX];
+    struct ended_jobs *ended; /* NULL: nobody looks on */
 };
 
 static void turn_soon(struct database *db)
@@ -318,6 +323,17 @@ static void on_wishes(void *arg, const struct session_event *e)
  * ----------------------------------------------------------------------------------------------------------
  */
 
+static void remember(struct database *db, struct worker *worker)
+{
+    struct job_view view = {0};
+
+    if (!worker_has_ended(worker) || !worker_view(worker, &view))
+        return;
+    db->n_ended[view.state]++;
+    if (db->ended)
+        ended_jobs_keep(db->ended, &view);
+}
+
 static void reap_workers(struct database *db)
 {
     int kept = 0;
@@ -330,6 +346,7 @@ static void reap_workers(struct database *db)
             gone = true;
         if (gone) {
             db->failed = db->failed || worker_has_failed(worker);
+            remember(db, worker);
             worker_free(worker);
         } else
             db->workers[kept++] = worker;
@@ -549,6 +566,30 @@ int database_n_workers(const struct database *db)
 char *database_bar_text(struct database *db)
 {
     return db->n_workers > 0 ? worker_bar_text(db->workers[0]) : NULL;
+}
+
+void database_snapshot(struct database *db, struct snapshot *snapshot)
+{
+    struct database_view *view = snapshot_add_database(snapshot);
+
+    utf8_cut(view->name, sizeof(view->name), db->name);
+    view->up = control_is_ready(db->control);
+    view->sessions[SESSION_CONTROL] = view->up;
+    view->sessions[SESSION_MONITOR] = db->monitor && monitor_is_open(db->monitor);
+    memcpy(view->ended, db->n_ended, sizeof(view->ended));
+    for (int i = 0; i < db->n_workers; i++) {
+        struct job_view job = {0};
+        view->sessions[SESSION_WORKER] += worker_pid(db->workers[i]) != 0;
+        if (worker_has_ended(db->workers[i]) || !worker_view(db->workers[i], &job))
+            continue;
+        view->running++;
+        *snapshot_add_job(snapshot) = job;
+    }
+}
+
+void database_remember(struct database *db, struct ended_jobs *ended)
+{
+    db->ended = ended;
 }
 
 struct database *database_close(struct database *db)

@@ -9,6 +9,8 @@
 #include <stdbool.h>
 
 struct database;
+struct ended_jobs;
+struct snapshot;
 
 /* changed is called from the loop whenever one of the questions below may have another answer. */
 struct database *database_open(struct event_base *base, const struct config_database *config,
@@ -35,6 +37,12 @@ int database_n_workers(const struct database *db);
 
 /* The bar's text of the first of its jobs, or NULL. The caller frees. */
 char *database_bar_text(struct database *db);
+
+/* Adds the database, and its jobs that run. */
+void database_snapshot(struct database *db, struct snapshot *snapshot);
+
+/* From now on it notes there how its jobs end; NULL: nowhere. */
+void database_remember(struct database *db, struct ended_jobs *ended);
 
 /* Takes NULL; returns NULL. */
 struct database *database_close(struct database *db);

@@ -2,6 +2,7 @@
 #include "clock.h"
 #include "database.h"
 #include "mem.h"
+#include "web.h"
 
 #include <event2/event.h>
 #include <signal.h>
@@ -25,6 +26,10 @@ struct manager {
     struct event *bar;
     struct event *stop_deadline;
     int exit_status;
+
+    double started_at;
+    struct web *web; /* for those who look on; NULL: off */
+    struct ended_jobs ended;
 };
 
 static void on_changed(void *arg);
@@ -69,6 +74,50 @@ static void apply_config(struct manager *m)
     }
 }
 
+/* ---- Those who look on
+ * --------------------------------------------------------------------------------------------------- */
+
+static void collect(void *arg, struct snapshot *snapshot)
+{
+    struct manager *m = arg;
+
+    snapshot->started_at = m->started_at;
+    for (int i = 0; i < m->n_databases; i++)
+        if (!database_has_stopped(m->databases[i]))
+            database_snapshot(m->databases[i], snapshot);
+    snapshot_add_ended(snapshot, &m->ended);
+}
+
+/* Listens where a configuration says; what was open before is still open, and is closed by the caller. NULL: it says nowhere,
+ * or it can't be (then *ret_error is set, which the caller frees). */
+static struct web *open_web(struct manager *m, const struct config_metrics *metrics, char **ret_error)
+{
+    _cleanup_free_ char *reason = NULL;
+
+    if (metrics->address.length == 0)
+        return NULL;
+    struct web *web = web_open(m->base, &metrics->address, collect, m, &reason);
+    if (!web && asprintf(ret_error,
+                    "metrics.listen = \"%s\": %s. HINT: See who listens there (ss -ltnpx), or name another",
+                    metrics->listen, reason) < 0)
+        abort();
+    return web;
+}
+
+static void use_web(struct manager *m, struct web *web)
+{
+    if (m->web != web)
+        web_close(m->web);
+    m->web = web;
+    for (int i = 0; i < m->n_databases; i++)
+        database_remember(m->databases[i], web ? &m->ended : NULL);
+    if (!web)
+        ended_jobs_done(&m->ended);
+}
+
+/* ---- Signals
+ * ------------------------------------------------------------------------------------------------------------- */
+
 static void stop(struct manager *m, bool at_once)
 {
     struct timeval deadline = {.tv_sec = STOP_AT_MOST_S};
@@ -107,6 +156,11 @@ static void on_hup(evutil_socket_t signal, short what, void *arg)
     snprintf(reloading, sizeof(reloading), "RELOADING=1\nMONOTONIC_USEC=%llu", (unsigned long long)now_us());
     sd_notify(0, reloading);
     struct config *config = config_load(m->config_path, &error);
+    struct web *web = m->web;
+    if (config && !listen_is_same(&config->metrics.address, &m->config->metrics.address))
+        web = open_web(m, &config->metrics, &error);
+    if (error)
+        config = config_free(config);
     if (!config)
         journal_write(LEVEL_ERROR, JOURNAL_CONFIG, NULL, "%s; the settings stay as they were", error);
     else {
@@ -115,6 +169,7 @@ static void on_hup(evutil_socket_t signal, short what, void *arg)
         apply_config(m);
         for (int i = 0; i < m->n_databases; i++)
             database_use(m->databases[i], &config->batch, &config->throttle);
+        use_web(m, web);
         config_free(old);
         journal_write(LEVEL_NOTICE, JOURNAL_CONFIG, NULL, "settings read again from %s", m->config_path);
     }
@@ -208,6 +263,7 @@ int manager_run(struct config *config, const char *config_path, bool drain)
 {
     struct manager m = {.config = config, .config_path = config_path, .drain = drain};
     struct event *signals[3];
+    _cleanup_free_ char *error = NULL;
 
     signal(SIGPIPE, SIG_IGN);
     signal(SIGCHLD, SIG_IGN); /* session_cancel_aside's children are reaped by the kernel */
@@ -223,10 +279,20 @@ int manager_run(struct config *config, const char *config_path, bool drain)
 
     journal_write(LEVEL_NOTICE, JOURNAL_SERVICE, NULL, "backfilld %s started, pid %d", BACKFILLD_VERSION,
         (int)getpid());
-    apply_config(&m);
-    sd_notify(0, "READY=1");
-    event_base_dispatch(m.base);
+    m.started_at = snapshot_now();
+    struct web *web = open_web(&m, &config->metrics, &error);
+    if (error) /* one that only drains may well run beside one that serves */
+        journal_write(drain ? LEVEL_WARNING : LEVEL_ERROR, JOURNAL_CONFIG, NULL, "%s", error);
+    if (error && !drain)
+        m.exit_status = EXIT_FAILURE;
+    else {
+        apply_config(&m);
+        use_web(&m, web);
+        sd_notify(0, "READY=1");
+        event_base_dispatch(m.base);
+    }
     journal_write(LEVEL_NOTICE, JOURNAL_SERVICE, NULL, "stopped");
+    use_web(&m, NULL);
 
     for (int i = 0; i < m.n_databases; i++)
         database_close(m.databases[i]);

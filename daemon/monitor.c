@@ -285,6 +285,11 @@ const struct pressure *monitor_pressure(const struct monitor *m)
     return &m->pressure;
 }
 
+bool monitor_is_open(const struct monitor *m)
+{
+    return m->session && m->settled;
+}
+
 bool monitor_vacuum(const struct monitor *m, int64_t job, struct vacuum_reading *ret_reading)
 {
     for (int i = 0; i < m->n_watched; i++)

@@ -30,6 +30,9 @@ void monitor_use(struct monitor *monitor, const struct config_throttle *throttle
 /* The last reading. */
 const struct pressure *monitor_pressure(const struct monitor *monitor);
 
+/* Whether its session is there to read. */
+bool monitor_is_open(const struct monitor *monitor);
+
 /* Of a job's tables: what vacuum has to do there, as of the last look; false when that isn't known yet. */
 bool monitor_vacuum(const struct monitor *monitor, int64_t job, struct vacuum_reading *ret_reading);
 

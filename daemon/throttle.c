@@ -65,6 +65,7 @@ void throttle_judge(struct throttle *t, const struct monitor *monitor, uint64_t 
         double busy = PACE_BUSY * t->limits.limit[SIGNAL_CPU];
         pressure_note(&pressure, SIGNAL_CPU, busy, busy, "not known: taken as busy");
     }
+    t->pressure = pressure;
     *ret_pressure = pressure_judge(&pressure, &t->limits, false, now_us);
     *ret_host = pressure_judge(&pressure, &t->limits, true, now_us);
 }

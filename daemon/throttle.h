@@ -9,7 +9,8 @@ struct throttle {
     int64_t job;
     struct pressure_limits limits;
     double dead_min_bytes;
-    struct vacuum vacuum; /* whether the job waits for it */
+    struct vacuum vacuum;     /* whether the job waits for it */
+    struct pressure pressure; /* what was judged last */
 };
 
 /* The limits as the file and the job have them now. */

@@ -5,6 +5,7 @@
 #include "mem.h"
 #include "report.h"
 #include "result.h"
+#include "snapshot.h"
 #include "sql.h"
 #include "step.h"
 #include "throttle.h"
@@ -44,6 +45,7 @@ struct worker {
     char *seen,
         *data_directory; /* by the survey, what a trial of a batch saw; where the server keeps its files */
     bool ended, failed;
+    bool was_ours;       /* it ended by writing how; else another daemon has it */
     struct event *timer; /* the end of a rest, or something that must be reported from the loop */
     struct event *tick;
     struct event *hours;         /* the end of the job's active hours */
@@ -419,6 +421,7 @@ static void feed(struct worker *w, const struct runner_event *e)
     struct runner_action next = runner_step(&w->runner, e, now);
 
     if (next.kind == RUNNER_END) {
+        w->was_ours = worker_is_leaving(w);
         w->failed = w->action.kind == RUNNER_FINISH && w->runner.end_state == JOB_FAILED;
         report_end(&w->report, &w->action, w->given_back);
     }
@@ -868,6 +871,21 @@ char *worker_bar_text(struct worker *w)
 {
     struct journal_progress p = report_progress(&w->report);
     return journal_bar_text(w->job->name, &p, w->runner.waiting_for);
+}
+
+bool worker_view(struct worker *w, struct job_view *ret_view)
+{
+    if (w->ended && !w->was_ours)
+        return false;
+    job_view_fill(ret_view, w->setup.database, w->job, &w->runner, &w->throttle);
+    ret_view->started_at = snapshot_time(w->report.started_us);
+    ret_view->moved_at = snapshot_time(w->report.moved_at_us);
+    if (w->ended) {
+        ret_view->state = w->runner.end_state;
+        ret_view->slow = SLOW_NOT;
+        ret_view->ended_at = snapshot_now();
+    }
+    return true;
 }
 
 struct worker *worker_free(struct worker *w)

@@ -9,6 +9,7 @@
 #include "runner.h"
 
 struct worker;
+struct job_view;
 
 struct worker_setup {
     struct event_base *base;
@@ -70,6 +71,9 @@ bool worker_is_leaving(const struct worker *worker); /* all that is left is to w
 
 /* The bar's text of this job. The caller frees. */
 char *worker_bar_text(struct worker *worker);
+
+/* How the job goes, or how it ended; false when there is nothing to tell: another daemon has it. */
+bool worker_view(struct worker *worker, struct job_view *ret_view);
 
 /* Ends the session, whatever is under way. Takes NULL; returns NULL. */
 struct worker *worker_free(struct worker *worker);

@@ -15,8 +15,18 @@ static int bucket_of(uint64_t us)
     return i < HISTOGRAM_BUCKETS ? i : HISTOGRAM_BUCKETS - 1;
 }
 
+const double histogram_bounds_s[HISTOGRAM_BOUNDS] = {
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10};
+
 void histogram_add(struct histogram *h, uint64_t us)
 {
+    int wide = 0;
+
+    while (wide < HISTOGRAM_BOUNDS && (double)us / 1e6 > histogram_bounds_s[wide])
+        wide++;
+    if (wide < HISTOGRAM_BOUNDS)
+        h->wide[wide]++;
+    h->sum_us += us;
     h->count++;
     h->buckets[bucket_of(us)]++;
     if (us > h->max_us)

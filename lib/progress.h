@@ -7,10 +7,15 @@
 /* Batch times in buckets that grow by 5 %, from 100 us to past two minutes: a quantile is right to 5 %. */
 #define HISTOGRAM_BUCKETS 288
 
+/* And in a few wide ones, whose bounds are round: for whoever reads them over time (metrics). */
+#define HISTOGRAM_BOUNDS  13
+extern const double histogram_bounds_s[HISTOGRAM_BOUNDS];
+
 struct histogram {
     uint64_t count;
-    uint64_t max_us;
+    uint64_t max_us, sum_us;
     uint32_t buckets[HISTOGRAM_BUCKETS];
+    uint64_t wide[HISTOGRAM_BOUNDS]; /* up to that bound and above the one before */
 };
 
 void histogram_add(struct histogram *h, uint64_t us);

@@ -4,7 +4,8 @@
 build_packages=(gcc libc6-dev meson ninja-build pkg-config libpq-dev libevent-dev libconfig-dev libsystemd-dev)
 unit_packages=(libcmocka-dev)
 server_packages=(postgresql-15)
-test_packages=(python3 python3-pytest python3-psycopg iproute2)
+test_packages=(python3 python3-pytest python3-psycopg python3-prometheus-client iproute2)
+browser_packages=(chromium)  # the page's tests; skipped where it can't be had
 
 # install_packages PACKAGE...: returns 1, with the reason on stderr, when one is missing and can't be installed.
 install_packages() {
@@ -31,6 +32,15 @@ install_packages() {
     echo "apt-get could not install: ${missing[*]}" >&2
     return 1
   fi
+}
+
+# unpack_package PACKAGE DIRECTORY: its files there, without installing it: prometheus would start a service.
+unpack_package() {
+  [[ ! -d $2 ]] || return 0
+  command -v apt-get >/dev/null || return 1
+  mkdir -p "$2.new"
+  (cd "$2.new" && apt-get -qq download "$1" >/dev/null 2>&1 && dpkg-deb -x ./*.deb . && rm ./*.deb) || { rm -rf "$2.new"; return 1; }
+  mv "$2.new" "$2"
 }
 
 # Quiet unless it fails. Uses as_root of install_packages.

@@ -160,6 +160,10 @@ run_integration() {
   local file name
 
   has_server integration || return 0
+  install_packages "${browser_packages[@]}" || true  # its tests say that it is missing
+  if ! command -v promtool >/dev/null && unpack_package prometheus "$build/prometheus"; then
+    export PROMTOOL=$build/prometheus/usr/bin/promtool
+  fi
   for file in "$repo"/tests/integration/test_*.py; do
     name=${file##*/}
     start "$name" "$logs/$name.xml" /usr/bin/python3 -m pytest -ra -o junit_family=xunit1 --junit-xml "$logs/$name.xml" "$file"

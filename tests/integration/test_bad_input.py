@@ -71,6 +71,13 @@ BAD_FILES = {
     "password in a URI": ('databases = ( { conninfo = "postgresql://u:geheim@/app"; } );', 1, "passfile"),
     "a name twice": ('databases = ( { conninfo = "dbname=a"; },\n { conninfo = "dbname=a host=x"; } );', 2,
                      'the name "a" stands twice'),
+    "an address that others can reach": (DATABASES + 'metrics = {\n  listen = "0.0.0.0:9188"; };', 3,
+                                         'metrics.listen = "0.0.0.0:9188": it is no loopback address. HINT: It takes'),
+    "a path that is not absolute": (DATABASES + 'metrics = { listen = "unix:metrics.sock"; };', 2,
+                                    "the path of a UNIX socket is absolute. HINT: "),
+    "no port": (DATABASES + 'metrics = { listen = "127.0.0.1"; };', 2, "there is no port from 1 to 65535"),
+    "a port alone": (DATABASES + "metrics = { listen = 9188; };", 2, "listen is an integer; it takes a string"),
+    "unknown key of metrics": (DATABASES + "metrics = { port = 9188; };", 2, "unknown key metrics.port"),
     "syntax": (DATABASES + "batch = { target_ms 3; };", 2, "syntax error"),
     "not closed": (DATABASES + "batch = { target_ms = 3;", 2, "syntax error"),
 }

@@ -38,6 +38,25 @@ static void test_the_longest_times_have_a_bucket_too(void **state)
     assert_int_equal(h.count, 2);
 }
 
+static void test_each_time_is_in_the_wide_bucket_whose_bound_it_does_not_pass(void **state)
+{
+    static struct histogram h;
+
+    (void)state;
+    histogram_add(&h, 1000);
+    histogram_add(&h, 1001);
+    histogram_add(&h, 25000);
+    histogram_add(&h, 10000000);
+    histogram_add(&h, 10000001);
+    assert_int_equal(h.wide[0], 1);
+    assert_int_equal(h.wide[1], 1);
+    assert_between(histogram_bounds_s[4], 0.025, 0.025);
+    assert_int_equal(h.wide[4], 1);
+    assert_int_equal(h.wide[HISTOGRAM_BOUNDS - 1], 1);
+    assert_int_equal(h.count, 5);
+    assert_int_equal(h.sum_us, 1000 + 1001 + 25000 + 10000000 + 10000001);
+}
+
 static void test_of_nothing_every_quantile_is_nought(void **state)
 {
     static struct histogram h;
@@ -145,6 +164,7 @@ int main(void)
         cmocka_unit_test(test_a_quantile_is_right_to_5_percent),
         cmocka_unit_test(test_no_quantile_is_above_the_greatest_time),
         cmocka_unit_test(test_the_longest_times_have_a_bucket_too),
+        cmocka_unit_test(test_each_time_is_in_the_wide_bucket_whose_bound_it_does_not_pass),
         cmocka_unit_test(test_of_nothing_every_quantile_is_nought),
         cmocka_unit_test(test_the_rate_is_keys_a_second),
         cmocka_unit_test(test_one_batch_alone_is_no_rate),
