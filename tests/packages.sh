@@ -5,6 +5,7 @@ build_packages=(gcc libc6-dev meson ninja-build pkg-config libpq-dev libevent-de
 unit_packages=(libcmocka-dev)
 server_packages=(postgresql-15)
 test_packages=(python3 python3-pytest python3-psycopg)
+system_packages=(systemd-container)
 
 # install_packages PACKAGE...: returns 1, with the reason on stderr, when one is missing and can't be installed.
 install_packages() {
