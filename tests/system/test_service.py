@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from daemon import ROOT
 from machine import POSTGRESQL
 from waiting import wait_until
 
@@ -110,13 +111,15 @@ def test_bad_file_is_refused_once_and_for_all(machine):
     assert "/etc/backfilld/bad.conf:1: databases is an integer" in machine.run("journalctl", "-u", "backfilld@bad")
 
 
-def test_status_says_which_job_runs_and_how_far_it_is(machine, running):
-    job, rows = running
-    line = re.compile(rf"{job}  [#.]+  ([0-9.]+) %  .*rows/s")
+def test_status_says_which_job_runs_and_how_far_it_is(machine):
+    """Sent every two seconds, so the job takes a few times that."""
+    machine.table("shown", 8000)
+    machine.submit("shown", max_rows_per_s=1000)
+    line = re.compile(r"shown  [#.]+  ([0-9.]+) %  .*rows/s")
     first = wait_until(lambda: line.match(machine.show("StatusText")), what="the status tells")
     wait_until(lambda: (now := line.match(machine.show("StatusText"))) and float(now[1]) > float(first[1]) + 10,
                what="it goes on telling while nothing but the rows changes")
-    machine.finish(job, rows)
+    machine.finish("shown", 8000)
 
 
 def test_hung_daemon_is_restarted_by_the_watchdog(machine, running):
@@ -203,8 +206,26 @@ def test_daemon_outlives_a_restart_of_the_server(machine, running):
     assert main_pid(machine) == before
 
 
+def readme_sql(heading):
+    """The statements of the block below it, without comments."""
+    with open(f"{ROOT}/README.md") as file:
+        block = file.read().split(heading)[1].split("```sql\n")[1].split("```")[0]
+    return [line.split("--")[0].strip() for line in block.splitlines()]
+
+
+def test_readme_takes_everything_away_but_the_tables(machine):
+    """The last one that needs jobs."""
+    tables = machine.psql("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'")
+    machine.run("systemctl", "stop", "backfilld")
+    *in_each_database, once = readme_sql("**Take it away**")
+    for database in machine.psql("SELECT datname FROM pg_database WHERE datname IN ('app', 'other')").split():
+        machine.psql("\n".join(in_each_database), database=database)
+    machine.psql(once)
+    assert machine.psql("SELECT to_regnamespace('backfill') IS NULL, to_regrole('backfilld') IS NULL") == "t|t"
+    assert machine.psql("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") == tables != "0"
+
+
 def test_service_has_left_no_process_and_no_file_when_it_is_gone(machine):
     machine.run("systemctl", "stop", "backfilld")
     assert machine.try_run("pgrep", "-u", "backfilld").stdout == ""
     assert machine.run("find", "/etc", "/var", "/run", "/tmp", "-user", "backfilld") == ""
-    machine.run("systemctl", "start", "backfilld")
