@@ -105,12 +105,14 @@ static const struct remedy {
     const char *says, *hint;
 } remedies[] = {
     {" 3D000: ", "Correct dbname in conninfo, or create the database."},
-    {" 28000: ", "The role must exist and have LOGIN; and pg_hba.conf must let it in from here, with a map in pg_ident.conf for peer."},
+    {" 28000: ",
+        "The role must exist and have LOGIN; and pg_hba.conf must let it in from here, with a map in pg_ident.conf for peer."},
     {" 28P01: ", "Correct its password in the passfile."},
     {" 42501: ", "GRANT CONNECT ON the database to it."},
     {" 53300: ", "The server has too many sessions: raise max_connections, or lower workers."},
     {" 57P03: ", "The server starts or stops: try again when it is up."},
-    {"no password supplied", "Put its password into the passfile, readable for its owner only; or let it in by peer and a map."},
+    {"no password supplied",
+        "Put its password into the passfile, readable for its owner only; or let it in by peer and a map."},
     {"hot standby", "Name the primary in conninfo too: host=one,two."},
     {"session is read-only", "Name the primary in conninfo too: host=one,two."},
     {"could not translate host name", "Correct host in conninfo, or the name service."},
@@ -136,8 +138,8 @@ static void check_passfile(struct check *c, PGconn *conn)
         if (strcmp(o->keyword, "passfile") != 0 || !o->val || stat(o->val, &st) < 0)
             continue;
         if (S_ISREG(st.st_mode) && st.st_mode & (S_IRWXG | S_IRWXO)) {
-            snprintf(problem, sizeof(problem), "%s is open to others (mode %04o), so libpq passes it over", o->val,
-                (unsigned)st.st_mode & 07777);
+            snprintf(problem, sizeof(problem), "%s is open to others (mode %04o), so libpq passes it over",
+                o->val, (unsigned)st.st_mode & 07777);
             print_problem(c, "passfile", problem, "chmod 600 %s", o->val);
         } else if (access(o->val, R_OK) < 0) {
             snprintf(problem, sizeof(problem), "%s: %s", o->val, strerror(errno));
@@ -254,10 +256,10 @@ static void check_disk(struct check *c, PGconn *conn)
     if (c->throttle->limit[SIGNAL_DISK] <= 0 || !host || (*host != '/' && *host != '@')) /* as the monitor */
         return;
 
-    PGresult *paths = PQexec(conn,
-        "SELECT pg_catalog.current_setting('data_directory') UNION"
-        " SELECT pg_catalog.pg_tablespace_location(t.oid) FROM pg_catalog.pg_tablespace AS t"
-        " WHERE pg_catalog.pg_tablespace_location(t.oid) <> '' ORDER BY 1");
+    PGresult *paths =
+        PQexec(conn, "SELECT pg_catalog.current_setting('data_directory') UNION"
+                     " SELECT pg_catalog.pg_tablespace_location(t.oid) FROM pg_catalog.pg_tablespace AS t"
+                     " WHERE pg_catalog.pg_tablespace_location(t.oid) <> '' ORDER BY 1");
     for (int i = 0; i < PQntuples(paths); i++) {
         const char *path = PQgetvalue(paths, i, 0);
         struct statvfs fs;
