@@ -495,13 +495,15 @@ def test_not_null_that_others_have_added_outlives_a_cancel(newer_db):
     orders(db)
     db.app.execute("ALTER TABLE orders ADD CONSTRAINT mine NOT NULL note NOT VALID")
     db.daemon()
-    with db.held_row(500, "orders"):
-        name = submit(db, set_clause="note = 'x'", where_clause="note IS NULL", enforce=["NOT NULL note", "CHECK (note <> '')"])
-        db.wait_at(500, name)
+    with db.connect("postgres", application_name="report") as reader:
+        reader.autocommit = False
+        reader.execute("SELECT count(*) FROM orders")
+        name = submit(db, enforce=["NOT NULL note", "CHECK (amount > 0)"])
+        wait_until(lambda: "report" in db.throttled_by(name), what="the job waits in guard")
         db.app.execute("SELECT backfill.cancel(%s)", [name])
         db.wait_state(name, "cancelled")
     wait_until(lambda: not db.job(name)["tidy"], what="the job is tidied up")
-    assert not_nulls(db)["note"] == ("mine", False) and constraints(db) == {}
+    assert not_nulls(db)["note"] == ("mine", False) and constraints(db) == {} and db.job(name)["error"] is None
 
 
 def test_column_that_may_yet_be_null_is_no_key(newer_db):
