@@ -652,6 +652,27 @@ def test_what_ignore_names_is_passed_over_and_said(db):
     daemon.says("passed over: functions: function public.f()")
 
 
+def test_finish_and_drop_column_may_come_together(db):
+    """As the contract change of a migration has them: the trigger that reads the column goes first."""
+    orders(db)
+    daemon = db.daemon()
+    name = submit(db, **CENTS, keep_in_sync=True)
+    db.finish(name)
+    daemon.terminate()
+    with db.app.transaction():
+        db.app.execute("SELECT backfill.finish(%s)", [name])
+        drop = submit(db, drop_column="amount")
+    with db.connect("postgres", application_name="report") as reader:
+        reader.autocommit = False
+        reader.execute("SELECT count(*) FROM orders")
+        daemon.start()
+        daemon.says("report")  # holds up what is to be tidied
+        assert db.state(drop) == "queued"
+        reader.commit()
+    db.finish(drop)
+    assert ours(db) == 0 and db.one("SELECT count(*) FROM pg_attribute WHERE attrelid = 'orders'::regclass AND attname = 'amount'") == 0
+
+
 def test_drop_column_waits_its_turn(db):
     orders(db)
     db.daemon()
