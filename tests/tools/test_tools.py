@@ -223,3 +223,15 @@ def test_drain_between_two_changes_tells_the_pipeline_whether_to_go_on(db, tool)
     end(tool.everything())
     assert db.drain().returncode == 0
     assert tool.applied() == tool.changes and columns(db) == {"id": True, "amount_cents": True}
+
+
+def test_wait_beside_another_statement_is_refused_by_dbmate_with_what_to_do(db, tmp_path):
+    """Why the CALL has a file of its own there."""
+    tool = Dbmate(db, tmp_path)
+    with open(f"{tool.directory}/db/migrations/20260105100001_orders_cents_wait.sql") as file:
+        migration = file.read()
+    with open(file.name, "w") as file:
+        file.write(migration.replace("'2 hours');", "'2 hours');\nSELECT backfill.finish('orders-cents');"))
+    output = end(tool.everything(), 1)
+    assert "backfill.wait cannot run inside a transaction block" in output
+    assert tool.applied() == tool.changes[:1]
