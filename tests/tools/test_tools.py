@@ -57,7 +57,7 @@ class Dbmate(Tool):
     changes = ["20260105100000", "20260105100001", "20260105100002"]
 
     def everything(self):
-        return self.start(self.needs[0], "--no-dump-schema", "up")
+        return self.start(self.needs[0], "up")
 
     def expand(self):
         """A release that has but this migration."""
