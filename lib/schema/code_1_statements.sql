@@ -24,6 +24,16 @@ AS $$
    WHERE c.oid = relation
 $$;
 
+-- Whether no row can lack the column. PostgreSQL 18 marks a column before every row is known to meet it: the constraint tells.
+CREATE OR REPLACE FUNCTION backfill.is_not_null(relation oid, column_name name) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT a.attnotnull AND NOT EXISTS (SELECT FROM pg_constraint k
+                                       WHERE k.conrelid = relation AND k.contype = 'n' AND k.conkey = ARRAY[a.attnum] AND NOT k.convalidated)
+    FROM pg_attribute a
+   WHERE a.attrelid = relation AND a.attname = column_name AND a.attnum > 0 AND NOT a.attisdropped
+$$;
+
 -- The key to walk a table by: the columns of a unique, complete btree index over plain NOT NULL columns, whose order is
 -- that of the type's own < operator, in one direction. The primary key if it is one; else the narrowest.
 -- wanted: the columns that it must have, in this order, or NULL. No row: the table has no such key.
@@ -46,7 +56,7 @@ AS $$
                                     FROM pg_collation co
                                     JOIN pg_namespace cn ON cn.oid = co.collnamespace
                                    WHERE co.oid = u.coll) END ORDER BY u.ord) AS collations,
-             bool_and(a.attnotnull) AS not_null,
+             bool_and(backfill.is_not_null(relation, a.attname)) AS not_null,
              count(DISTINCT u.opt) = 1 AND bool_and(u.opt IN (0, 3)) AS one_direction,
              bool_and(EXISTS (
                SELECT FROM pg_opclass oc

@@ -157,6 +157,15 @@ BEGIN
 END
 $$;
 
+-- The definition of a table's constraint of that name, when it is another than this one.
+CREATE OR REPLACE FUNCTION backfill.other_constraint(target oid, name text, definition text) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT pg_get_constraintdef(k.oid)
+    FROM pg_constraint k
+   WHERE k.conrelid = target AND k.conname = name AND replace(pg_get_constraintdef(k.oid), ' NOT VALID', '') <> definition
+$$;
+
 -- A name for a constraint, as the server would choose it; a number behind it when another constraint or index has it.
 CREATE OR REPLACE FUNCTION backfill.constraint_name(target oid, middle text, ending text, definition text) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -170,9 +179,7 @@ BEGIN
   stem := left(class.relname || coalesce('_' || middle, ''), 55 - length(ending));
   FOR n IN 0 .. 999 LOOP
     name := stem || '_' || ending || coalesce(nullif(n, 0)::text, '');
-    EXIT WHEN NOT EXISTS (SELECT FROM pg_constraint k
-                           WHERE k.conrelid = target AND k.conname = name
-                             AND replace(pg_get_constraintdef(k.oid), ' NOT VALID', '') <> definition)
+    EXIT WHEN backfill.other_constraint(target, name, definition) IS NULL
           AND NOT EXISTS (SELECT FROM pg_class i
                            WHERE i.relnamespace = class.relnamespace AND i.relname = name
                              AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conindid = i.oid AND k.conrelid = target));
@@ -190,6 +197,20 @@ AS $$
     JOIN pg_attribute a ON a.attrelid = relation AND a.attnum = u.attnum
 $$;
 
+-- Refuses a name that an item gives itself when another constraint has it.
+CREATE OR REPLACE FUNCTION backfill.check_given_name(target oid, given text, definition text) RETURNS void
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  other text := backfill.other_constraint(target, given, definition);
+BEGIN
+  IF other IS NOT NULL THEN
+    PERFORM backfill.refuse('enforce', pg_catalog.format('constraint %I of %s is another: %s', given, backfill.relation_name(target), other),
+                            'Give it another name, or none.', '42710');
+  END IF;
+END
+$$;
+
 -- Reads one item of enforce. The copy takes what it can of it; a foreign key, which a temporary table can't have to a
 -- permanent one, is tried on an empty table like the one that it references.
 CREATE OR REPLACE FUNCTION backfill.read_constraint(job backfill.job, copy text, item text) RETURNS jsonb
@@ -198,7 +219,7 @@ AS $$
 DECLARE
   hint       constant text := 'Items are ''NOT NULL column'', ''CHECK (…)'', ''FOREIGN KEY (…) REFERENCES …'' and ''UNIQUE (…)''.';
   parts      text[] := pg_catalog.regexp_match(item, '^\s*(?:CONSTRAINT\s+("(?:[^"]|"")+"|[[:alpha:]_][[:alnum:]_$]*)\s+)?(NOT\s+NULL|CHECK|FOREIGN\s+KEY|UNIQUE)\M(.*)$', 'i');
-  given      text := parts[1];
+  given      text := (pg_catalog.parse_ident(parts[1]))[1];
   kind       text := pg_catalog.lower(pg_catalog.regexp_replace(parts[2], '\s+', ' '));
   own_path   text := pg_catalog.current_setting('search_path');
   partitioned boolean := (SELECT c.relkind = 'p' FROM pg_catalog.pg_class c WHERE c.oid = job.target);
@@ -224,9 +245,11 @@ BEGIN
       PERFORM backfill.refuse('enforce', pg_catalog.format('%s has no column %s', backfill.relation_name(job.target), pg_catalog.btrim(parts[3])),
                               'Name one column of the table: ''NOT NULL amount_cents''.', '42703');
     END IF;
-    RETURN pg_catalog.jsonb_build_object('kind', kind, 'column', found_name, 'name',
-      coalesce((pg_catalog.parse_ident(given))[1],
-               backfill.constraint_name(job.target, found_name, 'not_null', pg_catalog.format('CHECK ((%I IS NOT NULL))', found_name))));
+    definition := pg_catalog.format(CASE WHEN pg_catalog.current_setting('server_version_num')::integer >= 180000 THEN 'NOT NULL %I'
+                                         ELSE 'CHECK ((%I IS NOT NULL))' END, found_name);
+    PERFORM backfill.check_given_name(job.target, given, definition);
+    RETURN pg_catalog.jsonb_build_object('kind', kind, 'column', found_name,
+                                         'name', coalesce(given, backfill.constraint_name(job.target, found_name, 'not_null', definition)));
   END IF;
 
   IF kind = 'foreign key' THEN
@@ -267,12 +290,16 @@ BEGIN
     EXECUTE pg_catalog.format('ALTER TABLE %s DROP CONSTRAINT "backfilld item"', copy);
   END IF;
   PERFORM pg_catalog.set_config('search_path', own_path, true);
+  IF definition ~ ' NOT ENFORCED$' OR kind = 'unique' AND definition ~ ' WITHOUT OVERLAPS\)' THEN
+    PERFORM backfill.refuse('enforce', pg_catalog.format('%L can''t be added first and validated later', item), hint, '0A000');
+  END IF;
 
   found_name := (SELECT pg_catalog.string_agg(a.attname, '_' ORDER BY u.ord)
                    FROM pg_catalog.unnest(k.conkey) WITH ORDINALITY AS u(attnum, ord)
                    JOIN pg_catalog.pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = u.attnum);
+  PERFORM backfill.check_given_name(job.target, given, definition);
   RETURN pg_catalog.jsonb_build_object('kind', kind, 'definition', definition, 'columns', found_name, 'name',
-    coalesce((pg_catalog.parse_ident(given))[1],
+    coalesce(given,
              backfill.constraint_name(job.target, CASE WHEN kind <> 'check' OR pg_catalog.cardinality(k.conkey) = 1 THEN found_name END,
                                       CASE kind WHEN 'check' THEN 'check' WHEN 'unique' THEN 'key' ELSE 'fkey' END, definition)));
 END

@@ -5,13 +5,14 @@ CREATE OR REPLACE FUNCTION backfill.definition_of(relation oid) RETURNS text[]
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT array_agg(line ORDER BY kind, line)
-    FROM (SELECT 1 AS kind, format('column %I %s%s%s', a.attname, format_type(a.atttypid, a.atttypmod), CASE WHEN a.attnotnull THEN ' NOT NULL' END,
+    FROM (SELECT 1 AS kind, format('column %I %s%s%s', a.attname, format_type(a.atttypid, a.atttypmod), CASE WHEN backfill.is_not_null(relation, a.attname) THEN ' NOT NULL' END,
                                    CASE a.attgenerated WHEN '' THEN ' DEFAULT ' ELSE ' GENERATED ALWAYS AS ' END || pg_get_expr(d.adbin, d.adrelid)) AS line
             FROM pg_attribute a
             LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
            WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped
           UNION ALL
-          SELECT 2, format('constraint %I %s', k.conname, pg_get_constraintdef(k.oid)) FROM pg_constraint k WHERE k.conrelid = relation
+          SELECT 2, format('constraint %I %s', k.conname, pg_get_constraintdef(k.oid)) FROM pg_constraint k
+           WHERE k.conrelid = relation AND NOT (k.contype = 'n' AND k.convalidated)  -- the column's own line has it
           UNION ALL
           SELECT 3, pg_get_indexdef(i.indexrelid) || CASE WHEN i.indisvalid THEN '' ELSE ' INVALID' END FROM pg_index i WHERE i.indrelid = relation
           UNION ALL

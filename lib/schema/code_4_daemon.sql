@@ -25,8 +25,8 @@ END
 $$;
 
 -- Takes the next job: one that has ended and must be tidied up, one whose daemon is gone, else the first of the queue, by priority
--- and age, whose table is free and whose active hours are open. What is found outside of them goes to the queue, until they
--- begin.
+-- and age, whose table is free and whose active hours are open. A table is not free while a job on it is to be tidied up: no column
+-- is dropped under a trigger that reads it. What is found outside of its hours goes to the queue, until they begin.
 -- One row: the job or NULL, whether other daemons hold jobs (then it is worth asking again), and the seconds until the hours
 -- of a queued job begin, NULL when none waits for that. The job as a whole: the statement that calls this sees an older state
 -- of the table, where a job of just now may not be yet.
@@ -66,7 +66,10 @@ BEGIN
         FROM backfill.job j
        WHERE j.state = 'queued'
          AND (j.opens_at IS NULL OR j.opens_at <= looked_at)
-         AND NOT EXISTS (SELECT FROM backfill.job r WHERE r.state = 'running' AND r.root = j.root)
+         AND NOT EXISTS (SELECT FROM backfill.job r
+                          WHERE r.root = j.root
+                            AND (r.state = 'running'
+                                 OR r.tidy AND r.state IN ('succeeded', 'failed', 'cancelled') AND backfill.is_untidy(r)))
        ORDER BY j.priority DESC, j.id
        LIMIT 1
          FOR UPDATE SKIP LOCKED;

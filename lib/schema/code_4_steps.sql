@@ -109,19 +109,22 @@ AS $$
            backfill.sync_name(job), backfill.relation_name(job.target), backfill.sync_function(job))]
 $$;
 
--- The constraint, index and column of an item of enforce, as the catalog has them.
+-- The constraint, index and column of an item of enforce, as the catalog has them. kind: pg_constraint's contype. A column has
+-- one NOT NULL at most, so in PostgreSQL 18, where it is a constraint, it counts by whatever name it has.
 CREATE OR REPLACE FUNCTION backfill.find_item(job backfill.job, item jsonb,
-    OUT constraint_oid oid, OUT validated boolean, OUT index_oid oid, OUT index_valid boolean, OUT is_not_null boolean)
+    OUT constraint_name name, OUT kind "char", OUT validated boolean, OUT index_oid oid, OUT index_valid boolean, OUT is_not_null boolean)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT k.oid, k.convalidated, i.indexrelid, i.indisvalid,
-         (SELECT a.attnotnull FROM pg_attribute a
-           WHERE a.attrelid = job.target AND a.attname = item ->> 'column' AND NOT a.attisdropped)
-         AND NOT EXISTS (SELECT FROM pg_constraint n  -- PostgreSQL 18 marks the column before every row is known to meet it
-                          WHERE n.conrelid = job.target AND n.contype = 'n' AND NOT n.convalidated
-                            AND n.conkey = ARRAY[(SELECT a.attnum FROM pg_attribute a WHERE a.attrelid = job.target AND a.attname = item ->> 'column')])
+  SELECT k.conname, k.contype, k.convalidated, i.indexrelid, i.indisvalid, backfill.is_not_null(job.target, (item ->> 'column')::name)
     FROM (SELECT 1) one
-    LEFT JOIN pg_constraint k ON k.conrelid = job.target AND k.conname = item ->> 'name'
+    LEFT JOIN LATERAL (
+      SELECT c.conname, c.contype, c.convalidated
+        FROM pg_constraint c
+       WHERE c.conrelid = job.target
+         AND (c.conname = item ->> 'name'
+              OR c.contype = 'n' AND c.conkey = ARRAY[(SELECT a.attnum FROM pg_attribute a
+                                                        WHERE a.attrelid = job.target AND a.attname = item ->> 'column')])
+       ORDER BY c.contype <> 'n' LIMIT 1) k ON true
     LEFT JOIN (pg_index i JOIN pg_class c ON c.oid = i.indexrelid AND i.indisunique)
            ON i.indrelid = job.target AND c.relname = item ->> 'name'
 $$;
@@ -176,19 +179,19 @@ BEGIN
   FOR item IN SELECT * FROM jsonb_array_elements(job.plan -> 'enforce') LOOP
     SELECT * INTO it FROM backfill.find_item(job, item);
     words := format('%s %s', item ->> 'kind', item ->> 'name');
-    IF phase IN ('guard', 'validate') AND item ->> 'kind' <> 'unique' AND it.constraint_oid IS NULL AND it.is_not_null IS NOT TRUE THEN
+    IF phase IN ('guard', 'validate') AND item ->> 'kind' <> 'unique' AND it.constraint_name IS NULL AND it.is_not_null IS NOT TRUE THEN
       step := 'add constraint';
       commands := ARRAY[format('ALTER TABLE %s ADD CONSTRAINT %I %s NOT VALID', name, item ->> 'name', CASE
         WHEN item ->> 'kind' <> 'not null' THEN item ->> 'definition'
         WHEN newer THEN format('NOT NULL %I', item ->> 'column')
         ELSE format('CHECK (%I IS NOT NULL)', item ->> 'column') END)];
-    ELSIF phase = 'validate' AND it.constraint_oid IS NOT NULL AND NOT it.validated THEN
+    ELSIF phase = 'validate' AND it.constraint_name IS NOT NULL AND NOT it.validated THEN
       step := 'validate';
-      commands := ARRAY[format('ALTER TABLE %s VALIDATE CONSTRAINT %I', name, item ->> 'name')];
-    ELSIF phase = 'validate' AND item ->> 'kind' = 'not null' AND it.constraint_oid IS NOT NULL AND NOT newer THEN
+      commands := ARRAY[format('ALTER TABLE %s VALIDATE CONSTRAINT %I', name, it.constraint_name)];
+    ELSIF phase = 'validate' AND item ->> 'kind' = 'not null' AND it.kind = 'c' THEN
       step := 'set not null';
       commands := ARRAY[format('ALTER TABLE %s ALTER COLUMN %I SET NOT NULL', name, item ->> 'column'),
-                        format('ALTER TABLE %s DROP CONSTRAINT %I', name, item ->> 'name')];
+                        format('ALTER TABLE %s DROP CONSTRAINT %I', name, it.constraint_name)];
     ELSIF phase IN ('validate', 'tidy') AND item ->> 'kind' = 'unique' AND it.index_oid IS NOT NULL AND NOT it.index_valid THEN
       step := 'drop invalid index';
       commands := ARRAY['DROP INDEX CONCURRENTLY ' || backfill.relation_name(it.index_oid)];
@@ -198,10 +201,10 @@ BEGIN
       commands := ARRAY[format('CREATE UNIQUE INDEX CONCURRENTLY %I ON ONLY %s %s', item ->> 'name', name,
                                regexp_replace(item ->> 'definition', '^UNIQUE( NULLS NOT DISTINCT)?\s*(\([^()]*\)(?: INCLUDE \([^()]*\))?)', '\2\1'))];
       apart := true;
-    ELSIF phase = 'validate' AND item ->> 'kind' = 'unique' AND it.constraint_oid IS NULL THEN
+    ELSIF phase = 'validate' AND item ->> 'kind' = 'unique' AND it.constraint_name IS NULL THEN
       step := 'use index';
       commands := ARRAY[format('ALTER TABLE %s ADD CONSTRAINT %I UNIQUE USING INDEX %I', name, item ->> 'name', item ->> 'name')];
-    ELSIF phase = 'tidy' AND it.constraint_oid IS NOT NULL AND NOT it.validated AND job.state = 'cancelled' THEN
+    ELSIF phase = 'tidy' AND it.constraint_name = item ->> 'name' AND NOT it.validated AND job.state = 'cancelled' THEN
       step := 'drop constraint';
       commands := ARRAY[format('ALTER TABLE %s DROP CONSTRAINT %I', name, item ->> 'name')];
     ELSE

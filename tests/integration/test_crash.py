@@ -4,7 +4,7 @@ import os
 import signal
 
 from cluster import STOP_SIGNALS
-from daemon import config_text
+from daemon import HOST_OFF, config_text
 from waiting import let_pass, wait_until
 
 ROWS = 200_000
@@ -147,7 +147,7 @@ def test_frozen_daemon_that_wakes_up_does_no_harm(db):
 
 
 def test_two_daemons_with_one_file_serve_two_databases(db, db2):
-    config = config_text([{"conninfo": each.conninfo()} for each in (db, db2)], batch={"max_rows": 100})
+    config = config_text([{"conninfo": each.conninfo()} for each in (db, db2)], batch={"max_rows": 100}, throttle=HOST_OFF)
     for each in (db, db2):
         each.table(rows=10_000)
     for _ in range(2):

@@ -1,0 +1,10 @@
+exports.up = (pgm) => {
+  pgm.sql(`
+    INSERT INTO backfill.job (name, target, add_column, set_clause, keep_in_sync, enforce)
+    VALUES ('orders-cents', 'orders', 'amount_cents bigint', 'amount_cents = (amount * 100)::bigint', true, '{NOT NULL amount_cents}')
+    ON CONFLICT (name) DO NOTHING`);
+};
+
+exports.down = (pgm) => {
+  pgm.sql(`SELECT backfill.cancel('orders-cents')`);
+};

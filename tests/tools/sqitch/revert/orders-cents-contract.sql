@@ -1,0 +1,1 @@
+-- The column is gone; a backup has it.

@@ -1,0 +1,1 @@
+SELECT backfill.cancel('orders-cents');
