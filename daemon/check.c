@@ -1,45 +1,156 @@
 #include "check.h"
+#include "clock.h"
 #include "http.h"
 #include "mem.h"
 #include "schema.h"
 
+#include <errno.h>
 #include <libpq-fe.h>
+#include <poll.h>
+#include <stdarg.h>
 #include <stdio.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
 
-#define CONNECT_TIMEOUT_S "10"
+#define CONNECT_TIMEOUT_MS 10000
 
 struct check {
     const struct config_database *database;
+    const struct config_throttle *throttle;
     bool ok;
 };
 
-static void print_line(struct check *c, const char *what, const char *verdict, const char *hint)
+static void print_ok(const struct check *c, const char *what, const char *more)
 {
-    printf("%-16s %-28s %s\n", c->database->name, what, verdict);
-    if (hint) {
-        printf("%-16s %-28s HINT: %s\n", "", "", hint);
-        c->ok = false;
-    }
+    printf("%-16s %-28s ok%s\n", c->database->name, what, more);
 }
 
-/* libpq's words, on one line. */
+/* One line for each problem, so that scripts can count them: what is wrong, and what to do. */
+__attribute__((format(printf, 4, 5))) static void print_problem(
+    struct check *c, const char *what, const char *problem, const char *hint, ...)
+{
+    va_list args;
+
+    c->ok = false;
+    printf("%-16s %-28s %s. HINT: ", c->database->name, what, problem);
+    va_start(args, hint);
+    vprintf(hint, args);
+    va_end(args);
+    putchar('\n');
+}
+
+/* ---- Connecting ---- */
+
+/* libpq's words on one line, without where in the server's source they come from. The caller frees. */
 static char *one_line(const char *message)
 {
-    char *text = must(strdup(message));
-    for (char *c = text; *c; c++)
-        if (*c == '\n')
-            *c = c[1] ? ' ' : '\0';
+    char *text = must(strdup(message)), *to = text;
+
+    for (const char *line = message; *line;) {
+        line += strspn(line, "\t ");
+        size_t n = strcspn(line, "\n");
+        if (strncmp(line, "LOCATION:", 9) != 0 && n > 0) {
+            if (to > text)
+                *to++ = ' ';
+            memcpy(to, line, n);
+            to += n;
+        }
+        line += n + (line[n] == '\n');
+    }
+    while (to > text && (to[-1] == ' ' || to[-1] == '.'))
+        to--;
+    *to = '\0';
     return text;
 }
 
-static PGconn *connect_as(const struct config_database *database, const char *user)
+/* Until the connection stands or has failed; false when that takes too long. */
+static bool finish_connecting(PGconn *conn)
+{
+    uint64_t deadline = now_us() + CONNECT_TIMEOUT_MS * 1000ULL;
+    PostgresPollingStatusType wants = PGRES_POLLING_WRITING;
+
+    while (wants == PGRES_POLLING_READING || wants == PGRES_POLLING_WRITING) {
+        struct pollfd ready = {
+            .fd = PQsocket(conn), .events = wants == PGRES_POLLING_READING ? POLLIN : POLLOUT};
+        uint64_t now = now_us();
+        if (now >= deadline || poll(&ready, 1, (int)((deadline - now) / 1000) + 1) == 0)
+            return false;
+        wants = PQconnectPoll(conn);
+    }
+    return true;
+}
+
+/* PQconnectdbParams would leave out the SQLSTATE, and the server's words alone may be in any language. On failure
+ * *ret_problem says why; the caller frees it. */
+static PGconn *connect_as(const struct config_database *database, const char *user, char **ret_problem)
 {
     const char *const keywords[] = {
-        "connect_timeout", "dbname", "application_name", "target_session_attrs", user ? "user" : NULL, NULL};
-    const char *const values[] = {
-        CONNECT_TIMEOUT_S, database->conninfo, "backfilld --check", "primary", user, NULL};
-    return PQconnectdbParams(keywords, values, 1);
+        "dbname", "application_name", "target_session_attrs", user ? "user" : NULL, NULL};
+    const char *const values[] = {database->conninfo, "backfilld --check", "primary", user, NULL};
+    PGconn *conn = must(PQconnectStartParams(keywords, values, 1));
+
+    *ret_problem = NULL;
+    PQsetErrorVerbosity(conn, PQERRORS_VERBOSE);
+    if (PQstatus(conn) != CONNECTION_BAD && !finish_connecting(conn))
+        *ret_problem = copy_string("no answer within 10 s");
+    else if (PQstatus(conn) != CONNECTION_OK)
+        *ret_problem = one_line(PQerrorMessage(conn));
+    PQsetErrorVerbosity(conn, PQERRORS_DEFAULT);
+    return conn;
 }
+
+/* What libpq or the server says, and what to do about it. What has no code is libpq's, in English: this program sets no
+ * locale. The last one is for all else. */
+static const struct remedy {
+    const char *says, *hint;
+} remedies[] = {
+    {" 3D000: ", "Correct dbname in conninfo, or create the database."},
+    {" 28000: ",
+        "The role must exist and have LOGIN; and pg_hba.conf must let it in from here, with a map in pg_ident.conf for peer."},
+    {" 28P01: ", "Correct its password in the passfile."},
+    {" 42501: ", "GRANT CONNECT ON the database to it."},
+    {" 53300: ", "The server has too many sessions: raise max_connections, or lower workers."},
+    {" 57P03: ", "The server starts or stops: try again when it is up."},
+    {"no password supplied",
+        "Put its password into the passfile, readable for its owner only; or let it in by peer and a map."},
+    {"hot standby", "Name the primary in conninfo too: host=one,two."},
+    {"session is read-only", "Name the primary in conninfo too: host=one,two."},
+    {"could not translate host name", "Correct host in conninfo, or the name service."},
+    {"", "Start the server, or correct host and port in conninfo."},
+};
+
+static const char *remedy_for(const char *problem)
+{
+    const struct remedy *r = remedies;
+    while (!strstr(problem, r->says))
+        r++;
+    return r->hint;
+}
+
+/* libpq passes over such a file, and says so on stderr only. */
+static void check_passfile(struct check *c, PGconn *conn)
+{
+    PQconninfoOption *options = PQconninfo(conn);
+    struct stat st;
+
+    for (const PQconninfoOption *o = options; o && o->keyword; o++) {
+        char problem[300];
+        if (strcmp(o->keyword, "passfile") != 0 || !o->val || stat(o->val, &st) < 0)
+            continue;
+        if (S_ISREG(st.st_mode) && st.st_mode & (S_IRWXG | S_IRWXO)) {
+            snprintf(problem, sizeof(problem), "%s is open to others (mode %04o), so libpq passes it over",
+                o->val, (unsigned)st.st_mode & 07777);
+            print_problem(c, "passfile", problem, "chmod 600 %s", o->val);
+        } else if (access(o->val, R_OK) < 0) {
+            snprintf(problem, sizeof(problem), "%s: %s", o->val, strerror(errno));
+            print_problem(c, "passfile", problem, "It must belong to the user that the daemon runs as.");
+        }
+    }
+    PQconninfoFree(options);
+}
+
+/* ---- What the daemon's role may ---- */
 
 /* The first value of a query, or NULL. The caller frees. */
 static char *ask(PGconn *conn, const char *sql)
@@ -53,80 +164,137 @@ static char *ask(PGconn *conn, const char *sql)
     return value;
 }
 
-static void check_right(struct check *c, PGconn *conn, const char *what, const char *sql, const char *hint)
+static void check_role(struct check *c, PGconn *conn, const char *role)
 {
-    _cleanup_free_ char *value = ask(conn, sql);
-    bool held = value && strcmp(value, "t") == 0;
-    print_line(c, what, held ? "ok" : "missing", held ? NULL : hint);
+    char sql[100];
+
+    snprintf(sql, sizeof(sql), "SELECT pg_catalog.pg_has_role('%s', 'USAGE')", role);
+    _cleanup_free_ char *held = ask(conn, sql);
+    if (held && strcmp(held, "t") == 0)
+        print_ok(c, role, "");
+    else
+        print_problem(c, role, "missing", "GRANT %s TO %s;", role, PQuser(conn));
 }
 
-/* Each role that may submit jobs and can log in must be let in. */
+/* Each role that may submit jobs and can log in, and each that has a job here, must be let in. */
 static void check_logins(struct check *c, PGconn *conn)
 {
     PGresult *roles =
         PQexec(conn, "SELECT r.rolname FROM pg_catalog.pg_roles AS r WHERE r.rolcanlogin AND NOT r.rolsuper"
-                     " AND pg_catalog.pg_has_role(r.oid, 'backfill_submitter', 'MEMBER') ORDER BY 1");
+                     " AND pg_catalog.pg_has_role(r.oid, 'backfill_submitter', 'MEMBER') UNION"
+                     " SELECT j.submitted_by FROM backfill.job AS j"
+                     " WHERE j.state IN ('queued', 'running', 'paused') ORDER BY 1");
     for (int i = 0; i < PQntuples(roles); i++) {
         char what[100];
-        PGconn *other = connect_as(c->database, PQgetvalue(roles, i, 0));
-        _cleanup_free_ char *problem = one_line(PQerrorMessage(other));
+        _cleanup_free_ char *problem = NULL;
+        PGconn *other = connect_as(c->database, PQgetvalue(roles, i, 0), &problem);
 
         snprintf(what, sizeof(what), "login as %s", PQgetvalue(roles, i, 0));
-        if (PQstatus(other) == CONNECTION_OK)
-            print_line(c, what, "ok", NULL);
+        if (problem)
+            print_problem(c, what, problem, "%s", remedy_for(problem));
         else
-            print_line(c, what, problem,
-                "Let the daemon log in as that role: pg_hba.conf with a pg_ident map, or a passfile.");
+            print_ok(c, what, "");
         PQfinish(other);
     }
     PQclear(roles);
 }
 
+/* A job that was inserted under another role runs as that role: its submitter must still be let. */
+static void check_owners(struct check *c, PGconn *conn)
+{
+    PGresult *jobs = PQexec(conn,
+        "SELECT j.name, j.submitted_by, j.owner FROM backfill.job AS j"
+        "  LEFT JOIN pg_catalog.pg_roles AS s ON s.rolname = j.submitted_by"
+        "  LEFT JOIN pg_catalog.pg_roles AS o ON o.rolname = j.owner"
+        " WHERE j.state IN ('queued', 'running', 'paused') AND s.oid IS NOT NULL"
+        "   AND pg_catalog.pg_has_role(s.oid, o.oid,"
+        "     CASE WHEN pg_catalog.current_setting('server_version_num')::integer < 160000 THEN 'MEMBER' ELSE 'SET' END)"
+        "   IS NOT TRUE ORDER BY j.id");
+    for (int i = 0; i < PQntuples(jobs); i++) {
+        char what[100], problem[200];
+        const char *submitter = PQgetvalue(jobs, i, 1), *owner = PQgetvalue(jobs, i, 2);
+
+        snprintf(what, sizeof(what), "job %s", PQgetvalue(jobs, i, 0));
+        snprintf(problem, sizeof(problem), "%s may not SET ROLE %s", submitter, owner);
+        print_problem(c, what, problem, "GRANT %s TO %s; or cancel the job.", owner, submitter);
+    }
+    PQclear(jobs);
+}
+
 static void check_schema(struct check *c, PGconn *conn)
 {
-    char mine[80];
     _cleanup_free_ char *there = ask(conn, "SELECT pg_catalog.to_regclass('backfill.installed')");
-
     if (!there) {
-        print_line(c, "schema", "not installed", "Run backfilld --install with the same options.");
+        print_problem(c, "schema", "not installed", "Run backfilld --install with the same options.");
         return;
     }
+    _cleanup_free_ char *owned =
+        ask(conn, "SELECT pg_catalog.pg_has_role(n.nspowner, 'USAGE') FROM pg_catalog.pg_namespace AS n"
+                  " WHERE n.nspname = 'backfill'");
+    if (!owned || strcmp(owned, "t") != 0) { /* so no more can be read of it */
+        print_problem(c, "schema", "belongs to another role",
+            "Run the daemon as its owner; or hand over the schema, and all that is in it, as a superuser.");
+        return;
+    }
+    char mine[80];
     _cleanup_free_ char *version = ask(conn, "SELECT version || ' ' || checksum FROM backfill.installed");
     snprintf(mine, sizeof(mine), "%d %s", schema_version, schema_checksum);
-    bool same = version && strcmp(version, mine) == 0;
-    print_line(c, "schema",
-        !version ? "can't be read"
-        : same   ? "ok"
-                 : "of another version",
-        same      ? NULL
-        : version ? "Run backfilld --install with the same options."
-                  : "The daemon's role must own the schema: run --install as that role.");
-    check_right(c, conn, "owner of the schema",
-        "SELECT pg_catalog.pg_has_role(n.nspowner, 'USAGE') FROM pg_catalog.pg_namespace AS n WHERE "
-        "n.nspname = 'backfill'",
-        "ALTER SCHEMA backfill OWNER TO the daemon's role, and its tables and functions too.");
+    if (version && strcmp(version, mine) == 0)
+        print_ok(c, "schema", "");
+    else if (version && atoi(version) > schema_version)
+        print_problem(c, "schema", "newer than this program", "Run the backfilld that installed it.");
+    else
+        print_problem(c, "schema", "of another version", "Run backfilld --install with the same options.");
     check_logins(c, conn);
+    check_owners(c, conn);
+}
+
+/* ---- What the daemon's user sees of the server's host ---- */
+
+static void check_disk(struct check *c, PGconn *conn)
+{
+    const char *host = PQhost(conn);
+    if (c->throttle->limit[SIGNAL_DISK] <= 0 || !host || (*host != '/' && *host != '@')) /* as the monitor */
+        return;
+
+    PGresult *paths =
+        PQexec(conn, "SELECT pg_catalog.current_setting('data_directory') UNION"
+                     " SELECT pg_catalog.pg_tablespace_location(t.oid) FROM pg_catalog.pg_tablespace AS t"
+                     " WHERE pg_catalog.pg_tablespace_location(t.oid) <> '' ORDER BY 1");
+    for (int i = 0; i < PQntuples(paths); i++) {
+        const char *path = PQgetvalue(paths, i, 0);
+        struct statvfs fs;
+        if (statvfs(path, &fs) == 0)
+            print_ok(c, "disk", "");
+        else {
+            char problem[300];
+            snprintf(problem, sizeof(problem), "%s: %s", path, strerror(errno));
+            print_problem(c, "disk", problem,
+                "Let the daemon's user search the directories above it (chmod o+x; in the unit ProtectHome=read-only), or"
+                " set throttle.max_disk_used = 0.");
+        }
+    }
+    PQclear(paths);
 }
 
 static void check_database(struct check *c)
 {
-    PGconn *conn = connect_as(c->database, NULL);
+    _cleanup_free_ char *problem = NULL;
+    PGconn *conn = connect_as(c->database, NULL, &problem);
 
-    if (PQstatus(conn) != CONNECTION_OK) {
-        _cleanup_free_ char *problem = one_line(PQerrorMessage(conn));
-        print_line(c, "connection", problem,
-            "See conninfo, pg_hba.conf, and that the server runs and is no standby.");
-    } else {
+    check_passfile(c, conn);
+    if (problem)
+        print_problem(c, "connection", problem, "%s", remedy_for(problem));
+    else if (PQserverVersion(conn) < 150000)
+        print_problem(c, "connection", "the server is older than PostgreSQL 15", "Upgrade it.");
+    else {
         char version[32];
-        snprintf(version, sizeof(version), "ok, PostgreSQL %d", PQserverVersion(conn) / 10000);
-        print_line(c, "connection", version,
-            PQserverVersion(conn) < 150000 ? "It must be PostgreSQL 15 or newer." : NULL);
-        check_right(c, conn, "pg_monitor", "SELECT pg_catalog.pg_has_role('pg_monitor', 'USAGE')",
-            "GRANT pg_monitor TO the daemon's role.");
-        check_right(c, conn, "pg_signal_backend",
-            "SELECT pg_catalog.pg_has_role('pg_signal_backend', 'USAGE')",
-            "GRANT pg_signal_backend TO the daemon's role.");
+        snprintf(version, sizeof(version), ", PostgreSQL %d", PQserverVersion(conn) / 10000);
+        print_ok(c, "connection", version);
+        check_role(c, conn, "pg_monitor");
+        check_role(c, conn, "pg_signal_backend");
         check_schema(c, conn);
+        check_disk(c, conn);
     }
     PQfinish(conn);
 }
@@ -148,7 +316,7 @@ int check_run(const struct config *config)
 {
     bool ok = check_metrics(&config->metrics);
     for (int i = 0; i < config->n_databases; i++) {
-        struct check c = {.database = &config->databases[i], .ok = true};
+        struct check c = {.database = &config->databases[i], .throttle = &config->throttle, .ok = true};
         check_database(&c);
         ok = ok && c.ok;
     }

@@ -435,6 +435,7 @@ static void on_lost(void *arg, const char *message)
     db->said_lost = true;
     end_hours_unasked(db);
     turn_soon(db);
+    db->changed(db->arg);
 }
 
 static void on_unusable(void *arg, const char *message, const char *hint)
@@ -541,6 +542,11 @@ bool database_is_stopping(const struct database *db)
 bool database_has_stopped(const struct database *db)
 {
     return db->stopped;
+}
+
+bool database_is_connected(const struct database *db)
+{
+    return control_is_ready(db->control);
 }
 
 bool database_is_drained(const struct database *db)

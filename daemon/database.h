@@ -29,6 +29,7 @@ const char *database_name(const struct database *db);
 const char *database_conninfo(const struct database *db);
 bool database_is_stopping(const struct database *db);
 bool database_has_stopped(const struct database *db);
+bool database_is_connected(const struct database *db); /* its control session is ready */
 bool database_is_drained(const struct database *db); /* nothing is queued or running */
 bool database_is_hopeless(
     const struct database *db); /* it can't be served as things are; only told when draining */

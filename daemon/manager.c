@@ -2,12 +2,12 @@
 #include "clock.h"
 #include "database.h"
 #include "mem.h"
+#include "notify.h"
 #include "web.h"
 
 #include <event2/event.h>
 #include <signal.h>
 #include <stdio.h>
-#include <systemd/sd-daemon.h>
 #include <unistd.h>
 
 #define BAR_EVERY_US   200000
@@ -24,6 +24,7 @@ struct manager {
         *databases;     /* those of the file, and any that were taken out of it and are still ending */
     struct event *reap; /* closes those that have ended */
     struct event *bar;
+    struct notify *notify;
     struct event *stop_deadline;
     int exit_status;
 
@@ -123,7 +124,7 @@ static void stop(struct manager *m, bool at_once)
     struct timeval deadline = {.tv_sec = STOP_AT_MOST_S};
 
     if (!m->stopping) {
-        sd_notify(0, "STOPPING=1");
+        notify_stopping();
         event_add(m->stop_deadline, &deadline);
     }
     m->stopping = true;
@@ -144,7 +145,6 @@ static void on_hup(evutil_socket_t signal, short what, void *arg)
 {
     struct manager *m = arg;
     _cleanup_free_ char *error = NULL;
-    char reloading[64];
     (void)signal;
     (void)what;
 
@@ -153,8 +153,7 @@ static void on_hup(evutil_socket_t signal, short what, void *arg)
             LEVEL_NOTICE, JOURNAL_CONFIG, NULL, "there is no file to read again: running with --database");
         return;
     }
-    snprintf(reloading, sizeof(reloading), "RELOADING=1\nMONOTONIC_USEC=%llu", (unsigned long long)now_us());
-    sd_notify(0, reloading);
+    notify_reloading();
     struct config *config = config_load(m->config_path, &error);
     struct web *web = m->web;
     if (config && !listen_is_same(&config->metrics.address, &m->config->metrics.address))
@@ -173,7 +172,7 @@ static void on_hup(evutil_socket_t signal, short what, void *arg)
         config_free(old);
         journal_write(LEVEL_NOTICE, JOURNAL_CONFIG, NULL, "settings read again from %s", m->config_path);
     }
-    sd_notify(0, "READY=1");
+    notify_ready();
 }
 
 /* Something about a database has changed: is it over? */
@@ -191,8 +190,7 @@ static void on_changed(void *arg)
         hopeless = hopeless || database_is_hopeless(db);
         failed = failed || database_has_failed(db);
     }
-    sd_notifyf(0, "STATUS=%d %s, %d %s running", serving, serving == 1 ? "database" : "databases", running,
-        running == 1 ? "job" : "jobs");
+    notify_changed(m->notify);
     if (running == 0)
         journal_bar("");
     else if (journal_has_bar() && !event_pending(m->bar, EV_TIMEOUT, NULL)) {
@@ -236,27 +234,53 @@ static void on_stop_deadline(evutil_socket_t socket, short what, void *arg)
     event_base_loopbreak(m->base);
 }
 
-static void on_bar(evutil_socket_t socket, short what, void *arg)
+/* The first job's bar, and how many more run; NULL when none does. The caller frees. */
+static char *bar_text(const struct manager *m)
 {
-    struct manager *m = arg;
     int running = 0;
-    _cleanup_free_ char *text = NULL, *line = NULL;
-    (void)socket;
-    (void)what;
+    char *text = NULL, *line = NULL;
 
     for (int i = 0; i < m->n_databases; i++) {
         running += database_n_workers(m->databases[i]);
         if (!text)
             text = database_bar_text(m->databases[i]);
     }
-    if (!text) {
-        event_del(m->bar);
-        journal_bar("");
-        return;
-    }
-    if (running > 1 && asprintf(&line, "%s  (and %d more)", text, running - 1) < 0)
+    if (running < 2 || !text)
+        return text;
+    if (asprintf(&line, "%s  (and %d more)", text, running - 1) < 0)
         abort();
-    journal_bar(line ? line : text);
+    free(text);
+    return line;
+}
+
+static void on_bar(evutil_socket_t socket, short what, void *arg)
+{
+    struct manager *m = arg;
+    _cleanup_free_ char *text = bar_text(m);
+    (void)socket;
+    (void)what;
+
+    if (!text)
+        event_del(m->bar);
+    journal_bar(text ? text : "");
+}
+
+/* What systemctl status shows: what runs, else what it waits for. */
+static char *status_line(void *arg, bool *ret_moves)
+{
+    const struct manager *m = arg;
+    char *line = bar_text(m);
+    int connected = 0;
+
+    *ret_moves = line != NULL;
+    if (line)
+        return line;
+    for (int i = 0; i < m->n_databases; i++)
+        connected += database_is_connected(m->databases[i]);
+    if (asprintf(&line, "no job runs; %d of %d %s connected", connected, m->n_databases,
+            m->n_databases == 1 ? "database" : "databases") < 0)
+        abort();
+    return line;
 }
 
 int manager_run(struct config *config, const char *config_path, bool drain)
@@ -276,6 +300,7 @@ int manager_run(struct config *config, const char *config_path, bool drain)
     m.reap = must(event_new(m.base, -1, 0, on_reap, &m));
     m.bar = must(event_new(m.base, -1, EV_PERSIST, on_bar, &m));
     m.stop_deadline = must(event_new(m.base, -1, 0, on_stop_deadline, &m));
+    m.notify = notify_open(m.base, status_line, &m);
 
     journal_write(LEVEL_NOTICE, JOURNAL_SERVICE, NULL, "backfilld %s started, pid %d", BACKFILLD_VERSION,
         (int)getpid());
@@ -288,7 +313,7 @@ int manager_run(struct config *config, const char *config_path, bool drain)
     else {
         apply_config(&m);
         use_web(&m, web);
-        sd_notify(0, "READY=1");
+        notify_ready();
         event_base_dispatch(m.base);
     }
     journal_write(LEVEL_NOTICE, JOURNAL_SERVICE, NULL, "stopped");
@@ -302,6 +327,7 @@ int manager_run(struct config *config, const char *config_path, bool drain)
     event_free(m.reap);
     event_free(m.bar);
     event_free(m.stop_deadline);
+    notify_close(m.notify);
     event_base_free(m.base);
     config_free(m.config);
     return m.exit_status;

@@ -3,11 +3,13 @@
 #include "cursor.h"
 #include "host.h"
 #include "mem.h"
+#include "range.h"
 #include "report.h"
 #include "result.h"
 #include "snapshot.h"
 #include "sql.h"
 #include "step.h"
+#include "survey.h"
 #include "throttle.h"
 
 #include <inttypes.h>
@@ -23,13 +25,6 @@
     20 /* the server's clock and ours differ by a little: its hours are not asked for more often */
 #define ROUNDING_MS 1 /* a wait that the monitor read as at its limit may be that much below */
 
-/* A relation of the job, as it is surveyed. */
-struct relation {
-    char *oid, *batch, *bound, *last, *keys_of;
-    char *on_copy, *trial; /* whether the survey tries a batch on a copy; of how many keys */
-    char *upper;
-};
-
 struct worker {
     struct worker_setup setup;
     struct job *job;
@@ -38,12 +33,11 @@ struct worker {
     struct runner_action action; /* under way */
     struct session *session;
     bool session_gone; /* it was lost while the runner waited for something else */
-    bool knows_last;   /* SURVEY: the last key is known, the plans are being checked */
     bool unlimited;    /* the session has no statement_timeout: a step was the last */
     bool limiting;     /* that is being changed; then comes the action */
     struct step step;  /* of STEP */
-    char *seen,
-        *data_directory; /* by the survey, what a trial of a batch saw; where the server keeps its files */
+    struct survey survey;
+    struct range range; /* or row, in hand */
     bool ended, failed;
     bool was_ours;       /* it ended by writing how; else another daemon has it */
     struct event *timer; /* the end of a rest, or something that must be reported from the loop */
@@ -53,11 +47,6 @@ struct worker {
     char *given_back;            /* why the job goes back to the queue, when its hours ended */
     double share;                /* of the database's max_rows_per_s; 0: no limit */
     struct runner_event pending; /* what the timer reports */
-
-    struct relation *relations;
-    int n_relations;
-    char *batch, *bound, *keys_of, *relation, *name, *key_columns; /* of the range or row in hand */
-    char *range_at; /* where its row is, as the last checkpoint said; NULL: not known */
 
     char *holders; /* of the row that was tried again last and is locked still: "locked by pid 4711" */
     char *locked;  /* what the job waits for, when those are all that is left */
@@ -77,23 +66,6 @@ static const char *number_text(char buffer[24], int64_t n)
 {
     snprintf(buffer, 24, "%" PRId64, n);
     return buffer;
-}
-
-static void forget_relations(struct worker *w)
-{
-    for (int i = 0; i < w->n_relations; i++) {
-        free(w->relations[i].oid);
-        free(w->relations[i].batch);
-        free(w->relations[i].bound);
-        free(w->relations[i].last);
-        free(w->relations[i].keys_of);
-        free(w->relations[i].on_copy);
-        free(w->relations[i].trial);
-        free(w->relations[i].upper);
-    }
-    free(w->relations);
-    w->relations = NULL;
-    w->n_relations = 0;
 }
 
 /* ---- What a runner's action means
@@ -163,42 +135,16 @@ static void send_role(struct worker *w)
         1);
 }
 
-static void send_bound(struct worker *w, uint32_t keys)
-{
-    char n[24];
-    send_queries(w,
-        &(struct session_query){w->bound, 3, {w->runner.cursor, w->runner.upper, number_text(n, keys)}}, 1);
-}
-
 static void send_batch(struct worker *w, const struct runner_action *a)
 {
-    const struct runner *r = &w->runner;
-    char range[24], epoch[24], keys[24], next[24], rate[32];
-
-    snprintf(rate, sizeof(rate), "%.3g", r->progress.rate);
-    number_text(range, r->range);
-    number_text(epoch, r->epoch);
-    number_text(keys, a->keys);
-    const struct session_query queries[] = {
-        a->skipping ? (struct session_query){SQL_RUN_BATCH_SKIPPING, 11,
-                          {w->batch, w->relation, w->name, w->keys_of, range, epoch, w->range_at, r->cursor,
-                              r->hi, a->keys ? keys : NULL, rate}}
-                    : (struct session_query){SQL_RUN_BATCH, 10,
-                          {w->batch, w->relation, w->name, range, epoch, w->range_at, r->cursor, r->hi,
-                              a->keys ? keys : NULL, rate}},
-        {w->bound, 3, {r->hi, r->upper, number_text(next, a->next_keys)}},
-    };
-    send_queries(w, queries, a->next_keys ? 2 : 1);
+    struct session_query queries[2];
+    int n = range_batch(&w->range, &w->runner, a, queries);
+    send_queries(w, queries, n);
 }
 
-static void send_retry(struct worker *w)
+static void send_one(struct worker *w, struct session_query query)
 {
-    char id[24];
-    send_queries(w,
-        &(struct session_query){SQL_RETRY_ROW, 6,
-            {w->batch, w->relation, w->name, w->keys_of, number_text(id, w->runner.left_behind),
-                w->runner.hi}},
-        1);
+    send_queries(w, &query, 1);
 }
 
 static void on_control(void *arg, const struct session_event *e);
@@ -240,7 +186,7 @@ static void ask_finish(struct worker *w)
     _cleanup_free_ char *error = copy_string(r->error);
 
     if (r->end_state == JOB_FAILED && r->row_sqlstate && r->keys == 1) {
-        _cleanup_free_ char *key = cursor_describe(w->key_columns, r->hi);
+        _cleanup_free_ char *key = cursor_describe(w->range.key_columns, r->hi);
         free(error);
         if (asprintf(&error, "row %s: %s", key, r->error) < 0)
             abort();
@@ -320,9 +266,16 @@ static void connect_worker(struct worker *w)
         w->setup.base, w->setup.conninfo, w->job->submitted_by, name, CONNECT_TIMEOUT_MS, on_session, w);
 }
 
+/* What a preflight tells of the disk; -1: the server is elsewhere, or its files are out of sight. */
+static int64_t free_bytes_of(const struct worker *w)
+{
+    const struct survey *s = &w->survey;
+    bool local = s->seen && s->data_directory && w->session && session_is_local(w->session);
+    return local ? host_free_bytes(s->data_directory) : -1;
+}
+
 static void perform(struct worker *w, const struct runner_action *a)
 {
-    const struct relation *relation = &w->relations[a->relation];
     const struct runner *r = &w->runner;
     char job[24], n[24], epoch[24], free_bytes[24];
 
@@ -341,38 +294,34 @@ static void perform(struct worker *w, const struct runner_action *a)
     case RUNNER_ABORT: break;
     case RUNNER_CONNECT: connect_worker(w); break;
     case RUNNER_LAYOUT: ask(w, &(struct session_query){SQL_LAYOUT, 1, {job}}); break;
-    case RUNNER_SURVEY:
-        w->knows_last = false;
-        send_queries(w, &(struct session_query){.sql = relation->last}, 1);
-        break;
-    case RUNNER_ADD_RANGE:
+    case RUNNER_SURVEY: send_one(w, survey_last(&w->survey, a->relation)); break;
+    case RUNNER_ADD_RANGE: {
+        const struct relation *relation = &w->survey.relations[a->relation];
         ask(w, &(struct session_query){SQL_ADD_RANGE, 3, {job, relation->oid, relation->upper}});
         break;
+    }
     case RUNNER_BEGIN: {
-        int64_t bytes =
-            w->seen && w->session && session_is_local(w->session) ? host_free_bytes(w->data_directory) : -1;
+        int64_t bytes = free_bytes_of(w);
         ask(w, &(struct session_query){SQL_BEGIN_PHASE, 5,
                    {job, job_phase_name(a->phase), a->estimate ? number_text(n, (int64_t)a->estimate) : NULL,
-                       w->seen, bytes >= 0 ? number_text(free_bytes, bytes) : NULL}});
+                       w->survey.seen, bytes >= 0 ? number_text(free_bytes, bytes) : NULL}});
         break;
     }
     case RUNNER_NEXT_STEP:
         ask(w, &(struct session_query){SQL_NEXT_STEP, 2, {job, job_phase_name(r->phase)}});
         break;
-    case RUNNER_STEP: {
-        struct session_query step = step_query(&w->step, job, job_phase_name(r->phase));
+    case RUNNER_STEP:
         report_step(&w->report, &w->step);
-        send_queries(w, &step, 1);
+        send_one(w, step_query(&w->step, job, job_phase_name(r->phase)));
         break;
-    }
     case RUNNER_TAKE:
         ask(w, &(struct session_query){SQL_TAKE_RANGE, 2, {job, number_text(n, r->left_behind)}});
         break;
-    case RUNNER_BOUND: send_bound(w, a->keys); break;
+    case RUNNER_BOUND: send_one(w, range_bound(&w->range, r, a->keys)); break;
     case RUNNER_BATCH: send_batch(w, a); break;
-    case RUNNER_RETRY: send_retry(w); break;
+    case RUNNER_RETRY: send_one(w, range_retry(&w->range, r)); break;
     case RUNNER_PUT_ASIDE:
-        report_put_aside(&w->report, w->key_columns);
+        report_put_aside(&w->report, w->range.key_columns);
         if (!r->range) {
             ask(w, &(struct session_query){SQL_LEAVE_ROW, 4,
                        {number_text(n, r->left_behind), r->row_sqlstate, r->row_message, r->row_detail}});
@@ -426,7 +375,7 @@ static void feed(struct worker *w, const struct runner_event *e)
         report_end(&w->report, &w->action, w->given_back);
     }
     if (w->runner.phase != phase)
-        report_phase(&w->report, w->n_relations);
+        report_phase(&w->report, w->survey.n_relations);
     perform(w, &next);
 }
 
@@ -452,25 +401,6 @@ static void feed_error(struct worker *w, const struct session_event *e)
     feed(w, &event);
 }
 
-static void on_relations(struct worker *w, const PGresult *result, struct runner_event *event)
-{
-    forget_relations(w);
-    w->n_relations = event->n_relations = PQntuples(result);
-    w->relations = must(calloc((size_t)w->n_relations + 1, sizeof(*w->relations)));
-    for (int i = 0; i < w->n_relations; i++)
-        w->relations[i] = (struct relation){
-            .oid = copy_string(result_text(result, i, 0)),
-            .batch = copy_string(result_text(result, i, 2)),
-            .bound = copy_string(result_text(result, i, 3)),
-            .last = copy_string(result_text(result, i, 4)),
-            .keys_of = copy_string(result_text(result, i, 5)),
-            .on_copy = copy_string(result_text(result, i, 6)),
-            .trial = copy_string(result_text(result, i, 7)),
-        };
-    replace_string(&w->seen, NULL);
-    replace_string(&w->data_directory, w->n_relations > 0 ? result_text(result, 0, 8) : NULL);
-}
-
 /* What the job waits for at the end of a round of rows that were locked. */
 static void say_locked_still(struct worker *w, int64_t rows, struct runner_event *event)
 {
@@ -487,41 +417,6 @@ static void say_locked_still(struct worker *w, int64_t rows, struct runner_event
     event->sqlstate = SQLSTATE_LOCK;
 }
 
-static void on_range(struct worker *w, const PGresult *result, struct runner_event *event)
-{
-    static const char *const outcomes[] = {
-        [RUNNER_TAKE_RANGE] = "range",
-        [RUNNER_TAKE_ROW] = "row",
-        [RUNNER_TAKE_LOCKED] = "locked",
-        [RUNNER_TAKE_NONE] = "none",
-    };
-    const char *outcome = result_text(result, 0, 0);
-
-    event->outcome = RUNNER_TAKE_NOT_OURS;
-    for (int i = RUNNER_TAKE_RANGE; i < RUNNER_TAKE_NOT_OURS; i++)
-        if (same_string(outcome, outcomes[i]))
-            event->outcome = (enum runner_take)i;
-    event->total_keys = (uint64_t)result_number(result, 0, 10);
-    event->found = (uint64_t)result_number(result, 0, 15);
-    if (event->outcome == RUNNER_TAKE_LOCKED)
-        say_locked_still(w, result_number(result, 0, 13), event);
-    if (event->outcome != RUNNER_TAKE_RANGE && event->outcome != RUNNER_TAKE_ROW)
-        return;
-    event->left_behind = result_number(result, 0, 12);
-    event->range = result_number(result, 0, 1);
-    event->epoch = result_number(result, 0, 2);
-    event->cursor = result_text(result, 0, 3);
-    event->upper = result_text(result, 0, 4);
-    event->point = result_is_true(result, 0, 5);
-    replace_string(&w->range_at, NULL);
-    replace_string(&w->key_columns, result_text(result, 0, 7));
-    replace_string(&w->batch, result_text(result, 0, 8));
-    replace_string(&w->bound, result_text(result, 0, 9));
-    replace_string(&w->relation, result_text(result, 0, 6));
-    replace_string(&w->keys_of, result_text(result, 0, 11));
-    replace_string(&w->name, result_text(result, 0, 14));
-}
-
 /* The control session has answered. */
 static void on_control(void *arg, const struct session_event *e)
 {
@@ -534,16 +429,19 @@ static void on_control(void *arg, const struct session_event *e)
         feed_error(w, e);
         return;
     }
-    if (w->action.kind == RUNNER_LAYOUT)
-        on_relations(w, e->results[0], &event);
-    else if (w->action.kind == RUNNER_TAKE)
-        on_range(w, e->results[0], &event);
-    else if (w->action.kind == RUNNER_NEXT_STEP)
+    if (w->action.kind == RUNNER_LAYOUT) {
+        survey_take(&w->survey, e->results[0]);
+        event.n_relations = w->survey.n_relations;
+    } else if (w->action.kind == RUNNER_TAKE) {
+        range_take(&w->range, e->results[0], &event);
+        if (event.outcome == RUNNER_TAKE_LOCKED)
+            say_locked_still(w, result_number(e->results[0], 0, 13), &event);
+    } else if (w->action.kind == RUNNER_NEXT_STEP)
         event.has_step = step_take(&w->step, e->results[0]);
     else if (w->action.kind == RUNNER_BEGIN) {
         event.ours = result_is_true(e->results[0], 0, 0);
         report_preflight(&w->report, result_text(e->results[0], 0, 1));
-        replace_string(&w->seen, NULL);
+        replace_string(&w->survey.seen, NULL);
     } else if (w->action.kind == RUNNER_FINISH)
         report_slower(&w->report, result_text(e->results[0], 0, 0));
     feed(w, &event);
@@ -558,7 +456,7 @@ static void on_batch(struct worker *w, const struct session_event *e, struct run
     event->elapsed_us = e->elapsed_us[0];
     event->bound_unknown = w->action.next_keys && !e->results[1];
     event->bound = w->action.next_keys && e->results[1] ? result_only(e->results[1]) : NULL;
-    replace_string(&w->range_at, result_text(batch, 0, 2));
+    replace_string(&w->range.at, result_text(batch, 0, 2));
     if (w->action.skipping) {
         event->skipped = (uint64_t)result_number(batch, 0, 3);
         report_locked(&w->report, event->skipped, result_text(batch, 0, 4));
@@ -640,7 +538,7 @@ static void on_session(struct session *session, const struct session_event *e, v
             return;
         }
         if (w->action.kind == RUNNER_SURVEY && !e->lost && same_string(e->sqlstate, SQLSTATE_LOCK)) {
-            ask_holders(w, w->relations[w->action.relation].oid);
+            ask_holders(w, w->survey.relations[w->action.relation].oid);
             return;
         }
         feed_error(w, e);
@@ -661,23 +559,14 @@ static void on_session(struct session *session, const struct session_event *e, v
         return;
     }
 
-    struct relation *relation = w->relations ? &w->relations[w->action.relation] : NULL;
-    if (w->action.kind == RUNNER_SURVEY && !w->knows_last) {
-        w->knows_last = true;
-        replace_string(&relation->upper, result_only(first));
-        if (relation->upper) {
-            send_queries(w,
-                &(struct session_query){SQL_SURVEY, 8,
-                    {number_text(job, w->job->id), relation->batch, relation->bound, relation->keys_of, relation->oid, relation->upper,
-                        relation->on_copy, relation->trial}},
-                1);
+    if (w->action.kind == RUNNER_SURVEY && !w->survey.knows_last) {
+        if (survey_take_last(&w->survey, w->action.relation, first)) {
+            send_one(w, survey_query(&w->survey, w->action.relation, number_text(job, w->job->id)));
             return;
         }
         event.empty = true;
     } else if (w->action.kind == RUNNER_SURVEY) {
-        event.estimate = (uint64_t)result_number(first, 0, 0);
-        if (result_text(first, 0, 1))
-            replace_string(&w->seen, result_text(first, 0, 1));
+        event.estimate = survey_take_seen(&w->survey, first);
     } else if (w->action.kind == RUNNER_BOUND)
         event.bound = result_only(first);
     else if (w->action.kind == RUNNER_BATCH)
@@ -897,18 +786,10 @@ struct worker *worker_free(struct worker *w)
     event_free(w->timer);
     event_free(w->tick);
     event_free(w->hours);
-    forget_relations(w);
-    free(w->batch);
-    free(w->bound);
-    free(w->keys_of);
-    free(w->relation);
-    free(w->name);
     free(w->holders);
     free(w->locked);
-    free(w->key_columns);
-    free(w->range_at);
-    free(w->seen);
-    free(w->data_directory);
+    survey_done(&w->survey);
+    range_done(&w->range);
     step_done(&w->step);
     free(w->shown_waiting);
     free(w->given_back);

@@ -116,8 +116,7 @@ CREATE TABLE orders (
   customer     bigint NOT NULL,
   amount       numeric(12,2) NOT NULL,
   created      timestamptz NOT NULL,
-  note         text NOT NULL,
-  amount_cents bigint
+  note         text NOT NULL
 );
 INSERT INTO orders (id, customer, amount, created, note)
 SELECT i, 1 + i * 7919 % 100003, (i * 37 % 1000000) / 100.0, now() - i * interval '1 s', repeat(md5(i::text), 4)
@@ -128,13 +127,12 @@ END
 
 # ---- The application ----
 
-# One transaction reads an order, the other half of it writes the order's note; amount never changes, so in the end every
-# row can be compared.
+# A transaction reads an order and writes its amount, by the old column alone: what becomes of the new one is the job's affair.
 write_application() {
   cat >"$dir/application.sql" <<END
 \\set id random(1, $rows)
 SELECT customer, amount, note FROM orders WHERE id = :id;
-UPDATE orders SET note = reverse(note) WHERE id = :id;
+UPDATE orders SET amount = amount + 0.01 WHERE id = :id;
 END
 }
 
@@ -196,8 +194,8 @@ start_backfilld() {
 }
 
 insert_job() {
-  local insert="INSERT INTO backfill.job (name, target, set_clause, where_clause)
-VALUES ('cents', 'orders', 'amount_cents = (amount * 100)::bigint', 'amount_cents IS NULL')"
+  local insert="INSERT INTO backfill.job (name, target, add_column, set_clause, keep_in_sync, enforce)
+VALUES ('cents', 'orders', 'amount_cents bigint', 'amount_cents = (amount * 100)::bigint', true, '{NOT NULL amount_cents}')"
 
   printf '         %s\n' "${insert//$'\n'/$'\n'         }"
   sql app -c "$insert"
@@ -211,7 +209,7 @@ wait_for_job() {
     kill -0 "$daemon_pid" 2>/dev/null || fail "backfilld has ended"
     ((SECONDS < until)) || fail "the job takes longer than $job_at_most_s s"
     if [[ -t 2 ]]; then sleep 0.2; continue; fi
-    line=$(sql app -c "SELECT concat_ws('  ', bar, percent || ' %', rows || ' rows', rows_per_s || ' rows/s', throttled_by)
+    line=$(sql app -c "SELECT concat_ws('  ', phase, bar, percent || ' %', rows || ' rows', rows_per_s || ' rows/s', throttled_by)
                          FROM backfill.status WHERE name = 'cents' AND percent > 0")
     [[ -z $line ]] || say "$line"
     sleep 1
@@ -245,6 +243,7 @@ show_result() {
   line 'a batch, p50 / p99 (ms)' "$p50 / $p99"
   line 'greatest lag of the standby (MB / ms)' "$(greatest_lag "$started" "$finished")"
   line 'rows wrong, of all compared' "$wrong"
+  line 'amount_cents' 'NOT NULL'
   echo
   line 'the application' before during
   line 'transactions' "$(group_digits "${b[0]}")" "$(group_digits "${d[0]}")"
@@ -255,6 +254,8 @@ show_result() {
   echo "  Latency counts from the moment at which a transaction was due: waiting for a free session is in it."
   echo "  The standby and the application share this machine's $(nproc) cores with the primary."
   [[ $wrong == 0 ]] || fail "$wrong rows are wrong"
+  [[ $(sql app -c "SELECT attnotnull FROM pg_attribute WHERE attrelid = 'orders'::regclass AND attname = 'amount_cents'") == t ]] ||
+    fail "amount_cents is not NOT NULL"
 }
 
 main() {
@@ -276,7 +277,7 @@ main() {
   say "Starting a streaming standby"
   start_standby
 
-  say "Starting the application: $clients sessions that read an order and write its note"
+  say "Starting the application: $clients sessions that read an order and write its amount"
   write_application
   calibrate
   start_application

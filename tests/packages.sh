@@ -7,6 +7,7 @@ doc_packages=(scdoc)
 server_packages=(postgresql-15)
 test_packages=(python3 python3-pytest python3-psycopg python3-prometheus-client iproute2)
 browser_packages=(chromium)  # the page's tests; skipped where it can't be had
+system_packages=(systemd-container)
 
 # install_packages PACKAGE...: returns 1, with the reason on stderr, when one is missing and can't be installed.
 install_packages() {

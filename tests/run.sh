@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# tests/run.sh [unit|sim|integration|bench|soak]...: installs what is missing, builds, runs the suites; without arguments
-# unit, sim and integration. soak: sim and integration at full size, which takes long. bench: measures, judges nothing.
+# tests/run.sh [unit|sim|integration|system|bench|soak]...: installs what is missing, builds, runs the suites; without arguments
+# the first four. soak: sim and integration at full size, which takes long. bench: measures, judges nothing.
 # The last line sums up: N passed, N failed, N skipped. Exit status: 0 if nothing failed.
 #
 # Servers are throwaway ones, each in a directory of its own. BUILD: the build directory; that with sanitizers is beside it.
@@ -171,6 +171,14 @@ run_integration() {
   finish_all
 }
 
+# Units of a systemd of their own; the tests say themselves why a machine can't boot one.
+run_system() {
+  has_server system || return 0
+  install_packages "${system_packages[@]}" || true
+  start system "$logs/system.xml" /usr/bin/python3 -m pytest -ra -o junit_family=xunit1 --junit-xml "$logs/system.xml" "$repo/tests/system"
+  finish_all
+}
+
 run_soak() {
   limit_s=7200
   start_meson 'sim soak' "$build" sim -t 240 --test-args="--runs=$soak_runs"
@@ -190,7 +198,7 @@ main() {
 
   for suite; do
     case $suite in
-      unit | sim | integration | soak | bench) wanted[$suite]=1 ;;
+      unit | sim | integration | system | soak | bench) wanted[$suite]=1 ;;
       -h | --help) usage; exit ;;
       *) usage >&2; exit 2 ;;
     esac
@@ -204,7 +212,7 @@ main() {
   build_in "$build"
   for suite in unit sim; do [[ ! -v wanted[$suite] ]] || programs+=("$suite"); done
   ((${#programs[@]} == 0)) || run_programs "${programs[@]}"
-  for suite in integration soak bench; do [[ ! -v wanted[$suite] ]] || "run_$suite"; done
+  for suite in integration system soak bench; do [[ ! -v wanted[$suite] ]] || "run_$suite"; done
 
   heading 'in short'
   ((${#closing[@]} == 0)) || printf '%s\n' "${closing[@]}"
@@ -212,4 +220,4 @@ main() {
   ((failed == 0))
 }
 
-if (($#)); then main "$@"; else main unit sim integration; fi
+if (($#)); then main "$@"; else main unit sim integration system; fi

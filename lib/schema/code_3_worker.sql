@@ -315,6 +315,14 @@ AS $$
     FROM jsonb_path_query(plan, 'strict $.** ? (exists (@."Node Type"))', silent => true) WITH ORDINALITY AS n(node, ord)
 $$;
 
+-- A job of the login's own. The worker's session can't read the table itself: row_security is off there, by which a policy is an
+-- error.
+CREATE OR REPLACE FUNCTION backfill.own_job(job_id bigint) RETURNS backfill.job
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT j FROM backfill.job j WHERE j.id = job_id AND j.submitted_by = session_user
+$$;
+
 -- An empty copy of a relation that has the column which the job adds, and so many of its rows.
 CREATE OR REPLACE FUNCTION backfill.make_copy(job backfill.job, relation oid, keys bigint) RETURNS regclass
 LANGUAGE plpgsql
@@ -346,6 +354,7 @@ DECLARE
   job       backfill.job;
   k         record;
   tried     oid := relation;
+  planned   text := batch;
   plan      jsonb;
   hi        text[];
   changed   bigint;
@@ -365,18 +374,20 @@ BEGIN
   seen := '{}';
   BEGIN
     IF on_copy THEN
-      SELECT * INTO job FROM backfill.job j WHERE j.id = job_id;
+      job := backfill.own_job(job_id);
       tried := backfill.make_copy(job, relation, keys);
       SELECT * INTO k FROM backfill.key_of(relation, backfill.key_numbers(relation, job.key));
       SELECT s.batch, s.keys INTO batch, keys_of FROM backfill.statements(job, tried, k.columns, k.types, k.collations, false) s;
-      hi := upper;
-    ELSE
-      EXECUTE bound INTO hi USING NULL::text[], upper, keys;
-      hi := coalesce(hi, upper);
-      FOR plan IN EXECUTE 'EXPLAIN (FORMAT JSON) ' || batch USING NULL::text[], hi, NULL::text[] LOOP
-        seen := pg_catalog.jsonb_build_object('plan', backfill.plan_in_words(plan));
-      END LOOP;
+      -- How the rows of a batch will be reached; the rest of its statement can't be planned yet.
+      planned := pg_catalog.format('SELECT FROM ONLY %s WHERE %s', backfill.relation_name(relation),
+                                   backfill.batch_condition('', k.columns, k.types, k.collations, false));
     END IF;
+    EXECUTE bound INTO hi USING NULL::text[], upper, keys;
+    hi := coalesce(hi, upper);
+    FOR plan IN EXECUTE 'EXPLAIN (FORMAT JSON) ' || planned USING NULL::text[], hi, NULL::text[] LOOP
+      seen := pg_catalog.jsonb_build_object('plan', backfill.plan_in_words(plan));
+    END LOOP;
+    hi := CASE WHEN on_copy THEN upper ELSE hi END;  -- whichever rows the copy has
     start_lsn := pg_catalog.pg_current_wal_insert_lsn();
     hot := pg_catalog.pg_stat_get_xact_tuples_hot_updated(tried);
     started := pg_catalog.clock_timestamp();

@@ -140,7 +140,7 @@ def test_help_and_version():
     assert os.access(PROGRAM, os.X_OK)
 
 
-# ---- Installing and checking
+# ---- Installing
 
 def test_install_can_run_again_and_keeps_jobs(db):
     db.table()
@@ -157,36 +157,6 @@ def test_install_without_the_right_names_the_grant(db):
     assert ended.returncode == 1 and "permission denied" in ended.stderr
     assert "HINT: As a superuser: GRANT CREATE ON DATABASE" in ended.stderr
     assert db.one("SELECT to_regnamespace('backfill') IS NULL")
-
-
-def test_check_finds_all_well(db):
-    ended = run("-d", db.conninfo(), "--check")
-    lines = ended.stdout.splitlines()
-    for what in ("connection", "pg_monitor", "pg_signal_backend", "schema", "login as app", "login as other"):
-        assert any(what in line and " ok" in line for line in lines), ended.stdout
-    assert ended.returncode == 0, ended.stdout
-
-
-@pytest.mark.parametrize("break_it, what, hint", [
-    ("REVOKE pg_signal_backend FROM backfilld", "pg_signal_backend", "GRANT pg_signal_backend"),
-    ("REVOKE pg_monitor FROM backfilld", "pg_monitor", "GRANT pg_monitor"),
-])
-def test_check_says_what_is_missing(db, break_it, what, hint):
-    db.admin.execute(break_it)
-    try:
-        ended = run("-d", db.conninfo(), "--check")
-    finally:
-        db.admin.execute("GRANT pg_monitor, pg_signal_backend TO backfilld")
-    assert ended.returncode == 1 and hint in ended.stdout
-    assert any(what in line and "missing" in line for line in ended.stdout.splitlines())
-
-
-def test_check_without_schema_or_database(db):
-    db.admin.execute("DROP SCHEMA backfill CASCADE")
-    ended = run("-d", db.conninfo(), "--check")
-    assert ended.returncode == 1 and "not installed" in ended.stdout and "--install" in ended.stdout
-    ended = run("-d", db.conninfo() + " dbname=not_there", "--check")
-    assert ended.returncode == 1 and "not_there" in ended.stdout
 
 
 # ---- Jobs

@@ -1,0 +1,87 @@
+#include "range.h"
+#include "mem.h"
+#include "result.h"
+#include "sql.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+void range_take(struct range *range, const PGresult *result, struct runner_event *event)
+{
+    static const char *const outcomes[] = {
+        [RUNNER_TAKE_RANGE] = "range",
+        [RUNNER_TAKE_ROW] = "row",
+        [RUNNER_TAKE_LOCKED] = "locked",
+        [RUNNER_TAKE_NONE] = "none",
+    };
+    const char *outcome = result_text(result, 0, 0);
+
+    event->outcome = RUNNER_TAKE_NOT_OURS;
+    for (int i = RUNNER_TAKE_RANGE; i < RUNNER_TAKE_NOT_OURS; i++)
+        if (same_string(outcome, outcomes[i]))
+            event->outcome = (enum runner_take)i;
+    event->total_keys = (uint64_t)result_number(result, 0, 10);
+    event->found = (uint64_t)result_number(result, 0, 15);
+    if (event->outcome != RUNNER_TAKE_RANGE && event->outcome != RUNNER_TAKE_ROW)
+        return;
+    event->left_behind = result_number(result, 0, 12);
+    event->range = result_number(result, 0, 1);
+    event->epoch = result_number(result, 0, 2);
+    event->cursor = result_text(result, 0, 3);
+    event->upper = result_text(result, 0, 4);
+    event->point = result_is_true(result, 0, 5);
+    replace_string(&range->at, NULL);
+    replace_string(&range->relation, result_text(result, 0, 6));
+    replace_string(&range->key_columns, result_text(result, 0, 7));
+    replace_string(&range->batch, result_text(result, 0, 8));
+    replace_string(&range->bound, result_text(result, 0, 9));
+    replace_string(&range->keys_of, result_text(result, 0, 11));
+    replace_string(&range->name, result_text(result, 0, 14));
+}
+
+static const char *number(struct range *range, int i, int64_t n)
+{
+    snprintf(range->numbers[i], sizeof(range->numbers[i]), "%" PRId64, n);
+    return range->numbers[i];
+}
+
+struct session_query range_bound(struct range *range, const struct runner *r, uint32_t keys)
+{
+    return (struct session_query){range->bound, 3, {r->cursor, r->upper, number(range, 0, keys)}};
+}
+
+int range_batch(struct range *range, const struct runner *r, const struct runner_action *a,
+    struct session_query queries[2])
+{
+    const char *id = number(range, 0, r->range), *epoch = number(range, 1, r->epoch);
+    const char *keys = a->keys ? number(range, 2, a->keys) : NULL;
+
+    snprintf(range->rate, sizeof(range->rate), "%.3g", r->progress.rate);
+    queries[0] = a->skipping ? (struct session_query){SQL_RUN_BATCH_SKIPPING, 11,
+                                   {range->batch, range->relation, range->name, range->keys_of, id, epoch,
+                                       range->at, r->cursor, r->hi, keys, range->rate}}
+                             : (struct session_query){SQL_RUN_BATCH, 10,
+                                   {range->batch, range->relation, range->name, id, epoch, range->at,
+                                       r->cursor, r->hi, keys, range->rate}};
+    queries[1] = (struct session_query){range->bound, 3, {r->hi, r->upper, number(range, 3, a->next_keys)}};
+    return a->next_keys ? 2 : 1;
+}
+
+struct session_query range_retry(struct range *range, const struct runner *r)
+{
+    return (struct session_query){SQL_RETRY_ROW, 6,
+        {range->batch, range->relation, range->name, range->keys_of, number(range, 0, r->left_behind),
+            r->hi}};
+}
+
+void range_done(struct range *range)
+{
+    free(range->batch);
+    free(range->bound);
+    free(range->keys_of);
+    free(range->relation);
+    free(range->name);
+    free(range->key_columns);
+    free(range->at);
+    *range = (struct range){0};
+}

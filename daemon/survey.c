@@ -1,0 +1,75 @@
+#include "survey.h"
+#include "mem.h"
+#include "result.h"
+#include "sql.h"
+
+static void forget_relations(struct survey *s)
+{
+    for (int i = 0; i < s->n_relations; i++) {
+        free(s->relations[i].oid);
+        free(s->relations[i].batch);
+        free(s->relations[i].bound);
+        free(s->relations[i].last);
+        free(s->relations[i].keys_of);
+        free(s->relations[i].on_copy);
+        free(s->relations[i].trial);
+        free(s->relations[i].upper);
+    }
+    free(s->relations);
+    s->relations = NULL;
+    s->n_relations = 0;
+}
+
+void survey_take(struct survey *s, const PGresult *result)
+{
+    forget_relations(s);
+    s->n_relations = PQntuples(result);
+    s->relations = must(calloc((size_t)s->n_relations + 1, sizeof(*s->relations)));
+    for (int i = 0; i < s->n_relations; i++)
+        s->relations[i] = (struct relation){
+            .oid = copy_string(result_text(result, i, 0)),
+            .batch = copy_string(result_text(result, i, 2)),
+            .bound = copy_string(result_text(result, i, 3)),
+            .last = copy_string(result_text(result, i, 4)),
+            .keys_of = copy_string(result_text(result, i, 5)),
+            .on_copy = copy_string(result_text(result, i, 6)),
+            .trial = copy_string(result_text(result, i, 7)),
+        };
+    replace_string(&s->seen, NULL);
+    replace_string(&s->data_directory, s->n_relations > 0 ? result_text(result, 0, 8) : NULL);
+}
+
+struct session_query survey_last(struct survey *s, int relation)
+{
+    s->knows_last = false;
+    return (struct session_query){.sql = s->relations[relation].last};
+}
+
+struct session_query survey_query(const struct survey *s, int relation, const char *job)
+{
+    const struct relation *r = &s->relations[relation];
+    return (struct session_query){
+        SQL_SURVEY, 8, {job, r->batch, r->bound, r->keys_of, r->oid, r->upper, r->on_copy, r->trial}};
+}
+
+bool survey_take_last(struct survey *s, int relation, const PGresult *result)
+{
+    s->knows_last = true;
+    replace_string(&s->relations[relation].upper, result_only(result));
+    return s->relations[relation].upper != NULL;
+}
+
+uint64_t survey_take_seen(struct survey *s, const PGresult *result)
+{
+    if (result_text(result, 0, 1))
+        replace_string(&s->seen, result_text(result, 0, 1));
+    return (uint64_t)result_number(result, 0, 0);
+}
+
+void survey_done(struct survey *s)
+{
+    forget_relations(s);
+    free(s->seen);
+    free(s->data_directory);
+    *s = (struct survey){0};
+}

@@ -1,0 +1,211 @@
+"""backfilld --check on set-ups that are broken: one line for each problem, which says what to do."""
+
+import contextlib
+import os
+import pwd
+import re
+import stat
+
+import pytest
+
+from cluster import Cluster
+from daemon import run
+from database import Database, prepare
+from standby import Standby
+from waiting import wait_until
+
+TRUST = "local all all trust\nlocal replication all trust\n"
+
+
+@pytest.fixture(scope="module")
+def broken_cluster():
+    """One whose roles and pg_hba.conf may be spoilt."""
+    cluster = Cluster(wal_level="replica", max_wal_senders="4")
+    try:
+        prepare(cluster)
+        yield cluster
+    finally:
+        cluster.destroy()
+
+
+@pytest.fixture
+def broken(broken_cluster):
+    database = Database(broken_cluster)
+    try:
+        yield database
+    finally:
+        database.destroy()
+
+
+def problems(conninfo):
+    """The lines of a check that found something."""
+    ended = run("-d", conninfo, "--check")
+    lines = [line for line in ended.stdout.splitlines() if "HINT: " in line]
+    assert ended.returncode == (1 if lines else 0), ended.stdout + ended.stderr
+    assert all(re.fullmatch(r"\S.*[^.]\. HINT: \S.*[.;0-9a-z]", line) for line in lines), lines
+    return lines
+
+
+def one_problem(conninfo, *parts):
+    """Exactly one, and the line has all these parts."""
+    found = problems(conninfo)
+    assert len(found) == 1 and all(part in found[0] for part in parts), found
+
+
+@contextlib.contextmanager
+def let_in(db, lines):
+    """Within it pg_hba.conf begins with these lines, and trusts all others."""
+    def write(text):
+        before = db.one("SELECT pg_conf_load_time()")
+        with open(f"{db.cluster.data}/pg_hba.conf", "w") as file:
+            file.write(text)
+        db.admin.execute("SELECT pg_reload_conf()")
+        wait_until(lambda: db.one("SELECT pg_conf_load_time()") > before, what="the server has read it")
+
+    write(f"{lines}\n{TRUST}")
+    try:
+        yield
+    finally:
+        write(TRUST)
+
+
+def test_check_finds_all_well(db):
+    ended = run("-d", db.conninfo(), "--check")
+    lines = ended.stdout.splitlines()
+    for what in ("connection", "pg_monitor", "pg_signal_backend", "schema", "login as app", "login as other", "disk"):
+        assert any(what in line and " ok" in line for line in lines), ended.stdout
+    assert ended.returncode == 0 and "HINT" not in ended.stdout, ended.stdout
+
+
+# ---- The connection
+
+def test_server_that_is_down(db):
+    one_problem(db.conninfo() + " port=1", "connection", "No such file", "HINT: Start the server")
+
+
+def test_database_that_is_not_there(db):
+    one_problem(db.conninfo() + " dbname=not_there", "connection", '"not_there" does not exist', "HINT: Correct dbname")
+
+
+def test_role_that_is_not_there(db):
+    one_problem(db.conninfo() + " user=nobody_here", "connection", '"nobody_here" does not exist', "HINT: The role must exist")
+
+
+def test_role_that_may_not_log_in(db):
+    one_problem(db.conninfo() + " user=ghost", "connection", "not permitted to log in", "HINT: The role must exist and have LOGIN")
+
+
+def test_server_that_lets_the_daemon_not_in(broken):
+    with let_in(broken, "local all backfilld reject"):
+        one_problem(broken.conninfo(), "connection", "pg_hba.conf rejects", "HINT: The role must exist", "pg_hba.conf")
+
+
+def test_only_a_standby(broken):
+    standby = Standby(broken.cluster, "second")
+    try:
+        one_problem(standby.conninfo(broken.name), "connection", "hot standby", "HINT: Name the primary")
+    finally:
+        standby.destroy()
+
+
+def test_password_that_is_missing_wrong_or_in_a_file_open_to_others(broken, tmp_path):
+    passfile = tmp_path / "passfile"
+    conninfo = f"{broken.conninfo()} passfile={passfile}"
+    broken.admin.execute("ALTER ROLE backfilld PASSWORD 'geheim'")
+    with let_in(broken, "local all backfilld scram-sha-256"):
+        one_problem(conninfo, "connection", "no password supplied", "HINT: Put its password into the passfile")
+        passfile.write_text("*:*:*:backfilld:falsch\n")
+        passfile.chmod(0o600)
+        one_problem(conninfo, "connection", "28P01", "HINT: Correct its password")
+        passfile.write_text("*:*:*:backfilld:geheim\n")
+        assert problems(conninfo) == []
+        passfile.chmod(0o644)
+        said = problems(conninfo)
+        assert len(said) == 2 and "open to others (mode 0644)" in said[0] and f"HINT: chmod 600 {passfile}" in said[0], said
+        assert "no password supplied" in said[1]
+
+
+# ---- Rights
+
+@pytest.mark.parametrize("role", ["pg_monitor", "pg_signal_backend"])
+def test_role_of_the_server_that_is_missing(broken, role):
+    broken.admin.execute(f"REVOKE {role} FROM backfilld")
+    try:
+        one_problem(broken.conninfo(), role, "missing", f"HINT: GRANT {role} TO backfilld;")
+    finally:
+        broken.admin.execute(f"GRANT {role} TO backfilld")
+
+
+def test_submitter_as_whom_the_daemon_may_not_log_in(broken):
+    with let_in(broken, "local all other reject"):
+        one_problem(broken.conninfo(), "login as other", "pg_hba.conf rejects", "HINT: The role must exist")
+
+
+def test_submitter_that_may_not_connect_to_the_database(broken):
+    broken.admin.execute(f"REVOKE CONNECT ON DATABASE {broken.name} FROM PUBLIC; GRANT CONNECT ON DATABASE {broken.name} TO backfilld, app")
+    one_problem(broken.conninfo(), "login as other", "permission denied for database", "HINT: GRANT CONNECT")
+
+
+def test_job_whose_owner_its_submitter_may_no_longer_be(broken):
+    with broken.connect() as session:
+        session.execute("SET ROLE app_owner; CREATE TABLE t (id int PRIMARY KEY, n int)")
+        name = broken.submit(session=session, set_clause="n = 1", wanted="pause")
+    assert problems(broken.conninfo()) == []
+    broken.admin.execute("REVOKE app_owner FROM app")
+    try:
+        one_problem(broken.conninfo(), f"job {name}", "app may not SET ROLE app_owner", "HINT: GRANT app_owner TO app;")
+    finally:
+        broken.admin.execute("GRANT app_owner TO app")
+
+
+# ---- The schema
+
+def test_schema_that_is_missing(db):
+    db.admin.execute("DROP SCHEMA backfill CASCADE")
+    one_problem(db.conninfo(), "schema", "not installed", "HINT: Run backfilld --install")
+
+
+@pytest.mark.parametrize("change, verdict, hint", [
+    ("checksum = 'old'", "of another version", "Run backfilld --install"),
+    ("version = 0", "of another version", "Run backfilld --install"),
+    ("version = 9999", "newer than this program", "Run the backfilld that installed it"),
+])
+def test_schema_of_another_version(db, change, verdict, hint):
+    db.admin.execute(f"UPDATE backfill.installed SET {change}")
+    one_problem(db.conninfo(), "schema", verdict, f"HINT: {hint}")
+
+
+def test_schema_of_another_role(db):
+    db.admin.execute("ALTER SCHEMA backfill OWNER TO postgres")
+    one_problem(db.conninfo(), "schema", "belongs to another role", "HINT: Run the daemon as its owner")
+
+
+# ---- The server's host
+
+def test_data_directory_that_the_daemon_can_not_see(broken, tmp_path):
+    """A tablespace below a directory that the daemon's user may not search; as root it is gone instead."""
+    place = tmp_path / "hidden" / "space"
+    place.mkdir(parents=True)
+    for directory in (tmp_path, *tmp_path.parents):
+        if os.stat(directory).st_uid == os.getuid():
+            os.chmod(directory, os.stat(directory).st_mode | stat.S_IXOTH)
+    if os.getuid() == 0:
+        os.chown(place, pwd.getpwnam(broken.cluster.account).pw_uid, -1)
+    broken.admin.execute(f"CREATE TABLESPACE space LOCATION '{place}'")
+    try:
+        assert problems(broken.conninfo()) == []
+        place.rename(tmp_path / "away") if os.getuid() == 0 else place.parent.chmod(0)
+        try:
+            one_problem(broken.conninfo(), "disk", str(place), "HINT: Let the daemon's user search", "max_disk_used = 0")
+        finally:
+            (tmp_path / "away").rename(place) if os.getuid() == 0 else place.parent.chmod(0o755)
+    finally:
+        broken.admin.execute("DROP TABLESPACE space")
+
+
+def test_every_problem_has_its_own_line(broken):
+    broken.admin.execute("REVOKE pg_signal_backend FROM backfilld; DROP SCHEMA backfill CASCADE")
+    try:
+        assert len(problems(broken.conninfo())) == 2
+    finally:
+        broken.admin.execute("GRANT pg_signal_backend TO backfilld")

@@ -1,0 +1,66 @@
+"""--install on a schema of an earlier version, with jobs in it: old_schemas/NNN.sql, which dump.py there wrote."""
+
+import glob
+import os
+import subprocess
+
+import pytest
+
+from daemon import run
+
+DUMPS = sorted(glob.glob(f"{os.path.dirname(os.path.abspath(__file__))}/old_schemas/[0-9]*.sql"))
+
+
+def version_of(dump):
+    return int(os.path.basename(dump)[:3])
+
+
+def installed(db):
+    return db.one("SELECT version FROM backfill.installed")
+
+
+def definitions(db):
+    """What pg_dump says of the schema, as a set of lines: grants and functions come in the order of their making."""
+    dump = subprocess.run([f"{db.cluster.binaries}/pg_dump", "-h", db.cluster.directory, "-p", str(db.cluster.port), "-U",
+                           "postgres", "--schema-only", "-n", "backfill", db.name], check=True, capture_output=True, text=True)
+    return sorted(line for line in dump.stdout.splitlines() if not line.startswith(("\\restrict", "\\unrestrict")))
+
+
+@pytest.fixture(params=DUMPS, ids=version_of)
+def old(request, db2):
+    """A database as the program of that version left it."""
+    db2.admin.execute("DROP SCHEMA backfill, public CASCADE; CREATE SCHEMA public; GRANT ALL ON SCHEMA public TO app, other")
+    with open(request.param) as dump:
+        text = dump.read().replace("CREATE SCHEMA public;", "")
+    restored = subprocess.run([f"{db2.cluster.binaries}/psql", "-XqAt", "-v", "ON_ERROR_STOP=1", "-h", db2.cluster.directory, "-p",
+                               str(db2.cluster.port), "-U", "postgres", db2.name], input=text, capture_output=True, text=True)
+    assert restored.returncode == 0, restored.stderr
+    assert installed(db2) == version_of(request.param)
+    return db2
+
+
+def test_each_earlier_version_has_its_dump(db):
+    assert set(map(version_of, DUMPS)) >= set(range(1, max(2, installed(db))))
+
+
+def test_upgrade_makes_the_schema_that_a_new_install_makes(db, old):
+    upgraded = run("-d", old.conninfo(), "--install")
+    assert upgraded.returncode == 0, upgraded.stderr
+    assert installed(old) == installed(db)
+    assert definitions(old) == definitions(db)
+    assert run("-d", old.conninfo(), "--check").returncode == 0
+
+
+def test_upgrade_keeps_jobs_and_each_goes_on_where_it_stood(old):
+    assert (old.state("done"), old.state("half"), old.cursor("half")) == ("succeeded", "paused", ["599"])
+    assert run("-d", old.conninfo(), "--install").returncode == 0
+    assert (old.state("done"), old.state("half"), old.cursor("half")) == ("succeeded", "paused", ["599"])
+    assert old.left_behind("error") == [(["5"],)]
+    old.app.execute("SELECT backfill.resume('half'); SELECT backfill.resume('new')")
+    old.daemon()
+    old.finish("half")
+    old.finish("new")
+    assert old.counts() == {2: 100, 1: 900}  # done and half: each row of each once
+    assert old.job("done")["report"] is not None
+    old.submit(name="after", set_clause="n = n + 1")
+    assert old.finish("after")["id"] > old.job("new")["id"]
