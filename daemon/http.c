@@ -214,11 +214,6 @@ static void on_accept(
     (void)from;
     (void)length;
 
-    if (http->n_connections >=
-        MAX_CONNECTIONS) { /* they came at once: disabling takes effect with the next turn */
-        close(fd);
-        return;
-    }
     struct connection *c = must(calloc(1, sizeof(*c)));
     setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
     c->http = http;

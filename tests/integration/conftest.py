@@ -19,6 +19,10 @@ SCALE = int(os.environ.get("BACKFILL_SCALE", "1"))
 SEED = int(os.environ.get("BACKFILL_SEED", random.SystemRandom().randrange(2**32)))
 
 
+for name in [name for name in os.environ if name.startswith("PG") and name != "PG_BINDIR"]:
+    del os.environ[name]  # nothing of the caller's own connections
+
+
 def pytest_configure(config):
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as with Ctrl-C: nothing is left behind
     if not os.access(PROGRAM, os.X_OK):

@@ -12,6 +12,10 @@ sys.path.insert(0, f"{os.path.dirname(os.path.dirname(os.path.abspath(__file__))
 from machine import Machine, why_not  # noqa: E402
 
 
+for name in [name for name in os.environ if name.startswith("PG") and name != "PG_BINDIR"]:
+    del os.environ[name]  # nothing of the caller's own connections
+
+
 def pytest_configure(config):
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as with Ctrl-C: nothing is left behind
 

@@ -9,7 +9,8 @@ from daemon import PROGRAM
 
 BUILD = os.path.dirname(os.path.dirname(os.path.abspath(PROGRAM)))
 INSTALLED = {"sbin/backfilld", "system/backfilld.service", "system/backfilld@.service", "catalog/backfilld.catalog",
-             "sysusers.d/backfilld.conf", "backfilld/README.md", "backfilld/LICENSE", "examples/backfilld.conf"}
+             "sysusers.d/backfilld.conf", "backfilld/README.md", "backfilld/LICENSE", "examples/backfilld.conf",
+             "examples/grafana-dashboard.json", "examples/prometheus-alerts.yml"}
 
 
 def tool(*command, **environment):
