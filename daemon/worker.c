@@ -116,7 +116,7 @@ static bool limit_first(struct worker *w, const struct runner_action *a)
         return false;
     w->limiting = true;
     number_text(ms, a->kind == RUNNER_STEP ? 0 : w->setup.batch->statement_timeout_ms);
-    send_queries(w, &(struct session_query){SQL_STEP_TIMEOUT, 1, {ms}}, 1);
+    send_queries(w, &(struct session_query){SQL_STEP_TIMEOUT, 2, {ms, w->setup.batch->synchronous_commit}}, 1);
     return true;
 }
 
@@ -302,8 +302,8 @@ static void perform(struct worker *w, const struct runner_action *a)
     }
     case RUNNER_BEGIN: {
         int64_t bytes = free_bytes_of(w);
-        ask(w, &(struct session_query){SQL_BEGIN_PHASE, 5,
-                   {job, job_phase_name(a->phase), a->estimate ? number_text(n, (int64_t)a->estimate) : NULL,
+        ask(w, &(struct session_query){SQL_BEGIN_PHASE, 6,
+                   {job, job_phase_name(r->phase), job_phase_name(a->phase), a->estimate ? number_text(n, (int64_t)a->estimate) : NULL,
                        w->survey.seen, bytes >= 0 ? number_text(free_bytes, bytes) : NULL}});
         break;
     }
@@ -315,7 +315,7 @@ static void perform(struct worker *w, const struct runner_action *a)
         send_one(w, step_query(&w->step, job, job_phase_name(r->phase)));
         break;
     case RUNNER_TAKE:
-        ask(w, &(struct session_query){SQL_TAKE_RANGE, 2, {job, number_text(n, r->left_behind)}});
+        ask(w, &(struct session_query){SQL_TAKE_RANGE, 3, {job, job_phase_name(r->phase), number_text(n, r->left_behind)}});
         break;
     case RUNNER_BOUND: send_one(w, range_bound(&w->range, r, a->keys)); break;
     case RUNNER_BATCH: send_batch(w, a); break;

@@ -203,8 +203,8 @@ static struct runner_action work(struct runner *r)
     case PHASE_PREFLIGHT: return survey_first(r);
     case PHASE_BACKFILL:
     case PHASE_VERIFY: return enter(r, RUNNER_TAKE);
+    case PHASE_GUARD: return enter(r, r->walking ? RUNNER_TAKE : RUNNER_NEXT_STEP);
     case PHASE_EXPAND:
-    case PHASE_GUARD:
     case PHASE_VALIDATE:
     case PHASE_TIDY: return enter(r, RUNNER_NEXT_STEP);
     case _JOB_PHASE_MAX:
@@ -350,6 +350,7 @@ static struct runner_action end_walk(struct runner *r, const struct runner_event
 {
     bool first = r->counts.walks++ == 0 && r->phase == PHASE_BACKFILL;
 
+    r->walking = false;
     r->counts.found_again += first ? 0 : e->found;
     forget_range(r);
     switch (r->phase) {
@@ -514,6 +515,7 @@ static struct runner_action on_begun(struct runner *r, uint64_t now_us)
     if (!walks)
         return work(r);
     forget_range(r);
+    r->walking = true;
     progress_init(&r->progress, 0, r->estimate, now_us);
     return enter(r, RUNNER_TAKE);
 }
@@ -655,7 +657,7 @@ static struct runner_action on_error(struct runner *r, const struct runner_event
     r->counts.retries[class]++;
     r->skipping = false;
     if (class == RETRY_RECONNECT && r->doing != RUNNER_FINISH && r->doing != RUNNER_RELEASE)
-        r->connected = false;
+        r->connected = r->planning = false;
 
     /* The end of a job is written however long it takes. */
     if (r->doing == RUNNER_FINISH || r->doing == RUNNER_RELEASE)
@@ -717,6 +719,7 @@ static struct runner_action on_lost(struct runner *r, const struct runner_event 
     struct runner_action away;
 
     r->connected = r->skipping = false;
+    r->planning = false; /* the server may have crashed: what the phase has done is looked at again, if it isn't written that it is over */
     r->counts.retries[RETRY_RECONNECT]++;
     if (r->doing == RUNNER_FINISH || r->doing == RUNNER_RELEASE)
         return wait_and_retry(r, e, false, now_us);

@@ -85,11 +85,11 @@ const char SQL_LAYOUT[] = "SELECT relation, name, batch, bound, last, keys_of, o
 
 const char SQL_ADD_RANGE[] = "SELECT backfill.add_range($1, $2, $3)";
 
-const char SQL_BEGIN_PHASE[] = "SELECT ours, preflight FROM backfill.begin_phase($1, $2, $3, $4, $5)";
+const char SQL_BEGIN_PHASE[] = "SELECT ours, preflight FROM backfill.begin_phase($1, $2, $3, $4, $5, $6)";
 
 const char SQL_TAKE_RANGE[] =
     "SELECT outcome, range, epoch, cursor, upper, point, relation, key_columns, batch, bound, keys, keys_of, row_id, locked, name, changed\n"
-    "  FROM backfill.take_range($1, $2)";
+    "  FROM backfill.take_range($1, $2, $3)";
 
 const char SQL_PUT_ASIDE[] = "SELECT backfill.put_aside($1, $2, $3, $4, $5, $6, $7)";
 
@@ -104,7 +104,10 @@ const char SQL_SESSION_NAMES[] =
     "  LEFT JOIN LATERAL pg_catalog.pg_stat_get_activity(p.pid) AS a ON p.pid > 0\n"
     "  LEFT JOIN pg_catalog.pg_prepared_xacts AS t ON t.transaction::text::bigint & 2147483647 = -p.pid";
 
-const char SQL_STEP_TIMEOUT[] = "SELECT pg_catalog.set_config('statement_timeout', $1, false)";
+/* A batch may be lost with its checkpoint when the server crashes, a step not: the daemon goes on from it. */
+const char SQL_STEP_TIMEOUT[] =
+    "SELECT pg_catalog.set_config('statement_timeout', $1, false),\n"
+    "       pg_catalog.set_config('synchronous_commit', CASE WHEN $1 = '0' AND $2 = 'off' THEN 'local' ELSE $2 END, false)";
 
 const char SQL_RUN_STEP[] = "SELECT backfill.run_step($1, $2, $3, $4, $5)";
 

@@ -15,7 +15,7 @@ extern const char SQL_RUN_BATCH_SKIPPING[]; /* batch, relation oid, its name or 
                                                as above, rows passed over, pids that hold them or NULL */
 extern const char SQL_RETRY_ROW[]; /* batch, relation oid, its name or NULL, keys_of, row id, key -> rows, wal_bytes, done, pids
                                       that hold it */
-extern const char SQL_STEP_TIMEOUT[]; /* statement_timeout ms -> nothing of use */
+extern const char SQL_STEP_TIMEOUT[]; /* statement_timeout ms (0: of a step), synchronous_commit of batches -> nothing of use */
 extern const char SQL_RUN_STEP[];     /* job, phase, commands (text[]), relation oid, its name -> nothing */
 
 /* The control session, as the daemon's role. */
@@ -35,7 +35,7 @@ extern const char SQL_UNFINISHED[];  /* -> how many jobs are queued or running, 
 extern const char SQL_HOLD_AGAIN[];  /* job ids, old pid, old backend start */
 extern const char SQL_LAYOUT[];      /* job -> relation oid, name, batch, bound, last, keys_of, on_copy, keys to try, data_directory */
 extern const char SQL_ADD_RANGE[];   /* job, relation oid, upper */
-extern const char SQL_BEGIN_PHASE[]; /* job, phase, estimate or NULL, what the survey saw or NULL, free bytes of the disk or NULL
+extern const char SQL_BEGIN_PHASE[]; /* job, phase that ends, phase, estimate or NULL, what the survey saw or NULL, free bytes of the disk or NULL
                                         -> whether the job is ours, the preflight in words or NULL */
 extern const char SQL_NEXT_STEP[];   /* job, phase -> step, commands, command apart or NULL, relation oid, name, words; or no row */
 extern const char SQL_TABLE_HOLDERS[];  /* relation oid, pid that doesn't count -> who holds locks on it, or NULL */
@@ -43,7 +43,7 @@ extern const char SQL_INDEX_PROGRESS[]; /* pid -> how far its CREATE INDEX is; o
 extern const char SQL_DUPLICATE[];      /* job, message, detail */
 extern const char SQL_END_TIDY[];       /* job, error or NULL, hint or NULL */
 extern const char SQL_TAKE_RANGE
-    []; /* job, row id above which -> outcome, range, epoch, cursor, upper, point, relation oid, key columns,
+    []; /* job, phase, row id above which -> outcome, range, epoch, cursor, upper, point, relation oid, key columns,
            batch, bound, keys, keys_of, row id, how many are locked, name or NULL, rows changed in this pass */
 extern const char SQL_PUT_ASIDE[];     /* range, epoch, lo, hi, sqlstate, message, detail */
 extern const char SQL_LEAVE_ROW[];     /* row id, sqlstate, message, detail */

@@ -181,10 +181,24 @@ AS $$
   DO UPDATE SET key = excluded.key, upper = excluded.upper, cursor = NULL, keys = 0, found = 0, epoch = range.epoch + 1
 $$;
 
--- A phase begins, or a pass of it: all that it needs is there. estimate: keys to walk, NULL leaves it. seen: what the survey saw
+-- A job stands in an earlier phase than the daemon that holds it thinks: the server has failed over to a standby that had not
+-- heard of the rest. It goes back to the queue; whoever claims it begins where it stands.
+CREATE OR REPLACE FUNCTION backfill.has_moved_back(job backfill.job, phase text) RETURNS boolean
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  IF job.state <> 'running' OR job.phase = phase OR NOT backfill.is_held(job) THEN
+    RETURN false;
+  END IF;
+  PERFORM backfill.give_back(job);
+  RETURN true;
+END
+$$;
+
+-- A phase begins, or a pass of it: all that it needs is there. from_phase: the one that ends with that. estimate: keys to walk, NULL leaves it. seen: what the survey saw
 -- (backfill.survey), when it tried a batch; disk_free: bytes, NULL when not known.
 -- ours: false, another daemon holds the job. preflight: what it found, in words, for the journal.
-CREATE OR REPLACE FUNCTION backfill.begin_phase(job_id bigint, phase text, estimate bigint, seen jsonb, disk_free bigint,
+CREATE OR REPLACE FUNCTION backfill.begin_phase(job_id bigint, from_phase text, phase text, estimate bigint, seen jsonb, disk_free bigint,
     OUT ours boolean, OUT preflight text)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -193,7 +207,8 @@ DECLARE
   result jsonb;
 BEGIN
   SELECT * INTO job FROM backfill.job j WHERE j.id = job_id FOR UPDATE;
-  ours := FOUND AND backfill.is_held(job);
+  ours := FOUND AND backfill.is_held(job)
+          AND (job.phase = begin_phase.phase OR NOT backfill.has_moved_back(job, from_phase));  -- it may be sent again
   IF NOT ours THEN
     RETURN;
   END IF;
@@ -216,7 +231,7 @@ $$;
 -- One row, whose outcome is 'range', 'row' (its key is upper), 'locked' (none above, but so many that were tried before are
 -- locked still), 'none' (all is done; changed: rows of this pass) or 'not ours' (another daemon holds the job).
 -- A range or row whose partition was dropped meanwhile has nothing left to do.
-CREATE OR REPLACE FUNCTION backfill.take_range(job_id bigint, above bigint,
+CREATE OR REPLACE FUNCTION backfill.take_range(job_id bigint, phase text, above bigint,
     OUT outcome text, OUT range bigint, OUT epoch bigint, OUT cursor text[], OUT upper text[], OUT point boolean,
     OUT relation oid, OUT name text, OUT key_columns text[], OUT batch text, OUT bound text, OUT keys bigint,
     OUT keys_of text, OUT row_id bigint, OUT locked bigint, OUT changed bigint)
@@ -230,7 +245,7 @@ DECLARE
   key      smallint[];
 BEGIN
   SELECT * INTO job FROM backfill.job j WHERE j.id = job_id;
-  IF NOT FOUND OR NOT backfill.is_held(job) THEN
+  IF NOT FOUND OR NOT backfill.is_held(job) OR backfill.has_moved_back(job, phase) THEN
     outcome := 'not ours';
     RETURN;
   END IF;

@@ -30,6 +30,7 @@ AS $$
     ('expand',   'keep in sync',      'SHARE ROW EXCLUSIVE, no scan',    'creates the trigger that computes the column in rows that are written'),
     ('guard',    'add constraint',    'ACCESS EXCLUSIVE, no scan; for a foreign key SHARE ROW EXCLUSIVE on both tables',
                                                                          'adds the constraint NOT VALID: rows that are written must meet it from now on'),
+    ('validate', 'add constraint',    'as in guard',                     'adds a constraint that somebody has dropped meanwhile'),
     ('validate', 'validate',          'SHARE UPDATE EXCLUSIVE',          'reads the table and finds that every row meets the constraint'),
     ('validate', 'set not null',      'ACCESS EXCLUSIVE, no scan',       'makes the column NOT NULL, which the validated constraint proves, and drops that'),
     ('validate', 'drop invalid index','SHARE UPDATE EXCLUSIVE',          'drops an index that an earlier try left behind unfinished'),
@@ -141,7 +142,7 @@ DECLARE
   uses  text;
 BEGIN
   SELECT * INTO job FROM backfill.job j WHERE j.id = job_id;
-  IF NOT backfill.is_held(job) THEN
+  IF NOT backfill.is_held(job) OR (phase <> 'tidy' AND backfill.has_moved_back(job, phase)) THEN
     RETURN;  -- whoever begins the next phase is told so
   END IF;
   relation := job.target;
@@ -175,7 +176,7 @@ BEGIN
   FOR item IN SELECT * FROM jsonb_array_elements(job.plan -> 'enforce') LOOP
     SELECT * INTO it FROM backfill.find_item(job, item);
     words := format('%s %s', item ->> 'kind', item ->> 'name');
-    IF phase = 'guard' AND item ->> 'kind' <> 'unique' AND it.constraint_oid IS NULL AND it.is_not_null IS NOT TRUE THEN
+    IF phase IN ('guard', 'validate') AND item ->> 'kind' <> 'unique' AND it.constraint_oid IS NULL AND it.is_not_null IS NOT TRUE THEN
       step := 'add constraint';
       commands := ARRAY[format('ALTER TABLE %s ADD CONSTRAINT %I %s NOT VALID', name, item ->> 'name', CASE
         WHEN item ->> 'kind' <> 'not null' THEN item ->> 'definition'

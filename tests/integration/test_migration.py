@@ -5,6 +5,7 @@ import time
 
 import psycopg
 import pytest
+from database import ENDED
 from waiting import wait_until
 
 CENTS = {"add_column": "amount_cents bigint", "set_clause": "amount_cents = (amount * 100)::bigint"}
@@ -125,15 +126,24 @@ def test_one_insert_takes_a_column_from_nothing_to_not_null_under_writes(db, sca
     assert db.state(name) == "succeeded" and is_not_null(db, "amount_cents")
 
 
+PHASES = ["preflight", "expand", "backfill", "guard", "verify", "validate"]
+
+
 def kill_through(db, daemon, name, rng, times, strike):
-    """Strikes at random moments until the job has ended, or that many times."""
-    struck, phases = 0, set()
-    while struck < times and db.state(name) not in ("succeeded", "failed", "cancelled"):
-        phases.add(db.one("SELECT phase FROM backfill.job WHERE name = %s", name))
-        time.sleep(rng.uniform(0, 0.12))  # a moment of chance, not a wait for something
-        strike(daemon)
-        struck += 1
-    return struck, phases
+    """Strikes at a random moment of some of a job's phases, each in its turn, at most that many times. Returns those phases."""
+    struck = []
+
+    def reached(wanted):
+        state, phase = db.all("SELECT state, phase FROM backfill.job WHERE name = %s", name)[0]
+        return (state, phase) if state in ENDED or PHASES.index(phase) >= PHASES.index(wanted) else None
+
+    for wanted in sorted(rng.choices(PHASES, k=4), key=PHASES.index)[:times]:
+        state, phase = wait_until(lambda: reached(wanted), 60, f"the job comes to {wanted}", every=0.001)
+        if state not in ENDED and phase == wanted:
+            time.sleep(rng.uniform(0, 0.03))  # a moment of chance, not a wait for something
+            strike(daemon)
+            struck.append(phase)
+    return struck
 
 
 EVERYTHING = {**CENTS, "keep_in_sync": True,
@@ -142,32 +152,31 @@ EVERYTHING = {**CENTS, "keep_in_sync": True,
 
 def test_killed_daemon_ends_a_migration_the_same(db, rng, scale, measured):
     """Over and over, until it was killed so many times in all phases."""
-    orders(db, 8000)
+    orders(db, 20000)
     daemon = db.daemon(target_ms=5)
-    wanted, struck, phases = 20 * scale, 0, set()
+    wanted, phases = 20 * scale, []
 
     def strike(daemon):
         daemon.kill()
         daemon.start()
 
-    while struck < wanted:
+    while len(phases) < wanted:
         name = submit(db, **EVERYTHING)
-        times, seen = kill_through(db, daemon, name, rng, wanted - struck, strike)
-        struck, phases = struck + times, phases | seen
+        phases += kill_through(db, daemon, name, rng, wanted - len(phases), strike)
         db.finish(name, timeout=60)
         assert db.one(WRONG) == 0 and is_not_null(db, "amount_cents")
         assert set(constraints(db)) == {"orders_amount_cents_check", "orders_amount_cents_id_key"}
         db.app.execute("SELECT backfill.finish(%s)", [name])
         wait_until(lambda: ours(db) == 0, what="nothing of the job is left")
         db.app.execute("ALTER TABLE orders DROP COLUMN amount_cents")
-    measured("killed in a migration", f"{struck} times, in the phases {', '.join(sorted(phases))}")
+    measured("killed in a migration", f"{len(phases)} times: " + ", ".join(f"{phase} {phases.count(phase)}" for phase in PHASES))
 
 
-def test_crashed_server_ends_a_migration_the_same(own_db, rng, scale):
+def test_crashed_server_ends_a_migration_the_same(own_db, rng, scale, measured):
     db = own_db
     orders(db, 20000)
     daemon = db.daemon(target_ms=5)
-    name = submit(db, **EVERYTHING)
+    phases = []
 
     def strike(_):
         for session in db.sessions.values():
@@ -175,12 +184,16 @@ def test_crashed_server_ends_a_migration_the_same(own_db, rng, scale):
         db.cluster.stop("immediate")
         db.cluster.start()
 
-    kill_through(db, daemon, name, rng, 2 * scale, strike)
-    db.finish(name, timeout=60)
-    assert db.one(WRONG) == 0 and is_not_null(db, "amount_cents")
-    assert set(constraints(db)) == {"orders_amount_cents_check", "orders_amount_cents_id_key"}
-    db.app.execute("SELECT backfill.finish(%s)", [name])
-    wait_until(lambda: ours(db) == 0, what="nothing of the job is left")
+    while len(phases) < 2 * scale:
+        name = submit(db, **EVERYTHING)
+        phases += kill_through(db, daemon, name, rng, 2 * scale - len(phases), strike)
+        db.finish(name, timeout=60)
+        assert db.one(WRONG) == 0 and is_not_null(db, "amount_cents")
+        assert set(constraints(db)) == {"orders_amount_cents_check", "orders_amount_cents_id_key"}
+        db.app.execute("SELECT backfill.finish(%s)", [name])
+        wait_until(lambda: ours(db) == 0, what="nothing of the job is left")
+        db.app.execute("ALTER TABLE orders DROP COLUMN amount_cents")
+    measured("the server crashed in a migration", f"{len(phases)} times, in {', '.join(phases)}")
 
 
 def test_partitioned_table(db):
