@@ -3,6 +3,7 @@
 
 build_packages=(gcc libc6-dev meson ninja-build pkg-config libpq-dev libevent-dev libconfig-dev libsystemd-dev)
 unit_packages=(libcmocka-dev)
+doc_packages=(scdoc)
 server_packages=(postgresql-15)
 test_packages=(python3 python3-pytest python3-psycopg python3-prometheus-client iproute2)
 browser_packages=(chromium)  # the page's tests; skipped where it can't be had

@@ -297,7 +297,7 @@ main() {
   trap 'exit 130' INT
   trap 'exit 143' TERM
 
-  install_packages "${build_packages[@]}" "${unit_packages[@]}" || exit 1
+  install_packages "${build_packages[@]}" "${unit_packages[@]}" "${doc_packages[@]}" || exit 1
   build_in "$build"
   for suite in unit sim; do [[ ! -v wanted[$suite] ]] || programs+=("$suite"); done
   ((${#programs[@]} == 0)) || run_programs "${programs[@]}"

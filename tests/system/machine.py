@@ -111,9 +111,9 @@ class Machine:
 
     # ---- Doing things there
 
-    def try_run(self, *command, **options):
+    def try_run(self, *command, patience=60, **options):
         return subprocess.run(["nsenter", "-t", str(self.init), "-a", "--", *command], capture_output=True, text=True,
-                              timeout=60, preexec_fn=die_with_parent(signal.SIGKILL), **options)
+                              timeout=patience, preexec_fn=die_with_parent(signal.SIGKILL), **options)
 
     def run(self, *command, **options):
         ended = self.try_run(*command, **options)
