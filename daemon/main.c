@@ -74,7 +74,16 @@ static struct config *read_config(const char *path, const char *conninfo)
         PQfreemem(error);
         return NULL;
     }
+    bool has_password = false;
+    for (const PQconninfoOption *o = parsed; o->keyword; o++)
+        has_password = has_password || (strcmp(o->keyword, "password") == 0 && o->val);
     PQconninfoFree(parsed);
+    if (has_password) {
+        fputs("backfilld: --database: it holds a password, which everybody on this host can read there\n"
+              "HINT: Put it into a passfile (~/.pgpass), and name that with passfile=.\n",
+            stderr);
+        return NULL;
+    }
     return config_for(conninfo);
 }
 

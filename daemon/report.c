@@ -121,9 +121,10 @@ void report_put_aside(struct report *report, const char *key_columns)
 {
     const struct runner *r = report->runner;
     _cleanup_free_ char *key = cursor_describe(key_columns, r->hi);
+    _cleanup_free_ char *message = retry_public_message(r->row_sqlstate, r->row_message);
 
     journal_write(LEVEL_WARNING, JOURNAL_LEFT_BEHIND, ABOUT(report, .sqlstate = r->row_sqlstate),
-        "row %s is left behind: %s", key, r->row_message);
+        "row %s is left behind: %s", key, message);
 }
 
 void report_relieved(

@@ -1,8 +1,9 @@
 #include "retry.h"
+#include "mem.h"
 
 #include <stdbool.h>
 #include <stddef.h>
-#include <string.h>
+#include <stdio.h>
 
 /* By the code itself first, then by its class of two characters; the first row that matches decides.
  * Codes: https://www.postgresql.org/docs/current/errcodes-appendix.html */
@@ -67,6 +68,20 @@ void backoff_reset(struct backoff *b)
 }
 
 /* xorshift64: good enough to spread sessions, and the simulator can replay it. */
+char *retry_public_message(const char *sqlstate, const char *message)
+{
+    const char *first = message ? strchr(message, '"') : NULL, *last = message ? strrchr(message, '"') : NULL;
+    bool quotes_a_value = sqlstate && strncmp(sqlstate, "22", 2) == 0 && first != last;
+    char *text = NULL;
+
+    if (!quotes_a_value)
+        return copy_string(message);
+    /* From the first quote to the last: a value may hold quotes itself. */
+    if (asprintf(&text, "%.*s…%s", (int)(first - message + 1), message, last) < 0)
+        abort();
+    return text;
+}
+
 static uint64_t next_random(uint64_t *state)
 {
     uint64_t x = *state;

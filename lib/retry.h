@@ -23,7 +23,11 @@ enum retry_class {
 /* sqlstate: five characters; anything else counts as permanent. */
 enum retry_class retry_class(const char *sqlstate);
 
-/* The name that report and journal use: "contention", "reconnect", ... */
+/* A server's message about a row, without the values that it quotes: 'invalid input syntax for type integer: "…"'. What another
+ * class of error quotes is names. Never NULL for a message; the caller frees. */
+char *retry_public_message(const char *sqlstate, const char *message);
+
+/* The name that report and journal use: "contention", "connection", ... */
 const char *retry_class_name(enum retry_class kind);
 
 /* Capped exponential backoff with jitter, so that many sessions that failed together don't return together.

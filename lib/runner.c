@@ -645,7 +645,8 @@ static struct runner_action on_row_error(struct runner *r, const struct runner_e
     replace_string(&r->row_detail, e->detail);
     if (r->keys == 1 && r->limits.quarantine)
         return enter(r, RUNNER_PUT_ASIDE);
-    return finish(r, JOB_FAILED, e->message, e->hint);
+    _cleanup_free_ char *message = retry_public_message(e->sqlstate, e->message);
+    return finish(r, JOB_FAILED, message, e->hint);
 }
 
 static struct runner_action on_error(struct runner *r, const struct runner_event *e, uint64_t now_us)

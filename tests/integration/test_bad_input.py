@@ -383,3 +383,8 @@ def test_column_that_is_gone_before_the_job_began(db):
     db.daemon()
     job = db.finish(name, "failed")
     assert 'column "m" does not exist' in job["error"] and db.counts() == {0: 100}
+
+
+def test_password_on_the_command_line_is_refused():
+    refused = run("-d", "host=/nowhere dbname=app password=geheim", "--check")
+    assert refused.returncode == 2 and "holds a password" in refused.stderr and "HINT" in refused.stderr and "geheim" not in refused.stderr

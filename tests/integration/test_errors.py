@@ -79,6 +79,18 @@ def test_quarantine_leaves_bad_rows_behind_and_goes_on(db):
     assert db.one("SELECT left_behind FROM backfill.status", user="app") == 8
 
 
+@pytest.mark.parametrize("on_error", ["fail", "quarantine"])
+def test_value_of_a_row_that_fails_is_told_to_its_owner_alone(db, on_error):
+    db.app.execute("CREATE TABLE t (id bigint PRIMARY KEY, a text, b int); INSERT INTO t VALUES (1, '1'), (2, 'the secret'), (3, '3')")
+    daemon = db.daemon()
+    job = db.finish(db.submit(set_clause="b = a::int", on_error=on_error), "failed" if on_error == "fail" else "succeeded")
+    assert "secret" not in daemon.log() and "secret" not in str(job)
+    if on_error == "fail":
+        assert job["error"] == 'row id = 2: invalid input syntax for type integer: "…"'
+    else:
+        assert db.one("SELECT message FROM backfill.left_behind", user="app").endswith('"the secret"')
+
+
 def test_retry_runs_what_was_left_behind_just_once(db):
     keys = [1, 250, 500, 501, 1000]
     bad_rows(db, *keys)

@@ -141,6 +141,24 @@ static void test_success_begins_again_with_the_shortest_wait(void **state)
     assert_between(backoff_next(&b), 25000, 50000);
 }
 
+static void assert_public(const char *sqlstate, const char *message, const char *expected)
+{
+    char *text = retry_public_message(sqlstate, message);
+    assert_string_equal(text, expected);
+    free(text);
+}
+
+static void test_a_message_about_a_row_does_not_tell_its_value(void **state)
+{
+    (void)state;
+    assert_public("22P02", "invalid input syntax for type integer: \"secret\"",
+        "invalid input syntax for type integer: \"…\"");
+    assert_public("22003", "value \"a \"b\" c\" is out of range", "value \"…\" is out of range");
+    assert_public("22012", "division by zero", "division by zero");
+    assert_public("23505", "duplicate key value violates unique constraint \"t_pkey\"",
+        "duplicate key value violates unique constraint \"t_pkey\"");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -158,6 +176,7 @@ int main(void)
         cmocka_unit_test(test_sessions_with_other_seeds_wait_otherwise),
         cmocka_unit_test(test_a_seed_of_nought_is_no_less_random),
         cmocka_unit_test(test_success_begins_again_with_the_shortest_wait),
+        cmocka_unit_test(test_a_message_about_a_row_does_not_tell_its_value),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
