@@ -25,6 +25,13 @@
     20 /* the server's clock and ours differ by a little: its hours are not asked for more often */
 #define ROUNDING_MS 1 /* a wait that the monitor read as at its limit may be that much below */
 
+/* What a session's statements are held to. */
+enum limits {
+    LIMITS_BATCH, /* short */
+    LIMITS_STEP,  /* it may take its time, but waits for no lock */
+    LIMITS_APART, /* nor does it mind to wait: what builds an index concurrently waits for transactions, nobody for it */
+};
+
 struct worker {
     struct worker_setup setup;
     struct job *job;
@@ -33,7 +40,7 @@ struct worker {
     struct runner_action action; /* under way */
     struct session *session;
     bool session_gone; /* it was lost while the runner waited for something else */
-    bool unlimited;    /* the session has no statement_timeout: a step was the last */
+    enum limits limits;
     bool limiting;     /* that is being changed; then comes the action */
     struct step step;  /* of STEP */
     struct survey survey;
@@ -102,21 +109,30 @@ static void send_queries(struct worker *w, const struct session_query *queries, 
                    .kind = RUNNER_LOST, .message = "the connection was lost", .sqlstate = SQLSTATE_LOST});
     else
         session_send(w->session, queries, n,
-            w->unlimited && !w->limiting ? STEP_TIMEOUT_MS
+            w->limits != LIMITS_BATCH && !w->limiting ? STEP_TIMEOUT_MS
                                          : (uint32_t)w->setup.batch->statement_timeout_ms + ANSWER_MARGIN_MS);
 }
 
-/* A step may take its time, a batch may not. Whether the session's statement_timeout has to be changed first: then that is under
- * way, and the action comes after it. */
+static enum limits limits_for(const struct worker *w, const struct runner_action *a)
+{
+    return a->kind != RUNNER_STEP ? LIMITS_BATCH : w->step.apart ? LIMITS_APART : LIMITS_STEP;
+}
+
+/* Whether the session's limits have to be changed first: then that is under way, and the action comes after it. */
 static bool limit_first(struct worker *w, const struct runner_action *a)
 {
-    char ms[24];
+    const struct config_batch *b = w->setup.batch;
+    enum limits wanted = limits_for(w, a);
+    char statement_ms[24], lock_ms[24];
 
-    if (!has_session(a->kind) || a->kind == RUNNER_CONNECT || w->unlimited == (a->kind == RUNNER_STEP))
+    if (!has_session(a->kind) || a->kind == RUNNER_CONNECT || w->limits == wanted)
         return false;
     w->limiting = true;
-    number_text(ms, a->kind == RUNNER_STEP ? 0 : w->setup.batch->statement_timeout_ms);
-    send_queries(w, &(struct session_query){SQL_STEP_TIMEOUT, 2, {ms, w->setup.batch->synchronous_commit}}, 1);
+    send_queries(w,
+        &(struct session_query){SQL_STEP_TIMEOUT, 3,
+            {number_text(statement_ms, wanted == LIMITS_BATCH ? b->statement_timeout_ms : 0),
+                b->synchronous_commit, number_text(lock_ms, wanted == LIMITS_APART ? 0 : b->lock_timeout_ms)}},
+        1);
     return true;
 }
 
@@ -124,14 +140,14 @@ static void send_role(struct worker *w)
 {
     const struct job *job = w->job;
     const struct config_batch *b = w->setup.batch;
-    char lock_timeout[24], statement_timeout[24];
+    char lock_timeout[24], statement_timeout[24], id[24];
 
     send_queries(w,
-        &(struct session_query){SQL_ROLE, 8,
+        &(struct session_query){SQL_ROLE, 9,
             {job->settings, job->search_path, job->time_zone, job->date_style,
                 number_text(lock_timeout, b->lock_timeout_ms),
                 number_text(statement_timeout, b->statement_timeout_ms), b->synchronous_commit,
-                strcmp(job->owner, job->submitted_by) == 0 ? NULL : job->owner}},
+                strcmp(job->owner, job->submitted_by) == 0 ? NULL : job->owner, number_text(id, job->id)}},
         1);
 }
 
@@ -261,7 +277,8 @@ static void connect_worker(struct worker *w)
     if (asprintf(&name, "backfilld %s", w->job->name) < 0)
         abort();
     session_close(w->session);
-    w->session_gone = w->unlimited = w->limiting = false;
+    w->session_gone = w->limiting = false;
+    w->limits = LIMITS_BATCH;
     w->session = session_open(
         w->setup.base, w->setup.conninfo, w->job->submitted_by, name, CONNECT_TIMEOUT_MS, on_session, w);
 }
@@ -554,7 +571,7 @@ static void on_session(struct session *session, const struct session_event *e, v
     if (w->limiting) {
         struct runner_action then = w->action;
         w->limiting = false;
-        w->unlimited = then.kind == RUNNER_STEP;
+        w->limits = limits_for(w, &then);
         perform(w, &then);
         return;
     }

@@ -4,7 +4,7 @@
 /* clang-format off */
 
 /* The last word has what the promises rest on: short locks, custom plans, exact text of keys, no row hidden by a policy
- * without an error, and backfilld.batch, by which a trigger of keep_in_sync knows that the clause is computed already. A job's own settings stand before it, behind those that are only good advice: a table is never read
+ * without an error, and backfilld.batch, by which the trigger of this job's keep_in_sync knows that the clause is computed already. A job's own settings stand before it, behind those that are only good advice: a table is never read
  * as a whole because the planner's statistics are stale, and no batch waits for a compiler.
  * set_config's third argument: for the session, not the transaction. */
 const char SQL_ROLE[] =
@@ -20,7 +20,7 @@ const char SQL_ROLE[] =
     "                       ('statement_timeout', $6::text), ('synchronous_commit', $7::text), ('plan_cache_mode', 'force_custom_plan'),\n"
     "                       ('row_security', 'off'), ('extra_float_digits', '1'), ('default_transaction_isolation', 'read committed'),\n"
     "                       ('default_transaction_read_only', 'off'),\n"
-    "                       ('idle_session_timeout', '0'), ('backfilld.batch', 'on')) AS v(name, value)\n"
+    "                       ('idle_session_timeout', '0'), ('backfilld.batch', $9::text)) AS v(name, value)\n"
     "        UNION ALL\n"
     "        SELECT 4, 'role', $8::text\n"
     "         WHERE $8::text IS NOT NULL\n"
@@ -107,7 +107,8 @@ const char SQL_SESSION_NAMES[] =
 /* A batch may be lost with its checkpoint when the server crashes, a step not: the daemon goes on from it. */
 const char SQL_STEP_TIMEOUT[] =
     "SELECT pg_catalog.set_config('statement_timeout', $1, false),\n"
-    "       pg_catalog.set_config('synchronous_commit', CASE WHEN $1 = '0' AND $2 = 'off' THEN 'local' ELSE $2 END, false)";
+    "       pg_catalog.set_config('synchronous_commit', CASE WHEN $1 = '0' AND $2 = 'off' THEN 'local' ELSE $2 END, false),\n"
+    "       pg_catalog.set_config('lock_timeout', $3, false)";
 
 const char SQL_RUN_STEP[] = "SELECT backfill.run_step($1, $2, $3, $4, $5)";
 

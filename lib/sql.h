@@ -6,7 +6,7 @@
 
 /* A worker's session, as the role that submitted the job. */
 extern const char SQL_ROLE[]; /* settings (JSON or NULL), search_path, time zone, date style, lock_timeout ms,
-                                       statement_timeout ms, synchronous_commit, role to SET or NULL -> nothing of use */
+                                       statement_timeout ms, synchronous_commit, role to SET or NULL, job -> nothing of use */
 extern const char SQL_SURVEY[]; /* job, batch, bound, keys_of, relation oid, upper, whether on a copy, keys to try -> rows estimated, what was seen (JSON) or NULL */
 extern const char SQL_RUN_BATCH[]; /* batch, relation oid, its name or NULL, range, epoch, at or NULL, lo, hi, keys or NULL,
                                       rate -> rows, wal_bytes, now at */
@@ -15,7 +15,7 @@ extern const char SQL_RUN_BATCH_SKIPPING[]; /* batch, relation oid, its name or 
                                                as above, rows passed over, pids that hold them or NULL */
 extern const char SQL_RETRY_ROW[]; /* batch, relation oid, its name or NULL, keys_of, row id, key -> rows, wal_bytes, done, pids
                                       that hold it */
-extern const char SQL_STEP_TIMEOUT[]; /* statement_timeout ms (0: of a step), synchronous_commit of batches -> nothing of use */
+extern const char SQL_STEP_TIMEOUT[]; /* statement_timeout ms (0: of a step), synchronous_commit of batches, lock_timeout ms -> nothing of use */
 extern const char SQL_RUN_STEP[];     /* job, phase, commands (text[]), relation oid, its name -> nothing */
 
 /* The control session, as the daemon's role. */

@@ -336,8 +336,8 @@ BEGIN
 END
 $$;
 
--- BEFORE UPDATE: what a user wants of a job that no daemon holds is done here and now.
-CREATE OR REPLACE FUNCTION backfill.job_before_update() RETURNS trigger
+-- What a changed job becomes: what a user wants of one that no daemon holds is done here and now.
+CREATE OR REPLACE FUNCTION backfill.change_job(old backfill.job, new backfill.job) RETURNS backfill.job
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
@@ -372,6 +372,26 @@ BEGIN
     END IF;
   END IF;
   RETURN backfill.keep_hours(NEW);
+END
+$$;
+
+-- BEFORE UPDATE. A refusal is said again from here, without the call stack.
+CREATE OR REPLACE FUNCTION backfill.job_before_update() RETURNS trigger
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  message     text;
+  hint        text;
+  code        text;
+  column_name text;
+BEGIN
+  RETURN backfill.change_job(OLD, NEW);
+EXCEPTION WHEN OTHERS THEN
+  GET STACKED DIAGNOSTICS
+    message = MESSAGE_TEXT, hint = PG_EXCEPTION_HINT, code = RETURNED_SQLSTATE, column_name = COLUMN_NAME;
+  RAISE EXCEPTION USING
+    MESSAGE = message, HINT = hint, ERRCODE = code,
+    SCHEMA = 'backfill', TABLE = 'job', COLUMN = column_name;
 END
 $$;
 

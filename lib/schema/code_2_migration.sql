@@ -4,7 +4,8 @@
 --   column   {name, type, collation}: what add_column adds
 --   sync     {assignments: [{to, expression}], where, plain}: what the trigger computes, and for which rows (left out: all);
 --            plain: of the row's columns and the server's own functions alone, so that whoever writes the row may compute it
---   enforce  [{kind, name, column | definition | columns}]: kind is 'not null', 'check', 'foreign key' or 'unique'
+--   enforce  [{kind, name, definition, column | columns | index, existing}]: kind is 'not null', 'check', 'foreign key' or
+--            'unique'; index: what stands after USING; existing: the table had the constraint before, it is not the job's
 
 -- The statement that makes an empty copy of a table, called as the table is, so that its own name may stand in clauses.
 CREATE OR REPLACE FUNCTION backfill.copy_statement(target oid) RETURNS text
@@ -103,6 +104,20 @@ AS $$
             FROM sides s JOIN first_equals f USING (part) GROUP BY s.part) s
 $$;
 
+-- Refuses a job that would create something beside the table in a schema where its owner may not.
+CREATE OR REPLACE FUNCTION backfill.check_schema_right(job backfill.job, column_name text, what text) RETURNS void
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  schema regnamespace := (SELECT c.relnamespace FROM pg_catalog.pg_class c WHERE c.oid = job.target);
+BEGIN
+  IF NOT pg_catalog.has_schema_privilege(schema::oid, 'CREATE') THEN
+    PERFORM backfill.refuse(column_name, pg_catalog.format('%I may not create %s in schema %s', current_user, what, schema),
+                            pg_catalog.format('GRANT CREATE ON SCHEMA %s TO %I.', schema, current_user), '42501');
+  END IF;
+END
+$$;
+
 -- Reads set_clause for the trigger of keep_in_sync: the server writes it out again, every name in full.
 CREATE OR REPLACE FUNCTION backfill.read_assignments(job backfill.job, copy text) RETURNS jsonb
 LANGUAGE plpgsql
@@ -118,6 +133,7 @@ BEGIN
     PERFORM backfill.refuse('keep_in_sync', pg_catalog.format('only the owner of %s can give it a trigger', backfill.relation_name(job.target)),
                             'Insert the job as that role, or SET ROLE to it first.', '42501');
   END IF;
+  PERFORM backfill.check_schema_right(job, 'keep_in_sync', 'a function');
   -- A second relation, so that each of the row's columns is written with the table's name before it.
   PERFORM backfill.try_command('set_clause', pg_catalog.format(E'CREATE FUNCTION pg_temp."backfilld clause"() RETURNS void LANGUAGE sql BEGIN ATOMIC\n'
     'UPDATE ONLY %s SET %s\nFROM (VALUES (1)) AS "backfilld none"("backfilld none") WHERE (%s\n); END', copy, job.set_clause, coalesce(job.where_clause, 'true')),
@@ -176,7 +192,10 @@ DECLARE
   name  text;
 BEGIN
   SELECT * INTO class FROM pg_class WHERE oid = target;
-  stem := left(class.relname || coalesce('_' || middle, ''), 55 - length(ending));
+  stem := class.relname || coalesce('_' || middle, '');
+  WHILE octet_length(stem) > 63 - length(ending) - 4 LOOP  -- the server counts bytes; four for "_" and a number
+    stem := left(stem, -1);
+  END LOOP;
   FOR n IN 0 .. 999 LOOP
     name := stem || '_' || ending || coalesce(nullif(n, 0)::text, '');
     EXIT WHEN backfill.other_constraint(target, name, definition) IS NULL
@@ -197,7 +216,7 @@ AS $$
     JOIN pg_attribute a ON a.attrelid = relation AND a.attnum = u.attnum
 $$;
 
--- Refuses a name that an item gives itself when another constraint has it.
+-- Refuses a name that an item gives itself when another constraint or index has it.
 CREATE OR REPLACE FUNCTION backfill.check_given_name(target oid, given text, definition text) RETURNS void
 LANGUAGE plpgsql
 AS $$
@@ -207,8 +226,21 @@ BEGIN
   IF other IS NOT NULL THEN
     PERFORM backfill.refuse('enforce', pg_catalog.format('constraint %I of %s is another: %s', given, backfill.relation_name(target), other),
                             'Give it another name, or none.', '42710');
+  ELSIF EXISTS (SELECT FROM pg_catalog.pg_class i
+                 WHERE i.relname = given AND i.relnamespace = (SELECT c.relnamespace FROM pg_catalog.pg_class c WHERE c.oid = target)
+                   AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint k WHERE k.conindid = i.oid AND k.conrelid = target)) THEN
+    PERFORM backfill.refuse('enforce', pg_catalog.format('%I is the name of an index or a table that is there', given),
+                            'Give it another name, or none; drop an index that was left behind invalid.', '42P07');
   END IF;
 END
+$$;
+
+-- Whether a table has a constraint of that name and definition.
+CREATE OR REPLACE FUNCTION backfill.has_constraint(target oid, name text, definition text) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT EXISTS (SELECT FROM pg_constraint k
+                  WHERE k.conrelid = target AND k.conname = name AND replace(pg_get_constraintdef(k.oid), ' NOT VALID', '') = definition)
 $$;
 
 -- Reads one item of enforce. The copy takes what it can of it; a foreign key, which a temporary table can't have to a
@@ -219,7 +251,7 @@ AS $$
 DECLARE
   hint       constant text := 'Items are ''NOT NULL column'', ''CHECK (…)'', ''FOREIGN KEY (…) REFERENCES …'' and ''UNIQUE (…)''.';
   parts      text[] := pg_catalog.regexp_match(item, '^\s*(?:CONSTRAINT\s+("(?:[^"]|"")+"|[[:alpha:]_][[:alnum:]_$]*)\s+)?(NOT\s+NULL|CHECK|FOREIGN\s+KEY|UNIQUE)\M(.*)$', 'i');
-  given      text := (pg_catalog.parse_ident(parts[1]))[1];
+  given      text := (pg_catalog.parse_ident(parts[1]))[1]::name;
   kind       text := pg_catalog.lower(pg_catalog.regexp_replace(parts[2], '\s+', ' '));
   own_path   text := pg_catalog.current_setting('search_path');
   partitioned boolean := (SELECT c.relkind = 'p' FROM pg_catalog.pg_class c WHERE c.oid = job.target);
@@ -228,6 +260,7 @@ DECLARE
   found_name text;
   definition text;
   tried      text;
+  index_part text;
   referenced text[];
   foreign_oid oid;
 BEGIN
@@ -248,8 +281,9 @@ BEGIN
     definition := pg_catalog.format(CASE WHEN pg_catalog.current_setting('server_version_num')::integer >= 180000 THEN 'NOT NULL %I'
                                          ELSE 'CHECK ((%I IS NOT NULL))' END, found_name);
     PERFORM backfill.check_given_name(job.target, given, definition);
-    RETURN pg_catalog.jsonb_build_object('kind', kind, 'column', found_name,
-                                         'name', coalesce(given, backfill.constraint_name(job.target, found_name, 'not_null', definition)));
+    given := coalesce(given, backfill.constraint_name(job.target, found_name, 'not_null', definition));
+    RETURN pg_catalog.jsonb_build_object('kind', kind, 'column', found_name, 'name', given, 'definition', definition,
+                                         'existing', backfill.has_constraint(job.target, given, definition));
   END IF;
 
   IF kind = 'foreign key' THEN
@@ -262,6 +296,10 @@ BEGIN
       PERFORM backfill.refuse('enforce', pg_catalog.format('%L references no table that is there', item), 'Write ''FOREIGN KEY (customer_id) REFERENCES app.customer (id)''.', '42P01');
     END IF;
     foreign_oid := pg_catalog.to_regclass(referenced[2]);
+    IF NOT pg_catalog.has_any_column_privilege(foreign_oid, 'REFERENCES') THEN
+      PERFORM backfill.refuse('enforce', pg_catalog.format('%I may not reference %s', current_user, backfill.relation_name(foreign_oid)),
+                              pg_catalog.format('GRANT REFERENCES ON %s TO %I.', backfill.relation_name(foreign_oid), current_user), '42501');
+    END IF;
     PERFORM backfill.try_command('enforce', pg_catalog.format('CREATE TEMPORARY TABLE "backfilld referenced" (LIKE %s INCLUDING INDEXES)', backfill.relation_name(foreign_oid)), hint);
     tried := pg_catalog.format('FOREIGN KEY %s pg_temp."backfilld referenced" %s', referenced[1], referenced[3]);
   ELSE
@@ -270,6 +308,9 @@ BEGIN
                               'Build it on each partition: insert a job for each.', '0A000');
     END IF;
     tried := parts[2] || parts[3];
+    IF kind = 'unique' THEN
+      PERFORM backfill.check_schema_right(job, 'enforce', 'an index');
+    END IF;
   END IF;
   -- What parses in both places is one constraint and nothing else.
   PERFORM backfill.try_command('enforce', pg_catalog.format(E'ALTER TABLE %s ADD CONSTRAINT "backfilld item" %s\n', copy, tried), hint);
@@ -281,6 +322,7 @@ BEGIN
   END IF;
   PERFORM pg_catalog.set_config('search_path', 'pg_catalog', true);
   definition := pg_catalog.replace(pg_catalog.pg_get_constraintdef(k.oid), ' NOT VALID', '');
+  index_part := pg_catalog.substring(pg_catalog.pg_get_indexdef(k.conindid), ' USING (.*)$');
   IF kind = 'foreign key' THEN
     definition := pg_catalog.replace(definition, (SELECT pg_catalog.format('%I."backfilld referenced"', n.nspname) FROM pg_catalog.pg_namespace n WHERE n.oid = pg_catalog.pg_my_temp_schema()),
                                      backfill.relation_name(foreign_oid));
@@ -298,10 +340,11 @@ BEGIN
                    FROM pg_catalog.unnest(k.conkey) WITH ORDINALITY AS u(attnum, ord)
                    JOIN pg_catalog.pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = u.attnum);
   PERFORM backfill.check_given_name(job.target, given, definition);
-  RETURN pg_catalog.jsonb_build_object('kind', kind, 'definition', definition, 'columns', found_name, 'name',
-    coalesce(given,
-             backfill.constraint_name(job.target, CASE WHEN kind <> 'check' OR pg_catalog.cardinality(k.conkey) = 1 THEN found_name END,
-                                      CASE kind WHEN 'check' THEN 'check' WHEN 'unique' THEN 'key' ELSE 'fkey' END, definition)));
+  given := coalesce(given, backfill.constraint_name(job.target, CASE WHEN kind <> 'check' OR pg_catalog.cardinality(k.conkey) = 1 THEN found_name END,
+                                                    CASE kind WHEN 'check' THEN 'check' WHEN 'unique' THEN 'key' ELSE 'fkey' END, definition));
+  RETURN pg_catalog.jsonb_build_object('kind', kind, 'definition', definition, 'columns', found_name, 'name', given,
+                                       'index', CASE WHEN kind = 'unique' THEN index_part END,
+                                       'existing', backfill.has_constraint(job.target, given, definition));
 END
 $$;
 
@@ -315,6 +358,10 @@ DECLARE
   plan jsonb := '{}';
   item text;
 BEGIN
+  IF EXISTS (SELECT FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class c ON c.oid = i.inhparent AND c.relkind = 'r' WHERE i.inhparent = job.target) THEN
+    PERFORM backfill.refuse('target', pg_catalog.format('%s has inheritance children', backfill.relation_name(job.target)),
+                            'They would get its column and constraints, but not its batches: fill each with a job of its own, and change the definition by hand.', '0A000');
+  END IF;
   BEGIN
     PERFORM pg_catalog.set_config('client_min_messages', 'error', true);
     PERFORM backfill.try_command('target', backfill.copy_statement(job.target), 'A job of this kind is checked on a temporary copy of the table, which has no rows.');

@@ -19,14 +19,28 @@ AS $$
           SELECT 4, pg_get_triggerdef(t.oid) FROM pg_trigger t WHERE t.tgrelid = relation AND NOT t.tgisinternal) AS lines
 $$;
 
+-- A pattern that finds a name as a word, whatever it begins and ends with.
+CREATE OR REPLACE FUNCTION backfill.word_pattern(name text) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT '(?<![[:alnum:]_])' || regexp_replace(name, '([^[:alnum:]_])', '\\\1', 'g') || '(?![[:alnum:]_])'
+$$;
+
+-- Whether a role may see what pg_stat_statements has of another: as there.
+CREATE OR REPLACE FUNCTION backfill.may_see_statements(role name, of oid) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT coalesce((SELECT pg_has_role(r.oid, of, 'USAGE') OR pg_has_role(r.oid, 'pg_read_all_stats', 'USAGE') FROM pg_roles r WHERE r.rolname = role), false)
+$$;
+
 -- The statements on a table, as pg_stat_statements has counted them; NULL when that isn't there. Those that name the table, the
--- hundred that have taken the most time.
-CREATE OR REPLACE FUNCTION backfill.statements_on(relation oid) RETURNS jsonb
+-- hundred that have taken the most time. for_role: who will read them; others' are left out.
+CREATE OR REPLACE FUNCTION backfill.statements_on(relation oid, for_role name) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   view   text;
-  word   text := (SELECT '\m' || regexp_replace(c.relname, '([^[:alnum:]_])', '\\\1', 'g') || '\M' FROM pg_class c WHERE c.oid = relation);
+  word   text := (SELECT backfill.word_pattern(c.relname) FROM pg_class c WHERE c.oid = relation);
   result jsonb;
 BEGIN
   SELECT format('%I.pg_stat_statements', n.nspname) INTO view
@@ -40,8 +54,9 @@ BEGIN
     '               sum(s.total_exec_time) AS ms, sum(s.rows) AS rows'
     '          FROM %s AS s JOIN pg_catalog.pg_database d ON d.oid = s.dbid AND d.datname = current_database()'
     '         WHERE s.query ~* $1 AND s.query !~ ''\mbackfill\.|/\* backfilld \*/'' AND s.queryid IS NOT NULL'
+    '           AND backfill.may_see_statements($2, s.userid)'
     '           AND s.query ~* ''^\s*(select|insert|update|delete|merge|with|copy)\M'''
-    '         GROUP BY s.queryid ORDER BY ms DESC LIMIT 100) AS t', view) INTO result USING word;
+    '         GROUP BY s.queryid ORDER BY ms DESC LIMIT 100) AS t', view) INTO result USING word, for_role;
   RETURN result;
 EXCEPTION WHEN OTHERS THEN
   RETURN NULL;  -- its library may not be loaded, its columns may be others': no reason for a job not to begin or to end
@@ -49,11 +64,11 @@ END
 $$;
 
 -- How a table looks now: for comparing it later.
-CREATE OR REPLACE FUNCTION backfill.look_at(relation oid) RETURNS jsonb
+CREATE OR REPLACE FUNCTION backfill.look_at(relation oid, for_role name) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT jsonb_strip_nulls(jsonb_build_object('at', clock_timestamp(), 'definition', backfill.definition_of(relation),
-                                              'statements', backfill.statements_on(relation)))
+                                              'statements', backfill.statements_on(relation, for_role)))
 $$;
 
 -- Per statement: calls, mean ms and rows a call of what was counted between two looks. from_look NULL: since the counters began.

@@ -358,6 +358,7 @@ DECLARE
   plan      jsonb;
   hi        text[];
   changed   bigint;
+  to_do     text[];
   still     bigint;
   hot       bigint;
   wal_bytes numeric;
@@ -388,6 +389,7 @@ BEGIN
       seen := pg_catalog.jsonb_build_object('plan', backfill.plan_in_words(plan));
     END LOOP;
     hi := CASE WHEN on_copy THEN upper ELSE hi END;  -- whichever rows the copy has
+    EXECUTE 'SELECT pg_catalog.array_agg(k.key::text) FROM (' || keys_of || ') AS k(key, holder)' INTO to_do USING NULL::text[], hi, NULL::text[];
     start_lsn := pg_catalog.pg_current_wal_insert_lsn();
     hot := pg_catalog.pg_stat_get_xact_tuples_hot_updated(tried);
     started := pg_catalog.clock_timestamp();
@@ -402,7 +404,8 @@ BEGIN
     ELSE
       seen := seen || pg_catalog.jsonb_build_object('hot_rows', pg_catalog.pg_stat_get_xact_tuples_hot_updated(relation) - hot);
     END IF;
-    EXECUTE 'SELECT pg_catalog.count(*) FROM (' || keys_of || ') AS k' INTO still USING NULL::text[], hi, NULL::text[];
+    EXECUTE 'SELECT pg_catalog.count(*) FROM (' || keys_of || ') AS k(key, holder) WHERE k.key::text = ANY ($4)'
+       INTO still USING NULL::text[], hi, NULL::text[], to_do;  -- not those that an application has written meanwhile
     seen := seen || pg_catalog.jsonb_build_object('wal_bytes', wal_bytes, 'still_to_do', still);
     RAISE EXCEPTION USING ERRCODE = 'BF900';
   EXCEPTION

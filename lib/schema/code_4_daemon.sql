@@ -223,7 +223,7 @@ BEGIN
      SET phase = begin_phase.phase,
          estimate = coalesce(begin_phase.estimate, j.estimate),
          tidy = j.tidy OR (begin_phase.phase = 'expand' AND j.keep_in_sync) OR (begin_phase.phase IN ('guard', 'validate') AND j.enforce IS NOT NULL),
-         before = coalesce(j.before, backfill.look_at(j.target)),
+         before = coalesce(j.before, backfill.look_at(j.target, j.submitted_by)),
          report = CASE WHEN result IS NULL THEN j.report ELSE coalesce(j.report, '{}') || jsonb_build_object('preflight', result) END
    WHERE j.id = job_id;
 END
@@ -369,7 +369,7 @@ AS $$
     FROM (SELECT coalesce(sum(g.rows), 0) AS rows, coalesce(sum(g.keys), 0) AS keys, count(*) AS ranges,
                  coalesce(sum(g.batches), 0) AS batches, coalesce(sum(g.wal_bytes), 0) AS wal_bytes
             FROM backfill.range g WHERE g.job_id = end_job.job_id) r,
-         (SELECT backfill.look_at(o.target) AS now FROM backfill.job o WHERE o.id = end_job.job_id) l
+         (SELECT backfill.look_at(o.target, o.submitted_by) AS now FROM backfill.job o WHERE o.id = end_job.job_id) l
    WHERE j.id = end_job.job_id AND backfill.is_held(j)
   RETURNING ARRAY(SELECT jsonb_array_elements_text(j.report -> 'slower'))
 $$;
@@ -380,7 +380,7 @@ LANGUAGE sql SET search_path = pg_catalog, pg_temp
 AS $$
   UPDATE backfill.job j
      SET tidy = false, waiting_for = NULL, holder_pid = NULL, holder_start = NULL,
-         report = coalesce(j.report, '{}') || coalesce(backfill.compare(j, backfill.look_at(j.target)), '{}'),
+         report = coalesce(j.report, '{}') || coalesce(backfill.compare(j, backfill.look_at(j.target, j.submitted_by)), '{}'),
          error = coalesce(end_tidy.error, j.error), hint = coalesce(end_tidy.hint, CASE WHEN j.state = 'failed' THEN j.hint END)
    WHERE j.id = end_tidy.job_id AND backfill.is_held(j)
 $$;

@@ -64,6 +64,7 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   row_name    text := (SELECT quote_ident(c.relname) FROM pg_class c WHERE c.oid = job.target);
+  plain       boolean := (job.plan -> 'sync' -> 'plain')::boolean;
   assignments jsonb := job.plan -> 'sync' -> 'assignments';
   condition   text := job.plan -> 'sync' ->> 'where';
   compute     text;
@@ -81,6 +82,10 @@ BEGIN
   RETURN E'#variable_conflict use_column\nDECLARE\n'
       || format(E'  %s record := NEW;\n', row_name)
       || E'BEGIN\n'
+      -- With the owner's rights it computes for the owner's table alone.
+      || CASE WHEN plain THEN '' ELSE
+           format(E'  IF TG_RELID <> %s AND pg_catalog.pg_partition_root(TG_RELID) IS DISTINCT FROM %s THEN\n'
+                  '    RAISE EXCEPTION ''this function is for another table'' USING ERRCODE = ''42501'';\n  END IF;\n  BEGIN\n', job.target::oid, job.root::oid) END
       || CASE WHEN condition IS NULL THEN '' ELSE
            format(E'  IF %s IS NOT TRUE THEN\n', condition)
            || replace(forget, '  NEW.', format('    %s.', row_name))
@@ -90,7 +95,8 @@ BEGIN
       || E'EXCEPTION WHEN OTHERS THEN\n'
       || E'  IF SQLSTATE ~ ''^(40|53|57|58|XX)'' THEN RAISE; END IF;\n'
       || forget
-      || E'  RETURN NEW;\nEND';
+      || E'  RETURN NEW;\nEND'
+      || CASE WHEN plain THEN '' ELSE E';\nEND' END;
 END
 $$;
 
@@ -102,20 +108,26 @@ AS $$
     format('CREATE OR REPLACE FUNCTION %s() RETURNS trigger LANGUAGE plpgsql%s AS %L', backfill.sync_function(job),
            CASE WHEN (job.plan -> 'sync' -> 'plain')::boolean THEN '' ELSE ' SECURITY DEFINER SET search_path = pg_catalog, pg_temp' END,
            backfill.sync_body(job)),
+    -- Whoever may execute it could make it the trigger of a table of their own; that it fires here needs no right.
+    format('REVOKE ALL ON FUNCTION %s() FROM PUBLIC', backfill.sync_function(job)),
     format('COMMENT ON FUNCTION %s() IS %L', backfill.sync_function(job),
            format('of backfilld''s job %s, which keeps rows in step: SELECT backfill.finish(%L) drops it', job.name, job.name)),
     format('CREATE OR REPLACE TRIGGER %I BEFORE INSERT OR UPDATE ON %s FOR EACH ROW'
-           ' WHEN (pg_catalog.current_setting(''backfilld.batch'', true) IS DISTINCT FROM ''on'') EXECUTE FUNCTION %s()',
-           backfill.sync_name(job), backfill.relation_name(job.target), backfill.sync_function(job))]
+           ' WHEN (pg_catalog.current_setting(''backfilld.batch'', true) IS DISTINCT FROM %L) EXECUTE FUNCTION %s()',
+           backfill.sync_name(job), backfill.relation_name(job.target), job.id, backfill.sync_function(job))]
 $$;
 
 -- The constraint, index and column of an item of enforce, as the catalog has them. kind: pg_constraint's contype. A column has
--- one NOT NULL at most, so in PostgreSQL 18, where it is a constraint, it counts by whatever name it has.
+-- one NOT NULL at most, so in PostgreSQL 18, where it is a constraint, it counts by whatever name it has. is_another: what bears
+-- the name is not what the item says.
 CREATE OR REPLACE FUNCTION backfill.find_item(job backfill.job, item jsonb,
-    OUT constraint_name name, OUT kind "char", OUT validated boolean, OUT index_oid oid, OUT index_valid boolean, OUT is_not_null boolean)
+    OUT constraint_name name, OUT kind "char", OUT validated boolean, OUT index_oid oid, OUT index_valid boolean, OUT is_not_null boolean,
+    OUT is_another boolean)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT k.conname, k.contype, k.convalidated, i.indexrelid, i.indisvalid, backfill.is_not_null(job.target, (item ->> 'column')::name)
+  SELECT k.conname, k.contype, k.convalidated, i.indexrelid, i.indisvalid, backfill.is_not_null(job.target, (item ->> 'column')::name),
+         k.conname = item ->> 'name' AND backfill.other_constraint(job.target, item ->> 'name', item ->> 'definition') IS NOT NULL
+         OR pg_get_indexdef(i.indexrelid) !~ (' USING ' || regexp_replace(item ->> 'index', '([^[:alnum:]_ ])', '\\\1', 'g') || '$')
     FROM (SELECT 1) one
     LEFT JOIN LATERAL (
       SELECT c.conname, c.contype, c.convalidated
@@ -141,6 +153,7 @@ DECLARE
   job   backfill.job;
   item  jsonb;
   it    record;
+  existing boolean;
   newer boolean := current_setting('server_version_num')::integer >= 180000;
   uses  text;
 BEGIN
@@ -179,7 +192,13 @@ BEGIN
   FOR item IN SELECT * FROM jsonb_array_elements(job.plan -> 'enforce') LOOP
     SELECT * INTO it FROM backfill.find_item(job, item);
     words := format('%s %s', item ->> 'kind', item ->> 'name');
-    IF phase IN ('guard', 'validate') AND item ->> 'kind' <> 'unique' AND it.constraint_name IS NULL AND it.is_not_null IS NOT TRUE THEN
+    existing := (item -> 'existing')::boolean;
+    IF it.is_another AND phase = 'tidy' THEN
+      CONTINUE;
+    ELSIF it.is_another THEN
+      RAISE EXCEPTION '% of % is not what enforce says', item ->> 'name', name
+        USING ERRCODE = '42710', HINT = format('Somebody has made or changed it since the job was inserted. Drop or rename it, then SELECT backfill.retry(%L).', job.name);
+    ELSIF phase IN ('guard', 'validate') AND item ->> 'kind' <> 'unique' AND it.constraint_name IS NULL AND it.is_not_null IS NOT TRUE THEN
       step := 'add constraint';
       commands := ARRAY[format('ALTER TABLE %s ADD CONSTRAINT %I %s NOT VALID', name, item ->> 'name', CASE
         WHEN item ->> 'kind' <> 'not null' THEN item ->> 'definition'
@@ -188,23 +207,22 @@ BEGIN
     ELSIF phase = 'validate' AND it.constraint_name IS NOT NULL AND NOT it.validated THEN
       step := 'validate';
       commands := ARRAY[format('ALTER TABLE %s VALIDATE CONSTRAINT %I', name, it.constraint_name)];
-    ELSIF phase = 'validate' AND item ->> 'kind' = 'not null' AND it.kind = 'c' THEN
+    ELSIF phase = 'validate' AND item ->> 'kind' = 'not null' AND it.kind = 'c' AND NOT (existing AND it.is_not_null) THEN
       step := 'set not null';
-      commands := ARRAY[format('ALTER TABLE %s ALTER COLUMN %I SET NOT NULL', name, item ->> 'column'),
-                        format('ALTER TABLE %s DROP CONSTRAINT %I', name, it.constraint_name)];
+      commands := ARRAY[format('ALTER TABLE %s ALTER COLUMN %I SET NOT NULL', name, item ->> 'column')]
+               || CASE WHEN existing THEN '{}' ELSE ARRAY[format('ALTER TABLE %s DROP CONSTRAINT %I', name, it.constraint_name)] END;
     ELSIF phase IN ('validate', 'tidy') AND item ->> 'kind' = 'unique' AND it.index_oid IS NOT NULL AND NOT it.index_valid THEN
       step := 'drop invalid index';
       commands := ARRAY['DROP INDEX CONCURRENTLY ' || backfill.relation_name(it.index_oid)];
       apart := true;
     ELSIF phase = 'validate' AND item ->> 'kind' = 'unique' AND it.index_oid IS NULL THEN
       step := 'build index';
-      commands := ARRAY[format('CREATE UNIQUE INDEX CONCURRENTLY %I ON ONLY %s %s', item ->> 'name', name,
-                               regexp_replace(item ->> 'definition', '^UNIQUE( NULLS NOT DISTINCT)?\s*(\([^()]*\)(?: INCLUDE \([^()]*\))?)', '\2\1'))];
+      commands := ARRAY[format('CREATE UNIQUE INDEX CONCURRENTLY %I ON ONLY %s USING %s', item ->> 'name', name, item ->> 'index')];
       apart := true;
     ELSIF phase = 'validate' AND item ->> 'kind' = 'unique' AND it.constraint_name IS NULL THEN
       step := 'use index';
       commands := ARRAY[format('ALTER TABLE %s ADD CONSTRAINT %I UNIQUE USING INDEX %I', name, item ->> 'name', item ->> 'name')];
-    ELSIF phase = 'tidy' AND it.constraint_name = item ->> 'name' AND NOT it.validated AND job.state = 'cancelled' THEN
+    ELSIF phase = 'tidy' AND it.constraint_name = item ->> 'name' AND NOT it.validated AND NOT existing AND job.state IN ('cancelled', 'failed') THEN
       step := 'drop constraint';
       commands := ARRAY[format('ALTER TABLE %s DROP CONSTRAINT %I', name, item ->> 'name')];
     ELSE
@@ -217,18 +235,18 @@ BEGIN
   IF phase = 'validate' AND job.drop_column IS NOT NULL
      AND EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = job.target AND a.attname = job.drop_column AND a.attnum > 0 AND NOT a.attisdropped) THEN
     SELECT string_agg(format('%s: %s', u.kind, u.what), '; ' ORDER BY u.kind, u.what) INTO uses
-      FROM backfill.uses_of(job.target, job.drop_column) u WHERE u.kind <> ALL (coalesce(job.ignore, '{}'));
+      FROM backfill.uses_of(job) u WHERE u.kind <> ALL (coalesce(job.ignore, '{}'));
     IF uses IS NOT NULL THEN
       RAISE EXCEPTION 'column % of % is still used by %', job.drop_column, name, uses
         USING ERRCODE = '2BP01', HINT = format('Drop or change what is named, then SELECT backfill.retry(%L). What only looks as if it used the column can be passed over: '
                                                'insert the job with ignore = ''{%s}''.', job.name,
-                                               (SELECT string_agg(DISTINCT u.kind, ', ') FROM backfill.uses_of(job.target, job.drop_column) u WHERE u.kind <> ALL (coalesce(job.ignore, '{}'))));
+                                               (SELECT string_agg(DISTINCT u.kind, ', ') FROM backfill.uses_of(job) u WHERE u.kind <> ALL (coalesce(job.ignore, '{}'))));
     END IF;
     step := 'drop column';
     commands := ARRAY[format('ALTER TABLE %s DROP COLUMN %I', name, job.drop_column)];
     words := format('column %s%s', job.drop_column,
                     (SELECT '; passed over: ' || string_agg(format('%s: %s', u.kind, u.what), '; ' ORDER BY u.kind, u.what)
-                       FROM backfill.uses_of(job.target, job.drop_column) u));
+                       FROM backfill.uses_of(job) u));
     RETURN NEXT;
   ELSIF phase = 'tidy' AND job.keep_in_sync
         AND (EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = job.target AND t.tgname = backfill.sync_name(job))
@@ -243,10 +261,10 @@ BEGIN
 END
 $$;
 
--- What uses a column, as far as the server can tell: kind (a word of job.ignore) and what, with its name. Function bodies and
--- statements are text: those are listed that name both the table and the column, and for a trigger function of the table those
--- that name the column.
-CREATE OR REPLACE FUNCTION backfill.uses_of(target oid, column_name name) RETURNS TABLE (kind text, what text)
+-- What uses a column of one relation, as far as the server can tell: kind (a word of job.ignore) and what, with its name. Function
+-- bodies and statements are text: those are listed that name both the table and the column, and for a trigger function of the
+-- table those that name the column. for_role: whose statements may be shown; of others it is said that there are some.
+CREATE OR REPLACE FUNCTION backfill.uses_of_relation(target oid, column_name name, for_role name) RETURNS TABLE (kind text, what text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
@@ -260,8 +278,8 @@ DECLARE
 BEGIN
   SELECT * INTO class FROM pg_class c WHERE c.oid = target;
   SELECT a.attnum INTO col FROM pg_attribute a WHERE a.attrelid = target AND a.attname = column_name;
-  word := '\m' || regexp_replace(column_name, '([^[:alnum:]_])', '\\\1', 'g') || '\M';
-  table_word := '\m' || regexp_replace(class.relname, '([^[:alnum:]_])', '\\\1', 'g') || '\M';
+  word := backfill.word_pattern(column_name);
+  table_word := backfill.word_pattern(class.relname);
 
   RETURN QUERY
   WITH found AS (
@@ -321,11 +339,13 @@ BEGIN
   IF extension IS NOT NULL THEN
     BEGIN
       FOR statement IN EXECUTE format(
-        'SELECT s.query FROM %s AS s JOIN pg_catalog.pg_database d ON d.oid = s.dbid AND d.datname = current_database()'
+        'SELECT DISTINCT CASE WHEN backfill.may_see_statements($3, s.userid) THEN format(''"%%s"'', left(regexp_replace(s.query, ''\s+'', '' '', ''g''), 100))'
+        '                     ELSE ''a statement of another role'' END'
+        '  FROM %s AS s JOIN pg_catalog.pg_database d ON d.oid = s.dbid AND d.datname = current_database()'
         ' WHERE s.query ~* $1 AND s.query ~* $2 AND s.query ~* ''^\s*(--[^\n]*\n|/\*.*?\*/|\s)*(select|insert|update|delete|merge|with|copy)\M'''
-        '   AND s.query !~ ''\mbackfill\.|/\* backfilld \*/''', extension) USING word, table_word LOOP
+        '   AND s.query !~ ''\mbackfill\.|/\* backfilld \*/''', extension) USING word, table_word, for_role LOOP
         kind := 'statements';
-        what := '"' || left(regexp_replace(statement, '\s+', ' ', 'g'), 100) || '"';
+        what := statement;
         RETURN NEXT;
       END LOOP;
     EXCEPTION WHEN object_not_in_prerequisite_state THEN
@@ -333,6 +353,15 @@ BEGIN
     END;
   END IF;
 END
+$$;
+
+-- The same of a table, its partitions included.
+CREATE OR REPLACE FUNCTION backfill.uses_of(job backfill.job) RETURNS TABLE (kind text, what text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT DISTINCT u.kind, u.what
+    FROM (SELECT job.target::oid AS relation UNION SELECT t.relid FROM pg_partition_tree(job.target) t) r,
+         backfill.uses_of_relation(r.relation, job.drop_column, job.submitted_by) u
 $$;
 
 -- A unique index could not be built: an example of the rows that share a value, for the job's owner alone.

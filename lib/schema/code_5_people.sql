@@ -126,7 +126,7 @@ RETURNS TABLE (query text, before_calls bigint, before_ms numeric, during_calls 
 LANGUAGE sql STABLE
 AS $$
   SELECT t.query, t.before_calls, t.before_ms, t.during_calls, t.during_ms, t.after_calls, t.after_ms
-    FROM backfill.job_named(name) j, backfill.three_times(j, backfill.look_at(j.target)) t
+    FROM backfill.job_named(name) j, backfill.three_times(j, backfill.look_at(j.target, j.submitted_by)) t
    WHERE j.before IS NOT NULL
    ORDER BY coalesce(t.during_calls * t.during_ms, 0) + coalesce(t.after_calls * t.after_ms, 0) DESC
 $$;

@@ -33,11 +33,11 @@ GRANT EXECUTE ON FUNCTION
   backfill.statements, backfill.relations_of, backfill.key_numbers,
   backfill.has_column, backfill.check_combination, backfill.check_ignore, backfill.check_drop_column, backfill.copy_statement,
   backfill.try_command, backfill.read_column, backfill.split_assignments, backfill.read_assignments,
-  backfill.other_constraint, backfill.constraint_name, backfill.check_given_name,
+  backfill.other_constraint, backfill.constraint_name, backfill.check_given_name, backfill.has_constraint, backfill.check_schema_right,
   backfill.column_list, backfill.read_constraint, backfill.make_plan, backfill.check_batch, backfill.check_bound, backfill.own_job,
   backfill.make_copy, backfill.plan_in_words, backfill.step_is_wanted, backfill.run_step,
   backfill.refuse, backfill.plan, backfill.check_plan, backfill.check_clauses, backfill.check_not_yet, backfill.check_throttle_off, backfill.check_target,
-  backfill.check_job, backfill.parse_active_hours, backfill.check_active_hours, backfill.active_hours_now, backfill.hours_of,
+  backfill.check_job, backfill.change_job, backfill.parse_active_hours, backfill.check_active_hours, backfill.active_hours_now, backfill.hours_of,
   backfill.keep_hours,
   backfill.checkpoint, backfill.run_statement, backfill.run_batch, backfill.plan_reads_all, backfill.survey,
   backfill.table_lock, backfill.row_lock, backfill.holders_of, backfill.lock_free_rows, backfill.locked_by,
@@ -45,7 +45,7 @@ GRANT EXECUTE ON FUNCTION
   backfill.want, backfill.pause, backfill.resume, backfill.cancel, backfill.finish, backfill.retry
   TO backfill_submitter;
 GRANT EXECUTE ON FUNCTION backfill.job_named, backfill.is_done, backfill.effect, backfill.look_at, backfill.definition_of,
-  backfill.statements_on, backfill.between_looks, backfill.three_times, backfill.steps, backfill.is_not_null
+  backfill.word_pattern, backfill.may_see_statements, backfill.statements_on, backfill.between_looks, backfill.three_times, backfill.steps, backfill.is_not_null
   TO backfill_submitter, pg_monitor;
 GRANT EXECUTE ON PROCEDURE backfill.wait TO backfill_submitter, pg_monitor;
 

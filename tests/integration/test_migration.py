@@ -387,7 +387,7 @@ def test_verify_finds_and_does_what_was_undone_meanwhile(db):
         name = submit(db, **CENTS, keep_in_sync=True)
         db.wait_at(900, name)
         with db.connect("app") as past:  # goes past the trigger, as a bulk load may
-            past.execute("SET backfilld.batch = on")
+            past.execute("SELECT set_config('backfilld.batch', id::text, false) FROM backfill.job")
             past.execute("UPDATE orders SET amount_cents = NULL WHERE id BETWEEN 100 AND 120")
     job = db.finish(name)
     assert db.one(WRONG) == 0 and job["report"]["verified"]["found"] == 21
@@ -754,3 +754,180 @@ def test_statements_that_name_the_column_stand_in_the_way_of_its_drop(counting_d
     db.admin.execute("SELECT pg_stat_statements_reset()")
     db.app.execute("SELECT backfill.retry(%s)", [name])
     db.finish(name)
+
+
+# ---- Whose rights, and whose things
+
+LOOKUP = {"target": "t", "set_clause": "a = (SELECT r.rate FROM rate r WHERE r.currency = t.currency)", "where_clause": "a IS NULL",
+          "keep_in_sync": True}
+
+
+def lookup_table(db):
+    db.app.execute("""CREATE TABLE rate (currency text PRIMARY KEY, rate int); INSERT INTO rate VALUES ('EUR', 3);
+                      CREATE TABLE t (id bigint PRIMARY KEY, currency text, a int);
+                      INSERT INTO t SELECT i, 'EUR' FROM generate_series(1, 100) AS i""")
+
+
+def test_nobody_else_can_use_a_trigger_that_has_its_owners_rights(db):
+    lookup_table(db)
+    db.daemon()
+    name = db.submit(**LOOKUP)
+    db.finish(name)
+    mine = "CREATE TEMP TABLE mine (LIKE t); CREATE TRIGGER x BEFORE INSERT ON mine FOR EACH ROW EXECUTE FUNCTION public.zz_backfilld_keep_in_sync_1()"
+    db.app.execute("GRANT SELECT ON t TO stranger")
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        db.session("stranger").execute(mine)
+    db.app.execute("GRANT EXECUTE ON FUNCTION zz_backfilld_keep_in_sync_1() TO stranger")  # as default privileges may
+    db.session("stranger").execute(mine)
+    with pytest.raises(psycopg.errors.InsufficientPrivilege, match="another table"):
+        db.session("stranger").execute("INSERT INTO mine VALUES (1, 'EUR')")
+
+
+def test_another_jobs_batch_does_not_pass_by_a_trigger(db):
+    orders(db)
+    db.daemon()
+    db.finish(submit(db, **CENTS, keep_in_sync=True))
+    db.finish(submit(db, set_clause="amount = amount + 1"))
+    assert db.one(WRONG) == 0
+
+
+@pytest.mark.parametrize("there, item, message", [
+    ("ALTER TABLE orders ADD CONSTRAINT x CHECK (amount > 0)", "CONSTRAINT x CHECK (id > 0)", "is another"),
+    ("ALTER TABLE orders ADD CONSTRAINT x CHECK (amount > 0)", "CONSTRAINT x NOT NULL note", "is another"),
+    ("CREATE UNIQUE INDEX x ON orders (id, amount)", "CONSTRAINT x UNIQUE (amount)", "an index or a table"),
+])
+def test_name_that_something_else_has_is_refused(db, there, item, message):
+    orders(db)
+    db.app.execute(there)
+    with pytest.raises(psycopg.Error, match=message):
+        submit(db, enforce=[item])
+
+
+def test_constraint_made_meanwhile_under_its_name_fails_the_job(db):
+    orders(db)
+    db.daemon()
+    with db.held_row(500, "orders"):
+        name = submit(db, set_clause="note = 'x'", where_clause="note IS NULL", keep_in_sync=True, enforce=["CONSTRAINT x CHECK (note = 'x')"])
+        db.wait_at(500, name)
+        db.app.execute("ALTER TABLE orders ADD CONSTRAINT x CHECK (amount > 0) NOT VALID")
+    assert "is not what enforce says" in db.finish(name, "failed")["error"]
+
+
+def test_cancel_leaves_a_constraint_that_was_there_before(db):
+    orders(db)
+    db.app.execute("ALTER TABLE orders ADD CONSTRAINT orders_amount_check CHECK (amount > 0) NOT VALID")
+    db.daemon()
+    with db.held_row(500, "orders"):
+        name = submit(db, **CENTS, keep_in_sync=True, enforce=["CHECK (amount > 0)"])
+        db.wait_at(500, name)
+        db.app.execute("SELECT backfill.cancel(%s)", [name])
+        db.wait_state(name, "cancelled")
+    wait_until(lambda: not db.job(name)["tidy"], what="it is tidied up")
+    assert list(constraints(db)) == ["orders_amount_check"] and ours(db) == 1  # which is not validated
+
+
+def test_finish_of_a_failed_job_takes_its_constraint_out(db):
+    orders(db)
+    db.daemon()
+    name = submit(db, enforce=["CHECK (amount > 5)"])
+    db.finish(name, "failed")
+    assert constraints(db)
+    db.app.execute("SELECT backfill.finish(%s)", [name])
+    wait_until(lambda: not constraints(db), what="the constraint is gone")
+
+
+def test_unique_index_is_built_beside_transactions_that_come_and_go(db):
+    """It waits for those that were there before it, however long: nobody waits for it meanwhile."""
+    orders(db)
+    db.daemon()
+    stop = threading.Event()
+
+    def look():
+        with db.connect("app") as session:
+            session.autocommit = False
+            while not stop.is_set():
+                session.execute("SELECT FROM orders WHERE id = 5")
+                stop.wait(0.15)
+                session.commit()
+
+    threads = [threading.Thread(target=look) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        db.finish(submit(db, enforce=["UNIQUE (amount)"]), timeout=20)
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert constraints(db) == {"orders_amount_key": "UNIQUE (amount)"}
+
+
+def test_unique_of_odd_names_and_further_columns(db):
+    db.app.execute('CREATE TABLE t (id bigint PRIMARY KEY, "a(b)" int, c int); INSERT INTO t SELECT i, i, i FROM generate_series(1, 100) i')
+    db.daemon()
+    db.finish(db.submit(target="t", enforce=['UNIQUE NULLS NOT DISTINCT ("a(b)") INCLUDE (c)']))
+    assert list(constraints(db, "t").values()) == ['UNIQUE NULLS NOT DISTINCT ("a(b)") INCLUDE (c)']
+
+
+def test_names_that_are_long_in_bytes(db):
+    table, column = "таблица_заказов_клиентов", "сумма_заказа_в_копейках"
+    db.app.execute(f'CREATE TABLE "{table}" (id bigint PRIMARY KEY, amount int); INSERT INTO "{table}" SELECT i, i FROM generate_series(1, 100) i')
+    db.daemon()
+    db.finish(db.submit(target=f'"{table}"', add_column=f'"{column}" int', set_clause=f'"{column}" = amount', keep_in_sync=True,
+                        enforce=[f'NOT NULL "{column}"', f'CHECK ("{column}" > 0)']))
+    assert is_not_null(db, column, f'"{table}"')
+
+
+def test_table_with_inheritance_children_is_refused(db):
+    orders(db)
+    db.app.execute("CREATE TABLE kid () INHERITS (orders)")
+    with pytest.raises(psycopg.Error, match="has inheritance children"):
+        submit(db, **CENTS, keep_in_sync=True)
+    db.daemon()
+    db.finish(submit(db, set_clause="note = 'x'"))  # a fill alone leaves the children be
+
+
+def test_drop_column_looks_at_partitions_and_odd_names(db):
+    db.app.execute("""CREATE TABLE pt (id int, k int, "amt%" int, PRIMARY KEY (id, k)) PARTITION BY LIST (k);
+                      CREATE TABLE pt1 PARTITION OF pt FOR VALUES IN (1);
+                      CREATE UNIQUE INDEX pt1_u ON pt1 ("amt%"); ALTER TABLE pt1 ADD CONSTRAINT small CHECK ("amt%" < 9);
+                      CREATE FUNCTION f() RETURNS bigint LANGUAGE plpgsql AS $$ BEGIN RETURN (SELECT sum("amt%") FROM pt); END $$""")
+    db.daemon()
+    error = db.finish(db.submit(target="pt", drop_column="amt%"), "failed")["error"]
+    assert "index public.pt1_u" in error and "constraint small on public.pt1" in error and "function public.f()" in error
+
+
+def test_missing_rights_are_told_at_insert(db):
+    db.admin.execute("CREATE SCHEMA closed; CREATE TABLE closed.ref (id bigint PRIMARY KEY); GRANT USAGE ON SCHEMA closed TO app; GRANT SELECT ON closed.ref TO app")
+    orders(db)
+    with pytest.raises(psycopg.errors.InsufficientPrivilege, match="may not reference closed.ref"):
+        submit(db, enforce=["FOREIGN KEY (id) REFERENCES closed.ref"])
+    db.admin.execute("ALTER TABLE orders SET SCHEMA closed")
+    for columns in ({**CENTS, "keep_in_sync": True}, {"enforce": ["UNIQUE (amount)"]}):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="may not create"):
+            db.submit(target="closed.orders", **columns)
+
+
+def test_step_of_a_job_that_was_cancelled_meanwhile_is_undone(db):
+    """Of a daemon that was frozen, say: its statement comes late."""
+    orders(db)
+    name = submit(db, **CENTS, keep_in_sync=True, wanted="pause")
+    db.app.execute("SELECT backfill.cancel(%s)", [name])
+    with pytest.raises(psycopg.Error) as refused:
+        db.app.execute("SELECT backfill.run_step(1, 'expand', ARRAY['ALTER TABLE public.orders ADD COLUMN late int'], 'orders'::regclass, 'public.orders')")
+    assert refused.value.sqlstate == "BF001"
+    assert db.one("SELECT count(*) FROM pg_attribute WHERE attrelid = 'orders'::regclass AND attname = 'late'") == 0
+
+
+def test_statements_of_other_roles_are_not_shown(counting_db):
+    db = counting_db
+    orders(db)
+    db.admin.execute("CREATE SCHEMA hr; CREATE TABLE hr.orders (id int, note text); SELECT /* ticket 4711 */ note FROM hr.orders")
+    db.app.execute("SELECT count(*) FROM orders")
+    db.daemon()
+    name = submit(db, set_clause="amount = amount + 1")
+    db.finish(name)
+    seen = db.all("SELECT before::text || after::text || report::text FROM backfill.job", user="app")[0][0]
+    assert "4711" not in seen and "SELECT count(*) FROM orders" in seen
+    error = db.finish(submit(db, drop_column="note"), "failed")["error"]
+    assert "a statement of another role" in error and "4711" not in error
