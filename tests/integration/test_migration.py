@@ -201,6 +201,25 @@ def test_crashed_server_ends_a_migration_the_same(own_db, rng, scale, measured):
     measured("the server crashed in a migration", f"{len(phases)} times, in {', '.join(phases)}")
 
 
+def test_step_that_is_done_outlives_a_crash_of_the_server(own_db):
+    """The daemon goes on from it, and is not told that the server has forgotten it."""
+    db = own_db
+    orders(db)
+    db.admin.execute("ALTER SYSTEM SET wal_writer_delay = '10s'")
+    db.admin.execute("SELECT pg_reload_conf()")
+    daemon = db.daemon()
+    submit(db, **CENTS, keep_in_sync=True)
+    daemon.says("keep in sync: trigger")
+    db.cluster.stop("immediate")
+    for session in db.sessions.values():
+        session.close()
+    db.cluster.start()
+    assert db.one("SELECT count(*) FROM pg_trigger WHERE tgrelid = 'orders'::regclass") == 1
+    db.admin.execute("ALTER SYSTEM RESET wal_writer_delay")
+    db.finish("job-1")
+    assert db.one(WRONG) == 0
+
+
 def test_partitioned_table(db):
     db.app.execute("""
         CREATE TABLE orders (id bigint, region int, amount numeric NOT NULL, PRIMARY KEY (region, id)) PARTITION BY LIST (region);
