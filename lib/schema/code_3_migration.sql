@@ -25,9 +25,6 @@ AS $$
 DECLARE
   command text;
 BEGIN
-  IF pg_catalog.current_setting('synchronous_commit') = 'off' THEN
-    PERFORM pg_catalog.set_config('synchronous_commit', 'local', true);  -- a batch is undone with its checkpoint, but the daemon goes on from a step
-  END IF;
   FOREACH command IN ARRAY commands LOOP
     EXECUTE command;
   END LOOP;

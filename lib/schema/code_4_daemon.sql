@@ -117,7 +117,7 @@ $$;
 CREATE OR REPLACE FUNCTION backfill.is_held(job backfill.job) RETURNS boolean
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT job.holder_pid = pg_backend_pid() AND job.holder_start = backfill.session_start()
+  SELECT (job.holder_pid, job.holder_start) IS NOT DISTINCT FROM (pg_backend_pid(), backfill.session_start())
 $$;
 
 -- Begins to plan a job that this session holds (a daemon that lost it must not touch another's plan), or its next pass over the

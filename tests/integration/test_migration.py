@@ -207,14 +207,15 @@ def test_step_that_is_done_outlives_a_crash_of_the_server(own_db):
     orders(db)
     db.admin.execute("ALTER SYSTEM SET wal_writer_delay = '10s'")
     db.admin.execute("SELECT pg_reload_conf()")
-    daemon = db.daemon()
+    db.daemon()
+    trigger = "SELECT count(*) FROM pg_trigger WHERE tgrelid = 'orders'::regclass"
     submit(db, **CENTS, keep_in_sync=True)
-    daemon.says("keep in sync: trigger")
+    wait_until(lambda: db.one(trigger) == 1, what="the trigger is there", every=0.0005)
     db.cluster.stop("immediate")
     for session in db.sessions.values():
         session.close()
     db.cluster.start()
-    assert db.one("SELECT count(*) FROM pg_trigger WHERE tgrelid = 'orders'::regclass") == 1
+    assert db.one(trigger) == 1
     db.admin.execute("ALTER SYSTEM RESET wal_writer_delay")
     db.finish("job-1")
     assert db.one(WRONG) == 0
