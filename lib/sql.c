@@ -6,11 +6,12 @@
 /* The last word has what the promises rest on: short locks, custom plans, exact text of keys, no row hidden by a policy
  * without an error, and backfilld.batch, by which the trigger of this job's keep_in_sync knows that the clause is computed already. A job's own settings stand before it, behind those that are only good advice: a table is never read
  * as a whole because the planner's statistics are stale, and no batch waits for a compiler.
- * set_config's third argument: for the session, not the transaction. */
+ * What a batch writes out of the server's buffers is handed to the disk soon: left to the kernel it goes out by the gigabyte, and
+ * commits of others wait behind it. set_config's third argument: for the session, not the transaction. */
 const char SQL_ROLE[] =
     "SELECT pg_catalog.set_config(s.name, s.value, false)\n"
     "  FROM (SELECT 1 AS step, v.name, v.value\n"
-    "          FROM (VALUES ('enable_seqscan', 'off'), ('enable_sort', 'off'), ('jit', 'off')) AS v(name, value)\n"
+    "          FROM (VALUES ('enable_seqscan', 'off'), ('enable_sort', 'off'), ('jit', 'off'), ('backend_flush_after', '256kB')) AS v(name, value)\n"
     "        UNION ALL\n"
     "        SELECT 2, e.key, e.value\n"
     "          FROM pg_catalog.jsonb_each_text($1::jsonb) AS e\n"
