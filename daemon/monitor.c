@@ -81,7 +81,7 @@ static void read_standbys(struct monitor *m, const PGresult *result, uint64_t no
     standby_press(
         &m->standbys, &m->lag, primary, strcmp(throttle->missing_standby, "ignore") == 0, now, &m->pressure);
     while (standby_forget(&m->standbys, now, gone))
-        journal_write(LEVEL_WARNING, JOURNAL_THROTTLE, JOURNAL_ABOUT(.database = m->setup.database),
+        journal_write(LEVEL_WARNING, JOURNAL_DATABASE, JOURNAL_ABOUT(.database = m->setup.database),
             "standby %s is gone, and is waited for no longer; name it in throttle.standbys if it must be "
             "there",
             gone);

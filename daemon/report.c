@@ -87,7 +87,7 @@ void report_slower(struct report *report, const char *statements)
     char **each = cursor_split(statements, &n);
 
     for (int i = 0; each && i < n; i++) {
-        journal_write(LEVEL_WARNING, JOURNAL_STATE, ABOUT(report, .sqlstate = NULL), "slower: %s", each[i]);
+        journal_write(LEVEL_WARNING, JOURNAL_PHASE, ABOUT(report, .sqlstate = NULL), "slower: %s", each[i]);
         free(each[i]);
     }
     free(each);
@@ -240,13 +240,16 @@ static void say_throttle(struct report *report, double share)
 
     if (!report->throttled && share > SHARE_BEGIN && text) {
         report->throttled = true;
+        report->by = *v;
         journal_write(LEVEL_NOTICE, JOURNAL_THROTTLE,
             ABOUT(report, .signal = signal_name(v->signal), .value = v->value, .limit = v->limit),
             "slowed down by %s", text);
     } else if (report->throttled && share < SHARE_END) {
         report->throttled = false;
-        journal_write(
-            LEVEL_NOTICE, JOURNAL_THROTTLE, ABOUT(report, .sqlstate = NULL), "slowed down no longer");
+        journal_write(LEVEL_NOTICE, JOURNAL_THROTTLE,
+            ABOUT(report, .signal = signal_name(report->by.signal), .value = report->by.value,
+                .limit = report->by.limit),
+            "slowed down no longer");
     }
 }
 

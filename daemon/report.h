@@ -16,7 +16,8 @@ struct report {
 
     char *said_waiting;               /* the last error that the journal was told */
     char *said_step;                  /* and the last step */
-    bool throttled;                   /* what it was told of that */
+    bool throttled;                   /* what it was told of that, */
+    struct pressure_verdict by;       /* and of which signal */
     uint64_t throttled_before_us;     /* at the last look */
     uint64_t rate_before_us;          /* the same, of SIGNAL_RATE, which is not in it */
     uint64_t moved_keys, moved_at_us; /* since when there is no progress */
