@@ -42,6 +42,20 @@ def test_killed_daemon_resumes_without_repeating_a_row(own_db, scale, rng, measu
     assert within >= kills // 3
 
 
+def stop_walwriter(db):
+    """Where it sleeps: stopped in the middle of its work it would hold a lock that everybody needs. Returns its pid."""
+    pid = db.one("SELECT pid FROM pg_stat_activity WHERE backend_type = 'walwriter'")
+
+    def stopped():
+        os.kill(pid, signal.SIGSTOP)
+        if db.one("SELECT wait_event = 'WalWriterMain' FROM pg_stat_activity WHERE pid = %s", pid):
+            return True
+        os.kill(pid, signal.SIGCONT)
+        return False
+    wait_until(stopped, what="the WAL writer sleeps")
+    return pid
+
+
 def test_crashed_server_resumes_without_repeating_a_row(own_db, scale, rng, measured):
     """-m immediate, with synchronous_commit = off: a batch that is lost takes its checkpoint with it."""
     db = own_db
@@ -53,9 +67,8 @@ def test_crashed_server_resumes_without_repeating_a_row(own_db, scale, rng, meas
         name = submit_again(db, name)
         started_at = db.cursor(name)
         wait_until(lambda: db.cursor(name) not in (None, started_at), what="the job moves on")
-        walwriter = db.one("SELECT pid FROM pg_stat_activity WHERE backend_type = 'walwriter'")
         let_pass(rng.uniform(0, 0.2))
-        os.kill(walwriter, signal.SIGSTOP)  # what commits from here on is lost in the crash
+        walwriter = stop_walwriter(db)  # what commits from here on is lost in the crash
         let_pass(rng.uniform(0, 0.2))
         before = db.cursor(name)
         db.cluster.process.send_signal(STOP_SIGNALS["immediate"])
