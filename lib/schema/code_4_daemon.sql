@@ -66,10 +66,9 @@ BEGIN
         FROM backfill.job j
        WHERE j.state = 'queued'
          AND (j.opens_at IS NULL OR j.opens_at <= looked_at)
-         AND NOT EXISTS (SELECT FROM backfill.job r
-                          WHERE r.root = j.root
-                            AND (r.state = 'running'
-                                 OR r.tidy AND r.state IN ('succeeded', 'failed', 'cancelled') AND backfill.is_untidy(r)))
+         AND NOT EXISTS (SELECT FROM backfill.job r WHERE r.state = 'running' AND r.root = j.root)
+         AND NOT EXISTS (SELECT FROM backfill.job r  -- apart, for each has an index of its own
+                          WHERE r.tidy AND r.state IN ('succeeded', 'failed', 'cancelled') AND r.root = j.root AND backfill.is_untidy(r))
        ORDER BY j.priority DESC, j.id
        LIMIT 1
          FOR UPDATE SKIP LOCKED;
