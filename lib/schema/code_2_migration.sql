@@ -207,15 +207,6 @@ BEGIN
 END
 $$;
 
--- Columns of a table by their numbers: "a, b", quoted.
-CREATE OR REPLACE FUNCTION backfill.column_list(relation oid, attnums smallint[]) RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-AS $$
-  SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY u.ord)
-    FROM unnest(attnums) WITH ORDINALITY AS u(attnum, ord)
-    JOIN pg_attribute a ON a.attrelid = relation AND a.attnum = u.attnum
-$$;
-
 -- Refuses a name that an item gives itself when another constraint or index has it.
 CREATE OR REPLACE FUNCTION backfill.check_given_name(target oid, given text, definition text) RETURNS void
 LANGUAGE plpgsql

@@ -34,7 +34,7 @@ GRANT EXECUTE ON FUNCTION
   backfill.has_column, backfill.check_combination, backfill.check_ignore, backfill.check_drop_column, backfill.copy_statement,
   backfill.try_command, backfill.read_column, backfill.split_assignments, backfill.read_assignments,
   backfill.other_constraint, backfill.constraint_name, backfill.check_given_name, backfill.has_constraint, backfill.check_schema_right,
-  backfill.column_list, backfill.read_constraint, backfill.make_plan, backfill.check_batch, backfill.check_bound, backfill.own_job,
+  backfill.read_constraint, backfill.make_plan, backfill.check_batch, backfill.check_bound, backfill.own_job,
   backfill.make_copy, backfill.plan_in_words, backfill.step_is_wanted, backfill.run_step,
   backfill.refuse, backfill.plan, backfill.check_plan, backfill.check_clauses, backfill.check_not_yet, backfill.check_throttle_off, backfill.check_target,
   backfill.check_job, backfill.change_job, backfill.parse_active_hours, backfill.check_active_hours, backfill.active_hours_now, backfill.hours_of,
