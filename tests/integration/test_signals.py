@@ -42,6 +42,12 @@ def set_server(db, name, value):
     db.admin.execute("SELECT pg_reload_conf()")
 
 
+def switch_wal(db):
+    """One more WAL file for the archiver."""
+    db.admin.execute("SELECT pg_logical_emit_message(false, 'x', 'y')")
+    db.admin.execute("SELECT pg_switch_wal()")
+
+
 def holds(db, name, text):
     """The job stands still, and says why."""
     wait_until(lambda: text in db.throttled_by(name), what=f"job {name} says {text!r}")
@@ -97,9 +103,10 @@ def test_wal_files_that_wait_for_the_archive(sdb, tmp_path):
     flag = f"{sdb.cluster.directory}/go_on"
     set_server(sdb, "archive_command", f"while ! test -f {flag}; do sleep 0.1; done")
     try:
-        for _ in range(5):
-            sdb.admin.execute("SELECT pg_logical_emit_message(false, 'x', 'y')")
-            sdb.admin.execute("SELECT pg_switch_wal()")
+        def five_wait():  # the first may still go by the command before
+            switch_wal(sdb)
+            return sdb.one("SELECT count(*) > 4 FROM pg_ls_archive_statusdir() WHERE name LIKE '%.ready'")
+        wait_until(five_wait, what="files wait for the archive", every=0.1)
         held_then_done(sdb, "files, limit 3", lambda: open(flag, "w").close())
     finally:
         set_server(sdb, "archive_command", "true")
@@ -110,9 +117,10 @@ def test_an_archiver_that_fails(sdb):
     sdb.daemon()
     set_server(sdb, "archive_command", "false")
     try:
-        sdb.admin.execute("SELECT pg_logical_emit_message(false, 'x', 'y')")
-        sdb.admin.execute("SELECT pg_switch_wal()")
-        wait_until(lambda: sdb.one("SELECT failed_count FROM pg_stat_archiver"), what="the archiver has failed")
+        def has_failed():  # not on the first, when it still goes by the command before
+            switch_wal(sdb)
+            return sdb.one("SELECT failed_count FROM pg_stat_archiver")
+        wait_until(has_failed, what="the archiver has failed", every=0.1)
         held_then_done(sdb, "could not be archived", lambda: set_server(sdb, "archive_command", "true"))
     finally:
         set_server(sdb, "archive_command", "true")
