@@ -11,7 +11,7 @@ static double between(double x, double from, double to)
 double pace_share(double pressure)
 {
     double room = 1 - between(pressure, PACE_FREE, 1);
-    return room * room;
+    return room * room * room;
 }
 
 double pace_share_on_host(double pressure, double busy_share)
@@ -25,6 +25,15 @@ uint32_t pace_target_us(double pressure, uint32_t target_us, uint32_t busy_us)
     if (busy_us >= target_us)
         return target_us;
     return target_us - (uint32_t)((target_us - busy_us) * between(pressure, PACE_FREE, PACE_BUSY));
+}
+
+uint32_t pace_portion_us(double share, uint32_t aim_us)
+{
+    double portion = share * PACE_CYCLE_US;
+
+    if (portion < PACE_LEAST_US)
+        portion = PACE_LEAST_US;
+    return portion < aim_us ? (uint32_t)portion : aim_us;
 }
 
 uint64_t pace_rest_us(double share, uint64_t batch_us)

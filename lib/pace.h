@@ -2,10 +2,10 @@
  * writes is what the slowest can take, below the limit, instead of running into the limit and back.
  *
  *   share   1 ├────╮                 No rest below FREE: what is far from its limit is nobody's trouble.
- *             │     ╲                From there the share falls with the square of the room that is left, to nothing
+ *             │     ╲                From there the share falls with the cube of the room that is left, to nothing
  *             │      ╲_              at 1: so it settles at half of the limit or so, and what a reading is late or
- *           0 └────────‾‾──────      wrong by stays below it.
- *             0  FREE    1   pressure
+ *           0 └────────‾‾──────      wrong by stays below it. The smaller the share, the smaller the batches: what a
+ *             0  FREE    1   pressure  slow standby is sent arrives evenly, not in lumps.
  *
  * When the host is short of something (its CPUs, its disks, the time in which the server answers), somebody else is at work
  * there. Then a job makes room: smaller batches, because others wait for as long as a batch lasts, and a smaller share. It
@@ -33,6 +33,13 @@ double pace_share_on_host(double pressure, double busy_share);
 
 /* How long a batch should take under pressure of the host: from target_us down to busy_us, where that is less. */
 uint32_t pace_target_us(double pressure, uint32_t target_us, uint32_t busy_us);
+
+#define PACE_CYCLE_US 100000 /* a batch and its rest take no longer than this, */
+#define PACE_LEAST_US                                                                                        \
+    2000 /* unless the batch would be shorter than this: then its own costs would be most of it */
+
+/* How long a batch should take that runs for a share of the time; aim_us at most. */
+uint32_t pace_portion_us(double share, uint32_t aim_us);
 
 /* Microseconds to rest after a batch of batch_us; PACE_HOLD for a share of 0: until it is more. */
 uint64_t pace_rest_us(double share, uint64_t batch_us);

@@ -276,11 +276,12 @@ static struct runner_action pace(struct runner *r, enum runner_action_kind work,
     uint64_t by_rate = now_us < r->rate_due_us ? r->rate_due_us - now_us : 0;
     uint64_t wait = by_rate > by_pressure ? by_rate : by_pressure;
 
-    /* Sizes change while it rests, and the bound was asked for before. */
-    if (work == RUNNER_BATCH && !r->point && !r->isolate && r->asked > BOUND_TOO_FAR * next_keys(r))
-        return enter(r, RUNNER_BOUND);
-    if (wait == 0)
-        return enter(r, work);
+    if (wait == 0) {
+        /* Sizes change while it rests, and the bound was asked for before. */
+        bool too_far =
+            work == RUNNER_BATCH && !r->point && !r->isolate && r->asked > BOUND_TOO_FAR * next_keys(r);
+        return enter(r, too_far ? RUNNER_BOUND : work);
+    }
     r->rests_for = by_rate > by_pressure ? SIGNAL_RATE : by->signal;
     return rest(r, work, wait < PACE_STEP_US ? wait : PACE_STEP_US, now_us);
 }
@@ -449,7 +450,8 @@ static struct runner_action on_batch_done(struct runner *r, const struct runner_
     /* One key, or the few of a search, cost a whole statement each: what they took says nothing of a full
      * batch. */
     double host = r->host.signal == SIGNAL_NONE ? 0 : r->host.ratio;
-    batch_size_aim(&r->size, pace_target_us(host, r->limits.target_us, r->limits.busy_us));
+    uint32_t aim = pace_target_us(host, r->limits.target_us, r->limits.busy_us);
+    batch_size_aim(&r->size, pace_portion_us(share_by_others(r), aim));
     if (r->keys && !r->isolate && !r->point)
         batch_size_observe(&r->size, r->keys, e->elapsed_us, e->wal_bytes);
     advance(r, keys, now_us);
@@ -720,7 +722,8 @@ static struct runner_action on_lost(struct runner *r, const struct runner_event 
     struct runner_action away;
 
     r->connected = r->skipping = false;
-    r->planning = false; /* the server may have crashed: what the phase has done is looked at again, if it isn't written that it is over */
+    r->planning =
+        false; /* the server may have crashed: what the phase has done is looked at again, if it isn't written that it is over */
     r->counts.retries[RETRY_RECONNECT]++;
     if (r->doing == RUNNER_FINISH || r->doing == RUNNER_RELEASE)
         return wait_and_retry(r, e, false, now_us);

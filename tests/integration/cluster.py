@@ -42,6 +42,20 @@ def find_binaries():
     return f"{root}/{versions[-1]}/bin"
 
 
+def stop_walwriter(db):
+    """Where it sleeps: stopped in the middle of its work it would hold a lock that everybody needs. Returns its pid."""
+    pid = db.one("SELECT pid FROM pg_stat_activity WHERE backend_type = 'walwriter'")
+
+    def stopped():
+        os.kill(pid, signal.SIGSTOP)
+        if db.one("SELECT wait_event = 'WalWriterMain' FROM pg_stat_activity WHERE pid = %s", pid):
+            return True
+        os.kill(pid, signal.SIGCONT)
+        return False
+    wait_until(stopped, what="the WAL writer sleeps")
+    return pid
+
+
 class Cluster:
     """Runs as the user postgres when the tests run as root, for a server refuses root; else as oneself."""
 

@@ -3,7 +3,7 @@
 import os
 import signal
 
-from cluster import STOP_SIGNALS
+from cluster import STOP_SIGNALS, stop_walwriter
 from daemon import HOST_OFF, config_text
 from waiting import let_pass, wait_until
 
@@ -40,20 +40,6 @@ def test_killed_daemon_resumes_without_repeating_a_row(own_db, scale, rng, measu
     measured("daemon killed", f"{kills} times, {within} of them within a job, {jobs_of(db)} jobs over {rows}"
                               f" rows: no n wrong")
     assert within >= kills // 3
-
-
-def stop_walwriter(db):
-    """Where it sleeps: stopped in the middle of its work it would hold a lock that everybody needs. Returns its pid."""
-    pid = db.one("SELECT pid FROM pg_stat_activity WHERE backend_type = 'walwriter'")
-
-    def stopped():
-        os.kill(pid, signal.SIGSTOP)
-        if db.one("SELECT wait_event = 'WalWriterMain' FROM pg_stat_activity WHERE pid = %s", pid):
-            return True
-        os.kill(pid, signal.SIGCONT)
-        return False
-    wait_until(stopped, what="the WAL writer sleeps")
-    return pid
 
 
 def test_crashed_server_resumes_without_repeating_a_row(own_db, scale, rng, measured):

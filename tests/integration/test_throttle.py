@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from cluster import Cluster
+from cluster import Cluster, stop_walwriter
 from database import Database, prepare
 from standby import Standby
 from waiting import let_pass, wait_until
@@ -16,7 +16,7 @@ MAX_LAG_MS = 400
 
 @pytest.fixture(scope="module")
 def replicated():
-    cluster = Cluster(wal_keep_size="1GB")
+    cluster = Cluster(wal_keep_size="1GB", wal_buffers="16MB")
     standby = None
     try:
         prepare(cluster)
@@ -46,6 +46,28 @@ def lag_bytes(db):
 
 def wait_caught_up(db):
     wait_until(lambda: lag_bytes(db) == 0, what="the standby has replayed all")
+
+
+def test_a_job_is_not_far_ahead_of_the_wal_writer(rdb, measured):
+    """What isn't written yet reaches no standby, so none would seem to be late; then all of it comes at once."""
+    rdb.table(rows=200000)
+    rdb.app.execute("ALTER TABLE t SET (autovacuum_enabled = off)")
+    wait_caught_up(rdb)
+    rdb.daemon()
+    unwritten = [0]
+
+    def ended(name):
+        unwritten.append(int(rdb.one("SELECT pg_current_wal_insert_lsn() - pg_current_wal_lsn()")))
+        return rdb.state(name) == "succeeded"
+    pid = stop_walwriter(rdb)
+    try:
+        name = rdb.submit(set_clause="n = n + 1")
+        wait_until(lambda: ended(name), what="the job ends without it")
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    measured("WAL that a job left unwritten at most", f"{max(unwritten) / 1e6:.1f} MB, in {len(unwritten)} looks")
+    assert rdb.counts() == {1: 200000}
+    assert max(unwritten) < 9e6  # 4 MB, and a batch
 
 
 @pytest.mark.parametrize("kind, max_lag_ms", [("walreceiver", MAX_LAG_MS), ("startup", MAX_LAG_MS), ("walreceiver", 0)])
