@@ -30,7 +30,7 @@ const char *database_conninfo(const struct database *db);
 bool database_is_stopping(const struct database *db);
 bool database_has_stopped(const struct database *db);
 bool database_is_connected(const struct database *db); /* its control session is ready */
-bool database_is_drained(const struct database *db); /* nothing is queued or running */
+bool database_is_drained(const struct database *db);   /* nothing is queued or running */
 bool database_is_hopeless(
     const struct database *db); /* it can't be served as things are; only told when draining */
 bool database_has_failed(const struct database *db); /* a job has ended as failed */

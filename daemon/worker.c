@@ -41,8 +41,8 @@ struct worker {
     struct session *session;
     bool session_gone; /* it was lost while the runner waited for something else */
     enum limits limits;
-    bool limiting;     /* that is being changed; then comes the action */
-    struct step step;  /* of STEP */
+    bool limiting;    /* that is being changed; then comes the action */
+    struct step step; /* of STEP */
     struct survey survey;
     struct range range; /* or row, in hand */
     bool ended, failed;
@@ -109,8 +109,9 @@ static void send_queries(struct worker *w, const struct session_query *queries, 
                    .kind = RUNNER_LOST, .message = "the connection was lost", .sqlstate = SQLSTATE_LOST});
     else
         session_send(w->session, queries, n,
-            w->limits != LIMITS_BATCH && !w->limiting ? STEP_TIMEOUT_MS
-                                         : (uint32_t)w->setup.batch->statement_timeout_ms + ANSWER_MARGIN_MS);
+            w->limits != LIMITS_BATCH && !w->limiting
+                ? STEP_TIMEOUT_MS
+                : (uint32_t)w->setup.batch->statement_timeout_ms + ANSWER_MARGIN_MS);
 }
 
 static enum limits limits_for(const struct worker *w, const struct runner_action *a)
@@ -131,7 +132,8 @@ static bool limit_first(struct worker *w, const struct runner_action *a)
     send_queries(w,
         &(struct session_query){SQL_STEP_TIMEOUT, 3,
             {number_text(statement_ms, wanted == LIMITS_BATCH ? b->statement_timeout_ms : 0),
-                b->synchronous_commit, number_text(lock_ms, wanted == LIMITS_APART ? 0 : b->lock_timeout_ms)}},
+                b->synchronous_commit,
+                number_text(lock_ms, wanted == LIMITS_APART ? 0 : b->lock_timeout_ms)}},
         1);
     return true;
 }
@@ -320,8 +322,9 @@ static void perform(struct worker *w, const struct runner_action *a)
     case RUNNER_BEGIN: {
         int64_t bytes = free_bytes_of(w);
         ask(w, &(struct session_query){SQL_BEGIN_PHASE, 6,
-                   {job, job_phase_name(r->phase), job_phase_name(a->phase), a->estimate ? number_text(n, (int64_t)a->estimate) : NULL,
-                       w->survey.seen, bytes >= 0 ? number_text(free_bytes, bytes) : NULL}});
+                   {job, job_phase_name(r->phase), job_phase_name(a->phase),
+                       a->estimate ? number_text(n, (int64_t)a->estimate) : NULL, w->survey.seen,
+                       bytes >= 0 ? number_text(free_bytes, bytes) : NULL}});
         break;
     }
     case RUNNER_NEXT_STEP:
@@ -332,7 +335,8 @@ static void perform(struct worker *w, const struct runner_action *a)
         send_one(w, step_query(&w->step, job, job_phase_name(r->phase)));
         break;
     case RUNNER_TAKE:
-        ask(w, &(struct session_query){SQL_TAKE_RANGE, 3, {job, job_phase_name(r->phase), number_text(n, r->left_behind)}});
+        ask(w, &(struct session_query){
+                   SQL_TAKE_RANGE, 3, {job, job_phase_name(r->phase), number_text(n, r->left_behind)}});
         break;
     case RUNNER_BOUND: send_one(w, range_bound(&w->range, r, a->keys)); break;
     case RUNNER_BATCH: send_batch(w, a); break;

@@ -162,7 +162,7 @@ struct runner {
     struct migration_plan plan;
     bool planning;      /* from LAYOUT to the end of BEGIN */
     bool surveyed_only; /* LAYOUT in preflight: no ranges are written */
-    bool walking; /* from the end of a walk's BEGIN to the walk's end */
+    bool walking;       /* from the end of a walk's BEGIN to the walk's end */
     struct quiet quiet;
     uint32_t verified; /* walks in verify */
     char *lacking;     /* what rows that are still to do lack, in words: "amount_cents" */

@@ -4,63 +4,58 @@
  * Parameters and results are named behind each, in order. */
 #pragma once
 
+/* clang-format off */
+
 /* A worker's session, as the role that submitted the job. */
 extern const char SQL_ROLE[]; /* settings (JSON or NULL), search_path, time zone, date style, lock_timeout ms,
-                                       statement_timeout ms, synchronous_commit, role to SET or NULL, job -> nothing of use */
+    statement_timeout ms, synchronous_commit, role to SET or NULL, job -> nothing of use */
 extern const char SQL_SURVEY[]; /* job, batch, bound, keys_of, relation oid, upper, whether on a copy, keys to try -> rows estimated, what was seen (JSON) or NULL */
 extern const char SQL_RUN_BATCH[]; /* batch, relation oid, its name or NULL, range, epoch, at or NULL, lo, hi, keys or NULL,
-                                      rate -> rows, wal_bytes, now at */
+    rate -> rows, wal_bytes, now at */
 
 extern const char SQL_RUN_BATCH_SKIPPING[]; /* batch, relation oid, its name or NULL, keys_of, then as above from range on ->
-                                               as above, rows passed over, pids that hold them or NULL */
+    as above, rows passed over, pids that hold them or NULL */
 extern const char SQL_RETRY_ROW[]; /* batch, relation oid, its name or NULL, keys_of, row id, key -> rows, wal_bytes, done, pids
-                                      that hold it */
+    that hold it */
 extern const char SQL_STEP_TIMEOUT[]; /* statement_timeout ms (0: of a step), synchronous_commit of batches, lock_timeout ms -> nothing of use */
-extern const char SQL_RUN_STEP[];     /* job, phase, commands (text[]), relation oid, its name -> nothing */
+extern const char SQL_RUN_STEP[]; /* job, phase, commands (text[]), relation oid, its name -> nothing */
 
 /* The control session, as the daemon's role. */
-extern const char
-    SQL_HELLO[]; /* -> server version number, in recovery, pid, backend start, whether the schema is there */
+extern const char SQL_HELLO[]; /* -> server version number, in recovery, pid, backend start, whether the schema is there */
 extern const char SQL_INSTALLED[]; /* -> version, checksum */
-extern const char SQL_SESSION[];   /* settings of the control session -> nothing of use */
+extern const char SQL_SESSION[]; /* settings of the control session -> nothing of use */
 extern const char SQL_LISTEN[];
-extern const char SQL_CLAIM
-    []; /* -> job id or NULL, held elsewhere, then the job's columns as database.c reads them; ms until the hours of a
-                  queued job begin, ms until those of this job end (NULL: never); whether it is running (else it has ended and
-                  is tidied up), and its phases in the order of struct migration_plan, what rows lack */
-extern const char SQL_WANTED
-    []; /* job ids -> id, wanted, target_ms, on_error, max_lag ms, throttle_off, max_rows_per_s, ms until its hours
-                   change (NULL: never), what keeps it from running by its hours (NULL: nothing) */
-extern const char SQL_UNFINISHED[];  /* -> how many jobs are queued or running, or must be tidied up */
-extern const char SQL_HOLD_AGAIN[];  /* job ids, old pid, old backend start */
-extern const char SQL_LAYOUT[];      /* job -> relation oid, name, batch, bound, last, keys_of, on_copy, keys to try, data_directory */
-extern const char SQL_ADD_RANGE[];   /* job, relation oid, upper */
+extern const char SQL_CLAIM[]; /* -> job id or NULL, held elsewhere, then the job's columns as database.c reads them; ms until the hours of a
+    queued job begin, ms until those of this job end (NULL: never); whether it is running (else it has ended and
+    is tidied up), and its phases in the order of struct migration_plan, what rows lack */
+extern const char SQL_WANTED[]; /* job ids -> id, wanted, target_ms, on_error, max_lag ms, throttle_off, max_rows_per_s, ms until its hours
+    change (NULL: never), what keeps it from running by its hours (NULL: nothing) */
+extern const char SQL_UNFINISHED[]; /* -> how many jobs are queued or running, or must be tidied up */
+extern const char SQL_HOLD_AGAIN[]; /* job ids, old pid, old backend start */
+extern const char SQL_LAYOUT[]; /* job -> relation oid, name, batch, bound, last, keys_of, on_copy, keys to try, data_directory */
+extern const char SQL_ADD_RANGE[]; /* job, relation oid, upper */
 extern const char SQL_BEGIN_PHASE[]; /* job, phase that ends, phase, estimate or NULL, what the survey saw or NULL, free bytes of the disk or NULL
-                                        -> whether the job is ours, the preflight in words or NULL */
-extern const char SQL_NEXT_STEP[];   /* job, phase -> step, commands, command apart or NULL, relation oid, name, words; or no row */
-extern const char SQL_TABLE_HOLDERS[];  /* relation oid, pid that doesn't count -> who holds locks on it, or NULL */
+    -> whether the job is ours, the preflight in words or NULL */
+extern const char SQL_NEXT_STEP[]; /* job, phase -> step, commands, command apart or NULL, relation oid, name, words; or no row */
+extern const char SQL_TABLE_HOLDERS[]; /* relation oid, pid that doesn't count -> who holds locks on it, or NULL */
 extern const char SQL_INDEX_PROGRESS[]; /* pid -> how far its CREATE INDEX is; or no row */
-extern const char SQL_DUPLICATE[];      /* job, message, detail */
-extern const char SQL_END_TIDY[];       /* job, error or NULL, hint or NULL */
-extern const char SQL_TAKE_RANGE
-    []; /* job, phase, row id above which -> outcome, range, epoch, cursor, upper, point, relation oid, key columns,
+extern const char SQL_DUPLICATE[]; /* job, message, detail */
+extern const char SQL_END_TIDY[]; /* job, error or NULL, hint or NULL */
+extern const char SQL_TAKE_RANGE[]; /* job, phase, row id above which -> outcome, range, epoch, cursor, upper, point, relation oid, key columns,
            batch, bound, keys, keys_of, row id, how many are locked, name or NULL, rows changed in this pass */
-extern const char SQL_PUT_ASIDE[];     /* range, epoch, lo, hi, sqlstate, message, detail */
-extern const char SQL_LEAVE_ROW[];     /* row id, sqlstate, message, detail */
+extern const char SQL_PUT_ASIDE[]; /* range, epoch, lo, hi, sqlstate, message, detail */
+extern const char SQL_LEAVE_ROW[]; /* row id, sqlstate, message, detail */
 extern const char SQL_SESSION_NAMES[]; /* pids -> "pid 12 (psql), pid 34" */
-extern const char SQL_END_JOB[];       /* job, state, error, hint, measured -> statements that were slower (text[]) */
-extern const char SQL_RELEASE_JOB[];   /* job */
-extern const char SQL_WAITING_FOR[];   /* job, what or NULL */
-extern const char SQL_CANCEL[];        /* pid of a worker -> whether a signal was sent */
-extern const char SQL_RELIEVE
-    []; /* pid of a worker, ms -> who has waited on it so long or NULL, ms, whether a signal was sent */
+extern const char SQL_END_JOB[]; /* job, state, error, hint, measured -> statements that were slower (text[]) */
+extern const char SQL_RELEASE_JOB[]; /* job */
+extern const char SQL_WAITING_FOR[]; /* job, what or NULL */
+extern const char SQL_CANCEL[]; /* pid of a worker -> whether a signal was sent */
+extern const char SQL_RELIEVE[]; /* pid of a worker, ms -> who has waited on it so long or NULL, ms, whether a signal was sent */
 
 /* The monitor's session, as the daemon's role. */
-extern const char
-    SQL_MONITOR[]; /* pids of workers -> kind, whose, value: lsn, standby (its LSN or NULL), blocked (ms) */
-extern const char
-    SQL_MONITOR_SLOWLY[]; /* job ids -> kind, whose, value: slot, archive, archiver, xid, xmin, xmin_of,
-                                           dead, path; see lib/sql.c */
+extern const char SQL_MONITOR[]; /* pids of workers -> kind, whose, value: lsn, standby (its LSN or NULL), blocked (ms) */
+extern const char SQL_MONITOR_SLOWLY[]; /* job ids -> kind, whose, value: slot, archive, archiver, xid, xmin, xmin_of,
+    dead, path; see lib/sql.c */
 
 /* The session of the user's probes, as the daemon's role. */
 extern const char SQL_PROBE_SESSION[];

@@ -162,7 +162,8 @@ static void claim(struct world *w, struct daemon *d)
     bool tidy = m->state != JOB_RUNNING;
     for (int i = 0; i < m->n_ranges; i++)
         keys += m->ranges[i].keys;
-    runner_init(&d->runner, tidy ? PHASE_TIDY : m->phase, m->estimate, keys, &w->limits, random_next(&w->random), w->now_us);
+    runner_init(&d->runner, tidy ? PHASE_TIDY : m->phase, m->estimate, keys, &w->limits,
+        random_next(&w->random), w->now_us);
     runner_plan(&d->runner, &m->plan, "a value");
     d->has_runner = true;
     d->must_leave = d->session_open = false;
@@ -235,8 +236,8 @@ static void send_action(struct world *w, struct daemon *d, struct runner_action 
         world_trace(w, d, "  range %d epoch %d (%d, %d], %u keys", (int)r->range, (int)r->epoch, s->batch.lo,
             a.kind == RUNNER_BOUND ? 0 : s->batch.hi, a.keys);
     }
-    if ((a.kind == RUNNER_SURVEY || a.kind == RUNNER_BOUND || a.kind == RUNNER_BATCH || a.kind == RUNNER_STEP ||
-            a.kind == RUNNER_RETRY) &&
+    if ((a.kind == RUNNER_SURVEY || a.kind == RUNNER_BOUND || a.kind == RUNNER_BATCH ||
+            a.kind == RUNNER_STEP || a.kind == RUNNER_RETRY) &&
         !d->session_open)
         world_break(w, "a statement for a session that is gone");
     if (a.kind == RUNNER_PUT_ASIDE && !w->model.quarantine)
@@ -315,8 +316,7 @@ static void check_end(struct world *w)
 {
     struct model *m = &w->model;
     bool of_a_row = strstr(m->error, "row") != NULL;
-    bool of_constraint =
-        strstr(m->error, "constraint") != NULL && (m->n_left_behind > 0 || !m->plan.fill);
+    bool of_constraint = strstr(m->error, "constraint") != NULL && (m->n_left_behind > 0 || !m->plan.fill);
 
     world_trace(w, NULL, "the job is %s, %d rows left behind %s", job_state_name(m->state), m->n_left_behind,
         m->error);
@@ -338,7 +338,9 @@ static const char *execute_on_server(struct world *w, struct daemon *d, struct r
     int last;
 
     switch (a->kind) {
-    case RUNNER_LAYOUT: e->n_relations = m->plan.fill ? m->n_relations : 0; return model_layout(m, d->session);
+    case RUNNER_LAYOUT:
+        e->n_relations = m->plan.fill ? m->n_relations : 0;
+        return model_layout(m, d->session);
     case RUNNER_SURVEY:
         d->surveyed[a->relation] = last = model_survey(m, a->relation, &e->estimate);
         e->empty = last == 0;
@@ -449,9 +451,10 @@ void daemon_kill(struct world *w, struct daemon *d)
      * long. */
     if (runs && is_control(s->action.kind) && random_chance(&w->random, 500))
         execute(w, d);
-    s->under_way = runs &&
-                   (s->action.kind == RUNNER_BATCH || s->action.kind == RUNNER_RETRY || s->action.kind == RUNNER_STEP) &&
-                   random_chance(&w->random, 500);
+    s->under_way =
+        runs &&
+        (s->action.kind == RUNNER_BATCH || s->action.kind == RUNNER_RETRY || s->action.kind == RUNNER_STEP) &&
+        random_chance(&w->random, 500);
     if (s->under_way && s->action.kind == RUNNER_STEP) /* it stands in a lock's queue, or reads a big table */
         s->execute_us += random_below(&w->random, random_chance(&w->random, 500) ? 100000 : 3000000);
     end_process(w, d);

@@ -26,7 +26,7 @@ struct model_row {
     uint64_t locked_until_us; /* somebody else holds it until then */
     bool deleted;
     bool to_do; /* of a migration: it meets the where_clause */
-    bool owed; /* was there when the filling began, so it must be done or put aside */
+    bool owed;  /* was there when the filling began, so it must be done or put aside */
 };
 
 struct model_relation {
@@ -36,7 +36,7 @@ struct model_relation {
 
 struct model_range {
     int relation, cursor, upper;
-    bool point, forgotten; /* forgotten: deleted by a new layout */
+    bool point, forgotten;  /* forgotten: deleted by a new layout */
     uint64_t keys, changed; /* in this walk */
     int64_t epoch;
 };

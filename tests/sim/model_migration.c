@@ -41,7 +41,8 @@ void model_init_migration(struct model *m, struct random *random)
 
 bool model_is_untidy(const struct model *m)
 {
-    return m->untidy && (m->state == JOB_CANCELLED || ((m->state == JOB_SUCCEEDED || m->state == JOB_FAILED) && m->finished));
+    return m->untidy && (m->state == JOB_CANCELLED ||
+                            ((m->state == JOB_SUCCEEDED || m->state == JOB_FAILED) && m->finished));
 }
 
 /* Rows that are to do, but for those that were put aside because they can't be. */
@@ -61,7 +62,8 @@ static bool is_anything_to_do(const struct model *m, bool with_left_behind)
 
 static bool tidy_has_step(const struct model *m)
 {
-    return m->synced || (m->guarded && m->state == JOB_CANCELLED && m->steps_done[PHASE_VALIDATE] < m->steps[PHASE_VALIDATE]);
+    return m->synced || (m->guarded && m->state == JOB_CANCELLED &&
+                            m->steps_done[PHASE_VALIDATE] < m->steps[PHASE_VALIDATE]);
 }
 
 bool model_next_step(const struct model *m, int session, enum job_phase phase)

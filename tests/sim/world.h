@@ -21,7 +21,7 @@ enum fate {
 struct statement {
     bool under_way, executed;
     struct runner_action action;
-    enum job_phase phase; /* the runner's */
+    enum job_phase phase;     /* the runner's */
     struct model_batch batch; /* BOUND, BATCH, PUT_ASIDE: of the runner when it was sent */
     enum fate fate;
     const char *sqlstate, *message; /* of FATE_REFUSED */
