@@ -49,11 +49,12 @@ def switch_wal(db):
 
 
 def holds(db, name, text):
-    """The job stands still, and says why."""
-    wait_until(lambda: text in db.throttled_by(name), what=f"job {name} says {text!r}")
-    before = db.counts()
-    let_pass(0.3)
-    assert db.counts() == before, "it stands still"
+    """The job stands still, and says why; it is named already while it only slows the job down."""
+    def stands_still():
+        before = db.counts()
+        let_pass(0.5)
+        return db.counts() == before and text in db.throttled_by(name)
+    wait_until(stands_still, what=f"job {name} stands still and says {text!r}")
 
 
 def held_then_done(db, text, relieve, **columns):
