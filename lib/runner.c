@@ -702,7 +702,8 @@ static struct runner_action on_error(struct runner *r, const struct runner_event
         r->stale = true;
         return enter(r, after_error(r));
     case RETRY_ALTERED:
-        if (r->reread || (!is_work(r->doing) && r->doing != RUNNER_BOUND && r->doing != RUNNER_STEP))
+        if (r->reread || (!is_work(r->doing) && r->doing != RUNNER_BOUND && r->doing != RUNNER_STEP &&
+                             r->doing != RUNNER_SURVEY))
             return finish(r, JOB_FAILED, e->message, e->hint);
         r->reread = true;
         return enter(r, after_error(r));

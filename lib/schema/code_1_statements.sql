@@ -24,6 +24,17 @@ AS $$
    WHERE c.oid = relation
 $$;
 
+-- A partition may go between two statements, which see the catalog of their own time each. The next try passes it over.
+CREATE OR REPLACE FUNCTION backfill.check_is_there(relation oid, job backfill.job) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  IF backfill.relation_name(relation) IS NULL THEN
+    RAISE EXCEPTION 'a table of job "%" was dropped just now', job.name USING ERRCODE = '40001';
+  END IF;
+END
+$$;
+
 -- Whether no row can lack the column. PostgreSQL 18 marks a column before every row is known to meet it: the constraint tells.
 CREATE OR REPLACE FUNCTION backfill.is_not_null(relation oid, column_name name) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp

@@ -243,6 +243,7 @@ BEGIN
     END IF;
     SELECT * INTO attnums, columns, types, collations FROM backfill.key_of(part, backfill.key_numbers(part, job.key));
     IF attnums IS NULL THEN
+      PERFORM backfill.check_is_there(part, job);
       PERFORM backfill.refuse(CASE WHEN job.key IS NULL THEN 'target' ELSE 'key' END,
         CASE WHEN job.key IS NULL
              THEN format('%s has no key to walk by', backfill.relation_name(part))

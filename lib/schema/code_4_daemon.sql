@@ -153,6 +153,7 @@ BEGIN
     name := backfill.relation_name(r);
     SELECT s.batch, s.bound, s.last, s.keys INTO batch, bound, last, keys_of
       FROM backfill.statements(job, r, k.columns, k.types, k.collations, false) s;
+    PERFORM backfill.check_is_there(r, job);
     trial := CASE WHEN trying AND r = largest THEN 100 ELSE 0 END;
     data_directory := (SELECT s.setting FROM pg_settings s WHERE s.name = 'data_directory');  -- NULL without pg_monitor
     RETURN NEXT;
@@ -299,16 +300,16 @@ BEGIN
   END IF;
 
   SELECT * INTO k FROM backfill.key_of(relation, key);
-  IF NOT FOUND THEN
+  IF FOUND THEN
+    key_columns := k.columns;
+    name := CASE WHEN job.statement IS NULL THEN backfill.relation_name(relation) END;
+    SELECT s.batch, s.keys, s.bound INTO batch, keys_of, bound
+      FROM backfill.statements(job, relation, k.columns, k.types, k.collations, point) s;
+  END IF;
+  PERFORM backfill.check_is_there(relation, job);
+  IF key_columns IS NULL THEN
     RAISE EXCEPTION 'the unique index that job "%" walks % by is gone', job.name, backfill.relation_name(relation)
       USING ERRCODE = '42P16', HINT = 'Create it again (CREATE UNIQUE INDEX CONCURRENTLY), then SELECT backfill.retry(' || quote_literal(job.name) || ').';
-  END IF;
-  key_columns := k.columns;
-  name := CASE WHEN job.statement IS NULL THEN backfill.relation_name(relation) END;
-  SELECT s.batch, s.keys, s.bound INTO batch, keys_of, bound
-    FROM backfill.statements(job, relation, k.columns, k.types, k.collations, point) s;
-  IF backfill.relation_name(relation) IS NULL THEN
-    RAISE EXCEPTION 'a table of job "%" was dropped just now', job.name USING ERRCODE = '40001';  -- the next try passes it over
   END IF;
 END
 $$;

@@ -210,12 +210,16 @@ def test_partitioned_table_with_leaves_of_all_kinds(db):
     assert db.counts("t_eu") == {2: 250} and again["report"]["ranges"] == 2
 
 
-def test_leaf_that_is_dropped_meanwhile_is_passed_over(db):
+def two_leaves(db):
     db.app.execute("""
         CREATE TABLE t (id bigint PRIMARY KEY, n int NOT NULL DEFAULT 0) PARTITION BY RANGE (id);
         CREATE TABLE t1 PARTITION OF t FOR VALUES FROM (0) TO (1000);
-        CREATE TABLE t2 PARTITION OF t FOR VALUES FROM (1000) TO (2000);
-        INSERT INTO t SELECT generate_series(1, 1999)""")
+        CREATE TABLE t2 PARTITION OF t FOR VALUES FROM (1000) TO (1100);
+        INSERT INTO t SELECT generate_series(1, 1099)""")
+
+
+def test_leaf_that_is_dropped_meanwhile_is_passed_over(db):
+    two_leaves(db)
     db.daemon()
     with db.held_row(500, "t1"):
         name = db.submit(set_clause="n = n + 1")
@@ -223,6 +227,34 @@ def test_leaf_that_is_dropped_meanwhile_is_passed_over(db):
         db.app.execute("DROP TABLE t2")
     db.finish(name)
     assert db.counts() == {1: 999}
+
+
+def test_leaf_that_is_dropped_while_its_range_is_taken_is_passed_over(db):
+    """Between the statement that finds the range and that which asks for the leaf's key."""
+    two_leaves(db)
+    db.daemon()
+    with db.connect("postgres") as holder:
+        holder.autocommit = False
+        with db.held_row(500, "t1"):
+            name = db.submit(set_clause="n = n + 1")
+            db.wait_at(500, name)
+            holder.execute("SELECT FROM backfill.range WHERE relation = 't2'::regclass FOR UPDATE")
+        wait_until(lambda: db.one("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%take_range%'"),
+                   what="its range is being taken")
+        db.app.execute("DROP TABLE t2")
+        holder.commit()
+    db.finish(name)
+    assert db.counts() == {1: 999}
+
+
+def test_leaf_that_is_dropped_before_it_is_surveyed_is_passed_over(db):
+    two_leaves(db)
+    db.sleep_at(50, 0.5, "t1")
+    db.daemon()
+    name = db.submit(set_clause="n = n + 1", dry_run=True)
+    db.wait_asleep()
+    db.app.execute("DROP TABLE t2")
+    assert db.finish(name)["report"]["preflight"]
 
 
 def test_empty_table(db):
