@@ -28,7 +28,7 @@
 /* What a session's statements are held to. */
 enum limits {
     LIMITS_BATCH, /* short */
-    LIMITS_STEP,  /* it may take its time, but waits for no lock */
+    LIMITS_STEP,  /* it may take its time, but waits for a lock no longer than others may wait on it */
     LIMITS_APART, /* nor does it mind to wait: what builds an index concurrently waits for transactions, nobody for it */
 };
 
@@ -41,6 +41,7 @@ struct worker {
     struct session *session;
     bool session_gone; /* it was lost while the runner waited for something else */
     enum limits limits;
+    uint32_t lock_ms; /* its lock_timeout */
     bool limiting;    /* that is being changed; then comes the action */
     struct step step; /* of STEP */
     struct survey survey;
@@ -119,21 +120,38 @@ static enum limits limits_for(const struct worker *w, const struct runner_action
     return a->kind != RUNNER_STEP ? LIMITS_BATCH : w->step.apart ? LIMITS_APART : LIMITS_STEP;
 }
 
+/* The session's lock_timeout, in ms; 0: none. */
+static uint32_t lock_ms_for(const struct worker *w, enum limits limits)
+{
+    const struct pressure_limits *others = &w->throttle.limits;
+    uint32_t first = (uint32_t)w->setup.batch->lock_timeout_ms;
+
+    switch (limits) {
+    case LIMITS_BATCH: return first;
+    case LIMITS_STEP:
+        return migration_lock_ms(w->runner.backoff.tries, first,
+            others->off[SIGNAL_BLOCKED_MS] ? 0 : others->limit[SIGNAL_BLOCKED_MS]);
+    case LIMITS_APART: break;
+    }
+    return 0;
+}
+
 /* Whether the session's limits have to be changed first: then that is under way, and the action comes after it. */
 static bool limit_first(struct worker *w, const struct runner_action *a)
 {
     const struct config_batch *b = w->setup.batch;
     enum limits wanted = limits_for(w, a);
-    char statement_ms[24], lock_ms[24];
+    uint32_t lock_ms = lock_ms_for(w, wanted);
+    char statement_text[24], lock_text[24];
 
-    if (!has_session(a->kind) || a->kind == RUNNER_CONNECT || w->limits == wanted)
+    if (!has_session(a->kind) || a->kind == RUNNER_CONNECT || (w->limits == wanted && w->lock_ms == lock_ms))
         return false;
+    w->lock_ms = lock_ms;
     w->limiting = true;
     send_queries(w,
         &(struct session_query){SQL_STEP_TIMEOUT, 3,
-            {number_text(statement_ms, wanted == LIMITS_BATCH ? b->statement_timeout_ms : 0),
-                b->synchronous_commit,
-                number_text(lock_ms, wanted == LIMITS_APART ? 0 : b->lock_timeout_ms)}},
+            {number_text(statement_text, wanted == LIMITS_BATCH ? b->statement_timeout_ms : 0),
+                b->synchronous_commit, number_text(lock_text, lock_ms)}},
         1);
     return true;
 }
@@ -144,6 +162,7 @@ static void send_role(struct worker *w)
     const struct config_batch *b = w->setup.batch;
     char lock_timeout[24], statement_timeout[24], id[24];
 
+    w->lock_ms = (uint32_t)b->lock_timeout_ms;
     send_queries(w,
         &(struct session_query){SQL_ROLE, 9,
             {job->settings, job->search_path, job->time_zone, job->date_style,

@@ -36,6 +36,18 @@ bool migration_is_open(const struct migration_plan *plan)
     return !plan->in_step && !plan->guard;
 }
 
+uint32_t migration_lock_ms(uint32_t tries, uint32_t lock_timeout_ms, double blocked_ms)
+{
+    double most = blocked_ms > STEP_LOCK_MOST_MS ? STEP_LOCK_MOST_MS : blocked_ms;
+    double wait = lock_timeout_ms;
+
+    for (uint32_t i = 0; i < tries && wait < most; i++)
+        wait *= 2;
+    if (wait > most)
+        wait = most;
+    return wait > lock_timeout_ms ? (uint32_t)wait : lock_timeout_ms;
+}
+
 void quiet_note(struct quiet *q, uint64_t rows, uint64_t now_us)
 {
     q->passes = rows > 0 ? 0 : q->passes + 1;

@@ -33,6 +33,13 @@ bool migration_walks(enum job_phase phase);
 /* Whether rows that are to do can come up again after a verify has found none: then it is no use to go on until there are none. */
 bool migration_is_open(const struct migration_plan *plan);
 
+#define STEP_LOCK_MOST_MS 900 /* below the least usual deadlock_timeout, so that a step gives up first */
+
+/* How long a step waits for its lock, in ms, after so many tries in a row: lock_timeout_ms at first, then twice as long each time,
+ * but no longer than others may wait on this job (blocked_ms; below lock_timeout_ms it changes nothing): who queues behind it
+ * waits as long. */
+uint32_t migration_lock_ms(uint32_t tries, uint32_t lock_timeout_ms, double blocked_ms);
+
 #define QUIET_PASSES 2 /* walks that must find nothing, one after the other */
 #define QUIET_GAP_US                                                                                         \
     5000000 /* from the end of one to the start of the next: so long an application has to show itself */

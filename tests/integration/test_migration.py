@@ -857,9 +857,10 @@ def test_finish_of_a_failed_job_takes_its_constraint_out(db):
 
 
 def test_unique_index_is_built_beside_transactions_that_come_and_go(db):
-    """It waits for those that were there before it, however long: nobody waits for it meanwhile."""
+    """It waits for those that were there before it, however long: nobody waits for it meanwhile. The constraint's lock is had when
+    others may wait for it as long as they take themselves."""
     orders(db)
-    db.daemon()
+    db.daemon(throttle={"max_blocked_ms": 200})
     stop = threading.Event()
 
     def look():
@@ -880,6 +881,21 @@ def test_unique_index_is_built_beside_transactions_that_come_and_go(db):
         for thread in threads:
             thread.join()
     assert constraints(db) == {"orders_amount_key": "UNIQUE (amount)"}
+
+
+def test_a_lock_is_waited_for_longer_each_time_up_to_what_others_may_wait(db):
+    """Here by a transaction that goes only when it has been waited for 30 ms."""
+    orders(db)
+    db.daemon(throttle={"max_blocked_ms": 100})
+    waits = """SELECT clock_timestamp() - waitstart > '30 ms' FROM pg_locks
+                WHERE relation = 'orders'::regclass AND NOT granted AND mode = 'AccessExclusiveLock'"""
+    with db.connect("app") as session:
+        session.autocommit = False
+        session.execute("SELECT FROM orders")
+        name = submit(db, enforce=["CHECK (amount > 0)"])
+        wait_until(lambda: any(row[0] for row in db.all(waits)), what="it is waited for as long")
+        session.commit()
+    db.finish(name)
 
 
 def test_unique_of_odd_names_and_further_columns(db):

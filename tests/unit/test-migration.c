@@ -77,6 +77,21 @@ static void test_rows_found_are_counted_for_a_minute(void **state)
     assert_int_equal(quiet_recent(&q, 40000100), QUIET_KEPT);
 }
 
+static void test_a_step_waits_longer_for_its_lock_each_time_but_no_longer_than_others_may_wait_on_it(
+    void **state)
+{
+    (void)state;
+    assert_int_equal(migration_lock_ms(0, 20, 100), 20);
+    assert_int_equal(migration_lock_ms(1, 20, 100), 40);
+    assert_int_equal(migration_lock_ms(2, 20, 100), 80);
+    assert_int_equal(migration_lock_ms(3, 20, 100), 100);
+    assert_int_equal(migration_lock_ms(UINT32_MAX, 20, 100), 100);
+    assert_int_equal(migration_lock_ms(UINT32_MAX, 20, 60000), STEP_LOCK_MOST_MS);
+    assert_int_equal(migration_lock_ms(5, 20, 10), 20); /* that is how long a batch waits anyway */
+    assert_int_equal(migration_lock_ms(5, 20, 0), 20);
+    assert_int_equal(migration_lock_ms(5, 1, 0.5), 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -85,6 +100,8 @@ int main(void)
         cmocka_unit_test(test_a_dry_run_has_nothing_but_its_preflight),
         cmocka_unit_test(test_nothing_follows_tidying_up),
         cmocka_unit_test(test_an_application_is_quiet_after_two_walks_in_a_row_that_found_nothing),
+        cmocka_unit_test(
+            test_a_step_waits_longer_for_its_lock_each_time_but_no_longer_than_others_may_wait_on_it),
         cmocka_unit_test(test_rows_found_are_counted_for_a_minute),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
