@@ -16,9 +16,8 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#define READ_EVERY_US                                                                                        \
-    50000 /* a victim's wait is seen within this time, and read again when it reaches its limit; about 1 ms  \
-             of work a second on the server */
+/* A victim's wait is seen within this time, and read again when it reaches its limit. About 1 ms of work a second on the server. */
+#define READ_EVERY_US      50000
 #define SLOWLY_EVERY_US    1000000             /* what changes slowly */
 #define FORGET_US          UINT64_C(600000000) /* a server that answers slower for ten minutes is a slower one */
 #define CONNECT_TIMEOUT_MS 5000

@@ -18,12 +18,10 @@
 
 #define CONNECT_TIMEOUT_MS 10000
 #define ANSWER_MARGIN_MS   5000 /* beyond statement_timeout: then the network is gone, not the query slow */
-#define STEP_TIMEOUT_MS                                                                                      \
-    604800000           /* a step that reads a table of terabytes, or builds an index on it: a week */
-#define TICK_US 1000000 /* how often status and journal are looked after while a job runs */
-#define HOURS_SOON_MS                                                                                        \
-    20 /* the server's clock and ours differ by a little: its hours are not asked for more often */
-#define ROUNDING_MS 1 /* a wait that the monitor read as at its limit may be that much below */
+#define STEP_TIMEOUT_MS    604800000 /* a step that reads a table of terabytes, or indexes it: a week */
+#define TICK_US            1000000   /* how often status and journal are looked after while a job runs */
+#define HOURS_SOON_MS      20        /* its hours are not asked for more often: the server's clock differs */
+#define ROUNDING_MS        1         /* a wait that the monitor read as at its limit may be that much below */
 
 /* What a session's statements are held to. */
 enum limits {

@@ -40,9 +40,10 @@ bool migration_is_open(const struct migration_plan *plan);
  * waits as long. */
 uint32_t migration_lock_ms(uint32_t tries, uint32_t lock_timeout_ms, double blocked_ms);
 
-#define QUIET_PASSES 2 /* walks that must find nothing, one after the other */
-#define QUIET_GAP_US                                                                                         \
-    5000000 /* from the end of one to the start of the next: so long an application has to show itself */
+/* So many walks must find nothing, one after the other; from the end of one to the start of the next an application has the gap
+ * to show itself. */
+#define QUIET_PASSES    2
+#define QUIET_GAP_US    5000000
 #define QUIET_WINDOW_US 60000000 /* "in the last minute" */
 #define QUIET_KEPT      16       /* more than fit into a window */
 

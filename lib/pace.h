@@ -1,11 +1,11 @@
 /* How long to rest between two batches, from pressure. A job runs for a share of the time, so that it settles where what it
  * writes is what the slowest can take, below the limit, instead of running into the limit and back.
  *
- *   share   1 ├────╮                 No rest below FREE: what is far from its limit is nobody's trouble.
- *             │     ╲                From there the share falls with the cube of the room that is left, to nothing
- *             │      ╲_              at 1: so it settles at half of the limit or so, and what a reading is late or
- *           0 └────────‾‾──────      wrong by stays below it. The smaller the share, the smaller the batches: what a
- *             0  FREE    1   pressure  slow standby is sent arrives evenly, not in lumps.
+ *   share   1 ├────╮                    No rest below FREE: what is far from its limit is nobody's trouble. From
+ *             │     ╲                   there the share falls with the cube of the room that is left, to nothing
+ *             │      ╲_                 at 1: so it settles at half of the limit or so, and what a reading is late
+ *           0 └────────‾‾──────         or wrong by stays below it. The smaller the share, the smaller the batches:
+ *             0  FREE    1   pressure   what a slow standby is sent arrives evenly, not in lumps.
  *
  * When the host is short of something (its CPUs, its disks, the time in which the server answers), somebody else is at work
  * there. Then a job makes room: smaller batches, because others wait for as long as a batch lasts, and a smaller share. It
@@ -34,9 +34,10 @@ double pace_share_on_host(double pressure, double busy_share);
 /* How long a batch should take under pressure of the host: from target_us down to busy_us, where that is less. */
 uint32_t pace_target_us(double pressure, uint32_t target_us, uint32_t busy_us);
 
-#define PACE_CYCLE_US 100000 /* a batch and its rest take no longer than this, */
-#define PACE_LEAST_US                                                                                        \
-    2000 /* unless the batch would be shorter than this: then its own costs would be most of it */
+/* A batch and its rest take no longer than a cycle, unless the batch would be shorter than the least: then its own costs would
+ * be most of it. */
+#define PACE_CYCLE_US 100000
+#define PACE_LEAST_US 2000
 
 /* How long a batch should take that runs for a share of the time; aim_us at most. */
 uint32_t pace_portion_us(double share, uint32_t aim_us);
@@ -44,9 +45,10 @@ uint32_t pace_portion_us(double share, uint32_t aim_us);
 /* Microseconds to rest after a batch of batch_us; PACE_HOLD for a share of 0: until it is more. */
 uint64_t pace_rest_us(double share, uint64_t batch_us);
 
-#define PACE_RATE_BATCH_US 100000 /* a batch has no more keys than a target speed allows in this time, */
-#define PACE_RATE_CREDIT_US                                                                                  \
-    100000 /* and no more than this time's keys are made up for, once they were missed */
+/* A batch has no more keys than a target speed allows in this time, and no more than the credit's keys are made up for, once
+ * they were missed. */
+#define PACE_RATE_BATCH_US  100000
+#define PACE_RATE_CREDIT_US 100000
 
 /* The most keys for one batch at a target speed in keys a second; at least 1. No limit when the speed is 0. */
 uint32_t pace_rate_keys(double keys_per_s);

@@ -723,8 +723,8 @@ static struct runner_action on_lost(struct runner *r, const struct runner_event 
     struct runner_action away;
 
     r->connected = r->skipping = false;
-    r->planning =
-        false; /* the server may have crashed: what the phase has done is looked at again, if it isn't written that it is over */
+    /* The server may have crashed: what the phase has done is looked at again, if it isn't written that it is over. */
+    r->planning = false;
     r->counts.retries[RETRY_RECONNECT]++;
     if (r->doing == RUNNER_FINISH || r->doing == RUNNER_RELEASE)
         return wait_and_retry(r, e, false, now_us);

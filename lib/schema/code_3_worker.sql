@@ -45,7 +45,7 @@ $$;
 -- locked what it found under the name, so that nobody can rename it any more. name: NULL in a job with a statement of its own,
 -- where the user's text says which table is meant.
 -- With synchronous_commit off it is the WAL writer that writes the batch's WAL out. Where that has fallen behind (a disk that
--- stalls for a moment), a batch waits for it: what isn't written is sent to no standby, so until it is, none seems to be late.
+-- stalls for a moment), a batch waits until its own is written: what isn't, is sent to no standby, so that none seems late.
 -- Seen was 17 MB within 0.3 s, and then a lag of two seconds behind a link of 10 MB/s. 4 MB: the WAL writer's own measure is 1 MB.
 CREATE OR REPLACE FUNCTION backfill.run_statement(statement text, relation oid, name text, lo text[], hi text[], held text[]) RETURNS bigint
 LANGUAGE plpgsql

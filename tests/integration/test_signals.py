@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -49,12 +50,17 @@ def switch_wal(db):
 
 
 def holds(db, name, text):
-    """The job stands still, and says why; it is named already while it only slows the job down."""
-    def stands_still():
-        before = db.counts()
-        let_pass(0.5)
-        return db.counts() == before and text in db.throttled_by(name)
-    wait_until(stands_still, what=f"job {name} stands still and says {text!r}")
+    """The job stands still, and says why. A signal is named already while it only slows the job down: it must be at its limit,
+    or not known, and the last batch over."""
+    def is_held():
+        said = db.throttled_by(name)
+        value = re.search(r"([\d.]+)[^,]*, limit ([\d.]+)", said)
+        return (text in said and (not value or float(value[1]) >= float(value[2]))
+                and not db.one("SELECT count(*) FROM pg_stat_activity WHERE application_name = %s AND state = 'active'", f"backfilld {name}"))
+    wait_until(is_held, what=f"job {name} is held and says {text!r}")
+    before = db.counts()
+    let_pass(0.3)
+    assert db.counts() == before, "it stands still"
 
 
 def held_then_done(db, text, relieve, **columns):

@@ -305,8 +305,7 @@ def test_a_subscriber_that_has_nothing_to_read_is_not_late(odb, subscriber):
         for _ in range(2):
             let_pass(1)  # idle
             job = odb.finish(odb.submit(target="mine", set_clause="n = n + 1"))
-            # It has to read all that WAL to find that nothing is for it; a keep-alive of its own comes every ten seconds.
-            assert job["report"]["throttled_s"].get("lag", 0) < 5
+            assert job["report"]["throttled_s"].get("lag", 0) < 1
     assert odb.counts("mine") == {2: ROWS}
 
 
@@ -326,8 +325,7 @@ def test_a_subscription_that_copies_a_table_is_not_late(odb, subscriber):
             odb.daemon()
             job = odb.finish(odb.submit(target="mine", set_clause="n = n + 1"))
             assert odb.all(copying), "it still copies"
-            # It has to read all that WAL to find that nothing is for it; a keep-alive of its own comes every ten seconds.
-            assert job["report"]["throttled_s"].get("lag", 0) < 5
+            assert job["report"]["throttled_s"].get("lag", 0) < 1
         finally:
             holder.rollback()
             session.execute("DROP SUBSCRIPTION reader")

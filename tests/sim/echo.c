@@ -1,9 +1,10 @@
 /* A primary that a job and an application write to, and a standby that replays what it can; a monitor reads, twenty times a
  * second, where both are, and now and then nothing. All rates are bytes a microsecond.
  *
- * Steady: the standby replays at one speed, from a twenty-fifth of what the job could write to more. The job must settle below the limit,
- * pass it at no time by more than a batch, and use what the standby can take. Stalls: the standby stands still for a while now and then, and the monitor
- * is deaf for a while, and others on the host come and go. Nothing may be begun that the last reading forbids; once all is well the job must end.
+ * Steady: the standby replays at one speed, from a twenty-fifth of what the job could write to more. The job must settle below
+ * the limit, pass it at no time by more than a batch and the time between two readings, and use what the standby can take.
+ * Stalls: the standby stands still for a while now and then, and the monitor is deaf for a while, and others on the host come
+ * and go. Nothing may be begun that the last reading forbids; once all is well the job must end.
  *
  * Some jobs have a target speed. It must be met where the standby would take more, and never be passed, whatever came
  * between. Timers are late by a little, as they are. */
