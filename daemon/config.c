@@ -41,8 +41,8 @@ static const struct key database_keys[] = {
 
 static const struct key batch_keys[] = {
     {"target_ms", VALUE_INT, offsetof(struct config_batch, target_ms), 1, 10000, 20, NULL},
-    {"busy_target_ms", VALUE_INT, offsetof(struct config_batch, busy_target_ms), 1, 10000, 5, NULL},
-    {"busy_share", VALUE_LIMIT, offsetof(struct config_batch, busy_share), 0.01, 1, 0.5, NULL},
+    {"busy_target_ms", VALUE_INT, offsetof(struct config_batch, busy_target_ms), 1, 10000, 10, NULL},
+    {"busy_share", VALUE_LIMIT, offsetof(struct config_batch, busy_share), 0.01, 1, 0.6, NULL},
     {"min_rows", VALUE_INT, offsetof(struct config_batch, min_rows), 1, 1000000, 1, NULL},
     {"max_rows", VALUE_INT, offsetof(struct config_batch, max_rows), 1, 1000000, 100000, NULL},
     {"lock_timeout_ms", VALUE_INT, offsetof(struct config_batch, lock_timeout_ms), 1, 900, 20, NULL},

@@ -283,6 +283,16 @@ static char *status_line(void *arg, bool *ret_moves)
     return line;
 }
 
+/* With timers that end in microseconds. Else they are rounded up to milliseconds, and a job rests for one or two of them. */
+static struct event_base *new_base(void)
+{
+    struct event_config *config = must(event_config_new());
+    event_config_set_flag(config, EVENT_BASE_FLAG_PRECISE_TIMER);
+    struct event_base *base = must(event_base_new_with_config(config));
+    event_config_free(config);
+    return base;
+}
+
 int manager_run(struct config *config, const char *config_path, bool drain)
 {
     struct manager m = {.config = config, .config_path = config_path, .drain = drain};
@@ -291,7 +301,7 @@ int manager_run(struct config *config, const char *config_path, bool drain)
 
     signal(SIGPIPE, SIG_IGN);
     signal(SIGCHLD, SIG_IGN); /* session_cancel_aside's children are reaped by the kernel */
-    m.base = must(event_base_new());
+    m.base = new_base();
     signals[0] = must(evsignal_new(m.base, SIGTERM, on_term, &m));
     signals[1] = must(evsignal_new(m.base, SIGINT, on_term, &m));
     signals[2] = must(evsignal_new(m.base, SIGHUP, on_hup, &m));

@@ -37,6 +37,9 @@ void range_take(struct range *range, const PGresult *result, struct runner_event
     replace_string(&range->bound, result_text(result, 0, 9));
     replace_string(&range->keys_of, result_text(result, 0, 11));
     replace_string(&range->name, result_text(result, 0, 14));
+    event->yields =
+        range->name !=
+        NULL; /* not in a statement of the user's own, which another condition might get in the way of */
 }
 
 static const char *number(struct range *range, int i, int64_t n)
@@ -55,14 +58,15 @@ int range_batch(struct range *range, const struct runner *r, const struct runner
 {
     const char *id = number(range, 0, r->range), *epoch = number(range, 1, r->epoch);
     const char *keys = a->keys ? number(range, 2, a->keys) : NULL;
+    const char *yield_us = a->yield_us ? number(range, 4, a->yield_us) : NULL;
 
     snprintf(range->rate, sizeof(range->rate), "%.3g", r->progress.rate);
-    queries[0] = a->skipping ? (struct session_query){SQL_RUN_BATCH_SKIPPING, 11,
+    queries[0] = a->skipping ? (struct session_query){SQL_RUN_BATCH_SKIPPING, 12,
                                    {range->batch, range->relation, range->name, range->keys_of, id, epoch,
-                                       range->at, r->cursor, r->hi, keys, range->rate}}
-                             : (struct session_query){SQL_RUN_BATCH, 10,
+                                       range->at, r->cursor, r->hi, keys, range->rate, yield_us}}
+                             : (struct session_query){SQL_RUN_BATCH, 11,
                                    {range->batch, range->relation, range->name, id, epoch, range->at,
-                                       r->cursor, r->hi, keys, range->rate}};
+                                       r->cursor, r->hi, keys, range->rate, yield_us}};
     queries[1] = (struct session_query){range->bound, 3, {r->hi, r->upper, number(range, 3, a->next_keys)}};
     return a->next_keys ? 2 : 1;
 }

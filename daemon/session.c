@@ -5,6 +5,7 @@
 
 #include <assert.h>
 #include <ctype.h>
+#include <stdio.h>
 #include <unistd.h>
 
 enum session_state {
@@ -26,6 +27,11 @@ struct session {
     int n_sent, n_done; /* statements, and those whose commit was answered */
     PGresult *results[SESSION_MAX_QUERIES];
     uint64_t sent_us, elapsed_us[SESSION_MAX_QUERIES];
+    struct kept {
+        const char *sql;
+        bool prepared;
+    } kept[SESSION_MAX_KEPT];
+    struct kept *preparing[SESSION_MAX_QUERIES]; /* of a statement under way, until it is prepared */
 
     session_handler *handler;
     session_notify_handler *notify_handler;
@@ -113,22 +119,25 @@ static void report_lost(struct session *s, enum session_event_kind kind, const c
     s->handler(s, &e, s->arg);
 }
 
+static bool is_error(const PGresult *result)
+{
+    return PQresultStatus(result) != PGRES_TUPLES_OK && PQresultStatus(result) != PGRES_COMMAND_OK;
+}
+
 static void report_results(struct session *s)
 {
     const PGresult *first = s->results[0];
-    ExecStatusType status = PQresultStatus(first);
     struct session_event e = {.kind = SESSION_RESULT, .results = s->results, .elapsed_us = s->elapsed_us};
     PGresult *mine[SESSION_MAX_QUERIES];
 
     event_del(s->deadline);
     s->state = STATE_IDLE;
     for (int i = 1; i < s->n_sent; i++)
-        if (PQresultStatus(s->results[i]) != PGRES_TUPLES_OK &&
-            PQresultStatus(s->results[i]) != PGRES_COMMAND_OK) {
+        if (is_error(s->results[i])) {
             PQclear(s->results[i]);
             s->results[i] = NULL;
         }
-    if (status != PGRES_TUPLES_OK && status != PGRES_COMMAND_OK) {
+    if (is_error(first)) {
         e.kind = SESSION_ERROR;
         e.sqlstate = PQresultErrorField(first, PG_DIAG_SQLSTATE);
         e.message = PQresultErrorField(first, PG_DIAG_MESSAGE_PRIMARY);
@@ -168,6 +177,35 @@ static void go_on_connecting(struct session *s)
     s->handler(s, &e, s->arg);
 }
 
+void session_keep(struct session *s, const char *sql)
+{
+    int at = 0;
+
+    while (s->kept[at].sql)
+        at++;
+    assert(at < SESSION_MAX_KEPT);
+    s->kept[at].sql = sql;
+}
+
+static bool send_query(struct session *s, int i, const struct session_query *q)
+{
+    char name[16];
+    int at = 0;
+
+    s->preparing[i] = NULL;
+    while (at < SESSION_MAX_KEPT && s->kept[at].sql != q->sql)
+        at++;
+    if (at == SESSION_MAX_KEPT)
+        return PQsendQueryParams(s->conn, q->sql, q->n_params, NULL, q->params, NULL, NULL, 0);
+    snprintf(name, sizeof(name), "kept %d", at);
+    if (!s->kept[at].prepared) {
+        s->preparing[i] = &s->kept[at];
+        if (!PQsendPrepare(s->conn, name, q->sql, q->n_params, NULL))
+            return false;
+    }
+    return PQsendQueryPrepared(s->conn, name, q->n_params, q->params, NULL, NULL, 0);
+}
+
 /* Takes what has arrived; true when the answers to all statements are there. */
 static bool take_results(struct session *s)
 {
@@ -180,8 +218,14 @@ static bool take_results(struct session *s)
             PQclear(result);
             continue;
         }
-        PQclear(s->results[s->n_done]);
-        s->results[s->n_done] = result;
+        if (s->preparing[s->n_done] && !is_error(result)) {
+            s->preparing[s->n_done]->prepared = true;
+            s->preparing[s->n_done] = NULL;
+            PQclear(result);
+        } else if (s->results[s->n_done]) /* an error, and what follows was passed over */
+            PQclear(result);
+        else
+            s->results[s->n_done] = result;
     }
     return s->n_done == s->n_sent;
 }
@@ -295,9 +339,7 @@ void session_send(struct session *s, const struct session_query *queries, int n_
     s->n_done = 0;
     s->sent_us = now_us();
     for (int i = 0; i < n_queries && sent; i++)
-        sent = PQsendQueryParams(
-                   s->conn, queries[i].sql, queries[i].n_params, NULL, queries[i].params, NULL, NULL, 0) &&
-               PQpipelineSync(s->conn);
+        sent = send_query(s, i, &queries[i]) && PQpipelineSync(s->conn);
     int left = sent ? PQflush(s->conn) : -1;
 
     struct timeval deadline = us_to_timeval((uint64_t)timeout_ms * 1000);

@@ -14,7 +14,8 @@
 #include <stdint.h>
 
 #define SESSION_MAX_QUERIES 2
-#define SESSION_MAX_PARAMS  11
+#define SESSION_MAX_PARAMS  12
+#define SESSION_MAX_KEPT    4
 
 /* One statement. Parameters are text, NULL is NULL; they need to live only until session_send returns. */
 struct session_query {
@@ -49,6 +50,10 @@ typedef void session_notify_handler(struct session *session, int from_pid, void 
  * which blocks: use sockets, addresses or /etc/hosts. */
 struct session *session_open(struct event_base *base, const char *conninfo, const char *user,
     const char *application_name, uint32_t timeout_ms, session_handler *handler, void *arg);
+
+/* This statement comes often: it is prepared at its first time. Known by the text's address, so that must live as long as the
+ * session. SESSION_MAX_KEPT at most. */
+void session_keep(struct session *session, const char *sql);
 
 /* Sends up to two statements in one round trip, each a transaction of its own. */
 void session_send(

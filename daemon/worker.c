@@ -300,6 +300,8 @@ static void connect_worker(struct worker *w)
     w->limits = LIMITS_BATCH;
     w->session = session_open(
         w->setup.base, w->setup.conninfo, w->job->submitted_by, name, CONNECT_TIMEOUT_MS, on_session, w);
+    session_keep(w->session, SQL_RUN_BATCH);
+    session_keep(w->session, SQL_RUN_BATCH_SKIPPING);
 }
 
 /* What a preflight tells of the disk; -1: the server is elsewhere, or its files are out of sight. */

@@ -36,13 +36,29 @@ uint32_t pace_portion_us(double share, uint32_t aim_us)
     return portion < aim_us ? (uint32_t)portion : aim_us;
 }
 
-uint64_t pace_rest_us(double share, uint64_t batch_us)
+uint32_t pace_yield_after_us(double share)
+{
+    double after = share > 0 ? PACE_YIELD_US * share / (1 - share) : 1;
+
+    if (share >= 1 || after > PACE_MAX_US)
+        return 0;
+    return after > 1 ? (uint32_t)after : 1;
+}
+
+uint64_t pace_worked_us(uint32_t yield_after_us, uint64_t batch_us)
+{
+    if (yield_after_us == 0 || yield_after_us >= batch_us)
+        return batch_us;
+    return batch_us * yield_after_us / (yield_after_us + PACE_YIELD_US);
+}
+
+uint64_t pace_rest_us(double share, uint64_t worked_us, uint64_t batch_us)
 {
     if (share <= 0)
         return PACE_HOLD;
-    if (share >= 1)
+    double rest = (double)worked_us / share - (double)batch_us;
+    if (share >= 1 || rest <= 0)
         return 0;
-    double rest = (double)batch_us * (1 - share) / share;
     return rest < PACE_MAX_US ? (uint64_t)rest : PACE_MAX_US;
 }
 

@@ -8,13 +8,14 @@
  *             0  FREE    1   pressure   what a slow standby is sent arrives evenly, not in lumps.
  *
  * When the host is short of something (its CPUs, its disks, the time in which the server answers), somebody else is at work
- * there. Then a job makes room: smaller batches, because others wait for as long as a batch lasts, and a smaller share. It
- * doesn't go below that share before the limit is near: how busy others are is theirs to say, and such a signal is noisy.
+ * there. Then a job makes room: smaller batches, a smaller share, and a batch yields: now and then it sleeps for a millisecond
+ * in the middle, because a kernel lets others wait for the CPU for as long as a process runs at a stretch. It doesn't go below
+ * that share before the limit is near: how busy others are is theirs to say, and such a signal is noisy.
  *
  *   share   1 ├────╮
- *             │     ╲__________      busy_share, with batches of busy_target_ms
+ *             │     ╲__________         busy_share, with batches of busy_target_ms
  *           0 └────────────────╲─
- *             0 FREE BUSY   NEAR 1  pressure of the host */
+ *             0 FREE BUSY   NEAR 1      pressure of the host */
 #pragma once
 
 #include <stdint.h>
@@ -42,8 +43,18 @@ uint32_t pace_target_us(double pressure, uint32_t target_us, uint32_t busy_us);
 /* How long a batch should take that runs for a share of the time; aim_us at most. */
 uint32_t pace_portion_us(double share, uint32_t aim_us);
 
-/* Microseconds to rest after a batch of batch_us; PACE_HOLD for a share of 0: until it is more. */
-uint64_t pace_rest_us(double share, uint64_t batch_us);
+/* How long a batch yields each time: the shortest sleep of PostgreSQL, which counts milliseconds, as it was measured. */
+#define PACE_YIELD_US 1060
+
+/* After how much work a batch yields, so that it is at work for a share of the time; 0: it never does. */
+uint32_t pace_yield_after_us(double share);
+
+/* How much of a batch was work, when it yielded after so much of it; 0: all. */
+uint64_t pace_worked_us(uint32_t yield_after_us, uint64_t batch_us);
+
+/* Microseconds to rest after a batch of batch_us, of which worked_us were work, for a share of the time in all; PACE_HOLD for a
+ * share of 0: until it is more. */
+uint64_t pace_rest_us(double share, uint64_t worked_us, uint64_t batch_us);
 
 /* A batch has no more keys than a target speed allows in this time, and no more than the credit's keys are made up for, once
  * they were missed. */

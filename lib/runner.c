@@ -10,7 +10,9 @@
 #define CONTENTION_BASE_US 5000    /* somebody's row lock: soon again, for it lasts a transaction of theirs */
 #define CONTENTION_CAP_US  1000000
 #define PACE_STEP_US       50000 /* a rest is taken in steps, so that it ends when the pressure does */
-#define BOUND_TOO_FAR      2.0   /* a bound found for this many times today's size is thrown away */
+#define KEYS_A_YIELD                                                                                         \
+    1000 /* keys from one row that is changed to the next: so rarely it is no use to yield there */
+#define BOUND_TOO_FAR 2.0 /* a bound found for this many times today's size is thrown away */
 
 static const char *const action_names[] = {
     [RUNNER_NONE] = "none",
@@ -96,6 +98,11 @@ static uint32_t next_keys(const struct runner *r)
     return keys < most ? keys : most;
 }
 
+static double share_on_host(const struct runner *r)
+{
+    return r->host.signal == SIGNAL_NONE ? 1 : pace_share_on_host(r->host.ratio, r->limits.busy_share);
+}
+
 static struct runner_action enter(struct runner *r, enum runner_action_kind kind)
 {
     r->doing = kind;
@@ -113,6 +120,8 @@ static struct runner_action enter(struct runner *r, enum runner_action_kind kind
     case RUNNER_BATCH:
         a.keys = r->keys;
         a.skipping = r->skipping;
+        a.yield_us = r->yield_us = r->yields && !r->point ? pace_yield_after_us(share_on_host(r)) : 0;
+        r->yields_to = r->host.signal;
         /* While a row is searched for, the next size depends on how this batch ends, so there is nothing to
          * ask yet. */
         a.next_keys = r->asked = r->keys == 0 || r->isolate ? 0 : next_keys(r);
@@ -240,11 +249,6 @@ static void forget_range(struct runner *r)
     r->isolate = 0;
 }
 
-static double share_on_host(const struct runner *r)
-{
-    return r->host.signal == SIGNAL_NONE ? 1 : pace_share_on_host(r->host.ratio, r->limits.busy_share);
-}
-
 static double share_by_others(const struct runner *r)
 {
     return r->pressure.signal == SIGNAL_NONE ? 1 : pace_share(r->pressure.ratio);
@@ -271,7 +275,9 @@ static struct runner_action pace(struct runner *r, enum runner_action_kind work,
 {
     const struct pressure_verdict *by = runner_slowed_by(r);
     double share = by == &r->host ? share_on_host(r) : share_by_others(r);
-    uint64_t due = pace_rest_us(share, r->batch_us), rested = now_us - r->batch_at_us;
+    uint64_t due = pace_rest_us(share, r->worked_us, r->batch_us), rested = now_us - r->batch_at_us;
+    if (share_on_host(r) < 1 && due < PACE_YIELD_US)
+        due = PACE_YIELD_US; /* what comes between two batches is work at a stretch, too */
     uint64_t by_pressure = by->signal != SIGNAL_NONE && rested < due ? due - rested : 0;
     uint64_t by_rate = now_us < r->rate_due_us ? r->rate_due_us - now_us : 0;
     uint64_t wait = by_rate > by_pressure ? by_rate : by_pressure;
@@ -400,6 +406,7 @@ static struct runner_action on_taken(struct runner *r, const struct runner_event
     r->range = e->range;
     r->epoch = e->epoch;
     r->point = e->point;
+    r->yields = e->yields;
     replace_string(&r->cursor, e->cursor);
     replace_string(&r->upper, e->upper);
     progress_update(&r->progress, now_us);
@@ -445,12 +452,19 @@ static struct runner_action on_batch_done(struct runner *r, const struct runner_
     /* Where rows are locked the next ones are likely to be, and to pass over them costs nobody a wait. */
     r->skipping = e->skipped > 0;
     histogram_add(&r->counts.batch_us, e->elapsed_us);
+    bool often = r->yields && e->rows > keys / KEYS_A_YIELD, yielded = r->yield_us && often;
     r->batch_us = e->elapsed_us;
+    r->worked_us = pace_worked_us(yielded ? r->yield_us : 0, e->elapsed_us);
     r->batch_at_us = now_us;
+    if (yielded)
+        r->counts.throttled_us[r->yields_to] += r->batch_us - r->worked_us;
     /* One key, or the few of a search, cost a whole statement each: what they took says nothing of a full
      * batch. */
     double host = r->host.signal == SIGNAL_NONE ? 0 : r->host.ratio;
-    uint32_t aim = pace_target_us(host, r->limits.target_us, r->limits.busy_us);
+    uint32_t busy_us = r->limits.busy_us;
+    if (!often && busy_us > PACE_LEAST_US)
+        busy_us = PACE_LEAST_US; /* others wait for all of it */
+    uint32_t aim = pace_target_us(host, r->limits.target_us, busy_us);
     batch_size_aim(&r->size, pace_portion_us(share_by_others(r), aim));
     if (r->keys && !r->isolate && !r->point)
         batch_size_observe(&r->size, r->keys, e->elapsed_us, e->wal_bytes);
@@ -470,7 +484,7 @@ static struct runner_action on_retry_done(struct runner *r, const struct runner_
 {
     struct runner_action away;
 
-    r->batch_us = e->elapsed_us;
+    r->batch_us = r->worked_us = e->elapsed_us;
     r->batch_at_us = now_us;
     if (!e->skipped) {
         r->counts.retried++;

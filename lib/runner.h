@@ -67,6 +67,7 @@ struct runner_action {
     int relation;         /* SURVEY, ADD_RANGE: 0 to n_relations - 1 */
     uint32_t keys;        /* BOUND, BATCH: how many; BATCH: 0 when not known (the last batch of a range) */
     uint32_t next_keys;   /* BATCH: for the bound that follows; 0 when none is wanted */
+    uint32_t yield_us;    /* BATCH: sleep for PACE_YIELD_US after so much work; 0: never */
     bool skipping;        /* BATCH: pass over rows that others have locked, and note them -> skipped */
     uint64_t estimate;    /* BEGIN: keys to walk; 0: it doesn't walk */
     uint64_t until_us;    /* REST */
@@ -115,6 +116,7 @@ struct runner_event {
     int64_t range, epoch;
     const char *cursor, *upper;
     bool point;
+    bool yields;         /* its batches can yield */
     int64_t left_behind; /* TAKE_ROW: its number; upper is its key */
     uint64_t total_keys; /* TAKE: scanned in all ranges so far */
     const char *bound;   /* BOUND, BATCH */
@@ -190,7 +192,11 @@ struct runner {
     struct pressure_verdict pressure, host; /* as of now: the driver sets them before each step */
     enum pressure_signal rests_for;
     bool relieving;                 /* the batch under way is being given up for somebody who waits on it */
+    bool yields;                    /* batches of the range in hand can */
+    uint32_t yield_us;              /* the batch under way, or the last one, does */
+    enum pressure_signal yields_to; /* to whom */
     uint64_t batch_us, batch_at_us; /* the last batch: how long it took, when it ended */
+    uint64_t worked_us;             /* and how much of that was work */
     uint64_t rate_due_us;           /* when the next may begin, by max_keys_per_s; 0: at once */
 
     /* Why it does not move, for status and journal: NULL, or what the last error said. */

@@ -29,11 +29,11 @@ const char SQL_ROLE[] =
 
 const char SQL_SURVEY[] = "SELECT estimate, seen FROM backfill.survey($1, $2, $3, $4, $5, $6, $7, $8)";
 
-const char SQL_RUN_BATCH[] = "SELECT rows, wal_bytes, now_at FROM backfill.run_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+const char SQL_RUN_BATCH[] = "SELECT rows, wal_bytes, now_at FROM backfill.run_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
 
 const char SQL_RUN_BATCH_SKIPPING[] =
     "SELECT rows, wal_bytes, now_at, skipped, holders\n"
-    "  FROM backfill.run_batch_skipping($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
+    "  FROM backfill.run_batch_skipping($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
 
 const char SQL_RETRY_ROW[] =
     "SELECT rows, wal_bytes, done, CASE WHEN NOT done THEN backfill.locked_by(holders) END\n"

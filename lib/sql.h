@@ -11,7 +11,7 @@ extern const char SQL_ROLE[]; /* settings (JSON or NULL), search_path, time zone
     statement_timeout ms, synchronous_commit, role to SET or NULL, job -> nothing of use */
 extern const char SQL_SURVEY[]; /* job, batch, bound, keys_of, relation oid, upper, whether on a copy, keys to try -> rows estimated, what was seen (JSON) or NULL */
 extern const char SQL_RUN_BATCH[]; /* batch, relation oid, its name or NULL, range, epoch, at or NULL, lo, hi, keys or NULL,
-    rate -> rows, wal_bytes, now at */
+    rate, yields after microseconds or NULL -> rows, wal_bytes, now at */
 
 extern const char SQL_RUN_BATCH_SKIPPING[]; /* batch, relation oid, its name or NULL, keys_of, then as above from range on ->
     as above, rows passed over, pids that hold them or NULL */

@@ -120,6 +120,17 @@ AS $$
     FROM unnest(columns, types, collations) WITH ORDINALITY AS u(col, type, coll, ord)
 $$;
 
+-- The condition by which a batch yields while it changes its rows: true, and now and then a millisecond later. Others wait for a
+-- CPU for as long as a process runs at a stretch, and a kernel may leave it there for 3 ms. $4: after how many microseconds of
+-- work, NULL: never, and then nothing of this is left in the plan. The clock's phase tells when, so nothing needs to be kept; a sleep
+-- ends in the next phase of work. pg_sleep counts whole milliseconds, and of those of which a part is asked for it sleeps 1.06.
+CREATE OR REPLACE FUNCTION backfill.yield_condition() RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT '($4::integer IS NULL OR CASE WHEN (pg_catalog.date_part(''epoch'', pg_catalog.clock_timestamp()) * 1000000)::bigint % ($4 + 1060) < $4'
+         ' THEN true ELSE pg_catalog.pg_sleep(0.0009) IS NOT NULL END)'
+$$;
+
 -- Puts the condition where {batch} stands; {batch o} qualifies its columns with the alias o.
 CREATE OR REPLACE FUNCTION backfill.place_batch(statement text, columns text[], types text[], collations text[], point boolean)
 RETURNS text
@@ -146,7 +157,7 @@ END
 $$;
 
 -- The statements of a job on one of its relations. Parameters: $1 below, $2 end (text[] each); of batch also $3, keys to
--- pass over, or NULL; of bound also $3, the number of keys (bigint). Clauses stand on lines of their own, so that a comment
+-- pass over, or NULL, and $4, after how many microseconds it yields, or NULL; of bound also $3, the number of keys (bigint). Clauses stand on lines of their own, so that a comment
 -- in one ends with it.
 -- The comment tells them from an application's in pg_stat_statements.
 --   batch  changes the rows of one batch
@@ -172,7 +183,7 @@ BEGIN
     batch := format(E'/* backfilld */ UPDATE %s\nSET %s\nWHERE %s', only_name, job.set_clause,
                     backfill.batch_condition(name || '.', columns, types, collations, point)
                     || ' AND ' || backfill.skip_condition(name || '.', columns, types, collations))
-          || coalesce(E'\nAND (' || job.where_clause || E'\n)', '');
+          || coalesce(E'\nAND (' || job.where_clause || E'\n)', '') || CASE WHEN point THEN '' ELSE E'\nAND ' || backfill.yield_condition() END;
   END IF;
   keys := format('SELECT %s, %s.xmax FROM %s WHERE %s', position, name, only_name,
                  backfill.batch_condition(name || '.', columns, types, collations, point))

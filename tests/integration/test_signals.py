@@ -11,6 +11,7 @@ import subprocess
 import pytest
 
 from cluster import Cluster
+from daemon import config_text
 from database import Database, prepare
 from waiting import let_pass, wait_until
 
@@ -20,7 +21,7 @@ ROOT_ONLY = pytest.mark.skipif(os.getuid() != 0, reason="takes root")
 
 @pytest.fixture(scope="module")
 def signals_cluster():
-    cluster = Cluster(archive_mode="on", archive_command="'true'", autovacuum_naptime="1s", max_prepared_transactions="2",
+    cluster = Cluster(listen_addresses="'127.0.0.1'", archive_mode="on", archive_command="'true'", autovacuum_naptime="1s", max_prepared_transactions="2",
                       wal_keep_size="0", max_slot_wal_keep_size="64MB", max_wal_size="10GB")
     try:
         prepare(cluster)
@@ -214,6 +215,18 @@ def test_cpus_that_others_wait_for(sdb):
     with contextlib.ExitStack() as busy:
         busy.enter_context(running(4 * os.cpu_count(), "sh", "-c", "while :; do :; done"))
         held_then_done(sdb, "of the time, limit 0.90", lambda: quicken(sdb, busy))
+
+
+def test_on_a_busy_host_a_batch_yields(sdb):
+    """It sleeps in the middle, so that others wait for a CPU no longer than it is at work at a stretch. A host that is out of
+    sight, by TCP, counts as busy."""
+    sdb.table(rows=100000)
+    asleep = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'backfilld job-1' AND wait_event = 'PgSleep'"
+    sdb.start(config=config_text([{"name": sdb.name, "conninfo": f"{sdb.conninfo()} host=127.0.0.1"}]))
+    name = sdb.submit(set_clause="n = n + 1")
+    wait_until(lambda: sdb.one(asleep), what="a batch sleeps")
+    job = sdb.finish(name)
+    assert sdb.counts() == {1: 100000} and job["report"]["throttled_s"]["cpu"] > 0
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/pressure/io"), reason="this kernel does not count pressure")

@@ -48,7 +48,7 @@ struct echo {
     double us_per_key, wal_per_key;
     struct lag truth; /* the same memory, noted at every step */
     int64_t cursor, keys;
-    bool stalls;
+    bool stalls, yields;
     double load;   /* the host's pressure */
     double target; /* keys a second; 0: none */
 
@@ -149,8 +149,9 @@ static void run_batch(struct echo *e, const struct runner_action *a, struct runn
 
     if (v.ratio >= 1 || e->r.host.ratio >= 1)
         say(e, "a batch was begun at the limit");
-    pass(e, us, (double)keys * e->wal_per_key / (double)us);
-    e->busy_us += us;
+    uint64_t elapsed = a->yield_us && us > a->yield_us ? us + us / a->yield_us * PACE_YIELD_US : us;
+    pass(e, elapsed, (double)keys * e->wal_per_key / (double)elapsed);
+    e->busy_us += pace_worked_us(a->yield_us, elapsed);
     e->cursor += keys;
     if (e->now_us - e->second_began_us > 1000000) {
         e->second_began_us = e->now_us;
@@ -158,7 +159,7 @@ static void run_batch(struct echo *e, const struct runner_action *a, struct runn
     }
     if (e->target > 0 && (double)(e->cursor - e->second_from) > BURST * e->target + 2)
         say(e, "a second had more than the target speed");
-    *event = (struct runner_event){.kind = RUNNER_DONE, .rows = (uint64_t)keys, .elapsed_us = us};
+    *event = (struct runner_event){.kind = RUNNER_DONE, .rows = (uint64_t)keys, .elapsed_us = elapsed};
 }
 
 /* Does what the action says; false at the end. */
@@ -178,6 +179,7 @@ static bool perform(struct echo *e, const struct runner_action *a, struct runner
         event->outcome = e->cursor < e->keys ? RUNNER_TAKE_RANGE : RUNNER_TAKE_NONE;
         event->range = event->epoch = 1;
         event->upper = "{end}";
+        event->yields = e->yields;
     } else if (a->kind == RUNNER_END)
         return false;
     if (asked && e->cursor + asked < e->keys) {
@@ -239,6 +241,7 @@ static void set_up(struct echo *e, uint64_t seed, bool verbose)
     *e = (struct echo){.random = {.state = seed}, .verbose = verbose};
 
     e->stalls = random_chance(&e->random, 500);
+    e->yields = random_chance(&e->random, 500);
     e->us_per_key = 2 + 8 * random_fraction(&e->random);
     e->wal_per_key = 100 + 300 * random_fraction(&e->random);
     e->capacity = (0.04 + 1.66 * random_fraction(&e->random)) * e->wal_per_key / e->us_per_key;

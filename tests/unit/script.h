@@ -59,11 +59,15 @@ static inline void wish(struct script *s, enum runner_want want)
     feed(s, &(struct runner_event){.kind = RUNNER_WANT, .want = want});
 }
 
+/* Of batches that can yield. */
 static inline void taken(struct script *s, int64_t range, const char *cursor, const char *upper)
 {
-    done_with(
-        s, (struct runner_event){
-               .outcome = RUNNER_TAKE_RANGE, .range = range, .epoch = 7, .cursor = cursor, .upper = upper});
+    done_with(s, (struct runner_event){.outcome = RUNNER_TAKE_RANGE,
+                     .range = range,
+                     .epoch = 7,
+                     .cursor = cursor,
+                     .upper = upper,
+                     .yields = true});
 }
 
 static inline void found(struct script *s, const char *bound)

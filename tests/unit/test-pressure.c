@@ -149,10 +149,10 @@ static void test_the_pace_falls_smoothly_and_stops_at_the_limit(void **state)
     assert_between(pace_share(PACE_FREE + (1 - PACE_FREE) / 2), 0.124, 0.126);
     assert_true(pace_share(1) <= 0 && pace_share(7) <= 0);
 
-    assert_int_equal(pace_rest_us(1, 20000), 0);
-    assert_int_equal(pace_rest_us(0.5, 20000), 20000);
-    assert_int_equal(pace_rest_us(0.0001, 20000), PACE_MAX_US);
-    assert_true(pace_rest_us(0, 0) == PACE_HOLD);
+    assert_int_equal(pace_rest_us(1, 20000, 20000), 0);
+    assert_int_equal(pace_rest_us(0.5, 20000, 20000), 20000);
+    assert_int_equal(pace_rest_us(0.0001, 20000, 20000), PACE_MAX_US);
+    assert_true(pace_rest_us(0, 0, 0) == PACE_HOLD);
 }
 
 static void test_the_smaller_the_share_the_smaller_the_batches(void **state)
@@ -183,6 +183,82 @@ static void test_beside_others_batches_are_small_and_have_a_share_that_noise_doe
     }
     assert_true(pace_share_on_host(1, 0.4) <= 0);
     assert_int_equal(pace_target_us(1, 1000, 2000), 1000); /* never longer than asked for */
+}
+
+static void test_a_batch_that_yields_is_at_work_for_its_share(void **state)
+{
+    (void)state;
+    assert_int_equal(pace_yield_after_us(1), 0);
+    assert_int_equal(pace_yield_after_us(0.5), PACE_YIELD_US);
+    assert_int_equal(pace_yield_after_us(0.2), PACE_YIELD_US / 4);
+    assert_int_equal(pace_yield_after_us(0), 1);
+    assert_int_equal(pace_worked_us(PACE_YIELD_US, 20000), 10000);
+    assert_int_equal(pace_worked_us(PACE_YIELD_US / 4, 20000), 4000);
+    assert_int_equal(pace_worked_us(PACE_YIELD_US, 1000), 1000); /* it was over before */
+    assert_int_equal(pace_worked_us(0, 20000), 20000);
+    assert_int_equal(pace_rest_us(0.25, 10000, 20000), 20000);
+    assert_int_equal(pace_rest_us(0.5, 10000, 20000), 0);
+}
+
+static void press_host(struct script *s, double ratio)
+{
+    s->r.host = (struct pressure_verdict){.signal = ratio > 0 ? SIGNAL_CPU : SIGNAL_NONE,
+        .ratio = ratio,
+        .known = true,
+        .limit = 60,
+        .value = 60 * ratio};
+}
+
+/* Until the next batch. */
+static void rest_over(struct script *s)
+{
+    while (s->a.kind == RUNNER_REST || s->a.kind == RUNNER_BOUND)
+        s->a.kind == RUNNER_REST ? done(s) : found(s, "{300}");
+    EXPECT(s, RUNNER_BATCH);
+}
+
+static void test_on_a_busy_host_batches_yield_and_what_they_slept_is_accounted_for(void **state)
+{
+    struct script *s = *state;
+    const uint64_t *throttled_us = s->r.counts.throttled_us;
+
+    start_filling(s, false);
+    s->r.limits.busy_us = 10000;
+    s->r.limits.busy_share = 0.5;
+    assert_int_equal(s->a.yield_us, 0);
+    press_host(s, PACE_BUSY);
+    batch_done(s, TARGET_US, "{200}");
+    rest_over(s); /* that batch had not yielded: as long a rest as it was */
+    assert_between(throttled_us[SIGNAL_CPU], TARGET_US - 1, TARGET_US + 1);
+    assert_int_equal(s->a.yield_us, PACE_YIELD_US);
+
+    uint64_t before = throttled_us[SIGNAL_CPU];
+    s->now_us += 10000;
+    batch_done(s, 10000, "{300}");
+    rest_over(s); /* half of it was slept; then no more than one yield, for what comes between two batches */
+    assert_between(throttled_us[SIGNAL_CPU] - before, 5000 + PACE_YIELD_US - 1, 5000 + PACE_YIELD_US + 1);
+    assert_int_equal(s->a.yield_us, PACE_YIELD_US);
+
+    press_host(s, 0);
+    batch_done(s, 10000, "{400}");
+    EXPECT(s, RUNNER_BATCH);
+    assert_int_equal(s->a.yield_us, 0);
+}
+
+static void test_a_batch_that_changes_nothing_cannot_yield_so_it_is_short(void **state)
+{
+    struct script *s = *state;
+
+    start_filling(s, false);
+    s->r.limits.busy_us = 10000;
+    s->r.limits.busy_share = 0.5;
+    press_host(s, PACE_BUSY);
+    for (int i = 0; i < 30; i++) { /* a key takes 10 us */
+        s->now_us += s->a.keys * 10;
+        done_with(s, (struct runner_event){.elapsed_us = s->a.keys * 10, .bound = "{300}"});
+        rest_over(s);
+    }
+    assert_between(s->a.keys * 10, PACE_LEAST_US / 2, PACE_LEAST_US * 3 / 2);
 }
 
 static void press(struct script *s, double ratio)
@@ -275,6 +351,9 @@ int main(void)
         cmocka_unit_test(test_the_pace_falls_smoothly_and_stops_at_the_limit),
         cmocka_unit_test(test_the_smaller_the_share_the_smaller_the_batches),
         cmocka_unit_test(test_beside_others_batches_are_small_and_have_a_share_that_noise_does_not_move),
+        cmocka_unit_test(test_a_batch_that_yields_is_at_work_for_its_share),
+        SCRIPTED(test_on_a_busy_host_batches_yield_and_what_they_slept_is_accounted_for),
+        SCRIPTED(test_a_batch_that_changes_nothing_cannot_yield_so_it_is_short),
         SCRIPTED(test_a_job_rests_for_as_long_as_the_pressure_says),
         SCRIPTED(test_at_the_limit_it_holds_until_the_pressure_is_gone),
         SCRIPTED(test_a_held_job_is_paused_at_once),
