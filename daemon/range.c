@@ -37,9 +37,7 @@ void range_take(struct range *range, const PGresult *result, struct runner_event
     replace_string(&range->bound, result_text(result, 0, 9));
     replace_string(&range->keys_of, result_text(result, 0, 11));
     replace_string(&range->name, result_text(result, 0, 14));
-    event->yields =
-        range->name !=
-        NULL; /* not in a statement of the user's own, which another condition might get in the way of */
+    event->yields = result_is_true(result, 0, 16);
 }
 
 static const char *number(struct range *range, int i, int64_t n)

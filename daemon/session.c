@@ -222,10 +222,12 @@ static bool take_results(struct session *s)
             s->preparing[s->n_done]->prepared = true;
             s->preparing[s->n_done] = NULL;
             PQclear(result);
-        } else if (s->results[s->n_done]) /* an error, and what follows was passed over */
-            PQclear(result);
-        else
+        } else if (s->results[s->n_done] && is_error(s->results[s->n_done]))
+            PQclear(result); /* passed over, because of that error */
+        else {
+            PQclear(s->results[s->n_done]); /* a commit may fail after the statement's own result */
             s->results[s->n_done] = result;
+        }
     }
     return s->n_done == s->n_sent;
 }

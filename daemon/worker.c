@@ -39,9 +39,10 @@ struct worker {
     struct session *session;
     bool session_gone; /* it was lost while the runner waited for something else */
     enum limits limits;
-    uint32_t lock_ms; /* its lock_timeout */
-    bool limiting;    /* that is being changed; then comes the action */
-    struct step step; /* of STEP */
+    uint32_t lock_ms;     /* its lock_timeout */
+    uint32_t limiting_ms; /* and what that is being changed to */
+    bool limiting;        /* that is being changed; then comes the action */
+    struct step step;     /* of STEP */
     struct survey survey;
     struct range range; /* or row, in hand */
     bool ended, failed;
@@ -144,7 +145,7 @@ static bool limit_first(struct worker *w, const struct runner_action *a)
 
     if (!has_session(a->kind) || a->kind == RUNNER_CONNECT || (w->limits == wanted && w->lock_ms == lock_ms))
         return false;
-    w->lock_ms = lock_ms;
+    w->limiting_ms = lock_ms;
     w->limiting = true;
     send_queries(w,
         &(struct session_query){SQL_STEP_TIMEOUT, 3,
@@ -573,7 +574,12 @@ static void on_session(struct session *session, const struct session_event *e, v
     switch (e->kind) {
     case SESSION_CONNECTED: send_role(w); return;
     case SESSION_ERROR:
-        if (w->action.kind == RUNNER_STEP && !w->limiting && !e->lost) {
+        if (w->limiting) {
+            w->limiting = false;
+            feed_error(w, e);
+            return;
+        }
+        if (w->action.kind == RUNNER_STEP && !e->lost) {
             on_step_error(w, e);
             return;
         }
@@ -595,6 +601,7 @@ static void on_session(struct session *session, const struct session_event *e, v
         struct runner_action then = w->action;
         w->limiting = false;
         w->limits = limits_for(w, &then);
+        w->lock_ms = w->limiting_ms;
         perform(w, &then);
         return;
     }
@@ -652,7 +659,7 @@ static void on_hours(evutil_socket_t socket, short what, void *arg)
     (void)what;
     if (worker_hours_are_over(w))
         w->setup.hours_over(w, w->setup.arg);
-    else /* libevent's clock is coarser than ours, and may be early */
+    else /* the server's clock is not ours, and the timer may be early */
         event_add(w->hours, &(struct timeval){.tv_usec = HOURS_SOON_MS * 1000});
 }
 

@@ -32,7 +32,7 @@ void batch_size_aim(struct batch_size *s, uint32_t aim_us);
 /* Keys for the next batch. */
 uint32_t batch_size_keys(const struct batch_size *s);
 
-/* A batch of that many keys took elapsed_us (lock waits excluded) and wal_bytes. keys = 0 is ignored. */
+/* A batch of that many keys took elapsed_us (without lock waits, and what it slept) and wal_bytes. keys = 0 is ignored. */
 void batch_size_observe(struct batch_size *s, uint32_t keys, uint64_t elapsed_us, uint64_t wal_bytes);
 
 /* The batch met a lock: half of it next. */

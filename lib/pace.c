@@ -45,11 +45,14 @@ uint32_t pace_yield_after_us(double share)
     return after > 1 ? (uint32_t)after : 1;
 }
 
-uint64_t pace_worked_us(uint32_t yield_after_us, uint64_t batch_us)
+uint64_t pace_worked_us(uint32_t yield_after_us, uint64_t rows, uint64_t batch_us)
 {
+    /* Rows that take long are met in either part of the cycle: at each it may yield once. */
+    uint64_t cycles_us = rows < batch_us / PACE_YIELD_US ? rows * PACE_YIELD_US : batch_us;
+
     if (yield_after_us == 0 || yield_after_us >= batch_us)
         return batch_us;
-    return batch_us * yield_after_us / (yield_after_us + PACE_YIELD_US);
+    return batch_us - cycles_us * PACE_YIELD_US / (yield_after_us + PACE_YIELD_US);
 }
 
 uint64_t pace_rest_us(double share, uint64_t worked_us, uint64_t batch_us)

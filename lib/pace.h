@@ -49,8 +49,8 @@ uint32_t pace_portion_us(double share, uint32_t aim_us);
 /* After how much work a batch yields, so that it is at work for a share of the time; 0: it never does. */
 uint32_t pace_yield_after_us(double share);
 
-/* How much of a batch was work, when it yielded after so much of it; 0: all. */
-uint64_t pace_worked_us(uint32_t yield_after_us, uint64_t batch_us);
+/* How much of a batch was work, when it yielded after so much of it, at some of its rows; 0: all. */
+uint64_t pace_worked_us(uint32_t yield_after_us, uint64_t rows, uint64_t batch_us);
 
 /* Microseconds to rest after a batch of batch_us, of which worked_us were work, for a share of the time in all; PACE_HOLD for a
  * share of 0: until it is more. */

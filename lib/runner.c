@@ -439,6 +439,18 @@ static void advance(struct runner *r, uint64_t keys, uint64_t now_us)
         r->isolate = 0;
 }
 
+/* How much work the next batch should be. yields: it can, and what it sleeps comes on top. */
+static void aim(struct runner *r, bool yields)
+{
+    double host = r->host.signal == SIGNAL_NONE ? 0 : r->host.ratio, share = yields ? share_on_host(r) : 1;
+    uint32_t busy_us = yields ? r->limits.busy_us : r->limits.busy_us / 2; /* others wait for all of it */
+    uint32_t whole_us =
+        pace_portion_us(share_by_others(r), pace_target_us(host, r->limits.target_us, busy_us));
+    uint32_t work_us = (uint32_t)(whole_us * share);
+
+    batch_size_aim(&r->size, work_us < PACE_LEAST_US && whole_us > PACE_LEAST_US ? PACE_LEAST_US : work_us);
+}
+
 static struct runner_action on_batch_done(struct runner *r, const struct runner_event *e, uint64_t now_us)
 {
     uint64_t keys = r->keys ? r->keys : e->rows + e->skipped;
@@ -454,20 +466,15 @@ static struct runner_action on_batch_done(struct runner *r, const struct runner_
     histogram_add(&r->counts.batch_us, e->elapsed_us);
     bool often = r->yields && e->rows > keys / KEYS_A_YIELD, yielded = r->yield_us && often;
     r->batch_us = e->elapsed_us;
-    r->worked_us = pace_worked_us(yielded ? r->yield_us : 0, e->elapsed_us);
+    r->worked_us = pace_worked_us(yielded ? r->yield_us : 0, e->rows, e->elapsed_us);
     r->batch_at_us = now_us;
     if (yielded)
         r->counts.throttled_us[r->yields_to] += r->batch_us - r->worked_us;
+    aim(r, often);
     /* One key, or the few of a search, cost a whole statement each: what they took says nothing of a full
      * batch. */
-    double host = r->host.signal == SIGNAL_NONE ? 0 : r->host.ratio;
-    uint32_t busy_us = r->limits.busy_us;
-    if (!often && busy_us > PACE_LEAST_US)
-        busy_us = PACE_LEAST_US; /* others wait for all of it */
-    uint32_t aim = pace_target_us(host, r->limits.target_us, busy_us);
-    batch_size_aim(&r->size, pace_portion_us(share_by_others(r), aim));
     if (r->keys && !r->isolate && !r->point)
-        batch_size_observe(&r->size, r->keys, e->elapsed_us, e->wal_bytes);
+        batch_size_observe(&r->size, r->keys, r->worked_us, e->wal_bytes);
     advance(r, keys, now_us);
 
     if (leave(r, &away))

@@ -89,7 +89,7 @@ const char SQL_ADD_RANGE[] = "SELECT backfill.add_range($1, $2, $3)";
 const char SQL_BEGIN_PHASE[] = "SELECT ours, preflight FROM backfill.begin_phase($1, $2, $3, $4, $5, $6)";
 
 const char SQL_TAKE_RANGE[] =
-    "SELECT outcome, range, epoch, cursor, upper, point, relation, key_columns, batch, bound, keys, keys_of, row_id, locked, name, changed\n"
+    "SELECT outcome, range, epoch, cursor, upper, point, relation, key_columns, batch, bound, keys, keys_of, row_id, locked, name, changed, yields\n"
     "  FROM backfill.take_range($1, $2, $3)";
 
 const char SQL_PUT_ASIDE[] = "SELECT backfill.put_aside($1, $2, $3, $4, $5, $6, $7)";

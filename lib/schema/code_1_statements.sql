@@ -120,15 +120,25 @@ AS $$
     FROM unnest(columns, types, collations) WITH ORDINALITY AS u(col, type, coll, ord)
 $$;
 
--- The condition by which a batch yields while it changes its rows: true, and now and then a millisecond later. Others wait for a
+-- The condition by which a batch yields at a row that it is about to change: true, and now and then a millisecond later. Others wait for a
 -- CPU for as long as a process runs at a stretch, and a kernel may leave it there for 3 ms. $4: after how many microseconds of
 -- work, NULL: never, and then nothing of this is left in the plan. The clock's phase tells when, so nothing needs to be kept; a sleep
 -- ends in the next phase of work. pg_sleep counts whole milliseconds, and of those of which a part is asked for it sleeps 1.06.
 CREATE OR REPLACE FUNCTION backfill.yield_condition() RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT '($4::integer IS NULL OR CASE WHEN (pg_catalog.date_part(''epoch'', pg_catalog.clock_timestamp()) * 1000000)::bigint % ($4 + 1060) < $4'
-         ' THEN true ELSE pg_catalog.pg_sleep(0.0009) IS NOT NULL END)'
+  SELECT '($4::bigint IS NULL OR CASE WHEN (pg_catalog.date_part(''epoch'', pg_catalog.clock_timestamp()) OPERATOR(pg_catalog.*) 1000000::float8)::bigint'
+         ' OPERATOR(pg_catalog.%) ($4::bigint OPERATOR(pg_catalog.+) 1060::bigint) OPERATOR(pg_catalog.<) $4::bigint'
+         ' THEN true ELSE pg_catalog.pg_sleep(0.0009::float8) IS NOT NULL END)'
+$$;
+
+-- Whether a job's batches can yield: not in a statement of the user's own, where the condition might hide what the planner
+-- looks for, nor where its owner may not call pg_sleep.
+CREATE OR REPLACE FUNCTION backfill.can_yield(job backfill.job) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT job.statement IS NULL
+         AND coalesce((SELECT has_function_privilege(r.oid, 'pg_catalog.pg_sleep(double precision)', 'EXECUTE') FROM pg_roles r WHERE r.rolname = job.owner), false)
 $$;
 
 -- Puts the condition where {batch} stands; {batch o} qualifies its columns with the alias o.
@@ -183,7 +193,7 @@ BEGIN
     batch := format(E'/* backfilld */ UPDATE %s\nSET %s\nWHERE %s', only_name, job.set_clause,
                     backfill.batch_condition(name || '.', columns, types, collations, point)
                     || ' AND ' || backfill.skip_condition(name || '.', columns, types, collations))
-          || coalesce(E'\nAND (' || job.where_clause || E'\n)', '') || CASE WHEN point THEN '' ELSE E'\nAND ' || backfill.yield_condition() END;
+          || coalesce(E'\nAND (' || job.where_clause || E'\n)', '') || CASE WHEN NOT point AND backfill.can_yield(job) THEN E'\nAND ' || backfill.yield_condition() ELSE '' END;
   END IF;
   keys := format('SELECT %s, %s.xmax FROM %s WHERE %s', position, name, only_name,
                  backfill.batch_condition(name || '.', columns, types, collations, point))

@@ -22,7 +22,7 @@ DECLARE
   line jsonb;
 BEGIN
   IF with_parameters THEN
-    FOR line IN EXECUTE 'EXPLAIN (FORMAT JSON) ' || statement USING NULL::text[], NULL::text[], NULL::text[], NULL::integer LOOP
+    FOR line IN EXECUTE 'EXPLAIN (FORMAT JSON) ' || statement USING NULL::text[], NULL::text[], NULL::text[], NULL::bigint LOOP
       RETURN line -> 0 -> 'Plan';
     END LOOP;
   ELSE

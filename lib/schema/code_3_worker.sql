@@ -47,7 +47,7 @@ $$;
 -- With synchronous_commit off it is the WAL writer that writes the batch's WAL out. Where that has fallen behind (a disk that
 -- stalls for a moment), a batch waits until its own is written: what isn't, is sent to no standby, so that none seems late.
 -- Seen was 17 MB within 0.3 s, and then a lag of two seconds behind a link of 10 MB/s. 4 MB: the WAL writer's own measure is 1 MB.
-CREATE OR REPLACE FUNCTION backfill.run_statement(statement text, relation oid, name text, lo text[], hi text[], held text[], yield_us integer) RETURNS bigint
+CREATE OR REPLACE FUNCTION backfill.run_statement(statement text, relation oid, name text, lo text[], hi text[], held text[], yield_us bigint) RETURNS bigint
 LANGUAGE plpgsql
 AS $$
 DECLARE
@@ -71,7 +71,7 @@ $$;
 -- Returns the rows changed, the WAL that all sessions wrote meanwhile (so an upper bound of its own), and where the range's
 -- row is now, for the next checkpoint.
 CREATE OR REPLACE FUNCTION backfill.run_batch(statement text, relation oid, name text, range bigint, epoch bigint, at tid,
-    lo text[], hi text[], keys bigint, rate real, yield_us integer, OUT rows bigint, OUT wal_bytes bigint, OUT now_at tid)
+    lo text[], hi text[], keys bigint, rate real, yield_us bigint, OUT rows bigint, OUT wal_bytes bigint, OUT now_at tid)
 LANGUAGE plpgsql
 AS $$
 DECLARE
@@ -201,7 +201,7 @@ $$;
 
 -- As run_batch, but rows that others have locked are put aside. What it returns besides: how many, and who holds them.
 CREATE OR REPLACE FUNCTION backfill.run_batch_skipping(statement text, relation oid, name text, keys_of text, range bigint, epoch bigint,
-    at tid, lo text[], hi text[], keys bigint, rate real, yield_us integer,
+    at tid, lo text[], hi text[], keys bigint, rate real, yield_us bigint,
     OUT rows bigint, OUT wal_bytes bigint, OUT now_at tid, OUT skipped bigint, OUT holders integer[])
 LANGUAGE plpgsql
 AS $$
@@ -278,7 +278,7 @@ AS $$
 DECLARE
   plan jsonb;
 BEGIN
-  FOR plan IN EXECUTE 'EXPLAIN (FORMAT JSON) ' || batch USING upper, upper, NULL::text[], NULL::integer LOOP
+  FOR plan IN EXECUTE 'EXPLAIN (FORMAT JSON) ' || batch USING upper, upper, NULL::text[], NULL::bigint LOOP
     IF backfill.plan_reads_all(plan, (SELECT c.relname FROM pg_catalog.pg_class c WHERE c.oid = relation)) THEN
       RAISE EXCEPTION 'a batch of % would read the whole table', backfill.relation_name(relation)
         USING ERRCODE = '42P16', DETAIL = plan::text,
@@ -392,7 +392,7 @@ BEGIN
     END IF;
     EXECUTE bound INTO hi USING NULL::text[], upper, keys;
     hi := coalesce(hi, upper);
-    FOR plan IN EXECUTE 'EXPLAIN (FORMAT JSON) ' || planned USING NULL::text[], hi, NULL::text[], NULL::integer LOOP
+    FOR plan IN EXECUTE 'EXPLAIN (FORMAT JSON) ' || planned USING NULL::text[], hi, NULL::text[], NULL::bigint LOOP
       seen := pg_catalog.jsonb_build_object('plan', backfill.plan_in_words(plan));
     END LOOP;
     hi := CASE WHEN on_copy THEN upper ELSE hi END;  -- whichever rows the copy has
@@ -400,7 +400,7 @@ BEGIN
     start_lsn := pg_catalog.pg_current_wal_insert_lsn();
     hot := pg_catalog.pg_stat_get_xact_tuples_hot_updated(tried);
     started := pg_catalog.clock_timestamp();
-    EXECUTE batch USING NULL::text[], hi, NULL::text[], NULL::integer;
+    EXECUTE batch USING NULL::text[], hi, NULL::text[], NULL::bigint;
     GET DIAGNOSTICS changed = ROW_COUNT;
     seen := seen || pg_catalog.jsonb_build_object(
       'rows', changed, 'ms', pg_catalog.round(extract(epoch FROM pg_catalog.clock_timestamp() - started) * 1000, 3));

@@ -237,7 +237,7 @@ $$;
 CREATE OR REPLACE FUNCTION backfill.take_range(job_id bigint, phase text, above bigint,
     OUT outcome text, OUT range bigint, OUT epoch bigint, OUT cursor text[], OUT upper text[], OUT point boolean,
     OUT relation oid, OUT name text, OUT key_columns text[], OUT batch text, OUT bound text, OUT keys bigint,
-    OUT keys_of text, OUT row_id bigint, OUT locked bigint, OUT changed bigint)
+    OUT keys_of text, OUT row_id bigint, OUT locked bigint, OUT changed bigint, OUT yields boolean)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -302,6 +302,7 @@ BEGIN
   SELECT * INTO k FROM backfill.key_of(relation, key);
   IF FOUND THEN
     key_columns := k.columns;
+    yields := backfill.can_yield(job);
     name := CASE WHEN job.statement IS NULL THEN backfill.relation_name(relation) END;
     SELECT s.batch, s.keys, s.bound INTO batch, keys_of, bound
       FROM backfill.statements(job, relation, k.columns, k.types, k.collations, point) s;

@@ -65,6 +65,19 @@ def test_constraint_and_trigger_errors_are_rows_errors_too(db):
     assert left[1][2] == "not this one"
 
 
+def test_row_that_is_refused_at_the_commit_is_found(db):
+    """By a deferred trigger: the statement has answered by then."""
+    db.table(rows=300)
+    db.app.execute("CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'not this one'; END $$;"
+                   "CREATE CONSTRAINT TRIGGER refuse AFTER UPDATE ON t DEFERRABLE INITIALLY DEFERRED"
+                   " FOR EACH ROW WHEN (NEW.id = 200) EXECUTE FUNCTION refuse()")
+    db.daemon()
+    assert db.finish(db.submit(set_clause="n = n + 1"), "failed")["error"] == "row id = 200: not this one"
+    assert db.counts() == {1: 199, 0: 101}
+    job = db.finish(db.submit(set_clause="n = n + 1", where_clause="n = 0", on_error="quarantine"))
+    assert db.counts() == {1: 299, 0: 1} and job["report"]["left_behind"] == 1
+
+
 def test_quarantine_leaves_bad_rows_behind_and_goes_on(db):
     keys = [1, 2, 3, 250, 500, 501, 999, 1000]
     bad_rows(db, *keys)

@@ -151,7 +151,7 @@ static void run_batch(struct echo *e, const struct runner_action *a, struct runn
         say(e, "a batch was begun at the limit");
     uint64_t elapsed = a->yield_us && us > a->yield_us ? us + us / a->yield_us * PACE_YIELD_US : us;
     pass(e, elapsed, (double)keys * e->wal_per_key / (double)elapsed);
-    e->busy_us += pace_worked_us(a->yield_us, elapsed);
+    e->busy_us += pace_worked_us(a->yield_us, (uint64_t)keys, elapsed);
     e->cursor += keys;
     if (e->now_us - e->second_began_us > 1000000) {
         e->second_began_us = e->now_us;

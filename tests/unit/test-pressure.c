@@ -192,10 +192,12 @@ static void test_a_batch_that_yields_is_at_work_for_its_share(void **state)
     assert_int_equal(pace_yield_after_us(0.5), PACE_YIELD_US);
     assert_int_equal(pace_yield_after_us(0.2), PACE_YIELD_US / 4);
     assert_int_equal(pace_yield_after_us(0), 1);
-    assert_int_equal(pace_worked_us(PACE_YIELD_US, 20000), 10000);
-    assert_int_equal(pace_worked_us(PACE_YIELD_US / 4, 20000), 4000);
-    assert_int_equal(pace_worked_us(PACE_YIELD_US, 1000), 1000); /* it was over before */
-    assert_int_equal(pace_worked_us(0, 20000), 20000);
+    assert_int_equal(pace_worked_us(PACE_YIELD_US, 1000, 20000), 10000);
+    assert_int_equal(pace_worked_us(PACE_YIELD_US / 4, 1000, 20000), 4000);
+    assert_int_equal(pace_worked_us(PACE_YIELD_US, 1000, 1000), 1000); /* it was over before */
+    assert_int_equal(pace_worked_us(0, 1000, 20000), 20000);
+    assert_int_equal(
+        pace_worked_us(PACE_YIELD_US, 2, 200000), 200000 - PACE_YIELD_US); /* 2 rows, half of a chance each */
     assert_int_equal(pace_rest_us(0.25, 10000, 20000), 20000);
     assert_int_equal(pace_rest_us(0.5, 10000, 20000), 0);
 }
@@ -245,7 +247,7 @@ static void test_on_a_busy_host_batches_yield_and_what_they_slept_is_accounted_f
     assert_int_equal(s->a.yield_us, 0);
 }
 
-static void test_a_batch_that_changes_nothing_cannot_yield_so_it_is_short(void **state)
+static void test_a_batch_that_changes_nothing_cannot_yield_so_it_is_half_as_long(void **state)
 {
     struct script *s = *state;
 
@@ -253,12 +255,17 @@ static void test_a_batch_that_changes_nothing_cannot_yield_so_it_is_short(void *
     s->r.limits.busy_us = 10000;
     s->r.limits.busy_share = 0.5;
     press_host(s, PACE_BUSY);
-    for (int i = 0; i < 30; i++) { /* a key takes 10 us */
-        s->now_us += s->a.keys * 10;
-        done_with(s, (struct runner_event){.elapsed_us = s->a.keys * 10, .bound = "{300}"});
+    for (int i = 0; i < 60; i++) { /* a key takes 10 us; one with a row to change, and one without */
+        bool changes = i < 30;
+        uint64_t work_us = s->a.keys * 10, took_us = changes && s->a.yield_us ? 2 * work_us : work_us;
+        if (i == 29) /* half of what it takes it sleeps */
+            assert_between(took_us, 8000, 12000);
+        s->now_us += took_us;
+        done_with(s,
+            (struct runner_event){.rows = changes ? s->a.keys : 0, .elapsed_us = took_us, .bound = "{300}"});
         rest_over(s);
     }
-    assert_between(s->a.keys * 10, PACE_LEAST_US / 2, PACE_LEAST_US * 3 / 2);
+    assert_between(s->a.keys * 10, 4000, 6000);
 }
 
 static void press(struct script *s, double ratio)
@@ -353,7 +360,7 @@ int main(void)
         cmocka_unit_test(test_beside_others_batches_are_small_and_have_a_share_that_noise_does_not_move),
         cmocka_unit_test(test_a_batch_that_yields_is_at_work_for_its_share),
         SCRIPTED(test_on_a_busy_host_batches_yield_and_what_they_slept_is_accounted_for),
-        SCRIPTED(test_a_batch_that_changes_nothing_cannot_yield_so_it_is_short),
+        SCRIPTED(test_a_batch_that_changes_nothing_cannot_yield_so_it_is_half_as_long),
         SCRIPTED(test_a_job_rests_for_as_long_as_the_pressure_says),
         SCRIPTED(test_at_the_limit_it_holds_until_the_pressure_is_gone),
         SCRIPTED(test_a_held_job_is_paused_at_once),
