@@ -202,13 +202,18 @@ static void test_a_batch_that_yields_is_at_work_for_its_share(void **state)
     assert_int_equal(pace_rest_us(0.5, 10000, 20000), 0);
 }
 
-static void press_host(struct script *s, double ratio)
+static struct pressure_verdict pressed(enum pressure_signal signal, double ratio)
 {
-    s->r.host = (struct pressure_verdict){.signal = ratio > 0 ? SIGNAL_CPU : SIGNAL_NONE,
+    return (struct pressure_verdict){.signal = ratio > 0 ? signal : SIGNAL_NONE,
         .ratio = ratio,
         .known = true,
-        .limit = 60,
-        .value = 60 * ratio};
+        .limit = 1000,
+        .value = 1000 * ratio};
+}
+
+static void press_host(struct script *s, double ratio)
+{
+    s->r.host = pressed(SIGNAL_CPU, ratio);
 }
 
 /* Until the next batch. */
@@ -270,11 +275,7 @@ static void test_a_batch_that_changes_nothing_cannot_yield_so_it_is_half_as_long
 
 static void press(struct script *s, double ratio)
 {
-    s->r.pressure = (struct pressure_verdict){.signal = ratio > 0 ? SIGNAL_LAG_MS : SIGNAL_NONE,
-        .ratio = ratio,
-        .known = true,
-        .limit = 1000,
-        .value = 1000 * ratio};
+    s->r.pressure = pressed(SIGNAL_LAG_MS, ratio);
 }
 
 static void test_a_job_rests_for_as_long_as_the_pressure_says(void **state)
