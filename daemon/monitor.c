@@ -227,7 +227,7 @@ static void on_timer(evutil_socket_t socket, short what, void *arg)
     m->settled = false;
     m->session = session_open(
         m->setup.base, m->setup.conninfo, NULL, "backfilld monitor", CONNECT_TIMEOUT_MS, on_session, m);
-    /* To parse and to plan them anew each time was four fifths of their work. */
+    /* To parse and to plan them anew each time was seven tenths of what they took. */
     session_keep(m->session, SQL_MONITOR);
     session_keep(m->session, SQL_MONITOR_SLOWLY);
 }

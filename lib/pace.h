@@ -43,7 +43,8 @@ uint32_t pace_target_us(double pressure, uint32_t target_us, uint32_t busy_us);
 /* How long a batch should take that runs for a share of the time; aim_us at most. */
 uint32_t pace_portion_us(double share, uint32_t aim_us);
 
-/* How long a batch yields each time: the shortest sleep of PostgreSQL, which counts milliseconds, as it was measured. */
+/* How long a batch yields each time: the shortest sleep of PostgreSQL, which counts milliseconds, as it was measured. The same
+ * number stands in backfill.yield_condition. */
 #define PACE_YIELD_US 1060
 
 /* After how much work a batch yields, so that it is at work for a share of the time; 0: it never does. */

@@ -10,9 +10,8 @@
 #define CONTENTION_BASE_US 5000    /* somebody's row lock: soon again, for it lasts a transaction of theirs */
 #define CONTENTION_CAP_US  1000000
 #define PACE_STEP_US       50000 /* a rest is taken in steps, so that it ends when the pressure does */
-#define KEYS_A_YIELD                                                                                         \
-    1000 /* keys from one row that is changed to the next: so rarely it is no use to yield there */
-#define BOUND_TOO_FAR 2.0 /* a bound found for this many times today's size is thrown away */
+#define KEYS_A_YIELD       1000 /* keys from one changed row to the next: so rarely it is no use to yield there */
+#define BOUND_TOO_FAR      2.0 /* a bound found for this many times today's size is thrown away */
 
 static const char *const action_names[] = {
     [RUNNER_NONE] = "none",

@@ -120,10 +120,10 @@ AS $$
     FROM unnest(columns, types, collations) WITH ORDINALITY AS u(col, type, coll, ord)
 $$;
 
--- The condition by which a batch yields at a row that it is about to change: true, and now and then a millisecond later. Others wait for a
--- CPU for as long as a process runs at a stretch, and a kernel may leave it there for 3 ms. $4: after how many microseconds of
--- work, NULL: never, and then nothing of this is left in the plan. The clock's phase tells when, so nothing needs to be kept; a sleep
--- ends in the next phase of work. pg_sleep counts whole milliseconds, and of those of which a part is asked for it sleeps 1.06.
+-- The condition by which a batch yields at a row that it is about to change: true, and now and then a millisecond later. Others
+-- wait for a CPU for as long as a process runs at a stretch, and a kernel may leave it there for 3 ms. $4: after how many
+-- microseconds of work, NULL: never, and then nothing of this is left in the plan. The clock's phase tells when, so nothing needs
+-- to be kept; a sleep ends in the next phase of work. pg_sleep counts whole milliseconds: asked for 0.9 it takes 1.06 (PACE_YIELD_US).
 CREATE OR REPLACE FUNCTION backfill.yield_condition() RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -167,7 +167,8 @@ END
 $$;
 
 -- The statements of a job on one of its relations. Parameters: $1 below, $2 end (text[] each); of batch also $3, keys to
--- pass over, or NULL, and $4, after how many microseconds it yields, or NULL; of bound also $3, the number of keys (bigint). Clauses stand on lines of their own, so that a comment
+-- pass over, or NULL, and $4, after how many microseconds it yields, or NULL; of bound also $3, the number of keys (bigint).
+-- Clauses stand on lines of their own, so that a comment
 -- in one ends with it.
 -- The comment tells them from an application's in pg_stat_statements.
 --   batch  changes the rows of one batch
@@ -193,7 +194,8 @@ BEGIN
     batch := format(E'/* backfilld */ UPDATE %s\nSET %s\nWHERE %s', only_name, job.set_clause,
                     backfill.batch_condition(name || '.', columns, types, collations, point)
                     || ' AND ' || backfill.skip_condition(name || '.', columns, types, collations))
-          || coalesce(E'\nAND (' || job.where_clause || E'\n)', '') || CASE WHEN NOT point AND backfill.can_yield(job) THEN E'\nAND ' || backfill.yield_condition() ELSE '' END;
+          || coalesce(E'\nAND (' || job.where_clause || E'\n)', '')
+          || CASE WHEN NOT point AND backfill.can_yield(job) THEN E'\nAND ' || backfill.yield_condition() ELSE '' END;
   END IF;
   keys := format('SELECT %s, %s.xmax FROM %s WHERE %s', position, name, only_name,
                  backfill.batch_condition(name || '.', columns, types, collations, point))
