@@ -1,5 +1,6 @@
 #include "check.h"
 #include "clock.h"
+#include "flusher.h"
 #include "http.h"
 #include "mem.h"
 #include "schema.h"
@@ -251,29 +252,41 @@ static void check_schema(struct check *c, PGconn *conn)
 
 /* ---- What the daemon's user sees of the server's host ---- */
 
+static void check_path(struct check *c, const char *path, struct flusher *flusher)
+{
+    char problem[300];
+    struct statvfs fs;
+    bool found = statvfs(path, &fs) == 0;
+    const char *unflushed = found ? flusher_add(flusher, path) : NULL;
+
+    if (!found && c->throttle->limit[SIGNAL_DISK] > 0) {
+        snprintf(problem, sizeof(problem), "%s: %s", path, strerror(errno));
+        print_problem(c, "disk", problem,
+            "Let the daemon's user search the directories above it (chmod o+x; in the unit ProtectHome=read-only), or"
+            " set throttle.max_disk_used = 0.");
+    } else if (unflushed && c->throttle->flush_after_kb > 0) {
+        snprintf(problem, sizeof(problem), "%s can't be written out bit by bit: %s", path, unflushed);
+        print_problem(c, "disk", problem,
+            "Let it read a directory there (chmod o+r), or set vm.dirty_background_bytes on this host and"
+            " throttle.flush_after_kb = 0.");
+    } else
+        print_ok(c, "disk", "");
+}
+
 static void check_disk(struct check *c, PGconn *conn)
 {
     const char *host = PQhost(conn);
-    if (c->throttle->limit[SIGNAL_DISK] <= 0 || !host || (*host != '/' && *host != '@')) /* as the monitor */
+    if (!host || (*host != '/' && *host != '@')) /* as the monitor */
         return;
 
+    struct flusher *flusher = flusher_new();
     PGresult *paths =
         PQexec(conn, "SELECT pg_catalog.current_setting('data_directory') UNION"
                      " SELECT pg_catalog.pg_tablespace_location(t.oid) FROM pg_catalog.pg_tablespace AS t"
                      " WHERE pg_catalog.pg_tablespace_location(t.oid) <> '' ORDER BY 1");
-    for (int i = 0; i < PQntuples(paths); i++) {
-        const char *path = PQgetvalue(paths, i, 0);
-        struct statvfs fs;
-        if (statvfs(path, &fs) == 0)
-            print_ok(c, "disk", "");
-        else {
-            char problem[300];
-            snprintf(problem, sizeof(problem), "%s: %s", path, strerror(errno));
-            print_problem(c, "disk", problem,
-                "Let the daemon's user search the directories above it (chmod o+x; in the unit ProtectHome=read-only), or"
-                " set throttle.max_disk_used = 0.");
-        }
-    }
+    for (int i = 0; i < PQntuples(paths); i++)
+        check_path(c, PQgetvalue(paths, i, 0), flusher);
+    flusher_free(flusher);
     PQclear(paths);
 }
 

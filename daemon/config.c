@@ -73,6 +73,7 @@ static const struct key throttle_keys[] = {
     {"max_io_pressure", VALUE_LIMIT, LIMIT(SIGNAL_IO), 0, 1, 0.8, NULL},
     {"max_disk_used", VALUE_LIMIT, LIMIT(SIGNAL_DISK), 0, 1, 0.9, NULL},
     {"max_latency_ratio", VALUE_LIMIT, LIMIT(SIGNAL_LATENCY), 0, 1000, 3, NULL},
+    {"flush_after_kb", VALUE_INT, offsetof(struct config_throttle, flush_after_kb), 0, 1000000, 1024, NULL},
     {"probes", VALUE_PROBES, 0, 0, 0, 0, NULL},
     {0},
 };

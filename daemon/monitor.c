@@ -1,5 +1,6 @@
 #include "monitor.h"
 #include "clock.h"
+#include "flusher.h"
 #include "host.h"
 #include "journal.h"
 #include "lag.h"
@@ -41,6 +42,8 @@ struct monitor {
     struct lag lag, xids;  /* the primary's LSN, and its next transaction, over time */
     struct standbys standbys;
     struct host host;
+    struct flusher *flusher; /* there is one while there is a session */
+    bool said_unflushed;
     struct latency latency;
     struct probe *probe;
     struct pressure slow; /* of the last slow reading */
@@ -111,8 +114,10 @@ static void read_all(struct monitor *m, const PGresult *result, uint64_t elapsed
     read_standbys(m, result, now);
     struct timeval next = us_to_timeval(read_blocked(m, result));
     event_add(m->timer, &next);
-    if (session_is_local(m->session))
+    if (session_is_local(m->session)) {
         host_read_pressure(&m->host, now, &m->pressure);
+        flusher_look(m->flusher, (uint64_t)m->setup.throttle->flush_after_kb * 1024, now);
+    }
     latency_note(&m->latency, (double)elapsed_us, now);
     double ratio = latency_ratio(&m->latency);
     pressure_note(&m->pressure, SIGNAL_LATENCY, ratio, ratio, "of the server's answers");
@@ -138,6 +143,20 @@ static void read_vacuum(struct monitor *m, const char *job, const char *text)
     r.enabled = enabled;
     m->watched = must(reallocarray(m->watched, (size_t)m->n_watched + 1, sizeof(*m->watched)));
     m->watched[m->n_watched++] = (struct watched){.job = strtoll(job, NULL, 10), .vacuum = r};
+}
+
+/* A directory of the server's on this host. Of optional ones, WAL, the server writes everything out itself. */
+static void read_path(struct monitor *m, const char *path, bool optional)
+{
+    const char *problem = optional ? NULL : flusher_add(m->flusher, path);
+
+    host_read_disk(path, optional, &m->slow);
+    if (problem && !m->said_unflushed && m->setup.throttle->flush_after_kb > 0)
+        journal_write(LEVEL_NOTICE, JOURNAL_DATABASE, JOURNAL_ABOUT(.database = m->setup.database),
+            "what is written to %s goes to its disk when the kernel likes (%s): set vm.dirty_background_bytes on this "
+            "host, or throttle.flush_after_kb = 0",
+            path, problem);
+    m->said_unflushed = m->said_unflushed || problem;
 }
 
 static void read_slow_row(
@@ -167,7 +186,7 @@ static void read_slow_row(
     else if (strcmp(kind, "dead") == 0 && value)
         read_vacuum(m, whose, value);
     else if (strcmp(kind, "path") == 0 && session_is_local(m->session))
-        host_read_disk(whose, strcmp(value, "true") == 0, p);
+        read_path(m, whose, strcmp(value, "true") == 0);
 }
 
 static void read_slowly(struct monitor *m, const PGresult *result)
@@ -199,6 +218,7 @@ static void lose(struct monitor *m, const char *message)
             "the monitor can't read, so jobs wait: %s", message);
     m->said_lost = true;
     m->session = session_close(m->session);
+    m->flusher = flusher_free(m->flusher); /* it holds directories open, and so their file systems */
     event_add(m->timer, &wait);
 }
 
@@ -225,6 +245,7 @@ static void on_timer(evutil_socket_t socket, short what, void *arg)
         return;
     }
     m->settled = false;
+    m->flusher = flusher_new();
     m->session = session_open(
         m->setup.base, m->setup.conninfo, NULL, "backfilld monitor", CONNECT_TIMEOUT_MS, on_session, m);
     /* To parse and to plan them anew each time was seven tenths of what they took. */
@@ -307,6 +328,7 @@ struct monitor *monitor_close(struct monitor *m)
     if (!m)
         return NULL;
     session_close(m->session);
+    flusher_free(m->flusher);
     probe_close(m->probe);
     event_free(m->timer);
     free(m->watched);

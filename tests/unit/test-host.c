@@ -1,6 +1,7 @@
-/* What is read of the host and of the server's answers: pressure stall information, response times against their best. */
+/* What is read of the host and of the server's answers: pressure stall information, dirty pages, response times against their best. */
 #include "unit.h"
 
+#include "dirty.h"
 #include "latency.h"
 #include "psi.h"
 
@@ -97,6 +98,49 @@ static void test_one_slow_answer_is_no_slow_server(void **state)
     assert_true(latency_ratio(&l) < 1.5);
 }
 
+static void test_what_is_dirty_is_found(void **state)
+{
+    uint64_t bytes = 7;
+
+    (void)state;
+    assert_true(
+        dirty_parse("MemTotal:  24683212 kB\nDirty:              1036 kB\nWriteback:  8 kB\n", &bytes));
+    assert_int_equal(bytes, 1036 * 1024);
+    assert_true(dirty_parse("Dirty: 0 kB\n", &bytes));
+    assert_int_equal(bytes, 0);
+    assert_false(dirty_parse("", &bytes));
+    assert_false(dirty_parse("NotDirty: 5 kB\n", &bytes));
+    assert_false(dirty_parse("MemFree: 1 kB\nDirty: much\n", &bytes));
+}
+
+static void test_little_is_left_and_much_is_others(void **state)
+{
+    struct dirty dirty = {0};
+    const uint64_t after = 1 << 20;
+
+    (void)state;
+    assert_false(dirty_is_due(&dirty, after, after, S));
+    assert_true(dirty_is_due(&dirty, after + 1, after, S));
+    assert_true(dirty_is_due(&dirty, DIRTY_MOST_BYTES, after, S));
+    assert_false(dirty_is_due(&dirty, DIRTY_MOST_BYTES + 1, after, S));
+    assert_false(dirty_is_due(&dirty, after + 1, 0, S)); /* switched off */
+}
+
+/* Else a disk that stalls would be kept busy with it. */
+static void test_the_kernel_is_at_it_a_fifth_of_the_time_at_most(void **state)
+{
+    struct dirty dirty = {0};
+    uint64_t asked = 0;
+
+    (void)state;
+    for (uint64_t now = 0; now < 60 * S; now += 10 * MS)
+        if (dirty_is_due(&dirty, 2 << 20, 1 << 20, now)) {
+            dirty_written(&dirty, now, now + 200 * MS);
+            asked++;
+        }
+    assert_between((double)asked, 59, 61);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -105,6 +149,9 @@ int main(void)
         cmocka_unit_test(test_many_readings_and_another_kernel_do_no_harm),
         cmocka_unit_test(test_a_slower_server_is_seen_and_in_time_forgiven),
         cmocka_unit_test(test_one_slow_answer_is_no_slow_server),
+        cmocka_unit_test(test_what_is_dirty_is_found),
+        cmocka_unit_test(test_little_is_left_and_much_is_others),
+        cmocka_unit_test(test_the_kernel_is_at_it_a_fifth_of_the_time_at_most),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,127 @@
+"""The kernel is asked to write out what a job leaves in its cache, bit by bit, and nobody waits for that.
+
+The kernel is played by a library loaded before libc: how much is dirty stands in a file, each syncfs is noted in another, and takes
+as long as is told."""
+
+import os
+import subprocess
+
+import pytest
+
+from waiting import wait_until
+
+KERNEL = r"""
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static int open_other(const char *name, const char *path, int flags, int mode)
+{
+    int (*next)(const char *, int, ...) = (int (*)(const char *, int, ...))dlsym(RTLD_NEXT, name);
+    return next(strcmp(path, "/proc/meminfo") == 0 ? getenv("KERNEL_DIRTY") : path, flags, mode);
+}
+
+int open(const char *path, int flags, ...) { return open_other("open", path, flags, 0600); }
+int open64(const char *path, int flags, ...) { return open_other("open64", path, flags, 0600); }
+
+int syncfs(int fd)
+{
+    struct stat s;
+    int log = open(getenv("KERNEL_LOG"), O_WRONLY | O_APPEND);
+    fstat(fd, &s);
+    dprintf(log, "%lu\n", (unsigned long)s.st_dev);
+    close(log);
+    usleep(atoi(getenv("KERNEL_TAKES_US")));
+    return 0;
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("kernel")
+    (directory / "kernel.c").write_text(KERNEL)
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", directory / "kernel.so", directory / "kernel.c", "-ldl"], check=True)
+    return directory / "kernel.so"
+
+
+class Kernel:
+    def __init__(self, directory, library, monkeypatch):
+        self.directory, self.monkeypatch = directory, monkeypatch
+        (directory / "log").touch()
+        self.dirty_kb(0)
+        for name, value in {"LD_PRELOAD": library, "KERNEL_DIRTY": directory / "dirty", "KERNEL_LOG": directory / "log"}.items():
+            monkeypatch.setenv(name, str(value))
+        self.takes_us(1000)
+
+    def dirty_kb(self, kb):
+        (self.directory / "next").write_text(f"MemTotal: 1000000 kB\nDirty:    {kb} kB\nWriteback:  0 kB\n")
+        (self.directory / "next").rename(self.directory / "dirty")
+
+    def takes_us(self, us):
+        self.monkeypatch.setenv("KERNEL_TAKES_US", str(us))
+
+    def flushes(self):
+        """The file system of each."""
+        return (self.directory / "log").read_text().split()
+
+
+@pytest.fixture
+def kernel(tmp_path, library, monkeypatch):
+    return Kernel(tmp_path, library, monkeypatch)
+
+
+def slow_job(db, rows=10000, rows_per_s=1000):
+    """One that runs for ten seconds."""
+    db.table(rows=rows)
+    return db.submit(target="t", set_clause="n = n + 1", max_rows_per_s=rows_per_s)
+
+
+def test_what_a_job_writes_is_written_out_bit_by_bit(db, kernel):
+    kernel.dirty_kb(1025)
+    db.daemon()
+    slow_job(db)
+    wait_until(lambda: len(kernel.flushes()) >= 20, what="the kernel was asked twenty times")
+    data = db.one("SHOW data_directory")
+    assert set(kernel.flushes()) == {str(os.stat(data).st_dev)}
+
+
+@pytest.mark.parametrize("kb, flush_after_kb", [(1024, 1024), (65537, 1024), (1025, 0)], ids=["little", "others", "off"])
+def test_what_needs_no_flush_gets_none(db, kernel, kb, flush_after_kb):
+    """Little that is dirty; much, which is others': to write that at once would be the very jolt. And switched off."""
+    kernel.dirty_kb(kb)
+    db.daemon(throttle={"flush_after_kb": flush_after_kb})
+    job = slow_job(db, rows=1000)
+    db.finish(job)
+    assert kernel.flushes() == []
+
+
+def test_nobody_waits_for_a_disk_that_stalls(db, kernel):
+    """The job goes on beside it, and the daemon ends when it is told to."""
+    kernel.dirty_kb(2000)
+    kernel.takes_us(600_000_000)
+    daemon = db.daemon()
+    job = slow_job(db, rows=1000)
+    wait_until(kernel.flushes, what="the kernel was asked")
+    db.finish(job)
+    assert len(kernel.flushes()) == 1
+    daemon.terminate()
+
+
+def test_no_file_system_is_held_when_the_jobs_are_done(db, kernel):
+    """An open directory would keep it from being unmounted."""
+    def held():
+        directory = f"/proc/{daemon.pid}/fd"
+        return [path for path in (os.readlink(f"{directory}/{fd}") for fd in os.listdir(directory) if os.path.exists(f"{directory}/{fd}"))
+                if os.path.isdir(path)]
+
+    kernel.dirty_kb(2000)
+    daemon = db.daemon()
+    db.finish(slow_job(db, rows=1000))
+    wait_until(lambda: not held(), what="no directory is open")
+    assert kernel.flushes()
