@@ -256,29 +256,32 @@ static void check_path(struct check *c, const char *path, struct flusher *flushe
 {
     char problem[300];
     struct statvfs fs;
-    bool found = statvfs(path, &fs) == 0;
-    const char *unflushed = found ? flusher_add(flusher, path) : NULL;
 
-    if (!found && c->throttle->limit[SIGNAL_DISK] > 0) {
+    if (c->throttle->limit[SIGNAL_DISK] > 0 && statvfs(path, &fs) < 0) {
         snprintf(problem, sizeof(problem), "%s: %s", path, strerror(errno));
         print_problem(c, "disk", problem,
             "Let the daemon's user search the directories above it (chmod o+x; in the unit ProtectHome=read-only), or"
             " set throttle.max_disk_used = 0.");
-    } else if (unflushed && c->throttle->flush_after_kb > 0) {
+        return;
+    }
+    const char *unflushed = c->throttle->flush_after_kb > 0 ? flusher_add(flusher, path) : NULL;
+    if (unflushed) {
         snprintf(problem, sizeof(problem), "%s can't be written out bit by bit: %s", path, unflushed);
         print_problem(c, "disk", problem,
-            "Let it read a directory there (chmod o+r), or set vm.dirty_background_bytes on this host and"
-            " throttle.flush_after_kb = 0.");
-    } else
-        print_ok(c, "disk", "");
+            "Let the daemon's user read a directory of that file system (chmod o+r), or set throttle.flush_after_kb = 0 and"
+            " vm.dirty_background_bytes on this host.");
+        return;
+    }
+    print_ok(c, "disk", "");
 }
 
 static void check_disk(struct check *c, PGconn *conn)
 {
     const char *host = PQhost(conn);
-    if (!host || (*host != '/' && *host != '@')) /* as the monitor */
-        return;
+    bool is_local = host && (*host == '/' || *host == '@'); /* as the monitor */
 
+    if (!is_local || (c->throttle->limit[SIGNAL_DISK] <= 0 && c->throttle->flush_after_kb == 0))
+        return;
     struct flusher *flusher = flusher_new();
     PGresult *paths =
         PQexec(conn, "SELECT pg_catalog.current_setting('data_directory') UNION"

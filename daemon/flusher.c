@@ -111,7 +111,7 @@ const char *flusher_add(struct flusher *f, const char *path)
         return NULL; /* the next time */
     int directory = open_above(path, s.st_dev);
     if (directory < 0)
-        return "this user may read no directory of its file system on the way there";
+        return "this user may read no directory of its file system on the way to it";
     f->at[f->n++] = (struct file_system){.device = s.st_dev, .directory = directory};
     return NULL;
 }

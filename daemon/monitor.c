@@ -148,15 +148,17 @@ static void read_vacuum(struct monitor *m, const char *job, const char *text)
 /* A directory of the server's on this host. Of optional ones, WAL, the server writes everything out itself. */
 static void read_path(struct monitor *m, const char *path, bool optional)
 {
-    const char *problem = optional ? NULL : flusher_add(m->flusher, path);
-
     host_read_disk(path, optional, &m->slow);
-    if (problem && !m->said_unflushed && m->setup.throttle->flush_after_kb > 0)
+    if (optional || m->setup.throttle->flush_after_kb == 0)
+        return;
+    const char *problem = flusher_add(m->flusher, path);
+    if (problem && !m->said_unflushed) {
         journal_write(LEVEL_NOTICE, JOURNAL_DATABASE, JOURNAL_ABOUT(.database = m->setup.database),
-            "what is written to %s goes to its disk when the kernel likes (%s): set vm.dirty_background_bytes on this "
-            "host, or throttle.flush_after_kb = 0",
+            "what is written to %s goes to its disk when the kernel likes: %s; let the daemon's user read one (chmod o+r), or "
+            "set throttle.flush_after_kb = 0 and vm.dirty_background_bytes on this host",
             path, problem);
-    m->said_unflushed = m->said_unflushed || problem;
+        m->said_unflushed = true;
+    }
 }
 
 static void read_slow_row(

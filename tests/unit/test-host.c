@@ -1,4 +1,5 @@
-/* What is read of the host and of the server's answers: pressure stall information, dirty pages, response times against their best. */
+/* What is read of the host and of the server's answers: pressure stall information, dirty pages, response times against their
+ * best. */
 #include "unit.h"
 
 #include "dirty.h"
@@ -113,7 +114,7 @@ static void test_what_is_dirty_is_found(void **state)
     assert_false(dirty_parse("MemFree: 1 kB\nDirty: much\n", &bytes));
 }
 
-static void test_little_is_left_and_much_is_others(void **state)
+static void test_little_and_much_are_left_to_the_kernel(void **state)
 {
     struct dirty dirty = {0};
     const uint64_t after = 1 << 20;
@@ -150,7 +151,7 @@ int main(void)
         cmocka_unit_test(test_a_slower_server_is_seen_and_in_time_forgiven),
         cmocka_unit_test(test_one_slow_answer_is_no_slow_server),
         cmocka_unit_test(test_what_is_dirty_is_found),
-        cmocka_unit_test(test_little_is_left_and_much_is_others),
+        cmocka_unit_test(test_little_and_much_are_left_to_the_kernel),
         cmocka_unit_test(test_the_kernel_is_at_it_a_fifth_of_the_time_at_most),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
