@@ -100,6 +100,16 @@ def test_what_a_job_writes_is_written_out_bit_by_bit(db, kernel):
     assert set(kernel.flushes()) == {str(os.stat(data).st_dev)}
 
 
+def test_more_than_was_kept_up_with_is_asked_for_all_the_same(db, kernel):
+    kernel.dirty_kb(1025)
+    db.daemon()
+    slow_job(db, seconds=10)
+    wait_until(kernel.flushes, what="the kernel was asked")
+    kernel.dirty_kb(1000000)
+    before = len(kernel.flushes())
+    wait_until(lambda: len(kernel.flushes()) > before + 3, what="the kernel was asked for much")
+
+
 @pytest.mark.parametrize("kb, flush_after_kb", [(1024, 1024), (65537, 1024), (1025, 0)], ids=["little", "much", "off"])
 def test_what_needs_no_flush_gets_none(db, kernel, kb, flush_after_kb):
     """Little that is dirty; much, for to write that at once would be the standstill itself. And switched off."""

@@ -114,32 +114,54 @@ static void test_what_is_dirty_is_found(void **state)
     assert_false(dirty_parse("MemFree: 1 kB\nDirty: much\n", &bytes));
 }
 
-static void test_little_and_much_are_left_to_the_kernel(void **state)
+static void test_little_is_left_to_the_kernel_and_much_that_was_there_before(void **state)
 {
     struct dirty dirty = {0};
     const uint64_t after = 1 << 20;
 
     (void)state;
+    assert_false(dirty_is_due(&dirty, DIRTY_MOST_BYTES + 1, after, S));
+    assert_true(dirty_is_due(&dirty, DIRTY_MOST_BYTES, after, S));
     assert_false(dirty_is_due(&dirty, after, after, S));
     assert_true(dirty_is_due(&dirty, after + 1, after, S));
-    assert_true(dirty_is_due(&dirty, DIRTY_MOST_BYTES, after, S));
-    assert_false(dirty_is_due(&dirty, DIRTY_MOST_BYTES + 1, after, S));
     assert_false(dirty_is_due(&dirty, after + 1, 0, S)); /* switched off */
 }
 
-/* Else a disk that stalls would be kept busy with it. */
-static void test_the_kernel_is_at_it_a_fifth_of_the_time_at_most(void **state)
+/* Else, once it got so much, it would be left to grow until the kernel writes it. */
+static void test_much_that_has_grown_is_asked_for(void **state)
+{
+    struct dirty dirty = {0};
+
+    (void)state;
+    assert_true(dirty_is_due(&dirty, 2 << 20, 1 << 20, S));
+    assert_true(dirty_is_due(&dirty, 20 * DIRTY_MOST_BYTES, 1 << 20, S));
+}
+
+/* How often it is asked in a minute when it takes so long each time. */
+static double asked_in_a_minute(uint64_t takes_us)
 {
     struct dirty dirty = {0};
     uint64_t asked = 0;
 
-    (void)state;
-    for (uint64_t now = 0; now < 60 * S; now += 10 * MS)
+    for (uint64_t now = 0; now < 60 * S; now += 1 * MS)
         if (dirty_is_due(&dirty, 2 << 20, 1 << 20, now)) {
-            dirty_written(&dirty, now, now + 200 * MS);
+            dirty_written(&dirty, now, now + takes_us);
             asked++;
         }
-    assert_between((double)asked, 59, 61);
+    return (double)asked;
+}
+
+static void test_the_kernel_is_at_it_a_fifth_of_the_time_at_most(void **state)
+{
+    (void)state;
+    assert_between(asked_in_a_minute(40 * MS), 299, 301);
+}
+
+/* What gathers in a rest four times as long as a flush would take longer the next time, and so on. */
+static void test_a_slow_disk_is_not_left_to_gather_more(void **state)
+{
+    (void)state;
+    assert_between(asked_in_a_minute(400 * MS), 99, 101);
 }
 
 int main(void)
@@ -151,8 +173,10 @@ int main(void)
         cmocka_unit_test(test_a_slower_server_is_seen_and_in_time_forgiven),
         cmocka_unit_test(test_one_slow_answer_is_no_slow_server),
         cmocka_unit_test(test_what_is_dirty_is_found),
-        cmocka_unit_test(test_little_and_much_are_left_to_the_kernel),
+        cmocka_unit_test(test_little_is_left_to_the_kernel_and_much_that_was_there_before),
+        cmocka_unit_test(test_much_that_has_grown_is_asked_for),
         cmocka_unit_test(test_the_kernel_is_at_it_a_fifth_of_the_time_at_most),
+        cmocka_unit_test(test_a_slow_disk_is_not_left_to_gather_more),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
