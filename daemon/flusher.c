@@ -128,7 +128,7 @@ static bool read_dirty(uint64_t *ret_bytes)
     return dirty_parse(text, ret_bytes);
 }
 
-void flusher_look(struct flusher *f, uint64_t after, uint64_t now_us)
+void flusher_look(struct flusher *f, uint64_t after, bool others, uint64_t now_us)
 {
     uint64_t bytes;
 
@@ -137,7 +137,8 @@ void flusher_look(struct flusher *f, uint64_t after, uint64_t now_us)
     if (f->asked)
         dirty_written(&f->dirty, f->began_us, f->ended_us);
     f->asked = false;
-    if (!read_dirty(&bytes) || !dirty_is_due(&f->dirty, bytes, after, now_us) || (!f->started && !start(f)))
+    if (!read_dirty(&bytes) || !dirty_is_due(&f->dirty, bytes, after, others, now_us) ||
+        (!f->started && !start(f)))
         return;
     f->began_us = now_us;
     f->asked = true;

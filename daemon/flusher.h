@@ -12,8 +12,9 @@ struct flusher *flusher_new(void);
  * user, or it is one too many; a text that stays. */
 const char *flusher_add(struct flusher *flusher, const char *path);
 
-/* To be called often. Reads how much is dirty, and when it is due (lib/dirty) the kernel is asked. after: bytes; 0: never. */
-void flusher_look(struct flusher *flusher, uint64_t after, uint64_t now_us);
+/* To be called often. Reads how much is dirty, and when it is due (lib/dirty) the kernel is asked. after: bytes; 0: never. others:
+ * whether others are at work on this host. */
+void flusher_look(struct flusher *flusher, uint64_t after, bool others, uint64_t now_us);
 
 /* Doesn't wait for the kernel. Takes NULL; returns NULL. */
 struct flusher *flusher_free(struct flusher *flusher);

@@ -6,6 +6,7 @@
 #include "lag.h"
 #include "latency.h"
 #include "mem.h"
+#include "pace.h"
 #include "probe.h"
 #include "result.h"
 #include "retry.h"
@@ -104,6 +105,15 @@ static uint64_t read_blocked(struct monitor *m, const PGresult *result)
     return (uint64_t)(soonest_ms * 1e3);
 }
 
+/* Not by the disks: who waits for them may be the job, or its flush. Where that can't be told they may be. */
+static bool others_are_at_work(const struct monitor *m)
+{
+    double limit = m->setup.throttle->limit[SIGNAL_CPU];
+    const struct pressure_reading *cpu = &m->pressure.readings[SIGNAL_CPU];
+
+    return limit <= 0 || !m->pressure.there[SIGNAL_CPU] || !cpu->known || cpu->value > PACE_FREE * limit;
+}
+
 /* What changes quickly, and what was last read of the rest. */
 static void read_all(struct monitor *m, const PGresult *result, uint64_t elapsed_us)
 {
@@ -116,7 +126,8 @@ static void read_all(struct monitor *m, const PGresult *result, uint64_t elapsed
     event_add(m->timer, &next);
     if (session_is_local(m->session)) {
         host_read_pressure(&m->host, now, &m->pressure);
-        flusher_look(m->flusher, (uint64_t)m->setup.throttle->flush_after_kb * 1024, now);
+        flusher_look(
+            m->flusher, (uint64_t)m->setup.throttle->flush_after_kb * 1024, others_are_at_work(m), now);
     }
     latency_note(&m->latency, (double)elapsed_us, now);
     double ratio = latency_ratio(&m->latency);

@@ -15,10 +15,10 @@ bool dirty_parse(const char *text, uint64_t *ret_bytes)
     return true;
 }
 
-bool dirty_is_due(struct dirty *dirty, uint64_t bytes, uint64_t after, uint64_t now_us)
+bool dirty_is_due(struct dirty *dirty, uint64_t bytes, uint64_t after, bool others, uint64_t now_us)
 {
-    dirty->was_little = dirty->was_little || bytes <= DIRTY_MOST_BYTES;
-    return after > 0 && bytes > after && dirty->was_little && now_us >= dirty->not_before_us;
+    dirty->begun = others && after > 0 && (dirty->begun || bytes <= DIRTY_MOST_BYTES);
+    return dirty->begun && bytes > after && now_us >= dirty->not_before_us;
 }
 
 void dirty_written(struct dirty *dirty, uint64_t began_us, uint64_t ended_us)

@@ -11,6 +11,7 @@ import pytest
 from daemon import run
 from waiting import wait_until
 
+FLUSH = {"flush_after_kb": 1024}
 KERNEL = r"""
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -93,7 +94,7 @@ def slow_job(db, seconds=1):
 
 def test_what_a_job_writes_is_written_out_bit_by_bit(db, kernel):
     kernel.dirty_kb(1025)
-    db.daemon()
+    db.daemon(throttle=FLUSH)
     slow_job(db, seconds=10)
     wait_until(lambda: len(kernel.flushes()) >= 20, what="the kernel was asked twenty times")
     data = db.one("SHOW data_directory")
@@ -102,7 +103,7 @@ def test_what_a_job_writes_is_written_out_bit_by_bit(db, kernel):
 
 def test_more_than_was_kept_up_with_is_asked_for_all_the_same(db, kernel):
     kernel.dirty_kb(1025)
-    db.daemon()
+    db.daemon(throttle=FLUSH)
     slow_job(db, seconds=10)
     wait_until(kernel.flushes, what="the kernel was asked")
     kernel.dirty_kb(1000000)
@@ -124,7 +125,7 @@ def test_nobody_waits_for_a_disk_that_stalls(db, kernel):
     """The job goes on beside it, and the daemon ends when it is told to."""
     kernel.dirty_kb(2000)
     kernel.takes_us(600_000_000)
-    daemon = db.daemon()
+    daemon = db.daemon(throttle=FLUSH)
     job = slow_job(db)
     wait_until(kernel.flushes, what="the kernel was asked")
     db.finish(job)
@@ -140,7 +141,7 @@ def test_no_file_system_is_held_when_the_jobs_are_done(db, kernel):
                 if os.path.isdir(path)]
 
     kernel.dirty_kb(2000)
-    daemon = db.daemon()
+    daemon = db.daemon(throttle=FLUSH)
     db.finish(slow_job(db))
     wait_until(lambda: not held(), what="no directory is open")
     assert kernel.flushes()
@@ -150,7 +151,7 @@ def test_a_directory_above_will_do(db, kernel):
     """As Debian has it: the data directory is the server's own, the one above is everybody's."""
     kernel.dirty_kb(2000)
     kernel.secret(db.one("SHOW data_directory"))
-    daemon = db.daemon()
+    daemon = db.daemon(throttle=FLUSH)
     db.finish(slow_job(db))
     assert kernel.flushes() and "when the kernel likes" not in daemon.log()
     assert run("-d", db.conninfo(), "--check").returncode == 0
@@ -159,7 +160,7 @@ def test_a_directory_above_will_do(db, kernel):
 def test_who_may_read_no_directory_is_told(db, kernel):
     kernel.dirty_kb(2000)
     kernel.secret("/")
-    daemon = db.daemon()
+    daemon = db.daemon(throttle=FLUSH)
     db.finish(slow_job(db, seconds=3))
     assert kernel.flushes() == []
     assert daemon.log().count("goes to its disk when the kernel likes") == 1

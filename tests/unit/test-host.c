@@ -120,11 +120,11 @@ static void test_little_is_left_to_the_kernel_and_much_that_was_there_before(voi
     const uint64_t after = 1 << 20;
 
     (void)state;
-    assert_false(dirty_is_due(&dirty, DIRTY_MOST_BYTES + 1, after, S));
-    assert_true(dirty_is_due(&dirty, DIRTY_MOST_BYTES, after, S));
-    assert_false(dirty_is_due(&dirty, after, after, S));
-    assert_true(dirty_is_due(&dirty, after + 1, after, S));
-    assert_false(dirty_is_due(&dirty, after + 1, 0, S)); /* switched off */
+    assert_false(dirty_is_due(&dirty, DIRTY_MOST_BYTES + 1, after, true, S));
+    assert_true(dirty_is_due(&dirty, DIRTY_MOST_BYTES, after, true, S));
+    assert_false(dirty_is_due(&dirty, after, after, true, S));
+    assert_true(dirty_is_due(&dirty, after + 1, after, true, S));
+    assert_false(dirty_is_due(&dirty, after + 1, 0, true, S)); /* switched off */
 }
 
 /* Else, once it got so much, it would be left to grow until the kernel writes it. */
@@ -133,8 +133,21 @@ static void test_much_that_has_grown_is_asked_for(void **state)
     struct dirty dirty = {0};
 
     (void)state;
-    assert_true(dirty_is_due(&dirty, 2 << 20, 1 << 20, S));
-    assert_true(dirty_is_due(&dirty, 20 * DIRTY_MOST_BYTES, 1 << 20, S));
+    assert_true(dirty_is_due(&dirty, 2 << 20, 1 << 20, true, S));
+    assert_true(dirty_is_due(&dirty, 20 * DIRTY_MOST_BYTES, 1 << 20, true, S));
+}
+
+static void test_a_job_that_is_alone_is_not_slowed_down(void **state)
+{
+    struct dirty dirty = {0};
+    const uint64_t after = 1 << 20;
+
+    (void)state;
+    assert_true(dirty_is_due(&dirty, 2 * after, after, true, S));
+    assert_false(dirty_is_due(&dirty, 2 * after, after, false, S));
+    /* What has gathered meanwhile is not asked for at once when others come. */
+    assert_false(dirty_is_due(&dirty, DIRTY_MOST_BYTES + 1, after, true, S));
+    assert_true(dirty_is_due(&dirty, 2 * after, after, true, S));
 }
 
 /* How often it is asked in a minute when it takes so long each time. */
@@ -144,7 +157,7 @@ static double asked_in_a_minute(uint64_t takes_us)
     uint64_t asked = 0;
 
     for (uint64_t now = 0; now < 60 * S; now += 1 * MS)
-        if (dirty_is_due(&dirty, 2 << 20, 1 << 20, now)) {
+        if (dirty_is_due(&dirty, 2 << 20, 1 << 20, true, now)) {
             dirty_written(&dirty, now, now + takes_us);
             asked++;
         }
@@ -175,6 +188,7 @@ int main(void)
         cmocka_unit_test(test_what_is_dirty_is_found),
         cmocka_unit_test(test_little_is_left_to_the_kernel_and_much_that_was_there_before),
         cmocka_unit_test(test_much_that_has_grown_is_asked_for),
+        cmocka_unit_test(test_a_job_that_is_alone_is_not_slowed_down),
         cmocka_unit_test(test_the_kernel_is_at_it_a_fifth_of_the_time_at_most),
         cmocka_unit_test(test_a_slow_disk_is_not_left_to_gather_more),
     };
