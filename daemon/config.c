@@ -41,8 +41,8 @@ static const struct key database_keys[] = {
 
 static const struct key batch_keys[] = {
     {"target_ms", VALUE_INT, offsetof(struct config_batch, target_ms), 1, 10000, 20, NULL},
-    {"busy_target_ms", VALUE_INT, offsetof(struct config_batch, busy_target_ms), 1, 10000, 10, NULL},
-    {"busy_share", VALUE_LIMIT, offsetof(struct config_batch, busy_share), 0.01, 1, 0.6, NULL},
+    {"busy_target_ms", VALUE_INT, offsetof(struct config_batch, busy_target_ms), 1, 10000, 20, NULL},
+    {"busy_share", VALUE_LIMIT, offsetof(struct config_batch, busy_share), 0.01, 1, 0.35, NULL},
     {"min_rows", VALUE_INT, offsetof(struct config_batch, min_rows), 1, 1000000, 1, NULL},
     {"max_rows", VALUE_INT, offsetof(struct config_batch, max_rows), 1, 1000000, 100000, NULL},
     {"lock_timeout_ms", VALUE_INT, offsetof(struct config_batch, lock_timeout_ms), 1, 900, 20, NULL},
@@ -68,7 +68,7 @@ static const struct key throttle_keys[] = {
     {"max_archive_backlog", VALUE_WHOLE_LIMIT, LIMIT(SIGNAL_ARCHIVE), 0, 1000000, 32, NULL},
     {"max_xmin_age_s", VALUE_WHOLE_LIMIT, LIMIT(SIGNAL_XMIN_S), 0, 1000000, 600, NULL},
     {"max_dead_ratio", VALUE_LIMIT, LIMIT(SIGNAL_DEAD), 0, 1, 0.2, NULL},
-    {"dead_min_mb", VALUE_INT, offsetof(struct config_throttle, dead_min_mb), 0, 1000000, 1024, NULL},
+    {"dead_min_mb", VALUE_INT, offsetof(struct config_throttle, dead_min_mb), 0, 1000000, 128, NULL},
     {"max_cpu_pressure", VALUE_LIMIT, LIMIT(SIGNAL_CPU), 0, 1, 0.8, NULL},
     {"max_io_pressure", VALUE_LIMIT, LIMIT(SIGNAL_IO), 0, 1, 0.8, NULL},
     {"max_disk_used", VALUE_LIMIT, LIMIT(SIGNAL_DISK), 0, 1, 0.9, NULL},

@@ -47,6 +47,9 @@ uint32_t pace_portion_us(double share, uint32_t aim_us);
  * number stands in backfill.yield_condition. */
 #define PACE_YIELD_US 1060
 
+/* On a busy host a batch that can't yield takes no longer. */
+#define PACE_STRETCH_US 5000
+
 /* After how much work a batch yields, so that it is at work for a share of the time; 0: it never does. */
 uint32_t pace_yield_after_us(double share);
 

@@ -102,6 +102,13 @@ static double share_on_host(const struct runner *r)
     return r->host.signal == SIGNAL_NONE ? 1 : pace_share_on_host(r->host.ratio, r->limits.busy_share);
 }
 
+/* While others wait for the host's CPUs, a batch and the bound of the next are sent apart, with a rest between them: each is
+ * work at a stretch. Not where a round trip takes long. */
+static bool in_pieces(const struct runner *r)
+{
+    return r->host.signal == SIGNAL_CPU && share_on_host(r) < 1 && r->quickest_bound_us < PACE_STRETCH_US;
+}
+
 static struct runner_action enter(struct runner *r, enum runner_action_kind kind)
 {
     r->doing = kind;
@@ -122,8 +129,8 @@ static struct runner_action enter(struct runner *r, enum runner_action_kind kind
         a.yield_us = r->yield_us = r->yields && !r->point ? pace_yield_after_us(share_on_host(r)) : 0;
         r->yields_to = r->host.signal;
         /* While a row is searched for, the next size depends on how this batch ends, so there is nothing to
-         * ask yet. */
-        a.next_keys = r->asked = r->keys == 0 || r->isolate ? 0 : next_keys(r);
+         * ask yet; in pieces, the bound is a piece of its own. */
+        a.next_keys = r->asked = r->keys == 0 || r->isolate || in_pieces(r) ? 0 : next_keys(r);
         break;
     case RUNNER_FINISH:
     case RUNNER_RELEASE: a.state = r->end_state; break;
@@ -263,22 +270,30 @@ const struct pressure_verdict *runner_slowed_by(const struct runner *r)
     return on_host < by_others ? &r->host : &r->pressure;
 }
 
-/* What others may feel, and so is paced, relieved, and cut short. */
+/* What others may feel, and so is relieved, and cut short. */
 static bool is_work(enum runner_action_kind kind)
 {
     return kind == RUNNER_BATCH || kind == RUNNER_RETRY;
 }
 
-/* The next batch or row is known: now, or after a rest? */
+static uint64_t left_of(uint64_t due_us, uint64_t since_us, uint64_t now_us)
+{
+    return now_us - since_us < due_us ? due_us - (now_us - since_us) : 0;
+}
+
+/* The next batch or row is known, or its bound is to be asked for: now, or after a rest? */
 static struct runner_action pace(struct runner *r, enum runner_action_kind work, uint64_t now_us)
 {
     const struct pressure_verdict *by = runner_slowed_by(r);
     double share = by == &r->host ? share_on_host(r) : share_by_others(r);
-    uint64_t due = pace_rest_us(share, r->worked_us, r->batch_us), rested = now_us - r->batch_at_us;
-    if (share_on_host(r) < 1 && due < PACE_YIELD_US)
-        due = PACE_YIELD_US; /* what comes between two batches is work at a stretch, too */
-    uint64_t by_pressure = by->signal != SIGNAL_NONE && rested < due ? due - rested : 0;
-    uint64_t by_rate = now_us < r->rate_due_us ? r->rate_due_us - now_us : 0;
+    uint64_t by_pressure = 0, by_rate = 0;
+    if (by->signal != SIGNAL_NONE && is_work(work))
+        by_pressure = left_of(pace_rest_us(share, r->worked_us, r->batch_us), r->batch_at_us, now_us);
+    uint64_t by_others = share_on_host(r) < 1 ? left_of(PACE_YIELD_US, r->answered_us, now_us) : 0;
+    if (by_others > by_pressure)
+        by_pressure = by_others;
+    if (is_work(work) && now_us < r->rate_due_us)
+        by_rate = r->rate_due_us - now_us;
     uint64_t wait = by_rate > by_pressure ? by_rate : by_pressure;
 
     if (wait == 0) {
@@ -297,6 +312,16 @@ static struct runner_action start_batch(struct runner *r, const char *bound, uin
     replace_string(&r->hi, bound ? bound : r->upper);
     r->keys = r->point ? 1 : bound ? r->asked : 0;
     return pace(r, RUNNER_BATCH, now_us);
+}
+
+static struct runner_action on_bound(struct runner *r, const struct runner_event *e, uint64_t now_us)
+{
+    uint64_t took_us = now_us - r->bound_began_us;
+
+    if (r->quickest_bound_us == 0 || took_us < r->quickest_bound_us)
+        r->quickest_bound_us = took_us;
+    r->answered_us = now_us;
+    return start_batch(r, e->bound, now_us);
 }
 
 static struct runner_action wait_for(struct runner *r, const struct runner_event *e, bool contention,
@@ -442,7 +467,9 @@ static void advance(struct runner *r, uint64_t keys, uint64_t now_us)
 static void aim(struct runner *r, bool yields)
 {
     double host = r->host.signal == SIGNAL_NONE ? 0 : r->host.ratio, share = yields ? share_on_host(r) : 1;
-    uint32_t busy_us = yields ? r->limits.busy_us : r->limits.busy_us / 2; /* others wait for all of it */
+    uint32_t busy_us = r->limits.busy_us;
+    if (!yields && busy_us > PACE_STRETCH_US)
+        busy_us = PACE_STRETCH_US; /* others wait for all of it */
     uint32_t whole_us =
         pace_portion_us(share_by_others(r), pace_target_us(host, r->limits.target_us, busy_us));
     uint32_t work_us = (uint32_t)(whole_us * share);
@@ -466,7 +493,7 @@ static struct runner_action on_batch_done(struct runner *r, const struct runner_
     bool often = r->yields && e->rows > keys / KEYS_A_YIELD, yielded = r->yield_us && often;
     r->batch_us = e->elapsed_us;
     r->worked_us = pace_worked_us(yielded ? r->yield_us : 0, e->rows, e->elapsed_us);
-    r->batch_at_us = now_us;
+    r->batch_at_us = r->answered_us = now_us;
     if (yielded)
         r->counts.throttled_us[r->yields_to] += r->batch_us - r->worked_us;
     aim(r, often);
@@ -481,7 +508,7 @@ static struct runner_action on_batch_done(struct runner *r, const struct runner_
     if (strcmp(r->cursor, r->upper) == 0)
         return enter(r, RUNNER_TAKE);
     if (e->bound_unknown || r->isolate || r->asked == 0)
-        return enter(r, RUNNER_BOUND);
+        return in_pieces(r) ? pace(r, RUNNER_BOUND, now_us) : enter(r, RUNNER_BOUND);
     return start_batch(r, e->bound, now_us);
 }
 
@@ -491,7 +518,7 @@ static struct runner_action on_retry_done(struct runner *r, const struct runner_
     struct runner_action away;
 
     r->batch_us = r->worked_us = e->elapsed_us;
-    r->batch_at_us = now_us;
+    r->batch_at_us = r->answered_us = now_us;
     if (!e->skipped) {
         r->counts.retried++;
         r->rate_due_us = pace_rate_due_us(r->rate_due_us, r->batch_began_us, 1, r->limits.max_keys_per_s);
@@ -546,7 +573,7 @@ static void end_rest(struct runner *r, uint64_t now_us)
 {
     uint64_t rested = now_us - r->rest_began_us;
 
-    if (is_work(r->again))
+    if (is_work(r->again) || r->again == RUNNER_BOUND)
         r->counts.throttled_us[r->rests_for] += rested;
     else
         r->counts.rest_us += rested;
@@ -595,7 +622,8 @@ static struct runner_action on_done(struct runner *r, const struct runner_event 
 
     switch (was) {
     case RUNNER_CONNECT: return resume(r);
-    case RUNNER_REST: return is_work(r->again) ? pace(r, r->again, now_us) : enter(r, r->again);
+    case RUNNER_REST:
+        return is_work(r->again) || r->again == RUNNER_BOUND ? pace(r, r->again, now_us) : enter(r, r->again);
     case RUNNER_LAYOUT:
         r->relation = 0;
         r->n_relations = e->n_relations;
@@ -612,7 +640,7 @@ static struct runner_action on_done(struct runner *r, const struct runner_event 
     case RUNNER_NEXT_STEP: return on_next_step(r, e);
     case RUNNER_STEP: return on_step_done(r);
     case RUNNER_TAKE: return on_taken(r, e, now_us);
-    case RUNNER_BOUND: return start_batch(r, e->bound, now_us);
+    case RUNNER_BOUND: return on_bound(r, e, now_us);
     case RUNNER_PUT_ASIDE:
         return enter(r, !r->range || strcmp(r->cursor, r->upper) == 0 ? RUNNER_TAKE : RUNNER_BOUND);
     case RUNNER_NONE:
@@ -828,6 +856,7 @@ struct runner_action runner_step(struct runner *r, const struct runner_event *ev
     if (is_work(a.kind) || a.kind == RUNNER_STEP) {
         r->batch_began_us = now_us;
         r->relieving = false;
-    }
+    } else if (a.kind == RUNNER_BOUND)
+        r->bound_began_us = now_us;
     return a;
 }

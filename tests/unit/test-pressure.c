@@ -235,24 +235,75 @@ static void test_on_a_busy_host_batches_yield_and_what_they_slept_is_accounted_f
     assert_int_equal(s->a.yield_us, 0);
     press_host(s, PACE_BUSY);
     batch_done(s, TARGET_US, "{200}");
-    rest_over(s); /* that batch had not yielded: as long a rest as it was */
-    assert_between(throttled_us[SIGNAL_CPU], TARGET_US - 1, TARGET_US + 1);
+    rest_over(s); /* that batch had not yielded: as long a rest as it was; its bound is too far now, so another is asked for */
+    assert_between(throttled_us[SIGNAL_CPU], TARGET_US + PACE_YIELD_US - 1, TARGET_US + PACE_YIELD_US + 1);
     assert_int_equal(s->a.yield_us, PACE_YIELD_US);
 
     uint64_t before = throttled_us[SIGNAL_CPU];
     s->now_us += 10000;
-    batch_done(s, 10000, "{300}");
-    rest_over(s); /* half of it was slept; then no more than one yield, for what comes between two batches */
-    assert_between(throttled_us[SIGNAL_CPU] - before, 5000 + PACE_YIELD_US - 1, 5000 + PACE_YIELD_US + 1);
+    batch_done(s, 10000, NULL);
+    rest_over(s); /* half of it was slept; then one yield before the bound, and one behind it */
+    assert_between(throttled_us[SIGNAL_CPU] - before, 5000 + 2 * PACE_YIELD_US - 1, 5000 + 2 * PACE_YIELD_US + 1);
     assert_int_equal(s->a.yield_us, PACE_YIELD_US);
 
     press_host(s, 0);
-    batch_done(s, 10000, "{400}");
-    EXPECT(s, RUNNER_BATCH);
+    batch_done(s, 10000, NULL);
+    rest_over(s);
     assert_int_equal(s->a.yield_us, 0);
 }
 
-static void test_a_batch_that_changes_nothing_cannot_yield_so_it_is_half_as_long(void **state)
+static void test_while_others_wait_for_the_cpu_a_bound_is_asked_for_apart(void **state)
+{
+    struct script *s = *state;
+
+    start_filling(s, false);
+    s->r.limits.busy_share = 0.9;
+    s->r.host = pressed(SIGNAL_LATENCY, PACE_BUSY); /* the server may be far: two statements in one round trip */
+    batch_done(s, TARGET_US, "{200}");
+    rest_over(s);
+    assert_true(s->a.next_keys > 0);
+    press_host(s, PACE_BUSY);
+    batch_done(s, TARGET_US, "{300}");
+    rest_over(s);
+    assert_int_equal(s->a.next_keys, 0);
+    for (int i = 0; i < 3; i++) {
+        batch_done(s, TARGET_US, NULL);
+        EXPECT(s, RUNNER_REST);
+        assert_int_equal(s->a.until_us - s->now_us, PACE_YIELD_US);
+        done(s);
+        EXPECT(s, RUNNER_BOUND);
+        s->now_us += 400;
+        found(s, "{400}");
+        EXPECT(s, RUNNER_REST);
+        assert_int_equal(s->a.until_us - s->now_us, PACE_YIELD_US);
+        done(s);
+        EXPECT(s, RUNNER_BATCH);
+    }
+    press_host(s, 0);
+    batch_done(s, TARGET_US, NULL);
+    EXPECT(s, RUNNER_BOUND);
+    found(s, "{500}");
+    EXPECT(s, RUNNER_BATCH);
+    assert_true(s->a.next_keys > 0);
+}
+
+static void test_over_a_slow_link_a_bound_comes_with_the_batch(void **state)
+{
+    struct script *s = *state;
+
+    start(s, PHASE_BACKFILL, false);
+    s->r.limits.busy_share = 0.9;
+    press_host(s, PACE_BUSY);
+    done(s);
+    taken(s, 1, NULL, "{1000}");
+    EXPECT(s, RUNNER_BOUND);
+    s->now_us += 20000;
+    found(s, "{100}");
+    rest_over(s);
+    assert_true(s->a.next_keys > 0);
+}
+
+static void test_a_batch_that_changes_nothing_cannot_yield_so_it_is_short(void **state)
 {
     struct script *s = *state;
 
@@ -361,7 +412,9 @@ int main(void)
         cmocka_unit_test(test_beside_others_batches_are_small_and_have_a_share_that_noise_does_not_move),
         cmocka_unit_test(test_a_batch_that_yields_is_at_work_for_its_share),
         SCRIPTED(test_on_a_busy_host_batches_yield_and_what_they_slept_is_accounted_for),
-        SCRIPTED(test_a_batch_that_changes_nothing_cannot_yield_so_it_is_half_as_long),
+        SCRIPTED(test_while_others_wait_for_the_cpu_a_bound_is_asked_for_apart),
+        SCRIPTED(test_over_a_slow_link_a_bound_comes_with_the_batch),
+        SCRIPTED(test_a_batch_that_changes_nothing_cannot_yield_so_it_is_short),
         SCRIPTED(test_a_job_rests_for_as_long_as_the_pressure_says),
         SCRIPTED(test_at_the_limit_it_holds_until_the_pressure_is_gone),
         SCRIPTED(test_a_held_job_is_paused_at_once),
