@@ -187,7 +187,7 @@ struct runner {
     uint32_t isolate;      /* above 0: a row fails; batches of that many keys until it is found */
     uint64_t isolate_left; /* keys until the batch that failed first is passed, and the search is over */
 
-    enum runner_action_kind again; /* after the rest; RUNNER_BATCH, _RETRY, _BOUND: it rests because of pressure */
+    enum runner_action_kind again; /* after the rest; BATCH, RETRY, BOUND: it is one of the pace */
     uint64_t rest_began_us, batch_began_us;
     struct pressure_verdict pressure, host; /* as of now: the driver sets them before each step */
     enum pressure_signal rests_for;
@@ -199,7 +199,7 @@ struct runner {
     uint64_t worked_us;             /* and how much of that was work */
     uint64_t answered_us;           /* when the last batch or bound was answered */
     uint64_t bound_began_us, quickest_bound_us; /* the last bound; the quickest so far, 0: there was none */
-    uint64_t rate_due_us;           /* when the next may begin, by max_keys_per_s; 0: at once */
+    uint64_t rate_due_us;                       /* when the next may begin, by max_keys_per_s; 0: at once */
 
     /* Why it does not move, for status and journal: NULL, or what the last error said. */
     char *waiting_for;

@@ -235,7 +235,8 @@ static void test_on_a_busy_host_batches_yield_and_what_they_slept_is_accounted_f
     assert_int_equal(s->a.yield_us, 0);
     press_host(s, PACE_BUSY);
     batch_done(s, TARGET_US, "{200}");
-    rest_over(s); /* that batch had not yielded: as long a rest as it was; its bound is too far now, so another is asked for */
+    rest_over(
+        s); /* that batch had not yielded: as long a rest as it was; its bound is too far now, so another is asked for */
     assert_between(throttled_us[SIGNAL_CPU], TARGET_US + PACE_YIELD_US - 1, TARGET_US + PACE_YIELD_US + 1);
     assert_int_equal(s->a.yield_us, PACE_YIELD_US);
 
@@ -243,7 +244,8 @@ static void test_on_a_busy_host_batches_yield_and_what_they_slept_is_accounted_f
     s->now_us += 10000;
     batch_done(s, 10000, NULL);
     rest_over(s); /* half of it was slept; then one yield before the bound, and one behind it */
-    assert_between(throttled_us[SIGNAL_CPU] - before, 5000 + 2 * PACE_YIELD_US - 1, 5000 + 2 * PACE_YIELD_US + 1);
+    assert_between(
+        throttled_us[SIGNAL_CPU] - before, 5000 + 2 * PACE_YIELD_US - 1, 5000 + 2 * PACE_YIELD_US + 1);
     assert_int_equal(s->a.yield_us, PACE_YIELD_US);
 
     press_host(s, 0);
@@ -258,7 +260,8 @@ static void test_while_others_wait_for_the_cpu_a_bound_is_asked_for_apart(void *
 
     start_filling(s, false);
     s->r.limits.busy_share = 0.9;
-    s->r.host = pressed(SIGNAL_LATENCY, PACE_BUSY); /* the server may be far: two statements in one round trip */
+    s->r.host =
+        pressed(SIGNAL_LATENCY, PACE_BUSY); /* the server may be far: two statements in one round trip */
     batch_done(s, TARGET_US, "{200}");
     rest_over(s);
     assert_true(s->a.next_keys > 0);
