@@ -276,6 +276,12 @@ static bool is_work(enum runner_action_kind kind)
     return kind == RUNNER_BATCH || kind == RUNNER_RETRY;
 }
 
+/* What a rest of the pace comes before. */
+static bool is_paced(enum runner_action_kind kind)
+{
+    return is_work(kind) || kind == RUNNER_BOUND;
+}
+
 static uint64_t left_of(uint64_t due_us, uint64_t since_us, uint64_t now_us)
 {
     return now_us - since_us < due_us ? due_us - (now_us - since_us) : 0;
@@ -290,8 +296,10 @@ static struct runner_action pace(struct runner *r, enum runner_action_kind work,
     if (by->signal != SIGNAL_NONE && is_work(work))
         by_pressure = left_of(pace_rest_us(share, r->worked_us, r->batch_us), r->batch_at_us, now_us);
     uint64_t by_others = share_on_host(r) < 1 ? left_of(PACE_YIELD_US, r->answered_us, now_us) : 0;
-    if (by_others > by_pressure)
+    if (by_others > by_pressure) {
+        by = &r->host;
         by_pressure = by_others;
+    }
     if (is_work(work) && now_us < r->rate_due_us)
         by_rate = r->rate_due_us - now_us;
     uint64_t wait = by_rate > by_pressure ? by_rate : by_pressure;
@@ -573,7 +581,7 @@ static void end_rest(struct runner *r, uint64_t now_us)
 {
     uint64_t rested = now_us - r->rest_began_us;
 
-    if (is_work(r->again) || r->again == RUNNER_BOUND)
+    if (is_paced(r->again))
         r->counts.throttled_us[r->rests_for] += rested;
     else
         r->counts.rest_us += rested;
@@ -622,8 +630,7 @@ static struct runner_action on_done(struct runner *r, const struct runner_event 
 
     switch (was) {
     case RUNNER_CONNECT: return resume(r);
-    case RUNNER_REST:
-        return is_work(r->again) || r->again == RUNNER_BOUND ? pace(r, r->again, now_us) : enter(r, r->again);
+    case RUNNER_REST: return is_paced(r->again) ? pace(r, r->again, now_us) : enter(r, r->again);
     case RUNNER_LAYOUT:
         r->relation = 0;
         r->n_relations = e->n_relations;

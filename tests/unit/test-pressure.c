@@ -235,8 +235,8 @@ static void test_on_a_busy_host_batches_yield_and_what_they_slept_is_accounted_f
     assert_int_equal(s->a.yield_us, 0);
     press_host(s, PACE_BUSY);
     batch_done(s, TARGET_US, "{200}");
-    rest_over(
-        s); /* that batch had not yielded: as long a rest as it was; its bound is too far now, so another is asked for */
+    /* That batch had not yielded: as long a rest as it was. Its bound is too far now, so another is asked for. */
+    rest_over(s);
     assert_between(throttled_us[SIGNAL_CPU], TARGET_US + PACE_YIELD_US - 1, TARGET_US + PACE_YIELD_US + 1);
     assert_int_equal(s->a.yield_us, PACE_YIELD_US);
 
@@ -260,8 +260,8 @@ static void test_while_others_wait_for_the_cpu_a_bound_is_asked_for_apart(void *
 
     start_filling(s, false);
     s->r.limits.busy_share = 0.9;
-    s->r.host =
-        pressed(SIGNAL_LATENCY, PACE_BUSY); /* the server may be far: two statements in one round trip */
+    /* The server may be far: two statements in one round trip. */
+    s->r.host = pressed(SIGNAL_LATENCY, PACE_BUSY);
     batch_done(s, TARGET_US, "{200}");
     rest_over(s);
     assert_true(s->a.next_keys > 0);
@@ -311,14 +311,14 @@ static void test_a_batch_that_changes_nothing_cannot_yield_so_it_is_short(void *
     struct script *s = *state;
 
     start_filling(s, false);
-    s->r.limits.busy_us = 10000;
+    s->r.limits.busy_us = 15000;
     s->r.limits.busy_share = 0.5;
     press_host(s, PACE_BUSY);
     for (int i = 0; i < 60; i++) { /* a key takes 10 us; one with a row to change, and one without */
         bool changes = i < 30;
         uint64_t work_us = s->a.keys * 10, took_us = changes && s->a.yield_us ? 2 * work_us : work_us;
         if (i == 29) /* half of what it takes it sleeps */
-            assert_between(took_us, 8000, 12000);
+            assert_between(took_us, 13000, 17000);
         s->now_us += took_us;
         done_with(s,
             (struct runner_event){.rows = changes ? s->a.keys : 0, .elapsed_us = took_us, .bound = "{300}"});
@@ -330,6 +330,26 @@ static void test_a_batch_that_changes_nothing_cannot_yield_so_it_is_short(void *
 static void press(struct script *s, double ratio)
 {
     s->r.pressure = pressed(SIGNAL_LAG_MS, ratio);
+}
+
+static void test_a_rest_before_a_bound_is_the_hosts_whatever_else_slows_the_job_down(void **state)
+{
+    struct script *s = *state;
+
+    start_filling(s, false);
+    s->r.limits.busy_share = 0.9;
+    press_host(s, PACE_BUSY);
+    batch_done(s, TARGET_US, "{200}");
+    rest_over(s);
+    press(s, 0.5);
+    assert_int_equal(runner_slowed_by(&s->r)->signal, SIGNAL_LAG_MS);
+    batch_done(s, TARGET_US, NULL);
+    uint64_t before = s->r.counts.throttled_us[SIGNAL_CPU];
+    EXPECT(s, RUNNER_REST);
+    done(s);
+    EXPECT(s, RUNNER_BOUND);
+    assert_int_equal(s->r.counts.throttled_us[SIGNAL_CPU] - before, PACE_YIELD_US);
+    assert_int_equal(s->r.counts.throttled_us[SIGNAL_LAG_MS], 0);
 }
 
 static void test_a_job_rests_for_as_long_as_the_pressure_says(void **state)
@@ -416,6 +436,7 @@ int main(void)
         cmocka_unit_test(test_a_batch_that_yields_is_at_work_for_its_share),
         SCRIPTED(test_on_a_busy_host_batches_yield_and_what_they_slept_is_accounted_for),
         SCRIPTED(test_while_others_wait_for_the_cpu_a_bound_is_asked_for_apart),
+        SCRIPTED(test_a_rest_before_a_bound_is_the_hosts_whatever_else_slows_the_job_down),
         SCRIPTED(test_over_a_slow_link_a_bound_comes_with_the_batch),
         SCRIPTED(test_a_batch_that_changes_nothing_cannot_yield_so_it_is_short),
         SCRIPTED(test_a_job_rests_for_as_long_as_the_pressure_says),
