@@ -111,7 +111,8 @@ static bool others_are_at_work(const struct monitor *m)
     double limit = m->setup.throttle->limit[SIGNAL_CPU];
     const struct pressure_reading *cpu = &m->pressure.readings[SIGNAL_CPU];
 
-    return limit <= 0 || !m->pressure.there[SIGNAL_CPU] || !cpu->known || cpu->value > PACE_FREE * limit;
+    return limit <= 0 || !m->pressure.there[SIGNAL_CPU] || !cpu->known ||
+           cpu->value > PACE_FREE / PACE_BUSY * PRESSURE_CPU_BUSY * limit;
 }
 
 /* What changes quickly, and what was last read of the rest. */

@@ -11,6 +11,9 @@
 static const double counts_from[_SIGNAL_MAX] = {
     [SIGNAL_SLOT_MB] = 0.5, [SIGNAL_XMIN_S] = 0.5, [SIGNAL_DEAD] = 1, [SIGNAL_DISK] = 0.95};
 
+/* And what counts as half of the limit. */
+static const double counts_half[_SIGNAL_MAX] = {[SIGNAL_CPU] = PRESSURE_CPU_BUSY};
+
 /* 0: the signal is off. */
 static double limit_of(
     const struct job *job, const struct config_throttle *settings, enum pressure_signal signal)
@@ -36,6 +39,7 @@ void throttle_set(struct throttle *t, const struct job *job, const struct config
         double limit = limit_of(job, settings, (enum pressure_signal)i);
         t->limits.limit[i] = limit;
         t->limits.from[i] = limit * counts_from[i];
+        t->limits.half[i] = limit * counts_half[i];
         t->limits.off[i] = limit <= 0;
     }
     t->limits.from[SIGNAL_LATENCY] = 1; /* as quick as ever */
@@ -46,6 +50,26 @@ void throttle_set(struct throttle *t, const struct job *job, const struct config
         free(off[i]);
     }
     free(off);
+}
+
+/* Others may be at work on a server elsewhere, or whose kernel doesn't count, at the first look, and as long as the job has been
+ * at work there for too short a time to show. */
+static void ease_cpu(struct throttle *t, struct pressure *pressure, uint64_t now_us)
+{
+    struct pressure_reading *cpu = &pressure->readings[SIGNAL_CPU];
+    double busy = t->limits.half[SIGNAL_CPU];
+
+    if (!pressure->there[SIGNAL_CPU])
+        pressure_note(pressure, SIGNAL_CPU, busy, busy, "not known: taken as busy");
+    if (!cpu->known)
+        return;
+    if (t->cpu_eased_at_us == 0)
+        t->cpu_eased = busy;
+    else
+        t->cpu_eased = pace_ease(cpu->value, t->cpu_eased, busy, now_us - t->cpu_eased_at_us);
+    t->cpu_eased_at_us = now_us;
+    if (cpu->expected < t->cpu_eased)
+        cpu->expected = t->cpu_eased;
 }
 
 void throttle_judge(struct throttle *t, const struct monitor *monitor, uint64_t now_us,
@@ -60,11 +84,7 @@ void throttle_judge(struct throttle *t, const struct monitor *monitor, uint64_t 
         pressure_note(&pressure, SIGNAL_DEAD, ratio, ratio,
             t->vacuum.state == VACUUM_RUNNING ? "vacuum is at work" : "vacuum is to come");
     }
-    /* A server elsewhere, a kernel that doesn't count, or the first look: others may be at work there. */
-    if (!pressure.there[SIGNAL_CPU]) {
-        double busy = PACE_BUSY * t->limits.limit[SIGNAL_CPU];
-        pressure_note(&pressure, SIGNAL_CPU, busy, busy, "not known: taken as busy");
-    }
+    ease_cpu(t, &pressure, now_us);
     t->pressure = pressure;
     *ret_pressure = pressure_judge(&pressure, &t->limits, false, now_us);
     *ret_host = pressure_judge(&pressure, &t->limits, true, now_us);

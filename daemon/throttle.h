@@ -11,6 +11,8 @@ struct throttle {
     double dead_min_bytes;
     struct vacuum vacuum;     /* whether the job waits for it */
     struct pressure pressure; /* what was judged last */
+    double cpu_eased;         /* the reading of the CPUs that counts (pace_ease) */
+    uint64_t cpu_eased_at_us; /* 0: never */
 };
 
 /* The limits as the file and the job have them now. */

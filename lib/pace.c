@@ -20,6 +20,12 @@ double pace_share_on_host(double pressure, double busy_share)
     return (1 - room) * (1 - between(pressure, PACE_NEAR, 1));
 }
 
+double pace_ease(double reading, double eased, double busy, uint64_t ago_us)
+{
+    double least = (eased < busy ? eased : busy) - busy * (double)ago_us / PACE_EASE_US;
+    return reading > least ? reading : least;
+}
+
 uint32_t pace_target_us(double pressure, uint32_t target_us, uint32_t busy_us)
 {
     if (busy_us >= target_us)

@@ -29,8 +29,15 @@
 /* The share of the time that a job may be at work, 1 to 0. */
 double pace_share(double pressure);
 
-/* The same for pressure of the host. */
+/* The share for pressure of the host. */
 double pace_share_on_host(double pressure, double busy_share);
+
+/* How busy others keep the host's CPUs is a noisy signal, and what they feel most is a job's quickest moments. So a job doesn't
+ * use each gap that they leave: a reading rises at once and falls slowly, from what counts as busy to nothing in no less than: */
+#define PACE_EASE_US 5000000
+
+/* The reading that counts, when it was eased so long ago. */
+double pace_ease(double reading, double eased, double busy, uint64_t ago_us);
 
 /* How long a batch should take under pressure of the host: from target_us down to busy_us, where that is less. */
 uint32_t pace_target_us(double pressure, uint32_t target_us, uint32_t busy_us);
@@ -45,7 +52,7 @@ uint32_t pace_portion_us(double share, uint32_t aim_us);
 
 /* How long a batch yields each time: the shortest sleep of PostgreSQL, which counts milliseconds, as it was measured. The same
  * number stands in backfill.yield_condition. */
-#define PACE_YIELD_US 1060
+#define PACE_YIELD_US   1060
 
 /* On a busy host a batch that can't yield takes no longer. */
 #define PACE_STRETCH_US 5000

@@ -88,11 +88,15 @@ void pressure_add(struct pressure *pressure, const struct pressure *other)
 }
 
 /* How near a value is to its limit: 0 where it begins to count, 1 at the limit. */
-static double ratio_of(double value, double from, double limit)
+static double ratio_of(double value, double from, double half, double limit)
 {
     if (value >= limit)
         return limit > from ? (value - from) / (limit - from) : 1;
-    return value > from ? (value - from) / (limit - from) : 0;
+    if (value <= from)
+        return 0;
+    if (half <= from)
+        return (value - from) / (limit - from);
+    return value < half ? (value - from) / (half - from) / 2 : 0.5 + (value - half) / (limit - half) / 2;
 }
 
 static void weigh(struct pressure_verdict *worst, const struct pressure_limits *limits,
@@ -100,7 +104,7 @@ static void weigh(struct pressure_verdict *worst, const struct pressure_limits *
 {
     double limit = limits->limit[signal];
     double value = r->value >= limit ? r->value : r->expected;
-    double ratio = r->known ? ratio_of(value, limits->from[signal], limit) : 1;
+    double ratio = r->known ? ratio_of(value, limits->from[signal], limits->half[signal], limit) : 1;
 
     if (r->known && r->value < limit && ratio > PRESSURE_TRICKLE)
         ratio = PRESSURE_TRICKLE;
