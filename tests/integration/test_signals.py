@@ -10,6 +10,7 @@ import subprocess
 
 import pytest
 
+import daemon
 from cluster import Cluster
 from daemon import config_text
 from database import Database, prepare
@@ -217,14 +218,56 @@ def test_cpus_that_others_wait_for(sdb):
         held_then_done(sdb, "of the time, limit 0.90", lambda: quicken(sdb, busy))
 
 
+ASLEEP = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'backfilld job-1' AND wait_event = 'PgSleep'"
+
+
+class CpuPressure:
+    """What the kernel counts, for a daemon that is started as .program: as much as it is told."""
+
+    def __init__(self, directory):
+        self.file, self.program, self.total_us = directory / "cpu", directory / "backfilld", 0
+        self.file.write_text(self.text())
+        self.program.write_text(
+            f"""#!/bin/sh\nexec unshare -m sh -c 'mount --bind "$0" /proc/pressure/cpu && exec "$@"' {self.file} {daemon.PROGRAM} "$@"\n""")
+        self.program.chmod(0o755)
+
+    def text(self):
+        return f"some avg10=0.00 avg60=0.00 avg300=0.00 total={self.total_us:012}\n"
+
+    def rise(self, us):
+        self.total_us += us
+        with open(self.file, "r+") as file:
+            file.write(self.text())
+
+
+@ROOT_ONLY
+@pytest.mark.skipif(not os.path.exists("/proc/pressure/cpu"), reason="this kernel does not count pressure")
+def test_a_job_makes_room_at_its_start_and_does_not_use_each_gap(sdb, tmp_path, monkeypatch):
+    """Others count as at work until it was seen for seconds that nobody waits for a CPU."""
+    pressure = CpuPressure(tmp_path)
+    monkeypatch.setattr(daemon, "PROGRAM", str(pressure.program))
+    sdb.table(rows=1000000)
+    sdb.start(config=config_text([{"name": sdb.name, "conninfo": sdb.conninfo()}],
+                                 throttle={"max_io_pressure": 0, "max_latency_ratio": 0}))
+    name = sdb.submit(set_clause="n = n + 1", max_rows_per_s=20000)
+    wait_until(lambda: sdb.one(ASLEEP), 2, "a batch sleeps at the start")
+    wait_until(lambda: not any(sdb.one(ASLEEP) or let_pass(0.005) for _ in range(100)), what="nobody else is there: none sleeps")
+    assert sdb.state(name) == "running"
+    pressure.rise(300000)
+    wait_until(lambda: sdb.one(ASLEEP), 2, "others are there: a batch sleeps")
+    let_pass(1.5)  # nobody waited in the last second
+    wait_until(lambda: sdb.one(ASLEEP), 0.5, "a batch sleeps still")
+    wait_until(lambda: not any(sdb.one(ASLEEP) or let_pass(0.005) for _ in range(100)), what="they are gone for long: none sleeps")
+    assert sdb.state(name) == "running"
+
+
 def test_on_a_busy_host_a_batch_yields(sdb):
     """It sleeps in the middle, so that others wait for a CPU no longer than it is at work at a stretch. A host that is out of
     sight, by TCP, counts as busy."""
     sdb.table(rows=100000)
-    asleep = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'backfilld job-1' AND wait_event = 'PgSleep'"
     sdb.start(config=config_text([{"name": sdb.name, "conninfo": f"{sdb.conninfo()} host=127.0.0.1"}]))
     name = sdb.submit(set_clause="n = n + 1")
-    wait_until(lambda: sdb.one(asleep), what="a batch sleeps")
+    wait_until(lambda: sdb.one(ASLEEP), what="a batch sleeps")
     job = sdb.finish(name)
     assert sdb.counts() == {1: 100000} and job["report"]["throttled_s"]["cpu"] > 0
 

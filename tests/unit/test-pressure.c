@@ -105,6 +105,22 @@ static void test_a_signal_counts_from_where_it_is_said_to(void **state)
     assert_true(v.ratio >= 1);
 }
 
+static void test_a_value_can_count_as_half_of_its_limit(void **state)
+{
+    static const double values[] = {0.05, 0.1, 0.45, 0.799, 0.8}, ratios[] = {0.25, 0.5, 0.75, 0.98, 1};
+    struct pressure_limits l = limits;
+    struct pressure p;
+
+    (void)state;
+    l.limit[SIGNAL_CPU] = 0.8;
+    l.half[SIGNAL_CPU] = 0.1;
+    for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
+        pressure_begin(&p, 5000 * MS);
+        pressure_note(&p, SIGNAL_CPU, values[i], values[i], NULL);
+        assert_between(pressure_judge(&p, &l, true, 5000 * MS).ratio, ratios[i] - 0.001, ratios[i] + 0.001);
+    }
+}
+
 static void test_the_hosts_signals_are_judged_apart(void **state)
 {
     struct pressure_limits l = limits;
@@ -183,6 +199,17 @@ static void test_beside_others_batches_are_small_and_have_a_share_that_noise_doe
     }
     assert_true(pace_share_on_host(1, 0.4) <= 0);
     assert_int_equal(pace_target_us(1, 1000, 2000), 1000); /* never longer than asked for */
+}
+
+static void test_a_gap_that_others_leave_is_used_slowly(void **state)
+{
+    (void)state;
+    assert_between(pace_ease(0.7, 0, 0.12, 1), 0.699, 0.701); /* it rises at once */
+    assert_between(
+        pace_ease(0, 0.7, 0.12, 0), 0.119, 0.121); /* above what is busy there is nothing to ease */
+    assert_between(pace_ease(0, 0.12, 0.12, PACE_EASE_US / 2), 0.059, 0.061);
+    assert_between(pace_ease(0, 0.06, 0.12, PACE_EASE_US / 2), -0.001, 0.001);
+    assert_between(pace_ease(0.1, 0.06, 0.12, PACE_EASE_US), 0.099, 0.101);
 }
 
 static void test_a_batch_that_yields_is_at_work_for_its_share(void **state)
@@ -428,11 +455,13 @@ int main(void)
         cmocka_unit_test(test_nothing_there_is_no_pressure),
         cmocka_unit_test(test_who_cannot_see_must_not_run),
         cmocka_unit_test(test_a_signal_counts_from_where_it_is_said_to),
+        cmocka_unit_test(test_a_value_can_count_as_half_of_its_limit),
         cmocka_unit_test(test_the_hosts_signals_are_judged_apart),
         cmocka_unit_test(test_a_name_is_its_signals),
         cmocka_unit_test(test_the_pace_falls_smoothly_and_stops_at_the_limit),
         cmocka_unit_test(test_the_smaller_the_share_the_smaller_the_batches),
         cmocka_unit_test(test_beside_others_batches_are_small_and_have_a_share_that_noise_does_not_move),
+        cmocka_unit_test(test_a_gap_that_others_leave_is_used_slowly),
         cmocka_unit_test(test_a_batch_that_yields_is_at_work_for_its_share),
         SCRIPTED(test_on_a_busy_host_batches_yield_and_what_they_slept_is_accounted_for),
         SCRIPTED(test_while_others_wait_for_the_cpu_a_bound_is_asked_for_apart),
