@@ -2,6 +2,7 @@
 #include "cursor.h"
 #include "pace.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #define MONITOR_SILENT_MS 1000 /* a reading older than this holds the job: who can't see must not run */
@@ -68,8 +69,10 @@ static void ease_cpu(struct throttle *t, struct pressure *pressure, uint64_t now
     else
         t->cpu_eased = pace_ease(cpu->value, t->cpu_eased, busy, now_us - t->cpu_eased_at_us);
     t->cpu_eased_at_us = now_us;
-    if (cpu->expected < t->cpu_eased)
+    if (cpu->expected < t->cpu_eased) {
         cpu->expected = t->cpu_eased;
+        snprintf(cpu->what, sizeof(cpu->what), "it counts for some seconds");
+    }
 }
 
 void throttle_judge(struct throttle *t, const struct monitor *monitor, uint64_t now_us,

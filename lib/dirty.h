@@ -6,8 +6,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* As long as there is more it doesn't begin: to ask for so much at once would be that very standstill. Once it has begun it goes on,
- * however much there is: it only gets more. */
+/* As long as there is more it doesn't begin: to ask for so much at once would be that very standstill (797 MB: a p50 of 185 to 236 ms
+ * for half a second), and beside others who write that much it was no gentler afterwards. Once it has begun it goes on, however much
+ * there is: it only gets more. */
 #define DIRTY_MOST_BYTES (UINT64_C(64) << 20)
 
 /* It isn't asked again for so many times as long as it took, and no longer than that: what gathers meanwhile on a slow disk would take

@@ -10,6 +10,7 @@ rows=2000000
 clients=8          # of the application
 load_percent=30    # of what the application could do at most
 calibrate_s=5
+settle_s=40        # the kernel keeps what is written for 30 s, then writes it out every 5: until that has begun
 before_s=15
 job_at_most_s=180
 disk_mb=4000
@@ -281,7 +282,8 @@ main() {
   write_application
   calibrate
   start_application
-  sleep 2
+  say "Letting it run for $settle_s s, as it would have long since"
+  sleep "$settle_s"
   say "Measuring it for $before_s s without a backfill"
   before_from=$(date +%s.%N)
   sleep "$before_s"

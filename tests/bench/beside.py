@@ -41,7 +41,8 @@ ROUNDS = int(os.environ.get("ROUNDS", "1"))
 CLIENTS = int(os.environ.get("CLIENTS", "8"))
 THREADS = int(os.environ.get("THREADS", "1"))
 LOAD = int(os.environ.get("LOAD", "40"))
-BEFORE_S = 20  # about as long as the job
+SETTLE_S = 40  # the application is there for so long: the kernel keeps what is written for 30 s, then writes it out every 5
+BEFORE_S = 20  # then it is measured, about as long as the job
 SERVER = {"fsync": "on", "shared_buffers": "2GB", "max_wal_size": "8GB", "min_wal_size": "3GB", "checkpoint_timeout": "30min",
           "listen_addresses": "'127.0.0.1'", "wal_keep_size": "2GB", "autovacuum": os.environ.get("AUTOVACUUM", "on")}
 WAL_FILES = 180  # that are there already when something is timed, as on a server that has run for a while
@@ -182,6 +183,7 @@ def before_and_during(db, application, conninfo=None, **groups):
     """Speed, the application's latencies before and during, the job."""
     load(db)
     with serving(db, conninfo, **groups), application.at_work():
+        let_pass(SETTLE_S)
         start = time.time()
         let_pass(BEFORE_S)
         job = run_job(db)
@@ -340,7 +342,7 @@ def picture(db, application):
     import matplotlib
     matplotlib.use("Agg")
     from matplotlib import pyplot
-    lead_s, tail_s = 8, 6
+    tail_s = 6
     pid = db.cluster.standby.backend("startup")
     figure, axes = pyplot.subplots(3, 2, figsize=(11, 7), sharex="col", sharey="row", layout="constrained")
     ways = [("with the defaults", {}), ("without throttling", {"batch": {"target_ms": 100}, "throttle": UNTHROTTLED})]
@@ -348,8 +350,9 @@ def picture(db, application):
         load(db)
         caught_up(db)
         with serving(db, **groups), Trace(db) as trace, application.at_work(), Pulses(pid, 0.6):
+            let_pass(SETTLE_S)
             start = time.time()
-            let_pass(lead_s)
+            let_pass(BEFORE_S)
             job = run_job(db)
             let_pass(tail_s)
             end = time.time()

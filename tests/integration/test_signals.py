@@ -264,6 +264,17 @@ def test_a_job_makes_room_at_its_start_and_does_not_use_each_gap(sdb, tmp_path, 
     assert sdb.state(name) == "running"
 
 
+@ROOT_ONLY
+@pytest.mark.skipif(not os.path.exists("/proc/pressure/cpu"), reason="this kernel does not count pressure")
+def test_a_job_says_that_what_slows_it_down_was_there_some_seconds_ago(sdb, tmp_path, monkeypatch):
+    monkeypatch.setattr(daemon, "PROGRAM", str(CpuPressure(tmp_path).program))
+    sdb.table(rows=1000000)
+    sdb.start(config=config_text([{"name": sdb.name, "conninfo": sdb.conninfo()}],
+                                 throttle={"max_io_pressure": 0, "max_latency_ratio": 0}))
+    name = sdb.submit(set_clause="n = n + 1")
+    wait_until(lambda: "limit 0.80 (it counts for some seconds)" in sdb.throttled_by(name), 5, "the status says so")
+
+
 def test_on_a_busy_host_a_batch_yields(sdb):
     """It sleeps in the middle, so that others wait for a CPU no longer than it is at work at a stretch. A host that is out of
     sight, by TCP, counts as busy."""
