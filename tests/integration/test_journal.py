@@ -24,14 +24,14 @@ def catalog():
 
 @pytest.fixture
 def records(db, tmp_path):
-    """Runs the jobs that wait, and returns what the journal was sent."""
+    """Runs the jobs that wait, and returns what the journal was sent. Who sleeps in a batch is the test: none yields to others."""
     if os.getuid() != 0 or subprocess.run(NAMESPACE, capture_output=True).returncode != 0:
         pytest.skip("a journal of its own takes root and a mount namespace")
 
     def run():
-        output = tmp_path / "records"
-        subprocess.run(["unshare", "-m", sys.executable, f"{HERE}/journal.py", output, PROGRAM, "-d", db.conninfo(),
-                        "--drain"], timeout=60)
+        output, config = tmp_path / "records", tmp_path / "backfilld.conf"
+        config.write_text(db.config())
+        subprocess.run(["unshare", "-m", sys.executable, f"{HERE}/journal.py", output, PROGRAM, "-c", config, "--drain"], timeout=60)
         assert (tmp_path / "records.stderr").read_text() == "", "under the journal nothing goes to stderr"
         return [json.loads(line) for line in output.read_text().splitlines()]
     return run
