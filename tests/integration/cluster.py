@@ -11,6 +11,7 @@ import tempfile
 
 import psycopg
 
+from ports import free_port
 from waiting import wait_until
 
 PR_SET_PDEATHSIG = 1
@@ -23,7 +24,6 @@ SETTINGS = {
     "max_prepared_transactions": "2",
     "log_line_prefix": "'%m [%p] %u@%d %a: '",
 }
-_serial = iter(range(1000))
 
 
 def die_with_parent(sig):
@@ -63,7 +63,7 @@ class Cluster:
         self.account = "postgres" if os.getuid() == 0 else getpass.getuser()
         base = tempfile.gettempdir()
         self.directory = tempfile.mkdtemp(prefix="bf-", dir=base if len(base) < 60 else "/tmp")
-        self.port = 20000 + (os.getpid() * 7 + next(_serial)) % 40000
+        self.port = free_port()
         self.data = f"{self.directory}/data"
         self.log = f"{self.directory}/server.log"
         self.binaries = find_binaries()

@@ -7,13 +7,6 @@ import socket
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 
-def free_port():
-    """One that nobody listens to now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 def connect(address, timeout=20):
     """A socket to a port of this host, or to a UNIX socket."""
     if isinstance(address, int):

@@ -16,7 +16,8 @@ import pytest
 
 from cluster import die_with_parent
 from daemon import ROOT, run
-from look import Scrape, connect, event, free_port, request
+from look import Scrape, connect, event, request
+from ports import free_port
 from waiting import let_pass, wait_until
 
 PROMTOOL = os.environ.get("PROMTOOL") or shutil.which("promtool")

@@ -14,7 +14,8 @@ import pytest
 import browser as chromium
 from cluster import Cluster
 from database import Database, prepare
-from look import Scrape, connect, free_port, raw, request
+from look import Scrape, connect, raw, request
+from ports import free_port
 from standby import Standby
 from waiting import let_pass, wait_until
 
