@@ -204,7 +204,7 @@ static void regain_control(struct world *w, struct daemon *d)
 static void check_cursor(struct world *w, const struct daemon *d, const struct model_batch *b)
 {
     const struct model_range *g = &w->model.ranges[b->range - 1];
-    if (b->lo > g->cursor)
+    if (b->lo > g->cursor && b->epoch >= g->walk_epoch)
         world_break(w, "the runner's cursor is ahead of the database's");
     if (b->lo != g->cursor && b->epoch == g->epoch && model_is_held(&w->model, d->session))
         world_break(w, "the runner that holds the range has an old cursor");

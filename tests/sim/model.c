@@ -157,7 +157,7 @@ const char *model_add_range(struct model *m, int session, int relation, int uppe
             g->cursor = 0;
             g->upper = upper;
             g->keys = 0;
-            g->epoch++;
+            g->walk_epoch = ++g->epoch;
             return NULL;
         }
     forget_errors(m, relation);

@@ -39,6 +39,7 @@ struct model_range {
     bool point, forgotten;  /* forgotten: deleted by a new layout */
     uint64_t keys, changed; /* in this walk */
     int64_t epoch;
+    int64_t walk_epoch; /* at which this walk began: a worker of an older one is in the walk before */
 };
 
 struct model_left_behind {
