@@ -16,8 +16,10 @@ double pace_share(double pressure)
 
 double pace_share_on_host(double pressure, double busy_share)
 {
-    double room = between(pressure, PACE_FREE, PACE_BUSY) * (1 - busy_share);
-    return (1 - room) * (1 - between(pressure, PACE_NEAR, 1));
+    double first = (1 - PACE_KEEPS) * between(pressure, PACE_FREE, PACE_BUSY);
+    double then = PACE_KEEPS * between(pressure, PACE_BUSY, PACE_CROWDED);
+    double share = 1 - (1 - busy_share) * (first + then);
+    return share * (1 - between(pressure, PACE_NEAR, 1));
 }
 
 double pace_ease(double reading, double eased, double busy, uint64_t ago_us)

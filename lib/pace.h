@@ -9,22 +9,29 @@
  *
  * When the host is short of something (its CPUs, its disks, the time in which the server answers), somebody else is at work
  * there. Then a job makes room: smaller batches, a smaller share, and a batch yields: now and then it sleeps for a millisecond
- * in the middle, because a kernel lets others wait for the CPU for as long as a process runs at a stretch. It doesn't go below
- * that share before the limit is near: how busy others are is theirs to say, and such a signal is noisy.
+ * in the middle, because a kernel lets others wait for the CPU for as long as a process runs at a stretch. Where others wait
+ * seldom, there is still something to spare: a job has somewhat more of the time than on a crowded host, where it has busy_share.
+ * It doesn't go below that before the limit is near: how busy others are is theirs to say, and such a signal is noisy.
  *
  *   share   1 ├────╮
- *             │     ╲__________         busy_share, with batches of busy_target_ms
+ *             │     ╲_                  with batches of busy_target_ms from BUSY on
+ *             │       ╲________         busy_share
  *           0 └────────────────╲─
- *             0 FREE BUSY   NEAR 1      pressure of the host */
+ *             0 FREE BUSY   NEAR 1      pressure of the host; CROWDED is just above BUSY */
 #pragma once
 
 #include <stdint.h>
 
-#define PACE_FREE   0.2
-#define PACE_BUSY   0.5
-#define PACE_NEAR   0.9
-#define PACE_HOLD   UINT64_MAX
-#define PACE_MAX_US 1000000 /* a rest is never longer: then it is time to look again */
+#define PACE_FREE    0.2
+#define PACE_BUSY    0.5
+#define PACE_NEAR    0.9
+
+/* On a busy host a job keeps this part of what it gives up on a crowded one: "A disk that takes its time" in tests/README.md. */
+#define PACE_CROWDED 0.6
+#define PACE_KEEPS   0.3
+
+#define PACE_HOLD    UINT64_MAX
+#define PACE_MAX_US  1000000 /* a rest is never longer: then it is time to look again */
 
 /* The share of the time that a job may be at work, 1 to 0. */
 double pace_share(double pressure);

@@ -11,7 +11,8 @@ picture  draws rows/s, lag and p99 over time, with and without throttling, into 
 Without arguments pairs and replay. Needs Debian's postgresql-15, python3-psycopg, for the picture python3-matplotlib, and an
 idle machine. The application: pgbench with CLIENTS (8) sessions at LOAD (40) percent of what it can do at most; one transaction reads
 a row and writes it, keys uniform. Its latency counts from the moment at which a transaction was due. AUTOVACUUM=off: without vacuum, which
-comes by chance, with or without a job, and which the application feels for as long as it lasts.
+comes by chance, with or without a job, and which the application feels for as long as it lasts. SYNC_US=1000: the server's fdatasync
+takes 1 ms longer, as on a volume over a network (slow_sync.c; needs gcc). A commit waits for one.
 """
 
 import contextlib
@@ -50,6 +51,7 @@ JOB = {"target": "orders", "set_clause": "amount_cents = (amount * 100)::bigint"
 UNTHROTTLED = {"max_lag_ms": 0, "max_lag_mb": 0, "max_blocked_ms": 0, "max_cpu_pressure": 0, "max_io_pressure": 0,
                "max_latency_ratio": 0, "max_disk_used": 0}
 MAX_LAG_MS = 1000
+SYNC_US = int(os.environ.get("SYNC_US", "0"))
 PICTURE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "beside.png")
 
 
@@ -379,19 +381,36 @@ def picture(db, application):
     print(f"{PICTURE} is drawn", flush=True)
 
 
+@contextlib.contextmanager
+def slow_sync():
+    """For what is started meanwhile."""
+    with tempfile.TemporaryDirectory(prefix="bf-") as directory:
+        os.chmod(directory, 0o755)
+        library = f"{directory}/slow_sync.so"
+        subprocess.run(["gcc", "-O2", "-shared", "-fPIC", "-o", library, f"{os.path.dirname(os.path.abspath(__file__))}/slow_sync.c", "-ldl"],
+                       check=True)
+        os.environ["LD_PRELOAD"] = library
+        try:
+            yield
+        finally:
+            del os.environ["LD_PRELOAD"]
+
+
 def main():
     parts = {"pairs": pairs, "curve": curve, "replay": replay, "picture": picture}
     wanted = sys.argv[1:] or ["pairs", "replay"]
     unknown = [part for part in wanted if part not in parts]
     if unknown:
         sys.exit(f"{__doc__}\nbeside: no such part: {', '.join(unknown)}")
-    cluster = Cluster(**SERVER)
+    with slow_sync() if SYNC_US else contextlib.nullcontext():
+        cluster = Cluster(**SERVER)
     cluster.standby = None
     try:
         prepare(cluster)
         db = Database(cluster)
         print(f"{time.strftime('%Y-%m-%d %H:%M')}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.2f}, server with "
-              + ", ".join(f"{name} = {value}" for name, value in SERVER.items()))
+              + ", ".join(f"{name} = {value}" for name, value in SERVER.items())
+              + (f"; its fdatasync takes {SYNC_US} us longer" if SYNC_US else ""))
         load(db)
         warm_up(db)
         application = Application(db)

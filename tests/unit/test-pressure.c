@@ -193,12 +193,19 @@ static void test_beside_others_batches_are_small_and_have_a_share_that_noise_doe
         assert_true(share <= before && before - share < 0.005);
         before = share;
     }
-    for (double p = PACE_BUSY; p <= PACE_NEAR; p += 0.01) {
-        assert_between(pace_share_on_host(p, 0.4), 0.399, 0.401);
+    for (double p = PACE_BUSY; p <= PACE_NEAR; p += 0.01)
         assert_int_equal(pace_target_us(p, 20000, 2000), 2000);
-    }
+    for (double p = PACE_CROWDED; p <= PACE_NEAR; p += 0.01)
+        assert_between(pace_share_on_host(p, 0.4), 0.399, 0.401);
     assert_true(pace_share_on_host(1, 0.4) <= 0);
     assert_int_equal(pace_target_us(1, 1000, 2000), 1000); /* never longer than asked for */
+}
+
+static void test_where_others_wait_seldom_a_job_has_more_of_the_time(void **state)
+{
+    (void)state;
+    assert_between(pace_share_on_host(PACE_BUSY, 0.4), 0.579, 0.581);
+    assert_between(pace_share_on_host(PACE_BUSY, 1), 0.999, 1); /* not where it shall make no room */
 }
 
 static void test_a_gap_that_others_leave_is_used_slowly(void **state)
@@ -260,7 +267,7 @@ static void test_on_a_busy_host_batches_yield_and_what_they_slept_is_accounted_f
     s->r.limits.busy_us = 10000;
     s->r.limits.busy_share = 0.5;
     assert_int_equal(s->a.yield_us, 0);
-    press_host(s, PACE_BUSY);
+    press_host(s, PACE_CROWDED);
     batch_done(s, TARGET_US, "{200}");
     /* That batch had not yielded: as long a rest as it was. Its bound is too far now, so another is asked for. */
     rest_over(s);
@@ -340,7 +347,7 @@ static void test_a_batch_that_changes_nothing_cannot_yield_so_it_is_short(void *
     start_filling(s, false);
     s->r.limits.busy_us = 15000;
     s->r.limits.busy_share = 0.5;
-    press_host(s, PACE_BUSY);
+    press_host(s, PACE_CROWDED);
     for (int i = 0; i < 60; i++) { /* a key takes 10 us; one with a row to change, and one without */
         bool changes = i < 30;
         uint64_t work_us = s->a.keys * 10, took_us = changes && s->a.yield_us ? 2 * work_us : work_us;
@@ -462,6 +469,7 @@ int main(void)
         cmocka_unit_test(test_the_smaller_the_share_the_smaller_the_batches),
         cmocka_unit_test(test_beside_others_batches_are_small_and_have_a_share_that_noise_does_not_move),
         cmocka_unit_test(test_a_gap_that_others_leave_is_used_slowly),
+        cmocka_unit_test(test_where_others_wait_seldom_a_job_has_more_of_the_time),
         cmocka_unit_test(test_a_batch_that_yields_is_at_work_for_its_share),
         SCRIPTED(test_on_a_busy_host_batches_yield_and_what_they_slept_is_accounted_for),
         SCRIPTED(test_while_others_wait_for_the_cpu_a_bound_is_asked_for_apart),
