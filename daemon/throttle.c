@@ -60,8 +60,10 @@ static void ease_cpu(struct throttle *t, struct pressure *pressure, uint64_t now
     struct pressure_reading *cpu = &pressure->readings[SIGNAL_CPU];
     double busy = t->limits.half[SIGNAL_CPU];
 
-    if (!pressure->there[SIGNAL_CPU])
-        pressure_note(pressure, SIGNAL_CPU, busy, busy, "not known: taken as busy");
+    if (!pressure->there[SIGNAL_CPU]) {
+        double crowded = pressure_value_at(PACE_CROWDED, &t->limits, SIGNAL_CPU);
+        pressure_note(pressure, SIGNAL_CPU, crowded, crowded, "not known: taken as busy");
+    }
     if (!cpu->known)
         return;
     if (t->cpu_eased_at_us == 0)

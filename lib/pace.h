@@ -17,7 +17,7 @@
  *             │     ╲_                  with batches of busy_target_ms from BUSY on
  *             │       ╲________         busy_share
  *           0 └────────────────╲─
- *             0 FREE BUSY   NEAR 1      pressure of the host; CROWDED is just above BUSY */
+ *             0 FREE BUSY   NEAR 1      pressure of the host; CROWDED is between BUSY and NEAR */
 #pragma once
 
 #include <stdint.h>
@@ -26,8 +26,8 @@
 #define PACE_BUSY    0.5
 #define PACE_NEAR    0.9
 
-/* On a busy host a job keeps this part of what it gives up on a crowded one: "A disk that takes its time" in tests/README.md. */
-#define PACE_CROWDED 0.6
+/* On a busy host a job keeps this part of what it gives up on a crowded one: "Pairs" in tests/README.md. */
+#define PACE_CROWDED 0.7
 #define PACE_KEEPS   0.3
 
 #define PACE_HOLD    UINT64_MAX

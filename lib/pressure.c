@@ -99,6 +99,15 @@ static double ratio_of(double value, double from, double half, double limit)
     return value < half ? (value - from) / (half - from) / 2 : 0.5 + (value - half) / (limit - half) / 2;
 }
 
+double pressure_value_at(double ratio, const struct pressure_limits *limits, enum pressure_signal signal)
+{
+    double from = limits->from[signal], half = limits->half[signal], limit = limits->limit[signal];
+
+    if (half <= from)
+        return from + ratio * (limit - from);
+    return ratio < 0.5 ? from + ratio * 2 * (half - from) : half + (ratio - 0.5) * 2 * (limit - half);
+}
+
 static void weigh(struct pressure_verdict *worst, const struct pressure_limits *limits,
     enum pressure_signal signal, const struct pressure_reading *r)
 {

@@ -96,5 +96,8 @@ void pressure_add(struct pressure *pressure, const struct pressure *other);
 struct pressure_verdict pressure_judge(
     const struct pressure *pressure, const struct pressure_limits *limits, bool hosts, uint64_t now_us);
 
+/* The value of a signal whose ratio is this, 0 to 1. */
+double pressure_value_at(double ratio, const struct pressure_limits *limits, enum pressure_signal signal);
+
 /* "lag 812 ms, limit 1000 (standby2)", for status and journal. The caller frees. */
 char *pressure_describe(const struct pressure_verdict *verdict);

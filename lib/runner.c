@@ -632,6 +632,8 @@ static struct runner_action on_done(struct runner *r, const struct runner_event 
     case RUNNER_CONNECT: return resume(r);
     case RUNNER_REST: return is_paced(r->again) ? pace(r, r->again, now_us) : enter(r, r->again);
     case RUNNER_LAYOUT:
+        if (e->n_relations < r->n_relations)
+            r->reread = false; /* a partition was dropped; the next one may be */
         r->relation = 0;
         r->n_relations = e->n_relations;
         r->estimate = 0;

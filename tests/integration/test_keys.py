@@ -257,6 +257,21 @@ def test_leaf_that_is_dropped_before_it_is_surveyed_is_passed_over(db):
     assert db.finish(name)["report"]["preflight"]
 
 
+def test_leaves_that_are_dropped_one_after_another_while_they_are_surveyed_are_passed_over(db):
+    two_leaves(db)
+    db.app.execute("CREATE TABLE t3 PARTITION OF t FOR VALUES FROM (1100) TO (1200)")
+    db.app.execute("INSERT INTO t SELECT generate_series(1100, 1199)")
+    db.sleep_at(50, 0.5, "t1")
+    db.daemon()
+    name = db.submit(set_clause="n = n + 1", dry_run=True)
+    asleep = None
+    for leaf in ("t2", "t3"):  # each survey begins with t1 again
+        asleep = wait_until(lambda: db.one("SELECT max(xact_start) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND xact_start IS DISTINCT FROM %s",
+                                           asleep), what="t1 is being surveyed")
+        db.app.execute(f"DROP TABLE {leaf}")
+    assert db.finish(name)["report"]["preflight"]
+
+
 def test_empty_table(db):
     db.table(rows=0)
     db.daemon()

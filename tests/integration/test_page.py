@@ -12,7 +12,9 @@ import time
 import pytest
 
 import browser as chromium
+import daemon
 from cluster import Cluster
+from cpu_pressure import CpuPressure, needs_pressure
 from database import Database, prepare
 from look import Scrape, connect, raw, request
 from ports import free_port
@@ -320,6 +322,18 @@ def test_what_slows_a_job_is_said_in_words(page, port):
         if standby:
             standby.destroy()
         cluster.destroy()
+
+
+@needs_browser
+@needs_pressure
+def test_others_who_waited_for_the_cpu_some_seconds_ago_are_said_to_have(db, page, port, tmp_path, monkeypatch):
+    monkeypatch.setattr(daemon, "PROGRAM", str(CpuPressure(tmp_path).program))
+    db.table(rows=1000000)
+    db.daemon(listen=f"127.0.0.1:{port}", throttle={"max_cpu_pressure": 0.8})
+    wait_served(port)
+    shown = page()
+    name = db.submit(set_clause="n = n + 1")
+    shown.wait(f"/^Slowed down: others waited for the CPU for [0-9.]+ % of the time, some seconds ago$/.test({line(name, 'why')})")
 
 
 @needs_browser

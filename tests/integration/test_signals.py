@@ -12,6 +12,7 @@ import pytest
 
 import daemon
 from cluster import Cluster
+from cpu_pressure import CpuPressure, needs_pressure
 from daemon import config_text
 from database import Database, prepare
 from waiting import let_pass, wait_until
@@ -221,27 +222,7 @@ def test_cpus_that_others_wait_for(sdb):
 ASLEEP = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'backfilld job-_' AND wait_event = 'PgSleep'"
 
 
-class CpuPressure:
-    """What the kernel counts, for a daemon that is started as .program: as much as it is told."""
-
-    def __init__(self, directory):
-        self.file, self.program, self.total_us = directory / "cpu", directory / "backfilld", 0
-        self.file.write_text(self.text())
-        self.program.write_text(
-            f"""#!/bin/sh\nexec unshare -m sh -c 'mount --bind "$0" /proc/pressure/cpu && exec "$@"' {self.file} {daemon.PROGRAM} "$@"\n""")
-        self.program.chmod(0o755)
-
-    def text(self):
-        return f"some avg10=0.00 avg60=0.00 avg300=0.00 total={self.total_us:012}\n"
-
-    def rise(self, us):
-        self.total_us += us
-        with open(self.file, "r+") as file:
-            file.write(self.text())
-
-
-@ROOT_ONLY
-@pytest.mark.skipif(not os.path.exists("/proc/pressure/cpu"), reason="this kernel does not count pressure")
+@needs_pressure
 def test_a_job_makes_room_at_its_start_and_does_not_use_each_gap(sdb, tmp_path, monkeypatch):
     """Others count as at work until it was seen for seconds that nobody waits for a CPU."""
     pressure = CpuPressure(tmp_path)
@@ -264,8 +245,7 @@ def test_a_job_makes_room_at_its_start_and_does_not_use_each_gap(sdb, tmp_path, 
     assert sdb.state(name) == "running"
 
 
-@ROOT_ONLY
-@pytest.mark.skipif(not os.path.exists("/proc/pressure/cpu"), reason="this kernel does not count pressure")
+@needs_pressure
 def test_a_job_says_that_what_slows_it_down_was_there_some_seconds_ago(sdb, tmp_path, monkeypatch):
     monkeypatch.setattr(daemon, "PROGRAM", str(CpuPressure(tmp_path).program))
     sdb.table(rows=1000000)

@@ -275,6 +275,24 @@ static void test_a_table_may_be_renamed_twice(void **state)
     }
 }
 
+static void test_partitions_may_be_dropped_one_after_another_while_a_job_is_planned(void **state)
+{
+    struct script *s = *state;
+    start(s, PHASE_PREFLIGHT, false);
+    done(s);
+    for (int n = 5; n > 1; n--) {
+        EXPECT(s, RUNNER_LAYOUT);
+        done_with(s, (struct runner_event){.n_relations = n});
+        EXPECT(s, RUNNER_SURVEY);
+        refused(s, "42P01");
+    }
+    EXPECT(s, RUNNER_LAYOUT);
+    done_with(s, (struct runner_event){.n_relations = 2});
+    refused(s, "42P01"); /* it is still there, and yet unknown */
+    EXPECT(s, RUNNER_FINISH);
+    assert_int_equal(s->a.state, JOB_FAILED);
+}
+
 static void test_a_name_that_is_unknown_while_planning_fails_the_job(void **state)
 {
     struct script *s = *state;
@@ -498,6 +516,7 @@ int main(void)
         SCRIPTED(test_no_plan_succeeds_without_having_begun),
         SCRIPTED(test_a_permanent_error_fails_the_job_in_the_servers_words),
         SCRIPTED(test_an_undefined_table_is_read_anew_once),
+        SCRIPTED(test_partitions_may_be_dropped_one_after_another_while_a_job_is_planned),
         SCRIPTED(test_a_table_may_be_renamed_twice),
         SCRIPTED(test_a_name_that_is_unknown_while_planning_fails_the_job),
         SCRIPTED(test_a_row_that_fails_is_found_by_halves_and_put_aside),
