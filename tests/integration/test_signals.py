@@ -258,12 +258,13 @@ def test_a_job_says_that_what_slows_it_down_was_there_some_seconds_ago(sdb, tmp_
 def test_on_a_busy_host_a_batch_yields(sdb):
     """It sleeps in the middle, so that others wait for a CPU no longer than it is at work at a stretch. A host that is out of
     sight, by TCP, counts as busy."""
-    sdb.table(rows=100000)
+    sdb.table(rows=200000)
     sdb.start(config=config_text([{"name": sdb.name, "conninfo": f"{sdb.conninfo()} host=127.0.0.1"}]))
     name = sdb.submit(set_clause="n = n + 1")
     wait_until(lambda: sdb.one(ASLEEP), what="a batch sleeps")
+    wait_until(lambda: "cpu 0.39 of the time, limit 0.80 (not known: taken as busy)" in sdb.throttled_by(name), what="it has busy_share of the time, no more")
     job = sdb.finish(name)
-    assert sdb.counts() == {1: 100000} and job["report"]["throttled_s"]["cpu"] > 0
+    assert sdb.counts() == {1: 200000} and job["report"]["throttled_s"]["cpu"] > 0
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/pressure/io"), reason="this kernel does not count pressure")
