@@ -1,4 +1,4 @@
-/* For LD_PRELOAD: what is synced stays for SYNC_US microseconds longer, as on a volume over a network. */
+/* For LD_PRELOAD: fdatasync takes SYNC_US microseconds longer, as on a volume over a network. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <stdlib.h>
