@@ -139,13 +139,13 @@ BEGIN
     'UPDATE ONLY %s SET %s\nFROM (VALUES (1)) AS "backfilld none"("backfilld none") WHERE (%s\n); END', copy, job.set_clause, coalesce(job.where_clause, 'true')),
     'With keep_in_sync a trigger computes the clause for each row that is written: it may name the row''s columns only.');
   PERFORM pg_catalog.set_config('search_path', 'pg_catalog', true);
-  body := pg_catalog.pg_get_function_sqlbody('pg_temp."backfilld clause"'::regproc);
+  body := pg_catalog.pg_get_function_sqlbody(pg_catalog.to_regproc('pg_temp."backfilld clause"'));
   PERFORM pg_catalog.set_config('search_path', own_path, true);
 
   SELECT pg_catalog.string_agg(pg_catalog.quote_ident(a.attname), ', ') INTO generated
     FROM pg_catalog.pg_depend d
     JOIN pg_catalog.pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid AND a.attgenerated <> ''
-   WHERE d.classid = 'pg_proc'::regclass AND d.objid = 'pg_temp."backfilld clause"'::regproc
+   WHERE d.classid = 'pg_proc'::regclass AND d.objid = pg_catalog.to_regproc('pg_temp."backfilld clause"')
      AND d.refclassid = 'pg_class'::regclass AND d.refobjid = copy::regclass;
   IF generated IS NOT NULL THEN
     PERFORM backfill.refuse('keep_in_sync', pg_catalog.format('set_clause reads the generated column %s', generated),
@@ -168,7 +168,7 @@ BEGIN
     'where', parts[2],
     'plain', NOT EXISTS (
       SELECT FROM pg_catalog.pg_depend d
-       WHERE d.classid = 'pg_proc'::regclass AND d.objid = 'pg_temp."backfilld clause"'::regproc AND d.deptype = 'n'
+       WHERE d.classid = 'pg_proc'::regclass AND d.objid = pg_catalog.to_regproc('pg_temp."backfilld clause"') AND d.deptype = 'n'
          AND NOT (d.refclassid = 'pg_namespace'::regclass OR (d.refclassid = 'pg_class'::regclass AND d.refobjid = copy::regclass))));
 END
 $$;
