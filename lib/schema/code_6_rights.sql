@@ -30,6 +30,7 @@ GRANT UPDATE (wanted, priority, workers, target_ms, max_rows_per_s, max_lag, thr
 GRANT EXECUTE ON FUNCTION
   backfill.base_type, backfill.relation_name, backfill.check_is_there, backfill.key_of, backfill.batch_condition, backfill.skip_condition,
   backfill.yield_condition, backfill.can_yield, backfill.place_batch,
+  backfill.next_token, backfill.split_at, backfill.trim_sql, backfill.within_brackets, backfill.assigned_column, backfill.assignments_of,
   backfill.statements, backfill.relations_of, backfill.key_numbers,
   backfill.has_column, backfill.check_combination, backfill.check_ignore, backfill.check_drop_column, backfill.copy_statement,
   backfill.try_command, backfill.read_column, backfill.split_assignments, backfill.read_assignments,

@@ -1,0 +1,170 @@
+-- How a clause of a job is taken apart: into the server's tokens, and a set_clause into what it assigns. Only the places of commas,
+-- brackets and "=" are found here; what stands between them is the server's to read, and is checked by it, piece by piece.
+
+-- The next token of an SQL text, as PostgreSQL's scanner would cut it, with standard_conforming_strings on: white space, a comment, a
+-- constant, an identifier, or one character. Never empty; an end that is missing (of a string, a comment) gives all the rest.
+CREATE OR REPLACE FUNCTION backfill.next_token(rest text) RETURNS text
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on
+AS $$
+DECLARE
+  token text := (regexp_match(rest,
+    '^(\s+|--[^\r\n]*|[eE]''(?:[^''\\]|\\.|'''')*''|(?:[uU]&|[nNbBxX])?''(?:[^'']|'''')*''|(?:[uU]&)?"(?:[^"]|"")*"'
+    '|(?:[[:alpha:]_]|[^\x01-\x7f])(?:[[:alnum:]_$]|[^\x01-\x7f])*)'))[1];
+  tag   text;
+  depth integer := 0;
+  at    integer := 1;
+BEGIN
+  IF token IS NOT NULL THEN
+    RETURN token;
+  ELSIF left(rest, 2) = '/*' THEN  -- comments nest
+    LOOP
+      CASE substr(rest, at, 2)
+        WHEN '/*' THEN depth := depth + 1; at := at + 2;
+        WHEN '*/' THEN depth := depth - 1; at := at + 2;
+        WHEN '' THEN RETURN rest;
+        ELSE at := at + 1;
+      END CASE;
+      IF depth = 0 THEN
+        RETURN left(rest, at - 1);
+      END IF;
+    END LOOP;
+  END IF;
+  tag := (regexp_match(rest, '^(\$(?:(?:[[:alpha:]_]|[^\x01-\x7f])(?:[[:alnum:]_]|[^\x01-\x7f])*)?\$)'))[1];
+  IF tag IS NOT NULL THEN
+    at := strpos(substr(rest, length(tag) + 1), tag);
+    RETURN CASE at WHEN 0 THEN rest ELSE left(rest, 2 * length(tag) + at - 1) END;
+  ELSIF left(rest, 1) IN ('''', '"') THEN
+    RETURN rest;
+  END IF;
+  RETURN left(rest, 1);
+END
+$$;
+
+-- Cuts a text at the commas, or at the first "=", that stand in no bracket, string or comment. With '=' two pieces come, or one when there is
+-- none.
+CREATE OR REPLACE FUNCTION backfill.split_at(clause text, separator text) RETURNS text[]
+LANGUAGE plpgsql IMMUTABLE STRICT SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  rest   text := clause;
+  piece  text := '';
+  pieces text[] := '{}';
+  depth  integer := 0;
+  token  text;
+BEGIN
+  WHILE rest <> '' LOOP
+    token := backfill.next_token(rest);
+    rest := substr(rest, length(token) + 1);
+    IF token = separator AND depth = 0 AND (separator <> '=' OR pieces = '{}') THEN
+      pieces := pieces || piece;
+      piece := '';
+      CONTINUE;
+    END IF;
+    depth := depth + CASE WHEN token IN ('(', '[') THEN 1 WHEN token IN (')', ']') THEN -1 ELSE 0 END;
+    piece := piece || token;
+  END LOOP;
+  RETURN pieces || piece;
+END
+$$;
+
+-- A text without the white space and the comments at its ends.
+CREATE OR REPLACE FUNCTION backfill.trim_sql(clause text) RETURNS text
+LANGUAGE plpgsql IMMUTABLE STRICT SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  rest   text := clause;
+  result text := '';
+  spaces text := '';
+  token  text;
+BEGIN
+  WHILE rest <> '' LOOP
+    token := backfill.next_token(rest);
+    rest := substr(rest, length(token) + 1);
+    IF btrim(token, E' \n\r\t\f\v') = '' OR left(token, 2) IN ('--', '/*') THEN
+      spaces := spaces || token;
+    ELSE
+      result := result || CASE WHEN result = '' THEN '' ELSE spaces END || token;
+      spaces := '';
+    END IF;
+  END LOOP;
+  RETURN result;
+END
+$$;
+
+-- What stands in the brackets around a text: of "(a, b)" it is "a, b"; NULL when these are not around all of it.
+CREATE OR REPLACE FUNCTION backfill.within_brackets(clause text) RETURNS text
+LANGUAGE plpgsql IMMUTABLE STRICT SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  rest  text := backfill.trim_sql(clause);
+  whole text := rest;
+  depth integer := 0;
+  token text;
+BEGIN
+  WHILE rest <> '' LOOP
+    token := backfill.next_token(rest);
+    rest := substr(rest, length(token) + 1);
+    depth := depth + CASE token WHEN '(' THEN 1 WHEN ')' THEN -1 ELSE 0 END;
+    IF depth = 0 THEN
+      RETURN CASE WHEN rest = '' AND token = ')' THEN substr(whole, 2, length(whole) - 2) END;
+    END IF;
+  END LOOP;
+  RETURN NULL;
+END
+$$;
+
+-- The column that a target of SET begins with, as the catalog has its name: of "Amount" it is amount, of "lines[2]" it is lines.
+-- NULL when it is none.
+CREATE OR REPLACE FUNCTION backfill.assigned_column(target text) RETURNS text
+LANGUAGE plpgsql IMMUTABLE STRICT SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  RETURN (parse_ident(backfill.next_token(backfill.trim_sql(target))))[1]::name;
+EXCEPTION WHEN invalid_parameter_value THEN
+  RETURN NULL;
+END
+$$;
+
+-- What a set_clause assigns: [{to, columns, expression}] in its order. to: as written; columns: names of the catalog; expression: as
+-- written. (a, b) = ROW(x, y) gives two of one column each; (a, b) = (SELECT …) one of two columns, whose expression is the
+-- sub-select with its brackets. An expression may be DEFAULT. NULL: it is no such clause.
+CREATE OR REPLACE FUNCTION backfill.assignments_of(set_clause text) RETURNS jsonb
+LANGUAGE plpgsql IMMUTABLE STRICT SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  result  jsonb := '[]';
+  item    text;
+  sides   text[];
+  targets text[];
+  sources text[];
+  inner_text text;
+BEGIN
+  FOREACH item IN ARRAY backfill.split_at(set_clause, ',') LOOP
+    sides := backfill.split_at(item, '=');
+    IF cardinality(sides) <> 2 THEN
+      RETURN NULL;
+    END IF;
+    sides := ARRAY[backfill.trim_sql(sides[1]), backfill.trim_sql(sides[2])];
+    targets := backfill.split_at(backfill.within_brackets(sides[1]), ',');
+    IF targets IS NULL THEN
+      targets := ARRAY[sides[1]];
+      sources := ARRAY[sides[2]];
+    ELSE
+      inner_text := backfill.within_brackets(CASE WHEN lower(backfill.next_token(sides[2])) = 'row' THEN substr(sides[2], 4) ELSE sides[2] END);
+      sources := CASE WHEN lower(backfill.next_token(backfill.trim_sql(inner_text))) IN ('select', 'with', 'values', 'table') THEN ARRAY[sides[2]]
+                      ELSE backfill.split_at(inner_text, ',') END;
+    END IF;
+    targets := ARRAY(SELECT backfill.trim_sql(t) FROM unnest(targets) WITH ORDINALITY AS u(t, ord) ORDER BY ord);
+    IF cardinality(sources) = cardinality(targets) THEN
+      result := result || (SELECT jsonb_agg(jsonb_build_object('to', t, 'columns', jsonb_build_array(backfill.assigned_column(t)), 'expression', backfill.trim_sql(s)) ORDER BY ord)
+                             FROM unnest(targets, sources) WITH ORDINALITY AS u(t, s, ord));
+    ELSIF cardinality(sources) = 1 THEN
+      result := result || jsonb_build_object('to', sides[1], 'expression', sides[2],
+                                             'columns', (SELECT jsonb_agg(backfill.assigned_column(t) ORDER BY ord) FROM unnest(targets) WITH ORDINALITY AS u(t, ord)));
+    ELSE
+      RETURN NULL;
+    END IF;
+  END LOOP;
+  RETURN CASE WHEN NOT jsonb_path_exists(result, '$[*] ? (@.columns[*] == null || @.expression == "")') THEN result END;
+END
+$$;

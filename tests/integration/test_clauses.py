@@ -1,0 +1,31 @@
+"""How a set_clause is taken apart. What stands between the places that are found here is the server's to read."""
+import pytest
+
+
+def one(to, expression, *columns):
+    return {'to': to, 'columns': list(columns or [to]), 'expression': expression}
+
+
+CLAUSES = {
+    'b = a * 2': [one('b', 'a * 2')],
+    'b = a >= 2, c = b = a': [one('b', 'a >= 2'), one('c', 'b = a')],
+    'a = f(x, y), "B c" = \'x,=\'\'y\' -- hi, = z\n': [one('a', 'f(x, y)'), one('"B c"', "'x,=''y'", 'B c')],
+    'c[i + 1] = $q$a,b=$q$ || E\'\\\'\', d = $1, e = a$x$b': [one('c[i + 1]', "$q$a,b=$q$ || E'\\''", 'c'), one('d', '$1'), one('e', 'a$x$b')],
+    "Größe = /* a /* = , */ b */ 5, s.f = DEFAULT": [one('Größe', '5', 'größe'), one('s.f', 'DEFAULT', 's')],
+    '(a, "B") = ROW(1, g(2, 3))': [one('a', '1'), one('"B"', 'g(2, 3)', 'B')],
+    '(a, b) = (1, (2))': [one('a', '1'), one('b', '(2)')],
+    '(a, b) = (SELECT x, y FROM z)': [one('(a, b)', '(SELECT x, y FROM z)', 'a', 'b')],
+    'a = (1) + (2)': [one('a', '(1) + (2)')],
+    "a = 'one\ntwo', b = U&'d\\0061t'": [one('a', "'one\ntwo'"), one('b', "U&'d\\0061t'")],
+    'a = 1,': None,
+    'a': None,
+    '': None,
+    '= 1': None,
+    '(a, b) = (1, 2, 3)': None,
+    "a = 'never ends, b = 2": [one('a', "'never ends, b = 2")],
+}
+
+
+@pytest.mark.parametrize('clause', CLAUSES, ids=range(len(CLAUSES)))
+def test_a_set_clause_is_cut_where_the_server_would(db, clause):
+    assert db.one('SELECT backfill.assignments_of(%s)', clause) == CLAUSES[clause]
