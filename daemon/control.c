@@ -249,6 +249,11 @@ bool control_is_ready(const struct control *c)
     return c->state == CONTROL_READY;
 }
 
+const char *control_start(const struct control *c)
+{
+    return c->start;
+}
+
 const char *control_old_pid(const struct control *c)
 {
     return c->old_pid;

@@ -36,6 +36,9 @@ void control_forget(struct control *control, const void *arg);
 
 bool control_is_ready(const struct control *control);
 
+/* When the session that is ready began, as text: whose it was is known by that after it was lost. */
+const char *control_start(const struct control *control);
+
 /* Which session was ready before this one, pid and backend_start as text: it held this daemon's jobs. NULL: none was. */
 const char *control_old_pid(const struct control *control);
 const char *control_old_start(const struct control *control);

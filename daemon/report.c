@@ -203,7 +203,10 @@ void report_end(struct report *report, const struct runner_action *action, const
 
     struct journal_progress p = report_progress(report);
 
-    if (action->kind == RUNNER_RELEASE)
+    if (!action)
+        journal_write(LEVEL_WARNING, JOURNAL_STATE, ABOUT(report, .progress = &p),
+            "another daemon has taken the job over, or the server has failed over to where it stood before");
+    else if (action->kind == RUNNER_RELEASE)
         journal_write(LEVEL_NOTICE, JOURNAL_STATE, ABOUT(report, .progress = &p), "%s%s%s",
             r->end_state == JOB_PAUSED ? "paused" : "given back to the queue",
             r->end_state != JOB_PAUSED && given_back ? ": " : "",
@@ -211,9 +214,6 @@ void report_end(struct report *report, const struct runner_action *action, const
     else if (r->phase == PHASE_TIDY)
         journal_write(r->error ? LEVEL_ERROR : LEVEL_NOTICE, JOURNAL_STATE, ABOUT(report, .sqlstate = NULL),
             r->error ? "can't be tidied up: %s" : "is tidied up%s", r->error ? r->error : "");
-    else if (action->kind != RUNNER_FINISH)
-        journal_write(LEVEL_WARNING, JOURNAL_STATE, ABOUT(report, .progress = &p),
-            "another daemon has taken the job over");
     else
         journal_write(r->end_state == JOB_FAILED ? LEVEL_ERROR : LEVEL_NOTICE, JOURNAL_STATE,
             ABOUT(report, .progress = &p, .sqlstate = r->row_sqlstate),

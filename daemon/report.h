@@ -54,6 +54,7 @@ void report_relieved(
 void report_locked(struct report *report, uint64_t rows, const char *pids);
 char *report_name_locked(struct report *report, bool at_once, uint64_t now_us);
 void report_say_locked(struct report *report, const char *names);
+/* action: what the job was left by; NULL: it is not this daemon's any more. */
 void report_end(struct report *report, const struct runner_action *action, const char *given_back);
 
 /* To be called every interval_us: a progress line now and then, and a signal that begins or ends to slow the job down.

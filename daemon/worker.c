@@ -44,6 +44,7 @@ struct worker {
     bool limiting;        /* that is being changed; then comes the action */
     struct step step;     /* of STEP */
     struct survey survey;
+    char *planned;      /* when the control session began on which the relations were laid out last */
     struct range range; /* or row, in hand */
     bool ended, failed;
     bool was_ours;       /* it ended by writing how; else another daemon has it */
@@ -243,8 +244,9 @@ static void ask_finish(struct worker *w)
             abort();
         hint = both;
     }
-    ask(w, &(struct session_query){SQL_END_JOB, 5,
-               {number_text(job, w->job->id), job_state_name(r->end_state), error, hint, json}});
+    ask(w, &(struct session_query){SQL_END_JOB, 6,
+               {number_text(job, w->job->id), job_phase_name(r->phase), job_state_name(r->end_state), error,
+                   hint, json}});
 }
 
 static void on_cancelled(void *arg, const struct session_event *e)
@@ -332,19 +334,22 @@ static void perform(struct worker *w, const struct runner_action *a)
     case RUNNER_NONE:
     case RUNNER_ABORT: break;
     case RUNNER_CONNECT: connect_worker(w); break;
-    case RUNNER_LAYOUT: ask(w, &(struct session_query){SQL_LAYOUT, 1, {job}}); break;
+    case RUNNER_LAYOUT:
+        ask(w, &(struct session_query){SQL_LAYOUT, 3, {job, job_phase_name(r->phase), w->planned}});
+        break;
     case RUNNER_SURVEY: send_one(w, survey_last(&w->survey, a->relation)); break;
     case RUNNER_ADD_RANGE: {
         const struct relation *relation = &w->survey.relations[a->relation];
-        ask(w, &(struct session_query){SQL_ADD_RANGE, 3, {job, relation->oid, relation->upper}});
+        ask(w, &(struct session_query){SQL_ADD_RANGE, 4, {job, relation->oid, relation->upper, w->planned}});
         break;
     }
     case RUNNER_BEGIN: {
         int64_t bytes = free_bytes_of(w);
-        ask(w, &(struct session_query){SQL_BEGIN_PHASE, 6,
+        ask(w, &(struct session_query){SQL_BEGIN_PHASE, 7,
                    {job, job_phase_name(r->phase), job_phase_name(a->phase),
                        a->estimate ? number_text(n, (int64_t)a->estimate) : NULL, w->survey.seen,
-                       bytes >= 0 ? number_text(free_bytes, bytes) : NULL}});
+                       bytes >= 0 ? number_text(free_bytes, bytes) : NULL,
+                       a->planned ? w->planned : NULL}});
         break;
     }
     case RUNNER_NEXT_STEP:
@@ -411,9 +416,9 @@ static void feed(struct worker *w, const struct runner_event *e)
     struct runner_action next = runner_step(&w->runner, e, now);
 
     if (next.kind == RUNNER_END) {
-        w->was_ours = worker_is_leaving(w);
-        w->failed = w->action.kind == RUNNER_FINISH && w->runner.end_state == JOB_FAILED;
-        report_end(&w->report, &w->action, w->given_back);
+        w->was_ours = worker_is_leaving(w) && e->look != RUNNER_LOOK_NOT_OURS;
+        w->failed = w->was_ours && w->action.kind == RUNNER_FINISH && w->runner.end_state == JOB_FAILED;
+        report_end(&w->report, w->was_ours ? &w->action : NULL, w->given_back);
     }
     if (w->runner.phase != phase)
         report_phase(&w->report, w->survey.n_relations);
@@ -458,6 +463,13 @@ static void say_locked_still(struct worker *w, int64_t rows, struct runner_event
     event->sqlstate = SQLSTATE_LOCK;
 }
 
+static enum runner_look look_of(const char *outcome)
+{
+    return same_string(outcome, "not over")   ? RUNNER_LOOK_NOT_OVER
+           : same_string(outcome, "not ours") ? RUNNER_LOOK_NOT_OURS
+                                              : RUNNER_LOOK_FINE;
+}
+
 /* The control session has answered. */
 static void on_control(void *arg, const struct session_event *e)
 {
@@ -471,8 +483,13 @@ static void on_control(void *arg, const struct session_event *e)
         return;
     }
     if (w->action.kind == RUNNER_LAYOUT) {
-        survey_take(&w->survey, e->results[0]);
-        event.n_relations = w->survey.n_relations;
+        const PGresult *layout = e->results[0];
+        event.look = PQntuples(layout) > 0 ? look_of(result_text(layout, 0, 9)) : RUNNER_LOOK_FINE;
+        if (event.look == RUNNER_LOOK_FINE) {
+            survey_take(&w->survey, layout);
+            event.n_relations = w->survey.n_relations;
+            replace_string(&w->planned, control_start(w->setup.control));
+        }
     } else if (w->action.kind == RUNNER_TAKE) {
         range_take(&w->range, e->results[0], &event);
         if (event.outcome == RUNNER_TAKE_LOCKED)
@@ -480,11 +497,14 @@ static void on_control(void *arg, const struct session_event *e)
     } else if (w->action.kind == RUNNER_NEXT_STEP)
         event.has_step = step_take(&w->step, e->results[0]);
     else if (w->action.kind == RUNNER_BEGIN) {
-        event.ours = result_is_true(e->results[0], 0, 0);
+        event.look = look_of(result_text(e->results[0], 0, 0));
         report_preflight(&w->report, result_text(e->results[0], 0, 1));
         replace_string(&w->survey.seen, NULL);
-    } else if (w->action.kind == RUNNER_FINISH)
-        report_slower(&w->report, result_text(e->results[0], 0, 0));
+    } else if (w->action.kind == RUNNER_FINISH) {
+        event.look = look_of(result_text(e->results[0], 0, 0));
+        if (w->runner.phase != PHASE_TIDY)
+            report_slower(&w->report, result_text(e->results[0], 0, 1));
+    }
     feed(w, &event);
 }
 
@@ -835,6 +855,7 @@ struct worker *worker_free(struct worker *w)
     event_free(w->hours);
     free(w->holders);
     free(w->locked);
+    free(w->planned);
     survey_done(&w->survey);
     range_done(&w->range);
     step_done(&w->step);

@@ -120,6 +120,7 @@ static struct runner_action enter(struct runner *r, enum runner_action_kind kind
     case RUNNER_LAYOUT: r->planning = true; break;
     case RUNNER_BEGIN:
         a.phase = r->next_phase;
+        a.planned = r->planning && !r->surveyed_only;
         a.estimate = r->planning ? r->estimate : 0;
         break;
     case RUNNER_BOUND: a.keys = r->asked = next_keys(r); break;
@@ -384,16 +385,38 @@ static struct runner_action wait_until_quiet(struct runner *r, uint64_t now_us)
     return walk_again(r, why, QUIET_GAP_US, now_us);
 }
 
+/* What this daemon took for done, the server doesn't have any more. Where the phase's work stands is read back, after a rest:
+ * whatever it is that doesn't stay done, is not tried without a pause. */
+static struct runner_action look_again(struct runner *r, uint64_t now_us)
+{
+    enum runner_action_kind again = RUNNER_NEXT_STEP;
+
+    if (r->phase == PHASE_PREFLIGHT)
+        again = RUNNER_LAYOUT;
+    else if (migration_walks(r->phase) || r->phase == PHASE_GUARD)
+        again = RUNNER_TAKE;
+    r->planning = r->walking = false;
+    r->quiet.passes = 0; /* nor is it known which walk it was that ended */
+    forget_range(r);
+    return wait_for(r,
+        &(struct runner_event){.sqlstate = SQLSTATE_STALE,
+            .message = "some of what was done is to do again: the server has lost it, or somebody has undone it"},
+        false, r->connected ? again : RUNNER_CONNECT, now_us);
+}
+
 /* A walk has come to its end. */
 static struct runner_action end_walk(struct runner *r, const struct runner_event *e, uint64_t now_us)
 {
     bool first = r->counts.walks++ == 0 && r->phase == PHASE_BACKFILL;
+    bool whole = r->walking;
 
     r->walking = false;
     r->counts.found_again += first ? 0 : e->found;
     forget_range(r);
     switch (r->phase) {
     case PHASE_GUARD:
+        if (!whole) /* ranges of a plan that was not carried out: they are done, but that proves nothing */
+            return enter(r, RUNNER_NEXT_STEP);
         quiet_note(&r->quiet, e->found, now_us);
         return quiet_is(&r->quiet) ? enter(r, RUNNER_NEXT_STEP) : wait_until_quiet(r, now_us);
     case PHASE_VERIFY:
@@ -595,6 +618,9 @@ static struct runner_action on_done(struct runner *r, const struct runner_event 
     /* The end of a job, once it is being written, is not up for discussion; nor is a batch that is done. */
     switch (was) {
     case RUNNER_FINISH:
+        if (e->look == RUNNER_LOOK_NOT_OVER)
+            return leave(r, &away) ? away : look_again(r, now_us);
+        return enter(r, RUNNER_END);
     case RUNNER_RELEASE: return enter(r, RUNNER_END);
     case RUNNER_BATCH: return on_batch_done(r, e, now_us);
     case RUNNER_RETRY: return on_retry_done(r, e, now_us);
@@ -627,6 +653,10 @@ static struct runner_action on_done(struct runner *r, const struct runner_event 
         return enter(r, r->again);
     if (leave(r, &away))
         return away;
+    if (e->look == RUNNER_LOOK_NOT_OURS)
+        return enter(r, RUNNER_END);
+    if (e->look == RUNNER_LOOK_NOT_OVER)
+        return look_again(r, now_us);
 
     switch (was) {
     case RUNNER_CONNECT: return resume(r);
@@ -645,7 +675,7 @@ static struct runner_action on_done(struct runner *r, const struct runner_event 
             return enter(r, RUNNER_ADD_RANGE);
         return enter(r, ++r->relation < r->n_relations ? RUNNER_SURVEY : RUNNER_BEGIN);
     case RUNNER_ADD_RANGE: return enter(r, ++r->relation < r->n_relations ? RUNNER_SURVEY : RUNNER_BEGIN);
-    case RUNNER_BEGIN: return e->ours ? on_begun(r, now_us) : enter(r, RUNNER_END);
+    case RUNNER_BEGIN: return on_begun(r, now_us);
     case RUNNER_NEXT_STEP: return on_next_step(r, e);
     case RUNNER_STEP: return on_step_done(r);
     case RUNNER_TAKE: return on_taken(r, e, now_us);

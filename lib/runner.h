@@ -17,6 +17,8 @@
  *   CONNECT ─► where the job's phase says ─► BEGIN (of the next phase, lib/migration) ─► … ─► FINISH ─► END
  *   preflight surveys: LAYOUT ─► SURVEY; with no step before backfill it plans the walk at once.
  *
+ *   LAYOUT, BEGIN, FINISH that find something to do after all (the server crashed, or failed over, and has lost what the
+ *   phase did): REST, then TAKE or NEXT_STEP;
  *   an error: REST, then the same again (a new session first when the old one is gone);
  *   pressure: REST before a BATCH, in short steps, as long as lib/pace says;
  *   a row that cannot be computed: BOUND with half the keys, down to one; then PUT_ASIDE or FINISH (failed);
@@ -72,6 +74,7 @@ struct runner_action {
     uint64_t estimate;    /* BEGIN: keys to walk; 0: it doesn't walk */
     uint64_t until_us;    /* REST */
     enum job_phase phase; /* BEGIN */
+    bool planned;         /* BEGIN: ranges were written for it, and must all be there */
     enum job_state state; /* FINISH, RELEASE */
 };
 
@@ -100,16 +103,23 @@ enum runner_take {
     RUNNER_TAKE_NOT_OURS, /* another daemon holds the job */
 };
 
+/* What LAYOUT, BEGIN and FINISH found when they looked again, in the transaction that would have written. */
+enum runner_look {
+    RUNNER_LOOK_FINE,
+    RUNNER_LOOK_NOT_OVER, /* some of what was done is to do, and nothing was written: the server has lost it */
+    RUNNER_LOOK_NOT_OURS, /* another daemon holds the job, or it is where this one didn't leave it */
+};
+
 struct runner_event {
     enum runner_event_kind kind;
     enum runner_want want;
+    enum runner_look look;
 
     const char *sqlstate, *message, *hint, *detail; /* ERROR; hint and detail may be NULL */
 
     int n_relations;          /* LAYOUT */
     bool empty;               /* SURVEY: no key, no row */
     uint64_t estimate;        /* SURVEY: rows, as the planner guesses */
-    bool ours;                /* BEGIN */
     bool has_step;            /* NEXT_STEP */
     uint64_t found;           /* TAKE_NONE: rows that this walk has changed */
     enum runner_take outcome; /* TAKE, and with RUNNER_TAKE_RANGE: */

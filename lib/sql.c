@@ -47,8 +47,10 @@ const char SQL_HELLO[] =
 
 const char SQL_INSTALLED[] = "SELECT version, checksum FROM backfill.installed";
 
+/* What it commits is on disk when it is seen: who is told that a job has succeeded relies on it (code_4_daemon.sql, Conclusions). */
 const char SQL_SESSION[] =
     "SELECT pg_catalog.set_config('search_path', 'pg_catalog', false),\n"
+    "       pg_catalog.set_config('synchronous_commit', coalesce(nullif(pg_catalog.current_setting('synchronous_commit'), 'off'), 'local'), false),\n"
     "       pg_catalog.set_config('statement_timeout', '10s', false),\n"
     "       pg_catalog.set_config('lock_timeout', '200ms', false),\n"
     "       pg_catalog.set_config('DateStyle', 'ISO', false)";
@@ -82,11 +84,11 @@ const char SQL_UNFINISHED[] =
 
 const char SQL_HOLD_AGAIN[] = "SELECT backfill.hold_again($1, $2, $3)";
 
-const char SQL_LAYOUT[] = "SELECT relation, name, batch, bound, last, keys_of, on_copy, trial, data_directory FROM backfill.layout($1)";
+const char SQL_LAYOUT[] = "SELECT relation, name, batch, bound, last, keys_of, on_copy, trial, data_directory, outcome FROM backfill.layout($1, $2, $3)";
 
-const char SQL_ADD_RANGE[] = "SELECT backfill.add_range($1, $2, $3)";
+const char SQL_ADD_RANGE[] = "SELECT backfill.add_range($1, $2, $3, $4)";
 
-const char SQL_BEGIN_PHASE[] = "SELECT ours, preflight FROM backfill.begin_phase($1, $2, $3, $4, $5, $6)";
+const char SQL_BEGIN_PHASE[] = "SELECT outcome, preflight FROM backfill.begin_phase($1, $2, $3, $4, $5, $6, $7)";
 
 const char SQL_TAKE_RANGE[] =
     "SELECT outcome, range, epoch, cursor, upper, point, relation, key_columns, batch, bound, keys, keys_of, row_id, locked, name, changed, yields\n"
@@ -135,9 +137,9 @@ const char SQL_INDEX_PROGRESS[] =
 
 const char SQL_DUPLICATE[] = "SELECT backfill.note_duplicate($1, $2, $3)";
 
-const char SQL_END_TIDY[] = "SELECT backfill.end_tidy($1, $2, $3)";
+const char SQL_END_TIDY[] = "SELECT backfill.end_tidy($1, $2, $3) AS outcome";
 
-const char SQL_END_JOB[] = "SELECT backfill.end_job($1, $2, $3, $4, $5)";
+const char SQL_END_JOB[] = "SELECT outcome, slower FROM backfill.end_job($1, $2, $3, $4, $5, $6)";
 
 const char SQL_RELEASE_JOB[] = "SELECT backfill.release_job($1)";
 

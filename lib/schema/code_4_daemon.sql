@@ -123,8 +123,11 @@ $$;
 -- table: forgets ranges of an earlier try (nothing has been filled before the phase is backfill), and lists the relations to
 -- survey with their statements. trial: so many keys of the relation, its largest, are tried in the survey, and undone; on_copy: its
 -- column is still missing, then only the largest is surveyed.
-CREATE OR REPLACE FUNCTION backfill.layout(job_id bigint)
-RETURNS TABLE (relation oid, name text, batch text, bound text, last text, keys_of text, on_copy boolean, trial bigint, data_directory text)
+-- planned: when the session began on which this daemon laid out before; NULL: it didn't. On this one: the ranges that are open are
+-- its own plan's, which begins anew. Else the pass that it takes for done must be so, and is looked at, before its ranges go.
+-- outcome: NULL, or in the only row 'not over' or 'not ours'.
+CREATE OR REPLACE FUNCTION backfill.layout(job_id bigint, phase text, planned timestamptz)
+RETURNS TABLE (relation oid, name text, batch text, bound text, last text, keys_of text, on_copy boolean, trial bigint, data_directory text, outcome text)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
@@ -136,10 +139,19 @@ DECLARE
   largest oid;
 BEGIN
   SELECT * INTO job FROM backfill.job j WHERE j.id = job_id;
+  IF NOT FOUND OR NOT backfill.is_held(job) OR backfill.has_moved_back(job, phase) THEN
+    outcome := 'not ours';
+    RETURN NEXT;
+    RETURN;
+  ELSIF phase IN ('backfill', 'guard', 'verify') AND planned IS DISTINCT FROM backfill.session_start() AND backfill.is_open(job) THEN
+    outcome := 'not over';
+    RETURN NEXT;
+    RETURN;
+  END IF;
   IF job.set_clause IS NULL AND job.statement IS NULL THEN
     RETURN;
   END IF;
-  DELETE FROM backfill.range g WHERE g.job_id = layout.job_id AND job.phase = 'preflight' AND backfill.is_held(job);
+  DELETE FROM backfill.range g WHERE g.job_id = layout.job_id AND job.phase = 'preflight';
   PERFORM backfill.check_target(job);
   trying := job.phase = 'preflight' AND (job.dry_run OR job.plan <> '{}');
   largest := (SELECT c.oid FROM backfill.relations_of(job) o JOIN pg_class c ON c.oid = o ORDER BY c.relpages DESC, c.reltuples DESC LIMIT 1);
@@ -163,23 +175,25 @@ $$;
 
 -- One range over all of a relation, up to the greatest key that it has now; in a later pass the one that is there, from its
 -- start. What a pass can't do it notes anew. upper NULL: the relation is empty by now, and its range stays done.
-CREATE OR REPLACE FUNCTION backfill.add_range(job_id bigint, relation oid, upper text[]) RETURNS void
+-- planned: when the session of its layout began. Nothing happens on another: a server that has crashed, or failed over, since
+-- may have lost ranges that were added before this one.
+CREATE OR REPLACE FUNCTION backfill.add_range(job_id bigint, relation oid, upper text[], planned timestamptz) RETURNS void
 LANGUAGE sql SET search_path = pg_catalog, pg_temp
 AS $$
   DELETE FROM backfill.left_behind l
    USING backfill.job j
    WHERE l.job_id = add_range.job_id AND l.relation = add_range.relation AND l.reason = 'error'
-     AND j.id = l.job_id AND backfill.is_held(j);
+     AND j.id = l.job_id AND backfill.is_held(j) AND add_range.planned = backfill.session_start();
   UPDATE backfill.range g
      SET found = 0
     FROM backfill.job j
    WHERE add_range.upper IS NULL AND g.job_id = add_range.job_id AND g.relation = add_range.relation
-     AND j.id = g.job_id AND backfill.is_held(j);
+     AND j.id = g.job_id AND backfill.is_held(j) AND add_range.planned = backfill.session_start();
   INSERT INTO backfill.range (job_id, submitted_by, relation, key, upper)
   SELECT j.id, j.submitted_by, add_range.relation, k.attnums, add_range.upper
     FROM backfill.job j,
          backfill.key_of(add_range.relation, backfill.key_numbers(add_range.relation, j.key)) k
-   WHERE j.id = add_range.job_id AND backfill.is_held(j) AND add_range.upper IS NOT NULL
+   WHERE j.id = add_range.job_id AND backfill.is_held(j) AND add_range.planned = backfill.session_start() AND add_range.upper IS NOT NULL
   ON CONFLICT (job_id, relation) WHERE lower IS NULL
   DO UPDATE SET key = excluded.key, upper = excluded.upper, cursor = NULL, keys = 0, found = 0, epoch = range.epoch + 1
 $$;
@@ -198,23 +212,63 @@ BEGIN
 END
 $$;
 
+-- ---- Conclusions
+--
+-- That a phase is over, a daemon concludes from what it has seen, and what it has seen may be gone: batches commit with
+-- synchronous_commit off, a standby that takes over may have heard of even less, and the control session sends again what was not
+-- answered. So each conclusion (begin_phase, layout, end_job, end_tidy) looks again, in the transaction that writes it, and holds
+-- the job's row meanwhile, so that nobody takes the job over in between. What it finds to do it leaves to the daemon, which goes on.
+-- That is enough. A batch that the look sees has its commit record in the WAL already, before that of the conclusion: so no crash
+-- and no standby has the conclusion without the batch. And the control session commits with synchronous_commit at least "local":
+-- who sees that a job has succeeded sees what is on disk.
+
+-- Whether something is left of the pass: a range to do, or a row that was locked. As take_range would say: what was of a partition
+-- that is gone counts no more.
+CREATE OR REPLACE FUNCTION backfill.is_open(job backfill.job) RETURNS boolean
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT EXISTS (SELECT FROM backfill.range r
+                  WHERE r.job_id = job.id AND NOT r.done
+                    AND EXISTS (SELECT FROM pg_class c WHERE c.oid = r.relation))
+      OR EXISTS (SELECT FROM backfill.left_behind l
+                  WHERE l.job_id = job.id AND l.reason = 'locked'
+                    AND EXISTS (SELECT FROM pg_class c WHERE c.oid = l.relation))
+$$;
+
+-- Whether the catalog still has a step of the phase to do.
+CREATE OR REPLACE FUNCTION backfill.has_step(job backfill.job, phase text) RETURNS boolean
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  RETURN phase IN ('expand', 'guard', 'validate', 'tidy') AND EXISTS (SELECT FROM backfill.next_step(job.id, phase));
+END
+$$;
+
 -- A phase begins, or a pass of it: all that it needs is there. from_phase: the one that ends with that. estimate: keys to walk, NULL leaves it. seen: what the survey saw
--- (backfill.survey), when it tried a batch; disk_free: bytes, NULL when not known.
--- ours: false, another daemon holds the job. preflight: what it found, in words, for the journal.
+-- (backfill.survey), when it tried a batch; disk_free: bytes, NULL when not known. planned: when the session began on which its
+-- ranges were laid out and added; NULL: it has none of its own.
+-- outcome: 'begun'; 'not over', and nothing was written: something of the phase before is to do, or ranges were planned on a session
+-- that is gone, and may be lost; 'not ours', another daemon holds the job. preflight: what it found, in words, for the journal.
 CREATE OR REPLACE FUNCTION backfill.begin_phase(job_id bigint, from_phase text, phase text, estimate bigint, seen jsonb, disk_free bigint,
-    OUT ours boolean, OUT preflight text)
+    planned timestamptz, OUT outcome text, OUT preflight text)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   job   backfill.job;
+  again boolean;  -- it has begun, and that is sent again
   result jsonb;
 BEGIN
   SELECT * INTO job FROM backfill.job j WHERE j.id = job_id FOR UPDATE;
-  ours := FOUND AND backfill.is_held(job)
-          AND (job.phase = begin_phase.phase OR NOT backfill.has_moved_back(job, from_phase));  -- it may be sent again
-  IF NOT ours THEN
+  again := job.phase = begin_phase.phase AND phase <> from_phase;
+  IF NOT FOUND OR NOT backfill.is_held(job) OR (NOT again AND backfill.has_moved_back(job, from_phase)) THEN
+    outcome := 'not ours';
+    RETURN;
+  ELSIF NOT again AND (CASE WHEN planned IS NULL THEN backfill.is_open(job) ELSE planned <> backfill.session_start() END
+                       OR phase <> from_phase AND backfill.has_step(job, from_phase)) THEN
+    outcome := 'not over';
     RETURN;
   END IF;
+  outcome := 'begun';
   IF seen IS NOT NULL THEN
     result := backfill.preflight(job, estimate, seen, disk_free);
     preflight := backfill.preflight_in_words(result);
@@ -350,11 +404,29 @@ BEGIN
 END
 $$;
 
--- Writes the end of a job. measured: what the daemon that ran it last knows of its own batches, as JSON. Nothing happens when
--- another daemon holds it. Returns the statements on its table that were slower while it ran.
-CREATE OR REPLACE FUNCTION backfill.end_job(job_id bigint, state text, error text, hint text, measured jsonb) RETURNS text[]
-LANGUAGE sql SET search_path = pg_catalog, pg_temp
+-- Writes the end of a job that is in that phase. measured: what the daemon that ran it last knows of its own batches, as JSON.
+-- outcome: 'written', also when it is sent again; 'not over', and nothing was: what was to have succeeded has something to do;
+-- 'not ours': another daemon holds the job, or it stands in an earlier phase and was given back. slower: the statements on its table
+-- that were slower while it ran.
+CREATE OR REPLACE FUNCTION backfill.end_job(job_id bigint, phase text, state text, error text, hint text, measured jsonb,
+    OUT outcome text, OUT slower text[])
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+  job backfill.job;
+BEGIN
+  SELECT * INTO job FROM backfill.job j WHERE j.id = job_id FOR UPDATE;
+  IF NOT FOUND OR job.state <> 'running' OR NOT backfill.is_held(job) THEN
+    outcome := CASE WHEN job.state = end_job.state THEN 'written' ELSE 'not ours' END;
+    RETURN;
+  ELSIF state <> 'cancelled' AND backfill.has_moved_back(job, phase) THEN
+    outcome := 'not ours';
+    RETURN;
+  ELSIF state = 'succeeded' AND (backfill.is_open(job) OR backfill.has_step(job, phase)
+                                 OR (job.dry_run AND job.before IS NULL AND coalesce(job.set_clause, job.statement) IS NOT NULL)) THEN
+    outcome := 'not over';  -- of a dry run: its report
+    RETURN;
+  END IF;
   UPDATE backfill.job j
      SET after = l.now - 'definition', state = end_job.state,
          error = end_job.error,
@@ -371,19 +443,35 @@ AS $$
                  coalesce(sum(g.batches), 0) AS batches, coalesce(sum(g.wal_bytes), 0) AS wal_bytes
             FROM backfill.range g WHERE g.job_id = end_job.job_id) r,
          (SELECT backfill.look_at(o.target, o.submitted_by) AS now FROM backfill.job o WHERE o.id = end_job.job_id) l
-   WHERE j.id = end_job.job_id AND backfill.is_held(j)
-  RETURNING ARRAY(SELECT jsonb_array_elements_text(j.report -> 'slower'))
+   WHERE j.id = end_job.job_id
+  RETURNING ARRAY(SELECT jsonb_array_elements_text(j.report -> 'slower')) INTO slower;
+  outcome := 'written';
+END
 $$;
 
--- A job that had ended is tidied up, or can't be: error says why, and its owner may want finish again.
-CREATE OR REPLACE FUNCTION backfill.end_tidy(job_id bigint, error text, hint text) RETURNS void
-LANGUAGE sql SET search_path = pg_catalog, pg_temp
+-- A job that had ended is tidied up, or can't be: error says why, and its owner may want finish again. Returns an outcome as end_job does.
+CREATE OR REPLACE FUNCTION backfill.end_tidy(job_id bigint, error text, hint text) RETURNS text
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+  job backfill.job;
+BEGIN
+  SELECT * INTO job FROM backfill.job j WHERE j.id = job_id FOR UPDATE;
+  IF NOT FOUND OR NOT backfill.is_held(job) THEN
+    RETURN CASE WHEN job.tidy THEN 'not ours' ELSE 'written' END;
+  ELSIF NOT backfill.is_untidy(job) THEN  -- the server has lost that it ended
+    PERFORM backfill.release_job(job_id);
+    RETURN 'not ours';
+  ELSIF error IS NULL AND backfill.has_step(job, 'tidy') THEN
+    RETURN 'not over';
+  END IF;
   UPDATE backfill.job j
      SET tidy = false, waiting_for = NULL, holder_pid = NULL, holder_start = NULL,
          report = coalesce(j.report, '{}') || coalesce(backfill.compare(j, backfill.look_at(j.target, j.submitted_by)), '{}'),
          error = coalesce(end_tidy.error, j.error), hint = coalesce(end_tidy.hint, CASE WHEN j.state = 'failed' THEN j.hint END)
-   WHERE j.id = end_tidy.job_id AND backfill.is_held(j)
+   WHERE j.id = end_tidy.job_id;
+  RETURN 'written';
+END
 $$;
 
 -- Gives a job back to the queue because the daemon stops or its hours ended, or as its user wants it now: the wish may have

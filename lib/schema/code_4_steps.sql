@@ -158,8 +158,9 @@ DECLARE
   uses  text;
 BEGIN
   SELECT * INTO job FROM backfill.job j WHERE j.id = job_id;
-  IF NOT backfill.is_held(job) OR (phase <> 'tidy' AND backfill.has_moved_back(job, phase)) THEN
-    RETURN;  -- whoever begins the next phase is told so
+  IF NOT FOUND OR NOT backfill.is_held(job) OR (phase = 'tidy' AND NOT backfill.is_untidy(job))
+     OR (phase <> 'tidy' AND backfill.has_moved_back(job, phase)) THEN
+    RETURN;  -- whoever begins the next phase, or ends the job, is told so
   END IF;
   relation := job.target;
   name := backfill.relation_name(job.target);

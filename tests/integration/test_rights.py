@@ -199,7 +199,7 @@ def test_job_code_that_wants_more_rights_gets_nowhere(db):
         "states": "UPDATE backfill.job SET state = 'succeeded', submitted_by = 'postgres'",
         "ranges": "UPDATE backfill.range SET cursor = upper",
         "claims": "SELECT backfill.claim()",
-        "ends": "SELECT backfill.end_job(1, 'succeeded', NULL, NULL, '{}')",
+        "ends": "SELECT backfill.end_job(1, 'backfill', 'succeeded', NULL, NULL, '{}')",
         "files": "COPY (SELECT 1) TO PROGRAM 'true'",
         "signals": "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'backfilld'",
         "monitors": "SELECT 1 / (SELECT count(*) FROM pg_stat_activity WHERE usename = 'backfilld' AND query"

@@ -78,9 +78,10 @@ static void init(struct world *w, uint64_t seed, bool verbose)
     w->event_us = random_between(r, 1, w->event_gap_us);
     w->now_us = 1000000;
     w->event_us += w->now_us;
+    w->due = EVENT_NOTHING;
     w->outage_began_us = w->outage_until_us = 0;
     w->calm = w->may_fail = false;
-    w->retries = 0;
+    w->retries = w->n_pasts = 0;
     w->steps = w->calm_steps = 0;
     w->calm_after = random_below(r, 300);
     w->broken = NULL;
@@ -131,11 +132,13 @@ static void end_outage(struct world *w)
     world_trace(w, NULL, "the server is back");
 }
 
-static void begin_outage(struct world *w)
+static void begin_outage(struct world *w, enum world_event why)
 {
     static const uint32_t lengths_us[] = {1000, 20000, 300000, 20000000, 200000000};
     if (w->outage_until_us)
         return;
+    if (why != EVENT_OUTAGE)
+        past_return(w, why == EVENT_FAILOVER);
     w->outage_began_us = w->now_us;
     w->outage_until_us = w->now_us + random_between(&w->random, 1, lengths_us[random_below(&w->random, 5)]);
     world_trace(w, NULL, "the server goes away for %.3f s", (double)(w->outage_until_us - w->now_us) / 1e6);
@@ -145,7 +148,7 @@ static void begin_outage(struct world *w)
         d->outage_tries = 0;
         if (d->alive)
             daemon_lose_control(w, d);
-        if (s->under_way && !s->executed && s->action.kind != RUNNER_REST)
+        if (why == EVENT_OUTAGE && s->under_way && !s->executed && s->action.kind != RUNNER_REST)
             s->fate = FATE_ROLLED_BACK;
     }
     w->event_us = w->outage_until_us + 1;
@@ -182,7 +185,12 @@ static void happen(struct world *w)
     w->event_us = w->now_us + random_between(&w->random, 1, w->event_gap_us);
     if (w->outage_until_us)
         end_outage(w);
-    switch (draw_event(w)) {
+    enum world_event event = w->due ? w->due : draw_event(w);
+    w->due = EVENT_NOTHING;
+    past_note(w);
+    if (random_chance(&w->random, 300)) /* the WAL writer, or somebody's commit */
+        past_flush(w);
+    switch (event) {
     case EVENT_KILL:
         if (d)
             daemon_kill(w, d);
@@ -205,7 +213,9 @@ static void happen(struct world *w)
     case EVENT_CANCEL: user_wants(w, WANTED_CANCEL); break;
     case EVENT_DELETE: model_delete(&w->model, &w->random); break;
     case EVENT_INSERT: model_insert(&w->model, &w->random); break;
-    case EVENT_OUTAGE: begin_outage(w); break;
+    case EVENT_OUTAGE:
+    case EVENT_CRASH:
+    case EVENT_FAILOVER: begin_outage(w, event); break;
     case EVENT_RETRY:
         if (w->retries++ < CHAOS_RETRIES)
             model_retry(&w->model);

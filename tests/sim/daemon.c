@@ -78,7 +78,7 @@ static void check_ours(
     struct world *w, const struct runner_event *e, enum runner_action_kind was, enum runner_action_kind kind)
 {
     bool others = e->kind == RUNNER_DONE && ((was == RUNNER_TAKE && e->outcome == RUNNER_TAKE_NOT_OURS) ||
-                                                (was == RUNNER_BEGIN && !e->ours));
+                                                e->look == RUNNER_LOOK_NOT_OURS);
     if (others && kind != RUNNER_END && kind != RUNNER_RELEASE && kind != RUNNER_FINISH)
         world_break(w, "a runner went on with another daemon's job");
 }
@@ -86,9 +86,10 @@ static void check_ours(
 /* A session that is gone is told of by RUNNER_LOST or by an error that says so. */
 static void note_session(struct daemon *d, const struct runner_event *e, enum runner_action_kind was)
 {
-    if (e->kind == RUNNER_DONE && was == RUNNER_CONNECT)
+    if (e->kind == RUNNER_DONE && was == RUNNER_CONNECT) {
         d->session_open = true;
-    else if (e->kind == RUNNER_LOST ||
+        d->session_gone = false;
+    } else if (e->kind == RUNNER_LOST ||
              (e->kind == RUNNER_ERROR && retry_class(e->sqlstate) == RETRY_RECONNECT))
         d->session_open = false;
 }
@@ -166,8 +167,8 @@ static void claim(struct world *w, struct daemon *d)
         random_next(&w->random), w->now_us);
     runner_plan(&d->runner, &m->plan, "a value");
     d->has_runner = true;
-    d->must_leave = d->session_open = false;
-    d->altered = d->outage_tries = 0;
+    d->must_leave = d->session_open = d->session_gone = false;
+    d->altered = d->outage_tries = d->planned = 0;
     d->heard = tidy ? m->wanted : WANTED_RUN;
     step(w, d, &(struct runner_event){.kind = RUNNER_START});
     notice(w, d);
@@ -193,7 +194,8 @@ static void regain_control(struct world *w, struct daemon *d)
     }
     d->session_back_us = 0;
     d->session = model_open(&w->model);
-    model_hold_again(&w->model, d->lost_session, d->session);
+    if (d->has_runner) /* else the job was given back, even if the server has forgotten that */
+        model_hold_again(&w->model, d->lost_session, d->session);
     world_trace(w, d, "has a control session again, %d, and %s the job", d->session,
         model_is_held(&w->model, d->session) ? "holds" : "does not hold");
     notice(w, d);
@@ -204,6 +206,8 @@ static void regain_control(struct world *w, struct daemon *d)
 static void check_cursor(struct world *w, const struct daemon *d, const struct model_batch *b)
 {
     const struct model_range *g = &w->model.ranges[b->range - 1];
+    if (d->session_gone) /* with the server, which may have gone back: nothing of it will be executed */
+        return;
     if (b->lo > g->cursor && b->epoch >= g->walk_epoch)
         world_break(w, "the runner's cursor is ahead of the database's");
     if (b->lo != g->cursor && b->epoch == g->epoch && model_is_held(&w->model, d->session))
@@ -246,6 +250,8 @@ static void send_action(struct world *w, struct daemon *d, struct runner_action 
         world_break(w, "a batch has more keys than its limit");
     if (a.kind == RUNNER_REST && (a.until_us < w->now_us || a.until_us > w->now_us + LONGEST_REST_US))
         world_break(w, "a rest is longer than the longest backoff");
+    if (a.kind == RUNNER_FINISH || a.kind == RUNNER_BEGIN || a.kind == RUNNER_LAYOUT || a.kind == RUNNER_ADD_RANGE)
+        past_threaten(w);
     fault_decide(w, d);
 }
 
@@ -256,10 +262,17 @@ static bool is_control(enum runner_action_kind kind)
            kind == RUNNER_RELEASE;
 }
 
+/* What the worker's session is for. */
+static bool is_session(enum runner_action_kind kind)
+{
+    return kind == RUNNER_SURVEY || kind == RUNNER_STEP || kind == RUNNER_BOUND || kind == RUNNER_BATCH ||
+           kind == RUNNER_RETRY;
+}
+
 static void take(struct world *w, struct daemon *d, struct runner_event *e)
 {
     struct statement *s = &d->statement;
-    struct model_taken t = model_take_range(&w->model, d->session, s->batch.left_behind);
+    struct model_taken t = model_take_range(&w->model, d->session, s->phase, s->batch.left_behind);
     static const enum runner_take outcomes[] = {[MODEL_TAKEN_RANGE] = RUNNER_TAKE_RANGE,
         [MODEL_TAKEN_ROW] = RUNNER_TAKE_ROW,
         [MODEL_TAKEN_LOCKED] = RUNNER_TAKE_LOCKED,
@@ -322,7 +335,7 @@ static void check_end(struct world *w)
         m->error);
     if (m->state == JOB_SUCCEEDED)
         model_check_succeeded(m);
-    if (m->state == JOB_CANCELLED && m->wanted != WANTED_CANCEL)
+    if (m->state == JOB_CANCELLED && !m->was_cancelled)
         world_break(w, "a job was cancelled that nobody cancelled");
     if (m->state == JOB_FAILED && !of_constraint && !(of_a_row ? !m->quarantine : w->may_fail))
         world_break(w, "a job failed that should have gone on");
@@ -340,13 +353,20 @@ static const char *execute_on_server(struct world *w, struct daemon *d, struct r
     switch (a->kind) {
     case RUNNER_LAYOUT:
         e->n_relations = m->plan.fill ? m->n_relations : 0;
-        return model_layout(m, d->session);
+        e->look = model_layout(m, d->session, s->phase, d->planned);
+        d->planned = e->look == RUNNER_LOOK_FINE ? d->session : 0;
+        return NULL;
     case RUNNER_SURVEY:
         d->surveyed[a->relation] = last = model_survey(m, a->relation, &e->estimate);
         e->empty = last == 0;
         return NULL;
-    case RUNNER_ADD_RANGE: return model_add_range(m, d->session, a->relation, d->surveyed[a->relation]);
-    case RUNNER_BEGIN: e->ours = model_begin_phase(m, d->session, a->phase, a->estimate); return NULL;
+    case RUNNER_ADD_RANGE:
+        model_add_range(m, d->session, a->relation, d->surveyed[a->relation], d->planned);
+        return NULL;
+    case RUNNER_BEGIN:
+        e->look = model_begin_phase(
+            m, d->session, s->phase, a->phase, a->estimate, a->planned ? d->planned : 0);
+        return NULL;
     case RUNNER_NEXT_STEP: e->has_step = model_next_step(m, d->session, s->phase); return NULL;
     case RUNNER_STEP: e->message = "the constraint is broken"; return model_step(m, s->phase);
     case RUNNER_TAKE: take(w, d, e); return NULL;
@@ -359,11 +379,11 @@ static const char *execute_on_server(struct world *w, struct daemon *d, struct r
         return s->batch.range ? model_put_aside(m, &s->batch) : model_leave_row(m, s->batch.left_behind);
     case RUNNER_FINISH:
         if (s->phase == PHASE_TIDY) {
-            model_end_tidy(m, d->session, a->state == JOB_FAILED);
+            e->look = model_end_tidy(m, d->session, a->state == JOB_FAILED);
             return NULL;
         }
-        model_end_job(m, d->session, a->state, d->runner.error);
-        if (held)
+        e->look = model_end_job(m, d->session, s->phase, a->state, d->runner.error);
+        if (held && e->look == RUNNER_LOOK_FINE)
             check_end(w);
         return NULL;
     case RUNNER_RELEASE: model_release_job(m, d->session); return NULL;
@@ -395,6 +415,8 @@ static void execute(struct world *w, struct daemon *d)
     struct runner_event e = {.kind = RUNNER_DONE};
 
     s->executed = true;
+    if (d->session_gone && is_session(s->action.kind))
+        s->fate = FATE_NEVER_SENT;
     if (s->fate == FATE_NEVER_SENT || s->fate == FATE_ROLLED_BACK) {
         e.kind = RUNNER_LOST;
     } else if (s->fate == FATE_REFUSED) {
@@ -407,7 +429,11 @@ static void execute(struct world *w, struct daemon *d)
         e = (struct runner_event){
             .kind = RUNNER_ERROR, .sqlstate = SQLSTATE_LOST, .message = "no control session"};
     } else {
+        past_note(w);
         const char *error = execute_on_server(w, d, &e);
+        /* Batches commit with synchronous_commit off. */
+        if (s->action.kind != RUNNER_BATCH && s->action.kind != RUNNER_RETRY)
+            past_flush(w);
         if (error) {
             e.kind = RUNNER_ERROR;
             e.sqlstate = error;
@@ -424,6 +450,32 @@ static void execute(struct world *w, struct daemon *d)
             e = (struct runner_event){.kind = RUNNER_LOST};
     }
     s->answer = e;
+}
+
+/* What it had sent to its control session it sends again; what went to the worker's is lost. */
+void daemon_lose_server(struct world *w, struct daemon *d)
+{
+    struct statement *s = &d->statement;
+
+    if (!d->alive) { /* what a dead daemon had left behind on the server goes with it */
+        s->under_way = false;
+        return;
+    }
+    daemon_lose_control(w, d);
+    d->session_gone = true;
+    if (!s->under_way || s->action.kind == RUNNER_REST)
+        return;
+    if (!is_control(s->action.kind)) {
+        if (s->executed)
+            s->answer = (struct runner_event){.kind = RUNNER_LOST};
+        else
+            s->fate = FATE_ROLLED_BACK;
+    } else if (random_chance(&w->random, 800))
+        send_again(w, d);
+    else if (s->executed)
+        s->answer = (struct runner_event){.kind = RUNNER_ERROR, .sqlstate = SQLSTATE_LOST, .message = "lost"};
+    else
+        s->fate = FATE_NEVER_SENT;
 }
 
 static void answer(struct world *w, struct daemon *d)

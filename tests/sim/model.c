@@ -1,6 +1,7 @@
 #include "model.h"
 #include "retry.h"
 
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -37,8 +38,45 @@ void model_init(struct model *m, struct random *random)
     m->layouts = 0;
     memset(m->sessions, 0, sizeof(m->sessions));
     m->last_session = 0;
+    m->was_cancelled = false;
     m->broken = NULL;
     model_init_migration(m, random);
+}
+
+/* ---- What the server has forgotten. ------------------------------------------------------------------ */
+
+void model_copy(struct model *to, const struct model *from)
+{
+    size_t after_arrays = offsetof(struct model, last_left_behind);
+
+    for (int i = 0; i < from->n_relations; i++) {
+        to->relations[i].n_rows = from->relations[i].n_rows;
+        memcpy(to->relations[i].rows, from->relations[i].rows,
+            (size_t)from->relations[i].n_rows * sizeof(from->relations[i].rows[0]));
+    }
+    memcpy(to->ranges, from->ranges, (size_t)from->n_ranges * sizeof(from->ranges[0]));
+    memcpy(to->left_behind, from->left_behind, (size_t)from->n_left_behind * sizeof(from->left_behind[0]));
+    to->n_relations = from->n_relations;
+    to->n_ranges = from->n_ranges;
+    to->n_left_behind = from->n_left_behind;
+    memcpy((char *)to + after_arrays, (const char *)from + after_arrays, sizeof(*to) - after_arrays);
+}
+
+void model_go_back(struct model *m, const struct model *then)
+{
+    uint64_t now_us = m->now_us;
+    int last_session = m->last_session, quiet_walks = m->quiet_walks;
+    bool was_cancelled = m->was_cancelled, walk_counted = m->walk_counted;
+    const char *broken = m->broken;
+
+    model_copy(m, then);
+    m->now_us = now_us;
+    m->last_session = last_session;
+    m->was_cancelled = was_cancelled;
+    m->broken = broken;
+    m->quiet_walks = quiet_walks;
+    m->walk_counted = walk_counted;
+    memset(m->sessions, 0, sizeof(m->sessions));
 }
 
 /* ---- Sessions and holders. -------------------------------------------------------------------------- */
@@ -93,19 +131,60 @@ void model_hold_again(struct model *m, int old_session, int session)
         m->holder = session;
 }
 
+/* Where a job goes that nobody runs any more, as its user wants it by now; the daemon may not have heard of it. */
+static void give_back(struct model *m)
+{
+    m->state = m->wanted == WANTED_PAUSE    ? JOB_PAUSED
+               : m->wanted == WANTED_CANCEL ? JOB_CANCELLED
+                                            : JOB_QUEUED;
+    m->holder = 0;
+    for (int i = 0; i < m->n_ranges; i++)
+        if (!m->ranges[i].forgotten && m->ranges[i].cursor != m->ranges[i].upper)
+            m->ranges[i].epoch++;
+}
+
+bool model_has_moved_back(struct model *m, int session, enum job_phase phase)
+{
+    if (m->state != JOB_RUNNING || m->phase == phase || !model_is_held(m, session))
+        return false;
+    give_back(m);
+    return true;
+}
+
+static bool is_done(const struct model_range *g)
+{
+    return g->forgotten || g->cursor == g->upper;
+}
+
+/* backfill.is_open. */
+static bool is_open_job(const struct model *m)
+{
+    for (int i = 0; i < m->n_left_behind; i++)
+        if (m->left_behind[i].locked)
+            return true;
+    for (int i = 0; i < m->n_ranges; i++)
+        if (!is_done(&m->ranges[i]))
+            return true;
+    return false;
+}
+
 /* ---- Planning. -------------------------------------------------------------------------------------- */
 
 /* A daemon that lost the job while its control session was away sends once more what it had asked for. If
  * that were done, the plan of the daemon that holds the job by now would lose its ranges, and rows would be
  * missed. */
-const char *model_layout(struct model *m, int session)
+enum runner_look model_layout(struct model *m, int session, enum job_phase phase, int planned)
 {
-    if (!model_is_held(m, session))
-        return NULL;
+    bool walks = phase == PHASE_BACKFILL || phase == PHASE_GUARD || phase == PHASE_VERIFY;
+
+    if (!model_is_held(m, session) || model_has_moved_back(m, session, phase))
+        return RUNNER_LOOK_NOT_OURS;
+    if (walks && planned != session && is_open_job(m))
+        return RUNNER_LOOK_NOT_OVER;
     for (int i = 0; i < m->n_ranges && m->phase == PHASE_PREFLIGHT; i++)
         m->ranges[i].forgotten = true;
     m->layouts++;
-    return NULL;
+    return RUNNER_LOOK_FINE;
 }
 
 int model_survey(const struct model *m, int relation, uint64_t *ret_estimate)
@@ -143,27 +222,26 @@ static void forget_errors(struct model *m, int relation)
     m->n_left_behind = kept;
 }
 
-const char *model_add_range(struct model *m, int session, int relation, int upper)
+void model_add_range(struct model *m, int session, int relation, int upper, int planned)
 {
-    if (!model_is_held(m, session))
-        return NULL;
+    if (!model_is_held(m, session) || planned != session)
+        return;
     for (int i = 0; i < m->n_ranges; i++) /* the index range_once */
         if (!m->ranges[i].forgotten && !m->ranges[i].point && m->ranges[i].relation == relation) {
             struct model_range *g = &m->ranges[i];
             forget_errors(m, relation);
             g->changed = 0;
             if (upper == 0)
-                return NULL;
+                return;
             g->cursor = 0;
             g->upper = upper;
             g->keys = 0;
             g->walk_epoch = ++g->epoch;
-            return NULL;
+            return;
         }
     forget_errors(m, relation);
     if (upper > 0)
         new_range(m, relation, upper);
-    return NULL;
 }
 
 /* From here on each row up to its relation's range is owed. A row that was there before the layout, in a
@@ -185,24 +263,25 @@ static void note_debts(struct model *m)
     }
 }
 
-bool model_begin_phase(struct model *m, int session, enum job_phase phase, uint64_t estimate)
+enum runner_look model_begin_phase(struct model *m, int session, enum job_phase from, enum job_phase phase,
+    uint64_t estimate, int planned)
 {
-    if (!model_is_held(m, session))
-        return false;
+    if (!model_is_held(m, session) || (m->phase != phase && model_has_moved_back(m, session, from)))
+        return RUNNER_LOOK_NOT_OURS;
+    if ((m->phase != phase || from == phase) &&
+        (planned ? planned != session : is_open_job(m)))
+        return RUNNER_LOOK_NOT_OVER;
+    if (m->phase != phase && model_has_step(m, from))
+        return RUNNER_LOOK_NOT_OVER;
     if (m->phase == PHASE_PREFLIGHT && !m->migrates)
         note_debts(m);
     m->phase = phase;
     m->estimate = estimate ? estimate : m->estimate;
     model_begin_steps(m, phase);
-    return true;
+    return RUNNER_LOOK_FINE;
 }
 
 /* ---- Filling. --------------------------------------------------------------------------------------- */
-
-static bool is_done(const struct model_range *g)
-{
-    return g->forgotten || g->cursor == g->upper;
-}
 
 static bool is_locked(const struct model *m, const struct model_row *row)
 {
@@ -244,10 +323,10 @@ static void take_left_behind(const struct model *m, int64_t above, struct model_
         }
 }
 
-struct model_taken model_take_range(struct model *m, int session, int64_t above)
+struct model_taken model_take_range(struct model *m, int session, enum job_phase phase, int64_t above)
 {
     struct model_taken t = {.outcome = MODEL_TAKEN_NOT_OURS};
-    if (!model_is_held(m, session))
+    if (!model_is_held(m, session) || model_has_moved_back(m, session, phase))
         return t;
     t.outcome = MODEL_TAKEN_NONE;
     for (int i = m->n_ranges - 1; i >= 0; i--) {
@@ -407,17 +486,22 @@ const char *model_leave_row(struct model *m, int64_t left_behind)
 
 /* ---- The end. --------------------------------------------------------------------------------------- */
 
-void model_end_job(struct model *m, int session, enum job_state state, const char *error)
+enum runner_look model_end_job(
+    struct model *m, int session, enum job_phase phase, enum job_state state, const char *error)
 {
-    if (!model_is_held(m, session))
-        return;
+    if (!model_is_held(m, session) || m->state != JOB_RUNNING)
+        return m->state == state ? RUNNER_LOOK_FINE : RUNNER_LOOK_NOT_OURS; /* it may be sent again */
+    if (state != JOB_CANCELLED && model_has_moved_back(m, session, phase))
+        return RUNNER_LOOK_NOT_OURS;
+    if (state == JOB_SUCCEEDED && (is_open_job(m) || model_has_step(m, phase)))
+        return RUNNER_LOOK_NOT_OVER;
     m->state = state;
     m->untidy = m->untidy && (m->plan.in_step || state != JOB_SUCCEEDED);
     m->holder = 0;
     snprintf(m->error, sizeof(m->error), "%s", error ? error : "");
+    return RUNNER_LOOK_FINE;
 }
 
-/* As the user wants it by now; the daemon may not have heard of it. */
 void model_release_job(struct model *m, int session)
 {
     if (!model_is_held(m, session))
@@ -426,10 +510,7 @@ void model_release_job(struct model *m, int session)
         m->holder = 0;
         return;
     }
-    m->state = m->wanted == WANTED_PAUSE    ? JOB_PAUSED
-               : m->wanted == WANTED_CANCEL ? JOB_CANCELLED
-                                            : JOB_QUEUED;
-    m->holder = 0;
+    give_back(m);
 }
 
 /* ---- People. ---------------------------------------------------------------------------------------- */
@@ -440,6 +521,7 @@ void model_want(struct model *m, enum job_wanted wanted)
     if (m->wanted == wanted || ended || (m->wanted == WANTED_CANCEL && m->state == JOB_RUNNING))
         return;
     m->wanted = wanted;
+    m->was_cancelled |= wanted == WANTED_CANCEL;
     if (m->state == JOB_QUEUED || m->state == JOB_PAUSED)
         m->state = wanted == WANTED_RUN ? JOB_QUEUED : wanted == WANTED_PAUSE ? JOB_PAUSED : JOB_CANCELLED;
 }

@@ -9,6 +9,7 @@
 #include "job.h"
 #include "migration.h"
 #include "random.h"
+#include "runner.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -69,6 +70,7 @@ struct model {
     uint32_t layouts;
     int sessions[MODEL_SESSIONS]; /* control sessions that are open; 0: free */
     int last_session;
+    bool was_cancelled; /* ever: the wish itself may be forgotten */
     const char *broken; /* NULL, or the promise that was broken */
 
     /* A migration; else the job fills each row that is owed once. */
@@ -106,6 +108,11 @@ struct model_batch {
 /* A queued job and its tables, as the seed wants them. */
 void model_init(struct model *m, struct random *random);
 
+/* A server that has crashed, or a standby that was promoted, knows what was so then. What is not the server's stays: the time,
+ * the sessions' numbers, what was broken, and which walks there were. model_copy leaves out what is never read. */
+void model_copy(struct model *to, const struct model *from);
+void model_go_back(struct model *m, const struct model *then);
+
 /* Sessions. */
 int model_open(struct model *m);
 void model_close(struct model *m, int session);
@@ -114,13 +121,16 @@ bool model_is_held(const struct model *m, int session);
 /* What control sessions call. Those that return a string return an SQLSTATE, or NULL when all went well. */
 bool model_claim(struct model *m, int session);
 void model_hold_again(struct model *m, int old_session, int session);
-const char *model_layout(struct model *m, int session);
-const char *model_add_range(struct model *m, int session, int relation, int upper);
-bool model_begin_phase(struct model *m, int session, enum job_phase phase, uint64_t estimate);
-struct model_taken model_take_range(struct model *m, int session, int64_t above);
+enum runner_look model_layout(struct model *m, int session, enum job_phase phase, int planned);
+void model_add_range(struct model *m, int session, int relation, int upper, int planned);
+enum runner_look model_begin_phase(struct model *m, int session, enum job_phase from, enum job_phase phase,
+    uint64_t estimate, int planned);
+struct model_taken model_take_range(struct model *m, int session, enum job_phase phase, int64_t above);
+bool model_has_moved_back(struct model *m, int session, enum job_phase phase);
 const char *model_put_aside(struct model *m, const struct model_batch *b);
 const char *model_leave_row(struct model *m, int64_t left_behind);
-void model_end_job(struct model *m, int session, enum job_state state, const char *error);
+enum runner_look model_end_job(
+    struct model *m, int session, enum job_phase phase, enum job_state state, const char *error);
 void model_release_job(struct model *m, int session);
 
 /* What worker sessions call. */
@@ -142,11 +152,12 @@ void model_mend_rows(struct model *m);                   /* none is bad any more
 /* model_migration.c: a job that is a whole migration. */
 void model_init_migration(struct model *m, struct random *random);
 bool model_is_untidy(const struct model *m); /* it has ended, and must be tidied up */
-bool model_next_step(const struct model *m, int session, enum job_phase phase);
+bool model_next_step(struct model *m, int session, enum job_phase phase);
 const char *model_step(struct model *m, enum job_phase phase);
 void model_begin_steps(struct model *m, enum job_phase phase);
 void model_end_walk(struct model *m, uint64_t changed);
-void model_end_tidy(struct model *m, int session, bool failed);
+enum runner_look model_end_tidy(struct model *m, int session, bool failed);
+bool model_has_step(const struct model *m, enum job_phase phase);
 void model_write(struct model *m, struct random *random);
 void model_check_migration(struct model *m);
 

@@ -66,11 +66,18 @@ static bool tidy_has_step(const struct model *m)
                             m->steps_done[PHASE_VALIDATE] < m->steps[PHASE_VALIDATE]);
 }
 
-bool model_next_step(const struct model *m, int session, enum job_phase phase)
+bool model_has_step(const struct model *m, enum job_phase phase)
 {
-    if (!model_is_held(m, session))
+    if (phase == PHASE_TIDY)
+        return model_is_untidy(m) && tidy_has_step(m);
+    return m->steps_done[phase] < m->steps[phase];
+}
+
+bool model_next_step(struct model *m, int session, enum job_phase phase)
+{
+    if (!model_is_held(m, session) || (phase != PHASE_TIDY && model_has_moved_back(m, session, phase)))
         return false;
-    return phase == PHASE_TIDY ? tidy_has_step(m) : m->steps_done[phase] < m->steps[phase];
+    return model_has_step(m, phase);
 }
 
 static const char *tidy_step(struct model *m)
@@ -128,14 +135,19 @@ void model_end_walk(struct model *m, uint64_t changed)
     m->walk_counted = true;
 }
 
-void model_end_tidy(struct model *m, int session, bool failed)
+enum runner_look model_end_tidy(struct model *m, int session, bool failed)
 {
     if (!model_is_held(m, session))
-        return;
+        return m->untidy ? RUNNER_LOOK_NOT_OURS : RUNNER_LOOK_FINE;
+    if (!model_is_untidy(m)) {
+        model_release_job(m, session);
+        return RUNNER_LOOK_NOT_OURS;
+    }
     if (!failed && tidy_has_step(m))
-        broken(m, "a job was tidied up that left something behind");
-    m->untidy = failed && m->untidy; /* whoever finished it tries again */
+        return RUNNER_LOOK_NOT_OVER;
+    m->untidy = failed; /* whoever finished it tries again */
     m->holder = 0;
+    return RUNNER_LOOK_FINE;
 }
 
 /* An application writes a row the old way: it is to do, unless the trigger sees to it; the constraint refuses it. */

@@ -40,8 +40,10 @@ struct daemon {
     struct runner runner;
     struct statement statement;
     int surveyed[MODEL_RELATIONS]; /* the last key of each */
+    int planned;                   /* the control session that its plan was begun on; 0: none */
     enum job_wanted heard;
     bool session_open; /* the worker's, as far as its runner was told */
+    bool session_gone; /* and whether it went with the server */
     bool must_leave;   /* after what it was told, its runner may begin no more work */
     int altered;       /* names found gone since the last batch that was done */
     int outage_tries;
@@ -70,11 +72,19 @@ enum world_event {
     EVENT_LIMITS,
     EVENT_LOCK,
     EVENT_WRITE,
+    EVENT_CRASH,
+    EVENT_FAILOVER,
     _WORLD_EVENT_MAX,
 };
 
+#define WORLD_PASTS 4
+
 struct world {
     struct model model;
+    /* What the server, or a standby, may go back to; the oldest first. Behind what is flushed only a failover goes. */
+    struct model pasts[WORLD_PASTS];
+    bool past_is_flushed[WORLD_PASTS];
+    int n_pasts;
     struct daemon daemons[WORLD_DAEMONS];
     struct random random;
     struct fault_rates rates;
@@ -84,6 +94,7 @@ struct world {
     uint32_t event_gap_us;
     uint32_t timeout_keys; /* a batch of more takes too long, always; 0: none does */
     uint64_t now_us, event_us;
+    enum world_event due; /* what happens then; EVENT_NOTHING: it is drawn */
     uint64_t outage_began_us, outage_until_us; /* no server meanwhile */
     bool calm;                                 /* nothing goes wrong any more */
     bool may_fail;                             /* an error was sent that ends a job */
@@ -106,6 +117,15 @@ void daemon_turn(struct world *w, struct daemon *d);
 void fault_decide(struct world *w, struct daemon *d);
 /* The runner wants it cut short. */
 void fault_abort(struct world *w, struct daemon *d);
+
+/* The server is gone, with both of its sessions. */
+void daemon_lose_server(struct world *w, struct daemon *d);
+
+/* past.c: what a crash or a failover takes. */
+void past_note(struct world *w);  /* perhaps it comes back to what is so now */
+void past_flush(struct world *w); /* no crash goes behind this any more */
+void past_return(struct world *w, bool failover);
+void past_threaten(struct world *w); /* perhaps it happens soon */
 
 /* chaos.c */
 void world_break(struct world *w, const char *promise);

@@ -25,7 +25,7 @@ static void test_a_new_job_is_planned_relation_by_relation(void **state)
     EXPECT(s, RUNNER_BEGIN);
     assert_int_equal(s->a.estimate, 800);
     assert_int_equal(s->a.phase, PHASE_BACKFILL);
-    done_with(s, (struct runner_event){.ours = true});
+    done_with(s, (struct runner_event){.look = RUNNER_LOOK_FINE});
     EXPECT(s, RUNNER_TAKE);
 }
 
@@ -50,7 +50,7 @@ static void test_a_job_without_relations_succeeds(void **state)
     done(s);
     done_with(s, (struct runner_event){.n_relations = 0});
     EXPECT(s, RUNNER_BEGIN);
-    done_with(s, (struct runner_event){.ours = true});
+    done_with(s, (struct runner_event){.look = RUNNER_LOOK_FINE});
     done_with(s, (struct runner_event){.outcome = RUNNER_TAKE_NONE});
     EXPECT(s, RUNNER_FINISH);
     assert_int_equal(s->a.state, JOB_SUCCEEDED);
@@ -64,7 +64,7 @@ static void test_a_plan_of_another_daemons_job_is_dropped(void **state)
     start(s, PHASE_PREFLIGHT, false);
     done(s);
     done_with(s, (struct runner_event){.n_relations = 0});
-    done_with(s, (struct runner_event){.ours = false});
+    done_with(s, (struct runner_event){.look = RUNNER_LOOK_NOT_OURS});
     EXPECT(s, RUNNER_END);
 }
 

@@ -25,7 +25,7 @@ static void begun(struct script *s, enum job_phase phase)
 {
     EXPECT(s, RUNNER_BEGIN);
     assert_int_equal(s->a.phase, phase);
-    done_with(s, (struct runner_event){.ours = true});
+    done_with(s, (struct runner_event){.look = RUNNER_LOOK_FINE});
     assert_int_equal(s->r.phase, phase);
 }
 
@@ -91,7 +91,7 @@ static void test_a_dry_run_surveys_and_ends(void **state)
     done_with(s, (struct runner_event){.estimate = 1000});
     EXPECT(s, RUNNER_BEGIN);
     assert_int_equal(s->a.phase, PHASE_PREFLIGHT);
-    done_with(s, (struct runner_event){.ours = true});
+    done_with(s, (struct runner_event){.look = RUNNER_LOOK_FINE});
     EXPECT(s, RUNNER_FINISH);
     assert_int_equal(s->a.state, JOB_SUCCEEDED);
 }
