@@ -45,16 +45,35 @@ AS $$
    WHERE a.attrelid = relation AND a.attname = column_name AND a.attnum > 0 AND NOT a.attisdropped
 $$;
 
+-- What a collation orders by: provider, locale and the version of the library that compares. Two collations of one such text order alike.
+CREATE OR REPLACE FUNCTION backfill.collation_order(collation_oid oid) RETURNS text
+LANGUAGE sql STABLE STRICT SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT concat_ws(' ', l.provider, l.locale, l.rules, l.version)
+    FROM (SELECT c.collprovider AS provider, concat_ws('/', j.c ->> 'collcollate', j.c ->> 'colliculocale', j.c ->> 'colllocale') AS locale,
+                 j.c ->> 'collicurules' AS rules, pg_collation_actual_version(c.oid) AS version
+            FROM pg_collation c
+           CROSS JOIN LATERAL (SELECT to_jsonb(c) AS c) j
+           WHERE c.oid = collation_oid AND c.collprovider <> 'd'
+          UNION ALL
+          SELECT d.datlocprovider, concat_ws('/', CASE WHEN d.datlocprovider = 'c' THEN j.d ->> 'datcollate' END, j.d ->> 'daticulocale', j.d ->> 'datlocale'),
+                 j.d ->> 'daticurules', pg_database_collation_actual_version(d.oid)
+            FROM pg_collation c
+            JOIN pg_database d ON c.collprovider = 'd' AND d.datname = current_database()
+           CROSS JOIN LATERAL (SELECT to_jsonb(d) AS d) j
+           WHERE c.oid = collation_oid) l
+$$;
+
 -- The key to walk a table by: the columns of a unique, complete btree index over plain NOT NULL columns, whose order is
 -- that of the type's own < operator, in one direction. The primary key if it is one; else the narrowest.
 -- wanted: the columns that it must have, in this order, or NULL. No row: the table has no such key.
--- columns, types and collations are ready to stand in SQL; collations holds '' where the column's own applies.
-CREATE OR REPLACE FUNCTION backfill.key_of(relation oid, wanted smallint[] DEFAULT NULL,
-    OUT attnums smallint[], OUT columns text[], OUT types text[], OUT collations text[])
-RETURNS SETOF record
+--   columns, types, collations  ready to stand in SQL; collations holds '' where the column's own applies
+--   operators                   of each column <, <=, =, >= and > as the index has them, ready to stand in SQL whatever the search_path
+--   identity                    what the order of the key rests on: backfill.same_order
+CREATE OR REPLACE FUNCTION backfill.key_of(relation oid, wanted smallint[] DEFAULT NULL) RETURNS SETOF backfill.walk_key
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT k.attnums, k.columns, k.types, k.collations
+  SELECT i.indexrelid, k.attnums, k.columns, k.types, k.collations, k.operators, k.identity
     FROM pg_index i
     JOIN pg_class c ON c.oid = i.indexrelid
     JOIN pg_am am ON am.oid = c.relam AND am.amname = 'btree'
@@ -62,21 +81,28 @@ AS $$
       SELECT array_agg(a.attnum ORDER BY u.ord) AS attnums,
              array_agg(quote_ident(a.attname) ORDER BY u.ord) AS columns,
              array_agg(format_type(backfill.base_type(a.atttypid), -1) ORDER BY u.ord) AS types,
-             array_agg(CASE WHEN u.coll IN (0, a.attcollation) THEN ''
-                            ELSE (SELECT format('%I.%I', cn.nspname, co.collname)
-                                    FROM pg_collation co
-                                    JOIN pg_namespace cn ON cn.oid = co.collnamespace
-                                   WHERE co.oid = u.coll) END ORDER BY u.ord) AS collations,
+             array_agg(CASE WHEN u.coll IN (0, a.attcollation) THEN '' ELSE n.name END ORDER BY u.ord) AS collations,
+             array_agg(ARRAY(SELECT format('OPERATOR(%I.%s)', pn.nspname, p.oprname)
+                               FROM pg_amop o
+                               JOIN pg_operator p ON p.oid = o.amopopr
+                               JOIN pg_namespace pn ON pn.oid = p.oprnamespace
+                              WHERE o.amopfamily = oc.opcfamily AND o.amoplefttype = oc.opcintype AND o.amoprighttype = oc.opcintype
+                              ORDER BY o.amopstrategy) ORDER BY u.ord) AS operators,
+             jsonb_agg(jsonb_strip_nulls(jsonb_build_object(
+               'name', a.attname, 'type', format_type(backfill.base_type(a.atttypid), -1), 'opclass', format('%I.%I', ocn.nspname, oc.opcname),
+               'collation', n.name, 'order', backfill.collation_order(nullif(u.coll, 0)))) ORDER BY u.ord) AS identity,
              bool_and(backfill.is_not_null(relation, a.attname)) AS not_null,
              count(DISTINCT u.opt) = 1 AND bool_and(u.opt IN (0, 3)) AS one_direction,
              bool_and(EXISTS (
-               SELECT FROM pg_opclass oc
-                 JOIN pg_opclass d ON d.opcmethod = oc.opcmethod AND d.opcintype = oc.opcintype
-                                  AND d.opcfamily = oc.opcfamily AND d.opcdefault
-                WHERE oc.oid = u.opc)) AS default_order
+               SELECT FROM pg_opclass d
+                WHERE d.opcmethod = oc.opcmethod AND d.opcintype = oc.opcintype AND d.opcfamily = oc.opcfamily AND d.opcdefault)) AS default_order
         FROM unnest(i.indkey::smallint[], i.indclass::oid[], i.indcollation::oid[], i.indoption::smallint[])
              WITH ORDINALITY AS u(attnum, opc, coll, opt, ord)
         JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = u.attnum
+        JOIN pg_opclass oc ON oc.oid = u.opc
+        JOIN pg_namespace ocn ON ocn.oid = oc.opcnamespace
+        LEFT JOIN LATERAL (SELECT format('%I.%I', cn.nspname, co.collname) AS name
+                             FROM pg_collation co JOIN pg_namespace cn ON cn.oid = co.collnamespace WHERE co.oid = u.coll) n ON true
        WHERE u.ord <= i.indnkeyatts
     ) k
    WHERE i.indrelid = relation
@@ -87,37 +113,59 @@ AS $$
    LIMIT 1
 $$;
 
--- The condition that a row's key stands in a batch. $1 is the position below it or NULL, $2 the one at its end, both
--- text[]. Plans are custom (plan_cache_mode), so "$1 IS NULL" is decided before the plan is chosen.
--- prefix: what qualifies the columns, '' or 'app.orders.'. point: the one key $2.
-CREATE OR REPLACE FUNCTION backfill.batch_condition(prefix text, columns text[], types text[], collations text[], point boolean)
-RETURNS text
+-- The operator that compares rows of a key: the one name for all of its columns. Where their operators live in several schemas, its bare
+-- name, which the session's search_path must lead to all of them: backfill.check_operators. strategy: 1 <, 2 <=, 3 =, 4 >=, 5 >.
+CREATE OR REPLACE FUNCTION backfill.row_operator(key backfill.walk_key, strategy integer) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT CASE WHEN point
-              THEN format('%s = %s', mine.key, hi.key)
-              ELSE format('($1::text[] IS NULL OR %s > %s) AND %s <= %s', mine.key, lo.key, mine.key, hi.key) END
-    FROM (SELECT CASE WHEN cardinality(columns) = 1 THEN max(col) ELSE 'ROW(' || string_agg(col, ', ' ORDER BY ord) || ')' END AS key
-            FROM (SELECT u.ord, prefix || u.col || CASE u.coll WHEN '' THEN '' ELSE ' COLLATE ' || u.coll END AS col
-                    FROM unnest(columns, collations) WITH ORDINALITY AS u(col, coll, ord)) c) mine,
-         (SELECT CASE WHEN cardinality(columns) = 1 THEN max(val) ELSE 'ROW(' || string_agg(val, ', ' ORDER BY ord) || ')' END AS key
-            FROM (SELECT ord, format('($1::text[])[%s]::%s', ord, type) AS val FROM unnest(types) WITH ORDINALITY AS u(type, ord)) v) lo,
-         (SELECT CASE WHEN cardinality(columns) = 1 THEN max(val) ELSE 'ROW(' || string_agg(val, ', ' ORDER BY ord) || ')' END AS key
-            FROM (SELECT ord, format('($2::text[])[%s]::%s', ord, type) AS val FROM unnest(types) WITH ORDINALITY AS u(type, ord)) v) hi
+  SELECT CASE WHEN count(DISTINCT o.operator) = 1 THEN min(o.operator) ELSE min(regexp_replace(o.operator, '^OPERATOR\(.*\.([^."]+)\)$', '\1')) END
+    FROM (SELECT (key).operators[i][strategy] AS operator FROM generate_subscripts((key).operators, 1) AS i) o
+$$;
+
+-- The condition that a row's key stands in a batch. $1 is the position below it or NULL, $2 the one at its end, both
+-- text[]. Plans are custom (plan_cache_mode), so "$1 IS NULL" is decided before the plan is chosen.
+-- Beside the comparison of rows stand bounds of each column as far as the columns before it are the same at both ends, which is also
+-- decided before: the planner sees how little the batch spans, and takes the key's index however many others there are.
+-- prefix: what qualifies the columns, '' or 'app.orders.'. point: the one key $2.
+CREATE OR REPLACE FUNCTION backfill.batch_condition(prefix text, key backfill.walk_key, point boolean) RETURNS text
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  n      constant integer := cardinality(key.columns);
+  op     constant text[] := key.operators;
+  mine   text[] := ARRAY(SELECT prefix || u.col || CASE u.coll WHEN '' THEN '' ELSE ' COLLATE ' || u.coll END
+                           FROM unnest(key.columns, key.collations) WITH ORDINALITY AS u(col, coll, ord) ORDER BY u.ord);
+  lo     text[] := ARRAY(SELECT format('($1::text[])[%s]::%s', u.ord, u.type) FROM unnest(key.types) WITH ORDINALITY AS u(type, ord) ORDER BY u.ord);
+  hi     text[] := ARRAY(SELECT format('($2::text[])[%s]::%s', u.ord, u.type) FROM unnest(key.types) WITH ORDINALITY AS u(type, ord) ORDER BY u.ord);
+  deeper text := '';
+BEGIN
+  IF point THEN
+    RETURN (SELECT string_agg(format('%s %s %s', mine[i], op[i][3], hi[i]), ' AND ' ORDER BY i) FROM generate_series(1, n) AS i);
+  ELSIF n = 1 THEN
+    RETURN format('($1::text[] IS NULL OR %s %s %s) AND %s %s %s', mine[1], op[1][5], lo[1], mine[1], op[1][2], hi[1]);
+  END IF;
+  FOR i IN REVERSE least(n, 3) .. 2 LOOP  -- further columns tell the planner nothing more
+    deeper := format(' AND (NOT %s %s %s OR %s %s %s AND %s %s %s AND %s %s %s%s)', lo[i - 1], op[i - 1][3], hi[i - 1],
+                     mine[i - 1], op[i - 1][3], lo[i - 1], mine[i], op[i][4], lo[i], mine[i], op[i][2], hi[i], deeper);
+  END LOOP;
+  RETURN format('($1::text[] IS NULL OR ROW(%s) %s ROW(%s) AND %s %s %s%s) AND ROW(%s) %s ROW(%s) AND %s %s %s',
+                array_to_string(mine, ', '), backfill.row_operator(key, 5), array_to_string(lo, ', '), mine[1], op[1][4], lo[1], deeper,
+                array_to_string(mine, ', '), backfill.row_operator(key, 2), array_to_string(hi, ', '), mine[1], op[1][2], hi[1]);
+END
 $$;
 
 -- The condition that a row's key is none of those in $3, a text[] of positions in their text form, or NULL. Values are
 -- compared, not their texts: 1.0 and 1.00 are one key. Where $3 is NULL, nothing of this is left in the plan.
-CREATE OR REPLACE FUNCTION backfill.skip_condition(prefix text, columns text[], types text[], collations text[])
-RETURNS text
+CREATE OR REPLACE FUNCTION backfill.skip_condition(prefix text, key backfill.walk_key) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT format(CASE WHEN cardinality(columns) = 1 THEN '($3::text[] IS NULL OR %s NOT IN (%s))'
-                     ELSE '($3::text[] IS NULL OR ROW(%s) NOT IN (%s))' END,
+  SELECT format(CASE WHEN cardinality((key).columns) = 1 THEN '($3::text[] IS NULL OR NOT (%s %s ANY (%s)))'
+                     ELSE '($3::text[] IS NULL OR NOT (ROW(%s) %s ANY (%s)))' END,
                 string_agg(prefix || u.col || CASE u.coll WHEN '' THEN '' ELSE ' COLLATE ' || u.coll END, ', ' ORDER BY u.ord),
+                backfill.row_operator(key, 3),
                 format('SELECT %s FROM pg_catalog.unnest($3::text[]) AS skipped(key)',
                        string_agg(format('(skipped.key::text[])[%s]::%s', u.ord, u.type), ', ' ORDER BY u.ord)))
-    FROM unnest(columns, types, collations) WITH ORDINALITY AS u(col, type, coll, ord)
+    FROM unnest((key).columns, (key).types, (key).collations) WITH ORDINALITY AS u(col, type, coll, ord)
 $$;
 
 -- The condition by which a batch yields at a row that it is about to change: true, and now and then a millisecond later. Others
@@ -142,8 +190,7 @@ AS $$
 $$;
 
 -- Puts the condition where {batch} stands; {batch o} qualifies its columns with the alias o.
-CREATE OR REPLACE FUNCTION backfill.place_batch(statement text, columns text[], types text[], collations text[], point boolean)
-RETURNS text
+CREATE OR REPLACE FUNCTION backfill.place_batch(statement text, key backfill.walk_key, point boolean) RETURNS text
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -158,12 +205,25 @@ BEGIN
     EXIT WHEN at = 0;
     found := regexp_match(rest, place);
     result := result || left(rest, at - 1)
-           || '(' || backfill.batch_condition(coalesce(found[1] || '.', ''), columns, types, collations, point)
-           || ' AND ' || backfill.skip_condition(coalesce(found[1] || '.', ''), columns, types, collations) || ')';
+           || '(' || backfill.batch_condition(coalesce(found[1] || '.', ''), key, point)
+           || ' AND ' || backfill.skip_condition(coalesce(found[1] || '.', ''), key) || ')';
     rest := substr(rest, regexp_instr(rest, place, 1, 1, 1));
   END LOOP;
   RETURN result || rest;
 END
+$$;
+
+-- A relation of a job as it stands after UPDATE and FROM, and what qualifies its columns there. A leaf bears the name of the table that
+-- the job is for, so that clauses may name that; with a schema before it they can't.
+CREATE OR REPLACE FUNCTION backfill.relation_in_clauses(job backfill.job, relation oid, OUT source text, OUT name text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT CASE WHEN c.relkind = 'p' AND job.statement IS NOT NULL THEN n.name
+              WHEN t.relkind = 'p' THEN format('ONLY %s AS %I', n.name, t.relname)
+              ELSE 'ONLY ' || n.name END,
+         CASE WHEN t.relkind = 'p' AND job.statement IS NULL THEN quote_ident(t.relname) ELSE n.name END
+    FROM pg_class c, pg_class t, backfill.relation_name(relation) n(name)
+   WHERE c.oid = relation AND t.oid = job.target
 $$;
 
 -- The statements of a job on one of its relations. Parameters: $1 below, $2 end (text[] each); of batch also $3, keys to
@@ -175,35 +235,34 @@ $$;
 --   keys   lists the rows of one batch, as far as the clauses tell: key, and xmax, by which a lock's holder is found
 --   bound  the key that ends a batch of $3 keys above $1, at most $2; no row when fewer are left
 --   last   the greatest key
-CREATE OR REPLACE FUNCTION backfill.statements(job backfill.job, relation oid, columns text[], types text[], collations text[],
-    point boolean, OUT batch text, OUT keys text, OUT bound text, OUT last text)
+CREATE OR REPLACE FUNCTION backfill.statements(job backfill.job, relation oid, key backfill.walk_key, point boolean,
+    OUT batch text, OUT keys text, OUT bound text, OUT last text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  name      text := backfill.relation_name(relation);
-  is_parent boolean := (SELECT relkind = 'p' FROM pg_class WHERE oid = relation);
-  only_name text := CASE WHEN is_parent THEN name ELSE 'ONLY ' || name END;
+  source    text := (backfill.relation_in_clauses(job, relation)).source;
+  name      text := (backfill.relation_in_clauses(job, relation)).name;
   position  text := (SELECT 'ARRAY[' || string_agg(format('%s.%s::text', name, c), ', ' ORDER BY ord) || ']'
-                       FROM unnest(columns) WITH ORDINALITY AS u(c, ord));
+                       FROM unnest(key.columns) WITH ORDINALITY AS u(c, ord));
   ordering  text[] := ARRAY(SELECT format('%s.%s', name, c) || CASE coll WHEN '' THEN '' ELSE ' COLLATE ' || coll END
-                              FROM unnest(columns, collations) WITH ORDINALITY AS u(c, coll, ord) ORDER BY ord);
+                              FROM unnest(key.columns, key.collations) WITH ORDINALITY AS u(c, coll, ord) ORDER BY ord);
 BEGIN
   IF job.statement IS NOT NULL THEN
-    batch := '/* backfilld */ ' || backfill.place_batch(job.statement, columns, types, collations, point);
+    batch := '/* backfilld */ ' || backfill.place_batch(job.statement, key, point);
   ELSE
-    batch := format(E'/* backfilld */ UPDATE %s\nSET %s\nWHERE %s', only_name, job.set_clause,
-                    backfill.batch_condition(name || '.', columns, types, collations, point)
-                    || ' AND ' || backfill.skip_condition(name || '.', columns, types, collations))
+    batch := format(E'/* backfilld */ UPDATE %s\nSET %s\nWHERE %s', source, job.set_clause,
+                    backfill.batch_condition(name || '.', key, point)
+                    || ' AND ' || backfill.skip_condition(name || '.', key))
           || coalesce(E'\nAND (' || job.where_clause || E'\n)', '')
           || CASE WHEN NOT point AND backfill.can_yield(job) THEN E'\nAND ' || backfill.yield_condition() ELSE '' END;
   END IF;
-  keys := format('SELECT %s, %s.xmax FROM %s WHERE %s', position, name, only_name,
-                 backfill.batch_condition(name || '.', columns, types, collations, point))
+  keys := format('SELECT %s, %s.xmax FROM %s WHERE %s', position, name, source,
+                 backfill.batch_condition(name || '.', key, point))
        || coalesce(E'\nAND (' || job.where_clause || E'\n)', '');
-  bound := format('/* backfilld */ SELECT %s FROM %s WHERE %s ORDER BY %s OFFSET $3::bigint - 1 LIMIT 1', position, only_name,
-                  backfill.batch_condition(name || '.', columns, types, collations, point),
+  bound := format('/* backfilld */ SELECT %s FROM %s WHERE %s ORDER BY %s OFFSET $3::bigint - 1 LIMIT 1', position, source,
+                  backfill.batch_condition(name || '.', key, point),
                   array_to_string(ordering, ', '));
-  last := format('/* backfilld */ SELECT %s FROM %s ORDER BY %s LIMIT 1', position, only_name,
+  last := format('/* backfilld */ SELECT %s FROM %s ORDER BY %s LIMIT 1', position, source,
                  array_to_string(ARRAY(SELECT o || ' DESC' FROM unnest(ordering) WITH ORDINALITY AS u(o, ord) ORDER BY ord), ', '));
 END
 $$;

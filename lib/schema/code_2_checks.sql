@@ -61,11 +61,11 @@ $$;
 
 -- The clauses of a job: each must parse alone, and again where it will stand. A text that does both closes nothing and
 -- opens nothing. relation: the job's table, or an empty copy that has the column to be filled already.
-CREATE OR REPLACE FUNCTION backfill.check_clauses(job backfill.job, relation oid, columns text[], types text[], collations text[]) RETURNS void
+CREATE OR REPLACE FUNCTION backfill.check_clauses(job backfill.job, relation oid, key backfill.walk_key) RETURNS void
 LANGUAGE plpgsql
 AS $$
 DECLARE
-  name  text := 'ONLY ' || backfill.relation_name(relation);
+  name  text := (backfill.relation_in_clauses(job, relation)).source;
   plan  jsonb;
 BEGIN
   IF job.where_clause IS NOT NULL THEN
@@ -74,20 +74,45 @@ BEGIN
   END IF;
   IF job.set_clause IS NOT NULL THEN
     PERFORM backfill.check_plan('set_clause', format(E'UPDATE %s SET %s', name, job.set_clause));
-    PERFORM backfill.check_plan('set_clause', (backfill.statements(job, relation, columns, types, collations, false)).batch);
+    PERFORM backfill.check_plan('set_clause', (backfill.statements(job, relation, key, false)).batch);
   END IF;
   IF job.statement IS NOT NULL THEN
-    plan := backfill.check_plan('statement', backfill.place_batch(job.statement, columns, types, collations, false));
+    plan := backfill.check_plan('statement', backfill.place_batch(job.statement, key, false));
     IF plan ->> 'Node Type' <> 'ModifyTable' THEN
       PERFORM backfill.refuse('statement', 'is not an INSERT, UPDATE or DELETE', 'A job is there to change rows.', '42601');
     END IF;
     BEGIN
-      PERFORM backfill.plan(backfill.place_batch(job.statement, columns, types, collations, false), with_parameters => false);
+      PERFORM backfill.plan(backfill.place_batch(job.statement, key, false), with_parameters => false);
     EXCEPTION WHEN OTHERS THEN
       RETURN;  -- as it should be: without parameters there is no $1
     END;
     PERFORM backfill.refuse('statement', '{batch} stands in a comment or a string',
                             'Put {batch} into the WHERE clause, where the condition on the key belongs.', '42601');
+  END IF;
+END
+$$;
+
+-- Where a key's columns have their operators in several schemas, a comparison of rows can't name them: the search_path of whoever calls
+-- this, which is the job's, must lead to them.
+CREATE OR REPLACE FUNCTION backfill.check_operators(key backfill.walk_key) RETURNS void
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  missing record;
+BEGIN
+  IF backfill.row_operator(key, 5) OPERATOR(pg_catalog.~) '^OPERATOR' THEN
+    RETURN;
+  END IF;
+  SELECT c.name, o.part[1] AS schema INTO missing
+    FROM (SELECT key.columns[i] AS name, key.types[i] AS type, i AS ord FROM pg_catalog.generate_subscripts(key.columns, 1) AS i) AS c
+   CROSS JOIN LATERAL pg_catalog.regexp_match(key.operators[c.ord][5], '^OPERATOR\((.*)\.([^."]+)\)$') AS o(part)
+   WHERE o.part[1] OPERATOR(pg_catalog.<>) 'pg_catalog'
+     AND (pg_catalog.to_regoperator(pg_catalog.format('%s(%s, %s)', o.part[2], c.type, c.type))::oid
+          OPERATOR(pg_catalog.=) pg_catalog.to_regoperator(pg_catalog.format('%s.%s(%s, %s)', o.part[1], o.part[2], c.type, c.type))::oid) IS NOT TRUE
+   LIMIT 1;
+  IF FOUND THEN
+    PERFORM backfill.refuse('key', pg_catalog.format('the operators of %s are in schema %s, which the search_path doesn''t lead to', missing.name, missing.schema),
+                            pg_catalog.format('Put %s into the search_path, then insert the job again; or walk by another unique index (key).', missing.schema), '42704');
   END IF;
 END
 $$;
@@ -195,8 +220,7 @@ END
 $$;
 
 -- Checks the table and returns the key that the job will walk by.
-CREATE OR REPLACE FUNCTION backfill.check_target(job backfill.job,
-    OUT attnums smallint[], OUT columns text[], OUT types text[], OUT collations text[])
+CREATE OR REPLACE FUNCTION backfill.check_target(job backfill.job) RETURNS backfill.walk_key
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -204,6 +228,7 @@ DECLARE
   class   pg_class;
   part    oid;
   missing text;
+  key     backfill.walk_key;
 BEGIN
   SELECT * INTO class FROM pg_class WHERE oid = job.target;
   IF NOT FOUND THEN
@@ -221,7 +246,7 @@ BEGIN
     PERFORM backfill.refuse('target', format('%s is a temporary table', name),
                             'Other sessions can''t see it; fill it with an UPDATE of your own.', '42809');
   ELSIF job.set_clause IS NULL AND job.statement IS NULL THEN
-    RETURN;  -- nothing to walk
+    RETURN key;  -- nothing to walk
   END IF;
 
   SELECT k INTO missing
@@ -241,8 +266,8 @@ BEGIN
     IF class.relkind = 'p' AND job.statement IS NULL THEN
       CONTINUE;  -- the leaves' keys count, unless there are none
     END IF;
-    SELECT * INTO attnums, columns, types, collations FROM backfill.key_of(part, backfill.key_numbers(part, job.key));
-    IF attnums IS NULL THEN
+    SELECT * INTO key FROM backfill.key_of(part, backfill.key_numbers(part, job.key));
+    IF key.attnums IS NULL THEN
       PERFORM backfill.check_is_there(part, job);
       PERFORM backfill.refuse(CASE WHEN job.key IS NULL THEN 'target' ELSE 'key' END,
         CASE WHEN job.key IS NULL
@@ -252,9 +277,11 @@ BEGIN
         '42P16');
     END IF;
   END LOOP;
-  IF attnums IS NULL THEN  -- a partitioned table without a partition: nothing to walk, but its clauses are checked all the same
-    attnums := '{-1}'; columns := '{ctid}'; types := '{tid}'; collations := '{""}';
+  IF key.attnums IS NULL THEN  -- a partitioned table without a partition: nothing to walk, but its clauses are checked all the same
+    key.attnums := '{-1}'; key.columns := '{ctid}'; key.types := '{tid}'; key.collations := '{""}';
+    key.operators := '{{OPERATOR(pg_catalog.<), OPERATOR(pg_catalog.<=), OPERATOR(pg_catalog.=), OPERATOR(pg_catalog.>=), OPERATOR(pg_catalog.>)}}';
   END IF;
+  RETURN key;
 END
 $$;
 
@@ -272,25 +299,28 @@ CREATE OR REPLACE FUNCTION backfill.check_job(job backfill.job) RETURNS backfill
 LANGUAGE plpgsql
 AS $$
 DECLARE
-  k record;
+  key   backfill.walk_key;
+  first oid;
 BEGIN
   PERFORM backfill.check_not_yet(job);
   PERFORM backfill.check_throttle_off(job);
   PERFORM backfill.check_active_hours(job);
   PERFORM backfill.check_combination(job);
   PERFORM backfill.check_ignore(job);
-  SELECT * INTO k FROM backfill.check_target(job);
+  key := backfill.check_target(job);
+  PERFORM backfill.check_operators(key);
   IF job.drop_column IS NOT NULL THEN
     PERFORM backfill.check_drop_column(job);
   END IF;
   IF job.add_column IS NOT NULL OR job.keep_in_sync OR job.enforce IS NOT NULL THEN
-    job.plan := backfill.make_plan(job, k.columns, k.types, k.collations);
+    job.plan := backfill.make_plan(job, key);
   END IF;
   IF job.add_column IS NOT NULL THEN
     job.where_clause := coalesce(job.where_clause, quote_ident(job.plan -> 'column' ->> 'name') || ' IS NULL');
   END IF;
   IF backfill.has_column(job) THEN
-    PERFORM backfill.check_clauses(job, job.target, k.columns, k.types, k.collations);
+    first := coalesce((SELECT min(o) FROM backfill.relations_of(job) o), job.target);  -- of a partitioned table a leaf, as a batch sees it
+    PERFORM backfill.check_clauses(job, first, coalesce((SELECT k FROM backfill.key_of(first, backfill.key_numbers(first, job.key)) k), key));
   END IF;
   RETURN job;
 END

@@ -341,7 +341,7 @@ $$;
 
 -- Makes job.plan, on the copy, and checks the clauses there when the column that they fill is not in the table yet.
 -- What was made to read them is undone.
-CREATE OR REPLACE FUNCTION backfill.make_plan(job backfill.job, columns text[], types text[], collations text[]) RETURNS jsonb
+CREATE OR REPLACE FUNCTION backfill.make_plan(job backfill.job, key backfill.walk_key) RETURNS jsonb
 LANGUAGE plpgsql
 AS $$
 DECLARE
@@ -361,7 +361,7 @@ BEGIN
       job.where_clause := coalesce(job.where_clause, pg_catalog.quote_ident(plan -> 'column' ->> 'name') || ' IS NULL');
     END IF;
     IF job.set_clause IS NOT NULL THEN
-      PERFORM backfill.check_clauses(job, copy::regclass, columns, types, collations);
+      PERFORM backfill.check_clauses(job, copy::regclass, key);
     END IF;
     IF job.keep_in_sync THEN
       plan := plan || pg_catalog.jsonb_build_object('sync', backfill.read_assignments(job, copy));

@@ -359,7 +359,7 @@ LANGUAGE plpgsql
 AS $$
 DECLARE
   job       backfill.job;
-  k         record;
+  key       backfill.walk_key;
   tried     oid := relation;
   planned   text := batch;
   plan      jsonb;
@@ -372,6 +372,8 @@ DECLARE
   started   timestamptz;
   start_lsn pg_lsn;
 BEGIN
+  PERFORM backfill.check_operators(k)
+     FROM backfill.key_of(relation, backfill.key_numbers(relation, (backfill.own_job(job_id)).key)) AS k;
   estimate := backfill.check_bound(bound, relation, upper);
   IF NOT on_copy THEN
     PERFORM backfill.check_batch(batch, relation, upper);
@@ -384,11 +386,11 @@ BEGIN
     IF on_copy THEN
       job := backfill.own_job(job_id);
       tried := backfill.make_copy(job, relation, keys);
-      SELECT * INTO k FROM backfill.key_of(relation, backfill.key_numbers(relation, job.key));
-      SELECT s.batch, s.keys INTO batch, keys_of FROM backfill.statements(job, tried, k.columns, k.types, k.collations, false) s;
+      SELECT * INTO key FROM backfill.key_of(relation, backfill.key_numbers(relation, job.key));
+      SELECT s.batch, s.keys INTO batch, keys_of FROM backfill.statements(job, tried, key, false) s;
       -- How the rows of a batch will be reached; the rest of its statement can't be planned yet.
       planned := pg_catalog.format('SELECT FROM ONLY %s WHERE %s', backfill.relation_name(relation),
-                                   backfill.batch_condition('', k.columns, k.types, k.collations, false));
+                                   backfill.batch_condition('', key, false));
     END IF;
     EXECUTE bound INTO hi USING NULL::text[], upper, keys;
     hi := coalesce(hi, upper);

@@ -134,7 +134,7 @@ AS $$
 DECLARE
   job     backfill.job;
   r       oid;
-  k       record;
+  key     backfill.walk_key;
   trying  boolean;
   largest oid;
 BEGIN
@@ -160,11 +160,11 @@ BEGIN
     IF on_copy AND r <> largest THEN
       CONTINUE;
     END IF;
-    SELECT * INTO k FROM backfill.key_of(r, backfill.key_numbers(r, job.key));
+    SELECT * INTO key FROM backfill.key_of(r, backfill.key_numbers(r, job.key));
     relation := r;
     name := backfill.relation_name(r);
     SELECT s.batch, s.bound, s.last, s.keys INTO batch, bound, last, keys_of
-      FROM backfill.statements(job, r, k.columns, k.types, k.collations, false) s;
+      FROM backfill.statements(job, r, key, false) s;
     PERFORM backfill.check_is_there(r, job);
     trial := CASE WHEN trying AND r = largest THEN 100 ELSE 0 END;
     data_directory := (SELECT s.setting FROM pg_settings s WHERE s.name = 'data_directory');  -- NULL without pg_monitor
@@ -298,7 +298,7 @@ DECLARE
   job      backfill.job;
   r        backfill.range;
   left_row backfill.left_behind;
-  k        record;
+  k        backfill.walk_key;
   key      smallint[];
 BEGIN
   SELECT * INTO job FROM backfill.job j WHERE j.id = job_id;
@@ -359,7 +359,7 @@ BEGIN
     yields := backfill.can_yield(job);
     name := CASE WHEN job.statement IS NULL THEN backfill.relation_name(relation) END;
     SELECT s.batch, s.keys, s.bound INTO batch, keys_of, bound
-      FROM backfill.statements(job, relation, k.columns, k.types, k.collations, point) s;
+      FROM backfill.statements(job, relation, k, point) s;
   END IF;
   PERFORM backfill.check_is_there(relation, job);
   IF key_columns IS NULL THEN

@@ -28,7 +28,8 @@ GRANT UPDATE (wanted, priority, workers, target_ms, max_rows_per_s, max_lag, thr
 
 -- The checks at INSERT and the worker's functions run as the submitter.
 GRANT EXECUTE ON FUNCTION
-  backfill.base_type, backfill.relation_name, backfill.check_is_there, backfill.key_of, backfill.batch_condition, backfill.skip_condition,
+  backfill.base_type, backfill.relation_name, backfill.check_is_there, backfill.key_of, backfill.collation_order, backfill.row_operator,
+  backfill.batch_condition, backfill.skip_condition, backfill.relation_in_clauses,
   backfill.yield_condition, backfill.can_yield, backfill.place_batch,
   backfill.next_token, backfill.split_at, backfill.trim_sql, backfill.within_brackets, backfill.assigned_column, backfill.assignments_of,
   backfill.statements, backfill.relations_of, backfill.key_numbers,
@@ -37,7 +38,7 @@ GRANT EXECUTE ON FUNCTION
   backfill.other_constraint, backfill.constraint_name, backfill.check_given_name, backfill.has_constraint, backfill.check_schema_right,
   backfill.read_constraint, backfill.make_plan, backfill.check_batch, backfill.check_bound, backfill.own_job,
   backfill.make_copy, backfill.plan_in_words, backfill.step_is_wanted, backfill.run_step,
-  backfill.refuse, backfill.plan, backfill.check_plan, backfill.check_clauses, backfill.check_not_yet, backfill.check_throttle_off, backfill.check_target,
+  backfill.refuse, backfill.plan, backfill.check_plan, backfill.check_clauses, backfill.check_operators, backfill.check_not_yet, backfill.check_throttle_off, backfill.check_target,
   backfill.check_job, backfill.change_job, backfill.parse_active_hours, backfill.check_active_hours, backfill.active_hours_now, backfill.hours_of,
   backfill.keep_hours,
   backfill.checkpoint, backfill.run_statement, backfill.run_batch, backfill.plan_reads_all, backfill.survey,

@@ -3,6 +3,7 @@
 import random
 import threading
 
+import psycopg
 import pytest
 
 from waiting import wait_until
@@ -87,25 +88,6 @@ def test_each_row_is_done_once_whatever_its_key(db, key):
     assert db.counts() == {1: ROWS}
     assert job["report"]["rows"] == job["report"]["keys"] == ROWS
     assert job["report"]["batches"] >= ROWS // 7
-
-
-def test_types_of_an_extension_outside_of_the_search_path_are_done_or_refused(db):
-    """Without its operators in the search_path, citext is compared as text: B before a, where the index has a
-    before B. Then batches would have gaps."""
-    db.admin.execute("CREATE SCHEMA ext; GRANT USAGE ON SCHEMA ext TO app; CREATE EXTENSION citext"
-                     " SCHEMA ext")
-    db.app.execute("CREATE TABLE t (k ext.citext PRIMARY KEY, n int NOT NULL DEFAULT 0);"
-                   "INSERT INTO t SELECT chr(CASE g % 2 WHEN 0 THEN 65 ELSE 97 END + g % 26) || g FROM"
-                   " generate_series(1, 500) g")
-    db.daemon(max_rows=7)
-    without = db.submit(set_clause="n = n + 1")
-    ended = db.wait_state(without, "succeeded", "failed")
-    done = 1 if db.state(without) == "succeeded" else 0
-    assert ended and db.counts() == {done: 500}
-    with db.connect() as session:
-        session.execute("SET search_path = public, ext")
-        db.finish(db.submit(session=session, set_clause="n = n + 1"))
-    assert db.counts() == {done + 1: 500}
 
 
 # ---- Which key
@@ -448,3 +430,82 @@ def test_merge(db):
     db.finish(db.submit(statement="MERGE INTO t USING (SELECT id FROM t WHERE {batch}) s ON t.id = s.id"
                                   " WHEN MATCHED THEN UPDATE SET n = n + 1"))
     assert db.counts() == {1: 1000}
+
+
+# ---- How its clauses may name the table
+
+def test_clauses_may_name_the_partitioned_table(db):
+    """Each leaf is filled under the table's name, whatever its own."""
+    two_leaves(db)
+    db.app.execute("CREATE TABLE price (id bigint PRIMARY KEY, n int); INSERT INTO price SELECT g, g % 7 FROM generate_series(1, 1099) g")
+    db.daemon(max_rows=100)
+    db.finish(db.submit(set_clause="n = t.n + length(t::text) - length(t::text) + 1", where_clause="t.n = 0"))
+    assert db.counts() == {1: 1099}
+    db.finish(db.submit(add_column="m int", set_clause="m = (SELECT p.n FROM price p WHERE p.id = t.id)", keep_in_sync=True, enforce=["NOT NULL m"]))
+    assert db.one("SELECT count(*) FROM t JOIN price p USING (id) WHERE t.m = p.n") == 1099
+
+
+def test_clause_that_names_the_schema_of_a_partitioned_table_is_refused_at_once(db):
+    two_leaves(db)
+    for clauses in ({"set_clause": "n = public.t.n + 1"}, {"add_column": "m int", "set_clause": "m = public.t.n"}):
+        with pytest.raises(psycopg.Error) as refused:
+            db.submit(**clauses)
+        assert "set_clause" in str(refused.value)
+
+
+def test_clause_may_name_the_schema_of_a_plain_table(db):
+    db.table(rows=100)
+    db.daemon()
+    db.finish(db.submit(set_clause="n = public.t.n + 1"))
+    assert db.counts() == {1: 100}
+
+
+# ---- How a batch reaches its rows
+
+def test_batch_of_a_composite_key_reads_what_it_spans_beside_an_index_on_what_is_to_do(db):
+    """The index on slug finds all rows that are to do, of all tenants: taken by each batch, the job would never end."""
+    db.app.execute("""
+        CREATE TABLE t (tenant int, id bigint, slug text, body text, PRIMARY KEY (tenant, id));
+        INSERT INTO t SELECT CASE WHEN g % 3 = 0 THEN 7 ELSE g % 200 END, g, CASE WHEN g % 2 = 0 THEN 's' END, repeat('x', 100) FROM generate_series(1, 150000) g;
+        CREATE INDEX todo ON t (slug)""")
+    db.admin.execute("VACUUM ANALYZE t")
+    db.daemon(max_rows=1000)
+    job = db.finish(db.submit(set_clause="slug = 's' || id", where_clause="slug IS NULL"))
+    assert job["report"]["rows"] == 75000 and job["report"]["batches"] >= 150
+    db.admin.execute("SELECT pg_stat_force_next_flush()")
+    read = wait_until(lambda: db.one("SELECT sum(idx_tup_read) FROM pg_stat_all_indexes WHERE relname = 't' AND indexrelname <> 'todo'"), what="its reads are counted")
+    assert db.one("SELECT idx_tup_read FROM pg_stat_all_indexes WHERE indexrelname = 'todo'") == 0
+    assert read < 4 * 150000  # the bounds, the batches, and what the index holds twice by then
+
+
+def test_composite_key_over_operators_of_several_schemas(db):
+    """Rows are compared by one operator's name; where that leads elsewhere, the order of the batches isn't that of the index."""
+    db.admin.execute("CREATE SCHEMA ext; GRANT USAGE ON SCHEMA ext TO app; CREATE EXTENSION citext SCHEMA ext")
+    db.app.execute("CREATE TABLE t (a int, k ext.citext, n int NOT NULL DEFAULT 0, PRIMARY KEY (a, k));"
+                   "INSERT INTO t SELECT g % 3, chr(CASE g % 2 WHEN 0 THEN 65 ELSE 97 END + g % 26) || g FROM generate_series(1, 500) g")
+    with pytest.raises(psycopg.Error) as refused:
+        db.submit(set_clause="n = n + 1")
+    assert "search_path" in str(refused.value) and "ext" in refused.value.diag.message_hint
+    db.daemon(max_rows=7)
+    with db.connect() as session:
+        session.execute("SET search_path = public, ext")
+        db.finish(db.submit(session=session, set_clause="n = n + 1"))
+    assert db.counts() == {1: 500}
+
+
+def test_key_is_compared_by_its_index_whatever_operators_the_search_path_leads_to(db):
+    db.admin.execute("CREATE SCHEMA ext; GRANT USAGE ON SCHEMA ext TO app; CREATE EXTENSION citext SCHEMA ext")
+    db.app.execute("""
+        CREATE FUNCTION public.before(text, text) RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT pg_catalog.text_lt($2, $1)';
+        CREATE OPERATOR public.> (LEFTARG = text, RIGHTARG = text, FUNCTION = public.before);
+        CREATE OPERATOR public.<= (LEFTARG = text, RIGHTARG = text, FUNCTION = pg_catalog.texteq);
+        CREATE TABLE t (k ext.citext PRIMARY KEY, n int NOT NULL DEFAULT 0);
+        CREATE TABLE u (k text PRIMARY KEY, n int NOT NULL DEFAULT 0);
+        INSERT INTO t SELECT chr(CASE g % 2 WHEN 0 THEN 65 ELSE 97 END + g % 26) || g FROM generate_series(1, 500) g;
+        INSERT INTO u SELECT k FROM t""")
+    db.daemon(max_rows=7)
+    with db.connect() as session:
+        session.execute("SET search_path = public, pg_catalog")
+        for table in "tu":
+            db.finish(db.submit(session=session, target=f"public.{table}", set_clause="n = n + 1"))
+            assert db.counts(table) == {1: 500}
