@@ -80,7 +80,7 @@ BEGIN
   WHILE rest <> '' LOOP
     token := backfill.next_token(rest);
     rest := substr(rest, length(token) + 1);
-    IF btrim(token, E' \n\r\t\f\v') = '' OR left(token, 2) IN ('--', '/*') THEN
+    IF btrim(token, E' \n\r\t\f\x0b') = '' OR left(token, 2) IN ('--', '/*') THEN
       spaces := spaces || token;
     ELSE
       result := result || CASE WHEN result = '' THEN '' ELSE spaces END || token;
