@@ -76,6 +76,12 @@ struct session_query range_retry(struct range *range, const struct runner *r)
             r->hi}};
 }
 
+struct session_query range_compare(struct range *range, const struct runner *r, const char *job)
+{
+    return (struct session_query){
+        SQL_TRY_NEIGHBOURS, 5, {job, range->relation, range->key_columns, r->hi, r->row_sqlstate}};
+}
+
 void range_done(struct range *range)
 {
     free(range->batch);

@@ -21,6 +21,11 @@ bool step_take(struct step *step, const PGresult *result)
     return true;
 }
 
+bool step_clears(const struct step *step)
+{
+    return step->name && strcmp(step->name, "drop invalid index") == 0;
+}
+
 struct session_query step_query(const struct step *step, const char *job, const char *phase)
 {
     if (step->apart)

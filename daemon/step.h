@@ -18,6 +18,9 @@ struct step {
 /* Takes over the row of SQL_NEXT_STEP; no row: no step. Returns whether there is one. */
 bool step_take(struct step *step, const PGresult *result);
 
+/* Whether it only clears away what a step that failed has left. */
+bool step_clears(const struct step *step);
+
 /* What is sent for it; its parameters are pointers into the arguments. */
 struct session_query step_query(const struct step *step, const char *job, const char *phase);
 

@@ -82,7 +82,7 @@ static const char *number_text(char buffer[24], int64_t n)
 static bool has_session(enum runner_action_kind kind)
 {
     return kind == RUNNER_CONNECT || kind == RUNNER_SURVEY || kind == RUNNER_STEP || kind == RUNNER_BOUND ||
-           kind == RUNNER_BATCH || kind == RUNNER_RETRY;
+           kind == RUNNER_BATCH || kind == RUNNER_RETRY || kind == RUNNER_COMPARE;
 }
 
 /* Reports e from the event loop, after the handlers that run now. */
@@ -222,7 +222,7 @@ static void ask_finish(struct worker *w)
     _cleanup_free_ char *json = report_measured(&w->report);
     _cleanup_free_ char *error = copy_string(r->error);
 
-    if (r->end_state == JOB_FAILED && r->row_sqlstate && r->keys == 1) {
+    if (r->names_row) {
         _cleanup_free_ char *key = cursor_describe(w->range.key_columns, r->hi);
         free(error);
         if (asprintf(&error, "row %s: %s", key, r->error) < 0)
@@ -231,7 +231,7 @@ static void ask_finish(struct worker *w)
     }
     const char *hint = r->hint;
     _cleanup_free_ char *both = NULL;
-    if (r->end_state == JOB_FAILED && !hint && r->row_sqlstate)
+    if (!hint && r->names_row)
         hint = "Correct the row or the clause, then SELECT backfill.retry(name); or insert the job with "
                "on_error = 'quarantine'.";
     else if (r->end_state == JOB_SUCCEEDED && r->counts.put_aside > 0)
@@ -366,6 +366,7 @@ static void perform(struct worker *w, const struct runner_action *a)
     case RUNNER_BOUND: send_one(w, range_bound(&w->range, r, a->keys)); break;
     case RUNNER_BATCH: send_batch(w, a); break;
     case RUNNER_RETRY: send_one(w, range_retry(&w->range, r)); break;
+    case RUNNER_COMPARE: send_one(w, range_compare(&w->range, r, job)); break;
     case RUNNER_PUT_ASIDE:
         report_put_aside(&w->report, w->range.key_columns);
         if (!r->range) {
@@ -494,9 +495,10 @@ static void on_control(void *arg, const struct session_event *e)
         range_take(&w->range, e->results[0], &event);
         if (event.outcome == RUNNER_TAKE_LOCKED)
             say_locked_still(w, result_number(e->results[0], 0, 13), &event);
-    } else if (w->action.kind == RUNNER_NEXT_STEP)
+    } else if (w->action.kind == RUNNER_NEXT_STEP) {
         event.has_step = step_take(&w->step, e->results[0]);
-    else if (w->action.kind == RUNNER_BEGIN) {
+        event.clears = step_clears(&w->step);
+    } else if (w->action.kind == RUNNER_BEGIN) {
         event.look = look_of(result_text(e->results[0], 0, 0));
         report_preflight(&w->report, result_text(e->results[0], 0, 1));
         replace_string(&w->survey.seen, NULL);
@@ -535,6 +537,20 @@ static void on_row(struct worker *w, const struct session_event *e, struct runne
     event->skipped = !result_is_true(row, 0, 2);
     if (event->skipped)
         replace_string(&w->holders, result_text(row, 0, 3));
+}
+
+static void on_compared(const PGresult *result, struct runner_event *event)
+{
+    const char *cause = result_text(result, 0, 4);
+
+    event->compared = (struct blame_look){
+        .passed = result_is_true(result, 0, 0),
+        .key_fails = result_is_true(result, 0, 1),
+        .alike = (uint32_t)result_number(result, 0, 2),
+        .unclear = (uint32_t)result_number(result, 0, 3),
+        .known = cause != NULL,
+    };
+    event->hint = cause;
 }
 
 /* A step met a lock on the table: whose, is asked before it is said. */
@@ -640,6 +656,8 @@ static void on_session(struct session *session, const struct session_event *e, v
         on_batch(w, e, &event);
     else if (w->action.kind == RUNNER_RETRY)
         on_row(w, e, &event);
+    else if (w->action.kind == RUNNER_COMPARE)
+        on_compared(first, &event);
     feed(w, &event);
 }
 
@@ -791,7 +809,7 @@ void worker_press(struct worker *w)
     /* The verdict may name another signal, which is worse; who waits is let through all the same. */
     if (w->ended || !pressure->there[SIGNAL_BLOCKED_MS] || w->throttle.limits.off[SIGNAL_BLOCKED_MS] ||
         pressure->readings[SIGNAL_BLOCKED_MS].value < w->throttle.limits.limit[SIGNAL_BLOCKED_MS] ||
-        (w->action.kind != RUNNER_BATCH && w->action.kind != RUNNER_RETRY && w->action.kind != RUNNER_STEP))
+        !has_session(w->action.kind) || w->action.kind == RUNNER_CONNECT || w->action.kind == RUNNER_BOUND)
         return;
     w->relieves = true;
     feed(w, &(struct runner_event){.kind = RUNNER_RELIEVE});

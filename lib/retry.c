@@ -1,35 +1,55 @@
 #include "retry.h"
 #include "mem.h"
 
+#include <ctype.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <string.h>
 
-/* By the code itself first, then by its class of two characters; the first row that matches decides.
+/* By the code itself first, then by its class of two characters; the first row that matches decides. What stands nowhere may
+ * be anybody's: a trigger raises codes of its own, an extension has some.
  * Codes: https://www.postgresql.org/docs/current/errcodes-appendix.html */
 static const struct {
     const char *prefix;
     enum retry_class kind;
 } classes[] = {
     {SQLSTATE_STALE, RETRY_STALE},
-    {SQLSTATE_OTHER_SCHEMA, RETRY_LATER},                        /* a daemon of that version will go on */
-    {SQLSTATE_LOCK, RETRY_CONTENTION}, {"40", RETRY_CONTENTION}, /* serialization failure, deadlock */
-    {"57014", RETRY_CANCELLED},                                  /* query_canceled */
+    {SQLSTATE_OTHER_SCHEMA, RETRY_LATER}, /* a daemon of that version will go on */
+    {"BF", RETRY_PERMANENT},
+    {SQLSTATE_LOCK, RETRY_CONTENTION},
+    {"40", RETRY_CONTENTION},   /* serialization failure, deadlock */
+    {"57014", RETRY_CANCELLED}, /* query_canceled */
     {"57P", RETRY_RECONNECT},   /* admin shutdown, crash shutdown, cannot connect now, idle timeout */
     {"08", RETRY_RECONNECT},    /* connection exceptions */
     {"25006", RETRY_RECONNECT}, /* read-only transaction: this server became, or is, a standby */
     {"25P03", RETRY_RECONNECT}, /* idle-in-transaction timeout */
-    {"53", RETRY_LATER},        /* disk full, out of memory, too many connections */
-    {"58030", RETRY_LATER},     /* io_error */
-    {"0B000", RETRY_LATER}, {"42P01", RETRY_ALTERED}, /* undefined_table: renamed or moved meanwhile? */
-    {"42703", RETRY_ALTERED},                         /* undefined_column */
-    {"3F000", RETRY_ALTERED},                         /* invalid_schema_name */
-    {"22", RETRY_ROW},                                /* data exceptions */
-    {"23", RETRY_ROW},                                /* constraint violations */
-    {"21000", RETRY_ROW},                             /* a subquery gave more than one row */
-    {"54", RETRY_ROW},    /* program limits: a row too big, an index entry too large */
-    {"P0", RETRY_ROW},    /* RAISE or ASSERT in a user's trigger or function */
-    {"44000", RETRY_ROW}, /* WITH CHECK OPTION */
+    {"25P04", RETRY_RECONNECT}, /* transaction timeout */
+    {"53", RETRY_LATER},        /* disk full, out of memory, too many connections, temp_file_limit */
+    {"58", RETRY_LATER},        /* errors of the system: io_error, a file that can't be opened */
+    {"0B000", RETRY_LATER},
+    {"42P01", RETRY_ALTERED}, /* undefined_table: renamed or moved meanwhile? */
+    {"42703", RETRY_ALTERED}, /* undefined_column */
+    {"3F000", RETRY_ALTERED}, /* invalid_schema_name */
+    {"0A000", RETRY_ALTERED}, /* cached plan must not change result type */
+    {"22", RETRY_ROW},        /* data exceptions */
+    {"23", RETRY_ROW},        /* constraint violations */
+    {"21000", RETRY_ROW},     /* a subquery gave more than one row */
+    {"44000", RETRY_ROW},     /* WITH CHECK OPTION */
+    {"P0", RETRY_RAISED},     /* RAISE or ASSERT in a user's trigger or function */
+    {"54", RETRY_RAISED},     /* program limits: an index entry too large, but also a NOTIFY queue that is full */
+    {"38", RETRY_RAISED},     /* external routine exceptions */
+    {"39", RETRY_RAISED},
+    {"42", RETRY_PERMANENT},    /* syntax, rights */
+    {"55006", RETRY_UNKNOWN},   /* object_in_use */
+    {"55", RETRY_PERMANENT},    /* object not in prerequisite state: a table that publishes without an identity */
+    {"28", RETRY_PERMANENT},    /* authorization */
+    {"3D", RETRY_PERMANENT},    /* no such database */
+    {"0L", RETRY_PERMANENT},    /* grantor, role */
+    {"0P", RETRY_PERMANENT},
+    {"2B", RETRY_PERMANENT},    /* others depend on it */
+    {"25", RETRY_PERMANENT},    /* transaction states */
+    {"2F", RETRY_PERMANENT},    /* what a function may not do */
 };
 
 enum retry_class retry_class(const char *sqlstate)
@@ -39,7 +59,7 @@ enum retry_class retry_class(const char *sqlstate)
     for (size_t i = 0; i < sizeof(classes) / sizeof(classes[0]); i++)
         if (strncmp(sqlstate, classes[i].prefix, strlen(classes[i].prefix)) == 0)
             return classes[i].kind;
-    return RETRY_PERMANENT;
+    return RETRY_UNKNOWN;
 }
 
 const char *retry_class_name(enum retry_class kind)
@@ -52,6 +72,8 @@ const char *retry_class_name(enum retry_class kind)
     case RETRY_STALE: return "stale";
     case RETRY_ALTERED: return "altered";
     case RETRY_ROW: return "row";
+    case RETRY_RAISED: return "raised";
+    case RETRY_UNKNOWN: return "unknown";
     case RETRY_PERMANENT: return "permanent";
     }
     return "permanent";
@@ -67,21 +89,85 @@ void backoff_reset(struct backoff *b)
     b->tries = 0;
 }
 
-/* xorshift64: good enough to spread sessions, and the simulator can replay it. */
-char *retry_public_message(const char *sqlstate, const char *message)
+/* ---- Messages without values.
+ * ---------------------------------------------------------------------------------------------------- */
+
+/* What languages put a value between. The apostrophe is last: it stands within words, too. */
+static const char *const marks[] = {"\"", "«", "»", "„", "“", "”", "‚", "‘", "‹", "›", "「", "」", "『", "』", "《", "》", "〈",
+    "〉", "＂", "`", "’", "'"};
+#define N_MARKS       (sizeof(marks) / sizeof(marks[0]))
+#define N_APOSTROPHES 2
+
+/* The length of the mark that s begins with; 0: none. */
+static size_t mark_at(const char *s, bool *ret_apostrophe)
 {
-    const char *first = message ? strchr(message, '"') : NULL, *last = message ? strrchr(message, '"') : NULL;
-    bool quotes_a_value = sqlstate && strncmp(sqlstate, "22", 2) == 0 && first != last;
+    for (size_t i = 0; i < N_MARKS; i++)
+        if (strncmp(s, marks[i], strlen(marks[i])) == 0) {
+            *ret_apostrophe = i >= N_MARKS - N_APOSTROPHES;
+            return strlen(marks[i]);
+        }
+    return 0;
+}
+
+/* Bytes that no encoding has are told in hexadecimal, outside of marks: cut each "0xe4". */
+static char *without_bytes(char *text)
+{
+    char *to = text;
+
+    for (const char *from = text; *from;)
+        if (from[0] == '0' && from[1] == 'x' && isxdigit((unsigned char)from[2])) {
+            *to++ = '0';
+            *to++ = 'x';
+            for (from += 2; isxdigit((unsigned char)*from); from++) {
+            }
+        } else
+            *to++ = *from++;
+    *to = '\0';
+    return text;
+}
+
+/* From the first mark to the last, whatever they are: a value may hold some itself. After a mark without a partner, to the
+ * end: the message was cut off. */
+static char *without_quotes(const char *message)
+{
+    const char *first = NULL, *behind = NULL, *last = NULL;
+    bool apostrophe = false, lonely = false;
     char *text = NULL;
 
-    if (!quotes_a_value)
+    for (const char *s = message; *s;) {
+        size_t length = mark_at(s, &apostrophe);
+        if (length == 0) {
+            s++;
+            continue;
+        }
+        if (!first) {
+            first = s;
+            behind = s + length;
+            lonely = !apostrophe;
+        } else
+            last = s;
+        s += length;
+    }
+    if (!last && !lonely)
         return copy_string(message);
-    /* From the first quote to the last: a value may hold quotes itself. */
-    if (asprintf(&text, "%.*s…%s", (int)(first - message + 1), message, last) < 0)
+    if (asprintf(&text, "%.*s…%s", (int)(behind - message), message, last ? last : "") < 0)
         abort();
     return text;
 }
 
+char *retry_public_message(const char *sqlstate, const char *message)
+{
+    if (!message)
+        return NULL;
+    enum retry_class class = retry_class(sqlstate);
+    bool of_data = class == RETRY_RAISED || class == RETRY_UNKNOWN || (sqlstate && strncmp(sqlstate, "22", 2) == 0);
+    return of_data ? without_bytes(without_quotes(message)) : copy_string(message);
+}
+
+/* ---- Waits.
+ * ---------------------------------------------------------------------------------------------------- */
+
+/* xorshift64: good enough to spread sessions, and the simulator can replay it. */
 static uint64_t next_random(uint64_t *state)
 {
     uint64_t x = *state;

@@ -11,6 +11,8 @@ enum retry_class {
     RETRY_STALE,      /* another worker holds the range: ask whose it is */
     RETRY_ALTERED,    /* a name is gone: read the names anew once, then it is permanent */
     RETRY_ROW,        /* one of the batch's rows cannot be computed: find it */
+    RETRY_RAISED,     /* a function, a trigger or a limit refuses one row, or all of them: find out (lib/blame) */
+    RETRY_UNKNOWN,    /* anything: the same again after a while; a batch that meets it again is searched for a row */
     RETRY_PERMANENT,  /* no try will help */
 };
 
@@ -23,8 +25,8 @@ enum retry_class {
 /* sqlstate: five characters; anything else counts as permanent. */
 enum retry_class retry_class(const char *sqlstate);
 
-/* A server's message about a row, without the values that it quotes: 'invalid input syntax for type integer: "…"'. What another
- * class of error quotes is names. Never NULL for a message; the caller frees. */
+/* A server's message without the values of rows that it may quote, in any language: 'invalid input syntax for type integer:
+ * "…"'. What a class of error quotes that isn't about data is names. Never NULL for a message; the caller frees. */
 char *retry_public_message(const char *sqlstate, const char *message);
 
 /* The name that report and journal use: "contention", "connection", ... */

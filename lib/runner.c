@@ -7,6 +7,8 @@
 
 #define BACKOFF_BASE_US    50000   /* the first wait after an error */
 #define BACKOFF_CAP_US     5000000 /* and the longest: so soon a server that is back is noticed */
+#define STEP_BASE_US       2000000   /* a step that found no room: it may have read a whole table before */
+#define STEP_CAP_US        300000000
 #define CONTENTION_BASE_US 5000    /* somebody's row lock: soon again, for it lasts a transaction of theirs */
 #define CONTENTION_CAP_US  1000000
 #define PACE_STEP_US       50000 /* a rest is taken in steps, so that it ends when the pressure does */
@@ -27,6 +29,7 @@ static const char *const action_names[] = {
     [RUNNER_BOUND] = "bound",
     [RUNNER_BATCH] = "batch",
     [RUNNER_RETRY] = "retry",
+    [RUNNER_COMPARE] = "compare",
     [RUNNER_PUT_ASIDE] = "put aside",
     [RUNNER_REST] = "rest",
     [RUNNER_FINISH] = "finish",
@@ -68,6 +71,7 @@ void runner_done(struct runner *r)
     free(r->row_sqlstate);
     free(r->row_message);
     free(r->row_detail);
+    free(r->row_hint);
     free(r->lacking);
     *r = (struct runner){0};
 }
@@ -142,6 +146,7 @@ static struct runner_action enter(struct runner *r, enum runner_action_kind kind
     case RUNNER_STEP:
     case RUNNER_TAKE:
     case RUNNER_RETRY:
+    case RUNNER_COMPARE:
     case RUNNER_PUT_ASIDE:
     case RUNNER_REST:
     case RUNNER_END: break;
@@ -163,6 +168,7 @@ static struct runner_action finish(
     struct runner *r, enum job_state state, const char *error, const char *hint)
 {
     r->end_state = state;
+    r->names_row = false;
     replace_string(&r->error, error);
     replace_string(&r->hint, hint);
     return enter(r, RUNNER_FINISH);
@@ -271,10 +277,16 @@ const struct pressure_verdict *runner_slowed_by(const struct runner *r)
     return on_host < by_others ? &r->host : &r->pressure;
 }
 
-/* What others may feel, and so is relieved, and cut short. */
+/* What changes rows. */
 static bool is_work(enum runner_action_kind kind)
 {
     return kind == RUNNER_BATCH || kind == RUNNER_RETRY;
+}
+
+/* What others may wait on, and so is given up for them. */
+static bool is_felt(enum runner_action_kind kind)
+{
+    return is_work(kind) || kind == RUNNER_STEP || kind == RUNNER_SURVEY || kind == RUNNER_COMPARE;
 }
 
 /* What a rest of the pace comes before. */
@@ -336,9 +348,11 @@ static struct runner_action on_bound(struct runner *r, const struct runner_event
 static struct runner_action wait_for(struct runner *r, const struct runner_event *e, bool contention,
     enum runner_action_kind again, uint64_t now_us)
 {
-    r->backoff.base_us = contention ? CONTENTION_BASE_US : BACKOFF_BASE_US;
-    r->backoff.cap_us = contention ? CONTENTION_CAP_US : BACKOFF_CAP_US;
-    replace_string(&r->waiting_for, e->message ? e->message : "the connection was lost");
+    bool step = r->doing == RUNNER_STEP && retry_class(e->sqlstate) == RETRY_LATER;
+    _cleanup_free_ char *message = retry_public_message(e->sqlstate, e->message);
+    r->backoff.base_us = contention ? CONTENTION_BASE_US : step ? STEP_BASE_US : BACKOFF_BASE_US;
+    r->backoff.cap_us = contention ? CONTENTION_CAP_US : step ? STEP_CAP_US : BACKOFF_CAP_US;
+    replace_string(&r->waiting_for, message ? message : "the connection was lost");
     replace_string(&r->sqlstate, e->sqlstate ? e->sqlstate : SQLSTATE_LOST);
     return rest(r, again, backoff_next(&r->backoff), now_us);
 }
@@ -486,7 +500,7 @@ static void advance(struct runner *r, uint64_t keys, uint64_t now_us)
     progress_add(&r->progress, keys);
     progress_update(&r->progress, now_us);
     backoff_reset(&r->backoff);
-    r->reread = r->stale = false;
+    r->reread = r->stale = r->doubted = false;
     replace_string(&r->waiting_for, NULL);
     replace_string(&r->sqlstate, NULL);
     r->isolate_left -= keys < r->isolate_left ? keys : r->isolate_left;
@@ -532,6 +546,8 @@ static struct runner_action on_batch_done(struct runner *r, const struct runner_
      * batch. */
     if (r->keys && !r->isolate && !r->point)
         batch_size_observe(&r->size, r->keys, r->worked_us, e->wal_bytes);
+    if (blame_passed(&r->blame)) /* it was no row's fault: there is none to search for */
+        r->isolate = 0;
     advance(r, keys, now_us);
 
     if (leave(r, &away))
@@ -556,7 +572,8 @@ static struct runner_action on_retry_done(struct runner *r, const struct runner_
         r->counts.rows += e->rows;
         r->counts.wal_bytes += e->wal_bytes;
         r->round_moved = true;
-        r->reread = r->stale = false;
+        r->reread = r->stale = r->doubted = false;
+        blame_passed(&r->blame);
         replace_string(&r->waiting_for, NULL);
         replace_string(&r->sqlstate, NULL);
     }
@@ -570,17 +587,74 @@ static struct runner_action on_next_step(struct runner *r, const struct runner_e
         return end_phase(r);
     if (r->phase == PHASE_GUARD && r->plan.quiet && !quiet_is(&r->quiet))
         return plan_walk(r, PHASE_GUARD);
+    r->clears = e->clears;
     return enter(r, RUNNER_STEP);
 }
 
 static struct runner_action on_step_done(struct runner *r)
 {
     r->counts.steps++;
+    if (r->clears) /* the next try of what failed is no sooner for it */
+        return enter(r, RUNNER_NEXT_STEP);
     backoff_reset(&r->backoff);
     r->reread = r->stale = false;
     replace_string(&r->waiting_for, NULL);
     replace_string(&r->sqlstate, NULL);
     return enter(r, RUNNER_NEXT_STEP);
+}
+
+/* What to do about it: what a comparison has found, what the server said, what is likely. */
+static const char *row_hint(const struct runner *r, const struct runner_event *e, const char *likely)
+{
+    bool slow = retry_class(r->row_sqlstate) == RETRY_CANCELLED;
+    return e->hint       ? e->hint
+           : r->row_hint ? r->row_hint
+           : slow ? "It takes longer than batch.statement_timeout_ms by itself: a slow function or trigger, or a foreign key "
+                    "that has no index? Then SELECT backfill.retry(name)."
+                  : likely;
+}
+
+static struct runner_action finish_for_row(struct runner *r, const struct runner_event *e)
+{
+    _cleanup_free_ char *message = retry_public_message(r->row_sqlstate, r->row_message);
+    struct runner_action a = finish(r, JOB_FAILED, message, row_hint(r, e, NULL));
+    r->names_row = true;
+    return a;
+}
+
+/* Every row fails alike, and has for long: no row is named. */
+static struct runner_action finish_for_all(struct runner *r, const struct runner_event *e)
+{
+    _cleanup_free_ char *message = retry_public_message(r->row_sqlstate, r->row_message), *error = NULL;
+
+    if (asprintf(&error, "no row that was tried can be changed: %s", message) < 0)
+        abort();
+    return finish(r, JOB_FAILED, error,
+        row_hint(r, e, "A trigger, a limit or the server refuses every row alike. When that has passed: SELECT backfill.retry(name)."));
+}
+
+/* The row that failed alone was tried beside others: what now? */
+static struct runner_action on_compared(struct runner *r, const struct runner_event *e, uint64_t now_us)
+{
+    _cleanup_free_ char *message = retry_public_message(r->row_sqlstate, r->row_message), *text = NULL;
+    enum blame_verdict verdict =
+        r->relieving ? BLAME_WAIT : blame_judge(&r->blame, r->row_sqlstate, &e->compared, now_us);
+
+    r->counts.relieved += r->relieving;
+    switch (verdict) {
+    case BLAME_KEY:
+        if (r->keys == 1 && r->limits.quarantine)
+            return enter(r, RUNNER_PUT_ASIDE);
+        return r->keys == 1 ? finish_for_row(r, e) : finish_for_all(r, e);
+    case BLAME_NOBODY: /* where all are slow, one of them is named */
+        return r->keys == 1 && retry_class(r->row_sqlstate) == RETRY_CANCELLED ? finish_for_row(r, e) : finish_for_all(r, e);
+    case BLAME_WAIT: break;
+    }
+    if (!r->range) /* the same row again */
+        r->left_behind--;
+    if (asprintf(&text, "%s%s", e->compared.alike > 0 ? "every row that was tried fails, so it is no row's fault: " : "", message) < 0)
+        abort();
+    return wait_for(r, &(struct runner_event){.sqlstate = r->row_sqlstate, .message = text}, false, RUNNER_TAKE, now_us);
 }
 
 /* The phase that was planned, or needed no plan, has begun; or one more walk of it. */
@@ -647,6 +721,7 @@ static struct runner_action on_done(struct runner *r, const struct runner_event 
     case RUNNER_STEP:
     case RUNNER_TAKE:
     case RUNNER_BOUND:
+    case RUNNER_COMPARE:
     case RUNNER_END: break;
     }
     if (was == RUNNER_REST && (r->again == RUNNER_FINISH || r->again == RUNNER_RELEASE))
@@ -680,6 +755,7 @@ static struct runner_action on_done(struct runner *r, const struct runner_event 
     case RUNNER_STEP: return on_step_done(r);
     case RUNNER_TAKE: return on_taken(r, e, now_us);
     case RUNNER_BOUND: return on_bound(r, e, now_us);
+    case RUNNER_COMPARE: return on_compared(r, e, now_us);
     case RUNNER_PUT_ASIDE:
         return enter(r, !r->range || strcmp(r->cursor, r->upper) == 0 ? RUNNER_TAKE : RUNNER_BOUND);
     case RUNNER_NONE:
@@ -704,7 +780,7 @@ static enum runner_action_kind after_error(const struct runner *r)
         return r->doing;
     if (!r->connected)
         return RUNNER_CONNECT;
-    if (is_work(r->doing) || r->doing == RUNNER_BOUND || r->doing == RUNNER_PUT_ASIDE)
+    if (is_work(r->doing) || r->doing == RUNNER_BOUND || r->doing == RUNNER_COMPARE || r->doing == RUNNER_PUT_ASIDE)
         return RUNNER_TAKE;
     if (r->doing == RUNNER_STEP)
         return RUNNER_NEXT_STEP;
@@ -717,25 +793,58 @@ static struct runner_action wait_and_retry(
     return wait_for(r, e, contention, after_error(r), now_us);
 }
 
-/* A row of the batch cannot be computed: look for it with half the keys, until one is left. */
+/* The job fails of what the server said, but for values of rows. */
+static struct runner_action finish_in_its_words(struct runner *r, const struct runner_event *e)
+{
+    _cleanup_free_ char *message = retry_public_message(e->sqlstate, e->message);
+    return finish(r, JOB_FAILED, message, e->hint);
+}
+
+/* A batch fails: half its keys, or half of those that were searched last, until one is left. */
+static void search(struct runner *r)
+{
+    if (!r->isolate)
+        r->isolate_left = r->keys ? r->keys : UINT64_MAX; /* not known: it ends with the range */
+    uint32_t of = r->isolate ? r->isolate : r->keys ? r->keys : batch_size_keys(&r->size);
+    r->isolate = of > 1 ? of / 2 : 1;
+}
+
+static bool is_alone(const struct runner *r)
+{
+    return r->keys == 1 || (r->isolate == 1 && r->keys == 0);
+}
+
+/* A row of the batch cannot be changed, or none can. */
 static struct runner_action on_row_error(struct runner *r, const struct runner_event *e)
 {
-    if (!is_work(r->doing))
-        return finish(r, JOB_FAILED, e->message, e->hint);
-    if (r->keys != 1 && (r->isolate != 1 || r->keys != 0)) {
-        if (!r->isolate)
-            r->isolate_left = r->keys ? r->keys : UINT64_MAX; /* not known: it ends with the range */
-        uint32_t of = r->isolate ? r->isolate : r->keys ? r->keys : batch_size_keys(&r->size);
-        r->isolate = of > 1 ? of / 2 : 1;
+    if (!is_alone(r)) {
+        search(r);
         return enter(r, RUNNER_BOUND);
     }
     replace_string(&r->row_sqlstate, e->sqlstate);
     replace_string(&r->row_message, e->message);
     replace_string(&r->row_detail, e->detail);
-    if (r->keys == 1 && r->limits.quarantine)
-        return enter(r, RUNNER_PUT_ASIDE);
-    _cleanup_free_ char *message = retry_public_message(e->sqlstate, e->message);
-    return finish(r, JOB_FAILED, message, e->hint);
+    _cleanup_free_ char *hint = retry_public_message(e->sqlstate, e->hint);
+    replace_string(&r->row_hint, hint);
+    return enter(r, RUNNER_COMPARE);
+}
+
+/* Cut short by statement_timeout, by somebody, or for somebody: smaller and soon; one key that takes too long again and
+ * again is compared with others. */
+static struct runner_action on_cut_short(struct runner *r, const struct runner_event *e, bool by_time, uint64_t now_us)
+{
+    r->counts.relieved += r->relieving;
+    if (by_time && is_work(r->doing) && is_alone(r) && blame_is_slow(&r->blame))
+        return on_row_error(r, e);
+    if (r->doing == RUNNER_BATCH && r->isolate)
+        search(r);
+    else if (r->doing == RUNNER_BATCH && by_time) {
+        batch_size_cut_short(&r->size, r->keys, now_us - r->batch_began_us);
+        if (!is_alone(r) && batch_size_keys(&r->size) <= r->limits.min_keys && r->limits.min_keys > 1)
+            search(r); /* below batch.min_rows, as for a row that fails */
+    } else if (r->doing == RUNNER_BATCH)
+        batch_size_halve(&r->size);
+    return wait_and_retry(r, e, true, now_us);
 }
 
 static struct runner_action on_error(struct runner *r, const struct runner_event *e, uint64_t now_us)
@@ -758,7 +867,7 @@ static struct runner_action on_error(struct runner *r, const struct runner_event
      * passes. */
     if (r->doing == RUNNER_CONNECT) {
         bool passes = class == RETRY_RECONNECT || class == RETRY_LATER || class == RETRY_CONTENTION ||
-                      class == RETRY_CANCELLED;
+                      class == RETRY_CANCELLED || class == RETRY_UNKNOWN;
         r->connected = false;
         if (!passes && !r->ever_connected)
             return finish(r, JOB_FAILED, e->message, e->hint);
@@ -773,15 +882,7 @@ static struct runner_action on_error(struct runner *r, const struct runner_event
     case RETRY_LATER:
     case RETRY_RECONNECT: return wait_and_retry(r, e, false, now_us);
     case RETRY_CONTENTION:
-    case RETRY_CANCELLED:
-        r->counts.relieved += r->relieving;
-        if (r->doing == RUNNER_BATCH && r->isolate)
-            r->isolate = r->isolate > 1 ? r->isolate / 2 : 1;
-        else if (r->doing == RUNNER_BATCH && class == RETRY_CANCELLED && !r->relieving)
-            batch_size_cut_short(&r->size, r->keys, now_us - r->batch_began_us);
-        else if (r->doing == RUNNER_BATCH)
-            batch_size_halve(&r->size);
-        return wait_and_retry(r, e, true, now_us);
+    case RETRY_CANCELLED: return on_cut_short(r, e, class == RETRY_CANCELLED && !r->relieving, now_us);
     case RETRY_STALE:
         /* To ask at once is right, but a second time without a batch between it would be a busy loop. */
         if (r->stale)
@@ -789,12 +890,24 @@ static struct runner_action on_error(struct runner *r, const struct runner_event
         r->stale = true;
         return enter(r, after_error(r));
     case RETRY_ALTERED:
-        if (r->reread || (!is_work(r->doing) && r->doing != RUNNER_BOUND && r->doing != RUNNER_STEP &&
+        if (r->reread || (!is_work(r->doing) && r->doing != RUNNER_BOUND && r->doing != RUNNER_COMPARE && r->doing != RUNNER_STEP &&
                              r->doing != RUNNER_SURVEY))
             return finish(r, JOB_FAILED, e->message, e->hint);
         r->reread = true;
         return enter(r, after_error(r));
-    case RETRY_ROW: return on_row_error(r, e);
+    case RETRY_ROW:
+    case RETRY_RAISED:
+        if (is_work(r->doing))
+            return on_row_error(r, e);
+        if (class == RETRY_RAISED && r->doing != RUNNER_STEP && r->doing != RUNNER_SURVEY)
+            return wait_and_retry(r, e, false, now_us);
+        return finish_in_its_words(r, e);
+    case RETRY_UNKNOWN:
+        if (!is_work(r->doing) || (!r->doubted && !r->isolate)) {
+            r->doubted = true;
+            return wait_and_retry(r, e, false, now_us);
+        }
+        return on_row_error(r, e);
     case RETRY_PERMANENT:
         /* A step that somebody else has done meanwhile fails: the catalog is asked once more. */
         if (r->doing != RUNNER_STEP || r->reread)
@@ -849,6 +962,7 @@ static struct runner_action on_want(struct runner *r, enum runner_want want)
         return (struct runner_action){.kind = RUNNER_ABORT};
     case RUNNER_CONNECT:
     case RUNNER_SURVEY:
+    case RUNNER_COMPARE:
     case RUNNER_STEP: /* it may take hours, and begins anew the next time */
     case RUNNER_BOUND: return (struct runner_action){.kind = RUNNER_ABORT};
     case RUNNER_NONE:
@@ -870,7 +984,7 @@ static struct runner_action on_want(struct runner *r, enum runner_want want)
  * has been at it: behind an ALTER TABLE that waits, everybody else waits too. */
 static struct runner_action on_relieve(struct runner *r)
 {
-    if (!is_work(r->doing) && r->doing != RUNNER_STEP)
+    if (!is_felt(r->doing))
         return (struct runner_action){.kind = RUNNER_NONE};
     r->relieving = true;
     return (struct runner_action){.kind = RUNNER_ABORT};
@@ -892,7 +1006,7 @@ static struct runner_action on_event(struct runner *r, const struct runner_event
 struct runner_action runner_step(struct runner *r, const struct runner_event *event, uint64_t now_us)
 {
     struct runner_action a = on_event(r, event, now_us);
-    if (is_work(a.kind) || a.kind == RUNNER_STEP) {
+    if (is_felt(a.kind)) {
         r->batch_began_us = now_us;
         r->relieving = false;
     } else if (a.kind == RUNNER_BOUND)

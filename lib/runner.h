@@ -21,7 +21,8 @@
  *   phase did): REST, then TAKE or NEXT_STEP;
  *   an error: REST, then the same again (a new session first when the old one is gone);
  *   pressure: REST before a BATCH, in short steps, as long as lib/pace says;
- *   a row that cannot be computed: BOUND with half the keys, down to one; then PUT_ASIDE or FINISH (failed);
+ *   a row that cannot be computed: BOUND with half the keys, down to one; then COMPARE with others: it is that row's, and
+ *   PUT_ASIDE or FINISH (failed), or nobody's, and REST (lib/blame); so with one key that timed out a few times;
  *   a batch that met a lock: the same at once, passing over locked rows; REST when it met one all the same;
  *   when no range is left, each row that was passed over: TAKE ─► RETRY ─► TAKE; after a round of them REST;
  *   pause, stop: RELEASE ─► END;  cancel: FINISH (cancelled) ─► END;  another daemon's job: END.
@@ -32,6 +33,7 @@
 #pragma once
 
 #include "batch_size.h"
+#include "blame.h"
 #include "job.h"
 #include "migration.h"
 #include "pressure.h"
@@ -56,6 +58,7 @@ enum runner_action_kind {
     RUNNER_BOUND, /* find the key that ends a batch of keys above the cursor -> bound (NULL: fewer are left) */
     RUNNER_BATCH,     /* run (cursor, hi], then find the bound next_keys above hi -> rows, elapsed, bound */
     RUNNER_RETRY,     /* run the row left_behind, whose key is hi, if it is free -> skipped, rows, elapsed */
+    RUNNER_COMPARE,   /* try other rows than the one at hi, then that one again, and undo all -> compared, hint */
     RUNNER_PUT_ASIDE, /* note the row at hi as left behind, move the cursor over it; no range in hand: note why
                          the row left_behind, which was locked, stays so */
     RUNNER_REST,      /* wait until until_us, then report RUNNER_DONE */
@@ -121,6 +124,8 @@ struct runner_event {
     bool empty;               /* SURVEY: no key, no row */
     uint64_t estimate;        /* SURVEY: rows, as the planner guesses */
     bool has_step;            /* NEXT_STEP */
+    bool clears;              /* NEXT_STEP: it only clears away what a step that failed has left */
+    struct blame_look compared; /* COMPARE */
     uint64_t found;           /* TAKE_NONE: rows that this walk has changed */
     enum runner_take outcome; /* TAKE, and with RUNNER_TAKE_RANGE: */
     int64_t range, epoch;
@@ -184,6 +189,8 @@ struct runner {
     bool connected; /* a session is open and set up */
     bool ever_connected;
     bool reread;   /* names were read anew because one was gone; the second time is final */
+    bool doubted;  /* a batch met what may be anybody's error; the second time it is searched for a row */
+    bool clears;   /* the step that is next or under way: when it is done, the one after it has failed all the same */
     bool stale;    /* a batch was refused as another's; the second time there is a rest before the next */
     bool skipping; /* the batch that is next or under way passes over locked rows */
     int64_t range, epoch; /* of the range in hand; 0: none */
@@ -196,6 +203,7 @@ struct runner {
     uint32_t asked;        /* keys that the bound under way was asked for */
     uint32_t isolate;      /* above 0: a row fails; batches of that many keys until it is found */
     uint64_t isolate_left; /* keys until the batch that failed first is passed, and the search is over */
+    struct blame blame;
 
     enum runner_action_kind again; /* after the rest; BATCH, RETRY, BOUND: it is one of the pace */
     uint64_t rest_began_us, batch_began_us;
@@ -217,8 +225,9 @@ struct runner {
     /* How the job ends. */
     enum job_state end_state;
     char *error, *hint;
-    /* The row that is put aside. */
-    char *row_sqlstate, *row_message, *row_detail;
+    bool names_row; /* the row at hi is why */
+    /* The row that failed alone. */
+    char *row_sqlstate, *row_message, *row_detail, *row_hint;
 };
 
 /* A runner for a job in that phase. seed: any number, for the jitter of retries. */

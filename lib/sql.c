@@ -39,6 +39,9 @@ const char SQL_RETRY_ROW[] =
     "SELECT rows, wal_bytes, done, CASE WHEN NOT done THEN backfill.locked_by(holders) END\n"
     "  FROM backfill.retry_row($1, $2, $3, $4, $5, $6)";
 
+const char SQL_TRY_NEIGHBOURS[] =
+    "SELECT passed, key_fails, alike, unclear, cause FROM backfill.try_neighbours($1, $2, $3, $4, $5)";
+
 const char SQL_HELLO[] =
     "SELECT pg_catalog.current_setting('server_version_num'), pg_catalog.pg_is_in_recovery(),\n"
     "       a.pid, pg_catalog.to_char(a.backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US+00'),\n"

@@ -17,6 +17,8 @@ extern const char SQL_RUN_BATCH_SKIPPING[]; /* batch, relation oid, its name or 
     as above, rows passed over, pids that hold them or NULL */
 extern const char SQL_RETRY_ROW[]; /* batch, relation oid, its name or NULL, keys_of, row id, key -> rows, wal_bytes, done, pids
     that hold it */
+extern const char SQL_TRY_NEIGHBOURS[]; /* job, relation oid, key columns, key, SQLSTATE -> another row passes, that one fails again, how many
+    others fail alike, how many otherwise, what may make it slow or NULL */
 extern const char SQL_STEP_TIMEOUT[]; /* statement_timeout ms (0: of a step), synchronous_commit of batches, lock_timeout ms -> nothing of use */
 extern const char SQL_RUN_STEP[]; /* job, phase, commands (text[]), relation oid, its name -> nothing */
 

@@ -43,6 +43,7 @@ GRANT EXECUTE ON FUNCTION
   backfill.keep_hours,
   backfill.checkpoint, backfill.run_statement, backfill.run_batch, backfill.plan_reads_all, backfill.survey,
   backfill.table_lock, backfill.row_lock, backfill.holders_of, backfill.lock_free_rows, backfill.locked_by,
+  backfill.try_row, backfill.slow_cause, backfill.try_neighbours,
   backfill.checkpoint_skipping, backfill.run_batch_skipping, backfill.row_done, backfill.retry_row,
   backfill.want, backfill.pause, backfill.resume, backfill.cancel, backfill.finish, backfill.retry
   TO backfill_submitter;

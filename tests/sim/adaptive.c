@@ -179,6 +179,9 @@ static struct runner_event perform(
         e.bound = text;
         break;
     case RUNNER_BATCH: return run_batch(t, r, a, text);
+    case RUNNER_COMPARE:
+        e.compared = (struct blame_look){.passed = true, .key_fails = t->cursor + 1 == t->next_bad};
+        break;
     case RUNNER_PUT_ASIDE:
         if (t->cursor + 1 != t->next_bad)
             say(t, "a row that can be computed was put aside");

@@ -9,7 +9,7 @@
 #include <string.h>
 
 #define CALM_STEPS                                                                                           \
-    20000 /* far above what the greatest model needs: the bound is there for a run that never ends */
+    60000 /* far above what the greatest model needs: the bound is there for a run that never ends */
 #define CHAOS_RETRIES 3 /* the model has room for the ranges of so many */
 
 static struct world world; /* too big for a stack */
@@ -226,6 +226,7 @@ static void happen(struct world *w)
         if (w->model.migrates)
             model_write(&w->model, &w->random);
         break;
+    case EVENT_REFUSE: model_refuse(&w->model, &w->random); break;
     case EVENT_NOTHING:
     case _WORLD_EVENT_MAX: break;
     }

@@ -8,6 +8,7 @@
 
 #define POLL_US         100000
 #define LONGEST_REST_US 5000000 /* a server that is back is noticed so soon */
+#define LONGEST_STEP_REST_US 300000000
 
 static void send_action(struct world *w, struct daemon *d, struct runner_action a);
 
@@ -241,14 +242,16 @@ static void send_action(struct world *w, struct daemon *d, struct runner_action 
             a.kind == RUNNER_BOUND ? 0 : s->batch.hi, a.keys);
     }
     if ((a.kind == RUNNER_SURVEY || a.kind == RUNNER_BOUND || a.kind == RUNNER_BATCH ||
-            a.kind == RUNNER_STEP || a.kind == RUNNER_RETRY) &&
+            a.kind == RUNNER_STEP || a.kind == RUNNER_RETRY || a.kind == RUNNER_COMPARE) &&
         !d->session_open)
         world_break(w, "a statement for a session that is gone");
     if (a.kind == RUNNER_PUT_ASIDE && !w->model.quarantine)
         world_break(w, "a row was put aside of a job that wants to fail");
     if (a.kind == RUNNER_BATCH && a.keys > w->greatest_keys)
         world_break(w, "a batch has more keys than its limit");
-    if (a.kind == RUNNER_REST && (a.until_us < w->now_us || a.until_us > w->now_us + LONGEST_REST_US))
+    /* A step that found no room may have read a whole table: pauses grow to minutes. */
+    uint64_t longest_us = r->again == RUNNER_NEXT_STEP ? LONGEST_STEP_REST_US : LONGEST_REST_US;
+    if (a.kind == RUNNER_REST && (a.until_us < w->now_us || a.until_us > w->now_us + longest_us))
         world_break(w, "a rest is longer than the longest backoff");
     if (a.kind == RUNNER_FINISH || a.kind == RUNNER_BEGIN || a.kind == RUNNER_LAYOUT || a.kind == RUNNER_ADD_RANGE)
         past_threaten(w);
@@ -333,6 +336,8 @@ static void check_end(struct world *w)
 
     world_trace(w, NULL, "the job is %s, %d rows left behind %s", job_state_name(m->state), m->n_left_behind,
         m->error);
+    if (strstr(m->error, "no row") && !w->may_fail)
+        world_break(w, "a job failed of what would have passed");
     if (m->state == JOB_SUCCEEDED)
         model_check_succeeded(m);
     if (m->state == JOB_CANCELLED && !m->was_cancelled)
@@ -375,6 +380,7 @@ static const char *execute_on_server(struct world *w, struct daemon *d, struct r
         return NULL;
     case RUNNER_BATCH: return run_batch(w, d, e);
     case RUNNER_RETRY: return retry_row(w, d, e);
+    case RUNNER_COMPARE: e->compared = model_try_neighbours(m, &s->batch, d->runner.row_sqlstate); return NULL;
     case RUNNER_PUT_ASIDE:
         return s->batch.range ? model_put_aside(m, &s->batch) : model_leave_row(m, s->batch.left_behind);
     case RUNNER_FINISH:
@@ -382,6 +388,8 @@ static const char *execute_on_server(struct world *w, struct daemon *d, struct r
             e->look = model_end_tidy(m, d->session, a->state == JOB_FAILED);
             return NULL;
         }
+        if (held && d->runner.names_row && !model_is_bad(m, &s->batch))
+            world_break(w, "a job failed for an innocent row");
         e->look = model_end_job(m, d->session, s->phase, a->state, d->runner.error);
         if (held && e->look == RUNNER_LOOK_FINE)
             check_end(w);

@@ -21,9 +21,11 @@ static const struct {
     {"42P01", RETRY_ALTERED},
     {"42703", RETRY_ALTERED},
     {"22012", RETRY_ROW},
-    {"P0001", RETRY_ROW},
+    {"P0001", RETRY_RAISED},
+    {"54000", RETRY_RAISED},
+    {"XX000", RETRY_UNKNOWN},
+    {"MY001", RETRY_UNKNOWN},
     {"42501", RETRY_PERMANENT},
-    {"XX000", RETRY_PERMANENT},
 };
 
 static bool is_end(enum runner_action_kind kind)
@@ -40,12 +42,15 @@ static bool may_fail_of(struct daemon *d, enum retry_class retry)
     if (is_end(kind) || passes)
         return false;
     if (kind == RUNNER_CONNECT)
-        return !d->runner.ever_connected;
+        return !d->runner.ever_connected && retry != RETRY_UNKNOWN;
     switch (retry) {
     case RETRY_STALE: return d->runner.phase == PHASE_PREFLIGHT;
     case RETRY_ALTERED:
-        return (kind != RUNNER_BATCH && kind != RUNNER_BOUND && kind != RUNNER_RETRY) || ++d->altered > 1;
-    case RETRY_ROW: return kind != RUNNER_BATCH;
+        return (kind != RUNNER_BATCH && kind != RUNNER_BOUND && kind != RUNNER_RETRY && kind != RUNNER_COMPARE) ||
+               ++d->altered > 1;
+    case RETRY_ROW: return kind != RUNNER_BATCH && kind != RUNNER_RETRY;
+    case RETRY_RAISED: return kind == RUNNER_STEP || kind == RUNNER_SURVEY;
+    case RETRY_UNKNOWN: return false;
     case RETRY_LATER:
     case RETRY_RECONNECT:
     case RETRY_CONTENTION:
@@ -64,10 +69,6 @@ static void refuse(struct world *w, struct daemon *d)
     /* Those that end a job stand at the end of the table, and are rarer. */
     if (errors[i].retry >= RETRY_STALE && random_chance(&w->random, 700))
         i = random_below(&w->random, 10);
-    /* A row that fails alone is bad; here only the rows decide about that. */
-    bool alone = s->action.kind == RUNNER_RETRY || (s->action.kind == RUNNER_BATCH && s->action.keys <= 1);
-    if (errors[i].retry == RETRY_ROW && alone)
-        i = 0;
     s->fate = FATE_REFUSED;
     s->sqlstate = errors[i].sqlstate;
     s->message = "fault";

@@ -18,16 +18,22 @@ void model_init(struct model *m, struct random *random)
     for (int i = 0; i < m->n_relations; i++) {
         struct model_relation *r = &m->relations[i];
         uint32_t bad_permille = random_chance(random, 500) ? 0 : random_chance(random, 900) ? 30 : 500;
+        uint32_t run_permille = random_chance(random, 800) ? 0 : 50; /* bad rows that stand side by side, or all of them */
+        uint32_t run = random_chance(random, 20) ? MODEL_ROWS : 0;
         int key = 0;
         r->n_rows = random_chance(random, 150) ? 0 : (int)random_between(random, 1, MODEL_ROWS / 2);
         for (int k = 0; k < r->n_rows; k++) {
             key += (int)random_between(random, 1, 5);
-            r->rows[k] = (struct model_row){.key = key, .bad = random_chance(random, bad_permille)};
+            if (run > 0)
+                run--;
+            else if (random_chance(random, run_permille))
+                run = random_between(random, 1, 60);
+            r->rows[k] = (struct model_row){.key = key, .bad = run > 0 || random_chance(random, bad_permille)};
         }
     }
     m->n_ranges = m->n_left_behind = 0;
     m->last_left_behind = 0;
-    m->now_us = 0;
+    m->now_us = m->refuses_until_us = 0;
     m->state = JOB_QUEUED;
     m->phase = PHASE_PREFLIGHT;
     m->wanted = WANTED_RUN;
@@ -399,6 +405,11 @@ static void do_row(struct model *m, struct model_range *g, struct model_row *row
     g->changed++;
 }
 
+static bool is_refusing(const struct model *m)
+{
+    return m->now_us < m->refuses_until_us;
+}
+
 const char *model_run_batch(
     struct model *m, const struct model_batch *b, uint64_t *ret_rows, uint64_t *ret_skipped)
 {
@@ -416,6 +427,8 @@ const char *model_run_batch(
                 skipped++;
                 continue;
             }
+            if (is_refusing(m))
+                return m->refuses_with;
             if (r->rows[i].bad)
                 return "22012";
             rows++;
@@ -454,6 +467,8 @@ const char *model_retry_row(struct model *m, int64_t left_behind, uint64_t *ret_
     *ret_skipped = row && is_locked(m, row);
     if (*ret_skipped)
         return NULL;
+    if (row && is_refusing(m) && (!m->migrates || row->to_do))
+        return m->refuses_with;
     if (row && row->bad && (!m->migrates || row->to_do))
         return "22012";
     if (!left->locked)
@@ -467,10 +482,87 @@ const char *model_retry_row(struct model *m, int64_t left_behind, uint64_t *ret_
     return NULL;
 }
 
+/* The row at hi; NULL: it is gone. */
+static const struct model_row *row_at_hi(const struct model *m, const struct model_batch *b)
+{
+    int relation = -1;
+
+    if (b->range)
+        relation = m->ranges[b->range - 1].relation;
+    for (int i = 0; i < m->n_left_behind && !b->range; i++)
+        if (m->left_behind[i].id == b->left_behind)
+            relation = m->left_behind[i].relation;
+    for (int i = 0; relation >= 0 && i < m->relations[relation].n_rows; i++)
+        if (m->relations[relation].rows[i].key == b->hi && !m->relations[relation].rows[i].deleted)
+            return &m->relations[relation].rows[i];
+    return NULL;
+}
+
+bool model_is_bad(const struct model *m, const struct model_batch *b)
+{
+    const struct model_row *row = row_at_hi(m, b);
+    int rows = 0;
+
+    for (int i = 0; i < MODEL_RELATIONS && row; i++)
+        if (row >= m->relations[i].rows && row < m->relations[i].rows + MODEL_ROWS)
+            for (int k = 0; k < m->relations[i].n_rows; k++)
+                rows += !m->relations[i].rows[k].deleted;
+    return !row || row->bad || rows == 1; /* beside which nothing can be tried */
+}
+
+/* One that nothing could be compared with counts as bad from then on. */
+static void note_blamed(struct model *m, const struct model_batch *b)
+{
+    const struct model_row *row = row_at_hi(m, b);
+    for (int i = 0; i < MODEL_RELATIONS && row; i++)
+        if (row >= m->relations[i].rows && row < m->relations[i].rows + MODEL_ROWS)
+            m->relations[i].rows[row - m->relations[i].rows].bad = true;
+}
+
+/* What a row says that is tried by itself. */
+static const char *try_row(const struct model *m, const struct model_row *row)
+{
+    return is_locked(m, row) ? SQLSTATE_LOCK : is_refusing(m) ? m->refuses_with : row->bad ? "22012" : NULL;
+}
+
+/* backfill.try_neighbours: rows behind the key, the first ones, the last. */
+struct blame_look model_try_neighbours(struct model *m, const struct model_batch *b, const char *sqlstate)
+{
+    static const int steps[] = {1, 1, 8, 90, 0, 1, 8, 1000000};
+    struct blame_look look = {0};
+    const struct model_row *row = row_at_hi(m, b), *rows[MODEL_ROWS];
+    int n = 0, at = -1;
+
+    if (!row)
+        return look;
+    for (int i = 0; i < MODEL_RELATIONS; i++)
+        if (row >= m->relations[i].rows && row < m->relations[i].rows + MODEL_ROWS)
+            for (int k = 0; k < m->relations[i].n_rows; k++)
+                if (!m->relations[i].rows[k].deleted) {
+                    at = &m->relations[i].rows[k] == row ? n : at;
+                    rows[n++] = &m->relations[i].rows[k];
+                }
+    for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]) && !look.passed; i++) {
+        at = steps[i] == 0 ? -1 : at + steps[i] < n ? at + steps[i] : n - 1;
+        if (at < 0 || rows[at] == row)
+            continue;
+        const char *error = try_row(m, rows[at]);
+        look.passed = !error;
+        look.alike += error && strcmp(error, sqlstate) == 0;
+        look.unclear += error && strcmp(error, sqlstate) != 0;
+    }
+    const char *error = try_row(m, row);
+    look.key_fails = error && strcmp(error, sqlstate) == 0;
+    return look;
+}
+
 const char *model_put_aside(struct model *m, const struct model_batch *b)
 {
+    if (!model_is_bad(m, b))
+        broken(m, "an innocent row was put aside");
     if (!move_cursor(m, b, 1))
         return SQLSTATE_STALE;
+    note_blamed(m, b);
     leave_behind(m, b->range, b->hi, false);
     return NULL;
 }
@@ -480,7 +572,10 @@ const char *model_leave_row(struct model *m, int64_t left_behind)
     struct model_left_behind *left = find_locked(m, left_behind);
     if (!left)
         return SQLSTATE_STALE;
+    if (!model_is_bad(m, &(struct model_batch){.left_behind = left_behind, .hi = left->key}))
+        broken(m, "an innocent row that was locked was put aside");
     left->locked = false;
+    note_blamed(m, &(struct model_batch){.left_behind = left_behind, .hi = left->key});
     return NULL;
 }
 
@@ -589,6 +684,16 @@ void model_lock(struct model *m, struct random *random)
         if (!is_locked(m, row))
             row->locked_until_us = until_us;
     }
+}
+
+/* Once a run: two that follow each other would be a longer one, and patience has an end. */
+void model_refuse(struct model *m, struct random *random)
+{
+    if (m->refuses_until_us)
+        return;
+    bool data = random_chance(random, 300);
+    m->refuses_with = data ? random_chance(random, 500) ? "22012" : "23503" : random_chance(random, 500) ? "P0001" : "54000";
+    m->refuses_until_us = m->now_us + (data ? random_between(random, 1000, 4000000) : random_between(random, 1000, 400000000));
 }
 
 static struct model_row mended(const struct model *m, struct model_row row)

@@ -6,6 +6,7 @@
  * first that did. */
 #pragma once
 
+#include "blame.h"
 #include "job.h"
 #include "migration.h"
 #include "random.h"
@@ -67,6 +68,8 @@ struct model {
     char error[64];
 
     uint64_t now_us;
+    uint64_t refuses_until_us; /* every row, with that SQLSTATE */
+    const char *refuses_with;
     uint32_t layouts;
     int sessions[MODEL_SESSIONS]; /* control sessions that are open; 0: free */
     int last_session;
@@ -141,12 +144,16 @@ const char *model_run_batch(
     struct model *m, const struct model_batch *b, uint64_t *ret_rows, uint64_t *ret_skipped);
 const char *model_retry_row(struct model *m, int64_t left_behind, uint64_t *ret_rows, uint64_t *ret_skipped);
 
+struct blame_look model_try_neighbours(struct model *m, const struct model_batch *b, const char *sqlstate);
+bool model_is_bad(const struct model *m, const struct model_batch *b); /* the row at hi */
+
 /* What people and applications do. */
 void model_want(struct model *m, enum job_wanted wanted);
 void model_retry(struct model *m);
 void model_delete(struct model *m, struct random *random);
 void model_insert(struct model *m, struct random *random);
 void model_lock(struct model *m, struct random *random); /* a transaction holds rows for a while */
+void model_refuse(struct model *m, struct random *random); /* a trigger, or a limit, refuses all for a while */
 void model_mend_rows(struct model *m);                   /* none is bad any more */
 
 /* model_migration.c: a job that is a whole migration. */

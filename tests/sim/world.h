@@ -74,6 +74,7 @@ enum world_event {
     EVENT_WRITE,
     EVENT_CRASH,
     EVENT_FAILOVER,
+    EVENT_REFUSE,
     _WORLD_EVENT_MAX,
 };
 

@@ -81,6 +81,13 @@ static inline void batch_done(struct script *s, uint64_t elapsed_us, const char 
     done_with(s, (struct runner_event){.rows = s->a.keys, .elapsed_us = elapsed_us, .bound = bound});
 }
 
+/* The row that failed is tried beside others, and it is its own fault, or nobody's. */
+static inline void compared(struct script *s, bool its_own)
+{
+    done_with(s, (struct runner_event){
+                     .compared = {.passed = its_own, .key_fails = true, .alike = its_own ? 0 : 5}});
+}
+
 static inline void start(struct script *s, enum job_phase phase, bool quarantine)
 {
     const struct runner_limits limits = {

@@ -26,25 +26,38 @@ static void test_a_session_that_is_gone_is_opened_again(void **state)
 {
     (void)state;
     EXPECT(RETRY_RECONNECT, SQLSTATE_LOST, "08001", "08P01", "57P01", "57P02", "57P03", "57P05", "25006",
-        "25P03");
+        "25P03",
+        "25P04");
 }
 
 static void test_a_server_that_is_short_of_something_is_waited_for(void **state)
 {
     (void)state;
-    EXPECT(RETRY_LATER, "53000", "53100", "53200", "53300", "58030");
+    EXPECT(RETRY_LATER, "53000", "53100", "53200", "53300", "53400", "58000", "58030", "58P01");
 }
 
 static void test_a_row_that_cannot_be_computed_is_looked_for(void **state)
 {
     (void)state;
-    EXPECT(RETRY_ROW, "22012", "22P02", "23502", "23505", "23514", "21000", "54000", "P0001", "44000");
+    EXPECT(RETRY_ROW, "22012", "22P02", "23502", "23505", "23514", "21000", "44000");
+}
+
+static void test_what_a_trigger_or_a_limit_says_may_be_of_every_row(void **state)
+{
+    (void)state;
+    EXPECT(RETRY_RAISED, "P0001", "P0004", "54000", "54001", "38000", "39004");
+}
+
+static void test_what_nobody_knows_is_tried_again(void **state)
+{
+    (void)state;
+    EXPECT(RETRY_UNKNOWN, "XX000", "XX001", "55006", "72000", "HV00N", "MY001", "F0000");
 }
 
 static void test_names_that_are_gone_are_read_anew(void **state)
 {
     (void)state;
-    EXPECT(RETRY_ALTERED, "42P01", "42703", "3F000");
+    EXPECT(RETRY_ALTERED, "42P01", "42703", "3F000", "0A000");
 }
 
 static void test_another_workers_range_is_told_apart_from_an_error(void **state)
@@ -57,8 +70,7 @@ static void test_another_workers_range_is_told_apart_from_an_error(void **state)
 static void test_what_no_try_will_help_is_permanent(void **state)
 {
     (void)state;
-    EXPECT(RETRY_PERMANENT, "42501", "42601", "28P01", "28000", "3D000", "0A000", "XX000", "25001", "55000",
-        "42P16");
+    EXPECT(RETRY_PERMANENT, "42501", "42601", "28P01", "28000", "3D000", "25001", "55000", "42P16", "42883", "2BP01");
 }
 
 static void test_what_is_no_code_is_permanent(void **state)
@@ -155,6 +167,20 @@ static void test_a_message_about_a_row_does_not_tell_its_value(void **state)
         "invalid input syntax for type integer: \"…\"");
     assert_public("22003", "value \"a \"b\" c\" is out of range", "value \"…\" is out of range");
     assert_public("22012", "division by zero", "division by zero");
+    assert_public("22P02", "ungültige Eingabesyntax für Typ integer: »geheim«", "ungültige Eingabesyntax für Typ integer: »…«");
+    assert_public("22P02", "syntaxe en entrée invalide pour le type integer : « le « secret » »",
+        "syntaxe en entrée invalide pour le type integer : «…»");
+    assert_public("22P02", "型integerの入力構文が不正です: \"秘密\"", "型integerの入力構文が不正です: \"…\"");
+    assert_public("22P02", "„sekret” is no number", "„…” is no number");
+    assert_public("22P02", "not a number: \"secr", "not a number: \"…");
+    assert_public("22012", "can't divide", "can't divide");
+    assert_public("22P02", "it's 'secret'", "it'…'");
+    assert_public("22P05", "character with byte sequence 0xe2 0x80 in encoding \"UTF8\" has no equivalent in encoding \"LATIN1\"",
+        "character with byte sequence 0x 0x in encoding \"…\"");
+    assert_public("P0001", "customer \"Smith\" is frozen", "customer \"…\" is frozen");
+    assert_public("MY001", "customer »Smith« is frozen", "customer »…« is frozen");
+    assert_public("P0001", "frozen until six", "frozen until six");
+    assert_public("42501", "permission denied for table \"t\"", "permission denied for table \"t\"");
     assert_public("23505", "duplicate key value violates unique constraint \"t_pkey\"",
         "duplicate key value violates unique constraint \"t_pkey\"");
 }
@@ -166,6 +192,8 @@ int main(void)
         cmocka_unit_test(test_a_session_that_is_gone_is_opened_again),
         cmocka_unit_test(test_a_server_that_is_short_of_something_is_waited_for),
         cmocka_unit_test(test_a_row_that_cannot_be_computed_is_looked_for),
+        cmocka_unit_test(test_what_a_trigger_or_a_limit_says_may_be_of_every_row),
+        cmocka_unit_test(test_what_nobody_knows_is_tried_again),
         cmocka_unit_test(test_names_that_are_gone_are_read_anew),
         cmocka_unit_test(test_another_workers_range_is_told_apart_from_an_error),
         cmocka_unit_test(test_what_no_try_will_help_is_permanent),

@@ -306,11 +306,11 @@ static void test_a_name_that_is_unknown_while_planning_fails_the_job(void **stat
 /* ---- A row that cannot be computed. ----------------------------------------------------------------- */
 
 /* The batch fails, and each half that holds its first row, down to one key, which is the batch under way. */
-static void find_bad_row(struct script *s)
+static void find_bad_row_as(struct script *s, const char *sqlstate)
 {
     static const uint32_t halves[] = {50, 25, 12, 6, 3, 1};
     for (size_t i = 0; i < sizeof(halves) / sizeof(halves[0]); i++) {
-        refused(s, "22012");
+        refused(s, sqlstate);
         EXPECT(s, RUNNER_BOUND);
         assert_int_equal(s->a.keys, halves[i]);
         found(s, halves[i] == 1 ? "{1}" : "{some}");
@@ -320,12 +320,19 @@ static void find_bad_row(struct script *s)
     }
 }
 
+static void find_bad_row(struct script *s)
+{
+    find_bad_row_as(s, "22012");
+}
+
 static void test_a_row_that_fails_is_found_by_halves_and_put_aside(void **state)
 {
     struct script *s = *state;
     start_filling(s, true);
     find_bad_row(s);
     refused(s, "22012");
+    EXPECT(s, RUNNER_COMPARE);
+    compared(s, true);
     EXPECT(s, RUNNER_PUT_ASIDE);
     assert_null(s->r.cursor);
     assert_string_equal(s->r.hi, "{1}");
@@ -345,6 +352,8 @@ static void test_a_row_that_fails_ends_a_job_that_wants_that(void **state)
     start_filling(s, false);
     find_bad_row(s);
     refused(s, "22012");
+    EXPECT(s, RUNNER_COMPARE);
+    compared(s, true);
     EXPECT(s, RUNNER_FINISH);
     assert_int_equal(s->a.state, JOB_FAILED);
     assert_string_equal(s->r.hi, "{1}");
@@ -434,6 +443,8 @@ static void test_a_row_at_the_end_of_a_range_is_found_too(void **state)
     }
     assert_int_equal(s->a.keys, 1);
     refused(s, "23505");
+    EXPECT(s, RUNNER_COMPARE);
+    compared(s, true);
     EXPECT(s, RUNNER_PUT_ASIDE);
     done(s);
     EXPECT(s, RUNNER_TAKE); /* it was the last */
@@ -451,6 +462,8 @@ static void test_a_batch_that_fails_without_a_row_fails_the_job(void **state)
     assert_int_equal(s->a.keys, 1);
     found(s, NULL); /* no key is left */
     refused(s, "P0001");
+    EXPECT(s, RUNNER_COMPARE);
+    compared(s, true);
     EXPECT(s, RUNNER_FINISH);
     assert_int_equal(s->a.state, JOB_FAILED);
 }
@@ -463,6 +476,8 @@ static void test_a_point_that_still_fails_is_put_aside_again(void **state)
     done_with(s, (struct runner_event){
                      .outcome = RUNNER_TAKE_RANGE, .range = 5, .epoch = 1, .upper = "{77}", .point = true});
     refused(s, "22012");
+    EXPECT(s, RUNNER_COMPARE);
+    compared(s, true);
     EXPECT(s, RUNNER_PUT_ASIDE);
     assert_string_equal(s->r.hi, "{77}");
     done(s);
@@ -475,12 +490,213 @@ static void test_a_row_put_aside_without_an_answer_is_not_put_aside_twice(void *
     start_filling(s, true);
     find_bad_row(s);
     refused(s, "22012");
+    EXPECT(s, RUNNER_COMPARE);
+    compared(s, true);
     EXPECT(s, RUNNER_PUT_ASIDE);
     lost(s);
     done(s);
     EXPECT(s, RUNNER_CONNECT);
     done(s);
     EXPECT(s, RUNNER_TAKE); /* which tells */
+}
+
+static void test_what_refuses_every_row_is_waited_for(void **state)
+{
+    struct script *s = *state;
+    uint64_t began_us;
+
+    start_filling(s, true);
+    find_bad_row_as(s, "P0001");
+    began_us = s->now_us;
+    while (s->now_us < began_us + 300000000) {
+        refused(s, "P0001");
+        EXPECT(s, RUNNER_COMPARE);
+        compared(s, false);
+        EXPECT(s, RUNNER_REST);
+        assert_string_equal(s->r.waiting_for, "every row that was tried fails, so it is no row's fault: the message");
+        done(s);
+        EXPECT(s, RUNNER_TAKE);
+        taken(s, 1, NULL, "{1000}");
+        assert_int_equal(s->a.keys, 1);
+        found(s, "{1}");
+        EXPECT(s, RUNNER_BATCH);
+    }
+    batch_done(s, TARGET_US, NULL);
+    EXPECT(s, RUNNER_BOUND);
+    assert_int_equal(s->a.keys, BATCH_FIRST_KEYS); /* there is no row to search for */
+    assert_null(s->r.waiting_for);
+    assert_int_equal(s->r.counts.put_aside, 0);
+}
+
+static void test_what_refuses_every_row_for_too_long_fails_the_job_without_naming_one(void **state)
+{
+    struct script *s = *state;
+
+    start_filling(s, true);
+    find_bad_row_as(s, "P0001");
+    for (int tries = 0; tries < 1000; tries++) {
+        refused(s, "P0001");
+        compared(s, false);
+        if (s->last.kind == RUNNER_FINISH)
+            break;
+        done(s);
+        taken(s, 1, NULL, "{1000}");
+        found(s, "{1}");
+    }
+    EXPECT(s, RUNNER_FINISH);
+    assert_false(s->r.names_row);
+    assert_string_equal(s->r.error, "no row that was tried can be changed: the message");
+    assert_int_equal(s->r.counts.put_aside, 0);
+}
+
+static void test_a_row_that_can_be_changed_by_now_is_not_blamed(void **state)
+{
+    struct script *s = *state;
+
+    start_filling(s, false);
+    find_bad_row(s);
+    refused(s, "22012");
+    done_with(s, (struct runner_event){.compared = {.passed = true}});
+    EXPECT(s, RUNNER_REST);
+}
+
+static void test_a_comparison_that_is_given_up_for_others_says_nothing(void **state)
+{
+    struct script *s = *state;
+
+    start_filling(s, true);
+    find_bad_row(s);
+    refused(s, "22012");
+    feed(s, &(struct runner_event){.kind = RUNNER_RELIEVE});
+    EXPECT(s, RUNNER_ABORT);
+    compared(s, true);
+    EXPECT(s, RUNNER_REST);
+}
+
+static void test_one_key_that_times_out_again_and_again_is_blamed(void **state)
+{
+    struct script *s = *state;
+    int tries = 0;
+
+    start_filling(s, true);
+    while (s->last.kind != RUNNER_COMPARE && tries++ < 20) {
+        s->now_us += 5000000;
+        refused(s, "57014");
+        if (s->last.kind != RUNNER_REST)
+            continue;
+        done(s);
+        taken(s, 1, NULL, "{1000}");
+        found(s, s->a.keys == 1 ? "{1}" : "{some}");
+    }
+    EXPECT(s, RUNNER_COMPARE);
+    assert_between(tries, 3, 5);
+    compared(s, true);
+    EXPECT(s, RUNNER_PUT_ASIDE);
+    assert_string_equal(s->r.hi, "{1}");
+}
+
+static void test_batches_that_time_out_get_below_the_least_size(void **state)
+{
+    struct script *s = *state;
+    struct runner_limits limits = {.target_us = TARGET_US, .min_keys = 80, .max_keys = 100000};
+    uint32_t least = UINT32_MAX;
+
+    start_filling(s, false);
+    runner_limit(&s->r, &limits);
+    for (int i = 0; i < 20 && s->last.kind != RUNNER_COMPARE; i++) {
+        s->now_us += 5000000;
+        refused(s, "57014");
+        if (s->last.kind == RUNNER_REST) {
+            done(s);
+            taken(s, 1, NULL, "{1000}");
+            least = s->a.keys < least ? s->a.keys : least;
+            found(s, "{1}");
+        }
+    }
+    EXPECT(s, RUNNER_COMPARE);
+    assert_int_equal(least, 1);
+}
+
+static void test_one_key_that_was_given_up_for_others_is_not_slow(void **state)
+{
+    struct script *s = *state;
+
+    start_filling(s, true);
+    find_bad_row(s);
+    for (int i = 0; i < 20; i++) {
+        feed(s, &(struct runner_event){.kind = RUNNER_RELIEVE});
+        refused(s, "57014");
+        EXPECT(s, RUNNER_REST);
+        done(s);
+        taken(s, 1, NULL, "{1000}");
+        found(s, "{1}");
+    }
+}
+
+static void test_an_error_that_may_be_anybodys_is_met_twice_before_a_row_is_searched_for(void **state)
+{
+    struct script *s = *state;
+
+    start_filling(s, true);
+    refused(s, "XX000");
+    EXPECT(s, RUNNER_REST);
+    done(s);
+    taken(s, 1, NULL, "{1000}");
+    found(s, "{100}");
+    refused(s, "XX000");
+    EXPECT(s, RUNNER_BOUND);
+    assert_int_equal(s->a.keys, BATCH_FIRST_KEYS / 2);
+}
+
+static void test_an_error_that_may_be_anybodys_ends_no_job_outside_of_a_batch(void **state)
+{
+    struct script *s = *state;
+
+    start(s, PHASE_EXPAND, false);
+    done(s);
+    done_with(s, (struct runner_event){.has_step = true});
+    for (int i = 0; i < 10; i++) {
+        EXPECT(s, RUNNER_STEP);
+        refused(s, "XX000");
+        EXPECT(s, RUNNER_REST);
+        done(s);
+        done_with(s, (struct runner_event){.has_step = true});
+    }
+}
+
+static void test_the_next_build_waits_longer_though_what_was_left_is_cleared_away(void **state)
+{
+    struct script *s = *state;
+
+    start(s, PHASE_VALIDATE, false);
+    done(s);
+    for (int i = 0; i < 12; i++) {
+        done_with(s, (struct runner_event){.has_step = true});
+        EXPECT(s, RUNNER_STEP);
+        refused(s, i % 2 ? "53400" : "53100");
+        EXPECT(s, RUNNER_REST);
+        uint64_t most = UINT64_C(2000000) << i < 300000000 ? UINT64_C(2000000) << i : 300000000;
+        assert_between(s->a.until_us - s->now_us, most / 2, most);
+        done(s);
+        EXPECT(s, RUNNER_NEXT_STEP);
+        done_with(s, (struct runner_event){.has_step = true, .clears = true});
+        EXPECT(s, RUNNER_STEP);
+        done(s);
+        assert_non_null(s->r.waiting_for);
+        EXPECT(s, RUNNER_NEXT_STEP);
+    }
+}
+
+static void test_somebody_who_waits_on_a_trial_gets_through(void **state)
+{
+    struct script *s = *state;
+
+    start(s, PHASE_PREFLIGHT, false);
+    done(s);
+    done_with(s, (struct runner_event){.n_relations = 1});
+    EXPECT(s, RUNNER_SURVEY);
+    feed(s, &(struct runner_event){.kind = RUNNER_RELIEVE});
+    EXPECT(s, RUNNER_ABORT);
 }
 
 static void test_a_row_error_outside_of_a_batch_fails_the_job(void **state)
@@ -516,8 +732,8 @@ int main(void)
         SCRIPTED(test_no_plan_succeeds_without_having_begun),
         SCRIPTED(test_a_permanent_error_fails_the_job_in_the_servers_words),
         SCRIPTED(test_an_undefined_table_is_read_anew_once),
-        SCRIPTED(test_partitions_may_be_dropped_one_after_another_while_a_job_is_planned),
         SCRIPTED(test_a_table_may_be_renamed_twice),
+        SCRIPTED(test_partitions_may_be_dropped_one_after_another_while_a_job_is_planned),
         SCRIPTED(test_a_name_that_is_unknown_while_planning_fails_the_job),
         SCRIPTED(test_a_row_that_fails_is_found_by_halves_and_put_aside),
         SCRIPTED(test_a_row_that_fails_ends_a_job_that_wants_that),
@@ -530,6 +746,17 @@ int main(void)
         SCRIPTED(test_a_batch_that_fails_without_a_row_fails_the_job),
         SCRIPTED(test_a_point_that_still_fails_is_put_aside_again),
         SCRIPTED(test_a_row_put_aside_without_an_answer_is_not_put_aside_twice),
+        SCRIPTED(test_what_refuses_every_row_is_waited_for),
+        SCRIPTED(test_what_refuses_every_row_for_too_long_fails_the_job_without_naming_one),
+        SCRIPTED(test_a_row_that_can_be_changed_by_now_is_not_blamed),
+        SCRIPTED(test_a_comparison_that_is_given_up_for_others_says_nothing),
+        SCRIPTED(test_one_key_that_times_out_again_and_again_is_blamed),
+        SCRIPTED(test_batches_that_time_out_get_below_the_least_size),
+        SCRIPTED(test_one_key_that_was_given_up_for_others_is_not_slow),
+        SCRIPTED(test_an_error_that_may_be_anybodys_is_met_twice_before_a_row_is_searched_for),
+        SCRIPTED(test_an_error_that_may_be_anybodys_ends_no_job_outside_of_a_batch),
+        SCRIPTED(test_the_next_build_waits_longer_though_what_was_left_is_cleared_away),
+        SCRIPTED(test_somebody_who_waits_on_a_trial_gets_through),
         SCRIPTED(test_a_row_error_outside_of_a_batch_fails_the_job),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -168,6 +168,8 @@ static void test_a_row_that_was_locked_and_cannot_be_computed_is_left_behind_for
     struct script *s = *state;
     start_retrying(s, true);
     refused(s, "22012");
+    EXPECT(s, RUNNER_COMPARE);
+    compared(s, true);
     EXPECT(s, RUNNER_PUT_ASIDE);
     assert_int_equal(s->r.range, 0);
     assert_string_equal(s->r.row_message, "the message");
@@ -182,6 +184,8 @@ static void test_a_row_that_was_locked_and_cannot_be_computed_ends_a_job_that_wa
     struct script *s = *state;
     start_retrying(s, false);
     refused(s, "22012");
+    EXPECT(s, RUNNER_COMPARE);
+    compared(s, true);
     EXPECT(s, RUNNER_FINISH);
     assert_int_equal(s->a.state, JOB_FAILED);
     assert_string_equal(s->r.row_sqlstate, "22012");
