@@ -223,6 +223,7 @@ static void start_worker(struct database *db, const PGresult *row)
         .dry_run = result_is_true(row, 0, 29),
     };
     job->lacking = copy_string(result_text(row, 0, 30));
+    job->session = copy_string(result_text(row, 0, 31));
 
     db->workers = must(reallocarray(db->workers, (size_t)db->n_workers + 1, sizeof(*db->workers)));
     db->workers[db->n_workers++] =

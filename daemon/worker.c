@@ -160,7 +160,7 @@ static void send_role(struct worker *w)
 {
     const struct job *job = w->job;
     const struct config_batch *b = w->setup.batch;
-    char lock_timeout[24], statement_timeout[24], id[24];
+    char lock_timeout[24], statement_timeout[24];
 
     w->lock_ms = (uint32_t)b->lock_timeout_ms;
     send_queries(w,
@@ -168,7 +168,7 @@ static void send_role(struct worker *w)
             {job->settings, job->search_path, job->time_zone, job->date_style,
                 number_text(lock_timeout, b->lock_timeout_ms),
                 number_text(statement_timeout, b->statement_timeout_ms), b->synchronous_commit,
-                strcmp(job->owner, job->submitted_by) == 0 ? NULL : job->owner, number_text(id, job->id)}},
+                strcmp(job->owner, job->submitted_by) == 0 ? NULL : job->owner, job->session}},
         1);
 }
 

@@ -80,6 +80,7 @@ struct job *job_free(struct job *job)
     free(job->time_zone);
     free(job->date_style);
     free(job->settings);
+    free(job->session);
     free(job->throttle_off);
     free(job->plan);
     free(job->lacking);

@@ -61,6 +61,7 @@ struct job {
     char *time_zone;
     char *date_style;
     char *settings;              /* JSON object of settings for the worker's session, or NULL */
+    char *session;               /* those of the inserting session that values depend on, likewise */
     enum job_phase phase;        /* PHASE_TIDY: it has ended, and something of it must go */
     struct migration_plan *plan; /* which phases it has */
     char *lacking;               /* what a row that is to do lacks, for messages; or NULL */

@@ -4,8 +4,8 @@
 /* clang-format off */
 
 /* The last word has what the promises rest on: short locks, custom plans, exact text of keys, no row hidden by a policy
- * without an error, and backfilld.batch, by which the trigger of this job's keep_in_sync knows that the clause is computed already. A job's own settings stand before it, behind those that are only good advice: a table is never read
- * as a whole because the planner's statistics are stale, and no batch waits for a compiler.
+ * without an error. Before it stand a job's own settings, before those the inserting session's on which values depend, and first what is
+ * only good advice: a table is never read as a whole because the planner's statistics are stale, and no batch waits for a compiler.
  * What a batch writes out of the server's buffers is handed to the disk soon: left to the kernel it goes out by the gigabyte, and
  * commits of others wait behind it. set_config's third argument: for the session, not the transaction. */
 const char SQL_ROLE[] =
@@ -14,16 +14,19 @@ const char SQL_ROLE[] =
     "          FROM (VALUES ('enable_seqscan', 'off'), ('enable_sort', 'off'), ('jit', 'off'), ('backend_flush_after', '256kB')) AS v(name, value)\n"
     "        UNION ALL\n"
     "        SELECT 2, e.key, e.value\n"
+    "          FROM pg_catalog.jsonb_each_text($9::jsonb) AS e\n"
+    "        UNION ALL\n"
+    "        SELECT 3, e.key, e.value\n"
     "          FROM pg_catalog.jsonb_each_text($1::jsonb) AS e\n"
     "        UNION ALL\n"
-    "        SELECT 3, v.name, v.value\n"
+    "        SELECT 4, v.name, v.value\n"
     "          FROM (VALUES ('search_path', $2::text), ('TimeZone', $3::text), ('DateStyle', $4::text), ('lock_timeout', $5::text),\n"
     "                       ('statement_timeout', $6::text), ('synchronous_commit', $7::text), ('plan_cache_mode', 'force_custom_plan'),\n"
     "                       ('row_security', 'off'), ('extra_float_digits', '1'), ('default_transaction_isolation', 'read committed'),\n"
     "                       ('default_transaction_read_only', 'off'),\n"
-    "                       ('idle_session_timeout', '0'), ('backfilld.batch', $9::text)) AS v(name, value)\n"
+    "                       ('idle_session_timeout', '0')) AS v(name, value)\n"
     "        UNION ALL\n"
-    "        SELECT 4, 'role', $8::text\n"
+    "        SELECT 5, 'role', $8::text\n"
     "         WHERE $8::text IS NOT NULL\n"
     "        ORDER BY 1) AS s";
 
@@ -67,7 +70,7 @@ const char SQL_CLAIM[] =
     "       (SELECT pg_catalog.sum(r.keys) FROM backfill.range AS r WHERE r.job_id = j.id), j.wanted,\n"
     "       pg_catalog.round(extract(epoch FROM j.max_lag) * 1000), j.throttle_off, j.max_rows_per_s,\n"
     "       pg_catalog.ceil(c.opens_in_s * 1000), pg_catalog.ceil(extract(epoch FROM h.changes_at - pg_catalog.clock_timestamp()) * 1000),\n"
-    "       j.state = 'running', p.expand, p.fill, p.guard, p.quiet, p.verify, p.validate, p.in_step, p.dry_run, p.lacking\n"
+    "       j.state = 'running', p.expand, p.fill, p.guard, p.quiet, p.verify, p.validate, p.in_step, p.dry_run, p.lacking, j.session\n"
     "  FROM backfill.claim() AS c\n"
     " CROSS JOIN LATERAL backfill.hours_of(c.job) AS h\n"
     " CROSS JOIN LATERAL (SELECT (c.job).*) AS j\n"

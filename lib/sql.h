@@ -8,7 +8,7 @@
 
 /* A worker's session, as the role that submitted the job. */
 extern const char SQL_ROLE[]; /* settings (JSON or NULL), search_path, time zone, date style, lock_timeout ms,
-    statement_timeout ms, synchronous_commit, role to SET or NULL, job -> nothing of use */
+    statement_timeout ms, synchronous_commit, role to SET or NULL, settings of the inserting session (JSON) -> nothing of use */
 extern const char SQL_SURVEY[]; /* job, batch, bound, keys_of, relation oid, upper, whether on a copy, keys to try -> rows estimated, what was seen (JSON) or NULL */
 extern const char SQL_RUN_BATCH[]; /* batch, relation oid, its name or NULL, range, epoch, at or NULL, lo, hi, keys or NULL,
     rate, yields after microseconds or NULL -> rows, wal_bytes, now at */
@@ -29,7 +29,7 @@ extern const char SQL_SESSION[]; /* settings of the control session -> nothing o
 extern const char SQL_LISTEN[];
 extern const char SQL_CLAIM[]; /* -> job id or NULL, held elsewhere, then the job's columns as database.c reads them; ms until the hours of a
     queued job begin, ms until those of this job end (NULL: never); whether it is running (else it has ended and
-    is tidied up), and its phases in the order of struct migration_plan, what rows lack */
+    is tidied up), and its phases in the order of struct migration_plan, what rows lack, settings of the inserting session */
 extern const char SQL_WANTED[]; /* job ids -> id, wanted, target_ms, on_error, max_lag ms, throttle_off, max_rows_per_s, ms until its hours
     change (NULL: never), what keeps it from running by its hours (NULL: nothing) */
 extern const char SQL_UNFINISHED[]; /* -> how many jobs are queued or running, or must be tidied up */

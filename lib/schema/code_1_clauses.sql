@@ -168,3 +168,92 @@ BEGIN
   RETURN CASE WHEN NOT jsonb_path_exists(result, '$[*] ? (@.columns[*] == null || @.expression == "")') THEN result END;
 END
 $$;
+
+-- The tokens of a text that are neither white space nor comments.
+CREATE OR REPLACE FUNCTION backfill.tokens_of(clause text) RETURNS text[]
+LANGUAGE plpgsql IMMUTABLE STRICT SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  rest   text := clause;
+  result text[] := '{}';
+  token  text;
+BEGIN
+  WHILE rest <> '' LOOP
+    token := backfill.next_token(rest);
+    rest := substr(rest, length(token) + 1);
+    IF btrim(token, E' \n\r\t\f\v') <> '' AND left(token, 2) NOT IN ('--', '/*') THEN
+      result := result || token;
+    END IF;
+  END LOOP;
+  RETURN result;
+END
+$$;
+
+-- The conditions that a where_clause joins by AND; one that joins them otherwise is one condition.
+CREATE OR REPLACE FUNCTION backfill.conjuncts_of(where_clause text) RETURNS text[]
+LANGUAGE plpgsql IMMUTABLE STRICT SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  rest    text := where_clause;
+  piece   text := '';
+  result  text[] := '{}';
+  depth   integer := 0;
+  between boolean := false;
+  token   text;
+BEGIN
+  IF backfill.within_brackets(where_clause) IS NOT NULL THEN
+    RETURN backfill.conjuncts_of(backfill.within_brackets(where_clause));
+  END IF;
+  WHILE rest <> '' LOOP
+    token := backfill.next_token(rest);
+    rest := substr(rest, length(token) + 1);
+    depth := depth + CASE WHEN token IN ('(', '[') OR lower(token) = 'case' THEN 1 WHEN token IN (')', ']') OR lower(token) = 'end' THEN -1 ELSE 0 END;
+    IF depth = 0 AND lower(token) = 'or' THEN
+      RETURN ARRAY[where_clause];
+    ELSIF depth = 0 AND lower(token) = 'between' THEN
+      between := true;
+    ELSIF depth = 0 AND lower(token) = 'and' AND between THEN
+      between := false;
+    ELSIF depth = 0 AND lower(token) = 'and' THEN
+      result := result || backfill.trim_sql(piece);
+      piece := '';
+      CONTINUE;
+    END IF;
+    piece := piece || token;
+  END LOOP;
+  RETURN result || backfill.trim_sql(piece);
+END
+$$;
+
+-- Of "column IS NULL" the column, as the catalog has its name; NULL for any other condition. table_name may stand before it.
+CREATE OR REPLACE FUNCTION backfill.asked_for_null(condition text, table_name text) RETURNS text
+LANGUAGE plpgsql IMMUTABLE STRICT SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  tokens text[] := backfill.tokens_of(condition);
+  n      integer := cardinality(tokens);
+BEGIN
+  IF backfill.within_brackets(condition) IS NOT NULL THEN
+    RETURN backfill.asked_for_null(backfill.within_brackets(condition), table_name);
+  ELSIF n NOT IN (3, 5) OR lower(tokens[n - 1]) <> 'is' OR lower(tokens[n]) <> 'null'
+        OR (n = 5 AND (tokens[2] <> '.' OR backfill.assigned_column(tokens[1]) IS DISTINCT FROM table_name)) THEN
+    RETURN NULL;
+  END IF;
+  RETURN backfill.assigned_column(tokens[n - 2]);
+END
+$$;
+
+-- Whether a where_clause only asks for NULL in columns that the job fills.
+CREATE OR REPLACE FUNCTION backfill.asks_for_null(where_clause text, filled text[], table_name text) RETURNS boolean
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT coalesce(bool_and(coalesce(backfill.asked_for_null(c, table_name) = ANY (filled), false)), false)
+    FROM unnest(backfill.conjuncts_of(where_clause)) AS u(c)
+$$;
+
+-- The columns that a set_clause assigns, by name.
+CREATE OR REPLACE FUNCTION backfill.filled_columns(set_clause text) RETURNS text[]
+LANGUAGE sql IMMUTABLE STRICT SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT array_agg(DISTINCT p.j #>> '{}') FROM jsonb_path_query(backfill.assignments_of(set_clause), '$[*].columns[*]') AS p(j)
+$$;

@@ -254,6 +254,7 @@ BEGIN
                     backfill.batch_condition(name || '.', key, point)
                     || ' AND ' || backfill.skip_condition(name || '.', key))
           || coalesce(E'\nAND (' || job.where_clause || E'\n)', '')
+          || coalesce(E'\nAND ' || backfill.batch_mark(job), '')
           || CASE WHEN NOT point AND backfill.can_yield(job) THEN E'\nAND ' || backfill.yield_condition() ELSE '' END;
   END IF;
   keys := format('SELECT %s, %s.xmax FROM %s WHERE %s', position, name, source,

@@ -157,6 +157,8 @@ BEGIN
                             'Write {batch} into its WHERE clause; {batch o} when the table has the alias o.', '42601');
   ELSIF job.add_column IS NOT NULL AND job.set_clause IS NULL THEN
     PERFORM backfill.refuse('add_column', 'goes with set_clause only', 'Add the column first (ALTER TABLE … ADD COLUMN), then insert the job.');
+  ELSIF job.sync_back IS NOT NULL AND NOT job.keep_in_sync THEN
+    PERFORM backfill.refuse('sync_back', 'goes with keep_in_sync only', 'It is the way back of the same trigger: what is written into the new column reaches the old one.');
   ELSIF job.keep_in_sync AND job.set_clause IS NULL THEN
     PERFORM backfill.refuse('keep_in_sync', 'goes with set_clause only', 'The trigger computes set_clause for each row that is written.');
   ELSIF fills AND job.enforce IS NOT NULL AND NOT job.keep_in_sync AND job.where_clause IS NULL AND job.add_column IS NULL THEN
@@ -342,6 +344,7 @@ BEGIN
   NEW.search_path  := current_setting('search_path');
   NEW.time_zone    := current_setting('TimeZone');
   NEW.date_style   := 'ISO, ' || split_part(current_setting('DateStyle'), ', ', 2);
+  NEW.session      := backfill.session_settings();
   NEW.root         := coalesce(pg_catalog.pg_partition_root(NEW.target), NEW.target);
   NEW.state        := CASE NEW.wanted WHEN 'pause' THEN 'paused' ELSE 'queued' END;
   NEW.phase        := 'preflight';

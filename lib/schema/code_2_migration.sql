@@ -79,31 +79,6 @@ BEGIN
 END
 $$;
 
--- Splits what stands after SET, as the server writes it, at its commas, and each part at its first "=". The server's text has
--- neither comments nor dollar quotes, and doubles every quote inside a string.
-CREATE OR REPLACE FUNCTION backfill.split_assignments(clause text) RETURNS jsonb
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
-AS $$
-  WITH tokens AS (
-    SELECT m[1] AS token, ord,
-           sum(CASE WHEN m[1] IN ('(', '[') THEN 1 WHEN m[1] IN (')', ']') THEN -1 ELSE 0 END) OVER (ORDER BY ord) AS depth
-      FROM regexp_matches(clause, '(''(?:[^'']|'''')*''|"(?:[^"]|"")*"|[][(),=]|[^][''"(),=]+)', 'g') WITH ORDINALITY AS t(m, ord)
-  ), parts AS (
-    SELECT token, ord, depth, count(*) FILTER (WHERE token = ',' AND depth = 0) OVER (ORDER BY ord) AS part FROM tokens
-  ), sides AS (
-    SELECT token, ord, part, token = ',' AND depth = 0 AS separator,
-           count(*) FILTER (WHERE token = '=' AND depth = 0) OVER (PARTITION BY part ORDER BY ord) AS equals
-      FROM parts
-  ), first_equals AS (
-    SELECT part, min(ord) FILTER (WHERE equals = 1) AS at FROM sides GROUP BY part
-  )
-  SELECT jsonb_agg(jsonb_build_object('to', s.target, 'expression', s.expression) ORDER BY s.part)
-    FROM (SELECT s.part,
-                 btrim(string_agg(s.token, '' ORDER BY s.ord) FILTER (WHERE s.ord < f.at AND NOT s.separator), E' \n') AS target,
-                 btrim(string_agg(s.token, '' ORDER BY s.ord) FILTER (WHERE s.ord > f.at), E' \n') AS expression
-            FROM sides s JOIN first_equals f USING (part) GROUP BY s.part) s
-$$;
-
 -- Refuses a job that would create something beside the table in a schema where its owner may not.
 CREATE OR REPLACE FUNCTION backfill.check_schema_right(job backfill.job, column_name text, what text) RETURNS void
 LANGUAGE plpgsql
@@ -115,61 +90,6 @@ BEGIN
     PERFORM backfill.refuse(column_name, pg_catalog.format('%I may not create %s in schema %s', current_user, what, schema),
                             pg_catalog.format('GRANT CREATE ON SCHEMA %s TO %I.', schema, current_user), '42501');
   END IF;
-END
-$$;
-
--- Reads set_clause for the trigger of keep_in_sync: the server writes it out again, every name in full.
-CREATE OR REPLACE FUNCTION backfill.read_assignments(job backfill.job, copy text) RETURNS jsonb
-LANGUAGE plpgsql
-AS $$
-DECLARE
-  own_path  text := pg_catalog.current_setting('search_path');
-  body      text;
-  parts     text[];
-  generated text;
-  result    jsonb;
-BEGIN
-  IF NOT pg_catalog.pg_has_role((SELECT c.relowner FROM pg_catalog.pg_class c WHERE c.oid = job.target), 'USAGE') THEN
-    PERFORM backfill.refuse('keep_in_sync', pg_catalog.format('only the owner of %s can give it a trigger', backfill.relation_name(job.target)),
-                            'Insert the job as that role, or SET ROLE to it first.', '42501');
-  END IF;
-  PERFORM backfill.check_schema_right(job, 'keep_in_sync', 'a function');
-  -- A second relation, so that each of the row's columns is written with the table's name before it.
-  PERFORM backfill.try_command('set_clause', pg_catalog.format(E'CREATE FUNCTION pg_temp."backfilld clause"() RETURNS void LANGUAGE sql BEGIN ATOMIC\n'
-    'UPDATE ONLY %s SET %s\nFROM (VALUES (1)) AS "backfilld none"("backfilld none") WHERE (%s\n); END', copy, job.set_clause, coalesce(job.where_clause, 'true')),
-    'With keep_in_sync a trigger computes the clause for each row that is written: it may name the row''s columns only.');
-  PERFORM pg_catalog.set_config('search_path', 'pg_catalog', true);
-  body := pg_catalog.pg_get_function_sqlbody(pg_catalog.to_regproc('pg_temp."backfilld clause"'));
-  PERFORM pg_catalog.set_config('search_path', own_path, true);
-
-  SELECT pg_catalog.string_agg(pg_catalog.quote_ident(a.attname), ', ') INTO generated
-    FROM pg_catalog.pg_depend d
-    JOIN pg_catalog.pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid AND a.attgenerated <> ''
-   WHERE d.classid = 'pg_proc'::regclass AND d.objid = pg_catalog.to_regproc('pg_temp."backfilld clause"')
-     AND d.refclassid = 'pg_class'::regclass AND d.refobjid = copy::regclass;
-  IF generated IS NOT NULL THEN
-    PERFORM backfill.refuse('keep_in_sync', pg_catalog.format('set_clause reads the generated column %s', generated),
-      'Generated columns are computed after a trigger has run; write out what it is generated from.', '0A000');
-  END IF;
-
-  parts := pg_catalog.regexp_match(body, '^\s*BEGIN ATOMIC\s+UPDATE ONLY (?:"(?:[^"]|"")*"|[^" ])+ SET (.*)\s+FROM \( VALUES \(1\)\) "backfilld none"\("backfilld none"\)\s+WHERE (.*);\s+END\s*$');
-  result := backfill.split_assignments(parts[1]);
-  IF result IS NULL OR pg_catalog.jsonb_path_exists(result, '$[*] ? (@.to == null || @.expression == null || @.expression == "DEFAULT")') THEN
-    PERFORM backfill.refuse('keep_in_sync', 'no trigger can compute this set_clause', 'Write each column with an expression of its own; DEFAULT is none.', '0A000');
-  END IF;
-  -- A row that the clause has filled is one that the trigger keeps right: it computes whatever would be to do if it were not.
-  IF job.where_clause IS NULL
-     OR parts[2] IN (SELECT pg_catalog.format('(%s.%s IS NULL)', pg_catalog.quote_ident(c.relname), a ->> 'to')
-                       FROM pg_catalog.jsonb_array_elements(result) a, pg_catalog.pg_class c WHERE c.oid = copy::regclass) THEN
-    parts[2] := NULL;
-  END IF;
-  RETURN pg_catalog.jsonb_build_object(
-    'assignments', result,
-    'where', parts[2],
-    'plain', NOT EXISTS (
-      SELECT FROM pg_catalog.pg_depend d
-       WHERE d.classid = 'pg_proc'::regclass AND d.objid = pg_catalog.to_regproc('pg_temp."backfilld clause"') AND d.deptype = 'n'
-         AND NOT (d.refclassid = 'pg_namespace'::regclass OR (d.refclassid = 'pg_class'::regclass AND d.refobjid = copy::regclass))));
 END
 $$;
 
@@ -364,7 +284,8 @@ BEGIN
       PERFORM backfill.check_clauses(job, copy::regclass, key);
     END IF;
     IF job.keep_in_sync THEN
-      plan := plan || pg_catalog.jsonb_build_object('sync', backfill.read_assignments(job, copy));
+      job.plan := plan;
+      plan := plan || pg_catalog.jsonb_build_object('sync', backfill.read_sync(job));
     END IF;
     FOREACH item IN ARRAY coalesce(job.enforce, '{}') LOOP
       plan := pg_catalog.jsonb_insert(CASE WHEN plan ? 'enforce' THEN plan ELSE plan || '{"enforce": []}' END,

@@ -42,81 +42,6 @@ AS $$
     ('tidy',     'drop invalid index','SHARE UPDATE EXCLUSIVE',          'drops an index that was never finished')
 $$;
 
-CREATE OR REPLACE FUNCTION backfill.sync_name(job backfill.job) RETURNS text
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
-AS $$
-  SELECT 'zz_backfilld_keep_in_sync_' || job.id  -- triggers fire by name: this one sees what the others have made of the row
-$$;
-
--- schema.name of the trigger's function, beside its table.
-CREATE OR REPLACE FUNCTION backfill.sync_function(job backfill.job) RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-AS $$
-  SELECT format('%I.%I', n.nspname, backfill.sync_name(job))
-    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = job.target
-$$;
-
--- The body of the trigger's function. The table's own name is a variable in it that holds the row as it was written, so that
--- the clause stands as the server wrote it out. A row that can't be computed is written all the same, with NULL: the
--- application must not fail because of a migration. The job finds such a row when it verifies.
-CREATE OR REPLACE FUNCTION backfill.sync_body(job backfill.job) RETURNS text
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-  row_name    text := (SELECT quote_ident(c.relname) FROM pg_class c WHERE c.oid = job.target);
-  plain       boolean := (job.plan -> 'sync' -> 'plain')::boolean;
-  assignments jsonb := job.plan -> 'sync' -> 'assignments';
-  condition   text := job.plan -> 'sync' ->> 'where';
-  compute     text;
-  forget      text;
-BEGIN
-  SELECT string_agg(CASE WHEN a ->> 'to' LIKE '(%'
-                         THEN format(E'  SELECT * FROM %s AS "backfilld" INTO %s;\n', a ->> 'expression',
-                                     regexp_replace(btrim(a ->> 'to', '()'), '(^|, *)', '\1NEW.', 'g'))
-                         ELSE format(E'  NEW.%s := %s;\n', a ->> 'to', a ->> 'expression') END, '' ORDER BY ord),
-         string_agg(CASE WHEN a ->> 'to' LIKE '(%'
-                         THEN regexp_replace(btrim(a ->> 'to', '()'), '(?:^|, *)("(?:[^"]|"")*"|[^,]+)', E'  NEW.\\1 := NULL;\n', 'g')
-                         ELSE format(E'  NEW.%s := NULL;\n', a ->> 'to') END, '' ORDER BY ord)
-    INTO compute, forget
-    FROM jsonb_array_elements(assignments) WITH ORDINALITY AS t(a, ord);
-  RETURN E'#variable_conflict use_column\nDECLARE\n'
-      || format(E'  %s record := NEW;\n', row_name)
-      || E'BEGIN\n'
-      -- With the owner's rights it computes for the owner's table alone.
-      || CASE WHEN plain THEN '' ELSE
-           format(E'  IF TG_RELID <> %s AND pg_catalog.pg_partition_root(TG_RELID) IS DISTINCT FROM %s THEN\n'
-                  '    RAISE EXCEPTION ''this function is for another table'' USING ERRCODE = ''42501'';\n  END IF;\n  BEGIN\n', job.target::oid, job.root::oid) END
-      || CASE WHEN condition IS NULL THEN '' ELSE
-           format(E'  IF %s IS NOT TRUE THEN\n', condition)
-           || replace(forget, '  NEW.', format('    %s.', row_name))
-           || format(E'    IF %s IS NOT TRUE THEN RETURN NEW; END IF;\n    %s := NEW;\n  END IF;\n', condition, row_name) END
-      || compute
-      || E'  RETURN NEW;\n'
-      || E'EXCEPTION WHEN OTHERS THEN\n'
-      || E'  IF SQLSTATE ~ ''^(40|53|57|58|XX)'' THEN RAISE; END IF;\n'
-      || forget
-      || E'  RETURN NEW;\nEND'
-      || CASE WHEN plain THEN '' ELSE E';\nEND' END;
-END
-$$;
-
--- The commands that make the trigger. What is not plain runs with the rights of the owner, who computes the old rows too.
-CREATE OR REPLACE FUNCTION backfill.sync_commands(job backfill.job) RETURNS text[]
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-AS $$
-  SELECT ARRAY[
-    format('CREATE OR REPLACE FUNCTION %s() RETURNS trigger LANGUAGE plpgsql%s AS %L', backfill.sync_function(job),
-           CASE WHEN (job.plan -> 'sync' -> 'plain')::boolean THEN '' ELSE ' SECURITY DEFINER SET search_path = pg_catalog, pg_temp' END,
-           backfill.sync_body(job)),
-    -- Whoever may execute it could make it the trigger of a table of their own; that it fires here needs no right.
-    format('REVOKE ALL ON FUNCTION %s() FROM PUBLIC', backfill.sync_function(job)),
-    format('COMMENT ON FUNCTION %s() IS %L', backfill.sync_function(job),
-           format('of backfilld''s job %s, which keeps rows in step: SELECT backfill.finish(%L) drops it', job.name, job.name)),
-    format('CREATE OR REPLACE TRIGGER %I BEFORE INSERT OR UPDATE ON %s FOR EACH ROW'
-           ' WHEN (pg_catalog.current_setting(''backfilld.batch'', true) IS DISTINCT FROM %L) EXECUTE FUNCTION %s()',
-           backfill.sync_name(job), backfill.relation_name(job.target), job.id, backfill.sync_function(job))]
-$$;
-
 -- The constraint, index and column of an item of enforce, as the catalog has them. kind: pg_constraint's contype. A column has
 -- one NOT NULL at most, so in PostgreSQL 18, where it is a constraint, it counts by whatever name it has. is_another: what bears
 -- the name is not what the item says.
@@ -175,18 +100,30 @@ BEGIN
   IF phase = 'expand' THEN
     IF NOT backfill.has_column(job) THEN
       step := 'add column';
-      commands := ARRAY[format('ALTER TABLE %s ADD COLUMN %I %s%s', name, job.plan -> 'column' ->> 'name', job.plan -> 'column' ->> 'type',
+      commands := CASE WHEN job.keep_in_sync THEN ARRAY[format('SELECT backfill.try_sync(%s)', job.id)] END
+               || ARRAY[format('ALTER TABLE %s ADD COLUMN %I %s%s', name, job.plan -> 'column' ->> 'name', job.plan -> 'column' ->> 'type',
                                coalesce(' COLLATE ' || (job.plan -> 'column' ->> 'collation'), ''))];
       words := format('column %s %s', job.plan -> 'column' ->> 'name', job.plan -> 'column' ->> 'type');
       RETURN NEXT;
       RETURN;
     END IF;
-    IF job.keep_in_sync AND NOT EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = job.target AND t.tgname = backfill.sync_name(job)) THEN
+  END IF;
+
+  -- What relies on the trigger looks at it again: nobody else may have taken it away, switched it off or changed it.
+  IF job.keep_in_sync AND phase IN ('expand', 'guard', 'validate') THEN
+    uses := backfill.sync_trouble(job);
+    IF uses IS NOT NULL AND (phase = 'expand' OR uses = 'is an earlier version''s') THEN
       step := 'keep in sync';
-      commands := backfill.sync_commands(job);
+      commands := ARRAY[format('SELECT backfill.make_sync(%s)', job.id)];
       words := format('trigger %s', backfill.sync_name(job));
       RETURN NEXT;
+      RETURN;
+    ELSIF uses IS NOT NULL THEN
+      RAISE EXCEPTION 'the trigger of keep_in_sync on % %', name, uses
+        USING ERRCODE = '55000', HINT = format('Rows that were written without it may be out of step. SELECT backfill.finish(%L), set the filled column to what is to do where in doubt, then insert the job again.', job.name);
     END IF;
+  END IF;
+  IF phase = 'expand' THEN
     RETURN;
   END IF;
 
@@ -249,13 +186,9 @@ BEGIN
                     (SELECT '; passed over: ' || string_agg(format('%s: %s', u.kind, u.what), '; ' ORDER BY u.kind, u.what)
                        FROM backfill.uses_of(job) u));
     RETURN NEXT;
-  ELSIF phase = 'tidy' AND job.keep_in_sync
-        AND (EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = job.target AND t.tgname = backfill.sync_name(job))
-             OR EXISTS (SELECT FROM pg_proc p WHERE p.proname = backfill.sync_name(job)
-                          AND p.pronamespace = (SELECT c.relnamespace FROM pg_class c WHERE c.oid = job.target))) THEN
+  ELSIF phase = 'tidy' AND job.keep_in_sync AND backfill.drop_sync_commands(job) <> '{}' THEN
     step := 'drop trigger';
-    commands := ARRAY[format('DROP TRIGGER IF EXISTS %I ON %s', backfill.sync_name(job), name),
-                      format('DROP FUNCTION IF EXISTS %s()', backfill.sync_function(job))];
+    commands := backfill.drop_sync_commands(job);
     words := format('trigger %s', backfill.sync_name(job));
     RETURN NEXT;
   END IF;

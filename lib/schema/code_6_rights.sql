@@ -20,7 +20,7 @@ REVOKE ALL ON ALL PROCEDURES IN SCHEMA backfill FROM PUBLIC;
 
 GRANT SELECT ON backfill.job, backfill.range, backfill.status, backfill.installed TO backfill_submitter, pg_monitor;
 GRANT SELECT ON backfill.left_behind TO backfill_submitter, pg_monitor;
-GRANT INSERT (name, target, add_column, set_clause, where_clause, statement, keep_in_sync, enforce, drop_column, scan, key,
+GRANT INSERT (name, target, add_column, set_clause, where_clause, statement, keep_in_sync, sync_back, enforce, drop_column, scan, key,
               dry_run, priority, workers, target_ms, max_rows_per_s, max_lag, throttle_off, on_error, active_hours, settings, ignore, wanted)
    ON backfill.job TO backfill_submitter;
 GRANT UPDATE (wanted, priority, workers, target_ms, max_rows_per_s, max_lag, throttle_off, on_error, active_hours)
@@ -32,12 +32,18 @@ GRANT EXECUTE ON FUNCTION
   backfill.batch_condition, backfill.skip_condition, backfill.relation_in_clauses,
   backfill.yield_condition, backfill.can_yield, backfill.place_batch,
   backfill.next_token, backfill.split_at, backfill.trim_sql, backfill.within_brackets, backfill.assigned_column, backfill.assignments_of,
+  backfill.tokens_of, backfill.conjuncts_of, backfill.asked_for_null, backfill.asks_for_null, backfill.filled_columns,
   backfill.statements, backfill.relations_of, backfill.key_numbers,
   backfill.has_column, backfill.check_combination, backfill.check_ignore, backfill.check_drop_column, backfill.copy_statement,
-  backfill.try_command, backfill.read_column, backfill.split_assignments, backfill.read_assignments,
+  backfill.try_command, backfill.read_column, backfill.read_sync,
   backfill.other_constraint, backfill.constraint_name, backfill.check_given_name, backfill.has_constraint, backfill.check_schema_right,
   backfill.read_constraint, backfill.make_plan, backfill.check_batch, backfill.check_bound, backfill.own_job,
-  backfill.make_copy, backfill.plan_in_words, backfill.step_is_wanted, backfill.run_step,
+  backfill.make_copy, backfill.plan_in_words,
+  backfill.session_settings, backfill.sync_token, backfill.sync_name, backfill.sync_functions, backfill.sync_triggers, backfill.batch_mark, backfill.derived_table, backfill.missing_column,
+  backfill.target_type, backfill.assigned_values, backfill.row_function, backfill.columns_read, backfill.columns_of_function, backfill.function_traits, backfill.breaks_on,
+  backfill.constant_defaults, backfill.check_sync_clause, backfill.left_out, backfill.sync_assignments, backfill.sync_handler, backfill.sync_body, backfill.row_of,
+  backfill.watched_columns, backfill.trigger_commands, backfill.called_elsewhere, backfill.compare_values, backfill.make_row_function, backfill.make_row_functions,
+  backfill.try_sync, backfill.make_sync, backfill.drop_sync_commands, backfill.sync_trouble, backfill.step_is_wanted, backfill.run_step,
   backfill.refuse, backfill.plan, backfill.check_plan, backfill.check_clauses, backfill.check_operators, backfill.check_not_yet, backfill.check_throttle_off, backfill.check_target,
   backfill.check_job, backfill.change_job, backfill.parse_active_hours, backfill.check_active_hours, backfill.active_hours_now, backfill.hours_of,
   backfill.keep_hours,

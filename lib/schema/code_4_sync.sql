@@ -1,0 +1,735 @@
+-- The trigger of keep_in_sync, and of sync_back.
+--
+-- What stands in and beside the table, owned by the table's owner; <token> is a name that nobody can guess:
+--   <token>_value, _todo, _rest, _back   functions of a row, in SQL with a parsed body: what set_clause computes; where_clause; its
+--          conditions that don't ask for a filled column; what sync_back computes. The server follows a column that is renamed in
+--          them, and refuses to drop one.
+--   <token>   the triggers' function. It calls those with the owner's rights, and qualifies all that it names.
+--   zz_backfilld_keep_in_sync_<id>_insert, _update, _back   the triggers. They fire for every writer (ENABLE ALWAYS), and by their name
+--          after the table's other ones.
+--
+-- An INSERT gets what its writer left out. An UPDATE gets a new value when a column that the clause reads has changed and no filled one
+-- has: what somebody wrote there stays. Changed means other bytes (record_image_ne): 1.0 and 1.00 differ.
+-- In a batch of the job itself a source that another trigger changes counts although the filled column has changed, and nothing goes
+-- back. It is known by backfilld.batch, which its own statement sets for its transaction alone (backfill.batch_mark).
+--
+-- job.plan -> 'sync', made at INSERT:
+--   token; mode: 'null' (where_clause asks for NULL in filled columns), 'where' (another one), 'all' (none); rest: those conditions of
+--   where_clause that don't ask for a filled column; self: set_clause reads what it fills; not_null: columns that were NOT NULL
+--   before; defaults: {column: constant} of columns that may be left out.
+
+CREATE OR REPLACE FUNCTION backfill.sync_token(job backfill.job) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT format('backfilld_sync_%s_%s', job.id, job.plan -> 'sync' ->> 'token')
+$$;
+
+-- What the names of the triggers begin with; all of the name of an earlier version's trigger and function.
+CREATE OR REPLACE FUNCTION backfill.sync_name(job backfill.job) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT 'zz_backfilld_keep_in_sync_' || job.id
+$$;
+
+-- The functions of a job's trigger that are there, wherever they are.
+CREATE OR REPLACE FUNCTION backfill.sync_functions(job backfill.job) RETURNS TABLE (oid oid, name text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT p.oid, p.proname::text FROM pg_proc p
+   WHERE p.proname IN (backfill.sync_name(job), backfill.sync_token(job)) OR p.proname = ANY (ARRAY(
+           SELECT backfill.sync_token(job) || ending FROM unnest('{_value, _todo, _rest, _back}'::text[]) AS e(ending)))
+$$;
+
+-- Its triggers on the table itself.
+CREATE OR REPLACE FUNCTION backfill.sync_triggers(job backfill.job) RETURNS TABLE (oid oid, name text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT t.oid, t.tgname::text FROM pg_trigger t
+   WHERE t.tgrelid = job.target AND NOT t.tgisinternal
+     AND t.tgname = ANY (ARRAY(SELECT backfill.sync_name(job) || ending FROM unnest('{"", _insert, _update, _back}'::text[]) AS e(ending)))
+$$;
+
+-- What the statement of a batch has in its WHERE for the triggers to know it by, evaluated once, before the first row; NULL: they
+-- need not know it.
+CREATE OR REPLACE FUNCTION backfill.batch_mark(job backfill.job) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT format('(SELECT pg_catalog.set_config(''backfilld.batch'', %L, true)) IS NOT NULL', job.plan -> 'sync' ->> 'token')
+   WHERE job.keep_in_sync
+     AND (job.sync_back IS NOT NULL
+          OR EXISTS (SELECT FROM pg_trigger t
+                      WHERE t.tgrelid IN (SELECT job.target::oid UNION ALL SELECT p.relid FROM pg_partition_tree(job.target) p)
+                        AND NOT t.tgisinternal AND t.tgtype & 19 = 19 AND t.tgenabled <> 'D'  -- BEFORE UPDATE FOR EACH ROW
+                        AND NOT starts_with(t.tgname, backfill.sync_name(job))))
+$$;
+
+-- ---- The row functions
+
+-- A derived table in place of the job's: its columns, but for some, and those that the job will add, as NULL. What a row of it gives
+-- is what a row of the table gives; system columns are missing, as in a trigger.
+CREATE OR REPLACE FUNCTION backfill.derived_table(relation oid, alias text, without text[], missing jsonb) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT format('(SELECT %s FROM ONLY %s AS t) AS %I', string_agg(c.item, ', ' ORDER BY c.ord), backfill.relation_name(relation), alias)
+    FROM (SELECT a.attnum AS ord, format('t.%I', a.attname) AS item FROM pg_attribute a
+           WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped AND a.attname <> ALL (coalesce(without, '{}'))
+          UNION ALL
+          SELECT 2000, format('NULL::%s%s AS %I', missing ->> 'type', coalesce(' COLLATE ' || (missing ->> 'collation'), ''), missing ->> 'name')
+           WHERE missing IS NOT NULL AND missing ->> 'name' <> ALL (coalesce(without, '{}'))) c
+$$;
+
+-- The column that a job adds, when it is not in the table yet: as job.plan has it.
+CREATE OR REPLACE FUNCTION backfill.missing_column(job backfill.job) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT CASE WHEN NOT backfill.has_column(job) THEN job.plan -> 'column' END
+$$;
+
+-- The type of what is assigned, without its length; NULL when it can't be told.
+CREATE OR REPLACE FUNCTION backfill.target_type(relation oid, target text, missing jsonb) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  tokens text[] := backfill.tokens_of(target);
+  col    text := backfill.assigned_column(target);
+  type   oid := (SELECT a.atttypid FROM pg_attribute a WHERE a.attrelid = relation AND a.attname = col AND a.attnum > 0 AND NOT a.attisdropped);
+  base   oid;
+BEGIN
+  IF type IS NULL AND missing ->> 'name' = col THEN
+    type := to_regtype(missing ->> 'type');
+  END IF;
+  base := backfill.base_type(type);
+  IF cardinality(tokens) = 1 THEN
+    NULL;
+  ELSIF tokens[2] = '.' AND cardinality(tokens) = 3 THEN
+    type := (SELECT a.atttypid FROM pg_type t JOIN pg_attribute a ON a.attrelid = t.typrelid AND a.attname = backfill.assigned_column(tokens[3]) AND a.attnum > 0
+              WHERE t.oid = base AND t.typrelid <> 0);
+  ELSIF tokens[2] = '[' AND base = 'jsonb'::regtype THEN
+    type := base;
+  ELSIF tokens[2] = '[' AND NOT '.' = ANY (tokens) THEN
+    type := CASE WHEN ':' = ANY (tokens) THEN type ELSE (SELECT t.typelem FROM pg_type t WHERE t.oid = base AND t.typelem <> 0) END;
+  ELSE
+    RETURN NULL;
+  END IF;
+  RETURN format_type(type, NULL);
+END
+$$;
+
+-- One expression for each column that a set_clause assigns. A sub-select for several columns is written once for each.
+CREATE OR REPLACE FUNCTION backfill.assigned_values(set_clause text, OUT targets text[], OUT expressions text[])
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  item text[];
+  n    integer;
+BEGIN
+  FOR item, n IN SELECT ARRAY[a ->> 'to', a ->> 'expression'], jsonb_array_length(a -> 'columns') FROM jsonb_array_elements(backfill.assignments_of(set_clause)) a LOOP
+    IF n = 1 THEN
+      targets := targets || item[1];
+      expressions := expressions || item[2];
+      CONTINUE;
+    END IF;
+    targets := targets || ARRAY(SELECT backfill.trim_sql(t) FROM unnest(backfill.split_at(backfill.within_brackets(item[1]), ',')) WITH ORDINALITY AS u(t, ord) ORDER BY ord);
+    FOR i IN 1 .. n LOOP
+      expressions := expressions || format(E'(SELECT "backfilld many".%I FROM %s\n AS "backfilld many"(%s))', i::text, item[2],
+                                           (SELECT string_agg(quote_ident(g::text), ', ' ORDER BY g) FROM generate_series(1, n) g));
+    END LOOP;
+  END LOOP;
+END
+$$;
+
+-- The command that creates a row function. types: of its results, one for each expression. columns: those that it reads, of those
+-- that the table has; missing: one that it has not yet. options: what stands behind LANGUAGE sql. The row is its argument, called as
+-- the table, so that "orders.amount" and "orders" mean what they mean in an UPDATE; "amount" is a column of the derived table.
+CREATE OR REPLACE FUNCTION backfill.row_function(name text, relation oid, types text[], expressions text[], columns text[], missing jsonb, options text)
+RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT format(E'CREATE FUNCTION %s(%I %s%s)%s LANGUAGE sql%s BEGIN ATOMIC SELECT %s%s; END',
+           name, c.relname, backfill.relation_name(relation),
+           CASE WHEN cardinality(types) > 1 THEN (SELECT ', ' || string_agg(format('OUT %I %s', ord::text, t), ', ' ORDER BY ord) FROM unnest(types) WITH ORDINALITY AS u(t, ord)) ELSE '' END,
+           CASE WHEN cardinality(types) = 1 THEN ' RETURNS ' || types[1] ELSE '' END,
+           options,
+           (SELECT string_agg(E'(' || e || E'\n)', ', ' ORDER BY ord) FROM unnest(expressions) WITH ORDINALITY AS u(e, ord)),
+           coalesce((SELECT format(E'\nFROM (SELECT %s) AS "backfilld row"(%s)', string_agg(i.item, ', ' ORDER BY i.ord), string_agg(quote_ident(i.name), ', ' ORDER BY i.ord))
+                       FROM (SELECT u.ord, format('%I.%I', c.relname, u.name) AS item, u.name FROM unnest(columns) WITH ORDINALITY AS u(name, ord)
+                             UNION ALL
+                             SELECT 2000, format('NULL::%s%s', missing ->> 'type', coalesce(' COLLATE ' || (missing ->> 'collation'), '')), missing ->> 'name'
+                              WHERE missing IS NOT NULL) i
+                     HAVING count(*) > 0), ''))
+    FROM pg_class c WHERE c.oid = relation
+$$;
+
+-- The columns of a relation that expressions read, by name, as they stand in an UPDATE of it; all, when one reads the row as a whole.
+-- The server tells, of a function that is gone again. Runs as, and under the search_path of, whoever wrote the expressions.
+CREATE OR REPLACE FUNCTION backfill.columns_read(relation oid, expressions text[]) RETURNS text[]
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  class  pg_catalog.pg_class := (SELECT c FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) relation);
+  probe  text;
+  result text[];
+BEGIN
+  probe := pg_catalog.format('%s.%I', class.relnamespace::regnamespace, 'backfilld ' OPERATOR(pg_catalog.||) pg_catalog.gen_random_uuid()::text);
+  BEGIN
+    EXECUTE pg_catalog.format(E'CREATE FUNCTION %s() RETURNS SETOF record LANGUAGE sql BEGIN ATOMIC SELECT %s FROM ONLY %s AS %I; END', probe,
+                              (SELECT pg_catalog.string_agg('(' OPERATOR(pg_catalog.||) e OPERATOR(pg_catalog.||) E'\n)', ', ') FROM pg_catalog.unnest(expressions) e),
+                              backfill.relation_name(relation), class.relname);
+    result := backfill.columns_of_function(pg_catalog.to_regproc(probe)::oid, relation);
+    RAISE EXCEPTION USING ERRCODE = 'BF900';
+  EXCEPTION WHEN SQLSTATE 'BF900' THEN
+    NULL;
+  END;
+  RETURN result;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION backfill.columns_of_function(function oid, relation oid) RETURNS text[]
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT coalesce(array_agg(a.attname::text ORDER BY a.attnum), '{}')
+    FROM pg_attribute a
+   WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped
+     AND (EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = function AND d.refclassid = 'pg_class'::regclass
+                     AND d.refobjid = relation AND d.refobjsubid = a.attnum)
+          OR EXISTS (SELECT FROM pg_proc p WHERE p.oid = function AND p.prosqlbody::text ~ '\{VAR :varno \d+ :varattno 0 '))
+$$;
+
+-- What the value of a row function depends on beside the row. plain: on nothing, so that whoever calls it under whatever settings gets
+-- the same; volatile: it gives another value each time; refused: why no other session can be sure to get the same value, or NULL.
+-- settings: those that the job names itself.
+CREATE OR REPLACE FUNCTION backfill.function_traits(function oid, settings text[], OUT plain boolean, OUT volatile boolean, OUT refused text)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  body     text := (SELECT p.prosqlbody::text FROM pg_proc p WHERE p.oid = function);
+  called   oid[] := ARRAY(SELECT (m)[1]::oid FROM regexp_matches(body, ':(?:funcid|opfuncid|aggfnoid|winfnoid) (\d+)', 'g') AS t(m)
+                           UNION
+                          SELECT o.oprcode::oid FROM regexp_matches(body, ':opno (\d+)', 'g') AS t(m) JOIN pg_operator o ON o.oid = (m)[1]::oid
+                           UNION
+                          SELECT o.oprcode::oid FROM regexp_matches(body, ':opnos \(o ([\d ]+)\)', 'g') AS t(m), regexp_split_to_table((m)[1], ' ') AS n(oid) JOIN pg_operator o ON o.oid = n.oid::oid);
+  theirs   boolean := EXISTS (SELECT FROM pg_proc p WHERE p.oid = ANY (called) AND (p.oid >= 16384 OR p.pronamespace <> 'pg_catalog'::regnamespace))
+                      OR EXISTS (SELECT FROM regexp_matches(body, ':resulttype (\d+)', 'g') AS t(m) WHERE (m)[1]::oid >= 16384);
+  strength text := (SELECT max(CASE p.provolatile WHEN 'v' THEN '2' WHEN 's' THEN '1' ELSE '0' END) FROM pg_proc p WHERE p.oid = ANY (called));
+  sources  text := (SELECT string_agg(coalesce(pg_get_function_sqlbody(p.oid), p.prosrc), E'\n') FROM pg_proc p WHERE p.oid = ANY (called) AND p.oid >= 16384);
+  known    text[] := settings || '{search_path, timezone, datestyle, intervalstyle, bytea_output, lc_monetary, lc_numeric, lc_time, default_text_search_config, xmlbinary, xmloption}'::text[];
+  asked    text[];
+BEGIN
+  volatile := coalesce(strength, '0') = '2';
+  plain := NOT theirs AND coalesce(strength, '0') = '0' AND body !~ 'SQLVALUEFUNCTION|COERCEVIAIO|XMLEXPR' AND body !~ ':rtekind 0 ';
+  IF body ~ '\{SQLVALUEFUNCTION :op 12 ' OR sources ~* '\msession_user\M' THEN
+    refused := 'reads session_user, which each writer has its own';
+  ELSIF 'pg_catalog.current_setting(text)'::regprocedure = ANY (called) OR 'pg_catalog.current_setting(text, boolean)'::regprocedure = ANY (called)
+        OR sources ~* '\mcurrent_setting\M' THEN
+    sources := concat_ws(E'\n', pg_get_function_sqlbody(function), sources);
+    asked := ARRAY(SELECT lower((m)[1]) FROM regexp_matches(sources, '\mcurrent_setting\s*\(\s*''([^'']*)''', 'gi') AS t(m));
+    IF cardinality(asked) < (SELECT count(*) FROM regexp_matches(sources, '\mcurrent_setting\M', 'gi')) THEN
+      refused := 'reads a setting whose name can''t be told beforehand';
+    ELSE
+      refused := (SELECT format('reads the setting %s, which each writer has its own', a) FROM unnest(asked) a WHERE a <> ALL (SELECT lower(k) FROM unnest(known) k) LIMIT 1);
+    END IF;
+  END IF;
+END
+$$;
+
+-- ---- At INSERT
+
+-- The settings of this session that values depend on, beside search_path, TimeZone and DateStyle: a clause gives in each batch what it
+-- gave here. extra_float_digits is 1 in batches and in the trigger, for the sake of keys.
+CREATE OR REPLACE FUNCTION backfill.session_settings() RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT jsonb_object_agg(n, current_setting(n))
+    FROM unnest('{IntervalStyle, bytea_output, lc_monetary, lc_numeric, lc_time, default_text_search_config, xmlbinary, xmloption}'::text[]) n
+$$;
+
+-- What an expression breaks on when it stands over a derived table; NULL: nothing. Errors of the server's own are raised.
+CREATE OR REPLACE FUNCTION backfill.breaks_on(expressions text[], derived text, OUT code text, OUT problem text)
+LANGUAGE plpgsql
+AS $$
+BEGIN
+  PERFORM backfill.plan(pg_catalog.format('SELECT %s FROM %s', (SELECT pg_catalog.string_agg('(' OPERATOR(pg_catalog.||) e OPERATOR(pg_catalog.||) E'\n)', ', ') FROM pg_catalog.unnest(expressions) e), derived));
+EXCEPTION WHEN OTHERS THEN
+  GET STACKED DIAGNOSTICS problem = MESSAGE_TEXT, code = RETURNED_SQLSTATE;
+  IF pg_catalog."left"(code, 2) OPERATOR(pg_catalog.=) ANY ('{08,40,53,55,57,58,XX}'::text[]) THEN
+    RAISE;
+  END IF;
+END
+$$;
+
+-- The constants that columns have as a default: what stands in a row when its writer left the column out.
+CREATE OR REPLACE FUNCTION backfill.constant_defaults(relation oid, columns text[]) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT coalesce(jsonb_object_agg(a.attname, format('(%s)::%s', pg_get_expr(d.adbin, d.adrelid), format_type(a.atttypid, a.atttypmod))), '{}')
+    FROM pg_attribute a JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+   WHERE a.attrelid = relation AND a.attname = ANY (columns) AND a.attgenerated = ''
+     AND pg_get_expr(d.adbin, d.adrelid) ~ '^\(?(''([^'']|'''')*''|-?[0-9.]+|true|false)\)?(::[[:alpha:]" ]+(\([0-9, ]+\))?(\[\])?)*$'
+$$;
+
+-- Refuses what a trigger can't compute, and returns job.plan -> 'sync'. column_name: keep_in_sync's clause, or sync_back.
+CREATE OR REPLACE FUNCTION backfill.check_sync_clause(job backfill.job, column_name text, clause text) RETURNS void
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  class     pg_catalog.pg_class := (SELECT c FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) job.target);
+  missing   jsonb := backfill.missing_column(job);
+  generated text[] := ARRAY(SELECT a.attname::text FROM pg_catalog.pg_attribute a WHERE a.attrelid OPERATOR(pg_catalog.=) job.target AND a.attgenerated OPERATOR(pg_catalog.<>) '' AND NOT a.attisdropped);
+  v         record;
+  found     record;
+  target    text;
+BEGIN
+  SELECT * INTO v FROM backfill.assigned_values(clause);
+  FOREACH target IN ARRAY coalesce(v.targets, '{}') LOOP
+    IF backfill.target_type(job.target, target, missing) IS NULL THEN
+      v.targets := NULL;
+      EXIT;
+    END IF;
+  END LOOP;
+  IF v.targets IS NULL OR EXISTS (SELECT FROM pg_catalog.unnest(v.expressions) e WHERE pg_catalog.lower(e) OPERATOR(pg_catalog.=) 'default') THEN
+    PERFORM backfill.refuse(column_name, pg_catalog.format('no trigger can compute this %s', CASE column_name WHEN 'sync_back' THEN 'clause' ELSE 'set_clause' END),
+                            'Write each column with an expression of its own; DEFAULT is none.', '0A000');
+  END IF;
+  SELECT * INTO found FROM backfill.breaks_on(v.expressions, backfill.derived_table(job.target, class.relname, NULL, missing));
+  IF found.code IS NOT NULL THEN
+    PERFORM backfill.refuse(column_name, found.problem,
+      'A trigger computes the clause for each row that is written: it may name the row''s columns, alone or behind the table''s name without its schema, but none of the system''s.', found.code);
+  ELSIF generated OPERATOR(pg_catalog.<>) '{}' THEN
+    SELECT * INTO found FROM backfill.breaks_on(v.expressions, backfill.derived_table(job.target, class.relname, generated, missing));
+    IF found.code OPERATOR(pg_catalog.=) ANY ('{42703,42P01}'::text[]) THEN
+      PERFORM backfill.refuse(column_name, pg_catalog.format('set_clause reads the generated column %s', pg_catalog.array_to_string(generated, ' or ')),
+        'Generated columns are computed after a trigger has run; write out what it is generated from.', '0A000');
+    END IF;
+  END IF;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION backfill.read_sync(job backfill.job) RETURNS jsonb
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  class    pg_catalog.pg_class := (SELECT c FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) job.target);
+  missing  jsonb := backfill.missing_column(job);
+  filled   text[] := backfill.filled_columns(job.set_clause);
+  back     text[] := backfill.filled_columns(job.sync_back);
+  others   text;
+  v        record;
+  found    record;
+  self     boolean;
+  mode     text;
+  rest     text[] := '{}';
+  one      text;
+BEGIN
+  IF NOT pg_catalog.pg_has_role(class.relowner, 'USAGE') THEN
+    PERFORM backfill.refuse('keep_in_sync', pg_catalog.format('only the owner of %s can give it a trigger', backfill.relation_name(job.target)),
+                            'Insert the job as that role, or SET ROLE to it first.', '42501');
+  END IF;
+  PERFORM backfill.check_schema_right(job, 'keep_in_sync', 'a function');
+  IF NOT pg_catalog.has_schema_privilege(class.relowner, class.relnamespace, 'CREATE') THEN
+    PERFORM backfill.refuse('keep_in_sync', pg_catalog.format('%s, to whom the table belongs, may not create a function in schema %s', class.relowner::regrole, class.relnamespace::regnamespace),
+                            pg_catalog.format('GRANT CREATE ON SCHEMA %s TO %s.', class.relnamespace::regnamespace, class.relowner::regrole), '42501');
+  END IF;
+  PERFORM backfill.check_sync_clause(job, 'keep_in_sync', job.set_clause);
+  SELECT * INTO v FROM backfill.assigned_values(job.set_clause);
+
+  others := backfill.derived_table(job.target, class.relname, filled, missing);
+  SELECT * INTO found FROM backfill.breaks_on(v.expressions, others);
+  self := found.code IS NOT NULL;
+  mode := CASE WHEN job.where_clause IS NULL THEN 'all' WHEN backfill.asks_for_null(job.where_clause, filled, class.relname) THEN 'null' ELSE 'where' END;
+  IF self AND mode OPERATOR(pg_catalog.=) 'all' THEN
+    PERFORM backfill.refuse('keep_in_sync', 'set_clause reads the column that it fills, and would be applied again to a row that has it already',
+                            'Give where_clause, which is true of rows that are still to do and of no other.', '22023');
+  END IF;
+  IF mode OPERATOR(pg_catalog.=) 'where' THEN
+    SELECT * INTO found FROM backfill.breaks_on(ARRAY[job.where_clause], backfill.derived_table(job.target, class.relname, NULL, missing));
+    IF found.code IS NOT NULL THEN
+      PERFORM backfill.refuse('where_clause', found.problem, 'With keep_in_sync a trigger asks it of each row that is written: it may name the row''s columns only.', found.code);
+    END IF;
+    FOREACH one IN ARRAY backfill.conjuncts_of(job.where_clause) LOOP
+      SELECT * INTO found FROM backfill.breaks_on(ARRAY[one], others);
+      IF found.code IS NULL THEN
+        rest := pg_catalog.array_append(rest, one);
+      END IF;
+    END LOOP;
+  END IF;
+  IF job.sync_back IS NOT NULL THEN
+    PERFORM backfill.check_sync_clause(job, 'sync_back', job.sync_back);
+    IF back OPERATOR(pg_catalog.&&) filled THEN
+      PERFORM backfill.refuse('sync_back', pg_catalog.format('writes %s, which set_clause fills', (SELECT pg_catalog.string_agg(pg_catalog.quote_ident(b), ', ') FROM pg_catalog.unnest(back) b WHERE b OPERATOR(pg_catalog.=) ANY (filled))),
+                              'It writes the old column from the new one: ''amount = amount_cents / 100.0''.', '22023');
+    END IF;
+    SELECT * INTO v FROM backfill.assigned_values(job.sync_back);
+    SELECT * INTO found FROM backfill.breaks_on(v.expressions, others);
+    IF found.code IS NULL THEN
+      PERFORM backfill.refuse('sync_back', 'reads no column that set_clause fills', 'It writes the old column from the new one: ''amount = amount_cents / 100.0''.', '22023');
+    END IF;
+  END IF;
+  RETURN pg_catalog.jsonb_build_object(
+    'token', pg_catalog."left"(pg_catalog.replace(pg_catalog.gen_random_uuid()::text, '-', ''), 12),
+    'mode', mode, 'rest', pg_catalog.to_jsonb(rest), 'self', self,
+    'not_null', (SELECT coalesce(pg_catalog.jsonb_agg(a.attname), '[]') FROM pg_catalog.pg_attribute a
+                  WHERE a.attrelid OPERATOR(pg_catalog.=) job.target AND a.attnotnull AND a.attname::text OPERATOR(pg_catalog.=) ANY (pg_catalog.array_cat(filled, back))),
+    'defaults', backfill.constant_defaults(job.target, pg_catalog.array_cat(filled, back)));
+END
+$$;
+
+-- ---- The trigger
+
+-- Whether NEW's column was left out by whoever inserts the row, as a condition.
+CREATE OR REPLACE FUNCTION backfill.left_out(job backfill.job, column_name text) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT format('(NEW.%I IS NULL', column_name)
+      || CASE WHEN job.plan -> 'sync' -> 'defaults' ? column_name
+              THEN format(' OR pg_catalog.record_image_eq(ROW(NEW.%I), ROW(%s))', column_name, job.plan -> 'sync' -> 'defaults' ->> column_name) ELSE '' END || ')'
+$$;
+
+-- Lines of the trigger's function that assign what a row function computes. only_left_out: what is given stays.
+CREATE OR REPLACE FUNCTION backfill.sync_assignments(job backfill.job, clause text, function text, only_left_out boolean) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT CASE WHEN cardinality(v.targets) = 1 THEN format(E'    NEW.%s := %s(NEW);\n', v.targets[1], function)
+              ELSE format(E'    SELECT * FROM %s(NEW) INTO computed;\n', function)
+                   || (SELECT string_agg(CASE WHEN only_left_out AND cardinality(backfill.tokens_of(t)) = 1
+                                              THEN format(E'    IF %s THEN NEW.%s := computed.%I; END IF;\n', backfill.left_out(job, backfill.assigned_column(t)), t, ord::text)
+                                              ELSE format(E'    NEW.%s := computed.%I;\n', t, ord::text) END, '' ORDER BY ord)
+                         FROM unnest(v.targets) WITH ORDINALITY AS u(t, ord)) END
+    FROM backfill.assigned_values(clause) v
+$$;
+
+-- What happens when a row function fails. What is the row's own fault (data, and what the clause raises): the row is written all the
+-- same, with NULL where an UPDATE has made the old value wrong, unless the column was NOT NULL before the job; when the job's own
+-- constraint forbids NULL, the writer gets the clause's error. What is the server's goes on. Any other error says nothing of the
+-- row: it is written as it came.
+CREATE OR REPLACE FUNCTION backfill.sync_handler(job backfill.job, clause text) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT E'  EXCEPTION WHEN OTHERS THEN\n'
+         '    IF SQLSTATE OPERATOR(pg_catalog.~) ''^(40|53|57|58|XX)'' THEN RAISE; END IF;\n'
+         '    IF SQLSTATE OPERATOR(pg_catalog.~) ''^(21|22|23|P0)'' THEN\n'
+      || coalesce(E'      IF TG_OP OPERATOR(pg_catalog.=) ''UPDATE'' THEN\n'
+                  || string_agg(format(E'        NEW.%I := NULL;\n', c), '' ORDER BY ord) FILTER (WHERE NOT job.plan -> 'sync' -> 'not_null' ? c)
+                  || E'      END IF;\n', '')
+      || coalesce(string_agg(format(E'      IF NEW.%I IS NULL AND (\n'
+                                    '           EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid OPERATOR(pg_catalog.=) TG_RELID AND a.attname OPERATOR(pg_catalog.=) %L AND a.attnotnull)\n'
+                                    '           OR EXISTS (SELECT FROM pg_catalog.pg_constraint k WHERE k.conrelid OPERATOR(pg_catalog.=) TG_RELID AND k.conname OPERATOR(pg_catalog.=) ANY (%L::name[]))) THEN\n'
+                                    '        RAISE;\n'
+                                    '      END IF;\n', c, c,
+                                    ARRAY(SELECT e ->> 'name' FROM jsonb_array_elements(job.plan -> 'enforce') e WHERE e ->> 'kind' = 'not null' AND e ->> 'column' = c)), '' ORDER BY ord), '')
+      || E'    END IF;\n'
+         '  END;\n'
+    FROM unnest(backfill.filled_columns(clause)) WITH ORDINALITY AS u(c, ord)
+$$;
+
+-- The body of the triggers' function. schema: where the row functions are.
+CREATE OR REPLACE FUNCTION backfill.sync_body(job backfill.job, schema text) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  sync    jsonb := job.plan -> 'sync';
+  prefix  text := format('%I.', schema);
+  token   text := backfill.sync_token(job);
+  filled  text[] := backfill.filled_columns(job.set_clause);
+  by_null boolean := sync ->> 'mode' <> 'where';
+  todo    text := format('%s%I(NEW)', prefix, token || '_todo');
+  back    text := backfill.sync_assignments(job, job.sync_back, prefix || quote_ident(token || '_back'), true);
+BEGIN
+  RETURN E'#variable_conflict use_column\nDECLARE\n  computed record;\nBEGIN\n'
+      -- The way back: at UPDATE by a trigger of its own; at INSERT when the new columns were given and the old ones left out.
+      || CASE WHEN job.sync_back IS NULL THEN '' ELSE
+           format(E'  IF TG_ARGV[0] OPERATOR(pg_catalog.=) ''back''\n     OR TG_OP OPERATOR(pg_catalog.=) ''INSERT'' AND NOT (%s)\n        AND (%s) THEN\n',
+                  (SELECT string_agg(format('NEW.%I IS NULL', c), ' OR ' ORDER BY ord) FROM unnest(filled) WITH ORDINALITY AS u(c, ord)),
+                  (SELECT string_agg(backfill.left_out(job, c), ' OR ' ORDER BY ord) FROM unnest(backfill.filled_columns(job.sync_back)) WITH ORDINALITY AS u(c, ord)))
+           || E'  BEGIN\n' || CASE WHEN cardinality((backfill.assigned_values(job.sync_back)).targets) > 1
+                                   THEN E'    IF TG_OP OPERATOR(pg_catalog.=) ''UPDATE'' THEN\n' || replace(backfill.sync_assignments(job, job.sync_back, prefix || quote_ident(token || '_back'), false), E'    ', E'      ')
+                                        || E'    ELSE\n' || replace(back, E'    ', E'      ') || E'    END IF;\n'
+                                   ELSE back END
+           || backfill.sync_handler(job, job.sync_back) || E'  RETURN NEW;\n  END IF;\n' END
+      || E'  BEGIN\n'
+      || CASE WHEN (sync -> 'self')::boolean THEN format(E'    IF %s IS NOT TRUE THEN RETURN NEW; END IF;\n', todo)
+              ELSE concat(
+                CASE WHEN NOT by_null THEN format(E'    IF TG_OP OPERATOR(pg_catalog.=) ''INSERT'' AND %s IS NOT TRUE THEN RETURN NEW; END IF;\n', todo) END,
+                CASE WHEN sync -> 'rest' <> '[]' THEN format(E'    IF TG_OP OPERATOR(pg_catalog.=) ''UPDATE'' AND %s%I(NEW) IS NOT TRUE THEN RETURN NEW; END IF;\n', prefix, token || '_rest') END) END
+      || CASE WHEN by_null AND cardinality((backfill.assigned_values(job.set_clause)).targets) > 1
+              THEN E'    IF TG_OP OPERATOR(pg_catalog.=) ''INSERT'' THEN\n'
+                   || replace(backfill.sync_assignments(job, job.set_clause, prefix || quote_ident(token || '_value'), true), E'    ', E'      ')
+                   || E'    ELSE\n' || replace(backfill.sync_assignments(job, job.set_clause, prefix || quote_ident(token || '_value'), false), E'    ', E'      ')
+                   || E'    END IF;\n'
+              ELSE backfill.sync_assignments(job, job.set_clause, prefix || quote_ident(token || '_value'), false) END
+      || backfill.sync_handler(job, job.set_clause)
+      || E'  RETURN NEW;\nEND';
+END
+$$;
+
+-- ROW(OLD.a, OLD.b) of columns, for the condition of a trigger.
+CREATE OR REPLACE FUNCTION backfill.row_of(record text, columns text[]) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT format('ROW(%s)', string_agg(format('%s.%I', record, c), ', ' ORDER BY ord)) FROM unnest(columns) WITH ORDINALITY AS u(c, ord)
+$$;
+
+-- The columns whose change at UPDATE calls for a new value: those that the row functions read, but for the filled ones.
+CREATE OR REPLACE FUNCTION backfill.watched_columns(job backfill.job, endings text[], filled text[]) RETURNS text[]
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT coalesce(array_agg(DISTINCT c), '{}')
+    FROM backfill.sync_functions(job) f, unnest(backfill.columns_of_function(f.oid, job.target)) AS u(c)
+   WHERE f.name = ANY (ARRAY(SELECT backfill.sync_token(job) || e FROM unnest(endings) e)) AND c <> ALL (filled)
+$$;
+
+-- The commands that create the triggers, when the functions are there.
+CREATE OR REPLACE FUNCTION backfill.trigger_commands(job backfill.job, function text) RETURNS text[]
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  sync     jsonb := job.plan -> 'sync';
+  name     text := backfill.relation_name(job.target);
+  filled   text[] := backfill.filled_columns(job.set_clause);
+  back     text[] := backfill.filled_columns(job.sync_back);
+  own      constant text := format('pg_catalog.current_setting(''backfilld.batch'', true) OPERATOR(pg_catalog.=) %L', sync ->> 'token');
+  self     boolean := (sync -> 'self')::boolean;
+  watched  text[] := CASE WHEN self THEN backfill.watched_columns(job, '{_value, _todo}', '{}') ELSE backfill.watched_columns(job, '{_value, _rest}', filled) END;
+  left_out text;
+  commands text[] := '{}';
+BEGIN
+  -- Of columns of which a part is assigned, nothing says that it was left out.
+  IF sync ->> 'mode' <> 'where' AND (SELECT bool_and(cardinality(backfill.tokens_of(t)) = 1) FROM unnest((backfill.assigned_values(job.set_clause)).targets) t) THEN
+    left_out := (SELECT string_agg(CASE sync ->> 'mode' WHEN 'all' THEN backfill.left_out(job, c) ELSE format('NEW.%I IS NULL', c) END, ' OR ') FROM unnest(filled) c)
+             || coalesce(' OR ' || (SELECT string_agg(backfill.left_out(job, c), ' OR ') FROM unnest(back) c), '');
+  END IF;
+  commands := commands || format('CREATE TRIGGER %I BEFORE INSERT ON %s FOR EACH ROW%s EXECUTE FUNCTION %s(''forth'')',
+                                 backfill.sync_name(job) || '_insert', name, coalesce(' WHEN (' || left_out || ')', ''), function);
+  IF watched <> '{}' THEN
+    commands := commands || format('CREATE TRIGGER %I BEFORE UPDATE ON %s FOR EACH ROW WHEN (pg_catalog.record_image_ne(%s, %s)%s) EXECUTE FUNCTION %s(''forth'')',
+                                   backfill.sync_name(job) || '_update', name, backfill.row_of('OLD', watched), backfill.row_of('NEW', watched),
+                                   CASE WHEN self THEN '' ELSE format(' AND (pg_catalog.record_image_eq(%s, %s) OR %s)', backfill.row_of('OLD', filled), backfill.row_of('NEW', filled), own) END,
+                                   function);
+  END IF;
+  IF back IS NOT NULL THEN
+    watched := backfill.watched_columns(job, '{_back}', back);
+    commands := commands || format('CREATE TRIGGER %I BEFORE UPDATE ON %s FOR EACH ROW WHEN (pg_catalog.record_image_ne(%s, %s) AND pg_catalog.record_image_eq(%s, %s)'
+                                   ' AND (%s) IS NOT TRUE) EXECUTE FUNCTION %s(''back'')',
+                                   backfill.sync_name(job) || '_back', name, backfill.row_of('OLD', watched), backfill.row_of('NEW', watched),
+                                   backfill.row_of('OLD', back), backfill.row_of('NEW', back), own, function);
+  END IF;
+  RETURN commands || ARRAY(SELECT format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I', name, (regexp_match(c, '^CREATE TRIGGER ("(?:[^"]|"")+"|\S+)'))[1]) FROM unnest(commands) c);
+END
+$$;
+
+-- ---- In the worker's session
+
+-- The value of a call with a row, in a session that has nothing of the job's. settings: names of the job's own.
+CREATE OR REPLACE FUNCTION backfill.called_elsewhere(call text, r anyelement, settings text[], OUT code text, OUT value record)
+LANGUAGE plpgsql
+SET TimeZone = 'Pacific/Chatham' SET DateStyle = 'German' SET IntervalStyle = 'sql_standard' SET bytea_output = 'escape' SET extra_float_digits = -4
+SET lc_monetary = 'C' SET lc_numeric = 'C' SET lc_time = 'C' SET default_text_search_config = 'pg_catalog.simple' SET xmlbinary = 'hex' SET xmloption = 'document'
+SET search_path = ''
+AS $$
+DECLARE
+  name text;
+BEGIN
+  FOREACH name IN ARRAY settings LOOP
+    PERFORM pg_catalog.set_config(name, 'backfilld elsewhere', true);
+  END LOOP;
+  EXECUTE call INTO value USING r;
+EXCEPTION WHEN OTHERS THEN
+  code := SQLSTATE;
+END
+$$;
+
+-- Tries a row function on some rows, each under the job's settings, as a batch computes it, and called in a session that has others.
+-- Raises when they differ. For a fifth of a second, and a hundred rows at most.
+CREATE OR REPLACE FUNCTION backfill.compare_values(job backfill.job, function text, types text[], expressions text[], settings text[]) RETURNS void
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  name    text := (SELECT c.relname FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) job.target);
+  here    text := pg_catalog.format('SELECT %s FROM (SELECT ($1).*%s) AS %I',
+                    (SELECT pg_catalog.string_agg(pg_catalog.format(E'(%s\n)::%s', e, t), ', ' ORDER BY ord) FROM ROWS FROM (pg_catalog.unnest(expressions), pg_catalog.unnest(types)) WITH ORDINALITY AS u(e, t, ord)),
+                    coalesce((SELECT pg_catalog.format(', NULL::%s AS %I', m ->> 'type', m ->> 'name') FROM backfill.missing_column(job) m WHERE m IS NOT NULL), ''), name);
+  there   text := pg_catalog.format('SELECT * FROM %s($1)', function);
+  started timestamptz := pg_catalog.clock_timestamp();
+  r       record;
+  value   record;
+  code    text;
+  other   record;
+BEGIN
+  FOR r IN EXECUTE pg_catalog.format('SELECT t FROM %s AS t LIMIT 100', backfill.relation_name(job.target)) LOOP
+    code := NULL;
+    BEGIN
+      EXECUTE here INTO value USING r.t;
+    EXCEPTION WHEN OTHERS THEN
+      code := SQLSTATE;
+    END;
+    SELECT * INTO other FROM backfill.called_elsewhere(there, r.t, settings);
+    IF code IS DISTINCT FROM other.code OR (code IS NULL AND NOT pg_catalog.record_image_eq(value, other.value)) THEN
+      PERFORM backfill.refuse('keep_in_sync', 'set_clause gives another value in another session',
+        'It depends on a setting, perhaps in a function that it calls. Give that function a SET clause, or name the setting in settings.', '0A000');
+    END IF;
+    EXIT WHEN pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) started OPERATOR(pg_catalog.>) interval '0.2 s';
+  END LOOP;
+END
+$$;
+
+-- Makes one row function, and gives it to the table's owner. Where its value depends on more than the row, the settings of this
+-- session, which are those of the batches, are pinned.
+CREATE OR REPLACE FUNCTION backfill.make_row_function(job backfill.job, name text, types text[], expressions text[], missing jsonb) RETURNS void
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  class    pg_catalog.pg_class := (SELECT c FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) job.target);
+  columns  text[] := CASE WHEN missing IS NULL THEN backfill.columns_read(job.target, expressions)
+                          ELSE ARRAY(SELECT a.attname::text FROM pg_catalog.pg_attribute a WHERE a.attrelid OPERATOR(pg_catalog.=) job.target AND a.attnum OPERATOR(pg_catalog.>) 0::smallint
+                                        AND NOT a.attisdropped ORDER BY a.attnum) END;
+  settings text[] := ARRAY(SELECT k FROM pg_catalog.jsonb_object_keys(job.settings) k WHERE pg_catalog.strpos(k, '.') OPERATOR(pg_catalog.>) 0);
+  own_path text := pg_catalog.current_setting('search_path');
+  owner    text := class.relowner::regrole::text;
+  traits   record;
+  signature text;
+BEGIN
+  EXECUTE backfill.row_function(name, job.target, types, expressions, columns, missing, '');
+  signature := pg_catalog.to_regproc(name)::oid::regprocedure::text;
+  SELECT * INTO traits FROM backfill.function_traits(pg_catalog.to_regproc(name), settings);
+  IF traits.refused IS NOT NULL THEN
+    PERFORM backfill.refuse('keep_in_sync', 'set_clause ' OPERATOR(pg_catalog.||) traits.refused,
+                            'Name a setting in settings of the job, with its value, or write the value into the clause.', '0A000');
+  ELSIF NOT traits.plain AND class.relowner OPERATOR(pg_catalog.<>) (SELECT u.oid FROM pg_catalog.pg_roles u WHERE u.rolname OPERATOR(pg_catalog.=) current_user) THEN
+    PERFORM backfill.refuse('keep_in_sync', pg_catalog.format('set_clause depends on more than the row, and the trigger has the rights of %s, the table''s owner, where batches have those of %I', owner, current_user),
+                            pg_catalog.format('SET ROLE %s, then insert the job.', owner), '42501');
+  END IF;
+  IF NOT traits.plain THEN
+    IF own_path !~ '\mpg_temp\M' THEN
+      PERFORM pg_catalog.set_config('search_path', own_path OPERATOR(pg_catalog.||) CASE own_path WHEN '' THEN 'pg_temp' ELSE ', pg_temp' END, true);
+    END IF;
+    EXECUTE pg_catalog.format('ALTER FUNCTION %s %s', signature,
+      (SELECT pg_catalog.string_agg(pg_catalog.format('SET %s FROM CURRENT', CASE WHEN pg_catalog.strpos(n, '.') OPERATOR(pg_catalog.>) 0 THEN (SELECT pg_catalog.string_agg(pg_catalog.quote_ident(x), '.') FROM pg_catalog.string_to_table(n, '.') x) ELSE n END), ' ')
+         FROM pg_catalog.unnest(pg_catalog.array_cat('{search_path, TimeZone, DateStyle, IntervalStyle, bytea_output, extra_float_digits, lc_monetary, lc_numeric, lc_time, default_text_search_config, xmlbinary, xmloption, row_security}'::text[], settings)) n));
+    PERFORM pg_catalog.set_config('search_path', own_path, true);
+    IF NOT traits.volatile AND types IS NOT NULL THEN
+      PERFORM backfill.compare_values(job, name, types, expressions, settings);
+    END IF;
+  END IF;
+  EXECUTE pg_catalog.format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', signature);
+  IF owner OPERATOR(pg_catalog.<>) pg_catalog.quote_ident(current_user) THEN
+    EXECUTE pg_catalog.format('ALTER FUNCTION %s OWNER TO %s', signature, owner);
+  END IF;
+END
+$$;
+
+-- The row functions of a job.
+CREATE OR REPLACE FUNCTION backfill.make_row_functions(job backfill.job) RETURNS void
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  schema  text := (SELECT c.relnamespace::regnamespace::text FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) job.target);
+  token   text := schema OPERATOR(pg_catalog.||) '.' OPERATOR(pg_catalog.||) backfill.sync_token(job);
+  sync    jsonb := job.plan OPERATOR(pg_catalog.->) 'sync';
+  missing jsonb := backfill.missing_column(job);
+  v       record;
+BEGIN
+  SELECT * INTO v FROM backfill.assigned_values(job.set_clause);
+  PERFORM backfill.make_row_function(job, token OPERATOR(pg_catalog.||) '_value', ARRAY(SELECT backfill.target_type(job.target, t, missing) FROM pg_catalog.unnest(v.targets) t), v.expressions, missing);
+  IF sync OPERATOR(pg_catalog.->>) 'mode' OPERATOR(pg_catalog.=) 'where' OR (sync OPERATOR(pg_catalog.->) 'self')::boolean THEN
+    PERFORM backfill.make_row_function(job, token OPERATOR(pg_catalog.||) '_todo', '{boolean}', ARRAY[job.where_clause], missing);
+  END IF;
+  IF sync OPERATOR(pg_catalog.->) 'rest' OPERATOR(pg_catalog.<>) '[]'::jsonb THEN
+    PERFORM backfill.make_row_function(job, token OPERATOR(pg_catalog.||) '_rest', '{boolean}',
+      ARRAY[(SELECT pg_catalog.string_agg('(' OPERATOR(pg_catalog.||) c OPERATOR(pg_catalog.||) E'\n)', ' AND ') FROM pg_catalog.jsonb_array_elements_text(sync OPERATOR(pg_catalog.->) 'rest') c)], missing);
+  END IF;
+  IF job.sync_back IS NOT NULL THEN
+    SELECT * INTO v FROM backfill.assigned_values(job.sync_back);
+    PERFORM backfill.make_row_function(job, token OPERATOR(pg_catalog.||) '_back', ARRAY(SELECT backfill.target_type(job.target, t, missing) FROM pg_catalog.unnest(v.targets) t), v.expressions, missing);
+  END IF;
+END
+$$;
+
+-- Before anything is changed: makes the row functions, tries them, and undoes them.
+CREATE OR REPLACE FUNCTION backfill.try_sync(job_id bigint) RETURNS void
+LANGUAGE plpgsql
+AS $$
+BEGIN
+  PERFORM backfill.make_row_functions(backfill.own_job(job_id));
+  RAISE EXCEPTION USING ERRCODE = 'BF900';
+EXCEPTION WHEN SQLSTATE 'BF900' THEN
+  NULL;
+END
+$$;
+
+-- Makes all of it: row functions, the triggers' function, the triggers. What is there of an earlier try goes first.
+CREATE OR REPLACE FUNCTION backfill.make_sync(job_id bigint) RETURNS void
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  job      backfill.job := backfill.own_job(job_id);
+  class    pg_catalog.pg_class := (SELECT c FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) job.target);
+  function text := pg_catalog.format('%s.%I', class.relnamespace::regnamespace, backfill.sync_token(job));
+  owner    text := class.relowner::regrole::text;
+  command  text;
+BEGIN
+  FOREACH command IN ARRAY backfill.drop_sync_commands(job) LOOP
+    EXECUTE command;
+  END LOOP;
+  PERFORM backfill.make_row_functions(job);
+  EXECUTE pg_catalog.format('CREATE FUNCTION %s() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS %L', function,
+                            backfill.sync_body(job, (SELECT n.nspname FROM pg_catalog.pg_namespace n WHERE n.oid OPERATOR(pg_catalog.=) class.relnamespace)));
+  -- Whoever may execute it could make it the trigger of a table of their own; that it fires here needs no right.
+  EXECUTE pg_catalog.format('REVOKE ALL ON FUNCTION %s() FROM PUBLIC', function);
+  EXECUTE pg_catalog.format('COMMENT ON FUNCTION %s() IS %L', function,
+                            pg_catalog.format('of backfilld''s job %s, which keeps rows in step: SELECT backfill.finish(%L) drops it', job.name, job.name));
+  FOREACH command IN ARRAY backfill.trigger_commands(job, function) LOOP
+    EXECUTE command;
+  END LOOP;
+  IF owner OPERATOR(pg_catalog.<>) pg_catalog.quote_ident(current_user) THEN
+    EXECUTE pg_catalog.format('ALTER FUNCTION %s() OWNER TO %s', function, owner);
+  END IF;
+END
+$$;
+
+-- ---- Looked at again
+
+-- The commands that take it out of the table.
+CREATE OR REPLACE FUNCTION backfill.drop_sync_commands(job backfill.job) RETURNS text[]
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT ARRAY(SELECT format('DROP TRIGGER %I ON %s', t.name, backfill.relation_name(job.target)) FROM backfill.sync_triggers(job) t ORDER BY t.name)
+      || ARRAY(SELECT format('DROP FUNCTION %s', f.oid::regprocedure) FROM backfill.sync_functions(job) f ORDER BY f.name)
+$$;
+
+-- What is wrong with a job's trigger, in words; NULL: nothing. It must be there, fire for everybody, be the table owner's, and be as it was made.
+CREATE OR REPLACE FUNCTION backfill.sync_trouble(job backfill.job) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  class    pg_class := (SELECT c FROM pg_class c WHERE c.oid = job.target);
+  token    text := backfill.sync_token(job);
+  sync     jsonb := job.plan -> 'sync';
+  function pg_proc := (SELECT p FROM backfill.sync_functions(job) f JOIN pg_proc p ON p.oid = f.oid WHERE f.name = token LIMIT 1);
+  wanted   text[] := ARRAY['_insert']
+                  || CASE WHEN CASE WHEN (sync -> 'self')::boolean THEN backfill.watched_columns(job, '{_value, _todo}', '{}')
+                                    ELSE backfill.watched_columns(job, '{_value, _rest}', backfill.filled_columns(job.set_clause)) END <> '{}' THEN '{_update}'::text[] END
+                  || CASE WHEN job.sync_back IS NOT NULL THEN '{_back}'::text[] END;
+  problem  text;
+BEGIN
+  IF EXISTS (SELECT FROM backfill.sync_triggers(job) t WHERE t.name = backfill.sync_name(job)) THEN
+    RETURN 'is an earlier version''s';
+  ELSIF function.oid IS NULL OR EXISTS (
+      SELECT FROM unnest(wanted) w WHERE NOT EXISTS (SELECT FROM backfill.sync_triggers(job) t JOIN pg_trigger g ON g.oid = t.oid AND g.tgfoid = function.oid
+                                                      WHERE t.name = backfill.sync_name(job) || w)) THEN
+    RETURN 'is not there any more';
+  END IF;
+  problem := (SELECT format('is switched off on %s (ALTER TABLE … DISABLE TRIGGER)', backfill.relation_name(g.tgrelid))
+                FROM pg_trigger g
+               WHERE g.tgfoid = function.oid AND g.tgenabled <> 'A' LIMIT 1);
+  IF problem IS NOT NULL THEN
+    RETURN problem;
+  ELSIF EXISTS (SELECT FROM backfill.sync_functions(job) f JOIN pg_proc p ON p.oid = f.oid WHERE p.proowner <> class.relowner) THEN
+    RETURN 'belongs to another role than the table';
+  ELSIF function.prosrc <> backfill.sync_body(job, (SELECT n.nspname FROM pg_namespace n WHERE n.oid = function.pronamespace)) OR NOT function.prosecdef THEN
+    RETURN 'was changed, or its schema was renamed';
+  END IF;
+  problem := (SELECT format('writes column %I, which is not there any more', c)
+                FROM unnest(backfill.filled_columns(job.set_clause) || backfill.filled_columns(job.sync_back)) c
+               WHERE NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = job.target AND a.attname = c AND a.attnum > 0 AND NOT a.attisdropped) LIMIT 1);
+  RETURN problem;
+END
+$$;
