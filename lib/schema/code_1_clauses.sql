@@ -181,7 +181,7 @@ BEGIN
   WHILE rest <> '' LOOP
     token := backfill.next_token(rest);
     rest := substr(rest, length(token) + 1);
-    IF btrim(token, E' \n\r\t\f\v') <> '' AND left(token, 2) NOT IN ('--', '/*') THEN
+    IF btrim(token, E' \n\r\t\f\x0b') <> '' AND left(token, 2) NOT IN ('--', '/*') THEN
       result := result || token;
     END IF;
   END LOOP;

@@ -223,7 +223,7 @@ BEGIN
         OR sources ~* '\mcurrent_setting\M' THEN
     sources := concat_ws(E'\n', pg_get_function_sqlbody(function), sources);
     asked := ARRAY(SELECT lower((m)[1]) FROM regexp_matches(sources, '\mcurrent_setting\s*\(\s*''([^'']*)''', 'gi') AS t(m));
-    IF cardinality(asked) < (SELECT count(*) FROM regexp_matches(sources, '\mcurrent_setting\M', 'gi')) THEN
+    IF cardinality(asked) < (SELECT count(*) FROM regexp_matches(sources, '\mcurrent_setting\s*\(', 'gi')) THEN
       refused := 'reads a setting whose name can''t be told beforehand';
     ELSE
       refused := (SELECT format('reads the setting %s, which each writer has its own', a) FROM unnest(asked) a WHERE a <> ALL (SELECT lower(k) FROM unnest(known) k) LIMIT 1);

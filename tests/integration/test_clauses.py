@@ -8,6 +8,7 @@ def one(to, expression, *columns):
 
 CLAUSES = {
     'b = a * 2': [one('b', 'a * 2')],
+    'v = v, r = n, t = f': [one('v', 'v'), one('r', 'n'), one('t', 'f')],
     'b = a >= 2, c = b = a': [one('b', 'a >= 2'), one('c', 'b = a')],
     'a = f(x, y), "B c" = \'x,=\'\'y\' -- hi, = z\n': [one('a', 'f(x, y)'), one('"B c"', "'x,=''y'", 'B c')],
     'c[i + 1] = $q$a,b=$q$ || E\'\\\'\', d = $1, e = a$x$b': [one('c[i + 1]', "$q$a,b=$q$ || E'\\''", 'c'), one('d', '$1'), one('e', 'a$x$b')],

@@ -1,0 +1,413 @@
+"""keep_in_sync and sync_back: what is written beside a job and after it, by old code, by new code, by whoever."""
+
+import threading
+import time
+
+import psycopg
+import pytest
+from daemon import run
+from waiting import wait_until
+
+TRIGGERS = "SELECT count(*) FROM pg_trigger WHERE tgrelid = 't'::regclass AND tgname LIKE '%backfilld%'"
+
+
+def make(db, columns, rows="", user="app"):
+    db.session(user).execute(f"CREATE TABLE t (id bigint PRIMARY KEY, {columns})")
+    if rows:
+        db.session(user).execute(f"INSERT INTO t SELECT i, {rows} FROM generate_series(1, 300) AS i")
+
+
+def in_step(db, clause, user="app", state="succeeded", session=None, **columns):
+    """The job's end; its trigger is in the table from then on."""
+    if not db.daemons:
+        db.daemon()
+    name = db.submit(user=user, session=session, set_clause=clause, keep_in_sync=True, **columns)
+    return db.finish(name, state)
+
+
+def row(db, key, columns="b"):
+    return db.all(f"SELECT {columns} FROM t WHERE id = {key}")[0]
+
+
+# ---- What somebody wrote stays
+
+@pytest.mark.parametrize("clause, kind", [("gen_random_uuid()", "uuid"), ("nextval('seq')", "bigint"), ("random()", "float8"),
+                                          ("clock_timestamp()", "timestamptz"), ("now()", "timestamptz")])
+def test_a_value_once_given_is_not_drawn_anew(db, clause, kind):
+    db.app.execute("CREATE SEQUENCE seq")
+    make(db, "a text", "'x'")
+    in_step(db, f"b = {clause}", add_column=f"b {kind}")
+    db.app.execute("CREATE TABLE given AS SELECT id, b FROM t; UPDATE t SET a = 'y'")
+    assert db.one("SELECT count(*) FROM t JOIN given USING (id) WHERE t.b = given.b") == 300
+    db.app.execute("INSERT INTO t (id, a) VALUES (1000, 'x')")
+    assert row(db, 1000) != (None,)
+    mine = db.one(f"SELECT max(b::text) FROM t")
+    db.app.execute(f"INSERT INTO t (id, a, b) VALUES (1001, 'x', '{mine}'::{kind})")
+    assert db.one("SELECT b::text FROM t WHERE id = 1001") == mine
+
+
+def test_what_new_code_writes_into_the_new_column_stays(db):
+    make(db, "a numeric, note text", "i, 'x'")
+    in_step(db, "b = a * 100", add_column="b bigint", enforce=["NOT NULL b"])
+    db.app.execute("UPDATE t SET b = 777 WHERE id = 1; UPDATE t SET b = 555, a = 3 WHERE id = 2; UPDATE t SET note = 'y', a = 9 WHERE id = 3;"
+                   "INSERT INTO t (id, b) VALUES (1000, 888); INSERT INTO t (id, a, b) VALUES (1001, 1, 5); UPDATE t SET note = 'z'")
+    assert [row(db, key, "a, b") for key in (1, 2, 3, 1000, 1001)] == [(1, 777), (3, 555), (9, 900), (None, 888), (1, 5)]
+
+
+def test_a_value_that_was_there_before_stays_until_its_source_changes(db):
+    make(db, "a numeric, b bigint, note text", "i, CASE i WHEN 7 THEN 777 END, 'x'")
+    in_step(db, "b = a * 100", where_clause="b IS NULL")
+    db.app.execute("UPDATE t SET note = 'y'")
+    assert row(db, 7) == (777,) and row(db, 8) == (800,)
+    db.app.execute("UPDATE t SET a = 1 WHERE id = 7")
+    assert row(db, 7) == (100,)
+
+
+def test_a_change_that_comparison_does_not_see_counts(db):
+    """1.0 is 1.00 and json has no =; what a clause makes of them differs."""
+    db.admin.execute("CREATE EXTENSION citext")
+    make(db, "a numeric, c citext, j json", "1.0, 'abc', '{}'")
+    in_step(db, "b = concat(a, c, j)", add_column="b text")
+    db.app.execute("UPDATE t SET a = 1.00 WHERE id = 1; UPDATE t SET c = 'ABC' WHERE id = 2; UPDATE t SET j = '{ }' WHERE id = 3")
+    assert [row(db, key)[0] for key in (1, 2, 3)] == ["1.00abc{}", "1.0ABC{}", "1.0abc{ }"]
+
+
+def test_other_updates_do_not_fire_the_trigger(db):
+    make(db, "a int, note text", "i, 'x'")
+    in_step(db, "b = a * 2", add_column="b int")
+    with db.connect("app") as session:
+        assert "backfilld" not in str(session.execute("EXPLAIN (ANALYZE, COSTS OFF) UPDATE t SET note = 'y'").fetchall())
+        assert "backfilld_keep_in_sync" in str(session.execute("EXPLAIN (ANALYZE, COSTS OFF) UPDATE t SET a = 999 WHERE id = 1").fetchall())
+
+
+def test_two_columns_of_one_job_are_filled_each_where_it_is_left_out(db):
+    make(db, "name text, b text, c text", "'Ann Smith' || i, NULL, NULL")
+    in_step(db, "b = split_part(name, ' ', 1), c = split_part(name, ' ', 2)", where_clause="b IS NULL AND c IS NULL")
+    db.app.execute("INSERT INTO t (id, name) VALUES (1000, 'Joe Doe'); INSERT INTO t (id, name, b) VALUES (1001, 'Joe Doe', 'Joseph');"
+                   "UPDATE t SET name = 'Eve Ray' WHERE id = 1; UPDATE t SET name = 'Eve Ray', c = 'Rae' WHERE id = 2")
+    assert [row(db, key, "b, c") for key in (1000, 1001, 1, 2)] == [("Joe", "Doe"), ("Joseph", "Doe"), ("Eve", "Ray"), ("Ann", "Rae")]
+
+
+# ---- Which rows
+
+@pytest.mark.parametrize("columns, clause, where", [
+    ("a numeric, b bigint NOT NULL DEFAULT 0", "b = a * 100", "b = 0"),
+    ("a numeric, b bigint, done boolean NOT NULL DEFAULT false", "b = a * 100, done = true", "NOT done"),
+    ("a numeric, b bigint NOT NULL DEFAULT 0", "b = a * 100", "b IS DISTINCT FROM a * 100"),
+    ("a numeric, b bigint", "b = a * 100", "(t.b IS NULL)"),
+    ("a numeric, b bigint DEFAULT 0", "b = a * 100", None),
+])
+def test_a_row_that_is_done_follows_its_source_however_done_is_told(db, columns, clause, where):
+    make(db, columns)
+    db.app.execute("INSERT INTO t (id, a) SELECT i, i FROM generate_series(1, 300) AS i")
+    in_step(db, clause, where_clause=where)
+    db.app.execute("UPDATE t SET a = 9 WHERE id = 8; INSERT INTO t (id, a) VALUES (1000, 5)")
+    assert row(db, 8) == (900,) and row(db, 1000) == (500,)
+    assert db.one("SELECT count(*) FROM t WHERE b = a * 100") == 301
+
+
+def test_rows_that_the_where_clause_excludes_are_left_alone(db):
+    make(db, "kind text, a int, b int", "CASE WHEN i % 2 = 0 THEN 'x' ELSE 'y' END, i, 0")
+    in_step(db, "b = a * 2", where_clause="b = 0 AND kind = 'x'")
+    db.app.execute("UPDATE t SET a = 50 WHERE id IN (1, 2); UPDATE t SET kind = 'x' WHERE id = 3; INSERT INTO t VALUES (1000, 'y', 1, 0), (1001, 'x', 1, 0)")
+    assert [row(db, key)[0] for key in (1, 2, 3, 1000, 1001)] == [0, 100, 6, 0, 2]
+
+
+# ---- The clause gives what it gives in a batch, whoever writes
+
+SETTINGS = {
+    "TimeZone": ("timestamptz", "'2026-03-01 23:30+00'", "a::date::text", "SET TimeZone = 'Pacific/Auckland'"),
+    "DateStyle": ("text", "'03/04/2026'", "a::date::text", "SET DateStyle = 'ISO, DMY'"),
+    "IntervalStyle": ("interval", "'1 day 2 hours'", "a::text", "SET IntervalStyle = 'iso_8601'"),
+    "bytea_output": ("bytea", r"'\x41ff'", "a::text", "SET bytea_output = 'escape'"),
+    "extra_float_digits": ("float8", "0.1::float8 + 0.2::float8", "a::text", "SET extra_float_digits = 0"),
+    "lc_monetary": ("money", "'12.34'", "a::text", "SET lc_monetary = 'C.UTF-8'"),
+    "default_text_search_config": ("text", "'running'", "to_tsvector(a)::text", "SET default_text_search_config = 'simple'"),
+    "xmloption": ("text", "'a<b/>'", "(a::xml)::text", "SET xmloption = 'content'"),
+    "search_path": ("text", "'X'", "slug(a)", "SET search_path = public, util"),
+    "current_user": ("text", "'x'", "current_user::text", "SELECT 1"),
+    "a custom setting": ("text", "'x'", "current_setting('my.tenant')", "SELECT 1"),
+}
+ELSEWHERE = """SET TimeZone = 'Asia/Tokyo'; SET DateStyle = 'SQL, MDY'; SET IntervalStyle = 'sql_standard'; SET bytea_output = 'hex'; SET extra_float_digits = -3;
+    SET default_text_search_config = 'english'; SET search_path = ''; SET xmloption = 'document'; SET my.tenant = 'theirs'"""
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_writer_with_other_settings_gets_what_a_batch_gives(db, name):
+    kind, value, clause, setting = SETTINGS[name]
+    db.admin.execute("CREATE SCHEMA util AUTHORIZATION app")
+    db.app.execute("""CREATE FUNCTION util.sq(text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT lower($1)';
+                      SET check_function_bodies = off; CREATE FUNCTION util.slug(text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT sq($1)'""")
+    make(db, f"a {kind}, note text", f"{value}, 'x'")
+    db.app.execute("GRANT INSERT, SELECT, UPDATE ON t TO other")
+    with db.connect("app") as session:
+        session.execute(setting)
+        settings = {"settings": {"my.tenant": "ours"}} if name == "a custom setting" else {}
+        in_step(db, f"b = {clause}", session=session, add_column="b text", enforce=["NOT NULL b"], **settings)
+    filled = db.one("SELECT b FROM t WHERE id = 1")
+    with db.connect("other") as session:
+        for command in ELSEWHERE.split(";"):
+            session.execute(command)
+        session.execute("UPDATE public.t SET note = 'y'")
+        session.execute(f"INSERT INTO public.t (id, a) SELECT 1000, a FROM public.t WHERE id = 1")
+    assert db.all("SELECT DISTINCT b FROM t") == [(filled,)] and db.one("SELECT count(*) FROM t") == 301
+
+
+@pytest.mark.parametrize("clause, problem", [
+    ("b = session_user", "reads session_user"),
+    ("b = coalesce(current_setting('my.tenant', true), '-')", "reads the setting my.tenant"),
+    ("b = coalesce(current_setting('my.' || a, true), '-')", "whose name can't be told"),
+    ("b = coalesce(tenant(), '-')", "reads the setting my.tenant"),
+    ("b = drifting()", "gives another value in another session"),
+])
+def test_a_clause_of_which_each_writer_has_its_own_is_refused_before_anything_is_changed(db, clause, problem):
+    db.app.execute("""CREATE FUNCTION tenant() RETURNS text LANGUAGE sql STABLE AS $$ SELECT current_setting('my.tenant', true) $$;
+                      CREATE FUNCTION drifting() RETURNS text LANGUAGE plpgsql STABLE AS 'BEGIN RETURN clock_timestamp()::text; END'""")
+    make(db, "a text", "'x'")
+    job = in_step(db, clause, state="failed", add_column="b text")
+    assert problem in job["error"] and job["hint"] and job["phase"] == "expand"
+    assert db.one(TRIGGERS) == 0 and db.all("SELECT attname::text FROM pg_attribute WHERE attrelid = 't'::regclass AND attnum > 0 ORDER BY attnum") == [("id",), ("a",)]
+    assert db.one("SELECT count(*) FROM pg_proc WHERE proname LIKE 'backfilld_sync%%'") == 0
+
+
+def test_a_clause_that_reads_its_own_table_reads_that_one(db):
+    make(db, "p int", "i / 2")
+    db.app.execute("CREATE INDEX ON t (p); GRANT INSERT ON t TO other")
+    in_step(db, "b = EXISTS (SELECT FROM t u WHERE u.p = t.id)", add_column="b boolean", enforce=["NOT NULL b"])
+    with db.connect("other") as session:
+        session.execute("CREATE TEMP TABLE t (id int, p int); INSERT INTO t VALUES (1, 1000)")
+        session.execute("SET search_path = ''")
+        session.execute("INSERT INTO public.t (id, p) VALUES (1000, 1)")
+    assert row(db, 1000) == (False,)
+
+
+def test_every_writer_is_kept_in_step(db):
+    """Replication and restores write as replica, where plain triggers don't fire."""
+    make(db, "a int", "i")
+    in_step(db, "b = a", add_column="b int", enforce=["NOT NULL b"])
+    db.admin.execute("SET session_replication_role = replica")
+    db.admin.execute("INSERT INTO t (id, a) VALUES (1000, 1); UPDATE t SET a = 7 WHERE id = 1")
+    assert row(db, 1000) == (1,) and row(db, 1) == (7,)
+
+
+@pytest.mark.parametrize("word", ["begin", "by", "if", "loop", "while", "execute", "strict", "declare", "foreach", "new", "old", "user name"])
+def test_names_that_are_words_elsewhere(db, word):
+    db.app.execute(f'CREATE TABLE "{word}" (id bigint PRIMARY KEY, "{word}" int, note text); INSERT INTO "{word}" SELECT i, i FROM generate_series(1, 100) i')
+    db.daemon()
+    db.finish(db.submit(target=f'"{word}"', add_column="y int", set_clause=f'y = "{word}"."{word}" * 2', keep_in_sync=True, enforce=["NOT NULL y"]))
+    db.app.execute(f"""UPDATE "{word}" SET note = 'x'; INSERT INTO "{word}" VALUES (1000, 5); UPDATE "{word}" SET "{word}" = 7 WHERE id = 1""")
+    assert db.one(f'SELECT count(*) FROM "{word}" WHERE y = "{word}" * 2') == 101
+
+
+# ---- What others do to the table
+
+def test_a_source_that_is_renamed_is_followed_and_one_that_is_dropped_refused(db):
+    make(db, "a int, note text", "i, 'x'")
+    in_step(db, "b = a * 2", add_column="b int", enforce=["NOT NULL b"])
+    db.app.execute("ALTER TABLE t RENAME a TO c; UPDATE t SET c = 50 WHERE id = 1; INSERT INTO t (id, c) VALUES (1000, 5); ALTER TABLE t RENAME TO t2; UPDATE t2 SET c = 51 WHERE id = 2; ALTER TABLE t2 RENAME TO t")
+    assert [row(db, key)[0] for key in (1, 2, 1000)] == [100, 102, 10]
+    with pytest.raises(psycopg.errors.DependentObjectsStillExist, match="backfilld"):
+        db.app.execute("ALTER TABLE t DROP COLUMN c")
+
+
+@pytest.mark.parametrize("change", ["ALTER TABLE t RENAME b TO c", "ALTER TABLE t DROP COLUMN b"])
+def test_writes_go_on_when_the_filled_column_is_renamed_or_dropped(db, change):
+    make(db, "a int", "i")
+    in_step(db, "b = a * 2", add_column="b int")
+    with pytest.raises(psycopg.errors.DependentObjectsStillExist) if "DROP" in change else db.connect("app"):
+        db.app.execute(change)
+    db.app.execute("UPDATE t SET a = 5 WHERE id = 1; INSERT INTO t (id, a) VALUES (1000, 1)")
+    assert db.one("SELECT count(*) FROM t") == 301
+
+
+def test_two_columns_that_change_their_names_lose_nothing(db):
+    make(db, "a int", "i")
+    in_step(db, "b = a * 2", add_column="b bigint")
+    db.app.execute("BEGIN; ALTER TABLE t RENAME a TO old; ALTER TABLE t RENAME b TO a; COMMIT")
+    db.app.execute("UPDATE t SET old = 5 WHERE id = 1; UPDATE t SET a = 7 WHERE id = 2; INSERT INTO t (id, a) VALUES (1000, 1)")
+    assert db.one("SELECT count(*) FROM t WHERE a IS NULL") == 0 and row(db, 2, "a") == (7,)
+
+
+@pytest.mark.parametrize("change, problem", [("ALTER TABLE t DISABLE TRIGGER USER", "switched off"), ("DROP TRIGGER zz_backfilld_keep_in_sync_1_update ON t", "is not there"),
+                                             ("ALTER TABLE t ENABLE TRIGGER USER", "switched off"), ("", "was changed")])
+def test_a_trigger_that_was_changed_ends_the_job_before_it_is_relied_on(db, change, problem):
+    make(db, "a int", "i")
+    db.daemon()
+    with db.held_row(150):
+        name = db.submit(set_clause="b = a", add_column="b int", keep_in_sync=True, enforce=["NOT NULL b"])
+        db.wait_at(150, name)
+        if not change:
+            function = db.one("SELECT proname::text FROM pg_proc WHERE prorettype = 'trigger'::regtype AND proname LIKE 'backfilld_sync%%'")
+            change = f"CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS 'BEGIN RETURN NEW; END'"
+        db.app.execute(change.replace("TRIGGER USER", "TRIGGER zz_backfilld_keep_in_sync_1_insert"))
+    job = db.finish(name, "failed")
+    assert "trigger of keep_in_sync" in job["error"] and problem in job["error"] and job["hint"]
+    assert db.one("SELECT count(*) FROM pg_constraint WHERE conrelid = 't'::regclass AND contype = 'c'") == 0
+
+
+def test_a_source_that_another_trigger_changes_in_a_batch_counts(db):
+    """Old rows were written before that trigger was there; the batch's UPDATE is the first that it sees."""
+    make(db, "email text, note text", "'A' || i, 'x'")
+    db.app.execute("""CREATE FUNCTION lower_email() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.email := lower(NEW.email); RETURN NEW; END $$;
+                      CREATE TRIGGER low BEFORE INSERT OR UPDATE ON t FOR EACH ROW EXECUTE FUNCTION lower_email()""")
+    in_step(db, "h = md5(email)", add_column="h text")
+    assert db.one("SELECT count(*) FROM t WHERE h = md5(email) AND email = lower(email)") == 300
+
+
+def test_nothing_of_a_batch_is_left_in_a_session(db):
+    """A session that a pooler hands on must not carry what tells a batch from an application."""
+    make(db, "a int", "i")
+    db.daemon()
+    with db.held_row(150):
+        name = db.submit(set_clause="b = a", add_column="b int", keep_in_sync=True, sync_back="a = b")
+        db.wait_at(150, name)
+        token = db.one("SELECT plan -> 'sync' ->> 'token' FROM backfill.job")
+    db.finish(name)
+    with db.connect("app") as session:
+        with session.transaction():
+            session.execute("SELECT set_config('backfilld.batch', %s, true)", [token])
+        session.execute("UPDATE t SET a = 1, b = 2 WHERE id = 5")
+    assert row(db, 5, "a, b") == (1, 2)
+
+
+# ---- A row that can't be computed
+
+def test_a_row_that_cannot_be_computed_is_written_until_a_constraint_forbids_it(db):
+    make(db, "a text", "i::text")
+    in_step(db, "b = a::int", add_column="b int", enforce=["NOT NULL b"])
+    for command in ("INSERT INTO t (id, a) VALUES (1000, 'none')", "UPDATE t SET a = 'none' WHERE id = 1"):
+        with pytest.raises(psycopg.errors.InvalidTextRepresentation, match="invalid input syntax for type integer"):
+            db.app.execute(command)
+    db.app.execute("UPDATE t SET a = 'none', b = 5 WHERE id = 1")
+    assert row(db, 1, "a, b") == ("none", 5)
+
+
+def test_a_column_that_was_not_null_before_never_fails_its_writer(db):
+    make(db, "a text, b bigint NOT NULL DEFAULT 0")
+    db.app.execute("INSERT INTO t (id, a) SELECT i, i::text FROM generate_series(1, 300) AS i")
+    in_step(db, "b = a::bigint * 100", where_clause="b = 0")
+    db.app.execute("INSERT INTO t (id, a) VALUES (1000, 'none'); UPDATE t SET a = 'none' WHERE id = 1")
+    assert row(db, 1000) == (0,) and row(db, 1, "a") == ("none",)
+
+
+def test_an_error_that_is_no_rows_fault_leaves_values_alone(db):
+    db.app.execute("CREATE FUNCTION f(int) RETURNS int LANGUAGE plpgsql AS 'BEGIN RETURN $1 * 2; END'")
+    make(db, "a int, note text", "i, 'x'")
+    in_step(db, "b = f(a)", add_column="b int")
+    db.app.execute("CREATE OR REPLACE FUNCTION f(int) RETURNS int LANGUAGE plpgsql AS 'BEGIN RETURN no_such($1); END'")
+    db.app.execute("UPDATE t SET a = 7 WHERE id = 1; INSERT INTO t (id, a) VALUES (1000, 5)")
+    assert row(db, 1, "a, b") == (7, 2) and row(db, 1000) == (None,)
+
+
+# ---- Whose
+
+def test_all_that_stands_beside_the_table_is_its_owners(db):
+    db.admin.execute("CREATE ROLE owning NOLOGIN ROLE app") if not db.one("SELECT count(*) FROM pg_roles WHERE rolname = 'owning'") else None
+    db.admin.execute("GRANT ALL ON SCHEMA public TO owning")
+    make(db, "a int", "i")
+    db.admin.execute("ALTER TABLE t OWNER TO owning")
+    in_step(db, "b = a * 2", add_column="b int")
+    assert db.all("SELECT DISTINCT proowner::regrole::text FROM pg_proc WHERE proname LIKE 'backfilld_sync%%'") == [("owning",)]
+    job = in_step(db, "c = a::text", add_column="c text", state="failed")
+    assert "rights of owning" in job["error"] and "SET ROLE owning" in job["hint"]
+
+
+def test_a_name_that_somebody_could_guess_is_not_used(db):
+    make(db, "a int", "i")
+    db.app.execute("CREATE FUNCTION zz_backfilld_keep_in_sync_1() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE ''mine''; END'")
+    in_step(db, "b = a * 2", add_column="b int")
+    db.app.execute("INSERT INTO t (id, a) VALUES (1000, 1)")
+    assert row(db, 1000) == (2,)
+
+
+# ---- Partitions
+
+def test_partitions_of_every_shape_are_kept_in_step(db):
+    db.app.execute("""CREATE TABLE t (id bigint, junk int, a int, PRIMARY KEY (id)) PARTITION BY RANGE (id);
+                      CREATE TABLE t1 PARTITION OF t FOR VALUES FROM (0) TO (1000);
+                      CREATE TABLE t2 (a int, gone int, junk int, id bigint NOT NULL PRIMARY KEY); ALTER TABLE t2 DROP COLUMN gone;
+                      ALTER TABLE t ATTACH PARTITION t2 FOR VALUES FROM (1000) TO (2000);
+                      INSERT INTO t (id, a) SELECT i, i FROM generate_series(1, 1999) i""")
+    in_step(db, "b = t.a * 2", add_column="b int", enforce=["NOT NULL b"], sync_back="a = b / 2")
+    db.app.execute("""CREATE TABLE t3 (LIKE t); ALTER TABLE t ATTACH PARTITION t3 FOR VALUES FROM (2000) TO (3000);
+                      INSERT INTO t (id, a) VALUES (2500, 3); INSERT INTO t (id, b) VALUES (2501, 8); UPDATE t SET a = 100 WHERE id IN (1, 1500, 2500); UPDATE t SET b = 20 WHERE id IN (2, 1501);
+                      UPDATE t SET id = 2999, a = 4 WHERE id = 3; ALTER TABLE t DETACH PARTITION t2; INSERT INTO t2 (id, a, b) VALUES (1999999, 1, 2)""")
+    db.admin.execute("SET session_replication_role = replica")
+    db.admin.execute("INSERT INTO t (id, a) VALUES (2600, 3)")
+    assert db.one("SELECT count(*) FROM (SELECT a, b FROM t UNION ALL SELECT a, b FROM t2) x WHERE b IS DISTINCT FROM a * 2") == 0
+    assert row(db, 2501, "a") == (4,) and row(db, 2, "a") == (10,)
+
+
+# ---- The way back
+
+def test_the_way_back(db):
+    make(db, "a numeric NOT NULL DEFAULT 0, note text", "i, 'x'")
+    in_step(db, "b = (a * 100)::bigint", add_column="b bigint", sync_back="a = b / 100.0", enforce=["NOT NULL b"])
+    db.app.execute("UPDATE t SET b = 777 WHERE id = 1; UPDATE t SET a = 2.5 WHERE id = 2; UPDATE t SET a = 1, b = 2 WHERE id = 3;"
+                   "INSERT INTO t (id, b) VALUES (1000, 888); INSERT INTO t (id, a) VALUES (1001, 3); INSERT INTO t (id, a, b) VALUES (1002, 4, 5); INSERT INTO t (id) VALUES (1003)")
+    got = [tuple(map(float, row(db, key, "a, b"))) for key in (1, 2, 3, 1000, 1001, 1002, 1003)]
+    assert got == [(7.77, 777), (2.5, 250), (1, 2), (8.88, 888), (3, 300), (4, 5), (0, 0)]
+
+
+def test_a_batch_does_not_go_back(db):
+    """What old code has written is not rounded to what the new column can hold."""
+    make(db, "a numeric", "i + 0.005")
+    in_step(db, "b = (a * 100)::bigint", add_column="b bigint", sync_back="a = b / 100.0")
+    assert db.one("SELECT count(*) FROM t WHERE a = id + 0.005") == 300
+
+
+@pytest.mark.parametrize("columns, column, problem", [
+    ({"sync_back": "a = b / 2"}, "sync_back", "goes with keep_in_sync"),
+    ({"keep_in_sync": True, "sync_back": "b = a"}, "sync_back", "which set_clause fills"),
+    ({"keep_in_sync": True, "sync_back": "a = 5"}, "sync_back", "reads no column that set_clause fills"),
+    ({"keep_in_sync": True, "sync_back": "a = nix"}, "sync_back", 'column "nix" does not exist'),
+    ({"keep_in_sync": True, "sync_back": "a"}, "sync_back", "no trigger can compute"),
+])
+def test_a_way_back_that_is_none_is_refused(db, columns, column, problem):
+    make(db, "a int", "i")
+    with pytest.raises(psycopg.Error, match=problem) as refused:
+        db.submit(add_column="b int", set_clause="b = a * 2", **columns)
+    assert refused.value.diag.column_name == column and refused.value.diag.message_hint
+
+
+def test_old_code_new_code_and_both_at_once_lose_nothing_and_agree(db, scale, measured):
+    """Before, during and after the job: old code writes a, new code b, the release between both."""
+    each, keys = 2000 * scale, 3000
+    db.app.execute(f"CREATE TABLE t (id bigint PRIMARY KEY, a int NOT NULL DEFAULT 0, note text); INSERT INTO t SELECT i, i FROM generate_series(1, {keys}) AS i")
+    daemon = db.daemon()
+    problems, done, there = [], [], threading.Event()
+
+    def write(n, kind):
+        try:
+            with db.connect("app") as session:
+                for i in range(each):
+                    if kind != "old":
+                        there.wait(20)
+                    key, value = (i * 7 + n * 1013) % keys + 1, i + 1
+                    if i % 5 == 4:  # a row of its own
+                        key = keys + 1 + n * each + i
+                        columns = {"old": "(id, a)", "new": "(id, b)", "both": "(id, a, b)"}[kind]
+                        values = {"old": [key, value], "new": [key, value * 2], "both": [key, value, value * 2]}[kind]
+                        session.execute(f"INSERT INTO t {columns} VALUES ({', '.join(['%s'] * len(values))})", values)
+                        done.append((key, value))
+                    else:
+                        sets = {"old": "a = %(v)s", "new": "b = %(v)s * 2", "both": "a = %(v)s, b = %(v)s * 2"}[kind]
+                        got = session.execute(f"UPDATE t SET {sets}, note = 'x' WHERE id = %(k)s RETURNING a" + (", b" if kind != "old" else ""), {"v": value, "k": key}).fetchone()
+                        if got[0] != value or (kind != "old" and got[1] != value * 2):
+                            problems.append((kind, key, value, got))
+        except psycopg.Error as error:
+            problems.append((kind, str(error)))
+
+    threads = [threading.Thread(target=write, args=(n, kind)) for n, kind in enumerate(["old", "new", "both", "old", "new"])]
+    for thread in threads:
+        thread.start()
+    name = db.submit(add_column="b int", set_clause="b = a * 2", keep_in_sync=True, sync_back="a = b / 2", enforce=["NOT NULL b"], max_rows_per_s=1500)
+    wait_until(lambda: db.one(TRIGGERS) == 3, what="the triggers are there")
+    there.set()
+    db.finish(name, timeout=60)
+    for thread in threads:
+        thread.join()
+    measured("old and new code beside a job", f"{5 * each} transactions")
+    assert problems == []
+    assert db.one("SELECT count(*) FROM t WHERE b IS DISTINCT FROM a * 2") == 0
+    assert dict(db.all(f"SELECT id, a FROM t WHERE id > {keys}")) == dict(done)
