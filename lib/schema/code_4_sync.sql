@@ -421,6 +421,14 @@ AS $$
     FROM unnest(backfill.filled_columns(clause)) WITH ORDINALITY AS u(c, ord)
 $$;
 
+-- The settings of an extension or an application that a job names. A function can't have them pinned, so the trigger sets them for the
+-- moment in which it computes.
+CREATE OR REPLACE FUNCTION backfill.custom_settings(job backfill.job) RETURNS text[]
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT ARRAY(SELECT k FROM jsonb_object_keys(job.settings) k WHERE strpos(k, '.') > 0 ORDER BY k)
+$$;
+
 -- The body of the triggers' function. schema: where the row functions are.
 CREATE OR REPLACE FUNCTION backfill.sync_body(job backfill.job, schema text) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -431,32 +439,36 @@ DECLARE
   token   text := backfill.sync_token(job);
   filled  text[] := backfill.filled_columns(job.set_clause);
   by_null boolean := sync ->> 'mode' <> 'where';
-  todo    text := format('%s%I(NEW)', prefix, token || '_todo');
-  back    text := backfill.sync_assignments(job, job.sync_back, prefix || quote_ident(token || '_back'), true);
+  value   text := prefix || quote_ident(token || '_value');
+  back    text := prefix || quote_ident(token || '_back');
+  todo    text := prefix || quote_ident(token || '_todo');
+  rest    text := prefix || quote_ident(token || '_rest');
+  custom  text[] := backfill.custom_settings(job);
+  pin     text := coalesce((SELECT string_agg(format(E'    saved := saved || pg_catalog.current_setting(%L, true);\n    PERFORM pg_catalog.set_config(%L, %L, true);\n',
+                                                     k, k, job.settings ->> k), '' ORDER BY ord)
+                              FROM unnest(custom) WITH ORDINALITY AS u(k, ord)), '');
+  unpin   text := coalesce((SELECT string_agg(format(E'    PERFORM pg_catalog.set_config(%L, coalesce(saved[%s], \'\'), true);\n', k, ord), '' ORDER BY ord)
+                              FROM unnest(custom) WITH ORDINALITY AS u(k, ord)), '');
+  leave   text := E'\n' || unpin || E'    RETURN NEW;\n    END IF;\n';
+  by_op   constant text := E'    IF TG_OP OPERATOR(pg_catalog.=) \'INSERT\' THEN\n%s    ELSE\n%s    END IF;\n';
 BEGIN
-  RETURN E'#variable_conflict use_column\nDECLARE\n  computed record;\nBEGIN\n'
+  pin := replace(pin, 'saved || ', 'saved OPERATOR(pg_catalog.||) ');
+  RETURN E'#variable_conflict use_column\nDECLARE\n  computed record;\n  saved    text[] := \'{}\';\nBEGIN\n'
       -- The way back: at UPDATE by a trigger of its own; at INSERT when the new columns were given and the old ones left out.
       || CASE WHEN job.sync_back IS NULL THEN '' ELSE
            format(E'  IF TG_ARGV[0] OPERATOR(pg_catalog.=) ''back''\n     OR TG_OP OPERATOR(pg_catalog.=) ''INSERT'' AND NOT (%s)\n        AND (%s) THEN\n',
                   (SELECT string_agg(format('NEW.%I IS NULL', c), ' OR ' ORDER BY ord) FROM unnest(filled) WITH ORDINALITY AS u(c, ord)),
                   (SELECT string_agg(backfill.left_out(job, c), ' OR ' ORDER BY ord) FROM unnest(backfill.filled_columns(job.sync_back)) WITH ORDINALITY AS u(c, ord)))
-           || E'  BEGIN\n' || CASE WHEN cardinality((backfill.assigned_values(job.sync_back)).targets) > 1
-                                   THEN E'    IF TG_OP OPERATOR(pg_catalog.=) ''UPDATE'' THEN\n' || replace(backfill.sync_assignments(job, job.sync_back, prefix || quote_ident(token || '_back'), false), E'    ', E'      ')
-                                        || E'    ELSE\n' || replace(back, E'    ', E'      ') || E'    END IF;\n'
-                                   ELSE back END
-           || backfill.sync_handler(job, job.sync_back) || E'  RETURN NEW;\n  END IF;\n' END
-      || E'  BEGIN\n'
-      || CASE WHEN (sync -> 'self')::boolean THEN format(E'    IF %s IS NOT TRUE THEN RETURN NEW; END IF;\n', todo)
+           || E'  BEGIN\n' || pin
+           || format(by_op, backfill.sync_assignments(job, job.sync_back, back, true), backfill.sync_assignments(job, job.sync_back, back, false))
+           || unpin || backfill.sync_handler(job, job.sync_back) || E'  RETURN NEW;\n  END IF;\n' END
+      || E'  BEGIN\n' || pin
+      || CASE WHEN (sync -> 'self')::boolean THEN format('    IF %s(NEW) IS NOT TRUE THEN', todo) || leave
               ELSE concat(
-                CASE WHEN NOT by_null THEN format(E'    IF TG_OP OPERATOR(pg_catalog.=) ''INSERT'' AND %s IS NOT TRUE THEN RETURN NEW; END IF;\n', todo) END,
-                CASE WHEN sync -> 'rest' <> '[]' THEN format(E'    IF TG_OP OPERATOR(pg_catalog.=) ''UPDATE'' AND %s%I(NEW) IS NOT TRUE THEN RETURN NEW; END IF;\n', prefix, token || '_rest') END) END
-      || CASE WHEN by_null AND cardinality((backfill.assigned_values(job.set_clause)).targets) > 1
-              THEN E'    IF TG_OP OPERATOR(pg_catalog.=) ''INSERT'' THEN\n'
-                   || replace(backfill.sync_assignments(job, job.set_clause, prefix || quote_ident(token || '_value'), true), E'    ', E'      ')
-                   || E'    ELSE\n' || replace(backfill.sync_assignments(job, job.set_clause, prefix || quote_ident(token || '_value'), false), E'    ', E'      ')
-                   || E'    END IF;\n'
-              ELSE backfill.sync_assignments(job, job.set_clause, prefix || quote_ident(token || '_value'), false) END
-      || backfill.sync_handler(job, job.set_clause)
+                CASE WHEN NOT by_null THEN format('    IF TG_OP OPERATOR(pg_catalog.=) ''INSERT'' AND %s(NEW) IS NOT TRUE THEN', todo) || leave END,
+                CASE WHEN sync -> 'rest' <> '[]' THEN format('    IF TG_OP OPERATOR(pg_catalog.=) ''UPDATE'' AND %s(NEW) IS NOT TRUE THEN', rest) || leave END) END
+      || format(by_op, backfill.sync_assignments(job, job.set_clause, value, by_null), backfill.sync_assignments(job, job.set_clause, value, false))
+      || unpin || backfill.sync_handler(job, job.set_clause)
       || E'  RETURN NEW;\nEND';
 END
 $$;
@@ -518,19 +530,14 @@ $$;
 
 -- ---- In the worker's session
 
--- The value of a call with a row, in a session that has nothing of the job's. settings: names of the job's own.
-CREATE OR REPLACE FUNCTION backfill.called_elsewhere(call text, r anyelement, settings text[], OUT code text, OUT value record)
+-- The value of a call with a row, in a session that has other settings than the job's.
+CREATE OR REPLACE FUNCTION backfill.called_elsewhere(call text, r anyelement, OUT code text, OUT value record)
 LANGUAGE plpgsql
 SET TimeZone = 'Pacific/Chatham' SET DateStyle = 'German' SET IntervalStyle = 'sql_standard' SET bytea_output = 'escape' SET extra_float_digits = -4
 SET lc_monetary = 'C' SET lc_numeric = 'C' SET lc_time = 'C' SET default_text_search_config = 'pg_catalog.simple' SET xmlbinary = 'hex' SET xmloption = 'document'
 SET search_path = ''
 AS $$
-DECLARE
-  name text;
 BEGIN
-  FOREACH name IN ARRAY settings LOOP
-    PERFORM pg_catalog.set_config(name, 'backfilld elsewhere', true);
-  END LOOP;
   EXECUTE call INTO value USING r;
 EXCEPTION WHEN OTHERS THEN
   code := SQLSTATE;
@@ -539,7 +546,7 @@ $$;
 
 -- Tries a row function on some rows, each under the job's settings, as a batch computes it, and called in a session that has others.
 -- Raises when they differ. For a fifth of a second, and a hundred rows at most.
-CREATE OR REPLACE FUNCTION backfill.compare_values(job backfill.job, function text, types text[], expressions text[], settings text[]) RETURNS void
+CREATE OR REPLACE FUNCTION backfill.compare_values(job backfill.job, function text, types text[], expressions text[]) RETURNS void
 LANGUAGE plpgsql
 AS $$
 DECLARE
@@ -561,7 +568,7 @@ BEGIN
     EXCEPTION WHEN OTHERS THEN
       code := SQLSTATE;
     END;
-    SELECT * INTO other FROM backfill.called_elsewhere(there, r.t, settings);
+    SELECT * INTO other FROM backfill.called_elsewhere(there, r.t);
     IF code IS DISTINCT FROM other.code OR (code IS NULL AND NOT pg_catalog.record_image_eq(value, other.value)) THEN
       PERFORM backfill.refuse('keep_in_sync', 'set_clause gives another value in another session',
         'It depends on a setting, perhaps in a function that it calls. Give that function a SET clause, or name the setting in settings.', '0A000');
@@ -581,7 +588,7 @@ DECLARE
   columns  text[] := CASE WHEN missing IS NULL THEN backfill.columns_read(job.target, expressions)
                           ELSE ARRAY(SELECT a.attname::text FROM pg_catalog.pg_attribute a WHERE a.attrelid OPERATOR(pg_catalog.=) job.target AND a.attnum OPERATOR(pg_catalog.>) 0::smallint
                                         AND NOT a.attisdropped ORDER BY a.attnum) END;
-  settings text[] := ARRAY(SELECT k FROM pg_catalog.jsonb_object_keys(job.settings) k WHERE pg_catalog.strpos(k, '.') OPERATOR(pg_catalog.>) 0);
+  settings text[] := backfill.custom_settings(job);
   own_path text := pg_catalog.current_setting('search_path');
   owner    text := class.relowner::regrole::text;
   traits   record;
@@ -602,11 +609,11 @@ BEGIN
       PERFORM pg_catalog.set_config('search_path', own_path OPERATOR(pg_catalog.||) CASE own_path WHEN '' THEN 'pg_temp' ELSE ', pg_temp' END, true);
     END IF;
     EXECUTE pg_catalog.format('ALTER FUNCTION %s %s', signature,
-      (SELECT pg_catalog.string_agg(pg_catalog.format('SET %s FROM CURRENT', CASE WHEN pg_catalog.strpos(n, '.') OPERATOR(pg_catalog.>) 0 THEN (SELECT pg_catalog.string_agg(pg_catalog.quote_ident(x), '.') FROM pg_catalog.string_to_table(n, '.') x) ELSE n END), ' ')
-         FROM pg_catalog.unnest(pg_catalog.array_cat('{search_path, TimeZone, DateStyle, IntervalStyle, bytea_output, extra_float_digits, lc_monetary, lc_numeric, lc_time, default_text_search_config, xmlbinary, xmloption, row_security}'::text[], settings)) n));
+      (SELECT pg_catalog.string_agg(pg_catalog.format('SET %s FROM CURRENT', n), ' ')
+         FROM pg_catalog.unnest('{search_path, TimeZone, DateStyle, IntervalStyle, bytea_output, extra_float_digits, lc_monetary, lc_numeric, lc_time, default_text_search_config, xmlbinary, xmloption, row_security}'::text[]) n));
     PERFORM pg_catalog.set_config('search_path', own_path, true);
-    IF NOT traits.volatile AND types IS NOT NULL THEN
-      PERFORM backfill.compare_values(job, name, types, expressions, settings);
+    IF NOT traits.volatile THEN
+      PERFORM backfill.compare_values(job, name, types, expressions);
     END IF;
   END IF;
   EXECUTE pg_catalog.format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', signature);
