@@ -148,7 +148,7 @@ BEGIN
                        JOIN pg_class c ON c.oid = job.target
                        JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = p.schemaname AND c.relname = p.tablename),
     'replica_identity_full', (SELECT CASE WHEN c.relreplident = 'f' THEN true END FROM pg_class c WHERE c.oid = job.target)));
-  IF job.plan <> '{}' AND (seen -> 'still_to_do')::bigint > 0 AND (seen -> 'rows')::bigint > 0 THEN
+  IF job.plan <> '{}' AND job.where_clause IS NOT NULL AND (seen -> 'still_to_do')::bigint > 0 AND (seen -> 'rows')::bigint > 0 THEN
     RAISE EXCEPTION 'where_clause: of % rows that set_clause filled in a trial, % still meet it', seen ->> 'rows', seen ->> 'still_to_do'
       USING ERRCODE = '22023',
             HINT = 'It must be true of rows that are still to do, and of no row that is done: by it the job verifies that nothing is left.';
