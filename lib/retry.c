@@ -30,6 +30,7 @@ static const struct {
     {"0B000", RETRY_LATER},
     {"42P01", RETRY_ALTERED}, /* undefined_table: renamed or moved meanwhile? */
     {"42703", RETRY_ALTERED}, /* undefined_column */
+    {"42883", RETRY_ALTERED}, /* undefined_function: the key has another type by now? */
     {"3F000", RETRY_ALTERED}, /* invalid_schema_name */
     {"0A000", RETRY_ALTERED}, /* cached plan must not change result type */
     {"22", RETRY_ROW},        /* data exceptions */

@@ -45,6 +45,21 @@ AS $$
    WHERE a.attrelid = relation AND a.attname = column_name AND a.attnum > 0 AND NOT a.attisdropped
 $$;
 
+-- Which cluster, database and table something belongs to.
+CREATE OR REPLACE FUNCTION backfill.home(relation oid) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT format('%s/%s/%s', (SELECT c.system_identifier FROM pg_control_system() c),
+                (SELECT d.oid FROM pg_database d WHERE d.datname = current_database()), relation)
+$$;
+
+-- Whether a job was inserted in this database, for this table, or taken over here: else it was restored.
+CREATE OR REPLACE FUNCTION backfill.is_here(job backfill.job) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT coalesce(job.home = backfill.home(job.target), false)
+$$;
+
 -- What a collation orders by: provider, locale and the version of the library that compares. Two collations of one such text order alike.
 CREATE OR REPLACE FUNCTION backfill.collation_order(collation_oid oid) RETURNS text
 LANGUAGE sql STABLE STRICT SET search_path = pg_catalog, pg_temp
@@ -67,13 +82,14 @@ $$;
 -- The key to walk a table by: the columns of a unique, complete btree index over plain NOT NULL columns, whose order is
 -- that of the type's own < operator, in one direction. The primary key if it is one; else the narrowest.
 -- wanted: the columns that it must have, in this order, or NULL. No row: the table has no such key.
+--   index_oid, filenode         the index, and its file (0: a partitioned one has none): both are others once its order may be
 --   columns, types, collations  ready to stand in SQL; collations holds '' where the column's own applies
 --   operators                   of each column <, <=, =, >= and > as the index has them, ready to stand in SQL whatever the search_path
 --   identity                    what the order of the key rests on: backfill.same_order
 CREATE OR REPLACE FUNCTION backfill.key_of(relation oid, wanted smallint[] DEFAULT NULL) RETURNS SETOF backfill.walk_key
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT i.indexrelid, k.attnums, k.columns, k.types, k.collations, k.operators, k.identity
+  SELECT i.indexrelid, c.relfilenode, k.attnums, k.columns, k.types, k.collations, k.operators, k.identity
     FROM pg_index i
     JOIN pg_class c ON c.oid = i.indexrelid
     JOIN pg_am am ON am.oid = c.relam AND am.amname = 'btree'
@@ -113,6 +129,45 @@ AS $$
    LIMIT 1
 $$;
 
+-- Whether what was walked in one order may go on in another: the same columns, of types whose values are written and ordered alike. An
+-- integer that was widened is. The names don't matter, nor does a collation's.
+CREATE OR REPLACE FUNCTION backfill.same_order(was jsonb, now jsonb) RETURNS boolean
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT jsonb_array_length(was) = jsonb_array_length(now)
+     AND (SELECT bool_and((w ->> 'order') IS NOT DISTINCT FROM (n ->> 'order')
+                          AND (w -> 'type' = n -> 'type' AND w -> 'opclass' = n -> 'opclass'
+                               OR w ->> 'type' IN ('text', 'character varying') AND n ->> 'type' IN ('text', 'character varying')
+                               OR coalesce(array_position(t.widening, w ->> 'type') <= array_position(t.widening, n ->> 'type'), false)))
+            FROM jsonb_array_elements(was) WITH ORDINALITY AS x(w, ord)
+            JOIN jsonb_array_elements(now) WITH ORDINALITY AS y(n, ord) USING (ord),
+                 (SELECT '{smallint, integer, bigint, numeric}'::text[] AS widening) t)
+$$;
+
+-- How a key's identity has changed, in words.
+CREATE OR REPLACE FUNCTION backfill.key_in_words(identity jsonb) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT string_agg(concat_ws(' ', quote_ident(c ->> 'name'), c ->> 'type', 'COLLATE ' || (c ->> 'collation'), '(' || (c ->> 'order') || ')'), ', ' ORDER BY ord)
+    FROM jsonb_array_elements(identity) WITH ORDINALITY AS x(c, ord)
+$$;
+
+-- Part of each condition on a key: true, as long as the index has the order in which the condition was written. Asked once a
+-- statement, when that has locked its table. ALTER COLUMN TYPE makes the index anew; so do REINDEX, CLUSTER and others: the range is
+-- then taken again, by what the key is by then.
+CREATE OR REPLACE FUNCTION backfill.check_key(index_oid oid, filenode oid) RETURNS boolean
+LANGUAGE plpgsql STABLE
+AS $$
+BEGIN
+  -- Both read the catalog as it is now, whatever snapshot the statement has.
+  IF (CASE WHEN filenode OPERATOR(pg_catalog.=) 0::oid THEN pg_catalog.pg_index_has_property(index_oid::regclass, 'clusterable') IS NOT NULL
+          ELSE pg_catalog.pg_relation_filenode(index_oid::regclass) OPERATOR(pg_catalog.=) filenode END) THEN
+    RETURN true;
+  END IF;
+  RAISE EXCEPTION 'the index of the key was made anew' USING ERRCODE = 'BF001', HINT = 'This statement was undone; the range is taken again.';
+END
+$$;
+
 -- The operator that compares rows of a key: the one name for all of its columns. Where their operators live in several schemas, its bare
 -- name, which the session's search_path must lead to all of them: backfill.check_operators. strategy: 1 <, 2 <=, 3 =, 4 >=, 5 >.
 CREATE OR REPLACE FUNCTION backfill.row_operator(key backfill.walk_key, strategy integer) RETURNS text
@@ -138,17 +193,18 @@ DECLARE
   lo     text[] := ARRAY(SELECT format('($1::text[])[%s]::%s', u.ord, u.type) FROM unnest(key.types) WITH ORDINALITY AS u(type, ord) ORDER BY u.ord);
   hi     text[] := ARRAY(SELECT format('($2::text[])[%s]::%s', u.ord, u.type) FROM unnest(key.types) WITH ORDINALITY AS u(type, ord) ORDER BY u.ord);
   deeper text := '';
+  checked constant text := CASE WHEN key.index_oid IS NULL THEN '' ELSE format('backfill.check_key(%s, %s) AND ', key.index_oid, key.filenode) END;
 BEGIN
   IF point THEN
-    RETURN (SELECT string_agg(format('%s %s %s', mine[i], op[i][3], hi[i]), ' AND ' ORDER BY i) FROM generate_series(1, n) AS i);
+    RETURN checked || (SELECT string_agg(format('%s %s %s', mine[i], op[i][3], hi[i]), ' AND ' ORDER BY i) FROM generate_series(1, n) AS i);
   ELSIF n = 1 THEN
-    RETURN format('($1::text[] IS NULL OR %s %s %s) AND %s %s %s', mine[1], op[1][5], lo[1], mine[1], op[1][2], hi[1]);
+    RETURN checked || format('($1::text[] IS NULL OR %s %s %s) AND %s %s %s', mine[1], op[1][5], lo[1], mine[1], op[1][2], hi[1]);
   END IF;
   FOR i IN REVERSE least(n, 3) .. 2 LOOP  -- further columns tell the planner nothing more
     deeper := format(' AND (NOT %s %s %s OR %s %s %s AND %s %s %s AND %s %s %s%s)', lo[i - 1], op[i - 1][3], hi[i - 1],
                      mine[i - 1], op[i - 1][3], lo[i - 1], mine[i], op[i][4], lo[i], mine[i], op[i][2], hi[i], deeper);
   END LOOP;
-  RETURN format('($1::text[] IS NULL OR ROW(%s) %s ROW(%s) AND %s %s %s%s) AND ROW(%s) %s ROW(%s) AND %s %s %s',
+  RETURN checked || format('($1::text[] IS NULL OR ROW(%s) %s ROW(%s) AND %s %s %s%s) AND ROW(%s) %s ROW(%s) AND %s %s %s',
                 array_to_string(mine, ', '), backfill.row_operator(key, 5), array_to_string(lo, ', '), mine[1], op[1][4], lo[1], deeper,
                 array_to_string(mine, ', '), backfill.row_operator(key, 2), array_to_string(hi, ', '), mine[1], op[1][2], hi[1]);
 END

@@ -221,6 +221,38 @@ BEGIN
 END
 $$;
 
+-- Refuses an index whose order is that of another version of the collation library: its scans miss rows, and so would the job and its
+-- proof. The versions are what the server warns by.
+CREATE OR REPLACE FUNCTION backfill.check_collations(key backfill.walk_key) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  other record;
+BEGIN
+  SELECT l.name, l.recorded, l.actual, l.refresh INTO other
+    FROM pg_index i
+   CROSS JOIN LATERAL (
+      SELECT format('collation %I.%I', n.nspname, c.collname) AS name, c.collversion AS recorded, pg_collation_actual_version(c.oid) AS actual,
+             format('ALTER COLLATION %I.%I REFRESH VERSION', n.nspname, c.collname) AS refresh
+        FROM pg_collation c JOIN pg_namespace n ON n.oid = c.collnamespace
+       WHERE c.oid = ANY (i.indcollation::oid[]) AND c.collprovider <> 'd'
+      UNION ALL
+      SELECT 'the database''s collation', d.datcollversion, pg_database_collation_actual_version(d.oid),
+             format('ALTER DATABASE %I REFRESH COLLATION VERSION', d.datname)
+        FROM pg_database d
+       WHERE d.datname = current_database()
+         AND EXISTS (SELECT FROM pg_collation c WHERE c.oid = ANY (i.indcollation::oid[]) AND c.collprovider = 'd')) l
+   WHERE i.indexrelid = key.index_oid AND l.recorded <> coalesce(l.actual, '')
+   LIMIT 1;
+  IF FOUND THEN
+    PERFORM backfill.refuse('target', format('index %s was built by version %s of %s, and the server compares by version %s now: it may miss rows',
+                                             backfill.relation_name(key.index_oid), other.recorded, other.name, coalesce(other.actual, 'none')),
+                            format('REINDEX INDEX CONCURRENTLY %s, and each other index that orders by it; then %s.', backfill.relation_name(key.index_oid), other.refresh),
+                            '42P22');
+  END IF;
+END
+$$;
+
 -- Checks the table and returns the key that the job will walk by.
 CREATE OR REPLACE FUNCTION backfill.check_target(job backfill.job) RETURNS backfill.walk_key
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -269,6 +301,7 @@ BEGIN
       CONTINUE;  -- the leaves' keys count, unless there are none
     END IF;
     SELECT * INTO key FROM backfill.key_of(part, backfill.key_numbers(part, job.key));
+    PERFORM backfill.check_collations(key);
     IF key.attnums IS NULL THEN
       PERFORM backfill.check_is_there(part, job);
       PERFORM backfill.refuse(CASE WHEN job.key IS NULL THEN 'target' ELSE 'key' END,
@@ -328,6 +361,46 @@ BEGIN
 END
 $$;
 
+-- A job as it comes back with a dump: it keeps its state when it had ended, and else waits until its owner wants it here.
+CREATE OR REPLACE FUNCTION backfill.restored(job backfill.job) RETURNS backfill.job
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  job.home := NULL;
+  job.holder_pid := NULL; job.holder_start := NULL; job.waiting_for := NULL; job.opens_at := NULL;
+  IF job.state IN ('queued', 'running', 'paused') THEN
+    job.state := 'paused';
+    job.wanted := 'pause';
+    job.error := 'restored from a dump, or by pg_upgrade: it waits for its owner';
+    job.hint := format('SELECT backfill.resume(%L) goes on with it here, SELECT backfill.cancel(%L) ends it.', job.name, job.name);
+  END IF;
+  RETURN job;
+END
+$$;
+
+-- A restored job is its owner's wish here. Its clauses are checked anew, in the names that it was inserted in; its ranges when they are
+-- taken.
+CREATE OR REPLACE FUNCTION backfill.take_over(job backfill.job) RETURNS backfill.job
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  own_path text := pg_catalog.current_setting('search_path');
+BEGIN
+  job.home := backfill.home(job.target);
+  job.root := coalesce(pg_catalog.pg_partition_root(job.target), job.target);
+  job.holder_pid := NULL; job.holder_start := NULL;
+  IF job.wanted OPERATOR(pg_catalog.=) 'run' THEN
+    job.error := NULL; job.hint := NULL;
+    IF job.owner OPERATOR(pg_catalog.=) current_user THEN  -- another's rights tell nothing
+      PERFORM pg_catalog.set_config('search_path', job.search_path, true);
+      PERFORM backfill.check_job(job);
+      PERFORM pg_catalog.set_config('search_path', own_path, true);
+    END IF;
+  END IF;
+  RETURN job;
+END
+$$;
+
 -- BEFORE INSERT: fills in who, and refuses what can be known to be wrong.
 CREATE OR REPLACE FUNCTION backfill.job_before_insert() RETURNS trigger
 LANGUAGE plpgsql
@@ -338,6 +411,9 @@ DECLARE
   code        text;
   column_name text;
 BEGIN
+  IF NEW.submitted_by IS NOT NULL THEN
+    RETURN backfill.restored(NEW);  -- nobody who submits jobs may write that column: a dump is being restored
+  END IF;
   NEW.name         := coalesce(NEW.name, 'job-' || NEW.id);
   NEW.submitted_by := session_user;
   NEW.owner        := current_user;
@@ -346,6 +422,7 @@ BEGIN
   NEW.date_style   := 'ISO, ' || split_part(current_setting('DateStyle'), ', ', 2);
   NEW.session      := backfill.session_settings();
   NEW.root         := coalesce(pg_catalog.pg_partition_root(NEW.target), NEW.target);
+  NEW.home         := backfill.home(NEW.target);
   NEW.state        := CASE NEW.wanted WHEN 'pause' THEN 'paused' ELSE 'queued' END;
   NEW.phase        := 'preflight';
   NEW.submitted_at := clock_timestamp();
@@ -419,6 +496,9 @@ DECLARE
   code        text;
   column_name text;
 BEGIN
+  IF (NEW.wanted = 'finish' OR NEW.wanted <> 'pause' AND (NEW.wanted <> OLD.wanted OR NEW.state <> OLD.state)) AND NOT backfill.is_here(OLD) THEN
+    NEW := backfill.take_over(NEW);
+  END IF;
   RETURN backfill.change_job(OLD, NEW);
 EXCEPTION WHEN OTHERS THEN
   GET STACKED DIAGNOSTICS

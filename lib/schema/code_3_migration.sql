@@ -1,10 +1,11 @@
 -- The steps of a migration, as the worker's session runs them: as the table's owner, with a lock_timeout of some milliseconds.
 
--- A job that has ended, but of which something is to be taken out of its table: it was cancelled, or its owner has finished it.
+-- A job that has ended, but of which something is to be taken out of its table: it was cancelled, or its owner has finished it. Of a
+-- restored one nothing is taken out before its owner wants it here.
 CREATE OR REPLACE FUNCTION backfill.is_untidy(job backfill.job) RETURNS boolean
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT job.tidy AND (job.state = 'cancelled' OR (job.state IN ('succeeded', 'failed') AND job.wanted = 'finish'))
+  SELECT job.tidy AND backfill.is_here(job) AND (job.state = 'cancelled' OR (job.state IN ('succeeded', 'failed') AND job.wanted = 'finish'))
 $$;
 
 -- Whether a step of a phase is still to be done: the job may have been cancelled, or taken on, by now.

@@ -191,8 +191,8 @@ AS $$
 DECLARE
   now_at tid := backfill.checkpoint(range, epoch, at, lo, hi, keys, rows, wal_bytes, rate);
 BEGIN
-  INSERT INTO backfill.left_behind (job_id, range_id, relation, key_columns, key, reason, sqlstate, message)
-  SELECT r.job_id, r.id, r.relation, r.key, h.key::text[], 'locked', '55P03', checkpoint_skipping.message
+  INSERT INTO backfill.left_behind (job_id, range_id, relation, key_columns, key_identity, home, key, reason, sqlstate, message)
+  SELECT r.job_id, r.id, r.relation, r.key, r.key_identity, r.home, h.key::text[], 'locked', '55P03', checkpoint_skipping.message
     FROM backfill.range r, unnest(held) AS h(key)
    WHERE r.ctid = now_at AND r.id = checkpoint_skipping.range;
   RETURN now_at;
@@ -320,6 +320,7 @@ AS $$
   SELECT string_agg(CASE WHEN node ->> 'Node Type' = 'ModifyTable' THEN node ->> 'Operation' ELSE node ->> 'Node Type' END
                     || coalesce(' using ' || (node ->> 'Index Name'), ' on ' || (node ->> 'Relation Name'), ''), ', ' ORDER BY ord)
     FROM jsonb_path_query(plan, 'strict $.** ? (exists (@."Node Type"))', silent => true) WITH ORDINALITY AS n(node, ord)
+   WHERE node ->> 'Node Type' <> 'Result'  -- backfill.check_key, asked once
 $$;
 
 -- A job of the login's own. The worker's session can't read the table itself: row_security is off there, by which a policy is an

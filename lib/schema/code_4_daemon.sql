@@ -1,10 +1,13 @@
 -- What the daemon's control session calls. Only the schema's owner may. None of it touches a table of a user.
 
--- When this session began: with its pid, the holder of a job.
+-- When this session began: with its pid, the holder of a job. NULL for a session of another database: a job that was restored into the
+-- same cluster bears the pid of the daemon that serves the first one.
 CREATE OR REPLACE FUNCTION backfill.session_start(pid integer DEFAULT pg_backend_pid()) RETURNS timestamptz
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT backend_start FROM pg_stat_get_activity(pid)
+  SELECT a.backend_start
+    FROM pg_stat_get_activity(pid) a
+    JOIN pg_database d ON d.oid = a.datid AND d.datname = current_database()
 $$;
 
 -- Where a job goes that nobody runs any more. The row is locked. Outside its hours it is passed over until they begin. A worker
@@ -26,7 +29,8 @@ $$;
 
 -- Takes the next job: one that has ended and must be tidied up, one whose daemon is gone, else the first of the queue, by priority
 -- and age, whose table is free and whose active hours are open. A table is not free while a job on it is to be tidied up: no column
--- is dropped under a trigger that reads it. What is found outside of its hours goes to the queue, until they begin.
+-- is dropped under a trigger that reads it. What is found outside of its hours goes to the queue, until they begin; what was restored
+-- with a dump is paused, until its owner wants it.
 -- One row: the job or NULL, whether other daemons hold jobs (then it is worth asking again), and the seconds until the hours
 -- of a queued job begin, NULL when none waits for that. The job as a whole: the statement that calls this sees an older state
 -- of the table, where a job of just now may not be yet.
@@ -74,11 +78,18 @@ BEGIN
          FOR UPDATE SKIP LOCKED;
     END IF;
     EXIT WHEN NOT FOUND;
-    IF (backfill.hours_of(candidate)).open THEN
+    IF NOT backfill.is_here(candidate) THEN
+      candidate := backfill.restored(candidate);
+      UPDATE backfill.job j
+         SET state = candidate.state, wanted = candidate.wanted, error = candidate.error, hint = candidate.hint,
+             waiting_for = NULL, opens_at = NULL, holder_pid = NULL, holder_start = NULL
+       WHERE j.id = candidate.id;
+    ELSIF (backfill.hours_of(candidate)).open THEN
       job_id := candidate.id;
       EXIT;
+    ELSE
+      PERFORM backfill.give_back(candidate);
     END IF;
-    PERFORM backfill.give_back(candidate);
     opens_in_s := CASE i WHEN at_once THEN 0 END;
   END LOOP;
 
@@ -189,13 +200,13 @@ AS $$
     FROM backfill.job j
    WHERE add_range.upper IS NULL AND g.job_id = add_range.job_id AND g.relation = add_range.relation
      AND j.id = g.job_id AND backfill.is_held(j) AND add_range.planned = backfill.session_start();
-  INSERT INTO backfill.range (job_id, submitted_by, relation, key, upper)
-  SELECT j.id, j.submitted_by, add_range.relation, k.attnums, add_range.upper
+  INSERT INTO backfill.range (job_id, submitted_by, relation, key, key_identity, home, upper)
+  SELECT j.id, j.submitted_by, add_range.relation, k.attnums, k.identity, backfill.home(add_range.relation), add_range.upper
     FROM backfill.job j,
          backfill.key_of(add_range.relation, backfill.key_numbers(add_range.relation, j.key)) k
    WHERE j.id = add_range.job_id AND backfill.is_held(j) AND add_range.planned = backfill.session_start() AND add_range.upper IS NOT NULL
   ON CONFLICT (job_id, relation) WHERE lower IS NULL
-  DO UPDATE SET key = excluded.key, upper = excluded.upper, cursor = NULL, keys = 0, found = 0, epoch = range.epoch + 1
+  DO UPDATE SET key = excluded.key, key_identity = excluded.key_identity, home = excluded.home, upper = excluded.upper, cursor = NULL, keys = 0, found = 0, epoch = range.epoch + 1
 $$;
 
 -- A job stands in an earlier phase than the daemon that holds it thinks: the server has failed over to a standby that had not
@@ -283,6 +294,21 @@ BEGIN
 END
 $$;
 
+-- The ranges of a job are worth nothing any more, and it has a where_clause, which tells what is done: it goes back to the queue, and
+-- begins as if it were new.
+CREATE OR REPLACE FUNCTION backfill.begin_anew(job backfill.job, reason text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  DELETE FROM backfill.range g WHERE g.job_id = job.id;
+  DELETE FROM backfill.left_behind l WHERE l.job_id = job.id AND l.reason <> 'duplicate';
+  UPDATE backfill.job j
+     SET phase = 'preflight', estimate = NULL, report = coalesce(j.report, '{}') || jsonb_build_object('begun_anew', reason)
+   WHERE j.id = job.id;
+  PERFORM backfill.give_back(job);
+END
+$$;
+
 -- Takes the first range of a job that is not done, by a higher epoch: whoever had it can checkpoint no more.
 -- When all are done: the first row above number "above" that was put aside as locked, to be tried again.
 -- One row, whose outcome is 'range', 'row' (its key is upper), 'locked' (none above, but so many that were tried before are
@@ -300,6 +326,8 @@ DECLARE
   left_row backfill.left_behind;
   k        backfill.walk_key;
   key      smallint[];
+  was      jsonb;   -- what the key was when the range was made
+  home     text;    -- and where
 BEGIN
   SELECT * INTO job FROM backfill.job j WHERE j.id = job_id;
   IF NOT FOUND OR NOT backfill.is_held(job) OR backfill.has_moved_back(job, phase) THEN
@@ -328,6 +356,8 @@ BEGIN
     point := r.lower IS NOT NULL AND r.lower = r.upper;
     relation := r.relation;
     key := r.key;
+    was := r.key_identity;
+    home := r.home;
   ELSE
     DELETE FROM backfill.left_behind l
      WHERE l.job_id = take_range.job_id AND l.reason = 'locked'
@@ -351,10 +381,35 @@ BEGIN
     point := true;
     relation := left_row.relation;
     key := left_row.key_columns;
+    was := left_row.key_identity;
+    home := left_row.home;
   END IF;
 
+  IF home <> backfill.home(relation) THEN  -- restored: the columns are known by their names only
+    key := backfill.key_numbers(relation, ARRAY(SELECT c ->> 'name' FROM jsonb_array_elements(was) WITH ORDINALITY AS x(c, ord) ORDER BY ord));
+  END IF;
   SELECT * INTO k FROM backfill.key_of(relation, key);
-  IF FOUND THEN
+  IF FOUND AND NOT backfill.same_order(was, k.identity) THEN
+    PERFORM backfill.check_collations(k);
+    IF job.where_clause IS NULL THEN
+      RAISE EXCEPTION 'the key of % is ordered in another way than when job "%" began: it was %, and is %',
+                      backfill.relation_name(relation), job.name, backfill.key_in_words(was), backfill.key_in_words(k.identity)
+        USING ERRCODE = '42P16',
+              HINT = format('What the cursors in backfill.range tell is done, the rest is not. Make the key what it was, then SELECT backfill.retry(%L); '
+                            'or cancel the job, and insert one with a where_clause that only the rest meets.', job.name);
+    END IF;
+    PERFORM backfill.begin_anew(job, format('the key of %s was %s, and is %s', backfill.relation_name(relation), backfill.key_in_words(was), backfill.key_in_words(k.identity)));
+    outcome := 'not ours';
+    RETURN;
+  ELSIF FOUND AND (home <> backfill.home(relation) OR was IS DISTINCT FROM k.identity) THEN
+    UPDATE backfill.range g
+       SET key = k.attnums, key_identity = k.identity, home = backfill.home(take_range.relation)
+     WHERE g.id = r.id;
+    UPDATE backfill.left_behind l
+       SET key_columns = k.attnums, key_identity = k.identity, home = backfill.home(take_range.relation)
+     WHERE l.id = left_row.id;
+  END IF;
+  IF k.columns IS NOT NULL THEN
     key_columns := k.columns;
     yields := backfill.can_yield(job);
     name := CASE WHEN job.statement IS NULL THEN backfill.relation_name(relation) END;
@@ -380,8 +435,8 @@ BEGIN
        SET cursor = put_aside.hi, keys = r.keys + 1, checkpoint_at = clock_timestamp()
      WHERE r.id = put_aside.range AND r.epoch = put_aside.epoch AND r.cursor IS NOT DISTINCT FROM put_aside.lo
     RETURNING r.*)
-  INSERT INTO backfill.left_behind (job_id, range_id, relation, key_columns, key, reason, sqlstate, message, detail)
-  SELECT m.job_id, m.id, m.relation, m.key, put_aside.hi, 'error', put_aside.sqlstate, put_aside.message, put_aside.detail
+  INSERT INTO backfill.left_behind (job_id, range_id, relation, key_columns, key_identity, home, key, reason, sqlstate, message, detail)
+  SELECT m.job_id, m.id, m.relation, m.key, m.key_identity, m.home, put_aside.hi, 'error', put_aside.sqlstate, put_aside.message, put_aside.detail
     FROM moved m;
   IF NOT FOUND THEN
     RAISE EXCEPTION 'range % is no longer at this cursor and epoch', range USING ERRCODE = 'BF001';
@@ -490,3 +545,15 @@ BEGIN
   END IF;
 END
 $$;
+
+-- What an earlier version wrote without its identity is what the catalog says today.
+UPDATE backfill.range r
+   SET home = backfill.home(r.relation), key_identity = k.identity
+  FROM backfill.range o
+ CROSS JOIN LATERAL backfill.key_of(o.relation, o.key) k
+ WHERE o.id = r.id AND r.key_identity IS NULL;
+UPDATE backfill.left_behind l
+   SET home = backfill.home(l.relation), key_identity = k.identity
+  FROM backfill.left_behind o
+ CROSS JOIN LATERAL backfill.key_of(o.relation, o.key_columns) k
+ WHERE o.id = l.id AND l.key_identity IS NULL;

@@ -60,8 +60,8 @@ BEGIN
   DELETE FROM backfill.left_behind l WHERE l.job_id = job.id AND l.reason = 'duplicate';
   WITH again AS (
     DELETE FROM backfill.left_behind l WHERE l.job_id = job.id AND l.reason = 'error' RETURNING l.*)
-  INSERT INTO backfill.range (job_id, submitted_by, relation, key, lower, upper)
-  SELECT job.id, job.submitted_by, a.relation, a.key_columns, a.key, a.key FROM again a;
+  INSERT INTO backfill.range (job_id, submitted_by, relation, key, key_identity, home, lower, upper)
+  SELECT job.id, job.submitted_by, a.relation, a.key_columns, a.key_identity, a.home, a.key, a.key FROM again a;
   GET DIAGNOSTICS n = ROW_COUNT;
   n := n + (SELECT count(*) FROM backfill.left_behind l WHERE l.job_id = job.id);
   IF n > 0 OR job.state = 'failed' THEN
@@ -156,7 +156,8 @@ CREATE OR REPLACE VIEW backfill.status WITH (security_invoker = true) AS
                   WHEN j.estimate > 0 THEN least(99.9, 100.0 * r.keys / j.estimate) END AS percent,
              r.keys, r.rows, CASE WHEN j.state = 'running' THEN r.rate END AS rate,
              (SELECT count(*) FROM backfill.left_behind l WHERE l.job_id = j.id) AS left_behind,
-             EXISTS (SELECT FROM pg_catalog.pg_stat_get_activity(j.holder_pid) a) AS held
+             EXISTS (SELECT FROM pg_catalog.pg_stat_get_activity(j.holder_pid) a
+                      JOIN pg_catalog.pg_database d ON d.oid = a.datid AND d.datname = current_database()) AS held
         FROM backfill.job j
         CROSS JOIN LATERAL (
           SELECT coalesce(sum(g.keys), 0) AS keys,

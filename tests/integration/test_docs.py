@@ -274,7 +274,8 @@ def test_classes_of_errors():
 def test_errors_that_are_explained():
     """Each is what the code says, word by word."""
     said = " ".join(re.sub(r"''", "'", read(f"lib/schema/{name}")) for name in (
-        "code_1_statements.sql", "code_2_checks.sql", "code_3_worker.sql", "code_3_report.sql", "code_4_steps.sql", "code_5_people.sql"))
+        "code_1_statements.sql", "code_2_checks.sql", "code_3_worker.sql", "code_3_report.sql", "code_4_daemon.sql", "code_4_steps.sql",
+        "code_5_people.sql"))
     for words in terms(section(SCHEMA, "ERRORS")):
         if words not in ("row-level security",):  # the server's own
             assert words in said, f"no error says {words!r}"

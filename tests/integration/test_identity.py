@@ -1,0 +1,279 @@
+"""A key is more than the numbers of its columns, a job more than a row: what no longer fits stops, and what was restored waits."""
+
+import subprocess
+
+import psycopg
+import pytest
+
+from daemon import run
+from waiting import wait_until
+
+ROWS = 3000
+
+
+def stopped_at(db, key, ddl, **columns):
+    """Runs a job up to that key; there its table is changed. Returns the job's name."""
+    db.daemon(max_rows=50)
+    with db.held_row(key) as holder:
+        name = db.submit(**{"set_clause": "n = n + 1", **columns})
+        wait_until(lambda: db.cursor(name), what=f"job {name} has begun")
+        wait_until(lambda: db.throttled_by(name), what=f"job {name} stands")
+        db.admin.execute(f"DROP TRIGGER gate_t_{key} ON t")
+        holder.execute(ddl)
+    return name
+
+
+# ---- The order of the key
+
+@pytest.mark.parametrize("type_now", ["text", "text USING lpad(id::text, 8, '0')", "float8"])
+def test_job_stops_when_its_key_gets_a_type_of_another_order(db, type_now):
+    """300 is above 2000 as a text: by today's order the cursor would stand somewhere else."""
+    db.table(rows=ROWS)
+    job = db.finish(stopped_at(db, 1200, f"ALTER TABLE t ALTER COLUMN id TYPE {type_now}"), "failed")
+    assert "ordered in another way" in job["error"] and "bigint" in job["error"] and "cursor" in job["hint"]
+    assert max(db.counts()) == 1 and 0 < db.counts()[1] < ROWS
+
+
+def test_job_goes_on_when_its_key_is_what_it_was(db):
+    db.table(rows=ROWS)
+    name = stopped_at(db, 1200, "ALTER TABLE t ALTER COLUMN id TYPE text")
+    db.finish(name, "failed")
+    db.app.execute(f"ALTER TABLE t ALTER COLUMN id TYPE bigint USING id::bigint; SELECT backfill.retry('{name}')")
+    db.finish(name)
+    assert db.counts() == {1: ROWS}
+
+
+def text_keys(db, collation):
+    db.app.execute(f"""CREATE TABLE t (id text COLLATE "{collation}" PRIMARY KEY, n int NOT NULL DEFAULT 0);
+                       INSERT INTO t SELECT CASE g % 4 WHEN 0 THEN 'a' WHEN 1 THEN 'B' WHEN 2 THEN 'a-' ELSE 'Z' END || g FROM generate_series(1, {ROWS}) g""")
+
+
+TO_ICU = 'ALTER TABLE t ALTER COLUMN id TYPE text COLLATE "en-x-icu"'
+
+
+def test_job_stops_when_its_key_gets_another_collation(db):
+    text_keys(db, "C")
+    job = db.finish(stopped_at(db, "Z1203", TO_ICU), "failed")
+    assert "ordered in another way" in job["error"] and "en-x-icu" in job["error"] and job["hint"]
+    assert max(db.counts()) == 1 and 0 < db.counts()[1] < ROWS
+
+
+def test_job_with_a_where_clause_begins_anew_when_its_key_gets_another_collation(db):
+    text_keys(db, "C")
+    job = db.finish(stopped_at(db, "Z1203", TO_ICU, where_clause="n = 0"))
+    assert db.counts() == {1: ROWS} and "en-x-icu" in job["report"]["begun_anew"]
+
+
+def test_statement_that_was_written_for_another_order_is_undone(db):
+    """A batch that waited for the ALTER TABLE compares by the collation that the column has by then."""
+    text_keys(db, "C")
+    batch = db.one("""SELECT s.batch FROM backfill.key_of('t'::regclass) k,
+        backfill.statements(jsonb_populate_record(NULL::backfill.job, '{"target": "t", "set_clause": "n = 1", "owner": "app"}'), 't'::regclass, k, false) s""")
+    run_it = "SELECT backfill.run_statement(%s, 't'::regclass, 'public.t', NULL, '{a}', NULL, NULL)"
+    assert db.one(run_it, batch, user="app") > 0
+    db.app.execute(TO_ICU)
+    with pytest.raises(psycopg.Error) as refused:
+        db.app.execute(run_it, [batch])
+    assert refused.value.sqlstate == "BF001"
+
+
+def test_index_that_is_built_anew_meanwhile_is_no_trouble(db):
+    db.table(rows=ROWS)
+    db.admin.execute("CREATE UNIQUE INDEX CONCURRENTLY t_other ON t (id)")
+    db.daemon(max_rows=100)
+    name = db.submit(set_clause="n = n + 1", max_rows_per_s=3000)
+    for command in ("REINDEX INDEX CONCURRENTLY t_pkey", "VACUUM FULL t", "CLUSTER t USING t_pkey", "REINDEX TABLE t", "ALTER TABLE t DROP CONSTRAINT t_pkey"):
+        before = db.cursor(name)
+        db.admin.execute(command)
+        wait_until(lambda: db.cursor(name) != before or db.state(name) != "running", what=f"the job goes on after {command}")
+    db.finish(name)
+    assert db.counts() == {1: ROWS}
+
+
+# ---- Versions of collations
+
+@pytest.fixture
+def drifted(db):
+    """As after an upgrade of the library that compares: the index's order is that of another version."""
+    db.app.execute(f"""CREATE COLLATION mine (provider = icu, locale = 'en-US');
+        CREATE TABLE t (id text COLLATE mine PRIMARY KEY, n int NOT NULL DEFAULT 0);
+        INSERT INTO t SELECT CASE g % 4 WHEN 0 THEN 'a' WHEN 1 THEN 'B' WHEN 2 THEN 'a-' ELSE 'Z' END || g FROM generate_series(1, {ROWS}) g""")
+    return "UPDATE pg_collation SET colliculocale = 'en-US-u-kn-true-ks-level1-ka-shifted', collversion = '1' WHERE collname = 'mine'"
+
+
+def test_index_of_another_collation_version_is_refused_until_it_is_built_anew(db, drifted):
+    db.admin.execute(drifted)
+    for clauses in ({"set_clause": "n = 1", "where_clause": "n = 0"}, {"add_column": "m int", "set_clause": "m = 1"}):
+        with pytest.raises(psycopg.Error) as refused:
+            db.submit(**clauses)
+        said = refused.value.diag
+        assert "public.t_pkey" in said.message_primary and "public.mine" in said.message_primary
+        assert "REINDEX INDEX CONCURRENTLY public.t_pkey" in said.message_hint and "ALTER COLLATION public.mine REFRESH VERSION" in said.message_hint
+    db.admin.execute("REINDEX INDEX CONCURRENTLY public.t_pkey")
+    db.admin.execute("ALTER COLLATION public.mine REFRESH VERSION")
+    db.daemon()
+    db.finish(db.submit(set_clause="n = 1", where_clause="n = 0"))
+    assert db.counts() == {1: ROWS}
+
+
+def test_collation_version_that_changes_before_a_job_begins_fails_it(db, drifted):
+    name = db.submit(set_clause="n = 1", where_clause="n = 0")
+    db.admin.execute(drifted)
+    db.daemon()
+    job = db.finish(name, "failed")
+    assert "public.t_pkey" in job["error"] and "REINDEX" in job["hint"] and db.counts() == {0: ROWS}
+
+
+def test_version_of_the_databases_collation_counts_too(db):
+    db.app.execute("CREATE TABLE t (id text PRIMARY KEY, n int); CREATE TABLE u (id bigint PRIMARY KEY, n int)")
+    db.admin.execute("UPDATE pg_database SET datcollversion = '0.1' WHERE datname = current_database()")
+    with pytest.raises(psycopg.Error) as refused:
+        db.submit(set_clause="n = 1")
+    assert "REFRESH COLLATION VERSION" in refused.value.diag.message_hint
+    db.submit(target="u", set_clause="n = 1")  # has no texts in its key
+
+
+# ---- Restored jobs
+
+SHIFTED = f"""
+    CREATE TABLE t (gone int, id bigint PRIMARY KEY, other bigint NOT NULL UNIQUE, n int NOT NULL DEFAULT 0); ALTER TABLE t DROP COLUMN gone;
+    INSERT INTO t SELECT g, 1000000 - g FROM generate_series(1, {ROWS}) g;
+    CREATE TABLE u (id bigint PRIMARY KEY, n int NOT NULL DEFAULT 0, v text NOT NULL DEFAULT '1');
+    INSERT INTO u SELECT g FROM generate_series(1, 100) g; UPDATE u SET v = 'bad' WHERE id = 50;
+    CREATE TABLE w (id bigint PRIMARY KEY, n int NOT NULL DEFAULT 0);
+    INSERT INTO w SELECT g FROM generate_series(1, 100) g"""
+
+
+def dump_and_restore(db, to, *options):
+    tool = {"host": ["-h", db.cluster.directory, "-p", str(db.cluster.port), "-U", "postgres"]}
+    dump = subprocess.run([f"{db.cluster.binaries}/pg_dump", "-Fc", *tool["host"], db.name], check=True, capture_output=True)
+    restored = subprocess.run([f"{db.cluster.binaries}/pg_restore", *options, *tool["host"], "-d", to.name], input=dump.stdout, capture_output=True)
+    assert restored.returncode == 0, restored.stderr.decode()
+
+
+@pytest.fixture
+def jobs(db):
+    """A database with a job in the middle of its table, and others that have ended. The column before the key was dropped: a restored
+    table numbers its columns in another way."""
+    db.app.execute(SHIFTED)
+    daemon = db.daemon(max_rows=100)
+    db.finish(db.submit(name="purge", target="u", statement="DELETE FROM u WHERE {batch} AND id > 90"))
+    db.finish(db.submit(name="fails", target="u", add_column="x int", set_clause="x = v::int"), "failed")
+    db.submit(name="gone", target="u", set_clause="n = 1", wanted="pause")
+    db.app.execute("SELECT backfill.cancel('gone')")
+    db.finish(db.submit(name="sync", target="w", add_column="c int", set_clause="c = n + 1", keep_in_sync=True))
+    db.submit(name="again", target="w", set_clause="n = 7", where_clause="n <> 7", wanted="pause")
+    db.submit(name="half", set_clause="n = n + 1", max_rows_per_s=200)
+    wait_until(lambda: db.cursor("half"), what="half is on its way")
+    yield daemon
+
+
+def states(db):
+    return dict(db.all("SELECT name, state FROM backfill.job"))
+
+
+ENDED = {"purge": "succeeded", "fails": "failed", "gone": "cancelled", "sync": "succeeded"}
+FASTER = "UPDATE backfill.job SET max_rows_per_s = 100000 WHERE name = 'half'"
+WAITING = {**ENDED, "half": "paused", "again": "paused"}
+
+
+@pytest.fixture
+def copy(db, jobs, db2):
+    """The whole database, restored into another one of the same cluster while the job ran on."""
+    db2.admin.execute("DROP SCHEMA backfill CASCADE")
+    dump_and_restore(db, db2)
+    return db2
+
+
+def test_restored_jobs_wait_and_keep_their_states(db, copy):
+    rows = copy.counts()
+    assert 0 < rows[1] < ROWS and states(copy)["half"] == "running"
+    assert copy.throttled_by("half") == "no daemon runs it"
+    copy.daemon()
+    copy.wait_state("half", "paused")
+    assert states(copy) == WAITING
+    assert "restored" in copy.job("half")["error"] and "backfill.resume('half')" in copy.job("half")["hint"]
+    assert copy.job("fails")["error"] == db.job("fails")["error"] and copy.job("purge")["submitted_by"] == "app"
+    copy.app.execute("INSERT INTO u (id) VALUES (95)")
+    assert copy.drain().returncode in (0, 1)  # nothing is left to wait for
+    assert copy.counts() == rows and copy.one("SELECT count(*) FROM u") == 91
+    db.app.execute(FASTER)
+    db.finish("half")
+    assert db.counts() == {1: ROWS}
+
+
+def test_restored_job_that_its_owner_resumes_goes_on_by_the_names_of_its_key(copy):
+    copy.daemon()
+    copy.wait_state("half", "paused")
+    assert copy.one("SELECT r.key FROM backfill.range r JOIN backfill.job j ON j.id = r.job_id WHERE j.name = 'half'") == [2]
+    copy.app.execute("SELECT backfill.resume('half');" + FASTER)
+    copy.finish("half")
+    assert copy.counts() == {1: ROWS}
+    copy.app.execute("SELECT backfill.resume('again')")
+    copy.finish("again")
+    assert copy.one("SELECT count(*) FROM w WHERE n = 7") == 100
+
+
+def test_restored_job_can_be_cancelled_finished_and_retried(copy):
+    copy.daemon()
+    copy.wait_state("half", "paused")
+    copy.app.execute("SELECT backfill.cancel('half'); SELECT backfill.finish('sync')")
+    wait_until(lambda: not copy.all("SELECT FROM pg_trigger WHERE tgrelid = 'w'::regclass AND NOT tgisinternal"), what="its trigger is gone")
+    assert copy.state("half") == "cancelled"
+    copy.app.execute("UPDATE u SET v = '3' WHERE v = 'bad'; SELECT backfill.retry('fails')")
+    copy.finish("fails")
+    assert copy.one("SELECT count(x) FROM u") == 90
+
+
+def test_restored_job_whose_clauses_no_longer_fit_is_refused(copy):
+    copy.app.execute("ALTER TABLE t RENAME COLUMN n TO m")
+    copy.daemon()
+    copy.wait_state("half", "paused")
+    with pytest.raises(psycopg.Error) as refused:
+        copy.app.execute("SELECT backfill.resume('half')")
+    assert 'column "n"' in str(refused.value) and copy.state("half") == "paused"
+
+
+def test_restored_job_whose_key_was_dropped_stops(copy):
+    """It doesn't take the other unique column for its key."""
+    copy.app.execute("ALTER TABLE t RENAME COLUMN id TO was_id")
+    copy.daemon()
+    copy.wait_state("half", "paused")
+    copy.app.execute("SELECT backfill.resume('half')")
+    job = copy.finish("half", "failed")
+    assert job["hint"] and copy.counts()[0] > 0
+
+
+def test_rows_alone_are_restored_with_their_states(db, jobs, db2):
+    """--install first, then pg_restore --data-only, which has no search_path."""
+    jobs.terminate()
+    db2.app.execute(SHIFTED + "; TRUNCATE t, u, w; ALTER TABLE u ADD COLUMN x int; ALTER TABLE w ADD COLUMN c int")
+    db2.admin.execute("TRUNCATE backfill.installed")
+    dump_and_restore(db, db2, "--data-only")
+    assert states(db2) == WAITING
+    assert db2.job("fails")["error"] == db.job("fails")["error"] and db2.job("gone")["submitted_by"] == "app"
+    db2.app.execute("INSERT INTO u (id) VALUES (95)")
+    db2.daemon()
+    db2.submit(name="new", target="w", set_clause="n = 2")
+    db2.finish("new")
+    assert db2.one("SELECT count(*) FROM u") == 91 and states(db2) == {**WAITING, "new": "succeeded"}
+    db2.app.execute("SELECT backfill.resume('half');" + FASTER)
+    db2.finish("half")
+    assert db2.counts() == {1: ROWS}
+
+
+def test_nobody_who_submits_jobs_can_pretend_to_restore_one(db):
+    db.table(rows=10)
+    for column, value in (("submitted_by", "postgres"), ("home", "x"), ("state", "succeeded")):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            db.submit(set_clause="n = 1", **{column: value})
+
+
+def test_upgrade_knows_the_jobs_that_are_there(db):
+    db.table(rows=10)
+    name = db.submit(set_clause="n = 1", wanted="pause")
+    assert db.one("SELECT backfill.is_here(j) FROM backfill.job j")
+    assert run("-d", db.conninfo(), "--install").returncode == 0
+    db.app.execute(f"SELECT backfill.resume('{name}')")
+    db.daemon()
+    db.finish(name)
