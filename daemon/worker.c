@@ -348,8 +348,7 @@ static void perform(struct worker *w, const struct runner_action *a)
         ask(w, &(struct session_query){SQL_BEGIN_PHASE, 7,
                    {job, job_phase_name(r->phase), job_phase_name(a->phase),
                        a->estimate ? number_text(n, (int64_t)a->estimate) : NULL, w->survey.seen,
-                       bytes >= 0 ? number_text(free_bytes, bytes) : NULL,
-                       a->planned ? w->planned : NULL}});
+                       bytes >= 0 ? number_text(free_bytes, bytes) : NULL, a->planned ? w->planned : NULL}});
         break;
     }
     case RUNNER_NEXT_STEP:

@@ -414,7 +414,8 @@ static struct runner_action look_again(struct runner *r, uint64_t now_us)
     forget_range(r);
     return wait_for(r,
         &(struct runner_event){.sqlstate = SQLSTATE_STALE,
-            .message = "some of what was done is to do again: the server has lost it, or somebody has undone it"},
+            .message =
+                "some of what was done is to do again: the server has lost it, or somebody has undone it"},
         false, r->connected ? again : RUNNER_CONNECT, now_us);
 }
 

@@ -1,5 +1,6 @@
 """A throwaway PostgreSQL cluster: its own directory, its own socket, no TCP."""
 
+import contextlib
 import ctypes
 import getpass
 import os
@@ -42,18 +43,35 @@ def find_binaries():
     return f"{root}/{versions[-1]}/bin"
 
 
-def stop_walwriter(db):
+def stop_asleep(db, backend_type, wait_event):
     """Where it sleeps: stopped in the middle of its work it would hold a lock that everybody needs. Returns its pid."""
-    pid = db.one("SELECT pid FROM pg_stat_activity WHERE backend_type = 'walwriter'")
+    pid = db.one("SELECT pid FROM pg_stat_activity WHERE backend_type = %s", backend_type)
 
     def stopped():
         os.kill(pid, signal.SIGSTOP)
-        if db.one("SELECT wait_event = 'WalWriterMain' FROM pg_stat_activity WHERE pid = %s", pid):
+        if db.one("SELECT wait_event = %s FROM pg_stat_activity WHERE pid = %s", wait_event, pid):
             return True
         os.kill(pid, signal.SIGCONT)
         return False
-    wait_until(stopped, what="the WAL writer sleeps")
+    wait_until(stopped, what=f"the {backend_type} sleeps")
     return pid
+
+
+def stop_walwriter(db):
+    return stop_asleep(db, "walwriter", "WalWriterMain")
+
+
+def stop_walsender(db):
+    """Nothing reaches a standby any more."""
+    return stop_asleep(db, "walsender", "WalSenderMain")
+
+
+def is_gone(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as stat:
+            return stat.read().rsplit(")", 1)[1].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
 
 
 class Cluster:
@@ -115,6 +133,20 @@ class Cluster:
         if self.process and self.process.poll() is None:
             self.process.send_signal(STOP_SIGNALS[mode])
             self.process.wait(60)
+
+    def kill(self):
+        """All of its processes at once, as a host goes that loses its power; a disk that keeps what was synced is still there."""
+        pids = [self.process.pid, *map(int, subprocess.run(["ps", "--ppid", str(self.process.pid), "-o", "pid="], check=True,
+                                                           capture_output=True, text=True).stdout.split())]
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.process.wait(30)
+        wait_until(lambda: all(map(is_gone, pids)), what="all of the server is gone")
+
+    def promote(self):
+        with self.connect() as session:
+            assert session.execute("SELECT pg_promote(true, 60)").fetchone()[0]
 
     def read_log(self):
         with open(self.log, errors="replace") as log:

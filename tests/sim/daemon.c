@@ -91,7 +91,7 @@ static void note_session(struct daemon *d, const struct runner_event *e, enum ru
         d->session_open = true;
         d->session_gone = false;
     } else if (e->kind == RUNNER_LOST ||
-             (e->kind == RUNNER_ERROR && retry_class(e->sqlstate) == RETRY_RECONNECT))
+               (e->kind == RUNNER_ERROR && retry_class(e->sqlstate) == RETRY_RECONNECT))
         d->session_open = false;
 }
 
@@ -253,7 +253,8 @@ static void send_action(struct world *w, struct daemon *d, struct runner_action 
     uint64_t longest_us = r->again == RUNNER_NEXT_STEP ? LONGEST_STEP_REST_US : LONGEST_REST_US;
     if (a.kind == RUNNER_REST && (a.until_us < w->now_us || a.until_us > w->now_us + longest_us))
         world_break(w, "a rest is longer than the longest backoff");
-    if (a.kind == RUNNER_FINISH || a.kind == RUNNER_BEGIN || a.kind == RUNNER_LAYOUT || a.kind == RUNNER_ADD_RANGE)
+    if (a.kind == RUNNER_FINISH || a.kind == RUNNER_BEGIN || a.kind == RUNNER_LAYOUT ||
+        a.kind == RUNNER_ADD_RANGE)
         past_threaten(w);
     fault_decide(w, d);
 }
@@ -369,8 +370,8 @@ static const char *execute_on_server(struct world *w, struct daemon *d, struct r
         model_add_range(m, d->session, a->relation, d->surveyed[a->relation], d->planned);
         return NULL;
     case RUNNER_BEGIN:
-        e->look = model_begin_phase(
-            m, d->session, s->phase, a->phase, a->estimate, a->planned ? d->planned : 0);
+        e->look =
+            model_begin_phase(m, d->session, s->phase, a->phase, a->estimate, a->planned ? d->planned : 0);
         return NULL;
     case RUNNER_NEXT_STEP: e->has_step = model_next_step(m, d->session, s->phase); return NULL;
     case RUNNER_STEP: e->message = "the constraint is broken"; return model_step(m, s->phase);

@@ -269,13 +269,12 @@ static void note_debts(struct model *m)
     }
 }
 
-enum runner_look model_begin_phase(struct model *m, int session, enum job_phase from, enum job_phase phase,
-    uint64_t estimate, int planned)
+enum runner_look model_begin_phase(
+    struct model *m, int session, enum job_phase from, enum job_phase phase, uint64_t estimate, int planned)
 {
     if (!model_is_held(m, session) || (m->phase != phase && model_has_moved_back(m, session, from)))
         return RUNNER_LOOK_NOT_OURS;
-    if ((m->phase != phase || from == phase) &&
-        (planned ? planned != session : is_open_job(m)))
+    if ((m->phase != phase || from == phase) && (planned ? planned != session : is_open_job(m)))
         return RUNNER_LOOK_NOT_OVER;
     if (m->phase != phase && model_has_step(m, from))
         return RUNNER_LOOK_NOT_OVER;

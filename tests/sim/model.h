@@ -126,8 +126,8 @@ bool model_claim(struct model *m, int session);
 void model_hold_again(struct model *m, int old_session, int session);
 enum runner_look model_layout(struct model *m, int session, enum job_phase phase, int planned);
 void model_add_range(struct model *m, int session, int relation, int upper, int planned);
-enum runner_look model_begin_phase(struct model *m, int session, enum job_phase from, enum job_phase phase,
-    uint64_t estimate, int planned);
+enum runner_look model_begin_phase(
+    struct model *m, int session, enum job_phase from, enum job_phase phase, uint64_t estimate, int planned);
 struct model_taken model_take_range(struct model *m, int session, enum job_phase phase, int64_t above);
 bool model_has_moved_back(struct model *m, int session, enum job_phase phase);
 const char *model_put_aside(struct model *m, const struct model_batch *b);

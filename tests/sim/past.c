@@ -23,7 +23,8 @@ void past_threaten(struct world *w)
 {
     if (!forgets(w) || w->outage_until_us || !random_chance(&w->random, 60))
         return;
-    w->due = w->event_shares[EVENT_FAILOVER] > 0 && random_chance(&w->random, 500) ? EVENT_FAILOVER : EVENT_CRASH;
+    w->due =
+        w->event_shares[EVENT_FAILOVER] > 0 && random_chance(&w->random, 500) ? EVENT_FAILOVER : EVENT_CRASH;
     w->event_us = w->now_us + random_below(&w->random, 1500);
 }
 
@@ -50,8 +51,8 @@ void past_return(struct world *w, bool failover)
     while (!failover && first < w->n_pasts && w->past_is_flushed[first])
         first++;
     at = first + (int)random_below(&w->random, (uint32_t)(w->n_pasts - first + 1));
-    world_trace(w, NULL, "%s, and %d of %d pasts are forgotten", failover ? "a standby takes over" : "the server crashes",
-        w->n_pasts - at, w->n_pasts);
+    world_trace(w, NULL, "%s, and %d of %d pasts are forgotten",
+        failover ? "a standby takes over" : "the server crashes", w->n_pasts - at, w->n_pasts);
     for (int i = 0; i < WORLD_DAEMONS; i++)
         daemon_lose_server(w, &w->daemons[i]);
     if (at < w->n_pasts)

@@ -95,7 +95,7 @@ struct world {
     uint32_t event_gap_us;
     uint32_t timeout_keys; /* a batch of more takes too long, always; 0: none does */
     uint64_t now_us, event_us;
-    enum world_event due; /* what happens then; EVENT_NOTHING: it is drawn */
+    enum world_event due;                      /* what happens then; EVENT_NOTHING: it is drawn */
     uint64_t outage_began_us, outage_until_us; /* no server meanwhile */
     bool calm;                                 /* nothing goes wrong any more */
     bool may_fail;                             /* an error was sent that ends a job */
