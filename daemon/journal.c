@@ -181,6 +181,41 @@ static void print_grouped(FILE *out, double value)
         fprintf(out, "%s%c", i && (n - i) % 3 == 0 ? "," : "", digits[i]);
 }
 
+/* Of a walk it is said, too, that the time is not known. */
+static void print_progress(FILE *out, const struct journal_progress *p, const char *between)
+{
+    const char *then = "";
+
+    if (p->percent >= 0) {
+        fprintf(out, "%.1f %%", p->percent);
+        then = between;
+    }
+    if (p->rate < 0)
+        return;
+    fputs(then, out);
+    print_grouped(out, p->rate);
+    fprintf(out, " rows/s%s", between);
+    long s = (long)p->eta_s; /* a year at most */
+    if (p->eta_s < 0)
+        fputs("time left unknown", out);
+    else if (s >= 3600)
+        fprintf(out, "%ld:%02ld:%02ld left", s / 3600, s / 60 % 60, s % 60);
+    else
+        fprintf(out, "%ld:%02ld left", s / 60, s % 60);
+}
+
+char *journal_progress_text(const struct journal_progress *p, const char *between)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = must(open_memstream(&text, &size));
+
+    print_progress(out, p, between);
+    if (fclose(out) != 0)
+        abort();
+    return text;
+}
+
 char *journal_bar_text(const char *name, const struct journal_progress *p, const char *waiting_for)
 {
     char *text = NULL;
@@ -191,20 +226,9 @@ char *journal_bar_text(const char *name, const struct journal_progress *p, const
     if (p->percent >= 0) {
         for (int i = 0; i < BAR_WIDTH; i++)
             fputc(p->percent * BAR_WIDTH >= 100.0 * (i + 1) ? '#' : '.', out);
-        fprintf(out, "  %.1f %%", p->percent);
-    }
-    if (p->rate >= 0) {
         fputs("  ", out);
-        print_grouped(out, p->rate);
-        fputs(" rows/s", out);
     }
-    if (p->eta_s >= 0) {
-        long s = (long)p->eta_s;
-        if (s >= 3600)
-            fprintf(out, "  %ld:%02ld:%02ld left", s / 3600, s / 60 % 60, s % 60);
-        else
-            fprintf(out, "  %ld:%02ld left", s / 60, s % 60);
-    }
+    print_progress(out, p, "  ");
     if (waiting_for)
         fprintf(out, "  (%s)", waiting_for);
     if (fclose(out) != 0)

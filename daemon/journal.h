@@ -60,6 +60,9 @@ bool journal_has_bar(void);
 /* Draws the bar's line anew; an empty text takes it away. */
 void journal_bar(const char *text);
 
+/* "61.3 %, 254,000 rows/s, 0:42 left", with that between them; "" when nothing is known. The caller frees. */
+char *journal_progress_text(const struct journal_progress *progress, const char *between);
+
 /* The bar's text: "orders-cents  ######....  61.3 %  254,000 rows/s  0:42 left  (why it waits)". The caller
  * frees. */
 char *journal_bar_text(const char *name, const struct journal_progress *progress, const char *waiting_for);

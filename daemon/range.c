@@ -58,13 +58,15 @@ int range_batch(struct range *range, const struct runner *r, const struct runner
     const char *keys = a->keys ? number(range, 2, a->keys) : NULL;
     const char *yield_us = a->yield_us ? number(range, 4, a->yield_us) : NULL;
 
+    const char *rate = r->progress.rate > 0 ? range->rate : NULL; /* never one that a float can't hold */
+
     snprintf(range->rate, sizeof(range->rate), "%.3g", r->progress.rate);
     queries[0] = a->skipping ? (struct session_query){SQL_RUN_BATCH_SKIPPING, 12,
                                    {range->batch, range->relation, range->name, range->keys_of, id, epoch,
-                                       range->at, r->cursor, r->hi, keys, range->rate, yield_us}}
+                                       range->at, r->cursor, r->hi, keys, rate, yield_us}}
                              : (struct session_query){SQL_RUN_BATCH, 11,
                                    {range->batch, range->relation, range->name, id, epoch, range->at,
-                                       r->cursor, r->hi, keys, range->rate, yield_us}};
+                                       r->cursor, r->hi, keys, rate, yield_us}};
     queries[1] = (struct session_query){range->bound, 3, {r->hi, r->upper, number(range, 3, a->next_keys)}};
     return a->next_keys ? 2 : 1;
 }

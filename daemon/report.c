@@ -7,8 +7,7 @@
 #include <stdio.h>
 
 #define PROGRESS_EVERY_US 10000000
-#define LOCKS_EVERY_US    900000   /* locks come by the hundred: a record of each kind so often */
-#define STALLED_AFTER_US  10000000 /* without progress for so long, a job says that it stands still */
+#define LOCKS_EVERY_US    900000 /* locks come by the hundred: a record of each kind so often */
 
 /* Of the time since the last look, that a signal cost: */
 #define SHARE_SAID        0.1 /* from here on status names it */
@@ -41,11 +40,15 @@ void report_done(struct report *report)
 
 struct journal_progress report_progress(struct report *report)
 {
+    const struct runner *r = report->runner;
     struct progress *p = &report->runner->progress;
+    bool walks = migration_walks(r->phase) || r->walking;
 
     progress_update(p, now_us());
-    return (struct journal_progress){
-        .rows = p->keys, .rate = p->rate, .percent = progress_percent(p), .eta_s = progress_eta_s(p)};
+    return (struct journal_progress){.rows = p->keys,
+        .rate = walks ? p->rate : -1,
+        .percent = progress_percent(p),
+        .eta_s = walks ? progress_eta_s(p) : -1};
 }
 
 void report_start(struct report *report, bool goes_on)
@@ -226,10 +229,10 @@ static void say_progress(struct report *report)
 {
     struct journal_progress p = report_progress(report);
     const char *waiting = report->runner->waiting_for;
+    _cleanup_free_ char *how_far = journal_progress_text(&p, ", ");
 
-    if (p.percent >= 0)
-        journal_write(LEVEL_INFO, JOURNAL_PROGRESS, ABOUT(report, .progress = &p),
-            "%.1f %%, %.0f rows/s, %.0f s left%s%s", p.percent, p.rate, p.eta_s >= 0 ? p.eta_s : 0,
+    if (*how_far)
+        journal_write(LEVEL_INFO, JOURNAL_PROGRESS, ABOUT(report, .progress = &p), "%s%s%s", how_far,
             waiting ? ", waiting: " : "", waiting ? waiting : "");
 }
 
@@ -269,18 +272,12 @@ static char *why_waiting(struct report *report, double share, double rate_share,
     _cleanup_free_ char *step = r->doing == RUNNER_STEP ? step_text(report->step) : NULL;
     _cleanup_free_ char *rate =
         rate_share > SHARE_SAID && r->limits.max_keys_per_s > 0 ? describe_rate(r) : NULL;
-    const char *why = pressure ? pressure : rate ? rate : r->waiting_for ? r->waiting_for : step;
-    char *text = NULL;
 
     if (r->progress.keys != report->moved_keys) {
         report->moved_keys = r->progress.keys;
         report->moved_at_us = now_us;
     }
-    if (!why || now_us - report->moved_at_us < STALLED_AFTER_US || !migration_walks(r->phase))
-        return copy_string(why);
-    if (asprintf(&text, "stalled for %" PRIu64 " s by %s", (now_us - report->moved_at_us) / 1000000, why) < 0)
-        abort();
-    return text;
+    return copy_string(pressure ? pressure : rate ? rate : r->waiting_for ? r->waiting_for : step);
 }
 
 char *report_look(struct report *report, uint64_t interval_us, uint64_t now_us)

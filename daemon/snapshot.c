@@ -59,7 +59,7 @@ void job_view_fill(struct job_view *view, const char *database, const struct job
     view->estimate = now.estimate;
     view->rate = now.rate;
     view->percent = progress_percent(&now);
-    view->eta_s = progress_eta_s(&now);
+    view->eta_s = migration_walks(r->phase) || r->walking ? progress_eta_s(&now) : -1;
     view->pace = pace_of(r);
     view->max_keys_per_s = r->limits.max_keys_per_s;
     view->counts = r->counts;

@@ -20,8 +20,11 @@
 #define ANSWER_MARGIN_MS   5000 /* beyond statement_timeout: then the network is gone, not the query slow */
 #define STEP_TIMEOUT_MS    604800000 /* a step that reads a table of terabytes, or indexes it: a week */
 #define TICK_US            1000000   /* how often status and journal are looked after while a job runs */
-#define HOURS_SOON_MS      20        /* its hours are not asked for more often: the server's clock differs */
-#define ROUNDING_MS        1         /* a wait that the monitor read as at its limit may be that much below */
+#define TELL_EVERY_US                                                                                        \
+    10000000 /* the same words with other numbers are written to the job so often at first, */
+#define TELL_RARELY_US 600000000 /* and at last: each is a version of its row */
+#define HOURS_SOON_MS  20        /* its hours are not asked for more often: the server's clock differs */
+#define ROUNDING_MS    1         /* a wait that the monitor read as at its limit may be that much below */
 
 /* What a session's statements are held to. */
 enum limits {
@@ -60,7 +63,10 @@ struct worker {
     char *locked;  /* what the job waits for, when those are all that is left */
     bool relieves; /* an abort is for somebody who waits on the batch */
 
-    char *shown_waiting; /* what job.waiting_for says */
+    char *shown_waiting; /* what job.waiting_for says, or will when the request is answered */
+    bool telling;        /* that is being written; never two at once, nor any while the server is away */
+    uint64_t told_us, tell_every_us;
+    bool asking_progress; /* of a step */
     struct report report;
 };
 
@@ -666,27 +672,71 @@ static void on_session(struct session *session, const struct session_event *e, v
 static void on_progress(void *arg, const struct session_event *e)
 {
     struct worker *w = arg;
+    w->asking_progress = false;
     if (e->kind == SESSION_RESULT && PQntuples(e->results[0]) > 0)
         replace_string(&w->step.progress, result_text(e->results[0], 0, 0));
+}
+
+static void on_told(void *arg, const struct session_event *e)
+{
+    struct worker *w = arg;
+    (void)e;
+    w->telling = false;
+}
+
+/* But for the numbers in it. */
+static bool same_words(const char *a, const char *b)
+{
+    static const char numbers[] = "0123456789.";
+
+    if (!a || !b)
+        return a == b;
+    for (;;) {
+        a += strspn(a, numbers);
+        b += strspn(b, numbers);
+        if (*a != *b || *a == '\0')
+            return *a == *b;
+        a++;
+        b++;
+    }
+}
+
+/* Writes why the job waits to its row. */
+static void tell_waiting(struct worker *w, const char *waiting, uint64_t now_us)
+{
+    char job[24];
+    bool same = same_words(w->shown_waiting, waiting);
+
+    if (w->telling || !control_is_ready(w->setup.control) || same_string(w->shown_waiting, waiting) ||
+        (same && now_us - w->told_us < w->tell_every_us))
+        return;
+    w->tell_every_us = !same                               ? TELL_EVERY_US
+                       : w->tell_every_us < TELL_RARELY_US ? 2 * w->tell_every_us
+                                                           : TELL_RARELY_US;
+    w->told_us = now_us;
+    w->telling = true;
+    replace_string(&w->shown_waiting, waiting);
+    ask_then(
+        w, &(struct session_query){SQL_WAITING_FOR, 2, {number_text(job, w->job->id), waiting}}, on_told);
 }
 
 static void on_tick(evutil_socket_t socket, short what, void *arg)
 {
     struct worker *w = arg;
-    char *waiting = report_look(&w->report, TICK_US, now_us());
-    char job[24];
+    uint64_t now = now_us();
+    _cleanup_free_ char *waiting = report_look(&w->report, TICK_US, now);
+    char pid[24];
     (void)socket;
     (void)what;
 
     name_holders(w, false);
-    if (w->action.kind == RUNNER_STEP && same_string(w->step.name, "build index"))
-        ask_then(w, &(struct session_query){SQL_INDEX_PROGRESS, 1, {number_text(job, worker_pid(w))}},
+    if (w->action.kind == RUNNER_STEP && same_string(w->step.name, "build index") && !w->asking_progress &&
+        control_is_ready(w->setup.control)) {
+        w->asking_progress = true;
+        ask_then(w, &(struct session_query){SQL_INDEX_PROGRESS, 1, {number_text(pid, worker_pid(w))}},
             on_progress);
-    if (!same_string(w->shown_waiting, waiting))
-        control_ask(w->setup.control,
-            &(struct session_query){SQL_WAITING_FOR, 2, {number_text(job, w->job->id), waiting}}, NULL, w);
-    free(w->shown_waiting);
-    w->shown_waiting = waiting;
+    }
+    tell_waiting(w, waiting, now);
 }
 
 static void on_hours(evutil_socket_t socket, short what, void *arg)

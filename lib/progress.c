@@ -6,6 +6,9 @@
 #define BUCKET_GROWTH   1.05
 #define RATE_WINDOW_US  10e6   /* old speed fades with this time constant */
 #define RATE_STEP_US    250000 /* shorter stretches are gathered first: one batch is no rate */
+#define RATE_LEAST      0.01   /* keys a second; below it nothing moves, and soon a float could not hold it */
+#define ETA_MOST_S      (365 * 86400.0)
+#define ESTIMATE_OFF    1.1 /* so many times the estimate scanned: it was a wrong one */
 
 static int bucket_of(uint64_t us)
 {
@@ -73,13 +76,15 @@ void progress_update(struct progress *p, uint64_t now_us)
     double elapsed_us = (double)(now_us - p->mark_us);
     double seen = (double)(p->keys - p->mark_keys) / (elapsed_us / 1e6);
     p->rate = p->rate > 0 ? p->rate + (seen - p->rate) * (1 - exp(-elapsed_us / RATE_WINDOW_US)) : seen;
+    if (p->rate < RATE_LEAST)
+        p->rate = 0;
     p->mark_us = now_us;
     p->mark_keys = p->keys;
 }
 
 double progress_percent(const struct progress *p)
 {
-    if (p->estimate == 0)
+    if (p->estimate == 0 || (double)p->keys > ESTIMATE_OFF * (double)p->estimate)
         return -1;
     double percent = 100.0 * (double)p->keys / (double)p->estimate;
     return percent < 99.9 ? percent : 99.9;
@@ -87,7 +92,8 @@ double progress_percent(const struct progress *p)
 
 double progress_eta_s(const struct progress *p)
 {
-    if (p->estimate == 0 || p->rate <= 0)
+    if (p->keys >= p->estimate || p->rate <= 0)
         return -1;
-    return p->keys < p->estimate ? (double)(p->estimate - p->keys) / p->rate : 0;
+    double eta_s = (double)(p->estimate - p->keys) / p->rate;
+    return eta_s <= ETA_MOST_S ? eta_s : -1;
 }

@@ -27,7 +27,7 @@ uint64_t histogram_quantile(const struct histogram *h, double q);
 struct progress {
     uint64_t keys;     /* scanned, over the job's whole life */
     uint64_t estimate; /* keys there are, as the planner guessed when the job was planned; 0: not known */
-    double rate;       /* keys a second over the last RATE_WINDOW_US or so */
+    double rate;       /* keys a second over the last RATE_WINDOW_US or so; 0: it stands still */
     uint64_t mark_us;  /* the rate is known up to here; 0: not started */
     uint64_t mark_keys;
 };
@@ -45,8 +45,8 @@ void progress_set(struct progress *p, uint64_t keys, uint64_t now_us);
 /* Brings the rate up to now; call it whenever it is about to be shown. */
 void progress_update(struct progress *p, uint64_t now_us);
 
-/* 0 to 99.9 while work is left, however wrong the estimate; negative when the estimate is not known. */
+/* 0 to 99.9 while work is left; negative when the estimate is not known, or far from right. */
 double progress_percent(const struct progress *p);
 
-/* Seconds to go at today's rate; negative when not known. */
+/* Seconds to go at today's rate; negative when not known: it stands still, would need a year, or all that was estimated is done. */
 double progress_eta_s(const struct progress *p);

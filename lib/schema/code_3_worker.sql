@@ -24,7 +24,7 @@ BEGIN
          found = r.found + greatest(checkpoint.rows, 0),
          batches = r.batches + 1,
          wal_bytes = r.wal_bytes + greatest(checkpoint.wal_bytes, 0),
-         rate = checkpoint.rate,
+         rate = CASE WHEN checkpoint.rate BETWEEN 0 AND 1e9 THEN checkpoint.rate END,
          checkpoint_at = clock_timestamp()
    WHERE r.ctid = checkpoint.at
      AND r.id = checkpoint.range

@@ -96,7 +96,7 @@ BEGIN
   BEGIN
     UPDATE backfill.job j
        SET state = 'running', holder_pid = pg_backend_pid(), holder_start = mine_start,
-           started_at = coalesce(j.started_at, clock_timestamp()), finished_at = NULL,
+           started_at = coalesce(j.started_at, clock_timestamp()), finished_at = NULL, phase_at = clock_timestamp(),
            error = NULL, hint = NULL, waiting_for = NULL, opens_at = NULL
      WHERE j.id = job_id
     RETURNING j.* INTO job;
@@ -285,7 +285,7 @@ BEGIN
     preflight := backfill.preflight_in_words(result);
   END IF;
   UPDATE backfill.job j
-     SET phase = begin_phase.phase,
+     SET phase = begin_phase.phase, phase_at = clock_timestamp(),
          estimate = coalesce(begin_phase.estimate, j.estimate),
          tidy = j.tidy OR (begin_phase.phase = 'expand' AND j.keep_in_sync) OR (begin_phase.phase IN ('guard', 'validate') AND j.enforce IS NOT NULL),
          before = coalesce(j.before, backfill.look_at(j.target, j.submitted_by)),

@@ -131,7 +131,9 @@ AS $$
    ORDER BY coalesce(t.during_calls * t.during_ms, 0) + coalesce(t.after_calls * t.after_ms, 0) DESC
 $$;
 
--- One line a job, made for \watch. The rate is the daemon's own; it counts only while the range moves.
+-- One line a job, made for \watch. The rate is the daemon's own; it counts only while the range moves. That a job stalls is seen
+-- here, by its last checkpoint, so that it is seen too when its daemon is cut off. What isn't known is NULL: the time left of more
+-- than a year, how far it is when the estimate has shown itself wrong.
 CREATE OR REPLACE VIEW backfill.status WITH (security_invoker = true) AS
   SELECT p.name,
          p.target::text AS target,
@@ -142,10 +144,12 @@ CREATE OR REPLACE VIEW backfill.status WITH (security_invoker = true) AS
               ELSE '[' || repeat('#', (p.percent / 5)::integer) || repeat('.', 20 - (p.percent / 5)::integer) || ']' END AS bar,
          p.rows,
          p.rate::bigint AS rows_per_s,
-         CASE WHEN p.rate > 0 AND p.estimate >= p.keys
-              THEN make_interval(secs => round((p.estimate - p.keys) / p.rate::numeric)::double precision) END AS eta,
+         CASE WHEN p.estimate > p.keys AND (p.estimate - p.keys) / nullif(p.rate, 0) < 365 * 86400
+              THEN make_interval(secs => round((p.estimate - p.keys) / p.rate)) END AS eta,
          CASE WHEN p.state = 'running' THEN
-                CASE WHEN p.held THEN p.waiting_for ELSE 'no daemon runs it' END
+                CASE WHEN NOT p.held THEN 'no daemon runs it'
+                     WHEN p.stands_s >= 10 THEN format('stalled for %s s%s', trunc(p.stands_s), ' by ' || p.waiting_for)
+                     ELSE p.waiting_for END
               WHEN p.state = 'queued' AND p.opens_at > clock_timestamp() THEN p.waiting_for END AS throttled_by,
          p.left_behind,
          p.error
@@ -153,8 +157,10 @@ CREATE OR REPLACE VIEW backfill.status WITH (security_invoker = true) AS
       SELECT j.id, j.name, j.target, j.state, j.phase, j.estimate, j.waiting_for, j.opens_at, j.error,
              CASE WHEN j.state = 'succeeded' THEN 100
                   WHEN j.phase IN ('preflight', 'expand') THEN NULL
-                  WHEN j.estimate > 0 THEN least(99.9, 100.0 * r.keys / j.estimate) END AS percent,
-             r.keys, r.rows, CASE WHEN j.state = 'running' THEN r.rate END AS rate,
+                  WHEN j.estimate > 0 AND r.keys <= 1.1 * j.estimate THEN least(99.9, 100.0 * r.keys / j.estimate) END AS percent,
+             r.keys, r.rows,
+             CASE WHEN j.state = 'running' AND r.rate BETWEEN 0.01 AND 1e12 THEN r.rate::double precision END AS rate,
+             CASE WHEN j.phase IN ('backfill', 'verify') THEN extract(epoch FROM clock_timestamp() - greatest(r.moved_at, j.phase_at)) END AS stands_s,
              (SELECT count(*) FROM backfill.left_behind l WHERE l.job_id = j.id) AS left_behind,
              EXISTS (SELECT FROM pg_catalog.pg_stat_get_activity(j.holder_pid) a
                       JOIN pg_catalog.pg_database d ON d.oid = a.datid AND d.datname = current_database()) AS held
@@ -162,6 +168,7 @@ CREATE OR REPLACE VIEW backfill.status WITH (security_invoker = true) AS
         CROSS JOIN LATERAL (
           SELECT coalesce(sum(g.keys), 0) AS keys,
                  coalesce(sum(g.rows), 0) AS rows,
+                 max(g.checkpoint_at) AS moved_at,
                  sum(g.rate) FILTER (WHERE NOT g.done AND g.checkpoint_at > clock_timestamp() - interval '5 s') AS rate
             FROM backfill.range g
            WHERE g.job_id = j.id) r

@@ -122,10 +122,56 @@ static void test_a_wrong_estimate_never_shows_100_percent_while_work_is_left(voi
 
     (void)state;
     progress_init(&p, 0, 1000, 0);
-    progress_add(&p, 5000);
+    progress_add(&p, 1050);
     progress_update(&p, 1000000);
     assert_between(progress_percent(&p), 99.89, 99.91);
-    assert_between(progress_eta_s(&p), 0, 0);
+    assert_true(progress_eta_s(&p) < 0);
+    progress_add(&p, 4000);
+    progress_update(&p, 2000000);
+    assert_true(progress_percent(&p) < 0);
+    assert_true(progress_eta_s(&p) < 0);
+}
+
+/* As a daemon does that shows it at each look. */
+static void stand_still(struct progress *p, uint64_t *now_us, uint64_t until_us, uint64_t step_us)
+{
+    while (*now_us < until_us)
+        progress_update(p, *now_us += step_us);
+}
+
+static void test_standing_still_is_no_speed_and_no_time_left(void **state)
+{
+    static const uint64_t steps_us[] = {250000, 2000000, 10000000}, second = 1000000,
+                          week = 7 * 86400 * second;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(steps_us) / sizeof(steps_us[0]); i++) {
+        uint64_t now_us = second;
+        struct progress p;
+        progress_init(&p, 0, 1000000, 0);
+        progress_add(&p, 50000);
+        progress_update(&p, now_us);
+
+        stand_still(&p, &now_us, 2 * second, steps_us[i]);
+        assert_between(p.rate, 1000, 50000);
+        assert_between(progress_eta_s(&p), 10, 1000);
+        while (p.rate > 0) { /* what is shown meanwhile is a number that its reader can hold */
+            double eta_s = progress_eta_s(&p);
+            assert_true(eta_s < 0 || eta_s <= 365 * 86400.0);
+            assert_true((float)p.rate >= 0.01F);
+            progress_update(&p, now_us += steps_us[i]);
+            assert_true(now_us < 600 * second);
+        }
+        stand_still(&p, &now_us, 3600 * second, steps_us[i]);
+        assert_between(p.rate, 0, 0);
+        assert_true(progress_eta_s(&p) < 0);
+        assert_between(progress_percent(&p), 4.99, 5.01);
+        progress_update(&p, week);
+        assert_between(p.rate, 0, 0);
+        progress_add(&p, 500);
+        progress_update(&p, week + second);
+        assert_between(p.rate, 499, 501);
+    }
 }
 
 static void test_without_an_estimate_nothing_is_claimed(void **state)
@@ -169,6 +215,7 @@ int main(void)
         cmocka_unit_test(test_the_rate_is_keys_a_second),
         cmocka_unit_test(test_one_batch_alone_is_no_rate),
         cmocka_unit_test(test_the_rate_falls_while_nothing_moves),
+        cmocka_unit_test(test_standing_still_is_no_speed_and_no_time_left),
         cmocka_unit_test(test_what_was_done_before_is_no_speed_of_today),
         cmocka_unit_test(test_a_wrong_estimate_never_shows_100_percent_while_work_is_left),
         cmocka_unit_test(test_without_an_estimate_nothing_is_claimed),
