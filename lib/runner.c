@@ -856,7 +856,7 @@ static struct runner_action on_error(struct runner *r, const struct runner_event
 
     r->counts.retries[class]++;
     r->skipping = false;
-    if (class == RETRY_RECONNECT && r->doing != RUNNER_FINISH && r->doing != RUNNER_RELEASE)
+    if (class == RETRY_RECONNECT)
         r->connected = r->planning = false;
 
     /* The end of a job is written however long it takes. */
