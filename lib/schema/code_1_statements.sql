@@ -245,27 +245,56 @@ AS $$
          AND coalesce((SELECT has_function_privilege(r.oid, 'pg_catalog.pg_sleep(double precision)', 'EXECUTE') FROM pg_roles r WHERE r.rolname = job.owner), false)
 $$;
 
--- Puts the condition where {batch} stands; {batch o} qualifies its columns with the alias o.
+-- How {batch} is written, at the beginning of a text: with the alias, if there is one.
+CREATE OR REPLACE FUNCTION backfill.batch_place(rest text, OUT place text, OUT alias text)
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on
+AS $$
+  SELECT m[1], m[2] FROM regexp_match(rest, '^(\{batch(?:\s+("(?:[^"]|"")+"|[[:alpha:]_][[:alnum:]_$]*))?\s*\})') m
+$$;
+
+-- How many {batch} a statement holds, those in strings, comments and quoted names left out.
+CREATE OR REPLACE FUNCTION backfill.count_places(statement text) RETURNS integer
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  rest   text := statement;
+  token  text;
+  result integer := 0;
+BEGIN
+  WHILE rest <> '' LOOP
+    token := backfill.next_token(rest);
+    result := result + CASE WHEN token = '{' AND (backfill.batch_place(rest)).place IS NOT NULL THEN 1 ELSE 0 END;
+    rest := substr(rest, length(token) + 1);
+  END LOOP;
+  RETURN result;
+END
+$$;
+
+-- Puts the condition where {batch} stands, but for strings, comments and quoted names; {batch o} qualifies its columns with the alias o.
 CREATE OR REPLACE FUNCTION backfill.place_batch(statement text, key backfill.walk_key, point boolean) RETURNS text
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  place   constant text := '\{batch(?:\s+("(?:[^"]|"")+"|[[:alpha:]_][[:alnum:]_$]*))?\s*\}';
   result  text := '';
   rest    text := statement;
-  found   text[];
-  at      integer;
+  token   text;
+  found   record;
 BEGIN
-  LOOP
-    at := regexp_instr(rest, place);
-    EXIT WHEN at = 0;
-    found := regexp_match(rest, place);
-    result := result || left(rest, at - 1)
-           || '(' || backfill.batch_condition(coalesce(found[1] || '.', ''), key, point)
-           || ' AND ' || backfill.skip_condition(coalesce(found[1] || '.', ''), key) || ')';
-    rest := substr(rest, regexp_instr(rest, place, 1, 1, 1));
+  WHILE rest <> '' LOOP
+    token := backfill.next_token(rest);
+    IF token = '{' THEN
+      SELECT * INTO found FROM backfill.batch_place(rest);
+      IF found.place IS NOT NULL THEN
+        result := result || '(' || backfill.batch_condition(coalesce(found.alias || '.', ''), key, point)
+               || ' AND ' || backfill.skip_condition(coalesce(found.alias || '.', ''), key) || ')';
+        rest := substr(rest, length(found.place) + 1);
+        CONTINUE;
+      END IF;
+    END IF;
+    result := result || token;
+    rest := substr(rest, length(token) + 1);
   END LOOP;
-  RETURN result || rest;
+  RETURN result;
 END
 $$;
 

@@ -22,45 +22,79 @@ DECLARE
   line jsonb;
 BEGIN
   IF with_parameters THEN
-    FOR line IN EXECUTE 'EXPLAIN (FORMAT JSON) ' || statement USING NULL::text[], NULL::text[], NULL::text[], NULL::bigint LOOP
-      RETURN line -> 0 -> 'Plan';
+    FOR line IN EXECUTE pg_catalog.concat('EXPLAIN (FORMAT JSON, VERBOSE) ', statement) USING NULL::text[], NULL::text[], NULL::text[], NULL::bigint LOOP
+      RETURN backfill.check_lasting(line);
     END LOOP;
   ELSE
-    FOR line IN EXECUTE 'EXPLAIN (FORMAT JSON) ' || statement LOOP
-      RETURN line -> 0 -> 'Plan';
+    FOR line IN EXECUTE pg_catalog.concat('EXPLAIN (FORMAT JSON, VERBOSE) ', statement) LOOP
+      RETURN backfill.check_lasting(line);
     END LOOP;
   END IF;
 END
 $$;
 
+-- A plan's top node; refuses one that reads a temporary table, which the worker's session won't see.
+CREATE OR REPLACE FUNCTION backfill.check_lasting(explained jsonb) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  IF jsonb_path_exists(explained, '$.**.Schema ? (@ starts with "pg_temp")') THEN
+    RAISE EXCEPTION '% is a temporary table of this session', jsonb_path_query_first(explained, '$.** ? (@.Schema starts with "pg_temp")."Relation Name"') #>> '{}'
+      USING ERRCODE = '42P16', HINT = 'A job runs in other sessions, which can''t see it. Name the table that you mean with its schema.';
+  END IF;
+  RETURN explained -> 0 -> 'Plan';
+END
+$$;
+
 -- Refuses a clause with the server's own words for what is wrong with it.
-CREATE OR REPLACE FUNCTION backfill.check_plan(column_name text, statement text) RETURNS jsonb
+CREATE OR REPLACE FUNCTION backfill.check_plan(column_name text, statement text, with_parameters boolean DEFAULT true) RETURNS jsonb
 LANGUAGE plpgsql
 AS $$
 DECLARE
   problem  text;
   advice   text;
+  details  text;
   code     text;
 BEGIN
-  RETURN backfill.plan(statement);
+  RETURN backfill.plan(statement, with_parameters);
 EXCEPTION
   WHEN invalid_cursor_definition THEN
     PERFORM backfill.refuse(column_name, 'holds more than one SQL command', 'One job is one command; insert a job for each.', '42601');
   WHEN OTHERS THEN
-    GET STACKED DIAGNOSTICS problem = MESSAGE_TEXT, advice = PG_EXCEPTION_HINT, code = RETURNED_SQLSTATE;
-    IF left(code, 2) IN ('08', '40', '53', '55', '57', '58', 'XX') THEN
-      RAISE;  -- the server's trouble, not the clause's
+    GET STACKED DIAGNOSTICS problem = MESSAGE_TEXT, advice = PG_EXCEPTION_HINT, details = PG_EXCEPTION_DETAIL, code = RETURNED_SQLSTATE;
+    IF backfill.is_trouble(code) THEN
+      RAISE;  -- the server's, not the clause's
     END IF;
-    PERFORM backfill.refuse(column_name, problem, coalesce(nullif(advice, ''), CASE
+    PERFORM backfill.refuse_clause(column_name, problem, advice, details, code);
+END
+$$;
+
+-- Whether an error is the server's trouble of this moment, rather than a fault of what it was given.
+CREATE OR REPLACE FUNCTION backfill.is_trouble(code text) RETURNS boolean
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT code ~ '^(?:08|40|53|57|58|XX)' OR code LIKE '55%' AND code <> '55000'
+$$;
+
+-- Refuses a clause with what the server has said of it. Of a table that can't be changed now, its detail says why.
+CREATE OR REPLACE FUNCTION backfill.refuse_clause(column_name text, problem text, advice text, details text, code text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  PERFORM backfill.refuse(column_name, problem || CASE WHEN code = '55000' THEN coalesce(': ' || nullif(rtrim(details, '.'), ''), '') ELSE '' END,
+    coalesce(nullif(advice, ''), CASE
       WHEN code = '42501' THEN format('Ask the table''s owner to GRANT what is missing to %I, or insert the job as that owner.', current_user)
+      WHEN code = '55000' THEN 'Make the table one that can be updated, then insert the job again.'
       WHEN column_name = 'statement' THEN 'The statement must run as it stands once {batch} is replaced by a condition.'
       WHEN column_name = 'set_clause' THEN 'Write what stands after SET in an UPDATE of this table, and nothing after it.'
+      WHEN column_name = 'add_column' THEN 'Write a name and a type: ''amount_cents bigint''.'
+      WHEN column_name = 'enforce' THEN 'Items are ''NOT NULL column'', ''CHECK (…)'', ''FOREIGN KEY (…) REFERENCES …'' and ''UNIQUE (…)''.'
       ELSE 'Write what stands after WHERE in an UPDATE of this table, and nothing after it.' END), code);
 END
 $$;
 
 -- The clauses of a job: each must parse alone, and again where it will stand. A text that does both closes nothing and
--- opens nothing. relation: the job's table, or an empty copy that has the column to be filled already.
+-- opens nothing. relation: the job's table, or a leaf of it.
 CREATE OR REPLACE FUNCTION backfill.check_clauses(job backfill.job, relation oid, key backfill.walk_key) RETURNS void
 LANGUAGE plpgsql
 AS $$
@@ -77,8 +111,9 @@ BEGIN
     PERFORM backfill.check_plan('set_clause', (backfill.statements(job, relation, key, false)).batch);
   END IF;
   IF job.statement IS NOT NULL THEN
+    PERFORM backfill.check_places(job.statement);
     plan := backfill.check_plan('statement', backfill.place_batch(job.statement, key, false));
-    IF plan ->> 'Node Type' <> 'ModifyTable' THEN
+    IF pg_catalog.textne(pg_catalog.jsonb_extract_path_text(plan, 'Node Type'), 'ModifyTable') THEN
       PERFORM backfill.refuse('statement', 'is not an INSERT, UPDATE or DELETE', 'A job is there to change rows.', '42601');
     END IF;
     BEGIN
@@ -117,6 +152,114 @@ BEGIN
 END
 $$;
 
+-- Each {batch} is a condition and a list of keys that are passed over, in a statement that is planned for each batch.
+CREATE OR REPLACE FUNCTION backfill.check_places(statement text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  IF backfill.count_places(statement) > 8 THEN
+    PERFORM backfill.refuse('statement', format('holds {batch} %s times; 8 is the most', backfill.count_places(statement)),
+                            'Once for each table that is to be read by its key is enough.', '54001');
+  END IF;
+END
+$$;
+
+-- What the columns of a table whose rows are changed may be: not those of the key that the job walks by, as a row would come again
+-- with its new key, and not those that tell which partition a row belongs to.
+CREATE OR REPLACE FUNCTION backfill.check_assigned(job backfill.job, columns text[]) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  assigned text[] := CASE WHEN job.statement IS NULL
+                          THEN ARRAY(SELECT c FROM jsonb_array_elements(backfill.assignments_of(job.set_clause)) a, jsonb_array_elements_text(a -> 'columns') c)
+                          ELSE backfill.updated_by(job) END;
+  changed  text;
+  other    text;
+BEGIN
+  assigned := assigned || ARRAY(  -- what is generated from them changes with them
+    SELECT a.attname::text
+      FROM pg_attribute a
+      LEFT JOIN pg_attrdef e ON e.adrelid = a.attrelid AND e.adnum = a.attnum
+      JOIN pg_depend d ON (d.classid, d.objid, d.objsubid) IN (('pg_class'::regclass, a.attrelid, a.attnum), ('pg_attrdef'::regclass, e.oid, 0))
+                      AND d.refclassid = 'pg_class'::regclass AND d.refobjid = a.attrelid AND d.refobjsubid <> a.attnum
+      JOIN pg_attribute s ON s.attrelid = a.attrelid AND s.attnum = d.refobjsubid
+     WHERE a.attrelid = job.target AND a.attgenerated <> '' AND s.attname = ANY (assigned));
+  IF job.set_clause IS NOT NULL THEN
+    SELECT format('%I of %s', a.attname, backfill.relation_name(r.oid)) INTO changed
+      FROM (SELECT t.relid::oid AS oid FROM pg_partition_tree(job.target) t UNION SELECT p.relid FROM pg_partition_ancestors(job.target) p(relid)) r
+      JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = r.oid AND d.refclassid = d.classid AND d.refobjid = r.oid AND d.refobjsubid = 0 AND d.deptype = 'i'
+      JOIN pg_attribute a ON a.attrelid = r.oid AND a.attnum = d.objsubid
+     WHERE a.attname = ANY (assigned)
+     ORDER BY r.oid LIMIT 1;
+    IF FOUND THEN
+      PERFORM backfill.refuse('set_clause', format('changes %s, by which rows belong to partitions', changed),
+        'set_clause changes rows where they are. A statement moves them: ''UPDATE … SET … WHERE {batch}'' of the partitioned table, walked by a key that it leaves alone.', '0A000');
+    END IF;
+  END IF;
+  SELECT c INTO changed FROM unnest(columns) c WHERE c IN (SELECT quote_ident(a) FROM unnest(assigned) a) LIMIT 1;
+  IF FOUND AND job.where_clause IS NULL THEN
+    SELECT array_to_string(k.columns, ', ') INTO other
+      FROM pg_index i, backfill.key_of(job.target, (i.indkey::smallint[])[0:i.indnkeyatts - 1]) k
+     WHERE i.indrelid = job.target AND i.indisunique AND NOT k.columns && ARRAY(SELECT quote_ident(a) FROM unnest(assigned) a)
+     ORDER BY i.indnkeyatts LIMIT 1;
+    PERFORM backfill.refuse(CASE WHEN job.statement IS NULL THEN 'set_clause' ELSE 'statement' END,
+      format('changes %s, which is of the key that the job walks by: a row that has moved ahead would be changed again', changed),
+      format('%s, or give set_clause with a where_clause that a row which is done no longer meets.', CASE WHEN other IS NOT NULL
+             THEN format('Walk by another key: key = ''{%s}''', other)
+             ELSE 'Walk by another key: name the columns of a unique index that the job leaves alone in key' END), '0A000');
+  END IF;
+END
+$$;
+
+-- The columns of the job's table, or of a partition or a parent of it, that a statement's UPDATEs assign: those with SET, of
+-- INSERT … ON CONFLICT, of MERGE, and in WITH.
+CREATE OR REPLACE FUNCTION backfill.updated_by(job backfill.job) RETURNS text[]
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  family  oid[] := ARRAY(SELECT t.relid::oid FROM pg_partition_tree(job.target) t UNION SELECT p.relid FROM pg_partition_ancestors(job.target) p(relid) UNION SELECT job.target::oid);
+  names   text[] := ARRAY(SELECT c.relname::text FROM pg_class c WHERE c.oid = ANY (family));
+  words   text[];
+  places  integer[];
+  depths  integer[];
+  result  text[] := '{}';
+  table_name text;
+  first   integer;
+  last    integer;
+  cases   integer;
+BEGIN
+  SELECT array_agg(t.word ORDER BY t.ord), array_agg(t.at ORDER BY t.ord), array_agg(t.depth ORDER BY t.ord) INTO words, places, depths
+    FROM backfill.token_places(job.statement) t;
+  FOR i IN 1 .. cardinality(words) LOOP
+    CONTINUE WHEN words[i] <> 'update' OR words[i - 1] IN ('for', 'key', 'on');  -- FOR UPDATE, ON UPDATE
+    -- The table: behind UPDATE, or behind the INTO of INSERT and MERGE.
+    first := i + 1;
+    IF words[i + 1] = 'set' THEN
+      first := (SELECT max(n) + 1 FROM generate_series(1, i) n WHERE words[n] = 'into' AND depths[n] = depths[i]);
+    END IF;
+    first := first + CASE WHEN words[first] = 'only' THEN 1 ELSE 0 END;
+    first := first + CASE WHEN words[first + 1] = '.' THEN 2 ELSE 0 END;
+    table_name := backfill.assigned_column(words[first]);
+    CONTINUE WHEN table_name IS NULL OR table_name <> ALL (names);
+    first := (SELECT min(n) FROM generate_series(i + 1, cardinality(words)) n WHERE words[n] = 'set' AND depths[n] = depths[i]);
+    CONTINUE WHEN first IS NULL;
+    last := first + 1;
+    cases := 0;
+    WHILE last <= cardinality(words) AND depths[last] >= depths[i] AND NOT (depths[last] = depths[i] AND words[last] = ')') LOOP
+      IF depths[last] = depths[i] THEN
+        cases := cases + CASE words[last] WHEN 'case' THEN 1 WHEN 'end' THEN -1 ELSE 0 END;
+        EXIT WHEN words[last] IN ('where', 'returning', ';') OR words[last] = 'when' AND cases = 0 OR words[last] = 'from' AND words[last - 1] <> 'distinct';
+      END IF;
+      last := last + 1;
+    END LOOP;
+    result := result || ARRAY(
+      SELECT c FROM jsonb_array_elements(backfill.assignments_of(substr(job.statement, places[first] + 3, coalesce(places[last], length(job.statement) + 1) - places[first] - 3))) a,
+                    jsonb_array_elements_text(a -> 'columns') c);
+  END LOOP;
+  RETURN result;
+END
+$$;
+
 CREATE OR REPLACE FUNCTION backfill.check_not_yet(job backfill.job) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -152,7 +295,7 @@ BEGIN
   ELSIF job.where_clause IS NOT NULL AND job.set_clause IS NULL THEN
     PERFORM backfill.refuse('where_clause', 'goes with set_clause only', CASE WHEN job.statement IS NULL
       THEN 'Leave it out: a job without set_clause changes no rows.' ELSE 'Write the condition into the statement, beside {batch}.' END);
-  ELSIF job.statement IS NOT NULL AND job.statement !~ '\{batch[ }]' THEN
+  ELSIF job.statement !~ '\{batch[[:space:]}]' THEN
     PERFORM backfill.refuse('statement', 'does not say where the batch goes',
                             'Write {batch} into its WHERE clause; {batch o} when the table has the alias o.', '42601');
   ELSIF job.add_column IS NOT NULL AND job.set_clause IS NULL THEN
@@ -174,20 +317,122 @@ BEGIN
 END
 $$;
 
--- What ignore may name: the kinds of things that may use a column, as backfill.uses_of calls them.
+-- What ignore may name: with drop_column the kinds of things that may use a column, as backfill.uses_of calls them; else who is far
+-- from here and is asked first.
 CREATE OR REPLACE FUNCTION backfill.check_ignore(job backfill.job) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  kinds   constant text[] := '{views, functions, indexes, constraints, triggers, policies, publications, generated, statements}';
+  kinds   constant text[] := '{views, functions, indexes, constraints, triggers, policies, publications, sequences, statistics, generated, statements, subscriptions, subscribers}';
   unknown text := (SELECT u FROM unnest(job.ignore) u WHERE u IS NULL OR u <> ALL (kinds) LIMIT 1);
 BEGIN
   IF NOT job.ignore <@ kinds THEN
     PERFORM backfill.refuse('ignore', format('there is nothing called %L to ignore', unknown), format('It may hold %s.', array_to_string(kinds, ', ')));
-  ELSIF job.ignore IS NOT NULL AND job.drop_column IS NULL THEN
-    PERFORM backfill.refuse('ignore', 'goes with drop_column only', 'It names what may still use a column that is dropped.');
+  ELSIF job.drop_column IS NULL AND NOT job.ignore <@ '{subscriptions, subscribers}' THEN
+    PERFORM backfill.refuse('ignore', 'goes with drop_column only', 'It names what may still use a column that is dropped; with other jobs it may hold subscriptions and subscribers.');
+  ELSIF job.drop_column IS NOT NULL AND 'subscribers' = ANY (job.ignore) THEN
+    PERFORM backfill.refuse('ignore', 'subscribers goes with add_column', 'Leave it out: what a subscriber has more than it is sent does no harm.');
   END IF;
 END
+$$;
+
+-- Settings of the worker's session that a job may not bring along: with another role of replication neither triggers nor foreign keys
+-- would see what its batches write, and VALIDATE would find nothing wrong with it.
+CREATE OR REPLACE FUNCTION backfill.check_settings(job backfill.job) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  IF EXISTS (SELECT FROM jsonb_each_text(job.settings) s WHERE lower(s.key COLLATE "C") = 'session_replication_role' AND lower(s.value COLLATE "C") NOT IN ('origin', 'local')) THEN
+    PERFORM backfill.refuse('settings', 'session_replication_role would switch off triggers and foreign keys for the rows that the job writes',
+                            'Leave it out. A trigger of yours that is not to fire for a job can ask: WHEN (current_setting(''backfilld.batch'', true) IS NULL).');
+  END IF;
+END
+$$;
+
+-- Who is far from the table and would stand still: asked before anything is changed.
+CREATE OR REPLACE FUNCTION backfill.check_elsewhere(job backfill.job) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  name  text := backfill.relation_name(job.target);
+  whose text;
+  slots text;
+BEGIN
+  IF job.drop_column IS NOT NULL THEN
+    RETURN;  -- uses_of lists them
+  END IF;
+  SELECT string_agg(DISTINCT quote_ident(s.subname), ', ') INTO whose
+    FROM pg_subscription_rel r JOIN pg_subscription s ON s.oid = r.srsubid
+   WHERE r.srrelid IN (SELECT job.target::oid UNION SELECT t.relid FROM pg_partition_tree(job.target) t UNION SELECT p.relid FROM pg_partition_ancestors(job.target) p(relid));
+  IF whose IS NOT NULL AND 'subscriptions' <> ALL (coalesce(job.ignore, '{}')) THEN
+    PERFORM backfill.refuse('target', format('%s is written by subscription %s: what the job writes may be written over, and what it demands may stop the subscription', name, whose),
+                            'Run the job where the rows come from; or, when you know better, insert it with ignore = ''{subscriptions}''.', '55000');
+  END IF;
+  IF NOT backfill.has_column(job) AND 'subscribers' <> ALL (coalesce(job.ignore, '{}')) THEN
+    SELECT string_agg(DISTINCT quote_ident(p.pubname), ', ') INTO whose
+      FROM pg_publication_tables t
+      JOIN pg_publication p ON p.pubname = t.pubname
+      JOIN pg_class c ON c.relname = t.tablename
+      JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = t.schemaname
+     WHERE c.oid IN (SELECT job.target::oid UNION SELECT t.relid FROM pg_partition_tree(job.target) t UNION SELECT p.relid FROM pg_partition_ancestors(job.target) p(relid))
+       AND NOT EXISTS (SELECT FROM pg_publication_rel r WHERE r.prpubid = p.oid AND r.prrelid = c.oid AND r.prattrs IS NOT NULL);
+    SELECT string_agg(quote_ident(s.slot_name), ', ' ORDER BY s.slot_name) INTO slots
+      FROM pg_replication_slots s WHERE s.plugin = 'pgoutput' AND s.database = current_database();
+    IF whose IS NOT NULL AND slots IS NOT NULL THEN
+      PERFORM backfill.refuse('add_column', format('%s is published by %s with all its columns, and somebody subscribes (slot %s): where the column is missing, the subscription stops at the first row', name, whose, slots),
+                              format('On each subscriber: ALTER TABLE %s ADD COLUMN %I %s. Then insert the job with ignore = ''{subscribers}''.', name, job.plan -> 'column' ->> 'name', job.plan -> 'column' ->> 'type'), '55000');
+    END IF;
+  END IF;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION backfill.refuse_hidden(column_name text, relation text) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  PERFORM backfill.refuse(column_name, format('row-level security may hide rows of %s from %I', relation, current_user),
+                          format('Insert the job as a role with BYPASSRLS (ALTER ROLE %I BYPASSRLS, by a superuser), or as the owner of a table that is not under FORCE ROW LEVEL SECURITY.', current_user), '42501');
+END
+$$;
+
+-- Row-level security would hide rows from the job.
+CREATE OR REPLACE FUNCTION backfill.check_row_security(job backfill.job) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  hides text;
+BEGIN
+  IF job.set_clause IS NOT NULL OR job.statement IS NOT NULL THEN
+    SELECT backfill.relation_name(r.oid) INTO hides FROM (SELECT job.target::oid AS oid UNION SELECT * FROM backfill.relations_of(job)) r WHERE row_security_active(r.oid) LIMIT 1;
+  END IF;
+  IF hides IS NOT NULL THEN
+    PERFORM backfill.refuse_hidden('target', hides);
+  END IF;
+END
+$$;
+
+-- Refuses a table whose rows can't be updated, as for want of a replica identity, when the job's own UPDATE can't be planned yet.
+CREATE OR REPLACE FUNCTION backfill.check_can_update(job backfill.job) RETURNS void
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  statement text;
+BEGIN
+  FOR statement IN SELECT * FROM backfill.updates_nothing(job) LOOP
+    PERFORM backfill.check_plan('target', statement, false);
+  END LOOP;
+END
+$$;
+
+-- For each relation that a job works on, an UPDATE that changes no row.
+CREATE OR REPLACE FUNCTION backfill.updates_nothing(job backfill.job) RETURNS SETOF text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT format('UPDATE ONLY %s SET %I = %I WHERE false', backfill.relation_name(r.oid), a.attname, a.attname)
+    FROM backfill.relations_of(job) r(oid),
+         LATERAL (SELECT a.attname FROM pg_attribute a
+                   WHERE a.attrelid = r.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '' AND a.attidentity = '' LIMIT 1) a
+   LIMIT 100
 $$;
 
 CREATE OR REPLACE FUNCTION backfill.check_drop_column(job backfill.job) RETURNS void
@@ -261,6 +506,7 @@ DECLARE
   name    text := backfill.relation_name(job.target);
   class   pg_class;
   part    oid;
+  children text;
   missing text;
   key     backfill.walk_key;
 BEGIN
@@ -279,6 +525,12 @@ BEGIN
   ELSIF class.relpersistence = 't' THEN
     PERFORM backfill.refuse('target', format('%s is a temporary table', name),
                             'Other sessions can''t see it; fill it with an UPDATE of your own.', '42809');
+  END IF;
+  SELECT string_agg(backfill.relation_name(i.inhrelid), ', ' ORDER BY i.inhrelid) INTO children
+    FROM (SELECT * FROM pg_inherits i WHERE i.inhparent = job.target ORDER BY i.inhrelid LIMIT 5) i;
+  IF class.relkind = 'r' AND children IS NOT NULL AND job.drop_column IS NULL THEN
+    PERFORM backfill.refuse('target', format('%s has inheritance children: %s', name, children),
+      'A column or a constraint of it would be theirs too, its batches would not reach them. Change the definition by hand, insert a job for each child, and fill the table''s own rows by UPDATE ONLY.', '0A000');
   ELSIF job.set_clause IS NULL AND job.statement IS NULL THEN
     RETURN key;  -- nothing to walk
   END IF;
@@ -340,6 +592,7 @@ BEGIN
   PERFORM backfill.check_not_yet(job);
   PERFORM backfill.check_throttle_off(job);
   PERFORM backfill.check_active_hours(job);
+  PERFORM backfill.check_settings(job);
   PERFORM backfill.check_combination(job);
   PERFORM backfill.check_ignore(job);
   key := backfill.check_target(job);
@@ -347,16 +600,16 @@ BEGIN
   IF job.drop_column IS NOT NULL THEN
     PERFORM backfill.check_drop_column(job);
   END IF;
-  IF job.add_column IS NOT NULL OR job.keep_in_sync OR job.enforce IS NOT NULL THEN
-    job.plan := backfill.make_plan(job, key);
-  END IF;
-  IF job.add_column IS NOT NULL THEN
-    job.where_clause := coalesce(job.where_clause, quote_ident(job.plan -> 'column' ->> 'name') || ' IS NULL');
-  END IF;
+  job := backfill.make_plan(job);
+  PERFORM backfill.check_row_security(job);
+  PERFORM backfill.check_elsewhere(job);
   IF backfill.has_column(job) THEN
-    first := coalesce((SELECT min(o) FROM backfill.relations_of(job) o), job.target);  -- of a partitioned table a leaf, as a batch sees it
+    first := coalesce((SELECT pg_catalog.min(o) FROM backfill.relations_of(job) o), job.target);  -- of a partitioned table a leaf, as a batch sees it
     PERFORM backfill.check_clauses(job, first, coalesce((SELECT k FROM backfill.key_of(first, backfill.key_numbers(first, job.key)) k), key));
+  ELSE
+    PERFORM backfill.check_can_update(job);
   END IF;
+  PERFORM backfill.check_assigned(job, key.columns);
   RETURN job;
 END
 $$;
@@ -403,7 +656,7 @@ $$;
 
 -- BEFORE INSERT: fills in who, and refuses what can be known to be wrong.
 CREATE OR REPLACE FUNCTION backfill.job_before_insert() RETURNS trigger
-LANGUAGE plpgsql
+LANGUAGE plpgsql SET standard_conforming_strings = on
 AS $$
 DECLARE
   message     text;
@@ -488,7 +741,7 @@ $$;
 
 -- BEFORE UPDATE. A refusal is said again from here, without the call stack.
 CREATE OR REPLACE FUNCTION backfill.job_before_update() RETURNS trigger
-LANGUAGE plpgsql
+LANGUAGE plpgsql SET standard_conforming_strings = on
 AS $$
 DECLARE
   message     text;

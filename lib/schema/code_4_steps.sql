@@ -51,7 +51,7 @@ CREATE OR REPLACE FUNCTION backfill.find_item(job backfill.job, item jsonb,
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT k.conname, k.contype, k.convalidated, i.indexrelid, i.indisvalid, backfill.is_not_null(job.target, (item ->> 'column')::name),
-         k.conname = item ->> 'name' AND backfill.other_constraint(job.target, item ->> 'name', item ->> 'definition') IS NOT NULL
+         k.conname = item ->> 'name' AND backfill.other_constraint(job.target, item ->> 'name', coalesce(item ->> 'in_catalog', item ->> 'definition')) IS NOT NULL
          OR pg_get_indexdef(i.indexrelid) !~ (' USING ' || regexp_replace(item ->> 'index', '([^[:alnum:]_ ])', '\\\1', 'g') || '$')
     FROM (SELECT 1) one
     LEFT JOIN LATERAL (
@@ -141,7 +141,8 @@ BEGIN
       commands := ARRAY[format('ALTER TABLE %s ADD CONSTRAINT %I %s NOT VALID', name, item ->> 'name', CASE
         WHEN item ->> 'kind' <> 'not null' THEN item ->> 'definition'
         WHEN newer THEN format('NOT NULL %I', item ->> 'column')
-        ELSE format('CHECK (%I IS NOT NULL)', item ->> 'column') END)];
+        ELSE format('CHECK (%I IS NOT NULL)', item ->> 'column') END)]
+        || CASE WHEN item ->> 'kind' = 'check' THEN ARRAY[format('SELECT backfill.note_constraint(%s, %L)', job.id, item ->> 'name')] ELSE '{}' END;
     ELSIF phase = 'validate' AND it.constraint_name IS NOT NULL AND NOT it.validated THEN
       step := 'validate';
       commands := ARRAY[format('ALTER TABLE %s VALIDATE CONSTRAINT %I', name, it.constraint_name)];
@@ -159,7 +160,7 @@ BEGIN
       apart := true;
     ELSIF phase = 'validate' AND item ->> 'kind' = 'unique' AND it.constraint_name IS NULL THEN
       step := 'use index';
-      commands := ARRAY[format('ALTER TABLE %s ADD CONSTRAINT %I UNIQUE USING INDEX %I', name, item ->> 'name', item ->> 'name')];
+      commands := ARRAY[format('ALTER TABLE %s ADD CONSTRAINT %I UNIQUE USING INDEX %I%s', name, item ->> 'name', item ->> 'name', coalesce(item ->> 'timing', ''))];
     ELSIF phase = 'tidy' AND it.constraint_name = item ->> 'name' AND NOT it.validated AND NOT existing AND job.state IN ('cancelled', 'failed') THEN
       step := 'drop constraint';
       commands := ARRAY[format('ALTER TABLE %s DROP CONSTRAINT %I', name, item ->> 'name')];

@@ -158,16 +158,6 @@ def test_generated_and_identity_columns(db):
     assert db.counts() == {1: 500} and db.counts(column="twice") == {2: 500}
 
 
-def test_inheritance_children_are_not_touched(db):
-    db.table(rows=500)
-    db.app.execute("CREATE TABLE child (extra int) INHERITS (t); INSERT INTO child SELECT"
-                   " generate_series(1, 500)")
-    db.daemon()
-    job = db.finish(db.submit(set_clause="n = n + 1"))
-    assert db.counts("ONLY t") == {1: 500} and db.counts("child") == {0: 500}
-    assert job["report"]["keys"] == 500
-
-
 def test_partitioned_table_with_leaves_of_all_kinds(db):
     """Sub-partitioned, a default partition, an empty one, and a leaf whose columns stand in another order."""
     db.app.execute("""

@@ -914,15 +914,6 @@ def test_names_that_are_long_in_bytes(db):
     assert is_not_null(db, column, f'"{table}"')
 
 
-def test_table_with_inheritance_children_is_refused(db):
-    orders(db)
-    db.app.execute("CREATE TABLE kid () INHERITS (orders)")
-    with pytest.raises(psycopg.Error, match="has inheritance children"):
-        submit(db, **CENTS, keep_in_sync=True)
-    db.daemon()
-    db.finish(submit(db, set_clause="note = 'x'"))  # a fill alone leaves the children be
-
-
 def test_drop_column_looks_at_partitions_and_odd_names(db):
     db.app.execute("""CREATE TABLE pt (id int, k int, "amt%" int, PRIMARY KEY (id, k)) PARTITION BY LIST (k);
                       CREATE TABLE pt1 PARTITION OF pt FOR VALUES IN (1);

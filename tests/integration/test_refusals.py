@@ -1,18 +1,292 @@
 """What the catalog knows is asked at INSERT: each refusal has a hint that can be followed, and what isn't refused goes through."""
 
+import contextlib
+
 import psycopg
 import pytest
+from waiting import wait_until
 
 
 def refusal(db, session=None, **columns):
-    """Submits a job that is refused: what is said, and the hint."""
-    with pytest.raises(psycopg.Error) as error:
+    """Submits a job that is refused: what is said, with the hint behind it."""
+    with pytest.raises(psycopg.Error) as refused:
         db.submit(session=session, **columns)
-    assert db.one("SELECT count(*) FROM backfill.job") == 0
-    return error.value.diag.message_primary, error.value.diag.message_hint
+    diag = refused.value.diag
+    assert diag.column_name and diag.message_primary.startswith(f"{diag.column_name}: ") and diag.message_hint, refused.value
+    return f"{diag.message_primary} | {diag.message_hint}"
 
 
-# ---- A session's own things
+def done(db, daemon=True, **columns):
+    """Submits a job and waits until it has succeeded."""
+    if not db.daemons:
+        db.daemon()
+    return db.finish(db.submit(**columns))
+
+
+def constraints(db, table="t"):
+    return dict(db.all("SELECT conname::text, pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = %s::regclass AND contype IN ('c', 'f', 'u')", table))
+
+
+@contextlib.contextmanager
+def unchanged(db, table="t"):
+    look = "SELECT backfill.definition_of(%s::regclass), (SELECT count(*) FROM backfill.job)"
+    before = db.all(look, table)
+    yield
+    assert db.all(look, table) == before
+
+
+# ---- add_column
+
+DOMAINS = """CREATE DOMAIN cents AS bigint DEFAULT 0; CREATE DOMAIN price AS cents; CREATE DOMAIN pos AS numeric(12,2) CHECK (VALUE > 0);
+             CREATE DOMAIN must AS text NOT NULL; CREATE DOMAIN plain AS varchar(7); CREATE TYPE pair AS (a pos, b int)"""
+
+
+def test_a_domain_with_a_rule_of_its_own_is_no_type_for_a_new_column(db):
+    db.table(rows=10)
+    db.app.execute(DOMAINS)
+    with unchanged(db):
+        for type, base in [("cents", "bigint"), ("price", "bigint"), ("pos", "numeric(12,2)"), ("must", "text")]:
+            assert f"'c {base}'" in refusal(db, add_column=f"c {type}", set_clause="c = '1'")
+
+
+def test_types_that_merely_hold_such_a_domain_are_taken(db):
+    db.table(rows=10)
+    db.app.execute(DOMAINS)
+    for column, type, value in [("a", "cents[]", "'{1}'"), ("b", "pair", "'(1,2)'"), ("c", "plain", "'x'"), ("d", "pos[]", "'{1}'")]:
+        done(db, add_column=f"{column} {type}", set_clause=f"{column} = {value}")
+        assert db.one(f"SELECT count({column}) FROM t") == 10
+
+
+TYPES = [
+    ("C varchar(30)", "character varying(30)", "default"), ('c "char"', '"char"', None), ("c numeric(12,2)[]", "numeric(12,2)[]", None),
+    ("c timestamp(3) with time zone", "timestamp(3) with time zone", None), ("c interval day to second(3)", "interval day to second(3)", None),
+    ('c text COLLATE "C"', "text", "C"), ("c text collate pg_catalog.\"POSIX\" -- so", "text", "POSIX"), ("c /* a */ \"Odd schema\".\"a type\"", '"Odd schema"."a type"', None),
+    ("c \"Odd schema\".\"a type\"[]", '"Odd schema"."a type"[]', None), ("c mood", "x.mood", None), ("c int[3]", "integer[]", None), ("c char(3)", "character(3)", "default"),
+]
+
+
+def test_column_has_the_type_that_was_written(db):
+    db.admin.execute('CREATE SCHEMA "Odd schema" AUTHORIZATION app; CREATE SCHEMA x AUTHORIZATION app')
+    db.app.execute("CREATE TYPE \"Odd schema\".\"a type\" AS ENUM ('a'); CREATE TYPE x.mood AS ENUM ('a')")
+    db.daemon(workers=4)
+    with db.connect() as session:
+        session.execute("SET search_path = public, x")
+        for n, (said, _, _) in enumerate(TYPES):
+            db.table(f"t{n}", rows=1)
+            db.submit(session=session, target=f"t{n}", name=f"{n}", add_column=said, set_clause="c = NULL", where_clause="c IS NULL AND n > 5")
+    for n, (said, type, collation) in enumerate(TYPES):
+        db.finish(f"{n}", timeout=60)
+        assert db.all("SELECT format_type(atttypid, atttypmod), (SELECT collname::text FROM pg_collation l WHERE l.oid = attcollation) FROM pg_attribute"
+                      " WHERE attrelid = %s::regclass AND attname = 'c'", f"t{n}") == [(type, collation)], said
+
+
+NO_COLUMNS = [
+    ("c", "is not one column"), ("", "is not one column"), ("'c' int", "is not one column"), ("c int, d int", "is not one column"), ("c int) , (d int", "syntax error"),
+    ("c int; DROP TABLE t", "syntax error"), ("c int + 1", "syntax error"), ("c int NOT NULL", "more than a type"), ("c int CHECK (c > 0)", "more than a type"),
+    ("c int GENERATED ALWAYS AS (1) STORED", "more than a type"), ("c serial", 'type "serial" does not exist'), ("c setof int", "SETOF"), ("c record", "pseudo-type"),
+    ("c text COLLATE nix", "collation"), ("c int COLLATE \"C\"", "not support"), ("c text COLLATE \"C\" || 'x'", "syntax error"), ("c nix", 'type "nix" does not exist'),
+    ("c pg_temp.mine", "is temporary"),
+]
+
+
+def test_what_is_no_column_is_refused(db):
+    db.table(rows=3)
+    db.app.execute("CREATE TYPE pg_temp.mine AS (a int)")
+    with unchanged(db):
+        for said, message in NO_COLUMNS:
+            assert message in refusal(db, add_column=said, set_clause="c = NULL"), said
+
+
+AHEAD = [
+    ("c = n / 2.0", None), ("c = n", None), ("c = '12'", None), ("c = (SELECT max(n) FROM t x)", None), ("c = length(t::text)", None), ("c = total(t)", None), ("c = NULL", None),
+    ("(c, n) = (SELECT n, 1)", None), ("(c, n) = ROW(n, 1)", None), ("c = n, n = DEFAULT", None), ("c = t.n", None), ("c = CASE WHEN n > 1 THEN 1 ELSE 2 END", None),
+    ("c = n::text", "is of type bigint but expression is of type text"), ("c = 'text'", "invalid input syntax"), ("d = 1", 'column "d" of relation "t" does not exist'),
+    ("c = count(*)", "aggregate"), ("c = generate_series(1, 2)", "set-returning"), ("c = row_number() OVER ()", "window"), ("c = 1, c = 2", "multiple assignments"),
+    ("c = n WHERE true", "syntax error"), ("c = n; DROP TABLE t", "syntax error"), ("c = (n", "syntax error"), ("c = n) --", "syntax error"), ("c = nix(1)", "does not exist"),
+    ("(c, n) = (SELECT 1, 2, 3)", "number of columns"), ("c = 1, ctid = '(0,1)'", "system column"), ("c", "syntax error"), ("c = 1, id = nix", 'column "nix"'), ("c = x", 'column "x"'),
+    ("c = n FROM t x", "syntax error"), ("c = $1", "no parameter"),
+]
+
+
+def test_clauses_are_read_before_their_column_is_there(db):
+    db.table(rows=3, columns="n int NOT NULL DEFAULT 4")
+    db.app.execute("CREATE FUNCTION total(t) RETURNS bigint IMMUTABLE LANGUAGE sql AS 'SELECT $1.n::bigint'")
+    with unchanged(db):
+        for clause, message in AHEAD:
+            if message:
+                assert message in refusal(db, add_column="c bigint", set_clause=clause), clause
+    for clause, message in AHEAD:
+        if not message:
+            db.submit(add_column="c bigint", set_clause=clause, wanted="pause")
+
+
+def test_where_clause_is_read_before_its_column_is_there(db):
+    db.table(rows=3)
+    db.submit(add_column="c bigint", set_clause="c = n", where_clause="c IS NULL AND n >= 0 AND t.ctid IS NOT NULL", wanted="pause")
+    for clause in ("c IS NUL", "d IS NULL", "c", "true) OR (true", "c IS NULL; DROP TABLE t", "count(c) = 1"):
+        assert refusal(db, add_column="c bigint", set_clause="c = n", where_clause=clause).startswith("where_clause: ")
+
+
+def test_a_column_is_not_added_where_it_cannot_be(db):
+    db.app.execute("""CREATE TABLE root (id int PRIMARY KEY, n int) PARTITION BY RANGE (id);
+                      CREATE TABLE part PARTITION OF root FOR VALUES FROM (0) TO (10) PARTITION BY RANGE (id);
+                      CREATE TABLE leaf PARTITION OF part FOR VALUES FROM (0) TO (5);
+                      CREATE TYPE point_of AS (id int, n int); CREATE TABLE typed OF point_of (PRIMARY KEY (id))""")
+    for table in ("part", "leaf"):
+        said = refusal(db, target=table, add_column="c int", set_clause="c = n")
+        assert "is a partition" in said and "public.root" in said
+    assert "ALTER TYPE public.point_of ADD ATTRIBUTE c integer CASCADE" in refusal(db, target="typed", add_column="c int", set_clause="c = n")
+    db.submit(target="leaf", set_clause="n = 1", wanted="pause")
+
+
+def test_a_table_without_room_for_a_column_says_so(db):
+    db.app.execute("CREATE TABLE t (id int PRIMARY KEY, n int, " + ", ".join(f"c{i} int" for i in range(1598)) + ")")
+    db.app.execute("ALTER TABLE t " + ", ".join(f"DROP COLUMN c{i}" for i in range(1598)))
+    assert "1600 columns" in refusal(db, add_column="c int", set_clause="c = n")
+    db.submit(set_clause="n = 1", wanted="pause")
+
+
+# ---- Keys, partitions, children
+
+def test_a_clause_that_changes_the_key_is_refused(db):
+    db.app.execute("CREATE TABLE t (id int, at timestamp NOT NULL, n int NOT NULL UNIQUE, done boolean, PRIMARY KEY (id, at)); INSERT INTO t SELECT g, '2026-01-01', g FROM generate_series(1, 3000) g")
+    said = refusal(db, set_clause="at = at + interval '1 hour'")
+    assert "changes at" in said and "key = '{n}'" in said
+    assert "changes id" in refusal(db, set_clause="n = 1, (id, done) = (SELECT 1, true)")
+    assert "changes n" in refusal(db, set_clause="n = n + 5000", key=["n"])
+    for statement in ("UPDATE t SET at = at + interval '1 hour' WHERE {batch}", "UPDATE ONLY public.t AS o SET n = 1, at = now() FROM t x WHERE x.id = o.id AND {batch o}",
+                      "INSERT INTO t AS o SELECT * FROM t WHERE {batch} ON CONFLICT (id, at) DO UPDATE SET done = true, id = o.id + 1",
+                      "WITH w AS (UPDATE t SET id = 1 WHERE {batch} RETURNING id) DELETE FROM t USING w WHERE w.id = t.id"):
+        assert refusal(db, statement=statement).startswith("statement: changes "), statement
+    db.submit(statement="UPDATE t SET done = (SELECT at IS DISTINCT FROM now() FROM t x LIMIT 1) FROM t id WHERE {batch t}", wanted="pause")
+    db.daemon()
+    db.finish(db.submit(set_clause="at = at + interval '1 hour'", key=["n"]))
+    db.finish(db.submit(set_clause="at = at + interval '1 hour', done = true", where_clause="done IS NULL"))
+    assert db.one("SELECT count(*) FROM t WHERE at = '2026-01-01 02:00'") == 3000
+
+
+def test_a_generated_key_counts_as_changed_with_what_it_is_generated_from(db):
+    db.app.execute("CREATE TABLE t (a int, g int GENERATED ALWAYS AS (a + 1) STORED, b int, PRIMARY KEY (g))")
+    assert "changes g" in refusal(db, set_clause="a = a + 1")
+    db.submit(set_clause="b = a + 1", wanted="pause")
+
+
+def test_rows_are_moved_between_partitions_by_a_statement(db):
+    db.app.execute("""CREATE TABLE p (id int, k int NOT NULL, b text, PRIMARY KEY (id, k)) PARTITION BY LIST (k);
+                      CREATE TABLE p1 PARTITION OF p FOR VALUES IN (1); CREATE TABLE p2 PARTITION OF p FOR VALUES IN (2);
+                      CREATE TABLE e (id int PRIMARY KEY, n int) PARTITION BY RANGE (id); INSERT INTO p SELECT g, 1 FROM generate_series(1, 50) g""")
+    for target in ("p", "p1"):
+        said = refusal(db, target=target, set_clause="k = 2", where_clause="k = 1")
+        assert "changes k of public.p" in said and "statement" in said
+    db.app.execute("CREATE TABLE q (id int, at date NOT NULL, n int) PARTITION BY RANGE ((at + 1)); CREATE TABLE q1 PARTITION OF q FOR VALUES FROM ('2020-01-01') TO ('2030-01-01');"
+                   "ALTER TABLE q1 ADD PRIMARY KEY (id)")
+    assert "changes at" in refusal(db, target="q", set_clause="at = at + 1")
+    db.submit(target="q", set_clause="n = 1", wanted="pause")
+
+
+def test_a_table_with_children_is_refused_for_what_would_not_reach_them(db):
+    db.table(rows=10)
+    db.app.execute("CREATE TABLE kid (PRIMARY KEY (id)) INHERITS (t); INSERT INTO kid SELECT 5")
+    for columns in ({"set_clause": "n = 1"}, {"statement": "UPDATE t SET n = 1 WHERE {batch}"}, {"add_column": "c int", "set_clause": "c = n"}, {"enforce": ["CHECK (n > 0)"]}):
+        assert "inheritance children: public.kid" in refusal(db, **columns)
+    done(db, target="kid", set_clause="n = 1")
+    done(db, drop_column="n")
+
+
+# ---- Constraints
+
+def test_unnamed_constraints_get_names_of_their_own(db):
+    db.table(rows=10, columns="n int NOT NULL DEFAULT 5")
+    db.daemon()
+    db.finish(db.submit(enforce=["CHECK (n >= 0)", "CHECK (n < 1000)", "CHECK (n <> -id)", "CHECK (n + id > 0)"], wanted="run"))
+    assert constraints(db) == {"t_n_check": "CHECK ((n >= 0))", "t_n_check1": "CHECK ((n < 1000))", "t_check": "CHECK ((n <> (- id)))", "t_check1": "CHECK (((n + id) > 0))"}
+
+
+def test_constraints_of_queued_jobs_get_names_of_their_own(db):
+    db.table(rows=10, columns="n int NOT NULL DEFAULT 15")
+    names = [db.submit(enforce=[f"CHECK (n > {i})"]) for i in range(3)]
+    assert "gets another constraint x already, by this job" in refusal(db, enforce=["CONSTRAINT x CHECK (n > 1)", "CONSTRAINT x CHECK (n > 2)"])
+    names.append(db.submit(enforce=["CONSTRAINT x CHECK (n > 1)"]))
+    assert "by a job that has not ended" in refusal(db, enforce=["CONSTRAINT x CHECK (n > 2)"])
+    db.daemon()
+    for name in names:
+        db.finish(name)
+    assert sorted(constraints(db)) == ["t_n_check", "t_n_check1", "t_n_check2", "x"]
+
+
+def test_a_constraint_says_what_was_asked_for(db):
+    db.table(rows=10, columns="state text DEFAULT 'x', n int DEFAULT 1")
+    done(db, enforce=["CHECK (state <> 'IS NOT VALID') -- so", "CONSTRAINT y CHECK (state <> ')' /* ( */ AND n IS NOT NULL -- here\n) NO INHERIT", "CHECK (state <> ' NOT VALID')"])
+    assert sorted(constraints(db).values()) == ["CHECK (((state <> ')'::text) AND (n IS NOT NULL))) NO INHERIT", "CHECK ((state <> ' NOT VALID'::text))",
+                                                "CHECK ((state <> 'IS NOT VALID'::text))"]
+
+
+def test_a_check_that_is_there_is_known_again_however_it_is_written(db):
+    db.table(rows=10, columns="n int NOT NULL DEFAULT 5")
+    db.app.execute("ALTER TABLE t ADD CONSTRAINT mine CHECK (n > 0 AND (n < 100)) NOT VALID")
+    job = done(db, enforce=["check ((t.n > 0) and n<100)"])
+    assert job["plan"]["enforce"][0]["existing"] and list(constraints(db)) == ["mine"]
+    assert "NOT VALID" not in constraints(db)["mine"]
+    assert "is another" in refusal(db, enforce=["CONSTRAINT mine CHECK (n > 1)"])
+
+
+KEPT = [
+    ("FOREIGN KEY (n) REFERENCES ref DEFERRABLE INITIALLY DEFERRED", "FOREIGN KEY (n) REFERENCES ref(id) DEFERRABLE INITIALLY DEFERRED"),
+    ("foreign key (n) references public.ref (id) match full on update cascade on delete set null (n) deferrable",
+     "FOREIGN KEY (n) REFERENCES ref(id) MATCH FULL ON UPDATE CASCADE ON DELETE SET NULL (n) DEFERRABLE"),
+    ("FOREIGN KEY (n) REFERENCES ref ON DELETE RESTRICT NOT DEFERRABLE", "FOREIGN KEY (n) REFERENCES ref(id) ON DELETE RESTRICT"),
+    ("FOREIGN KEY (n) REFERENCES t", "FOREIGN KEY (n) REFERENCES t(id)"),
+    ('FOREIGN KEY (n, "B c") REFERENCES "Ref 2" (b, a)', 'FOREIGN KEY (n, "B c") REFERENCES "Ref 2"(b, a)'),
+    ("UNIQUE (n) DEFERRABLE INITIALLY DEFERRED", "UNIQUE (n) DEFERRABLE INITIALLY DEFERRED"),
+    ('UNIQUE NULLS NOT DISTINCT (n, "B c") INCLUDE (m) WITH (fillfactor = 70, deduplicate_items = off) DEFERRABLE', 'UNIQUE NULLS NOT DISTINCT (n, "B c") INCLUDE (m) DEFERRABLE'),
+]
+
+
+def test_foreign_keys_and_unique_constraints_keep_what_was_said_of_them(db):
+    db.app.execute('CREATE TABLE ref (id int PRIMARY KEY); INSERT INTO ref SELECT generate_series(1, 9); CREATE TABLE "Ref 2" (a text, b int, UNIQUE (a, b)); INSERT INTO "Ref 2" VALUES (\'x\', 3);'
+                   'CREATE TABLE t (id int PRIMARY KEY, n int, "B c" text DEFAULT \'x\', m int); INSERT INTO t VALUES (3, 3)')
+    for item, says in KEPT:
+        done(db, enforce=[item])
+        assert list(constraints(db).values()) == [says]
+        assert db.one("SELECT convalidated FROM pg_constraint WHERE conrelid = 't'::regclass AND contype IN ('f', 'u')")
+        done(db, enforce=[item])  # again: it is there
+        assert len(constraints(db)) == 1
+        db.app.execute(f"ALTER TABLE t DROP CONSTRAINT \"{list(constraints(db))[0]}\"")
+
+
+NO_CONSTRAINTS = [
+    ("FOREIGN KEY (n) REFERENCES nix", "references no table"), ("FOREIGN KEY (n) REFERENCES ref (nix)", "has no column nix"), ("FOREIGN KEY (nix) REFERENCES ref", "has no column nix"),
+    ("FOREIGN KEY (n, m) REFERENCES ref", "2 columns reference 1"), ("FOREIGN KEY (n) REFERENCES ref (k)", "nothing says that (k) is unique"), ("FOREIGN KEY (x) REFERENCES ref", "is of type text"),
+    ("FOREIGN KEY (n) REFERENCES ref ON DELETE VANISH", "syntax error"), ("FOREIGN KEY (n) REFERENCES ref, ADD CHECK (true)", "syntax error"), ("FOREIGN KEY (n) REFERENCES mine", "temporary table"),
+    ("FOREIGN KEY (n) REFERENCES loose", "unlogged table"), ("FOREIGN KEY (n) REFERENCES ref INITIALLY DEFERRED NOT DEFERRABLE", "NOT DEFERRABLE and INITIALLY DEFERRED"),
+    ("FOREIGN KEY (n) REFERENCES v", "references no table"), ("FOREIGN KEY (n) REFERENCES bare", "has no primary key"), ("FOREIGN KEY (n) REFERENCES late (id)", "nothing says"),
+    ("UNIQUE (nix)", "has no column nix"), ("UNIQUE (n, n)", "appears twice"), ("UNIQUE (j)", "ordering operator"), ("UNIQUE (n) WHERE n > 1", "syntax error"), ("UNIQUE (lower(x))", "syntax error"),
+    ("UNIQUE (n) WITH (fillfactor = 5)", "parameter"), ("UNIQUE (n) USING INDEX TABLESPACE fast", "default_tablespace"), ("UNIQUE (n); DROP TABLE t", "syntax error"),
+    ("CHECK (n > 0 AND (SELECT true))", "subquery"), ("CHECK (n IN (TABLE ref))", "subquery"), ("CHECK (n)", "boolean"), ("CHECK (count(n) > 1)", "aggregate"), ("CHECK (n > 0", "not closed"),
+    ("CHECK (n > 0) DEFERRABLE", "syntax error"), ("CHECK (n > 0) OR (n < 0)", "syntax error"), ("CHECK (nix)", 'column "nix"'), ("CHECK (n > $1)", "no parameter"),
+    ("CHECK (xmin IS NOT NULL)", 'column "xmin"'), ("NOT NULL", "name one column"), ("NOT NULL n, NOT NULL m", "name one column"), ("NOT NULL nix", "has no column nix"),
+    ("INDEX (n)", "no constraint"), ("", "no constraint"), ("CONSTRAINT x", "no constraint"), ("EXCLUDE USING gist (n WITH =)", "no constraint"),
+]
+
+
+def test_what_is_no_constraint_is_refused(db):
+    db.app.execute("""CREATE TABLE ref (id int PRIMARY KEY, k int); CREATE TEMP TABLE mine (id int PRIMARY KEY); CREATE UNLOGGED TABLE loose (id int PRIMARY KEY); CREATE TABLE bare (id int);
+                      CREATE TABLE late (id int UNIQUE DEFERRABLE); CREATE VIEW v AS SELECT 1 AS id; CREATE TABLE t (id int PRIMARY KEY, n int, m int, x text, j json)""")
+    with unchanged(db):
+        for item, message in NO_CONSTRAINTS:
+            said = refusal(db, enforce=[item])
+            assert said.startswith("enforce: ") and message in said, (item, said)
+
+
+def test_a_new_column_may_be_constrained_in_every_way(db):
+    db.table(rows=9, columns="n int NOT NULL DEFAULT 1")
+    db.app.execute("CREATE TABLE ref (id bigint PRIMARY KEY); INSERT INTO ref SELECT generate_series(1, 9)")
+    done(db, add_column="c bigint", set_clause="c = id", keep_in_sync=True,
+         enforce=["NOT NULL c", "CHECK (c > 0)", "UNIQUE (c)", "FOREIGN KEY (c) REFERENCES ref DEFERRABLE", "CHECK (t.c >= n)"])
+    assert sorted(constraints(db)) == ["t_c_check", "t_c_fkey", "t_c_key", "t_check"]
+
+
+# ---- A session's own things, and the server's
 
 def test_a_session_with_temporary_tables_inserts_one_job_after_the_other(db):
     db.table("t", columns="v int NOT NULL DEFAULT 3")
