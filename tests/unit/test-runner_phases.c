@@ -280,6 +280,124 @@ static void test_a_job_that_has_ended_is_tidied_up_whatever_is_wished(void **sta
     assert_int_equal(s->a.state, JOB_SUCCEEDED);
 }
 
+/* The server has lost some of what the phase did: nothing was written, and the phase's work is read back after a rest. */
+static void not_over(struct script *s, enum runner_action_kind then)
+{
+    done_with(s, (struct runner_event){.look = RUNNER_LOOK_NOT_OVER});
+    EXPECT(s, RUNNER_REST);
+    assert_true(s->a.until_us > s->now_us);
+    done(s);
+    assert_int_equal(s->a.kind, then);
+}
+
+static void test_an_end_that_rests_on_what_was_lost_is_not_insisted_on(void **state)
+{
+    static const struct {
+        enum job_phase phase;
+        enum runner_action_kind then;
+    } ends[] = {{PHASE_BACKFILL, RUNNER_TAKE}, {PHASE_VERIFY, RUNNER_TAKE},
+        {PHASE_VALIDATE, RUNNER_NEXT_STEP}, {PHASE_TIDY, RUNNER_NEXT_STEP}};
+    struct script *s = *state;
+
+    for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) {
+        runner_done(&s->r);
+        begin(s, ends[i].phase,
+            &(struct migration_plan){.fill = true, .verify = ends[i].phase == PHASE_VERIFY});
+        if (s->a.kind == RUNNER_TAKE)
+            walked(s, 0);
+        else
+            next_step(s, false);
+        EXPECT(s, RUNNER_FINISH);
+        refused(s, SQLSTATE_LOCK);
+        EXPECT(s, RUNNER_REST);
+        done(s);
+        EXPECT(s, RUNNER_FINISH);
+        not_over(s, ends[i].then);
+    }
+}
+
+static void test_a_phase_that_is_not_over_is_gone_on_with(void **state)
+{
+    struct script *s = *state;
+    begin(s, PHASE_EXPAND, &whole);
+    next_step(s, false);
+    EXPECT(s, RUNNER_LAYOUT);
+    done_with(s, (struct runner_event){.n_relations = 1});
+    done_with(s, (struct runner_event){.estimate = 1000});
+    done(s);
+    EXPECT(s, RUNNER_BEGIN); /* the server has failed over since the ranges were added, perhaps */
+    assert_true(s->a.planned);
+    not_over(s, RUNNER_NEXT_STEP);
+    next_step(s, false);
+    planned(s, PHASE_BACKFILL);
+    walked(s, 1000);
+    EXPECT(s, RUNNER_BEGIN);
+    assert_false(s->a.planned);
+    not_over(s, RUNNER_TAKE);
+    walked(s, 1000);
+    begun(s, PHASE_GUARD);
+    next_step(s, false);
+    EXPECT(s, RUNNER_LAYOUT); /* its ranges of the walk before are open again */
+    not_over(s, RUNNER_TAKE);
+    walked(s, 10);
+    next_step(s, false);
+    planned(s, PHASE_VERIFY);
+}
+
+static void test_a_walk_that_was_lost_is_no_sign_of_quiet(void **state)
+{
+    struct script *s = *state;
+    struct migration_plan plan = whole;
+    plan.in_step = false;
+    plan.quiet = true;
+    begin(s, PHASE_GUARD, &plan);
+    next_step(s, true);
+    planned(s, PHASE_GUARD);
+    walked(s, 0);
+    EXPECT(s, RUNNER_REST);
+    done(s);
+    EXPECT(s, RUNNER_LAYOUT);
+    not_over(s, RUNNER_TAKE);
+    walked(s, 0); /* what was left of it */
+    next_step(s, true);
+    planned(s, PHASE_GUARD);
+    walked(s, 0);
+    EXPECT(s, RUNNER_REST);
+    done(s);
+    planned(s, PHASE_GUARD);
+    walked(s, 0);
+    next_step(s, true);
+    EXPECT(s, RUNNER_STEP);
+}
+
+static void test_a_cancel_comes_before_another_look(void **state)
+{
+    struct script *s = *state;
+    begin(s, PHASE_BACKFILL, &(struct migration_plan){.fill = true});
+    walked(s, 1000);
+    EXPECT(s, RUNNER_FINISH);
+    wish(s, RUNNER_WANT_CANCEL);
+    EXPECT(s, RUNNER_NONE);
+    done_with(s, (struct runner_event){.look = RUNNER_LOOK_NOT_OVER});
+    EXPECT(s, RUNNER_FINISH);
+    assert_int_equal(s->a.state, JOB_CANCELLED);
+}
+
+static void test_an_end_that_met_a_lost_connection_connects_anew_before_it_goes_on(void **state)
+{
+    struct script *s = *state;
+    begin(s, PHASE_BACKFILL, &(struct migration_plan){.fill = true});
+    walked(s, 1000);
+    EXPECT(s, RUNNER_FINISH);
+    refused(s, "57P01");
+    EXPECT(s, RUNNER_REST);
+    done(s);
+    EXPECT(s, RUNNER_FINISH);
+    not_over(s, RUNNER_CONNECT);
+    done(s);
+    EXPECT(s, RUNNER_TAKE);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -297,6 +415,11 @@ int main(void)
         SCRIPTED(test_a_lost_session_while_a_walk_is_planned_asks_the_catalog_again),
         SCRIPTED(test_a_step_is_cut_short_for_whoever_waits_on_it_and_for_any_wish),
         SCRIPTED(test_a_job_that_has_ended_is_tidied_up_whatever_is_wished),
+        SCRIPTED(test_an_end_that_rests_on_what_was_lost_is_not_insisted_on),
+        SCRIPTED(test_a_phase_that_is_not_over_is_gone_on_with),
+        SCRIPTED(test_a_walk_that_was_lost_is_no_sign_of_quiet),
+        SCRIPTED(test_a_cancel_comes_before_another_look),
+        SCRIPTED(test_an_end_that_met_a_lost_connection_connects_anew_before_it_goes_on),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
