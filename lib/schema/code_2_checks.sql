@@ -81,10 +81,10 @@ CREATE OR REPLACE FUNCTION backfill.refuse_clause(column_name text, problem text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  PERFORM backfill.refuse(column_name, problem || CASE WHEN code = '55000' THEN coalesce(': ' || nullif(rtrim(details, '.'), ''), '') ELSE '' END,
+  PERFORM backfill.refuse(column_name, problem || CASE WHEN code IN ('55000', '42P10') THEN coalesce(': ' || nullif(rtrim(details, '.'), ''), '') ELSE '' END,
     coalesce(nullif(advice, ''), CASE
       WHEN code = '42501' THEN format('Ask the table''s owner to GRANT what is missing to %I, or insert the job as that owner.', current_user)
-      WHEN code = '55000' THEN 'Make the table one that can be updated, then insert the job again.'
+      WHEN code = '55000' OR column_name = 'target' THEN 'Make the table one that can be updated (its publications and REPLICA IDENTITY tell), then insert the job again.'
       WHEN column_name = 'statement' THEN 'The statement must run as it stands once {batch} is replaced by a condition.'
       WHEN column_name = 'set_clause' THEN 'Write what stands after SET in an UPDATE of this table, and nothing after it.'
       WHEN column_name = 'add_column' THEN 'Write a name and a type: ''amount_cents bigint''.'
@@ -600,8 +600,8 @@ BEGIN
   IF job.drop_column IS NOT NULL THEN
     PERFORM backfill.check_drop_column(job);
   END IF;
-  job := backfill.make_plan(job);
   PERFORM backfill.check_row_security(job);
+  job := backfill.make_plan(job);
   PERFORM backfill.check_elsewhere(job);
   IF backfill.has_column(job) THEN
     first := coalesce((SELECT pg_catalog.min(o) FROM backfill.relations_of(job) o), job.target);  -- of a partitioned table a leaf, as a batch sees it

@@ -4,8 +4,10 @@
 --   column   {name, type, collation}: what add_column adds
 --   sync     {assignments: [{to, expression}], where, plain}: what the trigger computes, and for which rows (left out: all);
 --            plain: of the row's columns and the server's own functions alone, so that whoever writes the row may compute it
---   enforce  [{kind, name, definition, column | columns | index, existing}]: kind is 'not null', 'check', 'foreign key' or
---            'unique'; index: what stands after USING; existing: the table had the constraint before, it is not the job's
+--   enforce  [{kind, name, definition, column | columns, existing, in_catalog, index, timing}]: kind is 'not null', 'check', 'foreign key'
+--            or 'unique'; definition: of a CHECK as it was written, else as the catalog writes it; existing: the table had the
+--            constraint before, it is not the job's; in_catalog: what the catalog says of a CHECK that is there; index: what stands
+--            after USING; timing: DEFERRABLE, of a unique one
 
 -- The statement that makes an empty copy of a table, called as the table is, so that its own name may stand in clauses.
 CREATE OR REPLACE FUNCTION backfill.copy_statement(target oid) RETURNS text

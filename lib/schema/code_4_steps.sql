@@ -177,9 +177,9 @@ BEGIN
       FROM backfill.uses_of(job) u WHERE u.kind <> ALL (coalesce(job.ignore, '{}'));
     IF uses IS NOT NULL THEN
       RAISE EXCEPTION 'column % of % is still used by %', job.drop_column, name, uses
-        USING ERRCODE = '2BP01', HINT = format('Drop or change what is named, then SELECT backfill.retry(%L). What only looks as if it used the column can be passed over: '
-                                               'insert the job with ignore = ''{%s}''.', job.name,
-                                               (SELECT string_agg(DISTINCT u.kind, ', ') FROM backfill.uses_of(job) u WHERE u.kind <> ALL (coalesce(job.ignore, '{}'))));
+        USING ERRCODE = '2BP01', HINT = format('Drop or change what is named, then SELECT backfill.retry(%L).', job.name)
+          || coalesce((SELECT format(' What only looks as if it used the column can be passed over: insert the job with ignore = ''{%s}''.', string_agg(DISTINCT u.kind, ', '))
+                         FROM backfill.uses_of(job) u WHERE u.kind <> ALL (coalesce(job.ignore, '{}')) AND u.kind <> 'jobs' HAVING count(*) > 0), '');
     END IF;
     step := 'drop column';
     commands := ARRAY[format('ALTER TABLE %s DROP COLUMN %I', name, job.drop_column)];
@@ -196,6 +196,14 @@ BEGIN
 END
 $$;
 
+-- Jobs that keep rows of a table in step, or of the partitioned one that it belongs to.
+CREATE OR REPLACE FUNCTION backfill.jobs_in_step(target oid) RETURNS SETOF backfill.job
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT j.* FROM backfill.job j
+   WHERE j.keep_in_sync AND j.target IN (SELECT jobs_in_step.target UNION SELECT a.relid FROM pg_partition_ancestors(jobs_in_step.target) a(relid))
+$$;
+
 -- What uses a column of one relation, as far as the server can tell: kind (a word of job.ignore) and what, with its name. Function
 -- bodies and statements are text: those are listed that name both the table and the column, and for a trigger function of the
 -- table those that name the column. for_role: whose statements may be shown; of others it is said that there are some.
@@ -210,8 +218,12 @@ DECLARE
   statement  text;
   word       text;
   table_word text;
+  functions  oid[];  -- of jobs, which are named as such
+  triggers   text[];
 BEGIN
   SELECT * INTO class FROM pg_class c WHERE c.oid = target;
+  SELECT coalesce(array_agg(f.oid), '{}') INTO functions FROM backfill.jobs_in_step(target) j, backfill.sync_functions(j) f;
+  SELECT coalesce(array_agg(t.name), '{}') INTO triggers FROM backfill.jobs_in_step(target) j, backfill.sync_triggers(j) t;
   SELECT a.attnum INTO col FROM pg_attribute a WHERE a.attrelid = target AND a.attname = column_name;
   word := backfill.word_pattern(column_name);
   table_word := backfill.word_pattern(class.relname);
@@ -236,10 +248,27 @@ BEGIN
     FROM pg_constraint k
    WHERE ((k.conrelid = target AND col = ANY (k.conkey)) OR (k.confrelid = target AND col = ANY (k.confkey))) AND k.contype <> 'n'
   UNION ALL
+  SELECT 'jobs', format('job %s, whose trigger keeps rows in step: SELECT backfill.%s(%L)', j.name, CASE WHEN j.state IN ('succeeded', 'failed') THEN 'finish' ELSE 'cancel' END, j.name)
+    FROM backfill.jobs_in_step(target) j
+   WHERE EXISTS (SELECT FROM backfill.sync_triggers(j)) AND concat_ws(' ', j.add_column, j.set_clause, j.where_clause, j.sync_back) ~* word
+  UNION ALL
+  SELECT 'sequences', format('sequence %s, which goes with the column that owns it (ALTER SEQUENCE … OWNED BY NONE keeps it)', backfill.relation_name(c.oid))
+    FROM found f JOIN pg_class c ON f.classid = 'pg_class'::regclass AND c.oid = f.objid AND c.relkind = 'S'
+  UNION ALL
+  SELECT 'statistics', format('statistics %I.%I', n.nspname, x.stxname)
+    FROM pg_statistic_ext x JOIN pg_namespace n ON n.oid = x.stxnamespace
+   WHERE x.stxrelid = target
+     AND (col = ANY (x.stxkeys::smallint[]) OR EXISTS (SELECT FROM found f WHERE f.classid = 'pg_statistic_ext'::regclass AND f.objid = x.oid))
+  UNION ALL
+  SELECT 'subscriptions', format('subscription %I, which writes the table', s.subname)
+    FROM pg_subscription_rel r JOIN pg_subscription s ON s.oid = r.srsubid
+   WHERE r.srrelid = target
+  UNION ALL
   SELECT 'triggers', format('trigger %I', t.tgname)
     FROM pg_trigger t
-   WHERE t.tgrelid = target AND NOT t.tgisinternal
-     AND (col = ANY (t.tgattr::smallint[]) OR EXISTS (SELECT FROM found f WHERE f.classid = 'pg_trigger'::regclass AND f.objid = t.oid))
+   WHERE t.tgrelid = target AND NOT t.tgisinternal AND t.tgname <> ALL (triggers)
+     AND (col = ANY (t.tgattr::smallint[]) OR EXISTS (SELECT FROM found f WHERE f.classid = 'pg_trigger'::regclass AND f.objid = t.oid)
+          OR t.tgnargs > 0 AND replace(encode(t.tgargs, 'escape'), '\000', ' ') ~* word)
   UNION ALL
   SELECT 'policies', format('policy %I', p.polname)
     FROM found f JOIN pg_policy p ON f.classid = 'pg_policy'::regclass AND p.oid = f.objid
@@ -263,7 +292,7 @@ BEGIN
   SELECT 'functions', format('%s %s', CASE p.prokind WHEN 'p' THEN 'procedure' ELSE 'function' END, p.oid::regprocedure)
     FROM pg_proc p
     JOIN pg_namespace n ON n.oid = p.pronamespace
-   WHERE n.nspname NOT IN ('pg_catalog', 'information_schema', 'backfill')
+   WHERE n.nspname NOT IN ('pg_catalog', 'information_schema', 'backfill') AND p.oid <> ALL (functions)
      AND (EXISTS (SELECT FROM found f WHERE f.classid = 'pg_proc'::regclass AND f.objid = p.oid)
           OR (p.prosrc ~* word
               AND (p.prosrc ~* table_word OR EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = target AND t.tgfoid = p.oid))));

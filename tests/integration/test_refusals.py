@@ -4,11 +4,13 @@ import contextlib
 
 import psycopg
 import pytest
+from cluster import Cluster
+from database import Database, prepare
 from waiting import wait_until
 
 
 def refusal(db, session=None, **columns):
-    """Submits a job that is refused: what is said, with the hint behind it."""
+    """Submits a job that is refused: what is said, with the hint that each refusal has behind it."""
     with pytest.raises(psycopg.Error) as refused:
         db.submit(session=session, **columns)
     diag = refused.value.diag
@@ -16,7 +18,7 @@ def refusal(db, session=None, **columns):
     return f"{diag.message_primary} | {diag.message_hint}"
 
 
-def done(db, daemon=True, **columns):
+def done(db, **columns):
     """Submits a job and waits until it has succeeded."""
     if not db.daemons:
         db.daemon()
@@ -296,3 +298,129 @@ def test_a_session_with_temporary_tables_inserts_one_job_after_the_other(db):
     db.daemon()
     for name in names:
         db.finish(name)
+
+
+def test_a_temporary_table_of_the_session_is_no_part_of_a_job(db):
+    """Neither one of the target's name is in the way, nor may a clause read one."""
+    db.table(rows=5)
+    db.table("ref", rows=5)
+    db.daemon()
+    with db.connect() as session:
+        session.execute("CREATE TEMP TABLE t (x int); CREATE TYPE pg_temp.ref AS (a int)")
+        db.finish(db.submit(session=session, target="public.t", add_column="c int", set_clause="c = id", keep_in_sync=True, enforce=["NOT NULL c", "CHECK (t.c > 0)"]))
+        session.execute("CREATE TEMP TABLE mine (id int)")
+        with pytest.raises(psycopg.Error, match="temporary table of this session"):
+            db.submit(session=session, target="public.t", set_clause="n = 1", where_clause="id IN (SELECT id FROM mine)")
+
+
+def test_jobs_need_neither_temporary_tables_nor_the_peace_of_event_triggers(db):
+    db.table(rows=5)
+    db.admin.execute(f"REVOKE TEMPORARY ON DATABASE {db.name} FROM PUBLIC")
+    db.admin.execute("""CREATE FUNCTION no_table() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no table without a primary key'; END $$;
+                        CREATE EVENT TRIGGER no_table ON ddl_command_end WHEN TAG IN ('CREATE TABLE') EXECUTE FUNCTION no_table()""")
+    done(db, add_column="c int", set_clause="c = id", keep_in_sync=True, enforce=["NOT NULL c", "CHECK (c > 0)", "UNIQUE (c)"])
+
+
+def test_strings_of_the_session_may_have_backslashes(db):
+    db.table(rows=5, columns="n int NOT NULL DEFAULT 5")
+    db.daemon()
+    with db.connect() as session:
+        session.execute("SET standard_conforming_strings = off")
+        db.finish(db.submit(session=session, add_column="c int", set_clause="c = n", keep_in_sync=True, enforce=["NOT NULL c", "CHECK (c > 0)"], active_hours="00:00-24:00"))
+        db.finish(db.submit(session=session, statement="UPDATE t AS o SET n = 6 WHERE {batch o}"))
+
+
+def test_batch_is_placed_where_it_is_no_text(db):
+    db.app.execute('CREATE TABLE t (id int PRIMARY KEY, "{batch}" text); INSERT INTO t SELECT generate_series(1, 5)')
+    done(db, statement="""UPDATE t SET "{batch}" = '{batch}' || $x${batch}$x$ /* {batch} */ WHERE {batch} -- {batch}""")
+    assert db.all('SELECT DISTINCT "{batch}" FROM t') == [("{batch}{batch}",)]
+    assert "holds {batch} 9 times" in refusal(db, statement="UPDATE t SET id = id WHERE " + " AND ".join(["{batch}"] * 9))
+
+
+# ---- Elsewhere
+
+def test_what_switches_triggers_off_is_no_setting_of_a_job(db):
+    db.table(rows=5)
+    assert "foreign keys" in refusal(db, set_clause="n = 1", settings={"Session_Replication_Role": "Replica"})
+    db.submit(set_clause="n = 1", settings={"work_mem": "8MB", "session_replication_role": "origin"}, wanted="pause")
+
+
+def test_a_table_that_cannot_be_updated_says_why_before_its_column_is_added(db):
+    db.table(rows=5)
+    db.app.execute("ALTER TABLE t REPLICA IDENTITY NOTHING")
+    db.admin.execute("CREATE PUBLICATION p FOR TABLE t")
+    for columns in ({"set_clause": "n = 1"}, {"add_column": "c int", "set_clause": "c = n"}):
+        with unchanged(db):
+            assert "replica identity" in refusal(db, **columns)
+    db.app.execute("CREATE TABLE f (id int PRIMARY KEY, n int)")
+    db.admin.execute("CREATE PUBLICATION q FOR TABLE f WHERE (n > 5)")
+    assert "not part of the replica identity" in refusal(db, target="f", add_column="c int", set_clause="c = n")
+
+
+def test_subscribers_are_asked_for_before_they_would_stop(own_publisher):
+    db = own_publisher
+    db.table(rows=5)
+    db.table("listed", rows=5)
+    db.admin.execute("CREATE PUBLICATION p FOR TABLE t, listed (id, n)")
+    db.submit(add_column="c int", set_clause="c = n", wanted="pause", name="nobody subscribes")
+    db.admin.execute("SELECT pg_create_logical_replication_slot('sub', 'pgoutput')")
+    try:
+        said = refusal(db, add_column="d int", set_clause="d = n")
+        assert "published by p" in said and "slot sub" in said and "ignore = '{subscribers}'" in said
+        db.submit(add_column="d int", set_clause="d = n", ignore=["subscribers"], wanted="pause")
+        db.submit(target="listed", add_column="d int", set_clause="d = n", wanted="pause")
+        db.submit(set_clause="n = 1", wanted="pause")
+    finally:
+        db.admin.execute("SELECT pg_drop_replication_slot('sub')")
+
+
+@pytest.fixture
+def own_publisher():
+    cluster = Cluster(wal_level="logical")
+    try:
+        prepare(cluster)
+        yield Database(cluster)
+    finally:
+        cluster.destroy()
+
+
+def test_a_table_that_a_subscription_writes_is_asked_about(db):
+    db.table(rows=5)
+    db.admin.execute("CREATE SUBSCRIPTION s CONNECTION 'dbname=nowhere' PUBLICATION p WITH (connect = false);"
+                     "INSERT INTO pg_subscription_rel (srsubid, srrelid, srsubstate) SELECT oid, 't'::regclass, 'r' FROM pg_subscription WHERE subname = 's'")
+    try:
+        assert "written by subscription s" in refusal(db, set_clause="n = 1")
+        db.submit(set_clause="n = 1", ignore=["subscriptions"], wanted="pause")
+    finally:
+        db.admin.execute("DELETE FROM pg_subscription_rel; ALTER SUBSCRIPTION s SET (slot_name = NONE)")
+        db.admin.execute("DROP SUBSCRIPTION s")
+
+
+def test_forced_row_security_names_the_way_past_it(db):
+    db.table(rows=5)
+    db.app.execute("ALTER TABLE t ENABLE ROW LEVEL SECURITY; ALTER TABLE t FORCE ROW LEVEL SECURITY; CREATE TABLE ref (id bigint PRIMARY KEY)")
+    for columns in ({"set_clause": "n = 1"}, {"add_column": "c int", "set_clause": "c = n"}, {"enforce": ["FOREIGN KEY (id) REFERENCES ref"]}):
+        assert "ALTER ROLE app BYPASSRLS" in refusal(db, **columns)
+    db.submit(enforce=["CHECK (n >= 0)"], wanted="pause")
+
+
+# ---- drop_column
+
+def test_drop_column_names_what_would_go_with_it_and_whose_trigger_it_is(db):
+    db.app.execute("""CREATE TABLE t (id int PRIMARY KEY, a serial, b int, c int, v int, w int);
+                      CREATE STATISTICS many ON b, c FROM t;
+                      CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NEW; END $$;
+                      CREATE TRIGGER audits BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION f('b', 'c')""")
+    db.daemon()
+    step = db.submit(name="step", set_clause="w = v", where_clause="w IS NULL", keep_in_sync=True)
+    db.finish(step)
+    for column, words in (("a", ["sequence public.t_a_seq"]), ("b", ["statistics public.many", "trigger audits"]), ("v", ["job step", "SELECT backfill.finish('step')"])):
+        job = db.finish(db.submit(drop_column=column), "failed")
+        assert all(word in job["error"] for word in words), job["error"]
+    assert "zz_backfilld" not in job["error"] and "ignore" not in job["hint"]
+    with pytest.raises(psycopg.Error, match="nothing called 'jobs'"):
+        db.submit(drop_column="v", ignore=["jobs"])
+    db.finish(db.submit(drop_column="a", ignore=["sequences"]))
+    db.app.execute("SELECT backfill.finish('step')")
+    wait_until(lambda: not db.job("step")["tidy"], what="it is tidied up")
+    db.finish(db.submit(drop_column="v"))
