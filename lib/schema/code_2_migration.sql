@@ -2,8 +2,7 @@
 -- run: nothing is made, and nothing is asked for that the job itself does not need. It runs with the rights of whoever inserts
 -- the job. What was read is kept in job.plan:
 --   column   {name, type, collation}: what add_column adds
---   sync     {assignments: [{to, expression}], where, plain}: what the trigger computes, and for which rows (left out: all);
---            plain: of the row's columns and the server's own functions alone, so that whoever writes the row may compute it
+--   sync     what the trigger of keep_in_sync computes: code_4_sync.sql
 --   enforce  [{kind, name, definition, column | columns, existing, in_catalog, index, timing}]: kind is 'not null', 'check', 'foreign key'
 --            or 'unique'; definition: of a CHECK as it was written, else as the catalog writes it; existing: the table had the
 --            constraint before, it is not the job's; in_catalog: what the catalog says of a CHECK that is there; index: what stands
