@@ -32,32 +32,38 @@ static bool run(PGconn *conn, const char *database, const char *what, const char
     return ok;
 }
 
-/* The version that is there: 0 for none, -1 when it can't be read. */
-static int installed_version(PGconn *conn, const char *database)
+/* The version that is there: 0 for none, -1 when it can't be read; and whether it is this program's to the letter. */
+static int installed_version(PGconn *conn, const char *database, bool *ret_same)
 {
     PGresult *result = PQexec(conn, "SELECT pg_catalog.to_regclass('backfill.installed') IS NOT NULL");
     bool there = PQntuples(result) == 1 && strcmp(PQgetvalue(result, 0, 0), "t") == 0;
     int version = 0;
 
     PQclear(result);
+    *ret_same = false;
     if (!there)
         return 0;
-    result = PQexec(conn, "SELECT version FROM backfill.installed");
+    result = PQexec(conn, "SELECT version, checksum FROM backfill.installed");
     if (PQresultStatus(result) != PGRES_TUPLES_OK || PQntuples(result) != 1) {
         fprintf(stderr, "backfilld: %s: can't read backfill.installed: %s", database, PQerrorMessage(conn));
         version = -1;
-    } else
+    } else {
         version = atoi(PQgetvalue(result, 0, 0));
+        *ret_same = strcmp(PQgetvalue(result, 0, 1), schema_checksum) == 0;
+    }
     PQclear(result);
     return version;
 }
 
-static bool run_files(PGconn *conn, const char *database, int version)
+/* same: what is there was made by these files. Then nothing has another signature, and no function is dropped under the jobs that
+ * run it. */
+static bool run_files(PGconn *conn, const char *database, int version, bool same)
 {
     char record[256];
 
     for (int i = 0; i < schema_n_files; i++)
         if ((schema_files[i].version == 0 || schema_files[i].version > version) &&
+            !(same && strcmp(schema_files[i].name, "code_0_drop.sql") == 0) &&
             !run(conn, database, schema_files[i].name, schema_files[i].sql))
             return false;
     snprintf(record, sizeof(record),
@@ -82,13 +88,14 @@ static bool install(const struct config_database *database)
     bool ok = run(conn, database->name, "begin",
         "SET client_min_messages = warning; SET search_path = pg_catalog; SET lock_timeout = '10s';"
         "BEGIN; SELECT pg_catalog.pg_advisory_xact_lock(7089054359331365996)");
-    int version = ok ? installed_version(conn, database->name) : -1;
+    bool same = false;
+    int version = ok ? installed_version(conn, database->name, &same) : -1;
     if (version > schema_version) {
         fprintf(stderr, "backfilld: %s: the schema is version %d, newer than this program's %d\n",
             database->name, version, schema_version);
         version = -1;
     }
-    ok = version >= 0 && run_files(conn, database->name, version) &&
+    ok = version >= 0 && run_files(conn, database->name, version, same) &&
          run(conn, database->name, "commit", "COMMIT");
     if (ok && version == 0)
         printf("%s: schema backfill installed, version %d\n", database->name, schema_version);

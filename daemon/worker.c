@@ -6,6 +6,7 @@
 #include "range.h"
 #include "report.h"
 #include "result.h"
+#include "schema.h"
 #include "snapshot.h"
 #include "sql.h"
 #include "step.h"
@@ -67,6 +68,9 @@ struct worker {
     bool telling;        /* that is being written; never two at once, nor any while the server is away */
     uint64_t told_us, tell_every_us;
     bool asking_progress; /* of a step */
+
+    bool unsure; /* it is asked whether the control schema is another version's; then this error is told */
+    char *unsure_message, *unsure_hint;
     struct report report;
 };
 
@@ -431,6 +435,26 @@ static void feed(struct worker *w, const struct runner_event *e)
     perform(w, &next);
 }
 
+/* An --install of another version changes functions under a daemon that runs: that is no fault of the job's. */
+static void on_installed(void *arg, const struct session_event *e)
+{
+    struct worker *w = arg;
+    bool ours = e->kind == SESSION_RESULT && PQntuples(e->results[0]) == 1 &&
+                same_string(result_text(e->results[0], 0, 1), schema_checksum);
+    _cleanup_free_ char *message = w->unsure_message, *hint = w->unsure_hint;
+
+    w->unsure_message = w->unsure_hint = NULL;
+    w->unsure = false;
+    if (w->ended)
+        return;
+    if (ours)
+        feed(w, &(struct runner_event){.kind = RUNNER_ERROR, .sqlstate = "42883", .message = message, .hint = hint});
+    else
+        feed(w, &(struct runner_event){.kind = RUNNER_ERROR,
+                    .sqlstate = SQLSTATE_OTHER_SCHEMA,
+                    .message = "the control schema is another version's: restart backfilld"});
+}
+
 static void feed_error(struct worker *w, const struct session_event *e)
 {
     struct runner_event event = {.kind = e->lost ? RUNNER_LOST : RUNNER_ERROR,
@@ -439,11 +463,16 @@ static void feed_error(struct worker *w, const struct session_event *e)
         .hint = e->hint,
         .detail = e->detail};
 
-    /* An --install of another version changes functions under a daemon that runs: no fault of the job's. */
-    if (same_string(e->sqlstate, "42883") && strstr(e->message, "function backfill.")) {
-        event.sqlstate = SQLSTATE_OTHER_SCHEMA;
-        event.message = "the control schema is another version's: restart backfilld";
+    if (e->kind == SESSION_ERROR && !e->lost && same_string(e->sqlstate, "42883")) {
+        w->unsure = true;
+        replace_string(&w->unsure_message, e->message);
+        replace_string(&w->unsure_hint, e->hint);
+        ask_then(w, &(struct session_query){.sql = SQL_INSTALLED}, on_installed);
+        return;
     }
+    if (e->kind == SESSION_ERROR && !e->lost && same_string(e->sqlstate, "42501") && !e->hint)
+        event.hint = "The job's role needs what it had when the job was inserted: membership in backfill_submitter, and rights on "
+                     "what the job touches. Then SELECT backfill.retry(name).";
     if (e->kind == SESSION_CONNECT_FAILED) {
         event.kind = RUNNER_ERROR;
         if (strncmp(e->sqlstate, "28", 2) == 0)
@@ -608,7 +637,7 @@ static void on_session(struct session *session, const struct session_event *e, v
     char job[24];
     (void)session;
 
-    if (!has_session(w->action.kind)) {
+    if (!has_session(w->action.kind) || w->unsure) {
         w->session_gone = w->session_gone || e->lost || e->kind == SESSION_TIMED_OUT;
         return;
     }
@@ -927,6 +956,8 @@ struct worker *worker_free(struct worker *w)
     range_done(&w->range);
     step_done(&w->step);
     free(w->shown_waiting);
+    free(w->unsure_message);
+    free(w->unsure_hint);
     free(w->given_back);
     report_done(&w->report);
     runner_done(&w->runner);

@@ -7,6 +7,7 @@
 
 #define BACKOFF_BASE_US    50000   /* the first wait after an error */
 #define BACKOFF_CAP_US     5000000 /* and the longest: so soon a server that is back is noticed */
+#define TRIALS             7       /* 6 s in all */
 #define STEP_BASE_US       2000000   /* a step that found no room: it may have read a whole table before */
 #define STEP_CAP_US        300000000
 #define CONTENTION_BASE_US 5000    /* somebody's row lock: soon again, for it lasts a transaction of theirs */
@@ -794,11 +795,16 @@ static struct runner_action wait_and_retry(
     return wait_for(r, e, contention, after_error(r), now_us);
 }
 
-/* The job fails of what the server said, but for values of rows. */
+/* The job fails of what the server said, but for values of rows. Why a table that is published can't be updated, stands in the
+ * detail alone. */
 static struct runner_action finish_in_its_words(struct runner *r, const struct runner_event *e)
 {
-    _cleanup_free_ char *message = retry_public_message(e->sqlstate, e->message);
-    return finish(r, JOB_FAILED, message, e->hint);
+    _cleanup_free_ char *message = retry_public_message(e->sqlstate, e->message), *both = NULL;
+    bool with_detail = e->detail && *e->detail && same_string(e->sqlstate, "55000");
+
+    if (with_detail && asprintf(&both, "%s: %s", message, e->detail) < 0)
+        abort();
+    return finish(r, JOB_FAILED, both ? both : message, e->hint);
 }
 
 /* A batch fails: half its keys, or half of those that were searched last, until one is left. */
@@ -900,7 +906,8 @@ static struct runner_action on_error(struct runner *r, const struct runner_event
     case RETRY_RAISED:
         if (is_work(r->doing))
             return on_row_error(r, e);
-        if (class == RETRY_RAISED && r->doing != RUNNER_STEP && r->doing != RUNNER_SURVEY)
+        /* What every row of a trial meets may pass in a moment, and ends the job else, before anything is changed. */
+        if (r->doing == RUNNER_SURVEY ? r->backoff.tries < TRIALS : class == RETRY_RAISED && r->doing != RUNNER_STEP)
             return wait_and_retry(r, e, false, now_us);
         return finish_in_its_words(r, e);
     case RETRY_UNKNOWN:
@@ -912,11 +919,11 @@ static struct runner_action on_error(struct runner *r, const struct runner_event
     case RETRY_PERMANENT:
         /* A step that somebody else has done meanwhile fails: the catalog is asked once more. */
         if (r->doing != RUNNER_STEP || r->reread)
-            return finish(r, JOB_FAILED, e->message, e->hint);
+            return finish_in_its_words(r, e);
         r->reread = true;
         return enter(r, RUNNER_NEXT_STEP);
     }
-    return finish(r, JOB_FAILED, e->message, e->hint);
+    return finish_in_its_words(r, e);
 }
 
 static struct runner_action on_lost(struct runner *r, const struct runner_event *e, uint64_t now_us)

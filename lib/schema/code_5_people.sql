@@ -80,6 +80,17 @@ AS $$
   SELECT (backfill.job_named(name)).state = 'succeeded'
 $$;
 
+-- What the server says, in its language, to a COMMIT inside a transaction that isn't the caller's to end: a function has no other.
+CREATE OR REPLACE FUNCTION backfill.no_commit_here() RETURNS text
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  COMMIT;
+EXCEPTION WHEN invalid_transaction_termination THEN
+  RETURN SQLERRM;
+END
+$$;
+
 -- Waits until a job has succeeded. Raises with the job's error when it failed or was cancelled, and when the time is up
 -- (the job goes on). It commits between looks, so that no snapshot is held meanwhile.
 CREATE OR REPLACE PROCEDURE backfill.wait(name text, timeout interval DEFAULT '1 hour')
@@ -92,7 +103,7 @@ BEGIN
   BEGIN
     COMMIT;  -- never works here, but what it says tells whether it will below
   EXCEPTION WHEN invalid_transaction_termination THEN
-    IF SQLERRM = 'invalid transaction termination' THEN
+    IF SQLERRM = backfill.no_commit_here() THEN
       RAISE EXCEPTION 'backfill.wait cannot run inside a transaction block'
         USING ERRCODE = '25001', HINT = 'It would hold back vacuum for as long as it waits. Call it outside, or poll backfill.is_done(name).';
     END IF;  -- else: "cannot commit while a subtransaction is active", which this block is
@@ -104,7 +115,8 @@ BEGIN
         RETURN;
       WHEN 'failed' THEN
         RAISE EXCEPTION 'job "%" failed: %', name, job.error
-          USING HINT = coalesce(job.hint || ' ', '') || format('Then: SELECT backfill.retry(%L)', name);
+          USING HINT = CASE WHEN job.hint LIKE '%backfill.retry(%' THEN job.hint
+                            ELSE concat_ws(' ', job.hint, format('Then: SELECT backfill.retry(%L).', name)) END;
       WHEN 'cancelled' THEN
         RAISE EXCEPTION 'job "%" was cancelled', name;
       ELSE

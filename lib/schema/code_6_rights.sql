@@ -39,7 +39,7 @@ GRANT EXECUTE ON FUNCTION
   backfill.read_column, backfill.read_sync,
   backfill.other_constraint, backfill.constraint_name, backfill.check_given_name, backfill.has_constraint, backfill.check_schema_right,
   backfill.read_constraint, backfill.make_plan, backfill.check_batch, backfill.check_bound, backfill.own_job,
-  backfill.make_copy, backfill.plan_in_words,
+  backfill.make_copy, backfill.copy_more, backfill.measure_batch, backfill.all_fail, backfill.plan_in_words,
   backfill.session_settings, backfill.sync_token, backfill.sync_name, backfill.sync_functions, backfill.sync_triggers, backfill.batch_mark, backfill.derived_table, backfill.missing_column,
   backfill.target_type, backfill.assigned_values, backfill.row_function, backfill.columns_read, backfill.columns_of_function, backfill.function_traits, backfill.breaks_on,
   backfill.constant_defaults, backfill.check_sync_clause, backfill.left_out, backfill.sync_assignments, backfill.sync_handler, backfill.custom_settings, backfill.sync_body, backfill.row_of,
@@ -63,6 +63,7 @@ GRANT EXECUTE ON FUNCTION
 GRANT EXECUTE ON FUNCTION backfill.job_named, backfill.is_done, backfill.effect, backfill.look_at, backfill.definition_of,
   backfill.word_pattern, backfill.may_see_statements, backfill.statements_on, backfill.between_looks, backfill.three_times, backfill.steps, backfill.is_not_null
   TO backfill_submitter, pg_monitor;
+GRANT EXECUTE ON FUNCTION backfill.no_commit_here TO backfill_submitter, pg_monitor;
 GRANT EXECUTE ON PROCEDURE backfill.wait TO backfill_submitter, pg_monitor;
 
 ALTER TABLE backfill.job ENABLE ROW LEVEL SECURITY;

@@ -1,0 +1,212 @@
+-- What is seen of a relation before anything is changed, and the trial of a batch on it. Runs in the worker's session, by the names of
+-- the job: operators and functions are qualified.
+
+-- An empty copy of a relation, with the column that the job adds.
+CREATE OR REPLACE FUNCTION backfill.make_copy(job backfill.job, relation oid) RETURNS regclass
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  copy text := pg_catalog.format('pg_temp.%I', (SELECT c.relname FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) relation));
+BEGIN
+  PERFORM pg_catalog.set_config('client_min_messages', 'error', true);
+  EXECUTE backfill.copy_statement(relation);
+  EXECUTE pg_catalog.format('ALTER TABLE %s ADD COLUMN %s', copy, job.add_column);
+  RETURN copy::regclass;
+END
+$$;
+
+-- Puts more rows of a relation into its copy, behind so many that it has; returns how many came.
+CREATE OR REPLACE FUNCTION backfill.copy_more(relation oid, copy regclass, has bigint, more bigint) RETURNS bigint
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  came bigint;
+  list text := (SELECT pg_catalog.string_agg(pg_catalog.quote_ident(a.attname), ', ')
+                  FROM pg_catalog.pg_attribute a
+                 WHERE a.attrelid OPERATOR(pg_catalog.=) relation AND a.attnum OPERATOR(pg_catalog.>) 0::smallint
+                   AND NOT a.attisdropped AND a.attgenerated OPERATOR(pg_catalog.=) '');
+BEGIN
+  EXECUTE pg_catalog.format('INSERT INTO %s (%s) SELECT %s FROM ONLY %s OFFSET %s LIMIT %s', copy, list, list, backfill.relation_name(relation), has, more);
+  GET DIAGNOSTICS came = ROW_COUNT;
+  RETURN came;
+END
+$$;
+
+-- Runs a batch up to a key and sees what it costs. on_copy: it runs on one, whose WAL is estimated from its size.
+CREATE OR REPLACE FUNCTION backfill.measure_batch(batch text, keys_of text, hi text[], relation oid, on_copy boolean) RETURNS jsonb
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  changed   bigint;
+  to_do     text[];
+  still     bigint;
+  wal_bytes numeric;
+  hot       bigint;
+  started   timestamptz;
+  ms        numeric;
+  start_lsn pg_lsn;
+BEGIN
+  EXECUTE pg_catalog.format('SELECT pg_catalog.array_agg(k.key::text) FROM (%s) AS k(key, holder)', keys_of) INTO to_do USING NULL::text[], hi, NULL::text[];
+  start_lsn := pg_catalog.pg_current_wal_insert_lsn();
+  hot := pg_catalog.pg_stat_get_xact_tuples_hot_updated(relation);
+  started := pg_catalog.clock_timestamp();
+  EXECUTE batch USING NULL::text[], hi, NULL::text[], NULL::bigint;
+  GET DIAGNOSTICS changed = ROW_COUNT;
+  ms := pg_catalog.round(extract(epoch FROM pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) started) OPERATOR(pg_catalog.*) 1000::numeric, 3);
+  wal_bytes := pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_insert_lsn(), start_lsn);
+  hot := pg_catalog.pg_stat_get_xact_tuples_hot_updated(relation) OPERATOR(pg_catalog.-) hot;
+  IF on_copy THEN  -- which has no indexes: a new version of the row, its header, and an entry in an index
+    EXECUTE pg_catalog.format('SELECT pg_catalog.sum(pg_catalog.pg_column_size(t) OPERATOR(pg_catalog.+) 100) FROM %s AS t', relation::regclass) INTO wal_bytes;
+  END IF;
+  -- Not those that an application has written meanwhile.
+  EXECUTE pg_catalog.format('SELECT pg_catalog.count(*) FROM (%s) AS k(key, holder) WHERE k.key::text OPERATOR(pg_catalog.=) ANY ($4)', keys_of)
+     INTO still USING NULL::text[], hi, NULL::text[], to_do;
+  SET CONSTRAINTS ALL IMMEDIATE;  -- what is deferred fires, too
+  RETURN pg_catalog.jsonb_build_object('rows', changed, 'ms', ms, 'wal_bytes', wal_bytes, 'still_to_do', still,
+                                       CASE WHEN on_copy THEN 'on_copy' ELSE 'hot_rows' END, CASE WHEN on_copy THEN 'true' ELSE pg_catalog.to_jsonb(hot) END);
+END
+$$;
+
+-- Whether each row of the first ones fails by itself, with one SQLSTATE: then a job of any of them fails. point: the statement on one key.
+CREATE OR REPLACE FUNCTION backfill.all_fail(point text, keys_of text, hi text[], failed_with text) RETURNS boolean
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  started constant timestamptz := pg_catalog.clock_timestamp();
+  k       text[];
+  n       integer := 0;
+BEGIN
+  FOR k IN EXECUTE pg_catalog.format('SELECT k.key FROM (%s) AS k(key, holder) LIMIT 10', keys_of) USING NULL::text[], hi, NULL::text[] LOOP
+    IF backfill.try_row(point, k) OPERATOR(pg_catalog.<>) failed_with THEN
+      RETURN false;
+    END IF;
+    n := n OPERATOR(pg_catalog.+) 1;
+    EXIT WHEN pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) started OPERATOR(pg_catalog.>) interval '200 ms';
+  END LOOP;
+  RETURN n OPERATOR(pg_catalog.>) 0;
+END
+$$;
+
+-- Surveys one relation, and tries a batch, which is undone again: what it costs, and whether a row that is done still meets the
+-- where_clause. keys: at most so many; 0 tries nothing. First it is one key, then ten, then a hundred, as long as the next will
+-- probably end within 200 ms: rows stay locked meanwhile. on_copy: the column that it fills is still to be added, which would lock
+-- everybody out while it is tried: it is tried on a copy of some rows, and the batch's plan is checked when the column is there.
+-- What every row meets is raised, for it would end the job later; what one row meets, or what cuts the trial short, is said.
+-- Returns the estimate of rows, and what was seen.
+CREATE OR REPLACE FUNCTION backfill.survey(job_id bigint, batch text, bound text, keys_of text, relation oid, upper text[], on_copy boolean,
+    keys bigint, OUT estimate bigint, OUT seen jsonb)
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  budget    constant interval := '200 ms';
+  job       backfill.job := backfill.own_job(job_id);
+  key       backfill.walk_key;
+  began     timestamptz;
+  round_at  timestamptz;
+  tried     oid := relation;
+  planned   text := batch;
+  point     text;
+  plan      jsonb;
+  hi        text[];
+  n         bigint;
+  has       bigint := 0;
+  came      bigint;
+  code      text;
+  problem   text;
+  reason    text;
+  advice    text;
+  always    boolean := false;
+BEGIN
+  SELECT * INTO key FROM backfill.key_of(relation, backfill.key_numbers(relation, job.key));
+  PERFORM backfill.check_operators(key);
+  estimate := backfill.check_bound(bound, relation, upper);
+  IF NOT on_copy THEN
+    PERFORM backfill.check_batch(batch, relation, upper);
+  END IF;
+  IF keys OPERATOR(pg_catalog.=) 0::bigint THEN
+    RETURN;
+  END IF;
+  seen := '{}';
+  BEGIN
+    IF on_copy THEN
+      tried := backfill.make_copy(job, relation);
+      SELECT s.batch, s.keys INTO batch, keys_of FROM backfill.statements(job, tried, key, false) s;
+      -- How the rows of a batch will be reached; the rest of its statement can't be planned yet.
+      planned := pg_catalog.format('SELECT FROM ONLY %s WHERE %s', backfill.relation_name(relation),
+                                   backfill.batch_condition('', key, false));
+    END IF;
+    SELECT s.batch INTO point FROM backfill.statements(job, tried, key, true) s;
+    began := pg_catalog.clock_timestamp();
+    FOREACH n IN ARRAY '{1, 10, 100}'::bigint[] LOOP
+      EXIT WHEN n OPERATOR(pg_catalog.>) keys;
+      round_at := pg_catalog.clock_timestamp();
+      hi := NULL;
+      EXECUTE bound INTO hi USING NULL::text[], upper, n;
+      hi := coalesce(hi, upper);
+      FOR plan IN EXECUTE 'EXPLAIN (FORMAT JSON) ' OPERATOR(pg_catalog.||) planned USING NULL::text[], hi, NULL::text[], NULL::bigint LOOP
+        seen := seen OPERATOR(pg_catalog.||) pg_catalog.jsonb_build_object('plan', backfill.plan_in_words(plan));
+      END LOOP;
+      IF on_copy THEN
+        came := backfill.copy_more(relation, tried::regclass, has, n OPERATOR(pg_catalog.-) has);
+        EXIT WHEN came OPERATOR(pg_catalog.=) 0::bigint;
+        has := has OPERATOR(pg_catalog.+) came;
+        hi := upper;  -- whichever rows the copy has
+      END IF;
+      BEGIN
+        seen := seen OPERATOR(pg_catalog.||) backfill.measure_batch(batch, keys_of, hi, tried, on_copy);
+        RAISE EXCEPTION USING ERRCODE = 'BF900';
+      EXCEPTION WHEN SQLSTATE 'BF900' THEN
+        NULL;  -- nothing of it is left
+      END;
+      EXIT WHEN NOT on_copy AND hi OPERATOR(pg_catalog.=) upper;
+      EXIT WHEN pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) began OPERATOR(pg_catalog.+)
+                (pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) round_at) OPERATOR(pg_catalog.*) 10::float8 OPERATOR(pg_catalog.>) budget;
+    END LOOP;
+    RAISE EXCEPTION USING ERRCODE = 'BF900';
+  EXCEPTION
+    WHEN SQLSTATE 'BF900' THEN
+      NULL;
+    WHEN query_canceled OR assert_failure OR OTHERS THEN
+      GET STACKED DIAGNOSTICS code = RETURNED_SQLSTATE, problem = MESSAGE_TEXT, reason = PG_EXCEPTION_DETAIL, advice = PG_EXCEPTION_HINT;
+  END;
+  IF code IS NULL THEN
+    RETURN;
+  END IF;
+
+  -- What ends any job whatever its rows, and what a job that fails at a row would fail of at the first.
+  IF code OPERATOR(pg_catalog.~) '^(0A|21|22|23|38|39|42|44|54|55000|P0)' AND point IS NOT NULL
+     AND (job.on_error OPERATOR(pg_catalog.=) 'fail' OR code OPERATOR(pg_catalog.!~) '^(21|22|23|44)') THEN
+    BEGIN
+      IF on_copy THEN  -- the other one is gone again
+        tried := backfill.make_copy(job, relation);
+        PERFORM backfill.copy_more(relation, tried::regclass, 0, 10);
+        SELECT s.batch INTO point FROM backfill.statements(job, tried, key, true) s;
+      END IF;
+      EXECUTE bound INTO hi USING NULL::text[], upper, 10::bigint;
+      always := backfill.all_fail(point, keys_of, CASE WHEN on_copy THEN upper ELSE coalesce(hi, upper) END, code);
+      RAISE EXCEPTION USING ERRCODE = 'BF900';
+    EXCEPTION
+      WHEN SQLSTATE 'BF900' THEN
+        NULL;
+      WHEN query_canceled OR OTHERS THEN
+        NULL;  -- then it isn't known
+    END;
+  END IF;
+  IF always THEN
+    RAISE EXCEPTION USING ERRCODE = code, MESSAGE = problem, DETAIL = reason, HINT = coalesce(nullif(advice, ''),
+      'Every row that was tried fails so; nothing has been changed yet.' OPERATOR(pg_catalog.||) coalesce(
+        ' Triggers that fire: ' OPERATOR(pg_catalog.||)
+        (SELECT pg_catalog.string_agg(t.tgname, ', ' ORDER BY t.tgname) FROM pg_catalog.pg_trigger t
+          WHERE t.tgrelid OPERATOR(pg_catalog.=) relation AND NOT t.tgisinternal AND t.tgenabled OPERATOR(pg_catalog.<>) 'D'
+            AND NOT on_copy) OPERATOR(pg_catalog.||) '.', ''));
+  END IF;
+  -- The server's own words only where they can't be about a row's values.
+  seen := seen OPERATOR(pg_catalog.||) CASE
+    WHEN code OPERATOR(pg_catalog.=) '57014' AND seen OPERATOR(pg_catalog.?) 'rows' THEN '{}'
+    ELSE pg_catalog.jsonb_build_object('not_tried', CASE
+      WHEN code OPERATOR(pg_catalog.=) '57014' THEN 'it was cut short: a row takes too long, or somebody waited on it'
+      WHEN code OPERATOR(pg_catalog.=) '55P03' THEN 'rows are locked by others'
+      WHEN code OPERATOR(pg_catalog.~) '^(42|53|55)' THEN problem
+      ELSE 'a row can''t be changed (SQLSTATE ' OPERATOR(pg_catalog.||) code OPERATOR(pg_catalog.||) ')' END) END;
+END
+$$;
