@@ -11,22 +11,35 @@ static PGconn *finish(PGconn *conn)
     return NULL;
 }
 
+#define TRIES 10 /* jobs that run lock the schema's tables in another order, and one of two must give way */
+
+struct attempt {
+    PGconn *conn;
+    const char *database;
+    bool last;
+    bool gave_way; /* the server has chosen this session to end a deadlock: it is worth another try */
+};
+
 /* One or more statements; says what went wrong, and where. */
-static bool run(PGconn *conn, const char *database, const char *what, const char *sql)
+static bool run(struct attempt *a, const char *what, const char *sql)
 {
-    PGresult *result = PQexec(conn, sql);
+    PGresult *result = PQexec(a->conn, sql);
     ExecStatusType status = PQresultStatus(result);
     bool ok = status == PGRES_COMMAND_OK || status == PGRES_TUPLES_OK;
 
     if (!ok) {
+        const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+        a->gave_way = sqlstate && strcmp(sqlstate, "40P01") == 0 && !a->last;
+    }
+    if (!ok && !a->gave_way) {
         const char *hint = PQresultErrorField(result, PG_DIAG_MESSAGE_HINT);
         const char *message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
-        fprintf(stderr, "backfilld: %s: %s: %s\n", database, what, message ? message : PQerrorMessage(conn));
+        fprintf(stderr, "backfilld: %s: %s: %s\n", a->database, what, message ? message : PQerrorMessage(a->conn));
         if (hint)
             fprintf(stderr, "HINT: %s\n", hint);
         else if (message && strcmp(PQresultErrorField(result, PG_DIAG_SQLSTATE), "42501") == 0)
             fprintf(stderr, "HINT: As a superuser: GRANT CREATE ON DATABASE %s TO the daemon's role, %s.\n",
-                PQdb(conn), PQuser(conn));
+                PQdb(a->conn), PQuser(a->conn));
     }
     PQclear(result);
     return ok;
@@ -57,23 +70,23 @@ static int installed_version(PGconn *conn, const char *database, bool *ret_same)
 
 /* same: what is there was made by these files. Then nothing has another signature, and no function is dropped under the jobs that
  * run it. */
-static bool run_files(PGconn *conn, const char *database, int version, bool same)
+static bool run_files(struct attempt *a, int version, bool same)
 {
     char record[256];
 
     for (int i = 0; i < schema_n_files; i++)
         if ((schema_files[i].version == 0 || schema_files[i].version > version) &&
             !(same && strcmp(schema_files[i].name, "code_0_drop.sql") == 0) &&
-            !run(conn, database, schema_files[i].name, schema_files[i].sql))
+            !run(a, schema_files[i].name, schema_files[i].sql))
             return false;
     snprintf(record, sizeof(record),
         "DELETE FROM backfill.installed; INSERT INTO backfill.installed (version, checksum) VALUES (%d, "
         "'%s')",
         schema_version, schema_checksum);
-    return run(conn, database, "backfill.installed", record);
+    return run(a, "backfill.installed", record);
 }
 
-static bool install(const struct config_database *database)
+static bool install_once(const struct config_database *database, bool last, bool *ret_again)
 {
     const char *const keywords[] = {"dbname", "application_name", "target_session_attrs", NULL};
     const char *const values[] = {database->conninfo, "backfilld --install", "primary", NULL};
@@ -84,8 +97,9 @@ static bool install(const struct config_database *database)
         finish(conn);
         return false;
     }
+    struct attempt a = {.conn = conn, .database = database->name, .last = last};
     /* The lock: two installations at once take turns. Its number is 'backfill' in ASCII. */
-    bool ok = run(conn, database->name, "begin",
+    bool ok = run(&a, "begin",
         "SET client_min_messages = warning; SET search_path = pg_catalog; SET lock_timeout = '10s';"
         "BEGIN; SELECT pg_catalog.pg_advisory_xact_lock(7089054359331365996)");
     bool same = false;
@@ -95,13 +109,23 @@ static bool install(const struct config_database *database)
             database->name, version, schema_version);
         version = -1;
     }
-    ok = version >= 0 && run_files(conn, database->name, version, same) &&
-         run(conn, database->name, "commit", "COMMIT");
+    ok = version >= 0 && run_files(&a, version, same) && run(&a, "commit", "COMMIT");
     if (ok && version == 0)
         printf("%s: schema backfill installed, version %d\n", database->name, schema_version);
     else if (ok)
         printf("%s: schema backfill is version %d (was %d)\n", database->name, schema_version, version);
     finish(conn);
+    *ret_again = a.gave_way;
+    return ok;
+}
+
+static bool install(const struct config_database *database)
+{
+    bool again = true, ok = false;
+    for (int i = 1; again; i++) {
+        again = false;
+        ok = install_once(database, i == TRIES, &again);
+    }
     return ok;
 }
 
