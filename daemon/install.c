@@ -100,6 +100,8 @@ static bool install_once(const struct config_database *database, bool last, bool
     struct attempt a = {.conn = conn, .database = database->name, .last = last};
     /* The lock: two installations at once take turns. Its number is 'backfill' in ASCII. */
     bool ok = run(&a, "begin",
+        "SELECT pg_catalog.set_config('client_encoding', CASE pg_catalog.current_setting('server_encoding') "
+        "WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END, false);"
         "SET client_min_messages = warning; SET search_path = pg_catalog; SET lock_timeout = '10s';"
         "BEGIN; SELECT pg_catalog.pg_advisory_xact_lock(7089054359331365996)");
     bool same = false;

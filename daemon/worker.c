@@ -173,13 +173,13 @@ static void send_role(struct worker *w)
     char lock_timeout[24], statement_timeout[24];
 
     w->lock_ms = (uint32_t)b->lock_timeout_ms;
-    send_queries(w,
-        &(struct session_query){SQL_ROLE, 9,
+    const struct session_query queries[] = {{.sql = SQL_ENCODING},
+        {SQL_ROLE, 9,
             {job->settings, job->search_path, job->time_zone, job->date_style,
                 number_text(lock_timeout, b->lock_timeout_ms),
                 number_text(statement_timeout, b->statement_timeout_ms), b->synchronous_commit,
-                strcmp(job->owner, job->submitted_by) == 0 ? NULL : job->owner, job->session}},
-        1);
+                strcmp(job->owner, job->submitted_by) == 0 ? NULL : job->owner, job->session}}};
+    send_queries(w, queries, 2);
 }
 
 static void send_batch(struct worker *w, const struct runner_action *a)

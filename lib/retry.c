@@ -151,7 +151,7 @@ static char *without_quotes(const char *message)
     }
     if (!last && !lonely)
         return copy_string(message);
-    if (asprintf(&text, "%.*s…%s", (int)(behind - message), message, last ? last : "") < 0)
+    if (asprintf(&text, "%.*s...%s", (int)(behind - message), message, last ? last : "") < 0)
         abort();
     return text;
 }

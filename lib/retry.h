@@ -26,7 +26,7 @@ enum retry_class {
 enum retry_class retry_class(const char *sqlstate);
 
 /* A server's message without the values of rows that it may quote, in any language: 'invalid input syntax for type integer:
- * "…"'. What a class of error quotes that isn't about data is names. Never NULL for a message; the caller frees. */
+ * "..."'. What a class of error quotes that isn't about data is names. Never NULL for a message; the caller frees. */
 char *retry_public_message(const char *sqlstate, const char *message);
 
 /* The name that report and journal use: "contention", "connection", ... */

@@ -8,6 +8,11 @@
  * only good advice: a table is never read as a whole because the planner's statistics are stale, and no batch waits for a compiler.
  * What a batch writes out of the server's buffers is handed to the disk soon: left to the kernel it goes out by the gigabyte, and
  * commits of others wait behind it. set_config's third argument: for the session, not the transaction. */
+/* By itself, before any text is sent. A database in SQL_ASCII keeps bytes: there is nothing to convert. */
+const char SQL_ENCODING[] =
+    "SELECT pg_catalog.set_config('client_encoding',\n"
+    "         CASE pg_catalog.current_setting('server_encoding') WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END, false)";
+
 const char SQL_ROLE[] =
     "SELECT pg_catalog.set_config(s.name, s.value, false)\n"
     "  FROM (SELECT 1 AS step, v.name, v.value\n"
@@ -24,7 +29,7 @@ const char SQL_ROLE[] =
     "                       ('statement_timeout', $6::text), ('synchronous_commit', $7::text), ('plan_cache_mode', 'force_custom_plan'),\n"
     "                       ('row_security', 'off'), ('extra_float_digits', '1'), ('default_transaction_isolation', 'read committed'),\n"
     "                       ('default_transaction_read_only', 'off'),\n"
-    "                       ('idle_session_timeout', '0')) AS v(name, value)\n"
+    "                       ('idle_session_timeout', '0'), ('client_encoding', pg_catalog.current_setting('client_encoding'))) AS v(name, value)\n"
     "        UNION ALL\n"
     "        SELECT 5, 'role', $8::text\n"
     "         WHERE $8::text IS NOT NULL\n"
@@ -56,6 +61,8 @@ const char SQL_INSTALLED[] = "SELECT version, checksum FROM backfill.installed";
 /* What it commits is on disk when it is seen: who is told that a job has succeeded relies on it (code_4_daemon.sql, Conclusions). */
 const char SQL_SESSION[] =
     "SELECT pg_catalog.set_config('search_path', 'pg_catalog', false),\n"
+    "       pg_catalog.set_config('client_encoding',\n"
+    "         CASE pg_catalog.current_setting('server_encoding') WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END, false),\n"
     "       pg_catalog.set_config('synchronous_commit', coalesce(nullif(pg_catalog.current_setting('synchronous_commit'), 'off'), 'local'), false),\n"
     "       pg_catalog.set_config('statement_timeout', '10s', false),\n"
     "       pg_catalog.set_config('lock_timeout', '200ms', false),\n"

@@ -7,6 +7,7 @@
 /* clang-format off */
 
 /* A worker's session, as the role that submitted the job. */
+extern const char SQL_ENCODING[]; /* what texts are written in, whatever the role or the file say -> nothing of use */
 extern const char SQL_ROLE[]; /* settings (JSON or NULL), search_path, time zone, date style, lock_timeout ms,
     statement_timeout ms, synchronous_commit, role to SET or NULL, settings of the inserting session (JSON) -> nothing of use */
 extern const char SQL_SURVEY[]; /* job, batch, bound, keys_of, relation oid, upper, whether on a copy, keys to try -> rows estimated, what was seen (JSON) or NULL */

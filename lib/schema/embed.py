@@ -8,8 +8,10 @@ output, inputs = sys.argv[1], sys.argv[2:]
 checksum = hashlib.md5()
 rows = []
 for path in inputs:
-    text = open(path, 'rb').read()
     name = os.path.basename(path)
+    text = open(path, encoding='utf-8').read().replace('…', '...').encode()
+    if not text.isascii():  # what a database can't write in its encoding can't be installed there
+        sys.exit(f'{name}: not ASCII')
     checksum.update(text)
     number = int(name.split('_')[0]) if name[0].isdigit() else 0
     data = ','.join(str(byte) for byte in text + b'\0')

@@ -99,7 +99,7 @@ def test_value_of_a_row_that_fails_is_told_to_its_owner_alone(db, on_error):
     job = db.finish(db.submit(set_clause="b = a::int", on_error=on_error), "failed" if on_error == "fail" else "succeeded")
     assert "secret" not in daemon.log() and "secret" not in str(job)
     if on_error == "fail":
-        assert job["error"] == 'row id = 2: invalid input syntax for type integer: "…"'
+        assert job["error"] == 'row id = 2: invalid input syntax for type integer: "..."'
     else:
         assert db.one("SELECT message FROM backfill.left_behind", user="app").endswith('"the secret"')
 

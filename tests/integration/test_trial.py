@@ -61,7 +61,7 @@ def test_clause_that_fails_on_every_row_fails_before_its_column_is_added(db):
     db.table(rows=300, columns="a text DEFAULT 'secret'")
     daemon = db.daemon()
     job = db.finish(db.submit(add_column="w int", set_clause="w = a::int"), "failed")
-    assert job["phase"] == "preflight" and job["error"] == 'invalid input syntax for type integer: "…"'
+    assert job["phase"] == "preflight" and job["error"] == 'invalid input syntax for type integer: "..."'
     assert db.one("SELECT count(*) FROM pg_attribute WHERE attrelid = 't'::regclass AND attname = 'w'") == 0
     assert "secret" not in daemon.log()
 
