@@ -222,6 +222,24 @@ static void check_owners(struct check *c, PGconn *conn)
     PQclear(jobs);
 }
 
+/* A trigger of keep_in_sync that doesn't do its work lets rows get out of step. */
+static void check_triggers(struct check *c, PGconn *conn)
+{
+    PGresult *jobs = PQexec(conn,
+        "SELECT j.name, pg_catalog.format('the trigger of keep_in_sync on %s %s', j.target, t.trouble)"
+        "  FROM backfill.job AS j, LATERAL (SELECT backfill.sync_trouble(j)) AS t(trouble)"
+        " WHERE j.keep_in_sync AND j.tidy AND j.phase NOT IN ('preflight', 'expand') AND t.trouble IS NOT NULL"
+        "   AND backfill.relation_name(j.target) IS NOT NULL ORDER BY j.id");
+    for (int i = 0; i < PQntuples(jobs); i++) {
+        char what[100];
+
+        snprintf(what, sizeof(what), "job %s", PQgetvalue(jobs, i, 0));
+        print_problem(c, what, PQgetvalue(jobs, i, 1),
+            "Put it right, or end it by backfill.finish(name); rows that were written meanwhile may be out of step.");
+    }
+    PQclear(jobs);
+}
+
 static void check_schema(struct check *c, PGconn *conn)
 {
     _cleanup_free_ char *there = ask(conn, "SELECT pg_catalog.to_regclass('backfill.installed')");
@@ -248,6 +266,7 @@ static void check_schema(struct check *c, PGconn *conn)
         print_problem(c, "schema", "of another version", "Run backfilld --install with the same options.");
     check_logins(c, conn);
     check_owners(c, conn);
+    check_triggers(c, conn);
 }
 
 /* ---- What the daemon's user sees of the server's host ---- */

@@ -139,17 +139,17 @@ END
 $$;
 
 -- The command that creates a row function. types: of its results, one for each expression. columns: those that it reads, of those
--- that the table has; missing: one that it has not yet. options: what stands behind LANGUAGE sql. The row is its argument, called as
--- the table, so that "orders.amount" and "orders" mean what they mean in an UPDATE; "amount" is a column of the derived table.
-CREATE OR REPLACE FUNCTION backfill.row_function(name text, relation oid, types text[], expressions text[], columns text[], missing jsonb, options text)
+-- that the table has; missing: one that it has not yet. The row is its argument, called as the table, so that "orders.amount" and
+-- "orders" mean what they mean in an UPDATE; "amount" is a column of the derived table.
+-- It returns a table, of one row, and says that it is STABLE whatever it is: so the planner puts it into the trigger's own query, which
+-- is planned once. Any other function in SQL would be planned anew for each row, as each is a subtransaction of its own there.
+CREATE OR REPLACE FUNCTION backfill.row_function(name text, relation oid, types text[], expressions text[], columns text[], missing jsonb)
 RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT format(E'CREATE FUNCTION %s(%I %s%s)%s LANGUAGE sql%s BEGIN ATOMIC SELECT %s%s; END',
+  SELECT format(E'CREATE FUNCTION %s(%I %s) RETURNS TABLE (%s) LANGUAGE sql STABLE BEGIN ATOMIC SELECT %s%s; END',
            name, c.relname, backfill.relation_name(relation),
-           CASE WHEN cardinality(types) > 1 THEN (SELECT ', ' || string_agg(format('OUT %I %s', ord::text, t), ', ' ORDER BY ord) FROM unnest(types) WITH ORDINALITY AS u(t, ord)) ELSE '' END,
-           CASE WHEN cardinality(types) = 1 THEN ' RETURNS ' || types[1] ELSE '' END,
-           options,
+           (SELECT string_agg(format('%I %s', ord::text, t), ', ' ORDER BY ord) FROM unnest(types) WITH ORDINALITY AS u(t, ord)),
            (SELECT string_agg(E'(' || e || E'\n)', ', ' ORDER BY ord) FROM unnest(expressions) WITH ORDINALITY AS u(e, ord)),
            coalesce((SELECT format(E'\nFROM (SELECT %s) AS "backfilld row"(%s)', string_agg(i.item, ', ' ORDER BY i.ord), string_agg(quote_ident(i.name), ', ' ORDER BY i.ord))
                        FROM (SELECT u.ord, format('%I.%I', c.relname, u.name) AS item, u.name FROM unnest(columns) WITH ORDINALITY AS u(name, ord)
@@ -375,25 +375,31 @@ $$;
 
 -- ---- The trigger
 
+-- A name in quotes: PL/pgSQL reserves words that quote_ident leaves as they are.
+CREATE OR REPLACE FUNCTION backfill.in_quotes(name text) RETURNS text
+LANGUAGE sql IMMUTABLE STRICT SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT '"' || replace(name, '"', '""') || '"'
+$$;
+
 -- Whether NEW's column was left out by whoever inserts the row, as a condition.
 CREATE OR REPLACE FUNCTION backfill.left_out(job backfill.job, column_name text) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT format('(NEW.%I IS NULL', column_name)
+  SELECT format('(NEW.%s IS NULL', backfill.in_quotes(column_name))
       || CASE WHEN job.plan -> 'sync' -> 'defaults' ? column_name
-              THEN format(' OR pg_catalog.record_image_eq(ROW(NEW.%I), ROW(%s))', column_name, job.plan -> 'sync' -> 'defaults' ->> column_name) ELSE '' END || ')'
+              THEN format(' OR pg_catalog.record_image_eq(ROW(NEW.%s), ROW(%s))', backfill.in_quotes(column_name), job.plan -> 'sync' -> 'defaults' ->> column_name) ELSE '' END || ')'
 $$;
 
 -- Lines of the trigger's function that assign what a row function computes. only_left_out: what is given stays.
 CREATE OR REPLACE FUNCTION backfill.sync_assignments(job backfill.job, clause text, function text, only_left_out boolean) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT CASE WHEN cardinality(v.targets) = 1 THEN format(E'    NEW.%s := %s(NEW);\n', v.targets[1], function)
-              ELSE format(E'    SELECT * FROM %s(NEW) INTO computed;\n', function)
-                   || (SELECT string_agg(CASE WHEN only_left_out AND cardinality(backfill.tokens_of(t)) = 1
-                                              THEN format(E'    IF %s THEN NEW.%s := computed.%I; END IF;\n', backfill.left_out(job, backfill.assigned_column(t)), t, ord::text)
-                                              ELSE format(E'    NEW.%s := computed.%I;\n', t, ord::text) END, '' ORDER BY ord)
-                         FROM unnest(v.targets) WITH ORDINALITY AS u(t, ord)) END
+  SELECT format(E'    SELECT v.* INTO computed FROM %s(NEW) AS v;\n', function)
+      || (SELECT string_agg(CASE WHEN only_left_out AND cardinality(backfill.tokens_of(t)) = 1 THEN format('    IF %s THEN ', backfill.left_out(job, backfill.assigned_column(t))) ELSE '    ' END
+                            || format('NEW.%s%s := computed.%I;', backfill.in_quotes(backfill.assigned_column(t)), substr(t, length(backfill.next_token(t)) + 1), ord::text)
+                            || CASE WHEN only_left_out AND cardinality(backfill.tokens_of(t)) = 1 THEN E' END IF;\n' ELSE E'\n' END, '' ORDER BY ord)
+            FROM unnest(v.targets) WITH ORDINALITY AS u(t, ord))
     FROM backfill.assigned_values(clause) v
 $$;
 
@@ -401,23 +407,18 @@ $$;
 -- same, with NULL where an UPDATE has made the old value wrong, unless the column was NOT NULL before the job; when the job's own
 -- constraint forbids NULL, the writer gets the clause's error. What is the server's goes on. Any other error says nothing of the
 -- row: it is written as it came.
-CREATE OR REPLACE FUNCTION backfill.sync_handler(job backfill.job, clause text) RETURNS text
+CREATE OR REPLACE FUNCTION backfill.row_fault(job backfill.job, clause text) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT E'  EXCEPTION WHEN OTHERS THEN\n'
-         '    IF SQLSTATE OPERATOR(pg_catalog.~) ''^(40|53|57|58|XX)'' THEN RAISE; END IF;\n'
-         '    IF SQLSTATE OPERATOR(pg_catalog.~) ''^(21|22|23|P0)'' THEN\n'
-      || coalesce(E'      IF TG_OP OPERATOR(pg_catalog.=) ''UPDATE'' THEN\n'
-                  || string_agg(format(E'        NEW.%I := NULL;\n', c), '' ORDER BY ord) FILTER (WHERE NOT job.plan -> 'sync' -> 'not_null' ? c)
+  SELECT coalesce(E'      IF TG_OP OPERATOR(pg_catalog.=) \'UPDATE\' THEN\n'
+                  || string_agg(format(E'        NEW.%s := NULL;\n', backfill.in_quotes(c)), '' ORDER BY ord) FILTER (WHERE NOT job.plan -> 'sync' -> 'not_null' ? c)
                   || E'      END IF;\n', '')
-      || coalesce(string_agg(format(E'      IF NEW.%I IS NULL AND (\n'
+      || coalesce(string_agg(format(E'      IF NEW.%s IS NULL AND (\n'
                                     '           EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid OPERATOR(pg_catalog.=) TG_RELID AND a.attname OPERATOR(pg_catalog.=) %L AND a.attnotnull)\n'
                                     '           OR EXISTS (SELECT FROM pg_catalog.pg_constraint k WHERE k.conrelid OPERATOR(pg_catalog.=) TG_RELID AND k.conname OPERATOR(pg_catalog.=) ANY (%L::name[]))) THEN\n'
                                     '        RAISE;\n'
-                                    '      END IF;\n', c, c,
+                                    '      END IF;\n', backfill.in_quotes(c), c,
                                     ARRAY(SELECT e ->> 'name' FROM jsonb_array_elements(job.plan -> 'enforce') e WHERE e ->> 'kind' = 'not null' AND e ->> 'column' = c)), '' ORDER BY ord), '')
-      || E'    END IF;\n'
-         '  END;\n'
     FROM unnest(backfill.filled_columns(clause)) WITH ORDINALITY AS u(c, ord)
 $$;
 
@@ -453,23 +454,25 @@ DECLARE
   by_op   constant text := E'    IF TG_OP OPERATOR(pg_catalog.=) \'INSERT\' THEN\n%s    ELSE\n%s    END IF;\n';
 BEGIN
   pin := replace(pin, 'saved || ', 'saved OPERATOR(pg_catalog.||) ');
-  RETURN E'#variable_conflict use_column\nDECLARE\n  computed record;\n  saved    text[] := \'{}\';\nBEGIN\n'
+  RETURN E'#variable_conflict use_column\nDECLARE\n  computed record;\n  saved    text[] := \'{}\';\n  goes_back boolean := false;\nBEGIN\n  BEGIN\n' || pin
       -- The way back: at UPDATE by a trigger of its own; at INSERT when the new columns were given and the old ones left out.
       || CASE WHEN job.sync_back IS NULL THEN '' ELSE
-           format(E'  IF TG_ARGV[0] OPERATOR(pg_catalog.=) ''back''\n     OR TG_OP OPERATOR(pg_catalog.=) ''INSERT'' AND NOT (%s)\n        AND (%s) THEN\n',
-                  (SELECT string_agg(format('NEW.%I IS NULL', c), ' OR ' ORDER BY ord) FROM unnest(filled) WITH ORDINALITY AS u(c, ord)),
+           format(E'    goes_back := TG_ARGV[0] OPERATOR(pg_catalog.=) \'back\'\n      OR TG_OP OPERATOR(pg_catalog.=) \'INSERT\' AND NOT (%s)\n         AND (%s);\n    IF goes_back THEN\n',
+                  (SELECT string_agg(format('NEW.%s IS NULL', backfill.in_quotes(c)), ' OR ' ORDER BY ord) FROM unnest(filled) WITH ORDINALITY AS u(c, ord)),
                   (SELECT string_agg(backfill.left_out(job, c), ' OR ' ORDER BY ord) FROM unnest(backfill.filled_columns(job.sync_back)) WITH ORDINALITY AS u(c, ord)))
-           || E'  BEGIN\n' || pin
-           || format(by_op, backfill.sync_assignments(job, job.sync_back, back, true), backfill.sync_assignments(job, job.sync_back, back, false))
-           || unpin || backfill.sync_handler(job, job.sync_back) || E'  RETURN NEW;\n  END IF;\n' END
-      || E'  BEGIN\n' || pin
-      || CASE WHEN (sync -> 'self')::boolean THEN format('    IF %s(NEW) IS NOT TRUE THEN', todo) || leave
+           || format(by_op, backfill.sync_assignments(job, job.sync_back, back, true), backfill.sync_assignments(job, job.sync_back, back, false)) || leave END
+      || CASE WHEN (sync -> 'self')::boolean THEN format('    IF NOT EXISTS (SELECT FROM %s(NEW) AS v(v) WHERE v.v) THEN', todo) || leave
               ELSE concat(
-                CASE WHEN NOT by_null THEN format('    IF TG_OP OPERATOR(pg_catalog.=) ''INSERT'' AND %s(NEW) IS NOT TRUE THEN', todo) || leave END,
-                CASE WHEN sync -> 'rest' <> '[]' THEN format('    IF TG_OP OPERATOR(pg_catalog.=) ''UPDATE'' AND %s(NEW) IS NOT TRUE THEN', rest) || leave END) END
+                CASE WHEN NOT by_null THEN format('    IF TG_OP OPERATOR(pg_catalog.=) ''INSERT'' AND NOT EXISTS (SELECT FROM %s(NEW) AS v(v) WHERE v.v) THEN', todo) || leave END,
+                CASE WHEN sync -> 'rest' <> '[]' THEN format('    IF TG_OP OPERATOR(pg_catalog.=) ''UPDATE'' AND NOT EXISTS (SELECT FROM %s(NEW) AS v(v) WHERE v.v) THEN', rest) || leave END) END
       || format(by_op, backfill.sync_assignments(job, job.set_clause, value, by_null), backfill.sync_assignments(job, job.set_clause, value, false))
-      || unpin || backfill.sync_handler(job, job.set_clause)
-      || E'  RETURN NEW;\nEND';
+      || unpin
+      || E'  EXCEPTION WHEN OTHERS THEN\n'
+         '    IF SQLSTATE OPERATOR(pg_catalog.~) \'^(40|53|57|58|XX)\' THEN RAISE; END IF;\n'
+      || CASE WHEN job.sync_back IS NULL THEN '' ELSE
+           E'    IF SQLSTATE OPERATOR(pg_catalog.~) \'^(21|22|23|P0)\' AND goes_back THEN\n' || backfill.row_fault(job, job.sync_back) || E'      RETURN NEW;\n    END IF;\n' END
+      || E'    IF SQLSTATE OPERATOR(pg_catalog.~) \'^(21|22|23|P0)\' THEN\n' || backfill.row_fault(job, job.set_clause) || E'    END IF;\n'
+         '  END;\n  RETURN NEW;\nEND';
 END
 $$;
 
@@ -578,9 +581,27 @@ BEGIN
 END
 $$;
 
--- Makes one row function, and gives it to the table's owner. Where its value depends on more than the row, the settings of this
--- session, which are those of the batches, are pinned.
-CREATE OR REPLACE FUNCTION backfill.make_row_function(job backfill.job, name text, types text[], expressions text[], missing jsonb) RETURNS void
+-- Pins the settings on which values may depend, as this session has them, which are those of the batches, for a function of ours.
+CREATE OR REPLACE FUNCTION backfill.pin_settings(signature text) RETURNS void
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  own_path text := pg_catalog.current_setting('search_path');
+BEGIN
+  IF own_path OPERATOR(pg_catalog.!~) '\mpg_temp\M' THEN  -- at its end: else it would come first, and is the writer's
+    PERFORM pg_catalog.set_config('search_path', own_path OPERATOR(pg_catalog.||) CASE WHEN own_path OPERATOR(pg_catalog.=) '' THEN 'pg_temp' ELSE ', pg_temp' END, true);
+  END IF;
+  EXECUTE pg_catalog.format('ALTER FUNCTION %s SET search_path FROM CURRENT SET TimeZone FROM CURRENT SET DateStyle FROM CURRENT SET IntervalStyle FROM CURRENT'
+                            ' SET bytea_output FROM CURRENT SET extra_float_digits FROM CURRENT SET lc_monetary FROM CURRENT SET lc_numeric FROM CURRENT'
+                            ' SET lc_time FROM CURRENT SET default_text_search_config FROM CURRENT SET xmlbinary FROM CURRENT SET xmloption FROM CURRENT'
+                            ' SET row_security FROM CURRENT', signature);
+  PERFORM pg_catalog.set_config('search_path', own_path, true);
+END
+$$;
+
+-- Makes one row function, and gives it to the table's owner. Returns whether its value depends on the row alone. When on more, it must
+-- be what batches compute: in the name of the same role, under settings that can be pinned.
+CREATE OR REPLACE FUNCTION backfill.make_row_function(job backfill.job, name text, types text[], expressions text[], missing jsonb) RETURNS boolean
 LANGUAGE plpgsql
 AS $$
 DECLARE
@@ -588,43 +609,35 @@ DECLARE
   columns  text[] := CASE WHEN missing IS NULL THEN backfill.columns_read(job.target, expressions)
                           ELSE ARRAY(SELECT a.attname::text FROM pg_catalog.pg_attribute a WHERE a.attrelid OPERATOR(pg_catalog.=) job.target AND a.attnum OPERATOR(pg_catalog.>) 0::smallint
                                         AND NOT a.attisdropped ORDER BY a.attnum) END;
-  settings text[] := backfill.custom_settings(job);
-  own_path text := pg_catalog.current_setting('search_path');
   owner    text := class.relowner::regrole::text;
   traits   record;
   signature text;
 BEGIN
-  EXECUTE backfill.row_function(name, job.target, types, expressions, columns, missing, '');
-  signature := pg_catalog.to_regproc(name)::oid::regprocedure::text;
-  SELECT * INTO traits FROM backfill.function_traits(pg_catalog.to_regproc(name), settings);
+  EXECUTE backfill.row_function(name, job.target, types, expressions, columns, missing);
+  signature := pg_catalog.format('%s(%s)', name, backfill.relation_name(job.target));
+  SELECT * INTO traits FROM backfill.function_traits(pg_catalog.to_regproc(name), backfill.custom_settings(job));
   IF traits.refused IS NOT NULL THEN
     PERFORM backfill.refuse('keep_in_sync', 'set_clause ' OPERATOR(pg_catalog.||) traits.refused,
                             'Name a setting in settings of the job, with its value, or write the value into the clause.', '0A000');
-  ELSIF NOT traits.plain AND class.relowner OPERATOR(pg_catalog.<>) (SELECT u.oid FROM pg_catalog.pg_roles u WHERE u.rolname OPERATOR(pg_catalog.=) current_user) THEN
+  ELSIF NOT traits.plain AND owner OPERATOR(pg_catalog.<>) pg_catalog.quote_ident(current_user) THEN
     PERFORM backfill.refuse('keep_in_sync', pg_catalog.format('set_clause depends on more than the row, and the trigger has the rights of %s, the table''s owner, where batches have those of %I', owner, current_user),
                             pg_catalog.format('SET ROLE %s, then insert the job.', owner), '42501');
   END IF;
-  IF NOT traits.plain THEN
-    IF own_path !~ '\mpg_temp\M' THEN
-      PERFORM pg_catalog.set_config('search_path', own_path OPERATOR(pg_catalog.||) CASE own_path WHEN '' THEN 'pg_temp' ELSE ', pg_temp' END, true);
-    END IF;
-    EXECUTE pg_catalog.format('ALTER FUNCTION %s %s', signature,
-      (SELECT pg_catalog.string_agg(pg_catalog.format('SET %s FROM CURRENT', n), ' ')
-         FROM pg_catalog.unnest('{search_path, TimeZone, DateStyle, IntervalStyle, bytea_output, extra_float_digits, lc_monetary, lc_numeric, lc_time, default_text_search_config, xmlbinary, xmloption, row_security}'::text[]) n));
-    PERFORM pg_catalog.set_config('search_path', own_path, true);
-    IF NOT traits.volatile THEN
-      PERFORM backfill.compare_values(job, name, types, expressions);
-    END IF;
+  IF NOT traits.plain AND NOT traits.volatile THEN
+    PERFORM backfill.pin_settings(signature);
+    PERFORM backfill.compare_values(job, name, types, expressions);
+    EXECUTE pg_catalog.format('ALTER FUNCTION %s RESET ALL', signature);  -- the triggers' function has them
   END IF;
   EXECUTE pg_catalog.format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', signature);
   IF owner OPERATOR(pg_catalog.<>) pg_catalog.quote_ident(current_user) THEN
     EXECUTE pg_catalog.format('ALTER FUNCTION %s OWNER TO %s', signature, owner);
   END IF;
+  RETURN traits.plain;
 END
 $$;
 
--- The row functions of a job.
-CREATE OR REPLACE FUNCTION backfill.make_row_functions(job backfill.job) RETURNS void
+-- The row functions of a job. Returns whether all of them depend on the row alone.
+CREATE OR REPLACE FUNCTION backfill.make_row_functions(job backfill.job) RETURNS boolean
 LANGUAGE plpgsql
 AS $$
 DECLARE
@@ -632,21 +645,28 @@ DECLARE
   token   text := schema OPERATOR(pg_catalog.||) '.' OPERATOR(pg_catalog.||) backfill.sync_token(job);
   sync    jsonb := job.plan OPERATOR(pg_catalog.->) 'sync';
   missing jsonb := backfill.missing_column(job);
+  plain   boolean;
+  all_plain boolean;
   v       record;
 BEGIN
   SELECT * INTO v FROM backfill.assigned_values(job.set_clause);
-  PERFORM backfill.make_row_function(job, token OPERATOR(pg_catalog.||) '_value', ARRAY(SELECT backfill.target_type(job.target, t, missing) FROM pg_catalog.unnest(v.targets) t), v.expressions, missing);
+  plain := backfill.make_row_function(job, token OPERATOR(pg_catalog.||) '_value', ARRAY(SELECT backfill.target_type(job.target, t, missing) FROM pg_catalog.unnest(v.targets) t), v.expressions, missing);
+  all_plain := plain;
   IF sync OPERATOR(pg_catalog.->>) 'mode' OPERATOR(pg_catalog.=) 'where' OR (sync OPERATOR(pg_catalog.->) 'self')::boolean THEN
-    PERFORM backfill.make_row_function(job, token OPERATOR(pg_catalog.||) '_todo', '{boolean}', ARRAY[job.where_clause], missing);
+    plain := backfill.make_row_function(job, token OPERATOR(pg_catalog.||) '_todo', '{boolean}', ARRAY[job.where_clause], missing);
+    all_plain := all_plain AND plain;
   END IF;
   IF sync OPERATOR(pg_catalog.->) 'rest' OPERATOR(pg_catalog.<>) '[]'::jsonb THEN
-    PERFORM backfill.make_row_function(job, token OPERATOR(pg_catalog.||) '_rest', '{boolean}',
+    plain := backfill.make_row_function(job, token OPERATOR(pg_catalog.||) '_rest', '{boolean}',
       ARRAY[(SELECT pg_catalog.string_agg('(' OPERATOR(pg_catalog.||) c OPERATOR(pg_catalog.||) E'\n)', ' AND ') FROM pg_catalog.jsonb_array_elements_text(sync OPERATOR(pg_catalog.->) 'rest') c)], missing);
+    all_plain := all_plain AND plain;
   END IF;
   IF job.sync_back IS NOT NULL THEN
     SELECT * INTO v FROM backfill.assigned_values(job.sync_back);
-    PERFORM backfill.make_row_function(job, token OPERATOR(pg_catalog.||) '_back', ARRAY(SELECT backfill.target_type(job.target, t, missing) FROM pg_catalog.unnest(v.targets) t), v.expressions, missing);
+    plain := backfill.make_row_function(job, token OPERATOR(pg_catalog.||) '_back', ARRAY(SELECT backfill.target_type(job.target, t, missing) FROM pg_catalog.unnest(v.targets) t), v.expressions, missing);
+    all_plain := all_plain AND plain;
   END IF;
+  RETURN all_plain;
 END
 $$;
 
@@ -671,14 +691,18 @@ DECLARE
   class    pg_catalog.pg_class := (SELECT c FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) job.target);
   function text := pg_catalog.format('%s.%I', class.relnamespace::regnamespace, backfill.sync_token(job));
   owner    text := class.relowner::regrole::text;
+  plain    boolean;
   command  text;
 BEGIN
   FOREACH command IN ARRAY backfill.drop_sync_commands(job) LOOP
     EXECUTE command;
   END LOOP;
-  PERFORM backfill.make_row_functions(job);
+  plain := backfill.make_row_functions(job);
   EXECUTE pg_catalog.format('CREATE FUNCTION %s() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS %L', function,
                             backfill.sync_body(job, (SELECT n.nspname FROM pg_catalog.pg_namespace n WHERE n.oid OPERATOR(pg_catalog.=) class.relnamespace)));
+  IF NOT plain THEN
+    PERFORM backfill.pin_settings(function OPERATOR(pg_catalog.||) '()');
+  END IF;
   -- Whoever may execute it could make it the trigger of a table of their own; that it fires here needs no right.
   EXECUTE pg_catalog.format('REVOKE ALL ON FUNCTION %s() FROM PUBLIC', function);
   EXECUTE pg_catalog.format('COMMENT ON FUNCTION %s() IS %L', function,

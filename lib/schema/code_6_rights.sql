@@ -29,7 +29,7 @@ GRANT UPDATE (wanted, priority, workers, target_ms, max_rows_per_s, max_lag, thr
 -- The checks at INSERT and the worker's functions run as the submitter.
 GRANT EXECUTE ON FUNCTION
   backfill.base_type, backfill.relation_name, backfill.check_is_there, backfill.key_of, backfill.home, backfill.is_here, backfill.restored, backfill.take_over,
-  backfill.collation_order, backfill.row_operator, backfill.constant, backfill.key_value, backfill.check_key, backfill.check_collations,
+  backfill.collation_order, backfill.row_operator, backfill.check_key, backfill.check_collations,
   backfill.batch_condition, backfill.skip_condition, backfill.relation_in_clauses,
   backfill.yield_condition, backfill.can_yield, backfill.place_batch,
   backfill.next_token, backfill.split_at, backfill.trim_sql, backfill.within_brackets, backfill.assigned_column, backfill.assignments_of,
@@ -42,8 +42,8 @@ GRANT EXECUTE ON FUNCTION
   backfill.make_copy, backfill.copy_more, backfill.measure_batch, backfill.all_fail, backfill.plan_in_words,
   backfill.session_settings, backfill.sync_token, backfill.sync_name, backfill.sync_functions, backfill.sync_triggers, backfill.batch_mark, backfill.derived_table, backfill.missing_column,
   backfill.target_type, backfill.assigned_values, backfill.row_function, backfill.columns_read, backfill.columns_of_function, backfill.function_traits, backfill.breaks_on,
-  backfill.constant_defaults, backfill.check_sync_clause, backfill.left_out, backfill.sync_assignments, backfill.sync_handler, backfill.custom_settings, backfill.sync_body, backfill.row_of,
-  backfill.watched_columns, backfill.trigger_commands, backfill.called_elsewhere, backfill.compare_values, backfill.make_row_function, backfill.make_row_functions,
+  backfill.constant_defaults, backfill.check_sync_clause, backfill.left_out, backfill.sync_assignments, backfill.in_quotes, backfill.row_fault, backfill.custom_settings, backfill.sync_body, backfill.row_of,
+  backfill.watched_columns, backfill.trigger_commands, backfill.called_elsewhere, backfill.compare_values, backfill.pin_settings, backfill.make_row_function, backfill.make_row_functions,
   backfill.try_sync, backfill.make_sync, backfill.drop_sync_commands, backfill.sync_trouble, backfill.step_is_wanted, backfill.run_step,
   backfill.token_places, backfill.normal_sql, backfill.names_in, backfill.stand_in, backfill.split_column,
   backfill.rule_of_type, backfill.type_under, backfill.type_name, backfill.check_column, backfill.constraint_says, backfill.is_promised, backfill.parse_item, backfill.column_type,

@@ -1,11 +1,10 @@
 """keep_in_sync and sync_back: what is written beside a job and after it, by old code, by new code, by whoever."""
 
 import threading
-import time
 
 import psycopg
 import pytest
-from daemon import run
+from test_identity import dump_and_restore
 from waiting import wait_until
 
 TRIGGERS = "SELECT count(*) FROM pg_trigger WHERE tgrelid = 't'::regclass AND tgname LIKE '%backfilld%'"
@@ -411,3 +410,18 @@ def test_old_code_new_code_and_both_at_once_lose_nothing_and_agree(db, scale, me
     assert problems == []
     assert db.one("SELECT count(*) FROM t WHERE b IS DISTINCT FROM a * 2") == 0
     assert dict(db.all(f"SELECT id, a FROM t WHERE id > {keys}")) == dict(done)
+
+
+# ---- Elsewhere
+
+def test_a_restored_copy_is_kept_in_step(db, db2):
+    """Nothing that stands in the table names what only its own database knows."""
+    db.app.execute('CREATE TABLE rate (c text PRIMARY KEY, f int); INSERT INTO rate VALUES (\'x\', 2); '
+                   'CREATE TABLE shift (id bigint PRIMARY KEY, "begin" int, c text); INSERT INTO shift SELECT i, i, \'x\' FROM generate_series(1, 100) AS i')
+    db.daemon()
+    db.finish(db.submit(target="shift", add_column="b int", set_clause="b = shift.begin * (SELECT f FROM rate r WHERE r.c = shift.c)", keep_in_sync=True, sync_back="begin = b / 2", enforce=["NOT NULL b"]))
+    db2.admin.execute("DROP SCHEMA backfill CASCADE; CREATE TABLE public.other_oids ()")
+    dump_and_restore(db, db2)
+    for command in ("INSERT INTO shift (id, begin, c) VALUES (1000, 5, 'x')", "INSERT INTO shift (id, b, c) VALUES (1001, 8, 'x')", "UPDATE shift SET begin = 7 WHERE id = 1", "UPDATE shift SET b = 6 WHERE id = 2"):
+        db2.app.execute(command)
+    assert db2.one("SELECT count(*) FROM shift WHERE b = begin * 2") == 102
