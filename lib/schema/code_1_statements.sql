@@ -177,6 +177,26 @@ AS $$
     FROM (SELECT (key).operators[i][strategy] AS operator FROM generate_subscripts((key).operators, 1) AS i) o
 $$;
 
+-- A part of a key from its text, where the server thinks that it depends on settings: a date's text does, but the session's are pinned. What
+-- is immutable is a constant for the planner, by which it sees that both ends of a batch are of one day. kind: any value of the type.
+CREATE OR REPLACE FUNCTION backfill.constant(value text, kind anyelement) RETURNS anyelement
+LANGUAGE plpgsql IMMUTABLE
+AS $$
+BEGIN
+  kind := value;
+  RETURN kind;
+END
+$$;
+
+-- A part of the position in a parameter, with its type.
+CREATE OR REPLACE FUNCTION backfill.key_value(parameter text, ord bigint, type text, parts integer) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT format(CASE WHEN parts > 1 AND type IN ('date', 'timestamp without time zone', 'timestamp with time zone', 'time without time zone',
+                                                 'time with time zone', 'interval')
+                     THEN 'backfill.constant((%s::text[])[%s], NULL::%s)' ELSE '(%s::text[])[%s]::%s' END, parameter, ord, type)
+$$;
+
 -- The condition that a row's key stands in a batch. $1 is the position below it or NULL, $2 the one at its end, both
 -- text[]. Plans are custom (plan_cache_mode), so "$1 IS NULL" is decided before the plan is chosen.
 -- Beside the comparison of rows stand bounds of each column as far as the columns before it are the same at both ends, which is also
@@ -190,8 +210,8 @@ DECLARE
   op     constant text[] := key.operators;
   mine   text[] := ARRAY(SELECT prefix || u.col || CASE u.coll WHEN '' THEN '' ELSE ' COLLATE ' || u.coll END
                            FROM unnest(key.columns, key.collations) WITH ORDINALITY AS u(col, coll, ord) ORDER BY u.ord);
-  lo     text[] := ARRAY(SELECT format('($1::text[])[%s]::%s', u.ord, u.type) FROM unnest(key.types) WITH ORDINALITY AS u(type, ord) ORDER BY u.ord);
-  hi     text[] := ARRAY(SELECT format('($2::text[])[%s]::%s', u.ord, u.type) FROM unnest(key.types) WITH ORDINALITY AS u(type, ord) ORDER BY u.ord);
+  lo     text[] := ARRAY(SELECT backfill.key_value('$1', u.ord, u.type, n) FROM unnest(key.types) WITH ORDINALITY AS u(type, ord) ORDER BY u.ord);
+  hi     text[] := ARRAY(SELECT backfill.key_value('$2', u.ord, u.type, n) FROM unnest(key.types) WITH ORDINALITY AS u(type, ord) ORDER BY u.ord);
   deeper text := '';
   checked constant text := CASE WHEN key.index_oid IS NULL THEN '' ELSE format('backfill.check_key(%s, %s) AND ', key.index_oid, key.filenode) END;
 BEGIN

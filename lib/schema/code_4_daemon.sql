@@ -27,6 +27,17 @@ BEGIN
 END
 $$;
 
+-- BEFORE INSERT on installed: a dump's rows are restored into a schema that --install has made; what that wrote stays.
+CREATE OR REPLACE FUNCTION backfill.installed_before_insert() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  RETURN CASE WHEN NOT EXISTS (SELECT FROM backfill.installed) THEN NEW END;
+END
+$$;
+CREATE OR REPLACE TRIGGER installed_before_insert BEFORE INSERT ON backfill.installed
+  FOR EACH ROW EXECUTE FUNCTION backfill.installed_before_insert();
+
 -- Takes the next job: one that has ended and must be tidied up, one whose daemon is gone, else the first of the queue, by priority
 -- and age, whose table is free and whose active hours are open. A table is not free while a job on it is to be tidied up: no column
 -- is dropped under a trigger that reads it. What is found outside of its hours goes to the queue, until they begin; what was restored

@@ -29,7 +29,7 @@ GRANT UPDATE (wanted, priority, workers, target_ms, max_rows_per_s, max_lag, thr
 -- The checks at INSERT and the worker's functions run as the submitter.
 GRANT EXECUTE ON FUNCTION
   backfill.base_type, backfill.relation_name, backfill.check_is_there, backfill.key_of, backfill.home, backfill.is_here, backfill.restored, backfill.take_over,
-  backfill.collation_order, backfill.row_operator, backfill.check_key, backfill.check_collations,
+  backfill.collation_order, backfill.row_operator, backfill.constant, backfill.key_value, backfill.check_key, backfill.check_collations,
   backfill.batch_condition, backfill.skip_condition, backfill.relation_in_clauses,
   backfill.yield_condition, backfill.can_yield, backfill.place_batch,
   backfill.next_token, backfill.split_at, backfill.trim_sql, backfill.within_brackets, backfill.assigned_column, backfill.assignments_of,

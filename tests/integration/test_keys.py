@@ -452,11 +452,12 @@ def test_clause_may_name_the_schema_of_a_plain_table(db):
 
 # ---- How a batch reaches its rows
 
-def test_batch_of_a_composite_key_reads_what_it_spans_beside_an_index_on_what_is_to_do(db):
+@pytest.mark.parametrize("first, value", [("int", "{}"), ("date", "date '2026-01-01' + {}"), ("timestamptz", "timestamptz '2026-01-01' + {} * interval '1 h'")])
+def test_batch_of_a_composite_key_reads_what_it_spans_beside_an_index_on_what_is_to_do(db, first, value):
     """The index on slug finds all rows that are to do, of all tenants: taken by each batch, the job would never end."""
-    db.app.execute("""
-        CREATE TABLE t (tenant int, id bigint, slug text, body text, PRIMARY KEY (tenant, id));
-        INSERT INTO t SELECT CASE WHEN g % 3 = 0 THEN 7 ELSE g % 200 END, g, CASE WHEN g % 2 = 0 THEN 's' END, repeat('x', 100) FROM generate_series(1, 150000) g;
+    db.app.execute(f"""
+        CREATE TABLE t (tenant {first}, id bigint, slug text, body text, PRIMARY KEY (tenant, id));
+        INSERT INTO t SELECT {value.format("CASE WHEN g % 3 = 0 THEN 7 ELSE g % 200 END")}, g, CASE WHEN g % 2 = 0 THEN 's' END, repeat('x', 100) FROM generate_series(1, 150000) g;
         CREATE INDEX todo ON t (slug)""")
     db.admin.execute("VACUUM ANALYZE t")
     db.daemon(max_rows=1000)
