@@ -205,6 +205,8 @@ void report_end(struct report *report, const struct runner_action *action, const
     report_say_locked(report, NULL);
 
     struct journal_progress p = report_progress(report);
+    if (action && action->kind == RUNNER_FINISH && r->end_state == JOB_SUCCEEDED)
+        p.percent = 100; /* whatever was estimated */
 
     if (!action)
         journal_write(LEVEL_WARNING, JOURNAL_STATE, ABOUT(report, .progress = &p),
