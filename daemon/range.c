@@ -38,6 +38,7 @@ void range_take(struct range *range, const PGresult *result, struct runner_event
     replace_string(&range->keys_of, result_text(result, 0, 11));
     replace_string(&range->name, result_text(result, 0, 14));
     event->yields = result_is_true(result, 0, 16);
+    replace_string(&range->proof, result_text(result, 0, 17));
 }
 
 static const char *number(struct range *range, int i, int64_t n)
@@ -61,21 +62,18 @@ int range_batch(struct range *range, const struct runner *r, const struct runner
     const char *rate = r->progress.rate > 0 ? range->rate : NULL; /* never one that a float can't hold */
 
     snprintf(range->rate, sizeof(range->rate), "%.3g", r->progress.rate);
-    queries[0] = a->skipping ? (struct session_query){SQL_RUN_BATCH_SKIPPING, 12,
-                                   {range->batch, range->relation, range->name, range->keys_of, id, epoch,
-                                       range->at, r->cursor, r->hi, keys, rate, yield_us}}
-                             : (struct session_query){SQL_RUN_BATCH, 11,
-                                   {range->batch, range->relation, range->name, id, epoch, range->at,
-                                       r->cursor, r->hi, keys, rate, yield_us}};
+    queries[0] = (struct session_query){SQL_RUN_BATCH, 14,
+        {range->batch, range->relation, range->name, range->keys_of, id, epoch, range->at, r->cursor, r->hi,
+            keys, rate, yield_us, a->skipping ? "true" : "false", range->proof}};
     queries[1] = (struct session_query){range->bound, 3, {r->hi, r->upper, number(range, 3, a->next_keys)}};
     return a->next_keys ? 2 : 1;
 }
 
 struct session_query range_retry(struct range *range, const struct runner *r)
 {
-    return (struct session_query){SQL_RETRY_ROW, 6,
-        {range->batch, range->relation, range->name, range->keys_of, number(range, 0, r->left_behind),
-            r->hi}};
+    return (struct session_query){SQL_RETRY_ROW, 7,
+        {range->batch, range->relation, range->name, range->keys_of, number(range, 0, r->left_behind), r->hi,
+            range->proof}};
 }
 
 struct session_query range_compare(struct range *range, const struct runner *r, const char *job)
@@ -92,6 +90,7 @@ void range_done(struct range *range)
     free(range->relation);
     free(range->name);
     free(range->key_columns);
+    free(range->proof);
     free(range->at);
     *range = (struct range){0};
 }

@@ -10,6 +10,7 @@ struct range {
     char *batch, *bound, *keys_of; /* statements */
     char *relation, *name;         /* OID; the name that the statements call it by, or NULL */
     char *key_columns;             /* text[] literal */
+    char *proof;                   /* what its batches are proven by, or NULL */
     char *at;                      /* where its row is, as the last checkpoint said; NULL: not known */
     char numbers[5][24];           /* parameters of what was built last */
     char rate[32];

@@ -14,7 +14,7 @@
 #include <stdint.h>
 
 #define SESSION_MAX_QUERIES 2
-#define SESSION_MAX_PARAMS  12
+#define SESSION_MAX_PARAMS  14
 #define SESSION_MAX_KEPT    4
 
 /* One statement. Parameters are text, NULL is NULL; they need to live only until session_send returns. */

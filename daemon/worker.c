@@ -246,8 +246,6 @@ static void ask_finish(struct worker *w)
                "on_error = 'quarantine'.";
     else if (r->end_state == JOB_SUCCEEDED && r->counts.put_aside > 0)
         hint = "Rows were left behind: SELECT * FROM backfill.left_behind; then SELECT backfill.retry(name).";
-    else if (r->end_state == JOB_SUCCEEDED && migration_is_open(&r->plan) && r->verified > 1)
-        hint = "The application still writes rows that are to do: keep_in_sync would keep them in step.";
     if (r->plan.in_step && r->phase > PHASE_EXPAND && r->end_state != JOB_CANCELLED) {
         if (asprintf(&both, "%s%sIts trigger keeps rows in step until SELECT backfill.finish(name).",
                 hint ? hint : "", hint ? " " : "") < 0)
@@ -314,7 +312,6 @@ static void connect_worker(struct worker *w)
     w->session = session_open(
         w->setup.base, w->setup.conninfo, w->job->submitted_by, name, CONNECT_TIMEOUT_MS, on_session, w);
     session_keep(w->session, SQL_RUN_BATCH);
-    session_keep(w->session, SQL_RUN_BATCH_SKIPPING);
 }
 
 /* What a preflight tells of the disk; -1: the server is elsewhere, or its files are out of sight. */

@@ -31,11 +31,6 @@ bool migration_walks(enum job_phase phase)
     return phase == PHASE_BACKFILL || phase == PHASE_VERIFY;
 }
 
-bool migration_is_open(const struct migration_plan *plan)
-{
-    return !plan->in_step && !plan->guard;
-}
-
 uint32_t migration_lock_ms(uint32_t tries, uint32_t lock_timeout_ms, double blocked_ms)
 {
     double most = blocked_ms > STEP_LOCK_MOST_MS ? STEP_LOCK_MOST_MS : blocked_ms;

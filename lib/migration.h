@@ -30,8 +30,9 @@ enum job_phase migration_phase_after(const struct migration_plan *plan, enum job
 /* Whether a phase walks over the table. */
 bool migration_walks(enum job_phase phase);
 
-/* Whether rows that are to do can come up again after a verify has found none: then it is no use to go on until there are none. */
-bool migration_is_open(const struct migration_plan *plan);
+/* So many walks of verify may find rows to do. After that it is no use to go on until there are none: somebody writes them, and what
+ * would be called done has rows to do a moment later. */
+#define VERIFY_WALKS_MOST 5
 
 #define STEP_LOCK_MOST_MS 900 /* below the least usual deadlock_timeout, so that a step gives up first */
 

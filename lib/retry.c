@@ -15,6 +15,7 @@ static const struct {
     enum retry_class kind;
 } classes[] = {
     {SQLSTATE_STALE, RETRY_STALE},
+    {SQLSTATE_UNPROVEN, RETRY_ROW},
     {SQLSTATE_OTHER_SCHEMA, RETRY_LATER}, /* a daemon of that version will go on */
     {"BF", RETRY_PERMANENT},
     {SQLSTATE_LOCK, RETRY_CONTENTION},

@@ -420,6 +420,20 @@ static struct runner_action look_again(struct runner *r, uint64_t now_us)
         false, r->connected ? again : RUNNER_CONNECT, now_us);
 }
 
+/* Whoever reads "succeeded" may count on it that no row is to do. */
+static struct runner_action finish_open(struct runner *r, uint64_t found)
+{
+    _cleanup_free_ char *error = NULL;
+
+    if (asprintf(&error,
+            "rows that are to do still come in: each of %d walks of verify found some, the last one %" PRIu64,
+            VERIFY_WALKS_MOST, found) < 0)
+        abort();
+    return finish(r, JOB_FAILED, error,
+        "All older rows are done. Have the application write them as they should be, or keep them in step "
+        "(keep_in_sync); then SELECT backfill.retry(name).");
+}
+
 /* A walk has come to its end. */
 static struct runner_action end_walk(struct runner *r, const struct runner_event *e, uint64_t now_us)
 {
@@ -437,8 +451,10 @@ static struct runner_action end_walk(struct runner *r, const struct runner_event
         return quiet_is(&r->quiet) ? enter(r, RUNNER_NEXT_STEP) : wait_until_quiet(r, now_us);
     case PHASE_VERIFY:
         r->verified++;
-        if (e->found == 0 || (migration_is_open(&r->plan) && r->verified > 1))
+        if (e->found == 0)
             return end_phase(r);
+        if (r->verified >= VERIFY_WALKS_MOST)
+            return finish_open(r, e->found);
         /* What turned up is done; whether there is more, another walk tells. At once, the first time. */
         return walk_again(
             r, "verifies again: there were rows to do", r->verified > 1 ? QUIET_GAP_US : 0, now_us);
@@ -821,9 +837,23 @@ static bool is_alone(const struct runner *r)
     return r->keys == 1 || (r->isolate == 1 && r->keys == 0);
 }
 
+/* A row that was done is still to do, and the server has said which: there is nothing to search for, and no other row to ask. */
+static struct runner_action finish_unproven(struct runner *r, const struct runner_event *e)
+{
+    _cleanup_free_ char *error = NULL;
+
+    if (asprintf(&error, "row %s: %s", e->detail ? e->detail : "?", e->message) < 0)
+        abort();
+    return finish(r, JOB_FAILED, error, e->hint);
+}
+
 /* A row of the batch cannot be changed, or none can. */
 static struct runner_action on_row_error(struct runner *r, const struct runner_event *e)
 {
+    bool unproven = same_string(e->sqlstate, SQLSTATE_UNPROVEN);
+
+    if (unproven && (!r->limits.quarantine || (is_alone(r) && r->keys != 1)))
+        return finish_unproven(r, e);
     if (!is_alone(r)) {
         search(r);
         return enter(r, RUNNER_BOUND);
@@ -833,7 +863,7 @@ static struct runner_action on_row_error(struct runner *r, const struct runner_e
     replace_string(&r->row_detail, e->detail);
     _cleanup_free_ char *hint = retry_public_message(e->sqlstate, e->hint);
     replace_string(&r->row_hint, hint);
-    return enter(r, RUNNER_COMPARE);
+    return enter(r, unproven ? RUNNER_PUT_ASIDE : RUNNER_COMPARE);
 }
 
 /* Cut short by statement_timeout, by somebody, or for somebody: smaller and soon; one key that takes too long again and

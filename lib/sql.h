@@ -11,13 +11,11 @@ extern const char SQL_ENCODING[]; /* what texts are written in, whatever the rol
 extern const char SQL_ROLE[]; /* settings (JSON or NULL), search_path, time zone, date style, lock_timeout ms,
     statement_timeout ms, synchronous_commit, role to SET or NULL, settings of the inserting session (JSON) -> nothing of use */
 extern const char SQL_SURVEY[]; /* job, batch, bound, keys_of, relation oid, upper, whether on a copy, keys to try -> rows estimated, what was seen (JSON) or NULL */
-extern const char SQL_RUN_BATCH[]; /* batch, relation oid, its name or NULL, range, epoch, at or NULL, lo, hi, keys or NULL,
-    rate, yields after microseconds or NULL -> rows, wal_bytes, now at */
-
-extern const char SQL_RUN_BATCH_SKIPPING[]; /* batch, relation oid, its name or NULL, keys_of, then as above from range on ->
-    as above, rows passed over, pids that hold them or NULL */
-extern const char SQL_RETRY_ROW[]; /* batch, relation oid, its name or NULL, keys_of, row id, key -> rows, wal_bytes, done, pids
-    that hold it */
+extern const char SQL_RUN_BATCH[]; /* batch, relation oid, its name or NULL, keys_of, range, epoch, at or NULL, lo, hi, keys or NULL,
+    rate, yields after microseconds or NULL, whether it passes over locked rows, proof (JSON) or NULL -> rows, wal_bytes, now at, rows
+    passed over, pids that hold them or NULL */
+extern const char SQL_RETRY_ROW[]; /* batch, relation oid, its name or NULL, keys_of, row id, key, proof (JSON) or NULL -> rows, wal_bytes, done,
+    pids that hold it */
 extern const char SQL_TRY_NEIGHBOURS[]; /* job, relation oid, key columns, key, SQLSTATE -> another row passes, that one fails again, how many
     others fail alike, how many otherwise, what may make it slow or NULL */
 extern const char SQL_STEP_TIMEOUT[]; /* statement_timeout ms (0: of a step), synchronous_commit of batches, lock_timeout ms -> nothing of use */

@@ -338,10 +338,11 @@ $$;
 -- The comment tells them from an application's in pg_stat_statements.
 --   batch  changes the rows of one batch
 --   keys   lists the rows of one batch, as far as the clauses tell: key, and xmax, by which a lock's holder is found
+--   look   the same, with xmin in its place, which tells who wrote them
 --   bound  the key that ends a batch of $3 keys above $1, at most $2; no row when fewer are left
 --   last   the greatest key
 CREATE OR REPLACE FUNCTION backfill.statements(job backfill.job, relation oid, key backfill.walk_key, point boolean,
-    OUT batch text, OUT keys text, OUT bound text, OUT last text)
+    OUT batch text, OUT keys text, OUT bound text, OUT last text, OUT look text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -363,6 +364,9 @@ BEGIN
           || CASE WHEN NOT point AND backfill.can_yield(job) THEN E'\nAND ' || backfill.yield_condition() ELSE '' END;
   END IF;
   keys := format('SELECT %s, %s.xmax FROM %s WHERE %s', position, name, source,
+                 backfill.batch_condition(name || '.', key, point))
+       || coalesce(E'\nAND (' || job.where_clause || E'\n)', '');
+  look := format('SELECT %s, %s.xmin FROM %s WHERE %s', position, name, source,
                  backfill.batch_condition(name || '.', key, point))
        || coalesce(E'\nAND (' || job.where_clause || E'\n)', '');
   bound := format('/* backfilld */ SELECT %s FROM %s WHERE %s ORDER BY %s OFFSET $3::bigint - 1 LIMIT 1', position, source,

@@ -130,6 +130,7 @@ DECLARE
   wal       numeric := (seen -> 'wal_bytes')::numeric / tried;
   hot       numeric := (seen -> 'hot_rows')::numeric / tried;
   rows      bigint := greatest(estimate, (SELECT sum(greatest(c.reltuples, 0)) FROM backfill.relations_of(job) o JOIN pg_class c ON c.oid = o));
+  forbids   text;
   row_bytes numeric := (SELECT sum(c.relpages) * current_setting('block_size')::numeric / nullif(sum(greatest(c.reltuples, 0)), 0)::numeric
                           FROM backfill.relations_of(job) o JOIN pg_class c ON c.oid = o);
   result    jsonb;
@@ -148,10 +149,15 @@ BEGIN
                        JOIN pg_class c ON c.oid = job.target
                        JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = p.schemaname AND c.relname = p.tablename),
     'replica_identity_full', (SELECT CASE WHEN c.relreplident = 'f' THEN true END FROM pg_class c WHERE c.oid = job.target)));
-  IF job.plan <> '{}' AND job.where_clause IS NOT NULL AND (seen -> 'still_to_do')::bigint > 0 AND (seen -> 'rows')::bigint > 0 THEN
-    RAISE EXCEPTION 'where_clause: of % rows that set_clause filled in a trial, % still meet it', seen ->> 'rows', seen ->> 'still_to_do'
+  -- A NULL that the clause gives is done when nothing forbids it: how many there are, the batches count.
+  IF job.where_clause IS NOT NULL AND (seen -> 'still_to_do')::bigint > 0 AND (seen -> 'rows')::bigint > 0 AND NOT backfill.null_is_done(job) THEN
+    forbids := backfill.forbids_null(job, backfill.columns_to_fill(job));
+    RAISE EXCEPTION '%', CASE WHEN forbids IS NULL THEN format('where_clause: of %s rows that set_clause filled in a trial, %s still meet it', seen ->> 'rows', seen ->> 'still_to_do')
+                              ELSE format('set_clause gives NULL for %s of %s rows in a trial, which %s forbids', seen ->> 'still_to_do', seen ->> 'rows', forbids) END
       USING ERRCODE = '22023',
-            HINT = 'It must be true of rows that are still to do, and of no row that is done: by it the job verifies that nothing is left.';
+            HINT = CASE WHEN forbids IS NULL THEN 'It must be true of rows that are still to do, and of no row that is done: by it the job verifies that nothing is left.'
+                        ELSE format('Correct what it is computed from, or have set_clause give a value (coalesce), then SELECT backfill.retry(%L). To leave such rows NULL: where_clause = %L, without %s.',
+                                    job.name, backfill.clause_without_nulls(job), forbids) END;
   END IF;
   RETURN result;
 END

@@ -4,11 +4,12 @@
 -- submitted the job, at the epoch under which the range was last taken, and from where the cursor stands; otherwise it
 -- raises BF001 and the batch is undone with it. That is what makes a batch happen exactly once.
 -- keys: how many keys the batch spans, NULL when not known (then its rows); rate: keys a second, for the status view.
+-- nulls: rows whose value the clause makes NULL, so many of them written by this batch. held: keys of rows that others have locked, which are noted as put aside, for the reason in message.
 -- at: where the last checkpoint left the range's row; returns where it is now. Found by its key, the row would be looked for
 -- among all versions that vacuum may not remove yet: 8,000 batches beside one old snapshot made that 1 ms.
 -- Its own statements have generic plans, unlike the batch's: planning them anew was 60 us of a batch's 290 us of overhead.
 CREATE OR REPLACE FUNCTION backfill.checkpoint(range bigint, epoch bigint, at tid, lo text[], hi text[], keys bigint, rows bigint,
-    wal_bytes bigint, rate real) RETURNS tid
+    wal_bytes bigint, rate real, nulls bigint DEFAULT 0, written bigint DEFAULT 0, held text[] DEFAULT NULL, message text DEFAULT NULL) RETURNS tid
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
 AS $$
 DECLARE
@@ -21,7 +22,8 @@ BEGIN
      SET cursor = checkpoint.hi,
          keys = r.keys + greatest(coalesce(checkpoint.keys, checkpoint.rows), 0),
          rows = r.rows + greatest(checkpoint.rows, 0),
-         found = r.found + greatest(checkpoint.rows, 0),
+         found = r.found + greatest(checkpoint.rows - checkpoint.written, 0),
+         nulls = r.nulls + greatest(checkpoint.nulls, 0),
          batches = r.batches + 1,
          wal_bytes = r.wal_bytes + greatest(checkpoint.wal_bytes, 0),
          rate = CASE WHEN checkpoint.rate BETWEEN 0 AND 1e9 THEN checkpoint.rate END,
@@ -36,14 +38,35 @@ BEGIN
     RAISE EXCEPTION 'range % is no longer at this cursor and epoch', range
       USING ERRCODE = 'BF001', HINT = 'Another worker has taken it; this batch was undone.';
   END IF;
+  IF written > 0 THEN
+    INSERT INTO backfill.null_version (job_id, xid)
+    SELECT r.job_id, pg_current_xact_id() FROM backfill.range r WHERE r.ctid = now_at AND r.id = checkpoint.range;
+  END IF;
+  IF held IS NOT NULL THEN
+    INSERT INTO backfill.left_behind (job_id, range_id, relation, key_columns, key_identity, home, key, reason, sqlstate, message)
+    SELECT r.job_id, r.id, r.relation, r.key, r.key_identity, r.home, h.key::text[], 'locked', '55P03', checkpoint.message
+      FROM backfill.range r, unnest(checkpoint.held) AS h(key)
+     WHERE r.ctid = now_at AND r.id = checkpoint.range;
+  END IF;
   RETURN now_at;
 END
 $$;
 
--- Runs the statement of a batch and returns the rows that it changed. It names the relation as it was called when the range
--- was taken: when another table stands under that name by now, BF001 undoes the batch. Asked after the statement, which has
--- locked what it found under the name, so that nobody can rename it any more. name: NULL in a job with a statement of its own,
--- where the user's text says which table is meant.
+-- The statements of a batch name the relation as it was called when the range was taken: when another table stands under that name by
+-- now, BF001 undoes the batch. Asked after them: they have locked what they found under the name, so that nobody can rename it any
+-- more. name: NULL in a job with a statement of its own, where the user's text says which table is meant.
+CREATE OR REPLACE FUNCTION backfill.check_name(relation oid, name text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  IF to_regclass(name)::oid <> relation THEN
+    RAISE EXCEPTION '% is another table now', name
+      USING ERRCODE = 'BF001', HINT = 'The one that the job is for was renamed; this batch was undone.';
+  END IF;
+END
+$$;
+
+-- Runs the statement of a batch and returns the rows that it changed.
 -- With synchronous_commit off it is the WAL writer that writes the batch's WAL out. Where that has fallen behind (a disk that
 -- stalls for a moment), a batch waits until its own is written: what isn't, is sent to no standby, so that none seems late.
 -- Seen was 17 MB within 0.3 s, and then a lag of two seconds behind a link of 10 MB/s. 4 MB: the WAL writer's own measure is 1 MB.
@@ -59,27 +82,142 @@ BEGIN
      AND pg_catalog.current_setting('synchronous_commit') = 'off' THEN
     PERFORM pg_catalog.set_config('synchronous_commit', 'local', true);  -- of this transaction
   END IF;
-  IF pg_catalog.to_regclass(name) <> relation::regclass THEN
-    RAISE EXCEPTION '% is another table now', name
-      USING ERRCODE = 'BF001', HINT = 'The one that the job is for was renamed; this batch was undone.';
-  END IF;
+  PERFORM backfill.check_name(relation, name);
   RETURN rows;
 END
 $$;
 
--- Runs one batch and its checkpoint: one statement, so one transaction. yield_us: it yields after so much work (yield_condition).
--- Returns the rows changed, the WAL that all sessions wrote meanwhile (so an upper bound of its own), and where the range's
--- row is now, for the next checkpoint.
-CREATE OR REPLACE FUNCTION backfill.run_batch(statement text, relation oid, name text, range bigint, epoch bigint, at tid,
-    lo text[], hi text[], keys bigint, rate real, yield_us bigint, OUT rows bigint, OUT wal_bytes bigint, OUT now_at tid)
+-- ---- The proof: no row that a batch was for still meets where_clause
+
+-- A row still meets where_clause though the batch was for it: the batch is undone, and says why. why: 'kept back', 'changed back', 'null' or
+-- 'unchanged'. The key is the DETAIL, in words.
+CREATE OR REPLACE FUNCTION backfill.refuse_row(why text, key text, proof jsonb) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  retry constant text := 'then SELECT backfill.retry(name)';
+BEGIN
+  RAISE EXCEPTION USING
+    ERRCODE = 'BF003',
+    MESSAGE = CASE why
+      WHEN 'kept back' THEN format('%s keeps the row from being changed: it still meets where_clause', coalesce(proof ->> 'keepers', 'something'))
+      WHEN 'changed back' THEN format('%s changes the row back: it still meets where_clause', proof ->> 'keepers')
+      WHEN 'null' THEN format('set_clause gives NULL%s', coalesce(', which ' || (proof ->> 'forbids') || ' forbids', ''))
+      ELSE 'the row still meets where_clause after set_clause has changed it' END,
+    HINT = CASE why
+      WHEN 'null' THEN format('Correct what it is computed from, or have set_clause give a value (coalesce), %s. To leave such rows NULL: where_clause = %L, without %s.',
+                              retry, proof ->> 'clause', proof ->> 'forbids')
+      WHEN 'unchanged' THEN 'where_clause must be true of rows that are still to do, and of no row that is done: by it the job knows that nothing is left.'
+      ELSE format('Have it let the rows through (a trigger can ask for the job''s login), %s; or leave them out in where_clause.', retry) END,
+    DETAIL = (SELECT string_agg(format('%s = %s', c.name, k.value), ', ' ORDER BY c.ord)
+                FROM jsonb_array_elements_text(proof -> 'columns') WITH ORDINALITY AS c(name, ord)
+                JOIN unnest(key::text[]) WITH ORDINALITY AS k(value, ord) USING (ord));
+END
+$$;
+
+-- Of transactions, those in which this job has written rows whose value its clause makes NULL. An xmin has 32 bits of its transaction's
+-- number: one of 2^31 transactions ago may be another's.
+CREATE OR REPLACE FUNCTION backfill.null_versions(range bigint, xids text[]) RETURNS text[]
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT array_agg(v.xid::xid::text)
+    FROM backfill.range r
+    JOIN backfill.null_version v ON v.job_id = r.job_id
+   WHERE r.id = range AND r.submitted_by = session_user
+     AND v.xid IN (SELECT ((n.now & ~4294967295) + x.xid::bigint - CASE WHEN x.xid::bigint > (n.now & 4294967295) THEN 4294967296 ELSE 0 END)::text::xid8
+                     FROM unnest(xids) AS x(xid), (SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS now) n
+                    WHERE (n.now & ~4294967295) + x.xid::bigint - CASE WHEN x.xid::bigint > (n.now & 4294967295) THEN 4294967296 ELSE 0 END > 0)
+$$;
+
+-- A batch of a later pass reads before it writes. to_do: there are rows that meet where_clause, but for those whose value the clause has made
+-- NULL before, known: their keys, NULL when there is none.
+CREATE OR REPLACE FUNCTION backfill.read_batch(proof jsonb, range bigint, lo text[], hi text[], OUT to_do boolean, OUT known text[])
 LANGUAGE plpgsql
 AS $$
 DECLARE
-  start_lsn pg_lsn := pg_catalog.pg_current_wal_insert_lsn();
+  n    bigint;
+  xids text[];
 BEGIN
-  rows := backfill.run_statement(statement, relation, name, lo, hi, NULL, yield_us);
-  wal_bytes := pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_insert_lsn(), start_lsn);
-  now_at := backfill.checkpoint(range, epoch, at, lo, hi, keys, rows, wal_bytes, rate);
+  EXECUTE 'SELECT pg_catalog.count(*), pg_catalog.array_agg(DISTINCT k.version::text) FROM (' || (proof ->> 'look') || ') AS k(key, version)'
+     INTO n, xids USING lo, hi;
+  to_do := n > 0;
+  IF to_do AND (proof ->> 'null')::boolean AND (proof ->> 'versions')::boolean THEN
+    xids := backfill.null_versions(range, xids);
+    IF xids IS NOT NULL THEN
+      EXECUTE 'SELECT pg_catalog.array_agg(k.key::text) FROM (' || (proof ->> 'look') || ') AS k(key, version) WHERE k.version::text OPERATOR(pg_catalog.=) ANY ($3)'
+         INTO known USING lo, hi, xids;
+      to_do := n > coalesce(pg_catalog.cardinality(known), 0);
+    END IF;
+  END IF;
+END
+$$;
+
+-- Runs the statement of a batch, and looks whether a row of it still meets where_clause: proof, of backfill.proof_of. Returns the rows that it
+-- changed, and how many of them the clause has made NULL, which is done. Any other that is left raises BF003.
+-- passed: keys that it passes over, in their text form, or NULL.
+CREATE OR REPLACE FUNCTION backfill.run_rows(statement text, relation oid, name text, lo text[], hi text[], passed text[], yield_us bigint, proof jsonb,
+    OUT rows bigint, OUT nulls bigint)
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  rows_left text := 'FROM (' || (proof ->> 'look') || ') AS k(key, version) WHERE ($3::text[] IS NULL OR k.key::text OPERATOR(pg_catalog.<>) ALL ($3))';
+  n         bigint;
+  mine      text;
+  changed   text[];
+  others    text[];
+  kept      text;
+BEGIN
+  rows := backfill.run_statement(statement, relation, name, lo, hi, passed, yield_us);
+  nulls := 0;
+  IF proof IS NULL THEN
+    RETURN;
+  END IF;
+  EXECUTE 'SELECT pg_catalog.count(*) ' || rows_left INTO n USING lo, hi, passed;
+  IF n = 0 THEN
+    RETURN;
+  END IF;
+  -- A row that this transaction hasn't written: an application's, come after the statement had begun, or one that was kept back. The second
+  -- time, what had been there at the first is of the second kind.
+  mine := pg_catalog.pg_current_xact_id_if_assigned()::xid::text;
+  EXECUTE 'SELECT pg_catalog.array_agg(k.key::text) FILTER (WHERE k.version::text IS NOT DISTINCT FROM $4),'
+          '       pg_catalog.array_agg(k.key::text || '' '' || k.version::text) FILTER (WHERE k.version::text IS DISTINCT FROM $4) ' || rows_left
+     INTO changed, others USING lo, hi, passed, mine;
+  IF NOT (proof ->> 'versions')::boolean THEN  -- it can't tell them apart: those that were counted as changed are taken for that
+    changed := CASE WHEN rows >= n THEN changed END;
+    EXECUTE 'SELECT pg_catalog.array_agg(k.key::text) ' || rows_left INTO others USING lo, hi, passed;
+    IF rows >= n THEN
+      changed := others;
+      others := NULL;
+    END IF;
+  END IF;
+  IF others IS NOT NULL THEN
+    rows := rows + backfill.run_statement(statement, relation, name, lo, hi, passed || changed, yield_us);
+    IF (proof ->> 'versions')::boolean THEN
+      EXECUTE 'SELECT (pg_catalog.array_agg(k.key::text) FILTER (WHERE (k.key::text || '' '' || k.version::text) OPERATOR(pg_catalog.=) ANY ($5)))[1],'
+              '       pg_catalog.array_agg(k.key::text) FILTER (WHERE k.version::text IS NOT DISTINCT FROM $4) ' || rows_left
+         INTO kept, changed USING lo, hi, passed, mine, others;
+    ELSE
+      EXECUTE 'SELECT (pg_catalog.array_agg(k.key::text) FILTER (WHERE k.key::text OPERATOR(pg_catalog.=) ANY ($4)))[1] ' || rows_left
+         INTO kept USING lo, hi, passed, others;
+    END IF;
+    IF kept IS NOT NULL THEN
+      PERFORM backfill.refuse_row('kept back', kept, proof);
+    END IF;
+  END IF;
+  IF changed IS NULL THEN
+    RETURN;
+  END IF;
+  IF proof ->> 'changed_back' IS NOT NULL THEN
+    EXECUTE 'SELECT (pg_catalog.array_agg(k.key::text))[1] FROM (' || (proof ->> 'changed_back') || ') AS k(key, version) WHERE k.key::text OPERATOR(pg_catalog.=) ANY ($3)'
+       INTO kept USING lo, hi, changed;
+    IF kept IS NOT NULL THEN
+      PERFORM backfill.refuse_row('changed back', kept, proof);
+    END IF;
+  END IF;
+  IF NOT (proof ->> 'null')::boolean THEN
+    PERFORM backfill.refuse_row(CASE WHEN proof ? 'forbids' THEN 'null' ELSE 'unchanged' END, changed[1], proof);
+  END IF;
+  nulls := pg_catalog.cardinality(changed);
 END
 $$;
 
@@ -183,80 +321,89 @@ AS $$
                      LEFT JOIN pg_prepared_xacts t ON t.transaction::text::bigint & 2147483647 = -h.holder), 'another session')
 $$;
 
--- The checkpoint of a batch that passed over rows: they are noted in the same transaction, behind the same guard.
-CREATE OR REPLACE FUNCTION backfill.checkpoint_skipping(range bigint, epoch bigint, at tid, lo text[], hi text[], keys bigint,
-    rows bigint, wal_bytes bigint, rate real, held text[], message text) RETURNS tid
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-  now_at tid := backfill.checkpoint(range, epoch, at, lo, hi, keys, rows, wal_bytes, rate);
-BEGIN
-  INSERT INTO backfill.left_behind (job_id, range_id, relation, key_columns, key_identity, home, key, reason, sqlstate, message)
-  SELECT r.job_id, r.id, r.relation, r.key, r.key_identity, r.home, h.key::text[], 'locked', '55P03', checkpoint_skipping.message
-    FROM backfill.range r, unnest(held) AS h(key)
-   WHERE r.ctid = now_at AND r.id = checkpoint_skipping.range;
-  RETURN now_at;
-END
-$$;
-
--- As run_batch, but rows that others have locked are put aside. What it returns besides: how many, and who holds them.
-CREATE OR REPLACE FUNCTION backfill.run_batch_skipping(statement text, relation oid, name text, keys_of text, range bigint, epoch bigint,
-    at tid, lo text[], hi text[], keys bigint, rate real, yield_us bigint,
+-- Runs one batch and its checkpoint: one statement, so one transaction. yield_us: it yields after so much work (yield_condition).
+-- skipping: rows that others have locked are put aside. proof: of backfill.proof_of.
+-- Returns the rows changed, the WAL that all sessions wrote meanwhile (so an upper bound of its own), where the range's
+-- row is now, for the next checkpoint, how many rows were put aside, and who holds them.
+CREATE OR REPLACE FUNCTION backfill.run_batch(statement text, relation oid, name text, keys_of text, range bigint, epoch bigint, at tid,
+    lo text[], hi text[], keys bigint, rate real, yield_us bigint, skipping boolean, proof jsonb,
     OUT rows bigint, OUT wal_bytes bigint, OUT now_at tid, OUT skipped bigint, OUT holders integer[])
 LANGUAGE plpgsql
 AS $$
 DECLARE
   start_lsn pg_lsn := pg_catalog.pg_current_wal_insert_lsn();
+  to_do     boolean := true;
+  known     text[];   -- rows whose value the clause makes NULL: by an earlier pass,
+  nulls     bigint;   -- and by this batch
   held      text[];
 BEGIN
-  SELECT f.held, f.holders INTO held, holders FROM backfill.lock_free_rows(statement, keys_of, relation, lo, hi) f;
+  rows := 0;
+  nulls := 0;
+  IF (proof ->> 'reads')::boolean THEN
+    SELECT r.to_do, r.known INTO to_do, known FROM backfill.read_batch(proof, range, lo, hi) r;
+  END IF;
+  IF to_do AND skipping THEN
+    SELECT f.held, f.holders INTO held, holders FROM backfill.lock_free_rows(statement, keys_of, relation, lo, hi) f;
+    IF known IS NOT NULL THEN
+      held := (SELECT pg_catalog.array_agg(h.key) FROM pg_catalog.unnest(held) AS h(key) WHERE h.key <> ALL (known));
+    END IF;
+  END IF;
   skipped := coalesce(pg_catalog.cardinality(held), 0);
-  rows := backfill.run_statement(statement, relation, name, lo, hi, held, yield_us);
+  IF to_do THEN
+    SELECT w.rows, w.nulls INTO rows, nulls FROM backfill.run_rows(statement, relation, name, lo, hi, held || known, yield_us, proof) w;
+  ELSE
+    PERFORM backfill.check_name(relation, name);
+  END IF;
   wal_bytes := pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_insert_lsn(), start_lsn);
-  now_at := backfill.checkpoint_skipping(range, epoch, at, lo, hi, coalesce(keys, rows + skipped), rows, wal_bytes, rate,
-                                         held, backfill.locked_by(holders));
+  now_at := backfill.checkpoint(range, epoch, at, lo, hi, coalesce(keys, rows + skipped), rows, wal_bytes, rate,
+                                nulls + coalesce(pg_catalog.cardinality(known), 0), nulls, held, CASE WHEN held IS NOT NULL THEN backfill.locked_by(holders) END);
 END
 $$;
 
 -- A row that was put aside as locked is done: it is left behind no longer. Raises BF001, and undoes the row, when another
 -- worker was first, or for a login that didn't submit the job.
-CREATE OR REPLACE FUNCTION backfill.row_done(id bigint, rows bigint, wal_bytes bigint) RETURNS void
+CREATE OR REPLACE FUNCTION backfill.row_done(id bigint, rows bigint, wal_bytes bigint, nulls bigint DEFAULT 0) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  range_id bigint;
+  done backfill.left_behind;
 BEGIN
   DELETE FROM backfill.left_behind l
    USING backfill.job j
    WHERE l.id = row_done.id AND l.reason = 'locked' AND j.id = l.job_id AND j.submitted_by = session_user
-  RETURNING l.range_id INTO range_id;
+  RETURNING l.* INTO done;
   IF NOT FOUND THEN
     RAISE EXCEPTION 'row % is not left behind any more', id
       USING ERRCODE = 'BF001', HINT = 'Another worker has done it; this one was undone.';
   END IF;
   UPDATE backfill.range r
-     SET rows = r.rows + greatest(row_done.rows, 0), found = r.found + greatest(row_done.rows, 0), wal_bytes = r.wal_bytes + greatest(row_done.wal_bytes, 0),
+     SET rows = r.rows + greatest(row_done.rows, 0), found = r.found + greatest(row_done.rows - row_done.nulls, 0),
+         nulls = r.nulls + greatest(row_done.nulls, 0), wal_bytes = r.wal_bytes + greatest(row_done.wal_bytes, 0),
          checkpoint_at = clock_timestamp()
-   WHERE r.id = range_id;
+   WHERE r.id = done.range_id;
+  IF nulls > 0 THEN
+    INSERT INTO backfill.null_version (job_id, xid) VALUES (done.job_id, pg_current_xact_id());
+  END IF;
 END
 $$;
 
 -- Does one row that was put aside as locked: one statement, so one transaction, once. Not when it still is locked:
 -- then done is false, and holders says who holds it.
-CREATE OR REPLACE FUNCTION backfill.retry_row(statement text, relation oid, name text, keys_of text, id bigint, key text[],
+CREATE OR REPLACE FUNCTION backfill.retry_row(statement text, relation oid, name text, keys_of text, id bigint, key text[], proof jsonb,
     OUT rows bigint, OUT wal_bytes bigint, OUT done boolean, OUT holders integer[])
 LANGUAGE plpgsql
 AS $$
 DECLARE
   start_lsn pg_lsn := pg_catalog.pg_current_wal_insert_lsn();
+  nulls     bigint;
 BEGIN
   SELECT f.held IS NULL, f.holders INTO done, holders
     FROM backfill.lock_free_rows(statement, keys_of, relation, NULL, key) f;
   rows := 0;
   IF done THEN
-    rows := backfill.run_statement(statement, relation, name, NULL, key, NULL, NULL);
+    SELECT w.rows, w.nulls INTO rows, nulls FROM backfill.run_rows(statement, relation, name, NULL, key, NULL, NULL, proof) w;
     wal_bytes := pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_insert_lsn(), start_lsn);
-    PERFORM backfill.row_done(id, rows, wal_bytes);
+    PERFORM backfill.row_done(id, rows, wal_bytes, nulls);
   END IF;
 END
 $$;

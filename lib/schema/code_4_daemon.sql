@@ -207,7 +207,7 @@ AS $$
    WHERE l.job_id = add_range.job_id AND l.relation = add_range.relation AND l.reason = 'error'
      AND j.id = l.job_id AND backfill.is_held(j) AND add_range.planned = backfill.session_start();
   UPDATE backfill.range g
-     SET found = 0
+     SET found = 0, nulls = 0
     FROM backfill.job j
    WHERE add_range.upper IS NULL AND g.job_id = add_range.job_id AND g.relation = add_range.relation
      AND j.id = g.job_id AND backfill.is_held(j) AND add_range.planned = backfill.session_start();
@@ -217,7 +217,7 @@ AS $$
          backfill.key_of(add_range.relation, backfill.key_numbers(add_range.relation, j.key)) k
    WHERE j.id = add_range.job_id AND backfill.is_held(j) AND add_range.planned = backfill.session_start() AND add_range.upper IS NOT NULL
   ON CONFLICT (job_id, relation) WHERE lower IS NULL
-  DO UPDATE SET key = excluded.key, key_identity = excluded.key_identity, home = excluded.home, upper = excluded.upper, cursor = NULL, keys = 0, found = 0, epoch = range.epoch + 1
+  DO UPDATE SET key = excluded.key, key_identity = excluded.key_identity, home = excluded.home, upper = excluded.upper, cursor = NULL, keys = 0, found = 0, nulls = 0, epoch = range.epoch + 1
 $$;
 
 -- A job stands in an earlier phase than the daemon that holds it thinks: the server has failed over to a standby that had not
@@ -328,7 +328,7 @@ $$;
 CREATE OR REPLACE FUNCTION backfill.take_range(job_id bigint, phase text, above bigint,
     OUT outcome text, OUT range bigint, OUT epoch bigint, OUT cursor text[], OUT upper text[], OUT point boolean,
     OUT relation oid, OUT name text, OUT key_columns text[], OUT batch text, OUT bound text, OUT keys bigint,
-    OUT keys_of text, OUT row_id bigint, OUT locked bigint, OUT changed bigint, OUT yields boolean)
+    OUT keys_of text, OUT row_id bigint, OUT locked bigint, OUT changed bigint, OUT yields boolean, OUT proof jsonb)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -424,7 +424,7 @@ BEGIN
     key_columns := k.columns;
     yields := backfill.can_yield(job);
     name := CASE WHEN job.statement IS NULL THEN backfill.relation_name(relation) END;
-    SELECT s.batch, s.keys, s.bound INTO batch, keys_of, bound
+    SELECT s.batch, s.keys, s.bound, backfill.proof_of(job, relation, k.columns, s.look, job.phase) INTO batch, keys_of, bound, proof
       FROM backfill.statements(job, relation, k, point) s;
   END IF;
   PERFORM backfill.check_is_there(relation, job);
@@ -470,6 +470,16 @@ BEGIN
 END
 $$;
 
+-- What was measured, with what the job's proof says of it: rows whose value the clause makes NULL, or why nothing was proven.
+CREATE OR REPLACE FUNCTION backfill.add_proof(job backfill.job, measured jsonb) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT coalesce(measured, '{}')
+         || CASE WHEN n.nulls > 0 THEN jsonb_build_object('verified', coalesce(measured -> 'verified', '{}') || jsonb_build_object('null', n.nulls)) ELSE '{}' END
+         || jsonb_strip_nulls(jsonb_build_object('not_proven', backfill.not_proven(job)))
+    FROM (SELECT sum(g.nulls) AS nulls FROM backfill.range g WHERE g.job_id = job.id) n
+$$;
+
 -- Writes the end of a job that is in that phase. measured: what the daemon that ran it last knows of its own batches, as JSON.
 -- outcome: 'written', also when it is sent again; 'not over', and nothing was: what was to have succeeded has something to do;
 -- 'not ours': another daemon holds the job, or it stands in an earlier phase and was given back. slower: the statements on its table
@@ -496,7 +506,7 @@ BEGIN
   UPDATE backfill.job j
      SET after = l.now - 'definition', state = end_job.state,
          error = end_job.error,
-         hint = end_job.hint,
+         hint = nullif(concat_ws(' ', end_job.hint, CASE WHEN end_job.state = 'succeeded' THEN backfill.not_proven(j) END), ''),
          waiting_for = NULL, holder_pid = NULL, holder_start = NULL,
          finished_at = clock_timestamp(),
          tidy = j.tidy AND (j.keep_in_sync OR end_job.state <> 'succeeded'),  -- what is left is wanted, or goes with finish
@@ -504,7 +514,7 @@ BEGIN
                     'rows', r.rows, 'keys', r.keys, 'ranges', r.ranges, 'batches', r.batches, 'wal_bytes', r.wal_bytes,
                     'seconds', round(extract(epoch FROM clock_timestamp() - j.started_at)::numeric, 3),
                     'left_behind', (SELECT count(*) FROM backfill.left_behind l WHERE l.job_id = j.id))
-                  || measured
+                  || backfill.add_proof(j, measured)
     FROM (SELECT coalesce(sum(g.rows), 0) AS rows, coalesce(sum(g.keys), 0) AS keys, count(*) AS ranges,
                  coalesce(sum(g.batches), 0) AS batches, coalesce(sum(g.wal_bytes), 0) AS wal_bytes
             FROM backfill.range g WHERE g.job_id = end_job.job_id) r,

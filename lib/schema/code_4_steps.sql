@@ -11,7 +11,7 @@ AS $$
          f.fills,
          jsonb_path_exists(job.plan, '$.enforce[*] ? (@.kind != "unique")'),
          f.fills AND NOT job.keep_in_sync,
-         f.fills AND job.plan <> '{}' AND job.where_clause IS NOT NULL,
+         f.fills AND job.where_clause IS NOT NULL,
          job.enforce IS NOT NULL OR job.drop_column IS NOT NULL,
          job.keep_in_sync,
          job.dry_run,

@@ -455,7 +455,7 @@ def test_rows_are_put_aside_only_by_a_batch_that_may_checkpoint(db):
     with db.held_row(500):
         name = db.submit(set_clause="n = n + 1")
         db.wait_at(500, name)
-        note = ("SELECT backfill.checkpoint_skipping(id, {}, NULL, {}, '{{500}}', 1, 0, 0, 0, '{{\"{{500}}\"}}', 'x')"
+        note = ("SELECT backfill.checkpoint(id, {}, NULL, {}, '{{500}}', 1, 0, 0, 0, held => '{{\"{{500}}\"}}', message => 'x')"
                 " FROM backfill.range")
         for role, epoch, cursor in (("other", "epoch", "cursor"), ("app", "epoch - 1", "cursor"),
                                     ("app", "epoch", "'{498}'")):

@@ -71,7 +71,7 @@ def test_the_numbers_of_a_job_are_those_of_its_table(db, port):
     db.app.execute("ANALYZE t")
     with db.held_row(1502):
         db.daemon(listen=f"127.0.0.1:{port}", target_ms=5, max_rows=100)
-        name = db.submit(set_clause="n = n + 1", where_clause="id % 2 = 0")
+        name = db.submit(set_clause="n = n + 1", where_clause="id % 2 = 0 AND n = 0")
         db.wait_at(1502, name)
         wait_until(lambda: Scrape(port).one("backfilld_job_errors_total", name=name, **{"class": "contention"}),
                    what="it meets the lock")

@@ -224,7 +224,7 @@ def test_job_code_that_wants_more_rights_gets_nowhere(db):
     for name in attempts:
         with db.connect() as session:
             session.execute("SET ROLE app_owner")
-            job = db.submit(session=session, set_clause=f"n = try_{name}(n)", where_clause="id = 1")
+            job = db.submit(session=session, set_clause=f"n = try_{name}(n)", where_clause=f"id = 1 AND n = {list(attempts).index(name)}")
         db.finish(job)
     assert db.one("SELECT n FROM t WHERE id = 1") == len(attempts)
     came_of = db.all("SELECT * FROM came_of")

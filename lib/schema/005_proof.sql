@@ -1,0 +1,14 @@
+-- What the proof keeps, by which a job knows that nothing is left to do.
+
+ALTER TABLE backfill.range
+  ADD COLUMN nulls bigint NOT NULL DEFAULT 0;        -- rows of this pass whose value the clause makes NULL: done, though they meet where_clause
+
+-- Transactions that have left such rows: a later pass knows them by their xmin, and doesn't write them again.
+CREATE TABLE backfill.null_version (
+  job_id        bigint      NOT NULL REFERENCES backfill.job ON DELETE CASCADE,
+  xid           xid8        NOT NULL,
+  PRIMARY KEY (job_id, xid)
+);
+
+ALTER TABLE backfill.job
+  ADD COLUMN guard_looked_at timestamptz;                  -- when no row broke the constraints that are to be added

@@ -1,0 +1,135 @@
+-- What a job's batches are held to: that no row which they were for still meets where_clause. By what is read here a batch tells a row whose
+-- value the clause makes NULL from one that somebody keeps back, and says what to do.
+
+-- The columns that a where_clause asks for NULL, when it does nothing else: "a IS NULL", or several with AND or OR. Else NULL.
+CREATE OR REPLACE FUNCTION backfill.asks_for_null(where_clause text) RETURNS text[]
+LANGUAGE plpgsql IMMUTABLE STRICT SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on
+AS $$
+DECLARE
+  piece   text;
+  found   text[];
+  columns text[] := '{}';
+BEGIN
+  FOREACH piece IN ARRAY regexp_split_to_array(backfill.trim_sql(where_clause), '\s(?:and|or)\s', 'i') LOOP
+    found := regexp_match(piece, '^[\s(]*((?:(?:"(?:[^"]|"")+"|[[:alpha:]_][[:alnum:]_$]*)\s*\.\s*){0,2}(?:"(?:[^"]|"")+"|[[:alpha:]_][[:alnum:]_$]*))\s+is\s+null[\s)]*$', 'i');
+    IF found IS NULL THEN
+      RETURN NULL;
+    END IF;
+    columns := columns || (SELECT i.ident[cardinality(i.ident)] FROM parse_ident(found[1]) AS i(ident));
+  END LOOP;
+  RETURN columns;
+EXCEPTION WHEN invalid_parameter_value THEN
+  RETURN NULL;
+END
+$$;
+
+-- The columns whose NULL is the only thing that is to do, when set_clause fills each of them; else NULL.
+CREATE OR REPLACE FUNCTION backfill.columns_to_fill(job backfill.job) RETURNS text[]
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT w.columns
+    FROM (SELECT backfill.asks_for_null(job.where_clause) AS columns) w
+   WHERE w.columns <@ ARRAY(SELECT jsonb_path_query(backfill.assignments_of(job.set_clause), '$[*].columns[*]') #>> '{}')
+$$;
+
+-- What of enforce forbids that one of these columns is NULL, as it was written; NULL when nothing does.
+CREATE OR REPLACE FUNCTION backfill.forbids_null(job backfill.job, columns text[]) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT format('NOT NULL %I', c.name)
+    FROM jsonb_array_elements(job.plan -> 'enforce') item, unnest(columns) AS c(name)
+   WHERE item ->> 'kind' = 'not null' AND item ->> 'column' = c.name
+      OR item ->> 'definition' = format('CHECK ((%I IS NOT NULL))', c.name)
+   LIMIT 1
+$$;
+
+-- Whether a row whose value the clause makes NULL is done.
+CREATE OR REPLACE FUNCTION backfill.null_is_done(job backfill.job) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT f.columns IS NOT NULL AND backfill.forbids_null(job, f.columns) IS NULL FROM (SELECT backfill.columns_to_fill(job) AS columns) f
+$$;
+
+-- The where_clause that passes over rows for which the clause gives NULL: "b IS NULL AND a IS NOT NULL". NULL where none can be written.
+CREATE OR REPLACE FUNCTION backfill.clause_without_nulls(job backfill.job) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT format(CASE WHEN cardinality(f.columns) = 1 THEN '%s' ELSE '(%s)' END, job.where_clause)
+         || string_agg(DISTINCT CASE WHEN cardinality(s.names) = 1 AND a ->> 'expression' !~* '\mselect\M'
+                                     THEN format(' AND %I IS NOT NULL', s.names[1])
+                                     ELSE format(' AND (%s) IS NOT NULL', a ->> 'expression') END, '')
+    FROM (SELECT backfill.columns_to_fill(job) AS columns) f,
+         jsonb_array_elements(backfill.assignments_of(job.set_clause)) a
+   CROSS JOIN LATERAL (SELECT array_agg(c.attname) AS names
+                         FROM pg_attribute c
+                        WHERE c.attrelid = job.target AND c.attnum > 0 AND NOT c.attisdropped
+                          AND a ->> 'expression' ~* backfill.word_pattern(c.attname)) s
+   WHERE a -> 'columns' ->> 0 = ANY (f.columns)
+   GROUP BY f.columns
+$$;
+
+-- Who may keep an UPDATE from a row, or change it back, in words: "trigger hold, rule no_update"; NULL when nobody does. Triggers of
+-- backfilld itself are none.
+CREATE OR REPLACE FUNCTION backfill.keepers_of(relation oid, event text DEFAULT 'UPDATE') RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT string_agg(k.who, ', ' ORDER BY k.who)
+    FROM (SELECT format('trigger %I', t.tgname) AS who
+            FROM pg_trigger t
+           WHERE t.tgrelid = relation AND NOT t.tgisinternal AND t.tgenabled <> 'D' AND t.tgname !~ '^zz_backfilld_'
+             AND t.tgtype::integer & 3 = 3 AND t.tgtype::integer & CASE event WHEN 'DELETE' THEN 8 ELSE 16 END <> 0  -- BEFORE, FOR EACH ROW
+          UNION ALL
+          SELECT format('rule %I', r.rulename)
+            FROM pg_rewrite r
+           WHERE r.ev_class = relation AND r.is_instead AND r.ev_enabled <> 'D' AND r.ev_type = CASE event WHEN 'DELETE' THEN '4' ELSE '2' END) k
+$$;
+
+-- What a batch of one relation is proven by; NULL for a job that no where_clause tells of. look: of backfill.statements.
+--   look      lists the rows of the batch that still meet where_clause: key, and xmin where the job's owner may read that
+--   columns   of the key, for messages
+--   reads     a pass after the first: it reads before it writes
+--   null      a row whose value the clause makes NULL is done
+--   changed_back  lists those of the rows that meet where_clause for which the clause gives a value; left out when nobody changes rows back
+--   keepers   who may
+--   forbids, clause   for messages: what forbids a NULL, and the where_clause that passes over such rows
+CREATE OR REPLACE FUNCTION backfill.proof_of(job backfill.job, relation oid, columns text[], look text, phase text) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  filled   text[] := backfill.columns_to_fill(job);
+  keepers  text := backfill.keepers_of(relation);
+  forbids  text := backfill.forbids_null(job, filled);
+  versions boolean := coalesce((SELECT has_column_privilege(r.oid, relation, 'xmin', 'SELECT') FROM pg_roles r WHERE r.rolname = job.owner), false);
+BEGIN
+  IF job.where_clause IS NULL OR job.set_clause IS NULL THEN
+    RETURN NULL;
+  END IF;
+  IF NOT versions THEN
+    look := regexp_replace(look, ', [^,]*\.xmin FROM ', ', NULL::xid FROM ');
+  END IF;
+  RETURN jsonb_strip_nulls(jsonb_build_object(
+    'look', look, 'columns', to_jsonb(columns), 'reads', phase IN ('guard', 'verify'), 'versions', versions,
+    'null', filled IS NOT NULL AND forbids IS NULL,
+    'keepers', keepers,
+    'changed_back', CASE WHEN keepers IS NOT NULL AND filled IS NOT NULL THEN
+      (SELECT look || E'\nAND (' || string_agg(CASE WHEN jsonb_array_length(a -> 'columns') = 1
+                                                    THEN format(E'%I IS NULL AND (%s\n) IS NOT NULL', a -> 'columns' ->> 0, a ->> 'expression')
+                                                    ELSE 'true' END, E'\nOR ') || ')'
+         FROM jsonb_array_elements(backfill.assignments_of(job.set_clause)) a
+        WHERE a -> 'columns' ->> 0 = ANY (filled)) END,
+    'forbids', forbids,
+    'clause', CASE WHEN filled IS NOT NULL THEN backfill.clause_without_nulls(job) END));
+END
+$$;
+
+-- What a job that has filled can't know, in words; NULL when there is nothing: without a where_clause no row tells that it is done, and somebody
+-- may have kept it back.
+CREATE OR REPLACE FUNCTION backfill.not_proven(job backfill.job) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT format('It can''t know whether each row was changed: there is no where_clause, and %s may keep rows back.', string_agg(DISTINCT k.who, ', '))
+    FROM backfill.relations_of(job) AS relation,
+         backfill.keepers_of(relation, CASE WHEN job.statement ~* '^\s*delete\M' THEN 'DELETE' ELSE 'UPDATE' END) AS k(who)
+   WHERE (job.set_clause IS NOT NULL OR job.statement IS NOT NULL) AND job.where_clause IS NULL AND k.who IS NOT NULL
+  HAVING count(*) > 0
+$$;

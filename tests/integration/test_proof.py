@@ -1,0 +1,183 @@
+"""What is said to be done is done: no row that a job was for still meets its where_clause, whatever the table's triggers and rules make
+of its batches, and whatever its clause gives."""
+
+import contextlib
+
+import pytest
+
+from waiting import wait_until
+
+
+def table(db, nulls="n % 100 = 0", rows=1000, more=""):
+    db.app.execute(f"CREATE TABLE t (id bigint PRIMARY KEY, a int, note text{more})")
+    db.app.execute(f"INSERT INTO t (id, a) SELECT n, CASE WHEN {nulls} THEN NULL ELSE n END FROM generate_series(1, {rows}) n")
+
+
+FILL = {"add_column": "b int", "set_clause": "b = a * 2"}
+
+
+def writes(db):
+    """How many rows have been updated, once the server has counted."""
+    db.admin.execute("SELECT pg_stat_force_next_flush()")
+    return db.one("SELECT n_tup_upd FROM pg_stat_user_tables WHERE relname = 't'")
+
+
+def nulls(db):
+    return db.one("SELECT count(*) FROM t WHERE b IS NULL")
+
+
+def before_update(db, body, name="hold"):
+    db.app.execute(f"CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body} RETURN NEW; END $$;"
+                   f"CREATE TRIGGER {name} BEFORE UPDATE ON t FOR EACH ROW EXECUTE FUNCTION {name}()")
+
+
+# ---- A clause that gives NULL
+
+@pytest.mark.parametrize("columns", [FILL, {**FILL, "keep_in_sync": True}, {**FILL, "enforce": ["CHECK (b > 0)"], "keep_in_sync": True},
+                                     {"set_clause": "b = a * 2", "where_clause": "b IS NULL"}])
+def test_a_null_that_the_clause_gives_is_done_and_written_once(db, columns):
+    table(db, more="" if "add_column" in columns else ", b int")
+    db.daemon(max_rows=70)
+    job = db.finish(db.submit(**columns))
+    assert nulls(db) == 10 and job["report"]["verified"]["null"] == 10 and job["report"]["verified"]["found"] == 0
+    wait_until(lambda: writes(db) >= 1000, what="the server has counted")
+    assert writes(db) == 1000, "no row was written twice"
+    assert job["report"]["rows"] == 1000
+
+
+def test_a_row_that_an_application_writes_over_such_a_null_is_tried_again(db):
+    table(db)
+    db.daemon(max_rows=70)
+    with db.held_row(900):
+        name = db.submit(**FILL)
+        db.wait_at(900, name)
+        db.app.execute("UPDATE t SET a = id WHERE id IN (100, 200)")
+    job = db.finish(name)
+    assert nulls(db) == 8 and job["report"]["verified"] == {"walks": 2, "found": 2, "null": 8}
+
+
+def test_a_null_that_is_forbidden_ends_the_job_with_its_key_and_without_a_constraint(db):
+    table(db)
+    db.daemon(max_rows=70)
+    job = db.finish(db.submit(**FILL, keep_in_sync=True, enforce=["NOT NULL b"]), "failed")
+    assert "set_clause gives NULL" in job["error"] and "NOT NULL b forbids" in job["error"]
+    assert "b IS NULL AND a IS NOT NULL" in job["hint"]
+    assert db.one("SELECT count(*) FROM pg_constraint WHERE conrelid = 't'::regclass AND contype <> 'p'") == 0
+    db.app.execute("UPDATE t SET note = 'x'")
+
+
+def test_a_forbidden_null_beyond_the_trial_is_named(db):
+    table(db, nulls="n = 700")
+    db.daemon(max_rows=70)
+    job = db.finish(db.submit(**FILL, enforce=["NOT NULL b"]), "failed")
+    assert job["error"] == "row id = 700: set_clause gives NULL, which NOT NULL b forbids" and job["phase"] == "backfill"
+
+
+def test_forbidden_nulls_are_put_aside_with_quarantine(db):
+    table(db, nulls="n IN (300, 700)")
+    db.daemon(max_rows=70)
+    db.finish(db.submit(**FILL, enforce=["NOT NULL b"], on_error="quarantine"), "failed")
+    assert db.left_behind("error") == [(["300"],), (["700"],)]
+    assert db.one("SELECT count(*) FROM t WHERE b = a * 2") == 998
+    assert db.one("SELECT count(*) FROM pg_constraint WHERE conrelid = 't'::regclass AND contype <> 'p'") == 0
+
+
+def test_where_clause_that_a_done_row_still_meets_is_refused_at_the_first_batch(db):
+    db.table()
+    db.daemon()
+    job = db.finish(db.submit(set_clause="n = n + 1", where_clause="id > 500"), "failed")
+    assert job["error"] == "row id = 501: the row still meets where_clause after set_clause has changed it" and job["hint"]
+    assert db.counts() == {0: 1000}
+
+
+def test_without_a_where_clause_all_rows_are_meant(db):
+    db.table()
+    db.daemon()
+    db.finish(db.submit(set_clause="n = id + 1", keep_in_sync=True))
+    assert db.one("SELECT count(*) FROM t WHERE n = id + 1") == 1000
+
+
+# ---- Rows that somebody keeps back
+
+KEEPERS = {
+    "a trigger that returns NULL": "IF OLD.id > 990 THEN RETURN NULL; END IF;",
+    "a trigger that returns OLD": "IF OLD.id > 990 THEN RETURN OLD; END IF;",
+    "a trigger that changes the column back": "IF OLD.id > 990 THEN NEW.b := OLD.b; END IF;",
+}
+
+
+@pytest.mark.parametrize("there", [True, False])
+@pytest.mark.parametrize("keeper", KEEPERS)
+def test_a_row_that_a_trigger_keeps_back_ends_the_job_by_its_key(db, keeper, there):
+    table(db, nulls="false", more=", b int" if there else "")
+    if "column" in keeper and not there:
+        db.app.execute("ALTER TABLE t ADD b int")
+    before_update(db, KEEPERS[keeper])
+    db.daemon(max_rows=70)
+    columns = {"set_clause": "b = a * 2", "where_clause": "b IS NULL"} if there else FILL
+    job = db.finish(db.submit(**columns), "failed")
+    assert job["error"].startswith("row id = 991: trigger hold ") and job["hint"], job["error"]
+    assert 10 <= nulls(db) < 100, "the batches before are done"
+
+
+@pytest.mark.parametrize("condition", ["WHERE OLD.id > 990", ""])
+def test_a_row_that_a_rule_keeps_back_ends_the_job(db, condition):
+    table(db, nulls="false", more=", b int")
+    db.app.execute(f"CREATE RULE hold AS ON UPDATE TO t {condition} DO INSTEAD NOTHING")
+    db.daemon(max_rows=70)
+    job = db.finish(db.submit(set_clause="b = a * 2", where_clause="b IS NULL"), "failed")
+    assert "rule hold keeps the row from being changed" in job["error"]
+
+
+def test_rows_that_a_trigger_keeps_back_are_put_aside_with_quarantine(db):
+    table(db, nulls="false")
+    before_update(db, "IF OLD.id IN (5, 6, 800) THEN RETURN NULL; END IF;")
+    db.daemon(max_rows=70)
+    job = db.finish(db.submit(**FILL, on_error="quarantine"))
+    assert db.left_behind("error") == [(["5"],), (["6"],), (["800"],)] and job["report"]["left_behind"] == 3
+    assert nulls(db) == 3
+    assert "trigger hold keeps" in db.one("SELECT message FROM backfill.left_behind LIMIT 1")
+
+
+def test_a_trigger_that_keeps_nothing_back_is_no_trouble_where_the_clause_gives_null(db):
+    table(db)
+    before_update(db, "NEW.note := 'seen';")
+    db.daemon(max_rows=70)
+    job = db.finish(db.submit(**FILL))
+    assert nulls(db) == 10 and job["report"]["verified"]["null"] == 10
+
+
+def test_a_job_without_where_clause_says_what_it_cant_know(db):
+    db.table()
+    db.daemon()
+    assert db.finish(db.submit(set_clause="n = 1"))["hint"] is None
+    before_update(db, "IF OLD.id > 990 THEN RETURN NULL; END IF;")
+    job = db.finish(db.submit(set_clause="n = 2"))
+    assert "trigger hold may keep rows back" in job["hint"] and job["report"]["not_proven"]
+
+
+# ---- Verify
+
+def test_rows_that_come_in_behind_the_cursor_are_done(db):
+    db.app.execute("CREATE TABLE t (id bigint PRIMARY KEY, b int); INSERT INTO t SELECT generate_series(1, 1000)")
+    db.daemon(max_rows=70)
+    with db.held_row(900):
+        name = db.submit(set_clause="b = 1", where_clause="b IS NULL")
+        db.wait_at(900, name)
+        db.app.execute("INSERT INTO t VALUES (0), (2000); UPDATE t SET id = -5 WHERE id = 950")
+    job = db.finish(name)
+    assert nulls(db) == 0 and job["phase"] == "verify" and job["report"]["verified"]["found"] == 3
+
+
+def test_a_row_locked_while_verify_reads_is_no_trouble(db):
+    table(db)
+    db.daemon(max_rows=70)
+    with contextlib.ExitStack() as stack:
+        with db.held_row(900):
+            name = db.submit(**FILL)
+            db.wait_at(900, name)
+            db.app.execute("INSERT INTO t (id, a) VALUES (0, 7)")
+            stack.enter_context(db.locked_rows("id IN (0, 100)"))
+        wait_until(lambda: db.left_behind() == [(["0"],)], what="the row that is to do is put aside, the NULL isn't")
+    job = db.finish(name)
+    assert nulls(db) == 10 and job["report"]["verified"]["null"] == 10
