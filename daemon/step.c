@@ -50,7 +50,7 @@ const char *step_hint(const struct step *step, const char *sqlstate)
     if (strcmp(sqlstate, "23505") == 0)
         return "Rows share a value: backfill.left_behind has an example. Correct them, then SELECT backfill.retry(name).";
     if (strncmp(sqlstate, "23", 2) == 0)
-        return "Correct the rows that break it, then SELECT backfill.retry(name). New ones can't come: the constraint is there, NOT VALID.";
+        return "Correct the rows that break it, then SELECT backfill.retry(name). Until then the constraint is taken out again.";
     return NULL;
 }
 

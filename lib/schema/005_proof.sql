@@ -11,4 +11,6 @@ CREATE TABLE backfill.null_version (
 );
 
 ALTER TABLE backfill.job
-  ADD COLUMN guard_looked_at timestamptz;                  -- when no row broke the constraints that are to be added
+  ADD COLUMN guard_looked_at timestamptz,            -- when no row broke the constraints that are to be added
+  ADD COLUMN unfinished boolean NOT NULL DEFAULT false;  -- there may be a constraint or an index of it that isn't what enforce says yet
+CREATE INDEX job_unfinished ON backfill.job (id) WHERE unfinished AND state IN ('paused', 'queued', 'failed');

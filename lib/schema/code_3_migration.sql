@@ -1,11 +1,21 @@
 -- The steps of a migration, as the worker's session runs them: as the table's owner, with a lock_timeout of some milliseconds.
 
--- A job that has ended, but of which something is to be taken out of its table: it was cancelled, or its owner has finished it. Of a
+-- A job that has ended, and of which all is to be taken out of its table: it was cancelled, or its owner has finished it. Of a
 -- restored one nothing is taken out before its owner wants it here.
-CREATE OR REPLACE FUNCTION backfill.is_untidy(job backfill.job) RETURNS boolean
+CREATE OR REPLACE FUNCTION backfill.takes_all(job backfill.job) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT job.tidy AND backfill.is_here(job) AND (job.state = 'cancelled' OR (job.state IN ('succeeded', 'failed') AND job.wanted = 'finish'))
+$$;
+
+-- A job that doesn't run, but of which something is to be taken out of its table: all, or what it has left there unfinished. That would bind
+-- the application to what nobody has yet: an index that isn't valid refuses duplicates all the same. What a constraint that is NOT VALID asks
+-- of rows that are written stays while the job is only paused; status names it.
+CREATE OR REPLACE FUNCTION backfill.is_untidy(job backfill.job) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT backfill.takes_all(job)
+      OR job.unfinished AND backfill.is_here(job) AND (job.state IN ('paused', 'failed') OR (job.state = 'queued' AND job.opens_at > clock_timestamp()))
 $$;
 
 -- Whether a step of a phase is still to be done: the job may have been cancelled, or taken on, by now.
@@ -15,6 +25,38 @@ AS $$
   SELECT EXISTS (SELECT FROM backfill.job j
                   WHERE j.id = job_id AND j.submitted_by = session_user
                     AND CASE WHEN step_is_wanted.phase = 'tidy' THEN backfill.is_untidy(j) ELSE j.state = 'running' AND j.phase = step_is_wanted.phase END)
+$$;
+
+-- A look at a table before a constraint is added: raises when a row would break it, with how many and the key of one. What the job's owner may not
+-- read, or compare, isn't looked at: VALIDATE has other rights. As a whole: the planner's own choice is the best here.
+CREATE OR REPLACE FUNCTION backfill.look_for_rows(relation oid, item text, breaks text, job text) RETURNS void
+LANGUAGE plpgsql SET enable_seqscan = on SET enable_sort = on SET jit = off
+AS $$
+DECLARE
+  key text := (SELECT pg_catalog.string_agg(pg_catalog.format('%L || t.%s::text', c.name || ' = ', c.name), ' || '', '' || ' ORDER BY c.ord)
+                 FROM backfill.key_of(relation) k, pg_catalog.unnest(k.columns) WITH ORDINALITY AS c(name, ord));
+  n   bigint;
+  one text;
+BEGIN
+  BEGIN
+    EXECUTE pg_catalog.format('SELECT pg_catalog.count(*), pg_catalog.min(%s) FROM %s AS t WHERE %s', coalesce(key, 't.ctid::text'),
+                              backfill.relation_name(relation), breaks) INTO n, one;
+  EXCEPTION WHEN insufficient_privilege OR undefined_function THEN
+    RETURN;
+  END;
+  IF n > 0 THEN
+    RAISE EXCEPTION '% in the way of %: row %', CASE n WHEN 1 THEN '1 row stands' ELSE n || ' rows stand' END, item, one
+      USING ERRCODE = '23514',
+            HINT = pg_catalog.format('It was not added. Correct them: SELECT * FROM %s AS t WHERE %s; then SELECT backfill.retry(%L).', backfill.relation_name(relation), breaks, job);
+  END IF;
+END
+$$;
+
+-- No row breaks what is to be added, as of now.
+CREATE OR REPLACE FUNCTION backfill.note_look(job_id bigint) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+  UPDATE backfill.job SET guard_looked_at = clock_timestamp() WHERE id = job_id AND submitted_by = session_user
 $$;
 
 -- Runs the commands of one step in one transaction. They name the relation as it is called; when another one stands under that

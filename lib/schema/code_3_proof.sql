@@ -2,7 +2,7 @@
 -- value the clause makes NULL from one that somebody keeps back, and says what to do.
 
 -- The columns that a where_clause asks for NULL, when it does nothing else: "a IS NULL", or several with AND or OR. Else NULL.
-CREATE OR REPLACE FUNCTION backfill.asks_for_null(where_clause text) RETURNS text[]
+CREATE OR REPLACE FUNCTION backfill.null_columns(where_clause text) RETURNS text[]
 LANGUAGE plpgsql IMMUTABLE STRICT SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on
 AS $$
 DECLARE
@@ -28,8 +28,8 @@ CREATE OR REPLACE FUNCTION backfill.columns_to_fill(job backfill.job) RETURNS te
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT w.columns
-    FROM (SELECT backfill.asks_for_null(job.where_clause) AS columns) w
-   WHERE w.columns <@ ARRAY(SELECT jsonb_path_query(backfill.assignments_of(job.set_clause), '$[*].columns[*]') #>> '{}')
+    FROM (SELECT backfill.null_columns(job.where_clause) AS columns) w
+   WHERE w.columns <@ backfill.filled_columns(job.set_clause)
 $$;
 
 -- What of enforce forbids that one of these columns is NULL, as it was written; NULL when nothing does.
@@ -76,7 +76,7 @@ AS $$
   SELECT string_agg(k.who, ', ' ORDER BY k.who)
     FROM (SELECT format('trigger %I', t.tgname) AS who
             FROM pg_trigger t
-           WHERE t.tgrelid = relation AND NOT t.tgisinternal AND t.tgenabled <> 'D' AND t.tgname !~ '^zz_backfilld_'
+           WHERE t.tgrelid = relation AND NOT t.tgisinternal AND t.tgenabled <> 'D' AND t.tgname !~ 'backfilld'
              AND t.tgtype::integer & 3 = 3 AND t.tgtype::integer & CASE event WHEN 'DELETE' THEN 8 ELSE 16 END <> 0  -- BEFORE, FOR EACH ROW
           UNION ALL
           SELECT format('rule %I', r.rulename)

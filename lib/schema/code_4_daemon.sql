@@ -57,7 +57,8 @@ DECLARE
 BEGIN
   SELECT j.id INTO job_id
     FROM backfill.job j
-   WHERE j.tidy AND j.state IN ('succeeded', 'failed', 'cancelled') AND backfill.is_untidy(j)
+   WHERE (j.tidy AND j.state IN ('succeeded', 'failed', 'cancelled') OR j.unfinished AND j.state IN ('paused', 'queued', 'failed'))
+     AND backfill.is_untidy(j)
      AND (j.holder_pid IS NULL OR backfill.session_start(j.holder_pid) IS DISTINCT FROM j.holder_start)
    ORDER BY j.id
    LIMIT 1
@@ -84,6 +85,9 @@ BEGIN
          AND NOT EXISTS (SELECT FROM backfill.job r WHERE r.state = 'running' AND r.root = j.root)
          AND NOT EXISTS (SELECT FROM backfill.job r  -- apart, for each has an index of its own
                           WHERE r.tidy AND r.state IN ('succeeded', 'failed', 'cancelled') AND r.root = j.root AND backfill.is_untidy(r))
+         AND NOT EXISTS (SELECT FROM backfill.job r
+                          WHERE r.unfinished AND r.state IN ('paused', 'queued', 'failed') AND r.root = j.root AND backfill.is_untidy(r))
+         AND (j.holder_pid IS NULL OR backfill.session_start(j.holder_pid) IS DISTINCT FROM j.holder_start)  -- who tidied it up while it was paused
        ORDER BY j.priority DESC, j.id
        LIMIT 1
          FOR UPDATE SKIP LOCKED;
@@ -510,6 +514,7 @@ BEGIN
          waiting_for = NULL, holder_pid = NULL, holder_start = NULL,
          finished_at = clock_timestamp(),
          tidy = j.tidy AND (j.keep_in_sync OR end_job.state <> 'succeeded'),  -- what is left is wanted, or goes with finish
+         unfinished = end_job.state = 'failed' AND j.enforce IS NOT NULL AND j.phase IN ('guard', 'verify', 'validate'),
          report = coalesce(j.report, '{}') || coalesce(backfill.compare(j, l.now), '{}') || jsonb_build_object(
                     'rows', r.rows, 'keys', r.keys, 'ranges', r.ranges, 'batches', r.batches, 'wal_bytes', r.wal_bytes,
                     'seconds', round(extract(epoch FROM clock_timestamp() - j.started_at)::numeric, 3),
@@ -542,7 +547,7 @@ BEGIN
     RETURN 'not over';
   END IF;
   UPDATE backfill.job j
-     SET tidy = false, waiting_for = NULL, holder_pid = NULL, holder_start = NULL,
+     SET tidy = j.tidy AND NOT backfill.takes_all(j), unfinished = false, waiting_for = NULL, holder_pid = NULL, holder_start = NULL,
          report = coalesce(j.report, '{}') || coalesce(backfill.compare(j, backfill.look_at(j.target, j.submitted_by)), '{}'),
          error = coalesce(end_tidy.error, j.error), hint = coalesce(end_tidy.hint, CASE WHEN j.state = 'failed' THEN j.hint END)
    WHERE j.id = end_tidy.job_id;

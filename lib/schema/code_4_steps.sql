@@ -28,8 +28,10 @@ AS $$
   VALUES
     ('expand',   'add column',        'ACCESS EXCLUSIVE, no scan',       'adds the column, nullable and without a default'),
     ('expand',   'keep in sync',      'SHARE ROW EXCLUSIVE, no scan',    'creates the trigger that computes the column in rows that are written'),
+    ('guard',    'look',              'none beyond that of a SELECT',    'reads the table for rows that would break a constraint: then none is added'),
     ('guard',    'add constraint',    'ACCESS EXCLUSIVE, no scan; for a foreign key SHARE ROW EXCLUSIVE on both tables',
                                                                          'adds the constraint NOT VALID: rows that are written must meet it from now on'),
+    ('validate', 'look',              'as in guard',                     'before that'),
     ('validate', 'add constraint',    'as in guard',                     'adds a constraint that somebody has dropped meanwhile'),
     ('validate', 'validate',          'SHARE UPDATE EXCLUSIVE',          'reads the table and finds that every row meets the constraint'),
     ('validate', 'set not null',      'ACCESS EXCLUSIVE, no scan',       'makes the column NOT NULL, which the validated constraint proves, and drops that'),
@@ -64,6 +66,70 @@ AS $$
        ORDER BY c.contype <> 'n' LIMIT 1) k ON true
     LEFT JOIN (pg_index i JOIN pg_class c ON c.oid = i.indexrelid AND i.indisunique)
            ON i.indrelid = job.target AND c.relname = item ->> 'name'
+$$;
+
+-- ---- Guard looks before it adds: no constraint comes while a row breaks it, for then the application's next UPDATE of that row fails
+
+-- Refuses to go on while rows are put aside: what they hold, nobody has computed.
+CREATE OR REPLACE FUNCTION backfill.check_left_behind(job backfill.job) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  n   bigint := (SELECT count(*) FROM backfill.left_behind l WHERE l.job_id = job.id AND l.reason IN ('error', 'locked'));
+  key text := (SELECT (SELECT string_agg(format('%s = %s', a.attname, k.value), ', ' ORDER BY k.ord)
+                         FROM unnest(l.key_columns, l.key) WITH ORDINALITY AS k(attnum, value, ord)
+                         JOIN pg_attribute a ON a.attrelid = l.relation AND a.attnum = k.attnum)
+                 FROM backfill.left_behind l WHERE l.job_id = job.id AND l.reason IN ('error', 'locked') ORDER BY l.id LIMIT 1);
+BEGIN
+  IF n > 0 THEN
+    RAISE EXCEPTION '% left behind and % in the way of %: row %', CASE n WHEN 1 THEN '1 row was' ELSE n || ' rows were' END, CASE n WHEN 1 THEN 'stands' ELSE 'stand' END,
+      (SELECT string_agg(CASE i ->> 'kind' WHEN 'not null' THEN format('NOT NULL %s', i ->> 'column') ELSE i ->> 'name' END, ', ')
+         FROM jsonb_array_elements(job.plan -> 'enforce') i WHERE i ->> 'kind' <> 'unique'), key
+      USING ERRCODE = '23514',
+            HINT = format('No constraint was added. SELECT * FROM backfill.left_behind says why; correct these rows, then SELECT backfill.retry(%L).', job.name);
+  END IF;
+END
+$$;
+
+-- The condition of rows that break an item of enforce, t being the table; NULL where none can be written: then VALIDATE tells.
+CREATE OR REPLACE FUNCTION backfill.breaks_item(item jsonb) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  names constant text := '((?:"(?:[^"]|"")*"|[^"()])*)';
+  parts text[];
+  mine  text[];
+  their text[];
+BEGIN
+  IF item ->> 'kind' = 'not null' THEN
+    RETURN format('t.%I IS NULL', item ->> 'column');
+  ELSIF item ->> 'kind' = 'check' THEN
+    RETURN format('NOT (%s)', (regexp_match(item ->> 'definition', '^CHECK \((.*)\)(?: NO INHERIT)?$'))[1]);
+  END IF;
+  parts := regexp_match(item ->> 'definition', format('^FOREIGN KEY \(%s\) REFERENCES %s\(%s\)(.*)$', names, names, names));
+  mine := backfill.split_at(parts[1], ',');
+  their := backfill.split_at(parts[3], ',');
+  RETURN (SELECT format('(%s AND NOT EXISTS (SELECT FROM %s AS r WHERE %s)%s)',
+                        string_agg(format('t.%s IS NOT NULL', btrim(m)), ' AND '), parts[2],
+                        string_agg(format('r.%s = t.%s', btrim(u), btrim(m)), ' AND '),
+                        CASE WHEN parts[4] ~ ' MATCH FULL' THEN format(' OR num_nulls(%1$s) BETWEEN 1 AND %2$s - 1', string_agg('t.' || btrim(m), ', '), count(*)) ELSE '' END)
+            FROM unnest(mine, their) AS c(m, u));
+END
+$$;
+
+-- The commands that look for rows that break what is to be added: one that reads the table once for each item, and one that notes it. What walks
+-- without a trigger have just proven twice is not read again.
+CREATE OR REPLACE FUNCTION backfill.look_commands(job backfill.job) RETURNS text[]
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT coalesce(array_agg(format('SELECT backfill.look_for_rows(%L::oid, %L, %L, %L)', job.target::oid, i ->> 'name', backfill.breaks_item(i), job.name) ORDER BY ord)
+                    FILTER (WHERE backfill.breaks_item(i) IS NOT NULL
+                              AND NOT (i ->> 'kind' = 'not null' AND job.set_clause IS NOT NULL AND NOT job.keep_in_sync
+                                       AND backfill.null_columns(job.where_clause) = ARRAY[i ->> 'column'])), '{}')
+         || format('SELECT backfill.note_look(%s)', job.id)
+    FROM jsonb_array_elements(job.plan -> 'enforce') WITH ORDINALITY AS e(i, ord)
+   WHERE i ->> 'kind' <> 'unique'
+     AND NOT EXISTS (SELECT FROM backfill.find_item(job, i) f WHERE f.constraint_name IS NOT NULL OR f.is_not_null)
 $$;
 
 -- What is to do next in a phase of a job that this session holds; no row: nothing. commands: to be run in one transaction
@@ -136,6 +202,13 @@ BEGIN
     ELSIF it.is_another THEN
       RAISE EXCEPTION '% of % is not what enforce says', item ->> 'name', name
         USING ERRCODE = '42710', HINT = format('Somebody has made or changed it since the job was inserted. Drop or rename it, then SELECT backfill.retry(%L).', job.name);
+    ELSIF phase IN ('guard', 'validate') AND item ->> 'kind' <> 'unique' AND it.constraint_name IS NULL AND it.is_not_null IS NOT TRUE
+          AND (job.guard_looked_at IS NULL OR job.guard_looked_at < clock_timestamp() - interval '10 min') THEN
+      PERFORM backfill.check_left_behind(job);
+      step := 'look';
+      commands := backfill.look_commands(job);
+      words := format('rows that break %s', (SELECT string_agg(format('%s %s', i ->> 'kind', i ->> 'name'), ', ')
+                                               FROM jsonb_array_elements(job.plan -> 'enforce') i WHERE i ->> 'kind' <> 'unique'));
     ELSIF phase IN ('guard', 'validate') AND item ->> 'kind' <> 'unique' AND it.constraint_name IS NULL AND it.is_not_null IS NOT TRUE THEN
       step := 'add constraint';
       commands := ARRAY[format('ALTER TABLE %s ADD CONSTRAINT %I %s NOT VALID', name, item ->> 'name', CASE
@@ -167,6 +240,9 @@ BEGIN
     ELSE
       CONTINUE;
     END IF;
+    IF step = 'build index' AND NOT job.unfinished THEN
+      UPDATE backfill.job j SET unfinished = true WHERE j.id = job_id;
+    END IF;
     RETURN NEXT;
     RETURN;
   END LOOP;
@@ -187,7 +263,7 @@ BEGIN
                     (SELECT '; passed over: ' || string_agg(format('%s: %s', u.kind, u.what), '; ' ORDER BY u.kind, u.what)
                        FROM backfill.uses_of(job) u));
     RETURN NEXT;
-  ELSIF phase = 'tidy' AND job.keep_in_sync AND backfill.drop_sync_commands(job) <> '{}' THEN
+  ELSIF phase = 'tidy' AND job.keep_in_sync AND backfill.takes_all(job) AND backfill.drop_sync_commands(job) <> '{}' THEN
     step := 'drop trigger';
     commands := backfill.drop_sync_commands(job);
     words := format('trigger %s', backfill.sync_name(job));

@@ -66,7 +66,7 @@ BEGIN
   n := n + (SELECT count(*) FROM backfill.left_behind l WHERE l.job_id = job.id);
   IF n > 0 OR job.state = 'failed' THEN
     UPDATE backfill.job j
-       SET state = 'queued', wanted = 'run', error = NULL, hint = NULL, started_at = NULL, finished_at = NULL,
+       SET state = 'queued', wanted = 'run', guard_looked_at = NULL, error = NULL, hint = NULL, started_at = NULL, finished_at = NULL,
            phase = CASE WHEN n > 0 AND j.phase IN ('guard', 'verify', 'validate') THEN 'backfill' ELSE j.phase END
      WHERE j.id = job.id;
   END IF;

@@ -181,3 +181,86 @@ def test_a_row_locked_while_verify_reads_is_no_trouble(db):
         wait_until(lambda: db.left_behind() == [(["0"],)], what="the row that is to do is put aside, the NULL isn't")
     job = db.finish(name)
     assert nulls(db) == 10 and job["report"]["verified"]["null"] == 10
+
+
+# ---- Guard looks before it adds, and nothing unfinished binds the application
+
+def made_of_table(db):
+    """The table's constraints and indexes, but for its key."""
+    return db.all("SELECT conname FROM pg_constraint WHERE conrelid = 't'::regclass AND contype <> 'p' UNION ALL"
+                  " SELECT indexrelid::regclass::name FROM pg_index WHERE indrelid = 't'::regclass AND NOT indisprimary ORDER BY 1")
+
+
+@pytest.mark.parametrize("in_step", [True, False])
+def test_no_constraint_comes_while_rows_are_left_behind(db, in_step):
+    db.app.execute("CREATE TABLE t (id bigint PRIMARY KEY, a text, note text);"
+                   "INSERT INTO t SELECT g, CASE WHEN g IN (700, 800) THEN 'n/a' ELSE g::text END FROM generate_series(1, 1000) g")
+    db.daemon()
+    name = db.submit(add_column="b int", set_clause="b = a::int", keep_in_sync=in_step, on_error="quarantine", enforce=["NOT NULL b"])
+    while db.state(name) not in ("failed", "succeeded"):
+        db.app.execute("UPDATE t SET note = note || 'x' WHERE id = 700")
+    job = db.job(name)
+    assert job["state"] == "failed"
+    assert job["error"] == "2 rows were left behind and stand in the way of NOT NULL b: row id = 700" and "No constraint was added" in job["hint"]
+    assert made_of_table(db) == []
+    db.app.execute("UPDATE t SET a = id WHERE a = 'n/a'")
+    db.one("SELECT backfill.retry(%s)", name, user="app")
+    db.finish(name)
+    assert nulls(db) == 0 and db.one("SELECT attnotnull FROM pg_attribute WHERE attrelid = 't'::regclass AND attname = 'b'")
+
+
+@pytest.mark.parametrize("item, key", [("CHECK (b > 0)", "t_b_check: row id = 700"), ("FOREIGN KEY (b) REFERENCES town", "t_b_fkey: row id = 700")])
+@pytest.mark.parametrize("in_step", [True, False])
+def test_no_constraint_comes_while_a_row_breaks_it(db, item, key, in_step):
+    table(db, nulls="false")
+    db.app.execute("UPDATE t SET a = -a WHERE id IN (700, 800); CREATE TABLE town (id int PRIMARY KEY); INSERT INTO town SELECT generate_series(1, 2000)")
+    db.daemon()
+    name = db.submit(**FILL, keep_in_sync=in_step, enforce=[item])
+    while db.state(name) not in ("failed", "succeeded"):
+        db.app.execute("UPDATE t SET note = note || 'x' WHERE id = 700")
+    assert db.finish(name, "failed")["error"] == f"2 rows stand in the way of {key}"
+    assert made_of_table(db) == []
+
+
+def test_a_row_that_the_trigger_cant_compute_keeps_the_constraint_away(db):
+    db.app.execute("CREATE TABLE t (id bigint PRIMARY KEY, a text, note text); INSERT INTO t SELECT g, g FROM generate_series(1, 1000) g")
+    db.daemon(max_rows=70)
+    with db.held_row(900):
+        name = db.submit(add_column="b int", set_clause="b = a::int", keep_in_sync=True, enforce=["NOT NULL b"])
+        db.wait_at(900, name)
+        db.app.execute("INSERT INTO t VALUES (0, 'n/a')")
+    job = db.finish(name, "failed")
+    assert "stands in the way of t_b_not_null: row id = 0" in job["error"] and made_of_table(db) == []
+    db.app.execute("UPDATE t SET note = 'x' WHERE id = 0")
+
+
+def test_what_a_failed_job_has_not_finished_goes(db):
+    """Rows share a value: the index is left invalid. And a constraint that was guarded goes with it."""
+    table(db, nulls="false")
+    db.app.execute("UPDATE t SET a = 1 WHERE id = 2")
+    db.daemon()
+    name = db.submit(**FILL, enforce=["CHECK (b > 0)", "UNIQUE (b)"])
+    db.finish(name, "failed")
+    wait_until(lambda: made_of_table(db) == [("t_b_check",)], what="the index is gone; the CHECK was validated before")
+    db.app.execute("UPDATE t SET a = 2, b = 4 WHERE id = 2")
+    db.one("SELECT backfill.retry(%s)", name, user="app")
+    db.finish(name)
+    assert made_of_table(db) == [("t_b_check",), ("t_b_key",), ("t_b_key",)]
+
+
+def test_an_unfinished_unique_index_goes_when_its_job_is_paused(db):
+    table(db, nulls="false")
+    db.daemon()
+    with db.connect("postgres") as old:
+        old.autocommit = False
+        old.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM t")
+        name = db.submit(enforce=["UNIQUE (a)"])
+        wait_until(lambda: made_of_table(db) == [("t_a_key",)], what="it is being built")
+        db.app.execute("SELECT backfill.pause(%s)", [name])
+        db.wait_state(name, "paused")
+        old.commit()
+    wait_until(lambda: made_of_table(db) == [], what="it is gone")
+    db.app.execute("INSERT INTO t VALUES (5000, 1)")
+    db.app.execute("DELETE FROM t WHERE id = 5000")
+    db.app.execute("SELECT backfill.resume(%s)", [name])
+    db.finish(name)
