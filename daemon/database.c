@@ -281,7 +281,8 @@ static enum runner_want want_of(enum job_wanted wanted)
 {
     switch (wanted) {
     case WANTED_PAUSE: return RUNNER_WANT_PAUSE;
-    case WANTED_CANCEL: return RUNNER_WANT_CANCEL;
+    case WANTED_CANCEL:
+    case WANTED_UNDO: return RUNNER_WANT_CANCEL;
     case WANTED_RUN:
     case WANTED_FINISH:
     case _JOB_WANTED_MAX:

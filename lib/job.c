@@ -27,6 +27,7 @@ static const char *const wanted_names[_JOB_WANTED_MAX] = {
     [WANTED_PAUSE] = "pause",
     [WANTED_CANCEL] = "cancel",
     [WANTED_FINISH] = "finish",
+    [WANTED_UNDO] = "undo",
 };
 
 /* The index of a name in its table, or -1, which is every kind's _INVALID. */

@@ -36,6 +36,7 @@ enum job_wanted {
     WANTED_PAUSE,
     WANTED_CANCEL,
     WANTED_FINISH,
+    WANTED_UNDO,
     _JOB_WANTED_MAX,
     _JOB_WANTED_INVALID = -1,
 };

@@ -700,39 +700,82 @@ BEGIN
 END
 $$;
 
--- What a changed job becomes: what a user wants of one that no daemon holds is done here and now.
+-- Whether the login that submitted a job is there still, and may become the role that the job runs as.
+CREATE OR REPLACE FUNCTION backfill.login_is_there(job backfill.job) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT EXISTS (SELECT FROM pg_roles l JOIN pg_roles o ON o.rolname = job.owner
+                  WHERE l.rolname = job.submitted_by AND l.rolcanlogin AND pg_has_role(l.oid, o.oid, 'MEMBER'))
+$$;
+
+-- Whether the current user came from the session's login by SET ROLE alone: not inside a function of somebody else's, nor where the server
+-- runs a table's code in the name of its owner.
+CREATE OR REPLACE FUNCTION backfill.is_plain_caller() RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT current_user = CASE current_setting('role') WHEN 'none' THEN session_user::text ELSE current_setting('role') END
+$$;
+
+-- Whether a user may end or take over a job: it is the job's role, or owns the table when the job's login is gone.
+CREATE OR REPLACE FUNCTION backfill.may_end(job backfill.job) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT job.owner = current_user
+      OR (NOT backfill.login_is_there(job) AND EXISTS (SELECT FROM pg_class c WHERE c.oid = job.target AND pg_has_role(current_user, c.relowner, 'USAGE')))
+$$;
+
+-- What a changed job becomes: what a user wants of one that no daemon holds is done here and now. Whose login is gone, it is ended by whoever
+-- asks for that, with our own commands alone; and run again by whoever asks for that, by their own login, for then they mean its text.
+-- cancel and undo of a job that has ended take back what it left, so that a migration's way down works whenever it is called.
 CREATE OR REPLACE FUNCTION backfill.change_job(old backfill.job, new backfill.job) RETURNS backfill.job
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+  ends  constant boolean := NEW.wanted IN ('cancel', 'finish', 'undo');
+  ended constant boolean := OLD.state IN ('succeeded', 'failed', 'cancelled');
 BEGIN
   PERFORM backfill.check_not_yet(NEW);
   PERFORM backfill.check_throttle_off(NEW);
   IF NEW.active_hours IS DISTINCT FROM OLD.active_hours THEN
     PERFORM backfill.check_active_hours(NEW);
   END IF;
-  IF NEW.wanted = 'finish' AND OLD.wanted = 'finish' AND OLD.keep_in_sync AND OLD.holder_pid IS NULL THEN
-    NEW.tidy := true;  -- it could not be tidied up before
+  IF session_user <> OLD.submitted_by AND OLD.state <> 'running' AND NEW.state = OLD.state AND backfill.is_plain_caller() AND backfill.may_end(OLD)
+     AND NOT backfill.login_is_there(OLD) THEN
+    IF ends THEN
+      NEW.ended_by := session_user;
+      NEW.ended_as := current_user;
+    ELSIF NOT (SELECT r.rolsuper FROM pg_roles r WHERE r.rolname = session_user) THEN
+      NEW.submitted_by := session_user;
+      NEW.owner := current_user;
+    END IF;
   END IF;
+
+  IF ends AND ended AND NEW.state = OLD.state THEN
+    IF NEW.wanted = 'finish' AND OLD.state <> 'cancelled' AND NOT OLD.keep_in_sync AND NOT OLD.tidy THEN
+      PERFORM backfill.refuse('wanted', format('job %I keeps nothing in step, so there is nothing to finish', OLD.name),
+                              'finish is for jobs with keep_in_sync.', '55000');
+    END IF;
+    NEW.state := CASE NEW.wanted WHEN 'finish' THEN OLD.state ELSE 'cancelled' END;
+    NEW.tidy := OLD.tidy OR OLD.before IS NOT NULL;  -- asked again, it is looked for again
+    RETURN backfill.keep_hours(NEW);
+  END IF;
+
   IF NEW.wanted = OLD.wanted THEN
     RETURN backfill.keep_hours(NEW);
   END IF;
-  IF OLD.wanted = 'cancel' AND OLD.state = 'running' THEN
+  IF OLD.wanted IN ('cancel', 'undo') AND OLD.state = 'running' AND NOT (OLD.wanted = 'cancel' AND NEW.wanted = 'undo') THEN
     PERFORM backfill.refuse('wanted', format('job %I is being cancelled', OLD.name), 'Insert a new job.', '55000');
-  ELSIF NEW.wanted = 'finish' AND NOT OLD.keep_in_sync AND NOT OLD.tidy THEN
-    PERFORM backfill.refuse('wanted', format('job %I keeps nothing in step, so there is nothing to finish', OLD.name),
-                            'finish is for jobs with keep_in_sync.', '55000');
-  ELSIF NEW.wanted = 'finish' AND OLD.state NOT IN ('succeeded', 'failed') THEN
+  ELSIF NEW.wanted = 'finish' THEN
     PERFORM backfill.refuse('wanted', format('job %I is %s', OLD.name, OLD.state),
                             'finish is for a job that has succeeded or failed; cancel ends one that has not.', '55000');
-  ELSIF NEW.wanted = 'finish' THEN
-    NULL;  -- a daemon takes out what is still in the table
-  ELSIF OLD.state IN ('succeeded', 'failed', 'cancelled') AND NEW.state = OLD.state THEN
+  ELSIF ended AND NEW.state = OLD.state THEN
     PERFORM backfill.refuse('wanted', format('job %I has ended: it %s', OLD.name, CASE OLD.state WHEN 'cancelled' THEN 'was cancelled' ELSE OLD.state END),
                             format('SELECT backfill.retry(%L) runs what failed or was left behind again.', OLD.name), '55000');
   ELSIF OLD.state IN ('queued', 'paused') THEN
     NEW.state := CASE NEW.wanted WHEN 'run' THEN 'queued' WHEN 'pause' THEN 'paused' ELSE 'cancelled' END;
     IF NEW.state = 'cancelled' THEN
       NEW.finished_at := clock_timestamp();
+      NEW.tidy := OLD.tidy OR (NEW.wanted = 'undo' AND OLD.before IS NOT NULL);
     END IF;
   END IF;
   RETURN backfill.keep_hours(NEW);

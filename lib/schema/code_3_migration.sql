@@ -8,6 +8,15 @@ AS $$
   SELECT job.tidy AND backfill.is_here(job) AND (job.state = 'cancelled' OR (job.state IN ('succeeded', 'failed') AND job.wanted = 'finish'))
 $$;
 
+-- Which login takes that out, and as which role.
+CREATE OR REPLACE FUNCTION backfill.tidied_by(job backfill.job, OUT login name, OUT role name)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT coalesce(w.ended_by, job.submitted_by), coalesce(w.ended_as, job.owner)
+    FROM (SELECT 1) one
+    LEFT JOIN (SELECT job.ended_by, job.ended_as) w ON w.ended_by IS NOT NULL AND NOT backfill.login_is_there(job)
+$$;
+
 -- A job that doesn't run, but of which something is to be taken out of its table: all, or what it has left there unfinished. That would bind
 -- the application to what nobody has yet: an index that isn't valid refuses duplicates all the same. What a constraint that is NOT VALID asks
 -- of rows that are written stays while the job is only paused; status names it.
@@ -23,7 +32,8 @@ CREATE OR REPLACE FUNCTION backfill.step_is_wanted(job_id bigint, phase text) RE
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT EXISTS (SELECT FROM backfill.job j
-                  WHERE j.id = job_id AND j.submitted_by = session_user
+                  WHERE j.id = job_id
+                    AND session_user = CASE step_is_wanted.phase WHEN 'tidy' THEN (backfill.tidied_by(j)).login ELSE j.submitted_by END
                     AND CASE WHEN step_is_wanted.phase = 'tidy' THEN backfill.is_untidy(j) ELSE j.state = 'running' AND j.phase = step_is_wanted.phase END)
 $$;
 

@@ -16,11 +16,12 @@ CREATE OR REPLACE FUNCTION backfill.give_back(job backfill.job) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  job.state := CASE job.wanted WHEN 'pause' THEN 'paused' WHEN 'cancel' THEN 'cancelled' ELSE 'queued' END;
+  job.state := CASE job.wanted WHEN 'pause' THEN 'paused' WHEN 'cancel' THEN 'cancelled' WHEN 'undo' THEN 'cancelled' ELSE 'queued' END;
   job := backfill.keep_hours(job);
   UPDATE backfill.job j
      SET state = job.state, opens_at = job.opens_at, waiting_for = job.waiting_for,
          finished_at = CASE job.state WHEN 'cancelled' THEN clock_timestamp() END,
+         tidy = j.tidy OR (j.wanted = 'undo' AND j.before IS NOT NULL),
          holder_pid = NULL, holder_start = NULL
    WHERE j.id = job.id;
   UPDATE backfill.range r SET epoch = r.epoch + 1 WHERE r.job_id = job.id AND NOT r.done;
@@ -65,6 +66,7 @@ BEGIN
      FOR UPDATE SKIP LOCKED;
   IF FOUND THEN
     UPDATE backfill.job j SET holder_pid = pg_backend_pid(), holder_start = mine_start WHERE j.id = job_id RETURNING j.* INTO job;
+    SELECT t.login, t.role INTO job.submitted_by, job.owner FROM backfill.tidied_by(job) t;
     held_elsewhere := true;  -- worth another look soon
     RETURN;
   END IF;
@@ -354,7 +356,7 @@ BEGIN
   END IF;
 
   UPDATE backfill.range g
-     SET epoch = g.epoch + 1
+     SET epoch = g.epoch + 1, submitted_by = job.submitted_by  -- whose login is gone, another may have taken the job over
    WHERE g.id = (SELECT i.id
                    FROM backfill.range i
                   WHERE i.job_id = take_range.job_id AND NOT i.done
@@ -513,7 +515,7 @@ BEGIN
          hint = nullif(concat_ws(' ', end_job.hint, CASE WHEN end_job.state = 'succeeded' THEN backfill.not_proven(j) END), ''),
          waiting_for = NULL, holder_pid = NULL, holder_start = NULL,
          finished_at = clock_timestamp(),
-         tidy = j.tidy AND (j.keep_in_sync OR end_job.state <> 'succeeded'),  -- what is left is wanted, or goes with finish
+         tidy = (j.tidy OR (j.wanted = 'undo' AND j.before IS NOT NULL)) AND (j.keep_in_sync OR end_job.state <> 'succeeded'),  -- what is left is wanted, or goes with finish
          unfinished = end_job.state = 'failed' AND j.enforce IS NOT NULL AND j.phase IN ('guard', 'verify', 'validate'),
          report = coalesce(j.report, '{}') || coalesce(backfill.compare(j, l.now), '{}') || jsonb_build_object(
                     'rows', r.rows, 'keys', r.keys, 'ranges', r.ranges, 'batches', r.batches, 'wal_bytes', r.wal_bytes,

@@ -40,7 +40,10 @@ AS $$
     ('validate', 'use index',         'ACCESS EXCLUSIVE, no scan',       'makes the index a constraint'),
     ('validate', 'drop column',       'ACCESS EXCLUSIVE, no scan',       'drops the column, which nothing uses any more'),
     ('tidy',     'drop trigger',      'ACCESS EXCLUSIVE, no scan',       'drops the trigger and its function'),
-    ('tidy',     'drop constraint',   'ACCESS EXCLUSIVE, no scan',       'drops a constraint that was never validated'),
+    ('tidy',     'drop constraint',   'ACCESS EXCLUSIVE, no scan',       'drops a constraint that was never validated; of undo, any of the job'),
+    ('tidy',     'drop not null',     'ACCESS EXCLUSIVE, no scan',       'of undo: the column may be NULL again'),
+    ('tidy',     'drop index',        'SHARE UPDATE EXCLUSIVE',          'of undo: drops the index'),
+    ('tidy',     'drop column',       'ACCESS EXCLUSIVE, no scan',       'of undo: drops the column that the job has added, unless something uses it'),
     ('tidy',     'drop invalid index','SHARE UPDATE EXCLUSIVE',          'drops an index that was never finished')
 $$;
 
@@ -132,6 +135,21 @@ AS $$
      AND NOT EXISTS (SELECT FROM backfill.find_item(job, i) f WHERE f.constraint_name IS NOT NULL OR f.is_not_null)
 $$;
 
+-- Whether the table had, when the job began, the column that it adds; and whether the column of an item was NOT NULL then.
+CREATE OR REPLACE FUNCTION backfill.had_column(job backfill.job) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT EXISTS (SELECT FROM jsonb_array_elements_text(job.before -> 'definition') AS d(line)
+                  WHERE starts_with(d.line, format('column %I ', job.plan -> 'column' ->> 'name')))
+$$;
+
+CREATE OR REPLACE FUNCTION backfill.was_not_null(job backfill.job, item jsonb) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT EXISTS (SELECT FROM jsonb_array_elements_text(job.before -> 'definition') AS d(line)
+                  WHERE item ->> 'kind' = 'not null' AND starts_with(d.line, format('column %I ', coalesce(item ->> 'column', ''))) AND d.line ~ ' NOT NULL( |$)')
+$$;
+
 -- What is to do next in a phase of a job that this session holds; no row: nothing. commands: to be run in one transaction
 -- (backfill.run_step), or, when apart, the one command by itself. words: for the journal. Phase 'tidy' is that of jobs that have
 -- ended.
@@ -147,12 +165,14 @@ DECLARE
   existing boolean;
   newer boolean := current_setting('server_version_num')::integer >= 180000;
   uses  text;
+  undoes boolean;
 BEGIN
   SELECT * INTO job FROM backfill.job j WHERE j.id = job_id;
   IF NOT FOUND OR NOT backfill.is_held(job) OR (phase = 'tidy' AND NOT backfill.is_untidy(job))
      OR (phase <> 'tidy' AND backfill.has_moved_back(job, phase)) THEN
     RETURN;  -- whoever begins the next phase, or ends the job, is told so
   END IF;
+  undoes := job.wanted = 'undo' AND backfill.takes_all(job);
   relation := job.target;
   name := backfill.relation_name(job.target);
   apart := false;
@@ -234,9 +254,17 @@ BEGIN
     ELSIF phase = 'validate' AND item ->> 'kind' = 'unique' AND it.constraint_name IS NULL THEN
       step := 'use index';
       commands := ARRAY[format('ALTER TABLE %s ADD CONSTRAINT %I UNIQUE USING INDEX %I%s', name, item ->> 'name', item ->> 'name', coalesce(item ->> 'timing', ''))];
-    ELSIF phase = 'tidy' AND it.constraint_name = item ->> 'name' AND NOT it.validated AND NOT existing AND job.state IN ('cancelled', 'failed') THEN
+    ELSIF phase = 'tidy' AND it.constraint_name IS NOT NULL AND NOT existing AND (it.constraint_name = item ->> 'name' OR undoes)
+          AND (undoes OR NOT it.validated AND job.state IN ('cancelled', 'failed')) AND NOT backfill.was_not_null(job, item) THEN
       step := 'drop constraint';
-      commands := ARRAY[format('ALTER TABLE %s DROP CONSTRAINT %I', name, item ->> 'name')];
+      commands := ARRAY[format('ALTER TABLE %s DROP CONSTRAINT %I', name, it.constraint_name)];
+    ELSIF phase = 'tidy' AND undoes AND item ->> 'kind' = 'not null' AND it.is_not_null AND NOT existing AND NOT backfill.was_not_null(job, item) THEN
+      step := 'drop not null';
+      commands := ARRAY[format('ALTER TABLE %s ALTER COLUMN %I DROP NOT NULL', name, item ->> 'column')];
+    ELSIF phase = 'tidy' AND undoes AND item ->> 'kind' = 'unique' AND it.index_oid IS NOT NULL AND NOT existing THEN
+      step := 'drop index';
+      commands := ARRAY['DROP INDEX CONCURRENTLY ' || backfill.relation_name(it.index_oid)];
+      apart := true;
     ELSE
       CONTINUE;
     END IF;
@@ -267,6 +295,18 @@ BEGIN
     step := 'drop trigger';
     commands := backfill.drop_sync_commands(job);
     words := format('trigger %s', backfill.sync_name(job));
+    RETURN NEXT;
+  ELSIF phase = 'tidy' AND undoes AND job.add_column IS NOT NULL AND backfill.has_column(job) AND NOT backfill.had_column(job) THEN
+    job.drop_column := job.plan -> 'column' ->> 'name';
+    -- What a statement once read is no use any more that would stand in the way of whoever takes the column back.
+    SELECT string_agg(format('%s: %s', u.kind, u.what), '; ' ORDER BY u.kind, u.what) INTO uses FROM backfill.uses_of(job) u WHERE u.kind <> 'statements';
+    IF uses IS NOT NULL THEN
+      RAISE EXCEPTION 'column % of % is used by %', job.drop_column, name, uses
+        USING ERRCODE = '2BP01', HINT = format('All else of the job is taken back. Drop or change what is named, then SELECT backfill.undo(%L) again.', job.name);
+    END IF;
+    step := 'drop column';
+    commands := ARRAY[format('ALTER TABLE %s DROP COLUMN %I', name, job.drop_column)];
+    words := format('column %s', job.drop_column);
     RETURN NEXT;
   END IF;
 END

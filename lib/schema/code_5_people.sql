@@ -37,18 +37,43 @@ CREATE OR REPLACE FUNCTION backfill.cancel(name text) RETURNS void
 LANGUAGE sql AS $$ SELECT backfill.want(name, 'cancel') $$;
 CREATE OR REPLACE FUNCTION backfill.finish(name text) RETURNS void
 LANGUAGE sql AS $$ SELECT backfill.want(name, 'finish') $$;
+-- Takes back what a job has added: its trigger, its constraints, its column while nothing uses that. A job that runs is cancelled first.
+CREATE OR REPLACE FUNCTION backfill.undo(name text) RETURNS void
+LANGUAGE sql AS $$ SELECT backfill.want(name, 'undo') $$;
+
+-- Forgets a job that has ended, and that has left nothing in its table.
+CREATE OR REPLACE FUNCTION backfill.forget(name text) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  job backfill.job;
+BEGIN
+  SELECT * INTO job FROM backfill.job j WHERE j.name = forget.name FOR UPDATE;
+  IF NOT FOUND OR NOT (job.submitted_by = session_user
+                       OR EXISTS (SELECT FROM pg_roles r WHERE r.rolname = job.owner AND pg_has_role(session_user, r.oid, 'MEMBER'))
+                       OR pg_has_role(session_user, (SELECT nspowner FROM pg_namespace WHERE nspname = 'backfill'), 'MEMBER')) THEN
+    RAISE EXCEPTION 'there is no job "%" that you may forget', name
+      USING ERRCODE = '02000', HINT = 'SELECT name, state FROM backfill.status lists yours.';
+  ELSIF job.state NOT IN ('succeeded', 'failed', 'cancelled') THEN
+    RAISE EXCEPTION 'job "%" is %', name, job.state USING ERRCODE = '55000', HINT = 'forget is for a job that has ended; cancel ends one.';
+  ELSIF backfill.is_untidy(job) OR (job.keep_in_sync AND job.tidy) THEN
+    RAISE EXCEPTION 'job "%" has left something in its table', name USING ERRCODE = '55000', HINT = format('First SELECT backfill.finish(%L), or undo.', name);
+  END IF;
+  DELETE FROM backfill.job j WHERE j.id = job.id;
+END
+$$;
 
 -- Runs a job again: the rows that it left behind because of an error, each as a range of its own, and whatever it had not
 -- reached when it failed, with those that were locked. What is done is not done twice. Returns how many rows it left behind
 -- and now tries again.
-CREATE OR REPLACE FUNCTION backfill.retry(name text) RETURNS bigint
+CREATE OR REPLACE FUNCTION backfill.retry_own(name text) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   job backfill.job;
   n   bigint;
 BEGIN
-  SELECT * INTO job FROM backfill.job j WHERE j.name = retry.name FOR UPDATE;
+  SELECT * INTO job FROM backfill.job j WHERE j.name = retry_own.name FOR UPDATE;
   IF NOT FOUND OR NOT (job.submitted_by = session_user
                        OR pg_has_role(session_user, (SELECT nspowner FROM pg_namespace WHERE nspname = 'backfill'), 'MEMBER')) THEN
     RAISE EXCEPTION 'there is no job "%" that you may retry', name
@@ -71,6 +96,18 @@ BEGIN
      WHERE j.id = job.id;
   END IF;
   RETURN n;
+END
+$$;
+
+-- A job whose login is gone is first taken over: backfill.change_job.
+CREATE OR REPLACE FUNCTION backfill.retry(name text) RETURNS bigint
+LANGUAGE plpgsql
+AS $$
+BEGIN
+  UPDATE backfill.job j SET wanted = j.wanted
+   WHERE j.name = retry.name AND j.submitted_by <> session_user AND j.state IN ('succeeded', 'failed') AND j.wanted IN ('run', 'pause')
+     AND NOT backfill.login_is_there(j);
+  RETURN backfill.retry_own(name);
 END
 $$;
 
@@ -162,11 +199,18 @@ CREATE OR REPLACE VIEW backfill.status WITH (security_invoker = true) AS
                 CASE WHEN NOT p.held THEN 'no daemon runs it'
                      WHEN p.stands_s >= 10 THEN format('stalled for %s s%s', trunc(p.stands_s), ' by ' || p.waiting_for)
                      ELSE p.waiting_for END
-              WHEN p.state = 'queued' AND p.opens_at > clock_timestamp() THEN p.waiting_for END AS throttled_by,
+              WHEN p.state = 'queued' AND p.opens_at > clock_timestamp() THEN p.waiting_for
+              WHEN p.state = 'paused' AND p.unfinished_items IS NOT NULL THEN p.unfinished_items || ' is in the table, NOT VALID'
+              WHEN p.state IN ('succeeded', 'failed') AND p.keep_in_sync AND p.tidy AND p.wanted <> 'finish' THEN 'its trigger is in the table until finish'
+              END AS throttled_by,
          p.left_behind,
          p.error
     FROM (
-      SELECT j.id, j.name, j.target, j.state, j.phase, j.estimate, j.waiting_for, j.opens_at, j.error,
+      SELECT j.id, j.name, j.target, j.state, j.phase, j.estimate, j.waiting_for, j.opens_at, j.error, j.keep_in_sync, j.tidy, j.wanted,
+             (SELECT string_agg(format('%s %s', i ->> 'kind', i ->> 'name'), ', ')
+                FROM jsonb_array_elements(j.plan -> 'enforce') i
+                JOIN pg_catalog.pg_constraint k ON k.conrelid = j.target AND k.conname = i ->> 'name' AND NOT k.convalidated
+               WHERE NOT (i -> 'existing')::boolean) AS unfinished_items,
              CASE WHEN j.state = 'succeeded' THEN 100
                   WHEN j.phase IN ('preflight', 'expand') THEN NULL
                   WHEN j.estimate > 0 AND r.keys <= 1.1 * j.estimate THEN least(99.9, 100.0 * r.keys / j.estimate) END AS percent,

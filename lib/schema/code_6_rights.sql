@@ -59,9 +59,10 @@ GRANT EXECUTE ON FUNCTION
   backfill.table_lock, backfill.row_lock, backfill.holders_of, backfill.lock_free_rows, backfill.locked_by,
   backfill.try_row, backfill.slow_cause, backfill.try_neighbours,
   backfill.row_done, backfill.retry_row,
-  backfill.want, backfill.pause, backfill.resume, backfill.cancel, backfill.finish, backfill.retry
+  backfill.want, backfill.pause, backfill.resume, backfill.cancel, backfill.finish, backfill.undo, backfill.forget, backfill.retry, backfill.retry_own,
+  backfill.is_plain_caller, backfill.is_untidy, backfill.takes_all
   TO backfill_submitter;
-GRANT EXECUTE ON FUNCTION backfill.job_named, backfill.is_done, backfill.effect, backfill.look_at, backfill.definition_of,
+GRANT EXECUTE ON FUNCTION backfill.login_is_there, backfill.may_end, backfill.job_named, backfill.is_done, backfill.effect, backfill.look_at, backfill.definition_of,
   backfill.word_pattern, backfill.may_see_statements, backfill.statements_on, backfill.between_looks, backfill.three_times, backfill.steps, backfill.is_not_null
   TO backfill_submitter, pg_monitor;
 GRANT EXECUTE ON FUNCTION backfill.no_commit_here TO backfill_submitter, pg_monitor;
@@ -79,7 +80,7 @@ DROP POLICY IF EXISTS own_rows ON backfill.left_behind;
 
 -- What may be updated cannot change whose code runs, so the role that a job was inserted under may steer it too.
 CREATE POLICY own_jobs ON backfill.job
-  USING (submitted_by = session_user OR owner = current_user);
+  USING (submitted_by = session_user OR backfill.may_end(job));
 CREATE POLICY see_all ON backfill.job FOR SELECT
   USING (pg_has_role(current_user, 'pg_monitor', 'USAGE'));
 CREATE POLICY own_ranges ON backfill.range FOR SELECT

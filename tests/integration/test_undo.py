@@ -1,0 +1,126 @@
+"""What a job has put into a table goes again: by finish, cancel and undo, also when the login that submitted it is gone."""
+
+import psycopg
+import pytest
+
+from waiting import wait_until
+
+FILL = {"add_column": "b int", "set_clause": "b = a * 2", "keep_in_sync": True}
+
+
+def table(db, owner="app"):
+    db.admin.execute(f"CREATE TABLE t (id bigint PRIMARY KEY, a int); INSERT INTO t SELECT g, g FROM generate_series(1, 500) g; ALTER TABLE t OWNER TO {owner}")
+
+
+def made(db):
+    """Triggers, functions, constraints, indexes and columns of the table, but for its own."""
+    return db.all("SELECT tgname::text FROM pg_trigger WHERE tgrelid = 't'::regclass AND NOT tgisinternal"
+                  " UNION ALL SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace"
+                  " UNION ALL SELECT conname FROM pg_constraint WHERE conrelid = 't'::regclass AND contype <> 'p'"
+                  " UNION ALL SELECT attname FROM pg_attribute WHERE attrelid = 't'::regclass AND attnum > 2 AND NOT attisdropped"
+                  " UNION ALL SELECT indexrelid::regclass::text FROM pg_index WHERE indrelid = 't'::regclass AND NOT indisprimary")
+
+
+def test_undo_takes_back_what_the_job_has_added(db):
+    table(db)
+    db.daemon()
+    name = db.submit(**FILL, enforce=["NOT NULL b", "CHECK (b > 0)", "UNIQUE (b)"])
+    db.finish(name)
+    assert len(made(db)) >= 5
+    db.app.execute("SELECT backfill.undo(%s)", [name])
+    wait_until(lambda: made(db) == [], what="all of it is gone")
+    assert db.state(name) == "cancelled" and not db.one("SELECT backfill.is_done(%s)", name, user="app")
+    wait_until(lambda: not db.job(name)["tidy"])
+    db.app.execute("SELECT backfill.forget(%s)", [name])
+    db.finish(db.submit(**FILL, name=name))
+
+
+def test_undo_leaves_a_column_that_something_uses_and_says_what(db):
+    table(db)
+    db.daemon()
+    name = db.submit(**FILL)
+    db.finish(name)
+    db.app.execute("CREATE VIEW v AS SELECT b FROM t; SELECT backfill.undo('%s')" % name)
+    wait_until(lambda: db.job(name)["error"], what="it says why")
+    assert "view public.v" in db.job(name)["error"] and made(db) == [("b",)]
+    db.app.execute("DROP VIEW v; SELECT backfill.undo('%s')" % name)
+    wait_until(lambda: made(db) == [], what="asked again, it goes")
+
+
+def test_undo_leaves_a_column_that_was_there_before(db):
+    table(db)
+    db.app.execute("ALTER TABLE t ADD b int")
+    db.daemon()
+    name = db.submit(**FILL)
+    db.finish(name)
+    db.app.execute("SELECT backfill.undo(%s)", [name])
+    wait_until(lambda: made(db) == [("b",)], what="the trigger is gone")
+    wait_until(lambda: not db.job(name)["tidy"])
+    assert made(db) == [("b",)]
+
+
+def test_the_way_down_of_a_migration_may_cancel_a_job_that_has_succeeded(db):
+    table(db)
+    db.daemon()
+    name = db.submit(**FILL)
+    db.finish(name)
+    assert "until finish" in db.throttled_by(name), "status says that the trigger is there"
+    for _ in range(2):
+        db.app.execute("SELECT backfill.cancel(%s)", [name])
+    wait_until(lambda: made(db) == [("b",)], what="the trigger is gone")
+    assert db.state(name) == "cancelled"
+
+
+@pytest.mark.parametrize("call", ["finish", "cancel", "undo"])
+def test_the_tables_owner_ends_a_job_whose_login_is_gone(db, call):
+    db.admin.execute("CREATE ROLE short LOGIN IN ROLE app_owner")
+    table(db, "app_owner")
+    db.daemon()
+    with db.connect("short") as session:
+        session.execute("SET ROLE app_owner")
+        name = db.submit(session=session, **FILL)
+        db.finish(name)
+    db.admin.execute("DROP OWNED BY short; DROP ROLE short")
+    with db.connect("app") as session:
+        session.execute("SET ROLE app_owner")
+        session.execute(f"SELECT backfill.{call}(%s)", [name])
+    wait_until(lambda: made(db) == ([] if call == "undo" else [("b",)]), what="what it left is gone")
+    assert db.job(name)["error"] is None
+
+
+def test_another_member_of_the_role_retries_a_job_whose_login_is_gone(db):
+    db.admin.execute("CREATE ROLE short LOGIN IN ROLE app_owner")
+    table(db, "app_owner")
+    daemon = db.daemon(max_rows=50)
+    with db.held_row(400), db.connect("short") as session:
+        session.execute("SET ROLE app_owner")
+        name = db.submit(session=session, **FILL)
+        db.wait_at(400, name)
+        daemon.kill()
+    db.admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'short'")
+    wait_until(lambda: db.one("SELECT count(*) FROM pg_stat_activity WHERE usename = 'short'") == 0)
+    db.admin.execute("DROP OWNED BY short; DROP ROLE short")
+    daemon.start()
+    db.finish(name, "failed")
+    with pytest.raises(psycopg.Error):
+        db.session("other").execute("SELECT backfill.retry(%s)", [name])
+    with db.connect("app") as session:
+        session.execute("SET ROLE app_owner")
+        session.execute("SELECT backfill.retry(%s)", [name])
+    db.finish(name)
+    assert db.one("SELECT count(*) FROM t WHERE b = a * 2") == 500 and db.job(name)["submitted_by"] == "app"
+
+
+def test_nobody_takes_a_job_over_in_a_function_of_another(db):
+    """What runs in the name of somebody else is no wish of theirs."""
+    db.admin.execute("CREATE ROLE short LOGIN IN ROLE app_owner")
+    table(db, "app_owner")
+    with db.connect("short") as session:
+        session.execute("SET ROLE app_owner")
+        name = db.submit(session=session, **FILL)
+    db.admin.execute("UPDATE backfill.job SET state = 'failed'; DROP OWNED BY short; DROP ROLE short")
+    db.admin.execute(f"CREATE FUNCTION public.lure() RETURNS bigint LANGUAGE sql SECURITY DEFINER AS $$ SELECT backfill.retry('{name}') $$;"
+                     "ALTER FUNCTION public.lure() OWNER TO app_owner; GRANT EXECUTE ON FUNCTION public.lure() TO app")
+    with pytest.raises(psycopg.Error):
+        db.app.execute("SELECT public.lure()")
+    assert db.job(name)["submitted_by"] == "short"
