@@ -63,43 +63,7 @@ BEGIN
 END
 $$;
 
--- Runs a job again: the rows that it left behind because of an error, each as a range of its own, and whatever it had not
--- reached when it failed, with those that were locked. What is done is not done twice. Returns how many rows it left behind
--- and now tries again.
-CREATE OR REPLACE FUNCTION backfill.retry_own(name text) RETURNS bigint
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-  job backfill.job;
-  n   bigint;
-BEGIN
-  SELECT * INTO job FROM backfill.job j WHERE j.name = retry_own.name FOR UPDATE;
-  IF NOT FOUND OR NOT (job.submitted_by = session_user
-                       OR pg_has_role(session_user, (SELECT nspowner FROM pg_namespace WHERE nspname = 'backfill'), 'MEMBER')) THEN
-    RAISE EXCEPTION 'there is no job "%" that you may retry', name
-      USING ERRCODE = '02000', HINT = 'SELECT name, state FROM backfill.status lists yours.';
-  ELSIF job.state NOT IN ('succeeded', 'failed') OR job.wanted = 'finish' THEN
-    RAISE EXCEPTION 'job "%" %', name, CASE WHEN job.wanted = 'finish' THEN 'was finished' ELSE 'is ' || job.state END
-      USING ERRCODE = '55000', HINT = 'retry is for jobs that failed, or that left rows behind.';
-  END IF;
-  DELETE FROM backfill.left_behind l WHERE l.job_id = job.id AND l.reason = 'duplicate';
-  WITH again AS (
-    DELETE FROM backfill.left_behind l WHERE l.job_id = job.id AND l.reason = 'error' RETURNING l.*)
-  INSERT INTO backfill.range (job_id, submitted_by, relation, key, key_identity, home, lower, upper)
-  SELECT job.id, job.submitted_by, a.relation, a.key_columns, a.key_identity, a.home, a.key, a.key FROM again a;
-  GET DIAGNOSTICS n = ROW_COUNT;
-  n := n + (SELECT count(*) FROM backfill.left_behind l WHERE l.job_id = job.id);
-  IF n > 0 OR job.state = 'failed' THEN
-    UPDATE backfill.job j
-       SET state = 'queued', wanted = 'run', guard_looked_at = NULL, error = NULL, hint = NULL, started_at = NULL, finished_at = NULL,
-           phase = CASE WHEN n > 0 AND j.phase IN ('guard', 'verify', 'validate') THEN 'backfill' ELSE j.phase END
-     WHERE j.id = job.id;
-  END IF;
-  RETURN n;
-END
-$$;
-
--- A job whose login is gone is first taken over: backfill.change_job.
+-- Runs a job again: backfill.retry_own. One whose login is gone is first taken over: backfill.change_job.
 CREATE OR REPLACE FUNCTION backfill.retry(name text) RETURNS bigint
 LANGUAGE plpgsql
 AS $$
