@@ -195,10 +195,10 @@ AS $$
           OR EXISTS (SELECT FROM pg_proc p WHERE p.oid = function AND p.prosqlbody::text ~ '\{VAR :varno \d+ :varattno 0 '))
 $$;
 
--- What the value of a row function depends on beside the row. plain: on nothing, so that whoever calls it under whatever settings gets
--- the same; volatile: it gives another value each time; refused: why no other session can be sure to get the same value, or NULL.
+-- What the value of a row function depends on beside the row. pinned: settings, none when it depends on the row alone (row_security, for the
+-- other tables that it reads); volatile: it gives another value each time; refused: why no other session can be sure to get the same value, or NULL.
 -- settings: those that the job names itself.
-CREATE OR REPLACE FUNCTION backfill.function_traits(function oid, settings text[], OUT plain boolean, OUT volatile boolean, OUT refused text)
+CREATE OR REPLACE FUNCTION backfill.function_traits(function oid, settings text[], OUT pinned text[], OUT volatile boolean, OUT refused text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -212,11 +212,20 @@ DECLARE
                       OR EXISTS (SELECT FROM regexp_matches(body, ':resulttype (\d+)', 'g') AS t(m) WHERE (m)[1]::oid >= 16384);
   strength text := (SELECT max(CASE p.provolatile WHEN 'v' THEN '2' WHEN 's' THEN '1' ELSE '0' END) FROM pg_proc p WHERE p.oid = ANY (called));
   sources  text := (SELECT string_agg(coalesce(pg_get_function_sqlbody(p.oid), p.prosrc), E'\n') FROM pg_proc p WHERE p.oid = ANY (called) AND p.oid >= 16384);
+  names    text := (SELECT string_agg(p.proname, ' ') FROM pg_proc p WHERE p.oid = ANY (called));
   known    text[] := settings || '{search_path, timezone, datestyle, intervalstyle, bytea_output, lc_monetary, lc_numeric, lc_time, default_text_search_config, xmlbinary, xmloption}'::text[];
   asked    text[];
 BEGIN
   volatile := coalesce(strength, '0') = '2';
-  plain := NOT theirs AND coalesce(strength, '0') = '0' AND body !~ 'SQLVALUEFUNCTION|COERCEVIAIO|XMLEXPR' AND body !~ ':rtekind 0 ';
+  -- A function of the user's may depend on any; of the server's own the type of a value and the name of a function tell.
+  pinned := CASE WHEN theirs THEN '{search_path, row_security}'::text[] WHEN body ~ ':rtekind 0 ' THEN '{row_security}' ELSE '{}' END;
+  IF theirs OR coalesce(strength, '0') > '0' OR body ~ 'SQLVALUEFUNCTION|COERCEVIAIO|XMLEXPR' THEN
+    pinned := pinned || '{TimeZone, DateStyle, IntervalStyle, bytea_output, extra_float_digits}'::text[]
+           || CASE WHEN theirs OR names ~ '\mto_' THEN '{lc_numeric, lc_time}'::text[] END
+           || CASE WHEN theirs OR names ~ 'ts|text_search' THEN '{default_text_search_config}'::text[] END
+           || CASE WHEN theirs OR body ~ ' 790\M' THEN '{lc_monetary}'::text[] END  -- money
+           || CASE WHEN theirs OR body ~ ' 142\M|XMLEXPR' THEN '{xmlbinary, xmloption}'::text[] END;  -- xml
+  END IF;
   IF body ~ '\{SQLVALUEFUNCTION :op 12 ' OR sources ~* '\msession_user\M' THEN
     refused := 'reads session_user, which each writer has its own';
   ELSIF 'pg_catalog.current_setting(text)'::regprocedure = ANY (called) OR 'pg_catalog.current_setting(text, boolean)'::regprocedure = ANY (called)
@@ -581,27 +590,27 @@ BEGIN
 END
 $$;
 
--- Pins the settings on which values may depend, as this session has them, which are those of the batches, for a function of ours.
-CREATE OR REPLACE FUNCTION backfill.pin_settings(signature text) RETURNS void
+-- Pins settings for a function of ours, as this session has them, which are those of the batches.
+CREATE OR REPLACE FUNCTION backfill.pin_settings(signature text, settings text[]) RETURNS void
 LANGUAGE plpgsql
 AS $$
 DECLARE
   own_path text := pg_catalog.current_setting('search_path');
+  name     text;
 BEGIN
-  IF own_path OPERATOR(pg_catalog.!~) '\mpg_temp\M' THEN  -- at its end: else it would come first, and is the writer's
-    PERFORM pg_catalog.set_config('search_path', own_path OPERATOR(pg_catalog.||) CASE WHEN own_path OPERATOR(pg_catalog.=) '' THEN 'pg_temp' ELSE ', pg_temp' END, true);
-  END IF;
-  EXECUTE pg_catalog.format('ALTER FUNCTION %s SET search_path FROM CURRENT SET TimeZone FROM CURRENT SET DateStyle FROM CURRENT SET IntervalStyle FROM CURRENT'
-                            ' SET bytea_output FROM CURRENT SET extra_float_digits FROM CURRENT SET lc_monetary FROM CURRENT SET lc_numeric FROM CURRENT'
-                            ' SET lc_time FROM CURRENT SET default_text_search_config FROM CURRENT SET xmlbinary FROM CURRENT SET xmloption FROM CURRENT'
-                            ' SET row_security FROM CURRENT', signature);
-  PERFORM pg_catalog.set_config('search_path', own_path, true);
+  FOREACH name IN ARRAY settings LOOP
+    IF name OPERATOR(pg_catalog.=) 'search_path' AND own_path OPERATOR(pg_catalog.!~) '\mpg_temp\M' THEN  -- at its end: else it would come first, and is the writer's
+      PERFORM pg_catalog.set_config('search_path', own_path OPERATOR(pg_catalog.||) CASE WHEN own_path OPERATOR(pg_catalog.=) '' THEN 'pg_temp' ELSE ', pg_temp' END, true);
+    END IF;
+    EXECUTE pg_catalog.format('ALTER FUNCTION %s SET %s FROM CURRENT', signature, name);
+    PERFORM pg_catalog.set_config('search_path', own_path, true);
+  END LOOP;
 END
 $$;
 
--- Makes one row function, and gives it to the table's owner. Returns whether its value depends on the row alone. When on more, it must
--- be what batches compute: in the name of the same role, under settings that can be pinned.
-CREATE OR REPLACE FUNCTION backfill.make_row_function(job backfill.job, name text, types text[], expressions text[], missing jsonb) RETURNS boolean
+-- Makes one row function, and gives it to the table's owner. Returns the settings that are to be pinned when it is called, none when its
+-- value depends on the row alone. When on more, it must be what batches compute: in the name of the same role, under these settings.
+CREATE OR REPLACE FUNCTION backfill.make_row_function(job backfill.job, name text, types text[], expressions text[], missing jsonb) RETURNS text[]
 LANGUAGE plpgsql
 AS $$
 DECLARE
@@ -619,12 +628,12 @@ BEGIN
   IF traits.refused IS NOT NULL THEN
     PERFORM backfill.refuse('keep_in_sync', 'set_clause ' OPERATOR(pg_catalog.||) traits.refused,
                             'Name a setting in settings of the job, with its value, or write the value into the clause.', '0A000');
-  ELSIF NOT traits.plain AND owner OPERATOR(pg_catalog.<>) pg_catalog.quote_ident(current_user) THEN
+  ELSIF traits.pinned OPERATOR(pg_catalog.<>) '{}'::text[] AND owner OPERATOR(pg_catalog.<>) pg_catalog.quote_ident(current_user) THEN
     PERFORM backfill.refuse('keep_in_sync', pg_catalog.format('set_clause depends on more than the row, and the trigger has the rights of %s, the table''s owner, where batches have those of %I', owner, current_user),
                             pg_catalog.format('SET ROLE %s, then insert the job.', owner), '42501');
   END IF;
-  IF NOT traits.plain AND NOT traits.volatile THEN
-    PERFORM backfill.pin_settings(signature);
+  IF traits.pinned OPERATOR(pg_catalog.<>) '{}'::text[] AND NOT traits.volatile THEN
+    PERFORM backfill.pin_settings(signature, traits.pinned);
     PERFORM backfill.compare_values(job, name, types, expressions);
     EXECUTE pg_catalog.format('ALTER FUNCTION %s RESET ALL', signature);  -- the triggers' function has them
   END IF;
@@ -632,12 +641,12 @@ BEGIN
   IF owner OPERATOR(pg_catalog.<>) pg_catalog.quote_ident(current_user) THEN
     EXECUTE pg_catalog.format('ALTER FUNCTION %s OWNER TO %s', signature, owner);
   END IF;
-  RETURN traits.plain;
+  RETURN traits.pinned;
 END
 $$;
 
--- The row functions of a job. Returns whether all of them depend on the row alone.
-CREATE OR REPLACE FUNCTION backfill.make_row_functions(job backfill.job) RETURNS boolean
+-- The row functions of a job. Returns the settings that are to be pinned when they are called.
+CREATE OR REPLACE FUNCTION backfill.make_row_functions(job backfill.job) RETURNS text[]
 LANGUAGE plpgsql
 AS $$
 DECLARE
@@ -645,28 +654,23 @@ DECLARE
   token   text := schema OPERATOR(pg_catalog.||) '.' OPERATOR(pg_catalog.||) backfill.sync_token(job);
   sync    jsonb := job.plan OPERATOR(pg_catalog.->) 'sync';
   missing jsonb := backfill.missing_column(job);
-  plain   boolean;
-  all_plain boolean;
+  pinned  text[];
   v       record;
 BEGIN
   SELECT * INTO v FROM backfill.assigned_values(job.set_clause);
-  plain := backfill.make_row_function(job, token OPERATOR(pg_catalog.||) '_value', ARRAY(SELECT backfill.target_type(job.target, t, missing) FROM pg_catalog.unnest(v.targets) t), v.expressions, missing);
-  all_plain := plain;
+  pinned := backfill.make_row_function(job, token OPERATOR(pg_catalog.||) '_value', ARRAY(SELECT backfill.target_type(job.target, t, missing) FROM pg_catalog.unnest(v.targets) t), v.expressions, missing);
   IF sync OPERATOR(pg_catalog.->>) 'mode' OPERATOR(pg_catalog.=) 'where' OR (sync OPERATOR(pg_catalog.->) 'self')::boolean THEN
-    plain := backfill.make_row_function(job, token OPERATOR(pg_catalog.||) '_todo', '{boolean}', ARRAY[job.where_clause], missing);
-    all_plain := all_plain AND plain;
+    pinned := pinned OPERATOR(pg_catalog.||) backfill.make_row_function(job, token OPERATOR(pg_catalog.||) '_todo', '{boolean}', ARRAY[job.where_clause], missing);
   END IF;
   IF sync OPERATOR(pg_catalog.->) 'rest' OPERATOR(pg_catalog.<>) '[]'::jsonb THEN
-    plain := backfill.make_row_function(job, token OPERATOR(pg_catalog.||) '_rest', '{boolean}',
+    pinned := pinned OPERATOR(pg_catalog.||) backfill.make_row_function(job, token OPERATOR(pg_catalog.||) '_rest', '{boolean}',
       ARRAY[(SELECT pg_catalog.string_agg('(' OPERATOR(pg_catalog.||) c OPERATOR(pg_catalog.||) E'\n)', ' AND ') FROM pg_catalog.jsonb_array_elements_text(sync OPERATOR(pg_catalog.->) 'rest') c)], missing);
-    all_plain := all_plain AND plain;
   END IF;
   IF job.sync_back IS NOT NULL THEN
     SELECT * INTO v FROM backfill.assigned_values(job.sync_back);
-    plain := backfill.make_row_function(job, token OPERATOR(pg_catalog.||) '_back', ARRAY(SELECT backfill.target_type(job.target, t, missing) FROM pg_catalog.unnest(v.targets) t), v.expressions, missing);
-    all_plain := all_plain AND plain;
+    pinned := pinned OPERATOR(pg_catalog.||) backfill.make_row_function(job, token OPERATOR(pg_catalog.||) '_back', ARRAY(SELECT backfill.target_type(job.target, t, missing) FROM pg_catalog.unnest(v.targets) t), v.expressions, missing);
   END IF;
-  RETURN all_plain;
+  RETURN ARRAY(SELECT DISTINCT p FROM pg_catalog.unnest(pinned) p);
 END
 $$;
 
@@ -691,18 +695,16 @@ DECLARE
   class    pg_catalog.pg_class := (SELECT c FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) job.target);
   function text := pg_catalog.format('%s.%I', class.relnamespace::regnamespace, backfill.sync_token(job));
   owner    text := class.relowner::regrole::text;
-  plain    boolean;
+  pinned   text[];
   command  text;
 BEGIN
   FOREACH command IN ARRAY backfill.drop_sync_commands(job) LOOP
     EXECUTE command;
   END LOOP;
-  plain := backfill.make_row_functions(job);
+  pinned := backfill.make_row_functions(job);
   EXECUTE pg_catalog.format('CREATE FUNCTION %s() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS %L', function,
                             backfill.sync_body(job, (SELECT n.nspname FROM pg_catalog.pg_namespace n WHERE n.oid OPERATOR(pg_catalog.=) class.relnamespace)));
-  IF NOT plain THEN
-    PERFORM backfill.pin_settings(function OPERATOR(pg_catalog.||) '()');
-  END IF;
+  PERFORM backfill.pin_settings(function OPERATOR(pg_catalog.||) '()', pinned);
   -- Whoever may execute it could make it the trigger of a table of their own; that it fires here needs no right.
   EXECUTE pg_catalog.format('REVOKE ALL ON FUNCTION %s() FROM PUBLIC', function);
   EXECUTE pg_catalog.format('COMMENT ON FUNCTION %s() IS %L', function,
