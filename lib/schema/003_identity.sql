@@ -21,3 +21,8 @@ ALTER TABLE backfill.left_behind ADD COLUMN home text, ADD COLUMN key_identity j
 UPDATE backfill.job
    SET home = format('%s/%s/%s', (SELECT c.system_identifier FROM pg_control_system() c),
                      (SELECT d.oid FROM pg_database d WHERE d.datname = current_database()), target::oid);
+
+-- A row without a primary key can't be deleted where a publication has all tables.
+DROP INDEX backfill.installed_once;
+ALTER TABLE backfill.installed
+  ADD COLUMN only_row boolean PRIMARY KEY DEFAULT true CHECK (only_row);

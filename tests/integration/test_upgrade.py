@@ -68,3 +68,17 @@ def test_upgrade_keeps_jobs_and_each_goes_on_where_it_stood(old):
     assert old.job("done")["report"] is not None
     old.submit(name="after", set_clause="n = n + 1")
     assert old.finish("after")["id"] > old.job("new")["id"]
+
+
+def test_a_publication_of_all_tables_is_no_trouble(db2):
+    """Its tables must say which row is meant, also those of the control schema."""
+    db2.admin.execute(f"DROP SCHEMA backfill CASCADE; GRANT CREATE ON DATABASE {db2.name} TO backfilld; CREATE PUBLICATION everything FOR ALL TABLES")
+    for _ in range(2):
+        ended = run("-d", db2.conninfo(), "--install")
+        assert ended.returncode == 0, ended.stderr
+        db2.admin.execute("UPDATE backfill.installed SET checksum = 'of an earlier build'")
+    assert run("-d", db2.conninfo(), "--install").returncode == 0
+    db2.table(rows=100)
+    db2.daemon()
+    db2.finish(db2.submit(set_clause="n = 1", where_clause="n = 0", on_error="quarantine"))
+    assert db2.counts() == {1: 100}
