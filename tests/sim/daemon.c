@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define POLL_US         100000
-#define LONGEST_REST_US 5000000 /* a server that is back is noticed so soon */
+#define POLL_US              100000
+#define LONGEST_REST_US      5000000 /* a server that is back is noticed so soon */
 #define LONGEST_STEP_REST_US 300000000
 
 static void send_action(struct world *w, struct daemon *d, struct runner_action a);
@@ -381,7 +381,9 @@ static const char *execute_on_server(struct world *w, struct daemon *d, struct r
         return NULL;
     case RUNNER_BATCH: return run_batch(w, d, e);
     case RUNNER_RETRY: return retry_row(w, d, e);
-    case RUNNER_COMPARE: e->compared = model_try_neighbours(m, &s->batch, d->runner.row_sqlstate); return NULL;
+    case RUNNER_COMPARE:
+        e->compared = model_try_neighbours(m, &s->batch, d->runner.row_sqlstate);
+        return NULL;
     case RUNNER_PUT_ASIDE:
         return s->batch.range ? model_put_aside(m, &s->batch) : model_leave_row(m, s->batch.left_behind);
     case RUNNER_FINISH:
@@ -496,6 +498,9 @@ static void answer(struct world *w, struct daemon *d)
                  (s->action.kind == RUNNER_RETRY && !e.skipped);
     if (e.kind == RUNNER_DONE && moved)
         d->altered = 0;
+    /* An end is written whatever was wished meanwhile; one that is not to be written leaves what is wished now. */
+    if (e.kind == RUNNER_DONE && s->action.kind == RUNNER_FINISH && e.look == RUNNER_LOOK_NOT_OVER)
+        d->must_leave = d->stopping || d->heard != WANTED_RUN;
     s->under_way = false;
     /* What the event points to lives in the statement, which the next action writes over only after the step.
      */
