@@ -3,13 +3,6 @@
 ALTER TABLE backfill.range
   ADD COLUMN nulls bigint NOT NULL DEFAULT 0;        -- rows of this pass whose value the clause makes NULL: done, though they meet where_clause
 
--- Transactions that have left such rows: a later pass knows them by their xmin, and doesn't write them again.
-CREATE TABLE backfill.null_version (
-  job_id        bigint      NOT NULL REFERENCES backfill.job ON DELETE CASCADE,
-  xid           xid8        NOT NULL,
-  PRIMARY KEY (job_id, xid)
-);
-
 ALTER TABLE backfill.job
   ADD COLUMN guard_looked_at timestamptz,            -- when no row broke the constraints that are to be added
   ADD COLUMN unfinished boolean NOT NULL DEFAULT false;  -- there may be a constraint or an index of it that isn't what enforce says yet

@@ -88,7 +88,10 @@ $$;
 --   look      lists the rows of the batch that still meet where_clause: key, and xmin where the job's owner may read that
 --   columns   of the key, for messages
 --   reads     a pass after the first: it reads before it writes
+--   looks     a batch looks at its rows after it has written them. Not in the first pass where nothing can be found but a NULL that is done:
+--             the next one reads the table
 --   null      a row whose value the clause makes NULL is done
+--   nulls     lists those of the rows that meet where_clause for which the clause gives NULL
 --   changed_back  lists those of the rows that meet where_clause for which the clause gives a value; left out when nobody changes rows back
 --   keepers   who may
 --   forbids, clause   for messages: what forbids a NULL, and the where_clause that passes over such rows
@@ -99,6 +102,7 @@ DECLARE
   filled   text[] := backfill.columns_to_fill(job);
   keepers  text := backfill.keepers_of(relation);
   forbids  text := backfill.forbids_null(job, filled);
+  computed text;  -- that the clause gives NULL, as a condition
   versions boolean := coalesce((SELECT has_column_privilege(r.oid, relation, 'xmin', 'SELECT') FROM pg_roles r WHERE r.rolname = job.owner), false);
 BEGIN
   IF job.where_clause IS NULL OR job.set_clause IS NULL THEN
@@ -107,9 +111,14 @@ BEGIN
   IF NOT versions THEN
     look := regexp_replace(look, ', [^,]*\.xmin FROM ', ', NULL::xid FROM ');
   END IF;
+  computed := (SELECT string_agg(format(E'(%s\n) IS NULL', e), CASE WHEN job.where_clause ~* '\mor\M' THEN ' OR ' ELSE ' AND ' END)
+                 FROM backfill.assigned_values(job.set_clause) v, unnest(v.targets, v.expressions) AS u(t, e)
+                WHERE backfill.assigned_column(t) = ANY (filled));
   RETURN jsonb_strip_nulls(jsonb_build_object(
     'look', look, 'columns', to_jsonb(columns), 'reads', phase IN ('guard', 'verify'), 'versions', versions,
+    'looks', phase IN ('guard', 'verify') OR keepers IS NOT NULL OR forbids IS NOT NULL OR filled IS NULL,
     'null', filled IS NOT NULL AND forbids IS NULL,
+    'nulls', CASE WHEN filled IS NOT NULL AND forbids IS NULL THEN look || E'\nAND (' || computed || ')' END,
     'keepers', keepers,
     'changed_back', CASE WHEN keepers IS NOT NULL AND filled IS NOT NULL THEN
       (SELECT look || E'\nAND (' || string_agg(CASE WHEN jsonb_array_length(a -> 'columns') = 1

@@ -38,10 +38,6 @@ BEGIN
     RAISE EXCEPTION 'range % is no longer at this cursor and epoch', range
       USING ERRCODE = 'BF001', HINT = 'Another worker has taken it; this batch was undone.';
   END IF;
-  IF written > 0 THEN
-    INSERT INTO backfill.null_version (job_id, xid)
-    SELECT r.job_id, pg_current_xact_id() FROM backfill.range r WHERE r.ctid = now_at AND r.id = checkpoint.range;
-  END IF;
   IF held IS NOT NULL THEN
     INSERT INTO backfill.left_behind (job_id, range_id, relation, key_columns, key_identity, home, key, reason, sqlstate, message)
     SELECT r.job_id, r.id, r.relation, r.key, r.key_identity, r.home, h.key::text[], 'locked', '55P03', checkpoint.message
@@ -115,39 +111,19 @@ BEGIN
 END
 $$;
 
--- Of transactions, those in which this job has written rows whose value its clause makes NULL. An xmin has 32 bits of its transaction's
--- number: one of 2^31 transactions ago may be another's.
-CREATE OR REPLACE FUNCTION backfill.null_versions(range bigint, xids text[]) RETURNS text[]
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS $$
-  SELECT array_agg(v.xid::xid::text)
-    FROM backfill.range r
-    JOIN backfill.null_version v ON v.job_id = r.job_id
-   WHERE r.id = range AND r.submitted_by = session_user
-     AND v.xid IN (SELECT ((n.now & ~4294967295) + x.xid::bigint - CASE WHEN x.xid::bigint > (n.now & 4294967295) THEN 4294967296 ELSE 0 END)::text::xid8
-                     FROM unnest(xids) AS x(xid), (SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS now) n
-                    WHERE (n.now & ~4294967295) + x.xid::bigint - CASE WHEN x.xid::bigint > (n.now & 4294967295) THEN 4294967296 ELSE 0 END > 0)
-$$;
-
--- A batch of a later pass reads before it writes. to_do: there are rows that meet where_clause, but for those whose value the clause has made
--- NULL before, known: their keys, NULL when there is none.
-CREATE OR REPLACE FUNCTION backfill.read_batch(proof jsonb, range bigint, lo text[], hi text[], OUT to_do boolean, OUT known text[])
+-- A batch of a later pass reads before it writes. to_do: there are rows that meet where_clause, but for those for which the clause gives NULL,
+-- which are done. known: their keys, NULL when there is none.
+CREATE OR REPLACE FUNCTION backfill.read_batch(proof jsonb, lo text[], hi text[], OUT to_do boolean, OUT known text[])
 LANGUAGE plpgsql
 AS $$
 DECLARE
-  n    bigint;
-  xids text[];
+  n bigint;
 BEGIN
-  EXECUTE 'SELECT pg_catalog.count(*), pg_catalog.array_agg(DISTINCT k.version::text) FROM (' || (proof ->> 'look') || ') AS k(key, version)'
-     INTO n, xids USING lo, hi;
+  EXECUTE 'SELECT pg_catalog.count(*) FROM (' || (proof ->> 'look') || ') AS k(key, version)' INTO n USING lo, hi;
   to_do := n > 0;
-  IF to_do AND (proof ->> 'null')::boolean AND (proof ->> 'versions')::boolean THEN
-    xids := backfill.null_versions(range, xids);
-    IF xids IS NOT NULL THEN
-      EXECUTE 'SELECT pg_catalog.array_agg(k.key::text) FROM (' || (proof ->> 'look') || ') AS k(key, version) WHERE k.version::text OPERATOR(pg_catalog.=) ANY ($3)'
-         INTO known USING lo, hi, xids;
-      to_do := n > coalesce(pg_catalog.cardinality(known), 0);
-    END IF;
+  IF to_do AND proof ->> 'nulls' IS NOT NULL THEN
+    EXECUTE 'SELECT pg_catalog.array_agg(k.key::text) FROM (' || (proof ->> 'nulls') || ') AS k(key, version)' INTO known USING lo, hi;
+    to_do := n > coalesce(pg_catalog.cardinality(known), 0);
   END IF;
 END
 $$;
@@ -169,7 +145,7 @@ DECLARE
 BEGIN
   rows := backfill.run_statement(statement, relation, name, lo, hi, passed, yield_us);
   nulls := 0;
-  IF proof IS NULL THEN
+  IF proof IS NULL OR NOT (proof ->> 'looks')::boolean THEN
     RETURN;
   END IF;
   EXECUTE 'SELECT pg_catalog.count(*) ' || rows_left INTO n USING lo, hi, passed;
@@ -340,7 +316,7 @@ BEGIN
   rows := 0;
   nulls := 0;
   IF (proof ->> 'reads')::boolean THEN
-    SELECT r.to_do, r.known INTO to_do, known FROM backfill.read_batch(proof, range, lo, hi) r;
+    SELECT r.to_do, r.known INTO to_do, known FROM backfill.read_batch(proof, lo, hi) r;
   END IF;
   IF to_do AND skipping THEN
     SELECT f.held, f.holders INTO held, holders FROM backfill.lock_free_rows(statement, keys_of, relation, lo, hi) f;
@@ -381,9 +357,6 @@ BEGIN
          nulls = r.nulls + greatest(row_done.nulls, 0), wal_bytes = r.wal_bytes + greatest(row_done.wal_bytes, 0),
          checkpoint_at = clock_timestamp()
    WHERE r.id = done.range_id;
-  IF nulls > 0 THEN
-    INSERT INTO backfill.null_version (job_id, xid) VALUES (done.job_id, pg_current_xact_id());
-  END IF;
 END
 $$;
 
