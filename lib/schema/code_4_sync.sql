@@ -5,11 +5,12 @@
 --          conditions that don't ask for a filled column; what sync_back computes. The server follows a column that is renamed in
 --          them, and refuses to drop one.
 --   <token>   the triggers' function. It calls those with the owner's rights, and qualifies all that it names.
---   zz_backfilld_keep_in_sync_<id>_insert, _update, _back   the triggers. They fire for every writer (ENABLE ALWAYS), and by their name
+--   zz_backfilld_keep_in_sync_<id>_insert, _update, _meant, _back   the triggers. They fire for every writer (ENABLE ALWAYS), and by their name
 --          after the table's other ones.
 --
--- An INSERT gets what its writer left out. An UPDATE gets a new value when a column that the clause reads has changed and no filled one
--- has: what somebody wrote there stays. Changed means other bytes (record_image_ne): 1.0 and 1.00 differ.
+-- An INSERT gets what its writer left out. An UPDATE gets a new value when a column that set_clause reads has changed and no filled one
+-- has: what somebody wrote there stays. When only a column of where_clause has changed, a row that is done stays as it is; one that now
+-- meets where_clause gets a value. Changed means other bytes (record_image_ne): 1.0 and 1.00 differ.
 -- In a batch of the job itself a source that another trigger changes counts although the filled column has changed, and nothing goes
 -- back. It is known by backfilld.batch, which its own statement sets for its transaction alone (backfill.batch_mark).
 --
@@ -46,7 +47,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT t.oid, t.tgname::text FROM pg_trigger t
    WHERE t.tgrelid = job.target AND NOT t.tgisinternal
-     AND t.tgname = ANY (ARRAY(SELECT backfill.sync_name(job) || ending FROM unnest('{"", _insert, _update, _back}'::text[]) AS e(ending)))
+     AND t.tgname = ANY (ARRAY(SELECT backfill.sync_name(job) || ending FROM unnest('{"", _insert, _update, _meant, _back}'::text[]) AS e(ending)))
 $$;
 
 -- What the statement of a batch has in its WHERE for the triggers to know it by, evaluated once, before the first row; NULL: they
@@ -473,7 +474,9 @@ BEGIN
       || CASE WHEN (sync -> 'self')::boolean THEN format('    IF NOT EXISTS (SELECT FROM %s(NEW) AS v(v) WHERE v.v) THEN', todo) || leave
               ELSE concat(
                 CASE WHEN NOT by_null THEN format('    IF TG_OP OPERATOR(pg_catalog.=) ''INSERT'' AND NOT EXISTS (SELECT FROM %s(NEW) AS v(v) WHERE v.v) THEN', todo) || leave END,
-                CASE WHEN sync -> 'rest' <> '[]' THEN format('    IF TG_OP OPERATOR(pg_catalog.=) ''UPDATE'' AND NOT EXISTS (SELECT FROM %s(NEW) AS v(v) WHERE v.v) THEN', rest) || leave END) END
+                CASE WHEN sync -> 'rest' <> '[]' THEN
+                  format('    IF TG_ARGV[0] OPERATOR(pg_catalog.=) ''meant'' AND NOT EXISTS (SELECT FROM %s(NEW) AS v(v) WHERE v.v) THEN', todo) || leave
+                  || format('    IF TG_OP OPERATOR(pg_catalog.=) ''UPDATE'' AND NOT EXISTS (SELECT FROM %s(NEW) AS v(v) WHERE v.v) THEN', rest) || leave END) END
       || format(by_op, backfill.sync_assignments(job, job.set_clause, value, by_null), backfill.sync_assignments(job, job.set_clause, value, false))
       || unpin
       || E'  EXCEPTION WHEN OTHERS THEN\n'
@@ -501,6 +504,23 @@ AS $$
    WHERE f.name = ANY (ARRAY(SELECT backfill.sync_token(job) || e FROM unnest(endings) e)) AND c <> ALL (filled)
 $$;
 
+-- The columns of each trigger at UPDATE: those that set_clause reads; those that only the conditions of where_clause read.
+CREATE OR REPLACE FUNCTION backfill.sync_sources(job backfill.job, OUT sources text[], OUT meant text[])
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  filled text[] := backfill.filled_columns(job.set_clause);
+BEGIN
+  IF (job.plan -> 'sync' -> 'self')::boolean THEN  -- where_clause alone says what is to do
+    sources := backfill.watched_columns(job, '{_value, _todo}', '{}');
+    meant := '{}';
+  ELSE
+    sources := backfill.watched_columns(job, '{_value}', filled);
+    meant := ARRAY(SELECT c FROM unnest(backfill.watched_columns(job, '{_rest}', filled)) c WHERE c <> ALL (sources));
+  END IF;
+END
+$$;
+
 -- The commands that create the triggers, when the functions are there.
 CREATE OR REPLACE FUNCTION backfill.trigger_commands(job backfill.job, function text) RETURNS text[]
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -512,10 +532,12 @@ DECLARE
   back     text[] := backfill.filled_columns(job.sync_back);
   own      constant text := format('pg_catalog.current_setting(''backfilld.batch'', true) OPERATOR(pg_catalog.=) %L', sync ->> 'token');
   self     boolean := (sync -> 'self')::boolean;
-  watched  text[] := CASE WHEN self THEN backfill.watched_columns(job, '{_value, _todo}', '{}') ELSE backfill.watched_columns(job, '{_value, _rest}', filled) END;
+  watched  text[];
+  meant    text[];
   left_out text;
   commands text[] := '{}';
 BEGIN
+  SELECT s.sources, s.meant INTO watched, meant FROM backfill.sync_sources(job) s;
   -- Of columns of which a part is assigned, nothing says that it was left out.
   IF sync ->> 'mode' <> 'where' AND (SELECT bool_and(cardinality(backfill.tokens_of(t)) = 1) FROM unnest((backfill.assigned_values(job.set_clause)).targets) t) THEN
     left_out := (SELECT string_agg(CASE sync ->> 'mode' WHEN 'all' THEN backfill.left_out(job, c) ELSE format('NEW.%I IS NULL', c) END, ' OR ') FROM unnest(filled) c)
@@ -528,6 +550,11 @@ BEGIN
                                    backfill.sync_name(job) || '_update', name, backfill.row_of('OLD', watched), backfill.row_of('NEW', watched),
                                    CASE WHEN self THEN '' ELSE format(' AND (pg_catalog.record_image_eq(%s, %s) OR %s)', backfill.row_of('OLD', filled), backfill.row_of('NEW', filled), own) END,
                                    function);
+  END IF;
+  IF meant <> '{}' THEN
+    commands := commands || format('CREATE TRIGGER %I BEFORE UPDATE ON %s FOR EACH ROW WHEN (pg_catalog.record_image_ne(%s, %s) AND pg_catalog.record_image_eq(%s, %s)) EXECUTE FUNCTION %s(''meant'')',
+                                   backfill.sync_name(job) || '_meant', name, backfill.row_of('OLD', meant), backfill.row_of('NEW', meant),
+                                   backfill.row_of('OLD', filled || watched), backfill.row_of('NEW', filled || watched), function);
   END IF;
   IF back IS NOT NULL THEN
     watched := backfill.watched_columns(job, '{_back}', back);
@@ -573,7 +600,7 @@ DECLARE
   code    text;
   other   record;
 BEGIN
-  FOR r IN EXECUTE pg_catalog.format('SELECT t FROM %s AS t LIMIT 100', backfill.relation_name(job.target)) LOOP
+  FOR r IN EXECUTE pg_catalog.format('SELECT ("backfilld row".*)::%s AS t FROM %1$s AS "backfilld row" LIMIT 100', backfill.relation_name(job.target)) LOOP  -- a column may be called t
     code := NULL;
     BEGIN
       EXECUTE here INTO value USING r.t;
@@ -735,11 +762,9 @@ AS $$
 DECLARE
   class    pg_class := (SELECT c FROM pg_class c WHERE c.oid = job.target);
   token    text := backfill.sync_token(job);
-  sync     jsonb := job.plan -> 'sync';
   function pg_proc := (SELECT p FROM backfill.sync_functions(job) f JOIN pg_proc p ON p.oid = f.oid WHERE f.name = token LIMIT 1);
   wanted   text[] := ARRAY['_insert']
-                  || CASE WHEN CASE WHEN (sync -> 'self')::boolean THEN backfill.watched_columns(job, '{_value, _todo}', '{}')
-                                    ELSE backfill.watched_columns(job, '{_value, _rest}', backfill.filled_columns(job.set_clause)) END <> '{}' THEN '{_update}'::text[] END
+                  || (SELECT CASE WHEN s.sources <> '{}' THEN '{_update}'::text[] END || CASE WHEN s.meant <> '{}' THEN '{_meant}'::text[] END FROM backfill.sync_sources(job) s)
                   || CASE WHEN job.sync_back IS NOT NULL THEN '{_back}'::text[] END;
   problem  text;
 BEGIN

@@ -45,6 +45,14 @@ def test_a_value_once_given_is_not_drawn_anew(db, clause, kind):
     assert db.one("SELECT b::text FROM t WHERE id = 1001") == mine
 
 
+def test_a_value_once_given_stays_when_another_column_of_the_where_clause_changes(db):
+    make(db, "a text, kind text, b uuid", "'x', CASE WHEN i > 2 THEN 'in' ELSE 'out' END")
+    in_step(db, "b = gen_random_uuid()", where_clause="b IS NULL AND kind = 'in' AND a <> ''")
+    db.app.execute("UPDATE t SET b = gen_random_uuid() WHERE id = 2; CREATE TABLE given AS SELECT id, b FROM t; UPDATE t SET a = 'y', kind = 'in'")
+    assert db.one("SELECT count(*) FROM t JOIN given USING (id) WHERE t.b = given.b") == 299
+    assert row(db, 1) != (None,)
+
+
 def test_what_new_code_writes_into_the_new_column_stays(db):
     make(db, "a numeric, note text", "i, 'x'")
     in_step(db, "b = a * 100", add_column="b bigint", enforce=["NOT NULL b"])
@@ -196,6 +204,15 @@ def test_names_that_are_words_elsewhere(db, word):
     db.finish(db.submit(target=f'"{word}"', add_column="y int", set_clause=f'y = "{word}"."{word}" * 2', keep_in_sync=True, enforce=["NOT NULL y"]))
     db.app.execute(f"""UPDATE "{word}" SET note = 'x'; INSERT INTO "{word}" VALUES (1000, 5); UPDATE "{word}" SET "{word}" = 7 WHERE id = 1""")
     assert db.one(f'SELECT count(*) FROM "{word}" WHERE y = "{word}" * 2') == 101
+
+
+@pytest.mark.parametrize("name", ["t", "e", "v", "job", "computed", "saved"])
+def test_a_column_that_is_called_as_a_name_of_ours(db, name):
+    """The clause depends on a setting: it is compared on real rows before it is relied on."""
+    make(db, f"at text, {name} text", "'03/04/2026', 'x'")
+    in_step(db, "b = at::date", add_column="b date", enforce=["NOT NULL b"])
+    db.app.execute(f"UPDATE t SET {name} = 'y', at = '04/04/2026' WHERE id = 1")
+    assert db.one("SELECT b::text FROM t WHERE id = 1") == "2026-04-04"
 
 
 # ---- What others do to the table
