@@ -245,7 +245,7 @@ static void read_next(struct monitor *m)
         m->slowly_at_us = now;
     _cleanup_free_ char *ids = m->slowly ? m->setup.jobs(m->setup.arg) : m->setup.pids(m->setup.arg);
     session_send(m->session, &(struct session_query){m->slowly ? SQL_MONITOR_SLOWLY : SQL_MONITOR, 1, {ids}},
-        1, ANSWER_TIMEOUT_MS);
+        1, 1, ANSWER_TIMEOUT_MS);
 }
 
 static void on_timer(evutil_socket_t socket, short what, void *arg)
@@ -273,7 +273,7 @@ static void on_session(struct session *session, const struct session_event *e, v
     (void)session;
 
     if (e->kind == SESSION_CONNECTED) {
-        session_send(m->session, &(struct session_query){.sql = SQL_SESSION}, 1, ANSWER_TIMEOUT_MS);
+        session_send(m->session, &(struct session_query){.sql = SQL_SESSION}, 1, 1, ANSWER_TIMEOUT_MS);
         return;
     }
     if (m->settled && m->slowly && (e->kind == SESSION_RESULT || (e->kind == SESSION_ERROR && !e->lost))) {

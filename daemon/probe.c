@@ -77,7 +77,7 @@ static void on_timer(evutil_socket_t socket, short what, void *arg)
         p->session =
             session_open(p->base, p->conninfo, NULL, "backfilld probe", CONNECT_TIMEOUT_MS, on_session, p);
     } else
-        session_send(p->session, &(struct session_query){.sql = p->throttle->probes[p->next].sql}, 1,
+        session_send(p->session, &(struct session_query){.sql = p->throttle->probes[p->next].sql}, 1, 1,
             ANSWER_TIMEOUT_MS);
 }
 
@@ -89,7 +89,7 @@ static void on_session(struct session *session, const struct session_event *e, v
 
     switch (e->kind) {
     case SESSION_CONNECTED:
-        session_send(p->session, &(struct session_query){.sql = SQL_PROBE_SESSION}, 1, ANSWER_TIMEOUT_MS);
+        session_send(p->session, &(struct session_query){.sql = SQL_PROBE_SESSION}, 1, 1, ANSWER_TIMEOUT_MS);
         return;
     case SESSION_RESULT:
         if (!p->settled) {

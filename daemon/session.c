@@ -24,7 +24,7 @@ struct session {
     int socket;
     short waits_for;
 
-    int n_sent, n_done; /* statements, and those whose commit was answered */
+    int n_sent, n_needed, n_done; /* statements, those that must succeed, those whose commit was answered */
     PGresult *results[SESSION_MAX_QUERIES];
     uint64_t sent_us, elapsed_us[SESSION_MAX_QUERIES];
     struct kept {
@@ -126,27 +126,32 @@ static bool is_error(const PGresult *result)
 
 static void report_results(struct session *s)
 {
-    const PGresult *first = s->results[0];
+    int at = -1;
     struct session_event e = {.kind = SESSION_RESULT, .results = s->results, .elapsed_us = s->elapsed_us};
     PGresult *mine[SESSION_MAX_QUERIES];
 
     event_del(s->deadline);
     s->state = STATE_IDLE;
-    for (int i = 1; i < s->n_sent; i++)
+    for (int i = 0; i < s->n_sent; i++)
         if (is_error(s->results[i])) {
+            if (i < s->n_needed) {
+                at = i;
+                break;
+            }
             PQclear(s->results[i]);
             s->results[i] = NULL;
         }
-    if (is_error(first)) {
+    if (at >= 0) {
+        const PGresult *failed = s->results[at];
         e.kind = SESSION_ERROR;
-        e.sqlstate = PQresultErrorField(first, PG_DIAG_SQLSTATE);
-        e.message = PQresultErrorField(first, PG_DIAG_MESSAGE_PRIMARY);
-        e.hint = PQresultErrorField(first, PG_DIAG_MESSAGE_HINT);
-        e.detail = PQresultErrorField(first, PG_DIAG_MESSAGE_DETAIL);
+        e.sqlstate = PQresultErrorField(failed, PG_DIAG_SQLSTATE);
+        e.message = PQresultErrorField(failed, PG_DIAG_MESSAGE_PRIMARY);
+        e.hint = PQresultErrorField(failed, PG_DIAG_MESSAGE_HINT);
+        e.detail = PQresultErrorField(failed, PG_DIAG_MESSAGE_DETAIL);
         if (!e.sqlstate)
             e.sqlstate = SQLSTATE_LOST;
         if (!e.message)
-            e.message = PQresultErrorMessage(first);
+            e.message = PQresultErrorMessage(failed);
     }
     /* The handler may close the session or send again, so the results are no longer the session's. */
     memcpy(mine, s->results, sizeof(mine));
@@ -331,13 +336,15 @@ struct session *session_open(struct event_base *base, const char *conninfo, cons
     return s;
 }
 
-void session_send(struct session *s, const struct session_query *queries, int n_queries, uint32_t timeout_ms)
+void session_send(
+    struct session *s, const struct session_query *queries, int n_queries, int n_needed, uint32_t timeout_ms)
 {
-    assert(s->state == STATE_IDLE && n_queries >= 1 && n_queries <= SESSION_MAX_QUERIES);
+    assert(s->state == STATE_IDLE && n_queries >= 1 && n_queries <= SESSION_MAX_QUERIES && n_needed <= n_queries);
     bool sent = true;
 
     s->state = STATE_BUSY;
     s->n_sent = n_queries;
+    s->n_needed = n_needed;
     s->n_done = 0;
     s->sent_us = now_us();
     for (int i = 0; i < n_queries && sent; i++)

@@ -27,8 +27,8 @@ struct session_query {
 enum session_event_kind {
     SESSION_CONNECTED,
     SESSION_CONNECT_FAILED, /* closed: sqlstate, message */
-    SESSION_RESULT,    /* every statement succeeded, or only the later of two failed (its result is NULL) */
-    SESSION_ERROR,     /* the first statement failed: sqlstate, message, ...; lost: the session is closed */
+    SESSION_RESULT,    /* every statement that is needed succeeded; the result of another is NULL when it failed */
+    SESSION_ERROR,     /* one that is needed failed: sqlstate, message, ...; lost: the session is closed */
     SESSION_TIMED_OUT, /* no answer by the deadline: closed, and what was sent may or may not have been done
                         */
 };
@@ -55,9 +55,9 @@ struct session *session_open(struct event_base *base, const char *conninfo, cons
  * session. SESSION_MAX_KEPT at most. */
 void session_keep(struct session *session, const char *sql);
 
-/* Sends up to two statements in one round trip, each a transaction of its own. */
+/* Sends up to two statements in one round trip, each a transaction of its own. The first n_needed must succeed. */
 void session_send(
-    struct session *session, const struct session_query *queries, int n_queries, uint32_t timeout_ms);
+    struct session *session, const struct session_query *queries, int n_queries, int n_needed, uint32_t timeout_ms);
 
 /* Called for each NOTIFY that arrives, with the pid of the session that sent it. It may neither send nor
  * close. */

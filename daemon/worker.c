@@ -112,14 +112,14 @@ static void on_timer(evutil_socket_t socket, short what, void *arg)
     feed(w, &e);
 }
 
-static void send_queries(struct worker *w, const struct session_query *queries, int n)
+static void send_queries(struct worker *w, const struct session_query *queries, int n, int n_needed)
 {
     if (w->session_gone || !w->session)
         feed_later(
             w, &(struct runner_event){
                    .kind = RUNNER_LOST, .message = "the connection was lost", .sqlstate = SQLSTATE_LOST});
     else
-        session_send(w->session, queries, n,
+        session_send(w->session, queries, n, n_needed,
             w->limits != LIMITS_BATCH && !w->limiting
                 ? STEP_TIMEOUT_MS
                 : (uint32_t)w->setup.batch->statement_timeout_ms + ANSWER_MARGIN_MS);
@@ -162,7 +162,7 @@ static bool limit_first(struct worker *w, const struct runner_action *a)
         &(struct session_query){SQL_STEP_TIMEOUT, 3,
             {number_text(statement_text, wanted == LIMITS_BATCH ? b->statement_timeout_ms : 0),
                 b->synchronous_commit, number_text(lock_text, lock_ms)}},
-        1);
+        1, 1);
     return true;
 }
 
@@ -179,19 +179,19 @@ static void send_role(struct worker *w)
                 number_text(lock_timeout, b->lock_timeout_ms),
                 number_text(statement_timeout, b->statement_timeout_ms), b->synchronous_commit,
                 strcmp(job->owner, job->submitted_by) == 0 ? NULL : job->owner, job->session}}};
-    send_queries(w, queries, 2);
+    send_queries(w, queries, 2, 2); /* one that isn't pinned is not the job's */
 }
 
 static void send_batch(struct worker *w, const struct runner_action *a)
 {
     struct session_query queries[2];
     int n = range_batch(&w->range, &w->runner, a, queries);
-    send_queries(w, queries, n);
+    send_queries(w, queries, n, 1); /* the next bound is found again */
 }
 
 static void send_one(struct worker *w, struct session_query query)
 {
-    send_queries(w, &query, 1);
+    send_queries(w, &query, 1, 1);
 }
 
 static void on_control(void *arg, const struct session_event *e);
@@ -467,7 +467,11 @@ static void feed_error(struct worker *w, const struct session_event *e)
         ask_then(w, &(struct session_query){.sql = SQL_INSTALLED}, on_installed);
         return;
     }
-    if (e->kind == SESSION_ERROR && !e->lost && same_string(e->sqlstate, "42501") && !e->hint)
+    /* Only the session's own beginning sets it (SQL_ROLE). */
+    if (e->kind == SESSION_ERROR && !e->lost && same_string(e->sqlstate, "42501") && e->message && strstr(e->message, "session_replication_role"))
+        event.hint = "The job's login begins its sessions with session_replication_role = replica, in which neither triggers nor foreign "
+                     "keys see what is written: ALTER ROLE ... RESET it, or let the role SET it. Then SELECT backfill.retry(name).";
+    else if (e->kind == SESSION_ERROR && !e->lost && same_string(e->sqlstate, "42501") && !e->hint)
         event.hint = "The job's role needs what it had when the job was inserted: membership in backfill_submitter, and rights on "
                      "what the job touches. Then SELECT backfill.retry(name).";
     if (e->kind == SESSION_CONNECT_FAILED) {

@@ -31,6 +31,9 @@ const char SQL_ROLE[] =
     "                       ('default_transaction_read_only', 'off'),\n"
     "                       ('idle_session_timeout', '0'), ('client_encoding', pg_catalog.current_setting('client_encoding'))) AS v(name, value)\n"
     "        UNION ALL\n"
+    "        SELECT 4, 'session_replication_role', 'origin'\n"
+    "         WHERE pg_catalog.current_setting('session_replication_role') OPERATOR(pg_catalog.=) 'replica'\n"
+    "        UNION ALL\n"
     "        SELECT 5, 'role', $8::text\n"
     "         WHERE $8::text IS NOT NULL\n"
     "        ORDER BY 1) AS s";
