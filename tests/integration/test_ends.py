@@ -194,7 +194,7 @@ def migrate_over_a_failover(pair, i=0):
             reader.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             reader.execute("SELECT count(*) FROM dummy")  # the index waits for this snapshot
             gate.rollback()
-            wait_until(lambda: db.job(name)["phase"] == "validate", 60, "the job validates")
+            wait_until(lambda: db.one("SELECT count(*) FROM pg_stat_progress_create_index WHERE phase LIKE 'waiting%%'"), 60, "it waits")
             with ends_held(db, name):
                 reader.rollback()
                 wait_until(lambda: db.one("SELECT count(*) FROM pg_constraint WHERE conrelid = %s::regclass AND contype = 'u'", table),
