@@ -471,6 +471,10 @@ static void feed_error(struct worker *w, const struct session_event *e)
     if (e->kind == SESSION_ERROR && !e->lost && same_string(e->sqlstate, "42501") && e->message && strstr(e->message, "session_replication_role"))
         event.hint = "The job's login begins its sessions with session_replication_role = replica, in which neither triggers nor foreign "
                      "keys see what is written: ALTER ROLE ... RESET it, or let the role SET it. Then SELECT backfill.retry(name).";
+    else if (e->kind == SESSION_ERROR && !e->lost && same_string(e->sqlstate, "42501") && e->hint && strstr(e->hint, "FORCE ROW LEVEL SECURITY"))
+        /* The server's would open the table to all that its owner runs; its SQL is the same in every language. */
+        event.hint = "Row-level security may hide rows of that table from the job: insert the job as a role with BYPASSRLS "
+                     "(ALTER ROLE ... BYPASSRLS, by a superuser).";
     else if (e->kind == SESSION_ERROR && !e->lost && same_string(e->sqlstate, "42501") && !e->hint)
         event.hint = "The job's role needs what it had when the job was inserted: membership in backfill_submitter, and rights on "
                      "what the job touches. Then SELECT backfill.retry(name).";

@@ -28,7 +28,7 @@ const char SQL_ROLE[] =
     "          FROM (VALUES ('search_path', $2::text), ('TimeZone', $3::text), ('DateStyle', $4::text), ('lock_timeout', $5::text),\n"
     "                       ('statement_timeout', $6::text), ('synchronous_commit', $7::text), ('plan_cache_mode', 'force_custom_plan'),\n"
     "                       ('row_security', 'off'), ('extra_float_digits', '1'), ('default_transaction_isolation', 'read committed'),\n"
-    "                       ('default_transaction_read_only', 'off'),\n"
+    "                       ('default_transaction_read_only', 'off'), ('quote_all_identifiers', 'off'),\n"
     "                       ('idle_session_timeout', '0'), ('client_encoding', pg_catalog.current_setting('client_encoding'))) AS v(name, value)\n"
     "        UNION ALL\n"
     "        SELECT 4, 'session_replication_role', 'origin'\n"
@@ -67,6 +67,7 @@ const char SQL_SESSION[] =
     "       pg_catalog.set_config('synchronous_commit', coalesce(nullif(pg_catalog.current_setting('synchronous_commit'), 'off'), 'local'), false),\n"
     "       pg_catalog.set_config('statement_timeout', '10s', false),\n"
     "       pg_catalog.set_config('lock_timeout', '200ms', false),\n"
+    "       pg_catalog.set_config('quote_all_identifiers', 'off', false),\n"
     "       pg_catalog.set_config('DateStyle', 'ISO', false)";
 
 const char SQL_LISTEN[] = "LISTEN backfill";

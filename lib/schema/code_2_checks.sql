@@ -656,7 +656,7 @@ $$;
 
 -- BEFORE INSERT: fills in who, and refuses what can be known to be wrong.
 CREATE OR REPLACE FUNCTION backfill.job_before_insert() RETURNS trigger
-LANGUAGE plpgsql SET standard_conforming_strings = on
+LANGUAGE plpgsql SET standard_conforming_strings = on SET quote_all_identifiers = off
 AS $$
 DECLARE
   message     text;
@@ -706,6 +706,16 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT EXISTS (SELECT FROM pg_roles l JOIN pg_roles o ON o.rolname = job.owner
                   WHERE l.rolname = job.submitted_by AND l.rolcanlogin AND pg_has_role(l.oid, o.oid, 'MEMBER'))
+$$;
+
+-- What there is to do when it isn't; NULL when it is.
+CREATE OR REPLACE FUNCTION backfill.login_is_gone(job backfill.job) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT format('%I, who submitted the job, is gone, or may no longer log in%s. Whoever has the rights of the table''s owner%s goes on with it by SELECT backfill.retry(%L), or ends it by SELECT backfill.cancel(%L).',
+                job.submitted_by, CASE WHEN job.owner <> job.submitted_by THEN format(' as %I', job.owner) ELSE '' END,
+                (SELECT format(', %s,', c.relowner::regrole) FROM pg_class c WHERE c.oid = job.target), job.name, job.name)
+   WHERE NOT backfill.login_is_there(job)
 $$;
 
 -- Whether the current user came from the session's login by SET ROLE alone: not inside a function of somebody else's, nor where the server
@@ -784,7 +794,7 @@ $$;
 
 -- BEFORE UPDATE. A refusal is said again from here, without the call stack.
 CREATE OR REPLACE FUNCTION backfill.job_before_update() RETURNS trigger
-LANGUAGE plpgsql SET standard_conforming_strings = on
+LANGUAGE plpgsql SET standard_conforming_strings = on SET quote_all_identifiers = off
 AS $$
 DECLARE
   message     text;

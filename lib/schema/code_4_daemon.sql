@@ -512,7 +512,7 @@ BEGIN
   UPDATE backfill.job j
      SET after = l.now - 'definition', state = end_job.state,
          error = end_job.error,
-         hint = nullif(concat_ws(' ', end_job.hint, CASE WHEN end_job.state = 'succeeded' THEN backfill.not_proven(j) END), ''),
+         hint = nullif(concat_ws(' ', CASE WHEN end_job.state = 'failed' THEN coalesce(backfill.login_is_gone(j), end_job.hint) ELSE end_job.hint END, CASE WHEN end_job.state = 'succeeded' THEN backfill.not_proven(j) END), ''),
          waiting_for = NULL, holder_pid = NULL, holder_start = NULL,
          finished_at = clock_timestamp(),
          tidy = (j.tidy OR (j.wanted = 'undo' AND j.before IS NOT NULL)) AND (j.keep_in_sync OR end_job.state <> 'succeeded'),  -- what is left is wanted, or goes with finish

@@ -476,4 +476,4 @@ def test_role_dropped_meanwhile_fails(db):
         db.admin.execute("DROP OWNED BY leaving; DROP ROLE leaving")
     daemon.start()
     job = db.finish(name, "failed")
-    assert "leaving" in job["error"] and job["hint"]
+    assert "leaving" in job["error"] and "leaving, who submitted the job, is gone" in job["hint"] and "backfill.retry" in job["hint"]

@@ -330,6 +330,16 @@ def test_strings_of_the_session_may_have_backslashes(db):
         db.finish(db.submit(session=session, statement="UPDATE t AS o SET n = 6 WHERE {batch o}"))
 
 
+def test_sessions_that_quote_each_name_make_no_difference(db):
+    db.app.execute("CREATE TABLE c (id int PRIMARY KEY); CREATE TABLE t (id int PRIMARY KEY, n int); INSERT INTO t SELECT generate_series(1, 5)")
+    db.admin.execute(f"ALTER DATABASE {db.name} SET quote_all_identifiers = on")
+    db.daemon()
+    with db.connect() as session:
+        for columns in ({"add_column": "m int", "set_clause": "m = id", "keep_in_sync": True, "enforce": ["NOT NULL m", "CHECK (m > 0)"]},
+                        {"enforce": ["FOREIGN KEY (n) REFERENCES c (id)", "UNIQUE (n)"]}):
+            db.finish(db.submit(session=session, **columns))
+
+
 def test_batch_is_placed_where_it_is_no_text(db):
     db.app.execute('CREATE TABLE t (id int PRIMARY KEY, "{batch}" text); INSERT INTO t SELECT generate_series(1, 5)')
     done(db, statement="""UPDATE t SET "{batch}" = '{batch}' || $x${batch}$x$ /* {batch} */ WHERE {batch} -- {batch}""")
@@ -421,6 +431,16 @@ def test_forced_row_security_names_the_way_past_it(db):
     for columns in ({"set_clause": "n = 1"}, {"add_column": "c int", "set_clause": "c = n"}, {"enforce": ["FOREIGN KEY (id) REFERENCES ref"]}):
         assert "ALTER ROLE app BYPASSRLS" in refusal(db, **columns)
     db.submit(enforce=["CHECK (n >= 0)"], wanted="pause")
+
+
+def test_forced_row_security_behind_a_function_names_the_way_past_it_too(db):
+    db.table(rows=5)
+    db.app.execute("""CREATE TABLE ref (id int PRIMARY KEY); ALTER TABLE ref ENABLE ROW LEVEL SECURITY; ALTER TABLE ref FORCE ROW LEVEL SECURITY;
+                      CREATE FUNCTION f(int) RETURNS int LANGUAGE sql STABLE AS 'SELECT count(*)::int FROM ref WHERE id < $1'""")
+    db.daemon()
+    job = db.finish(db.submit(add_column="c int", set_clause="c = f(n)", keep_in_sync=True), "failed")
+    assert "BYPASSRLS" in job["hint"] and "NO FORCE" not in job["hint"]
+    assert db.one("SELECT count(*) FROM pg_attribute WHERE attrelid = 't'::regclass AND attname = 'c'") == 0
 
 
 # ---- drop_column

@@ -101,7 +101,7 @@ def test_another_member_of_the_role_retries_a_job_whose_login_is_gone(db):
     wait_until(lambda: db.one("SELECT count(*) FROM pg_stat_activity WHERE usename = 'short'") == 0)
     db.admin.execute("DROP OWNED BY short; DROP ROLE short")
     daemon.start()
-    db.finish(name, "failed")
+    assert "short, who submitted the job, is gone" in db.finish(name, "failed")["hint"]
     with pytest.raises(psycopg.Error):
         db.session("other").execute("SELECT backfill.retry(%s)", [name])
     with db.connect("app") as session:
