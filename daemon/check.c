@@ -240,6 +240,18 @@ static void check_triggers(struct check *c, PGconn *conn)
     PQclear(jobs);
 }
 
+/* No fault of the server's: whoever subscribes to all tables has to know. */
+static void check_publications(struct check *c, PGconn *conn)
+{
+    _cleanup_free_ char *words =
+        ask(conn, "SELECT ', but ' || pg_catalog.string_agg(DISTINCT pg_catalog.quote_ident(t.pubname), ', ')\n"
+                  "       || ' publishes schema backfill, too: without it a subscription stops at the first job'\n"
+                  "  FROM pg_catalog.pg_publication_tables AS t\n"
+                  " WHERE t.schemaname = 'backfill'");
+    if (words && *words)
+        print_ok(c, "publications", words);
+}
+
 static void check_schema(struct check *c, PGconn *conn)
 {
     _cleanup_free_ char *there = ask(conn, "SELECT pg_catalog.to_regclass('backfill.installed')");
@@ -264,6 +276,7 @@ static void check_schema(struct check *c, PGconn *conn)
         print_problem(c, "schema", "newer than this program", "Run the backfilld that installed it.");
     else
         print_problem(c, "schema", "of another version", "Run backfilld --install with the same options.");
+    check_publications(c, conn);
     check_logins(c, conn);
     check_owners(c, conn);
     check_triggers(c, conn);

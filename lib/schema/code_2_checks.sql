@@ -708,14 +708,13 @@ AS $$
                   WHERE l.rolname = job.submitted_by AND l.rolcanlogin AND pg_has_role(l.oid, o.oid, 'MEMBER'))
 $$;
 
--- What there is to do when it isn't; NULL when it is.
+-- What there is to do when that login was dropped; NULL when it is there.
 CREATE OR REPLACE FUNCTION backfill.login_is_gone(job backfill.job) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT format('%I, who submitted the job, is gone, or may no longer log in%s. Whoever has the rights of the table''s owner%s goes on with it by SELECT backfill.retry(%L), or ends it by SELECT backfill.cancel(%L).',
-                job.submitted_by, CASE WHEN job.owner <> job.submitted_by THEN format(' as %I', job.owner) ELSE '' END,
-                (SELECT format(', %s,', c.relowner::regrole) FROM pg_class c WHERE c.oid = job.target), job.name, job.name)
-   WHERE NOT backfill.login_is_there(job)
+  SELECT format('%I, who submitted the job, is gone. Whoever has the rights of the table''s owner%s goes on with it by SELECT backfill.retry(%L), or ends it by SELECT backfill.cancel(%L).',
+                job.submitted_by, (SELECT format(', %s,', c.relowner::regrole) FROM pg_class c WHERE c.oid = job.target), job.name, job.name)
+   WHERE NOT EXISTS (SELECT FROM pg_roles r WHERE r.rolname = job.submitted_by)
 $$;
 
 -- Whether the current user came from the session's login by SET ROLE alone: not inside a function of somebody else's, nor where the server

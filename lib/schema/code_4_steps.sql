@@ -94,28 +94,30 @@ BEGIN
 END
 $$;
 
--- The condition of rows that break an item of enforce, t being the table; NULL where none can be written: then VALIDATE tells.
-CREATE OR REPLACE FUNCTION backfill.breaks_item(item jsonb) RETURNS text
+-- The condition of rows that break an item of enforce; NULL where none can be written: then VALIDATE tells. alias: what the table is called in
+-- it, in quotes where it needs them; a CHECK calls it by its own name.
+CREATE OR REPLACE FUNCTION backfill.breaks_item(item jsonb, alias text) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   names constant text := '((?:"(?:[^"]|"")*"|[^"()])*)';
+  other constant text := CASE alias WHEN 'r' THEN 's' ELSE 'r' END;
   parts text[];
   mine  text[];
   their text[];
 BEGIN
   IF item ->> 'kind' = 'not null' THEN
-    RETURN format('t.%I IS NULL', item ->> 'column');
+    RETURN format('%s.%I IS NULL', alias, item ->> 'column');
   ELSIF item ->> 'kind' = 'check' THEN
     RETURN format('NOT (%s)', (regexp_match(item ->> 'definition', '^CHECK \((.*)\)(?: NO INHERIT)?$'))[1]);
   END IF;
   parts := regexp_match(item ->> 'definition', format('^FOREIGN KEY \(%s\) REFERENCES %s\(%s\)(.*)$', names, names, names));
   mine := backfill.split_at(parts[1], ',');
   their := backfill.split_at(parts[3], ',');
-  RETURN (SELECT format('(%s AND NOT EXISTS (SELECT FROM %s AS r WHERE %s)%s)',
-                        string_agg(format('t.%s IS NOT NULL', btrim(m)), ' AND '), parts[2],
-                        string_agg(format('r.%s = t.%s', btrim(u), btrim(m)), ' AND '),
-                        CASE WHEN parts[4] ~ ' MATCH FULL' THEN format(' OR num_nulls(%1$s) BETWEEN 1 AND %2$s - 1', string_agg('t.' || btrim(m), ', '), count(*)) ELSE '' END)
+  RETURN (SELECT format('(%s AND NOT EXISTS (SELECT FROM %s AS %s WHERE %s)%s)',
+                        string_agg(format('%s.%s IS NOT NULL', alias, btrim(m)), ' AND '), parts[2], other,
+                        string_agg(format('%s.%s = %s.%s', other, btrim(u), alias, btrim(m)), ' AND '),
+                        CASE WHEN parts[4] ~ ' MATCH FULL' THEN format(' OR num_nulls(%1$s) BETWEEN 1 AND %2$s - 1', string_agg(format('%s.%s', alias, btrim(m)), ', '), count(*)) ELSE '' END)
             FROM unnest(mine, their) AS c(m, u));
 END
 $$;
@@ -125,12 +127,13 @@ $$;
 CREATE OR REPLACE FUNCTION backfill.look_commands(job backfill.job) RETURNS text[]
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT coalesce(array_agg(format('SELECT backfill.look_for_rows(%L::oid, %L, %L, %L)', job.target::oid, i ->> 'name', backfill.breaks_item(i), job.name) ORDER BY ord)
-                    FILTER (WHERE backfill.breaks_item(i) IS NOT NULL
+  SELECT coalesce(array_agg(format('SELECT backfill.look_for_rows(%L::oid, %L, %L, %L)', job.target::oid, i ->> 'name', backfill.breaks_item(i, quote_ident(c.relname)), job.name) ORDER BY ord)
+                    FILTER (WHERE backfill.breaks_item(i, quote_ident(c.relname)) IS NOT NULL
                               AND NOT (i ->> 'kind' = 'not null' AND job.set_clause IS NOT NULL AND NOT job.keep_in_sync
                                        AND backfill.null_columns(job.where_clause) = ARRAY[i ->> 'column'])), '{}')
          || format('SELECT backfill.note_look(%s)', job.id)
     FROM jsonb_array_elements(job.plan -> 'enforce') WITH ORDINALITY AS e(i, ord)
+    JOIN pg_class c ON c.oid = job.target
    WHERE i ->> 'kind' <> 'unique'
      AND NOT EXISTS (SELECT FROM backfill.find_item(job, i) f WHERE f.constraint_name IS NOT NULL OR f.is_not_null)
 $$;

@@ -77,6 +77,12 @@ def test_check_finds_all_well(db):
     assert ended.returncode == 0 and "HINT" not in ended.stdout, ended.stdout
 
 
+def test_a_publication_of_all_tables_is_told_of(db):
+    db.admin.execute("CREATE PUBLICATION everything FOR ALL TABLES")
+    ended = run("-d", db.conninfo(), "--check")
+    assert ended.returncode == 0 and "everything publishes schema backfill" in ended.stdout, ended.stdout
+
+
 # ---- The connection
 
 def test_server_that_is_down(db):

@@ -222,6 +222,20 @@ def test_no_constraint_comes_while_a_row_breaks_it(db, item, key, in_step):
     assert made_of_table(db) == []
 
 
+@pytest.mark.parametrize("name", ["r", "orders", "Two words"])
+def test_a_constraint_may_call_its_table_by_its_name(db, name):
+    db.app.execute(f"""CREATE TABLE p (id int PRIMARY KEY); INSERT INTO p SELECT generate_series(1, 50);
+                       CREATE TABLE "{name}" (id int PRIMARY KEY, a int, t int, r int); INSERT INTO "{name}" SELECT g, g, g, g FROM generate_series(1, 50) g""")
+    db.daemon()
+    items = [f'CHECK ("{name}".b > 0 AND r > 0)', f'CHECK ("{name}".* IS NOT NULL)', "FOREIGN KEY (r) REFERENCES p", "NOT NULL t"]
+    db.finish(db.submit(target=f'"{name}"', add_column="b int", set_clause="b = a", enforce=items))
+    assert db.one(f"""SELECT count(*) FROM pg_constraint WHERE conrelid = '"{name}"'::regclass AND contype IN ('c', 'f') AND convalidated""") == 3
+    db.app.execute(f"""ALTER TABLE "{name}" ADD d int DEFAULT 1; UPDATE "{name}" SET d = -1 WHERE id = 7""")
+    job = db.finish(db.submit(target=f'"{name}"', enforce=[f'CHECK ("{name}".d > 0)']), "failed")
+    assert "row id = 7" in job["error"]
+    assert db.app.execute(job["hint"].split("Correct them: ")[1].split(";")[0]).fetchall() == [(7, 7, 7, 7, 7, -1)]
+
+
 def test_a_row_that_the_trigger_cant_compute_keeps_the_constraint_away(db):
     db.app.execute("CREATE TABLE t (id bigint PRIMARY KEY, a text, note text); INSERT INTO t SELECT g, g FROM generate_series(1, 1000) g")
     db.daemon(max_rows=70)
