@@ -670,7 +670,7 @@ static struct runner_action on_compared(struct runner *r, const struct runner_ev
     }
     if (!r->range) /* the same row again */
         r->left_behind--;
-    if (asprintf(&text, "%s%s", e->compared.alike > 0 ? "every row that was tried fails, so it is no row's fault: " : "", message) < 0)
+    if (asprintf(&text, "%s%s", e->compared.alike > 0 ? "every row that was tried fails, so none is to blame: " : "", message) < 0)
         abort();
     return wait_for(r, &(struct runner_event){.sqlstate = r->row_sqlstate, .message = text}, false, RUNNER_TAKE, now_us);
 }

@@ -764,6 +764,13 @@ BEGIN
       PERFORM backfill.refuse('wanted', format('job %I keeps nothing in step, so there is nothing to finish', OLD.name),
                               'finish is for jobs with keep_in_sync.', '55000');
     END IF;
+    IF NEW.wanted = 'undo' AND OLD.wanted = 'finish' AND OLD.state = 'succeeded' THEN
+      PERFORM backfill.refuse('wanted', format('job %I was finished: what it added is the application''s', OLD.name),
+                              'Take it out by hand, or by a job with drop_column, which looks for what still uses it.', '55000');
+    ELSIF NEW.wanted = 'undo' AND OLD.add_column IS NULL AND NOT OLD.keep_in_sync AND OLD.enforce IS NULL THEN
+      PERFORM backfill.refuse('wanted', format('job %I has added nothing to its table', OLD.name),
+                              'undo takes back a column, a trigger and constraints; values that were filled, rows and columns that are gone do not come back.', '55000');
+    END IF;
     NEW.state := CASE NEW.wanted WHEN 'finish' THEN OLD.state ELSE 'cancelled' END;
     NEW.tidy := OLD.tidy OR OLD.before IS NOT NULL;  -- asked again, it is looked for again
     RETURN backfill.keep_hours(NEW);

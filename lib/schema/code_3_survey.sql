@@ -56,7 +56,7 @@ BEGIN
   wal_bytes := pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_insert_lsn(), start_lsn);
   hot := pg_catalog.pg_stat_get_xact_tuples_hot_updated(relation) OPERATOR(pg_catalog.-) hot;
   IF on_copy THEN  -- which has no indexes: a new version of the row, its header, and an entry in an index
-    EXECUTE pg_catalog.format('SELECT pg_catalog.sum(pg_catalog.pg_column_size(t) OPERATOR(pg_catalog.+) 100) FROM %s AS t', relation::regclass) INTO wal_bytes;
+    EXECUTE pg_catalog.format('SELECT pg_catalog.sum(pg_catalog.pg_column_size("backfilld row".*) OPERATOR(pg_catalog.+) 100) FROM %s AS "backfilld row"', relation::regclass) INTO wal_bytes;
   END IF;
   -- Not those that an application has written meanwhile.
   EXECUTE pg_catalog.format('SELECT pg_catalog.count(*) FROM (%s) AS k(key, holder) WHERE k.key::text OPERATOR(pg_catalog.=) ANY ($4)', keys_of)

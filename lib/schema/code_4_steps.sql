@@ -146,6 +146,16 @@ AS $$
                   WHERE starts_with(d.line, format('column %I ', job.plan -> 'column' ->> 'name')))
 $$;
 
+-- Columns that the table had when the job began, and has no more, by name; NULL: none.
+CREATE OR REPLACE FUNCTION backfill.gone_columns(job backfill.job) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT string_agg(b.name, ', ')
+    FROM jsonb_array_elements_text(job.before -> 'definition') AS d(line), LATERAL (SELECT (regexp_match(d.line, '^column ("(?:[^"]|"")+"|\S+) '))[1] AS name) b
+   WHERE b.name IS NOT NULL
+     AND NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = job.target AND a.attnum > 0 AND NOT a.attisdropped AND quote_ident(a.attname) = b.name)
+$$;
+
 CREATE OR REPLACE FUNCTION backfill.was_not_null(job backfill.job, item jsonb) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -286,7 +296,7 @@ BEGIN
       RAISE EXCEPTION 'column % of % is still used by %', job.drop_column, name, uses
         USING ERRCODE = '2BP01', HINT = format('Drop or change what is named, then SELECT backfill.retry(%L).', job.name)
           || coalesce((SELECT format(' What only looks as if it used the column can be passed over: insert the job with ignore = ''{%s}''.', string_agg(DISTINCT u.kind, ', '))
-                         FROM backfill.uses_of(job) u WHERE u.kind <> ALL (coalesce(job.ignore, '{}')) AND u.kind <> 'jobs' HAVING count(*) > 0), '');
+                         FROM backfill.uses_of(job) u WHERE u.kind <> ALL (coalesce(job.ignore, '{}') || '{jobs, views, policies, generated, primary key}'::text[]) HAVING count(*) > 0), '');
     END IF;
     step := 'drop column';
     commands := ARRAY[format('ALTER TABLE %s DROP COLUMN %I', name, job.drop_column)];
@@ -303,7 +313,10 @@ BEGIN
     job.drop_column := job.plan -> 'column' ->> 'name';
     -- What a statement once read is no use any more that would stand in the way of whoever takes the column back.
     SELECT string_agg(format('%s: %s', u.kind, u.what), '; ' ORDER BY u.kind, u.what) INTO uses FROM backfill.uses_of(job) u WHERE u.kind <> 'statements';
-    IF uses IS NOT NULL THEN
+    IF backfill.gone_columns(job) IS NOT NULL THEN
+      RAISE EXCEPTION 'column % of % may have the only copy of what was in %', job.drop_column, name, backfill.gone_columns(job)
+        USING ERRCODE = '55000', HINT = 'All else of the job is taken back. If nobody needs the column, drop it by hand.';
+    ELSIF uses IS NOT NULL THEN
       RAISE EXCEPTION 'column % of % is used by %', job.drop_column, name, uses
         USING ERRCODE = '2BP01', HINT = format('All else of the job is taken back. Drop or change what is named, then SELECT backfill.undo(%L) again.', job.name);
     END IF;
@@ -363,7 +376,7 @@ BEGIN
      AND (col = ANY (i.indkey::smallint[]) OR EXISTS (SELECT FROM found f WHERE f.classid = 'pg_class'::regclass AND f.objid = i.indexrelid))
      AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conindid = i.indexrelid AND k.contype IN ('p', 'u', 'x'))
   UNION ALL
-  SELECT 'constraints', format('constraint %I on %s', k.conname, backfill.relation_name(k.conrelid))
+  SELECT CASE k.contype WHEN 'p' THEN 'primary key' ELSE 'constraints' END, format('constraint %I on %s', k.conname, backfill.relation_name(k.conrelid))
     FROM pg_constraint k
    WHERE ((k.conrelid = target AND col = ANY (k.conkey)) OR (k.confrelid = target AND col = ANY (k.confkey))) AND k.contype <> 'n'
   UNION ALL

@@ -56,7 +56,8 @@ BEGIN
       USING ERRCODE = '02000', HINT = 'SELECT name, state FROM backfill.status lists yours.';
   ELSIF job.state NOT IN ('succeeded', 'failed', 'cancelled') THEN
     RAISE EXCEPTION 'job "%" is %', name, job.state USING ERRCODE = '55000', HINT = 'forget is for a job that has ended; cancel ends one.';
-  ELSIF backfill.is_untidy(job) OR (job.keep_in_sync AND job.tidy) THEN
+  ELSIF backfill.is_untidy(job) OR (job.keep_in_sync AND job.tidy)
+        OR (job.wanted = 'undo' AND job.add_column IS NOT NULL AND backfill.has_column(job) AND NOT backfill.had_column(job)) THEN
     RAISE EXCEPTION 'job "%" has left something in its table', name USING ERRCODE = '55000', HINT = format('First SELECT backfill.finish(%L), or undo.', name);
   END IF;
   DELETE FROM backfill.job j WHERE j.id = job.id;

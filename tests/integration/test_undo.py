@@ -124,3 +124,30 @@ def test_nobody_takes_a_job_over_in_a_function_of_another(db):
     with pytest.raises(psycopg.Error):
         db.app.execute("SELECT public.lure()")
     assert db.job(name)["submitted_by"] == "short"
+
+
+def test_undo_never_drops_the_only_copy(db):
+    db.app.execute("CREATE TABLE t (id bigint PRIMARY KEY, a int, note text); INSERT INTO t SELECT i, i FROM generate_series(1, 100) AS i")
+    db.daemon()
+    db.finish(db.submit(name="fill", add_column="b int", set_clause="b = a * 2"))
+    db.finish(db.submit(name="kept", add_column="c int", set_clause="c = a * 2", keep_in_sync=True))
+    db.app.execute("SELECT backfill.finish('kept')")
+    wait_until(lambda: not db.job("kept")["tidy"], what="the trigger is gone")
+    db.finish(db.submit(name="drop", drop_column="a"))
+    with pytest.raises(psycopg.Error, match="was finished") as refused:
+        db.app.execute("SELECT backfill.undo('kept')")
+    assert "drop_column" in refused.value.diag.message_hint
+    with pytest.raises(psycopg.Error, match="has added nothing"):
+        db.app.execute("SELECT backfill.undo('drop')")
+    db.app.execute("SELECT backfill.undo('fill')")
+    wait_until(lambda: db.job("fill")["error"], what="it says why not")
+    assert "only copy of what was in a" in db.job("fill")["error"] and db.one("SELECT sum(b) + sum(c) FROM t") == 4 * 5050
+    with pytest.raises(psycopg.Error, match="has left something"):
+        db.app.execute("SELECT backfill.forget('fill')")
+
+
+def test_drop_column_never_offers_to_pass_over_the_primary_key(db):
+    db.app.execute("CREATE TABLE t (id bigint PRIMARY KEY, a int UNIQUE); CREATE VIEW v AS SELECT id FROM t")
+    db.daemon()
+    job = db.finish(db.submit(drop_column="id"), "failed")
+    assert "primary key: constraint t_pkey" in job["error"] and "ignore" not in job["hint"]
