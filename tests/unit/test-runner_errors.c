@@ -513,7 +513,7 @@ static void test_what_refuses_every_row_is_waited_for(void **state)
         EXPECT(s, RUNNER_COMPARE);
         compared(s, false);
         EXPECT(s, RUNNER_REST);
-        assert_string_equal(s->r.waiting_for, "every row that was tried fails, so it is no row's fault: the message");
+        assert_string_equal(s->r.waiting_for, "every row that was tried fails, so none is to blame: the message");
         done(s);
         EXPECT(s, RUNNER_TAKE);
         taken(s, 1, NULL, "{1000}");
