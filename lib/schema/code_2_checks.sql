@@ -386,6 +386,25 @@ BEGIN
 END
 $$;
 
+-- A rule that does something else instead of any UPDATE: no row would ever be changed.
+CREATE OR REPLACE FUNCTION backfill.check_rules(job backfill.job) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  rule record;
+BEGIN
+  SELECT r.rulename AS name, backfill.relation_name(r.ev_class) AS relation INTO rule
+    FROM pg_rewrite r
+   WHERE job.set_clause IS NOT NULL AND r.ev_class IN (SELECT job.target::oid UNION SELECT * FROM backfill.relations_of(job))
+     AND r.ev_type = '2' AND r.is_instead AND r.ev_qual = '<>' AND r.ev_enabled NOT IN ('D', 'R')
+   ORDER BY r.ev_class, r.rulename LIMIT 1;
+  IF FOUND THEN
+    PERFORM backfill.refuse('target', format('rule %I does something else instead of every UPDATE of %s', rule.name, rule.relation),
+                            format('No row would be changed. ALTER TABLE %s DISABLE RULE %I, or give the job a statement, for what the rule does.', rule.relation, rule.name), '55000');
+  END IF;
+END
+$$;
+
 CREATE OR REPLACE FUNCTION backfill.refuse_hidden(column_name text, relation text) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -601,6 +620,7 @@ BEGIN
     PERFORM backfill.check_drop_column(job);
   END IF;
   PERFORM backfill.check_row_security(job);
+  PERFORM backfill.check_rules(job);
   job := backfill.make_plan(job);
   PERFORM backfill.check_elsewhere(job);
   IF backfill.has_column(job) THEN

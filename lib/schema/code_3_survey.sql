@@ -87,10 +87,28 @@ BEGIN
 END
 $$;
 
+-- Whether something of a relation may refuse rows whatever is changed of them, and which a copy of it doesn't have: then they are tried
+-- as they are, with the clause that this returns. Else NULL. Not by a column whose UPDATE alone fires a trigger.
+CREATE OR REPLACE FUNCTION backfill.clause_that_changes_nothing(relation oid) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT format('%I = %I', a.attname, a.attname)
+    FROM pg_attribute a
+   WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '' AND a.attidentity <> 'a'
+     AND has_column_privilege(relation, a.attnum, 'UPDATE')
+     AND NOT EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = relation AND a.attnum = ANY (t.tgattr))
+     AND (EXISTS (SELECT FROM pg_trigger t
+                   WHERE t.tgrelid = relation AND NOT t.tgisinternal AND t.tgenabled <> 'D' AND t.tgtype::integer & 16 <> 0 AND t.tgattr = '')
+          OR EXISTS (SELECT FROM pg_constraint k WHERE k.conrelid = relation AND k.contype = 'c' AND NOT k.convalidated))
+   ORDER BY EXISTS (SELECT FROM pg_index i WHERE i.indrelid = relation AND a.attnum = ANY (i.indkey)), a.attnum
+   LIMIT 1
+$$;
+
 -- Surveys one relation, and tries a batch, which is undone again: what it costs, and whether a row that is done still meets the
 -- where_clause. keys: at most so many; 0 tries nothing. First it is one key, then ten, then a hundred, as long as the next will
 -- probably end within 200 ms: rows stay locked meanwhile. on_copy: the column that it fills is still to be added, which would lock
--- everybody out while it is tried: it is tried on a copy of some rows, and the batch's plan is checked when the column is there.
+-- everybody out while it is tried: it is tried on a copy of some rows, and the batch's plan is checked when the column is there. Where
+-- the table itself may refuse its rows, one of them is tried there, as it is, and ten when that fails.
 -- What every row meets is raised, for it would end the job later; what one row meets, or what cuts the trial short, is said.
 -- Returns the estimate of rows, and what was seen.
 CREATE OR REPLACE FUNCTION backfill.survey(job_id bigint, batch text, bound text, keys_of text, relation oid, upper text[], on_copy boolean,
@@ -116,6 +134,8 @@ DECLARE
   reason    text;
   advice    text;
   always    boolean := false;
+  as_is     backfill.job;
+  is_tried  boolean := false;
 BEGIN
   SELECT * INTO key FROM backfill.key_of(relation, backfill.key_numbers(relation, job.key));
   PERFORM backfill.check_operators(key);
@@ -169,6 +189,27 @@ BEGIN
     WHEN query_canceled OR assert_failure OR OTHERS THEN
       GET STACKED DIAGNOSTICS code = RETURNED_SQLSTATE, problem = MESSAGE_TEXT, reason = PG_EXCEPTION_DETAIL, advice = PG_EXCEPTION_HINT;
   END;
+  IF code IS NULL AND on_copy THEN
+    as_is := job;
+    as_is.set_clause := backfill.clause_that_changes_nothing(relation);
+    as_is.where_clause := NULL;
+    IF as_is.set_clause IS NOT NULL THEN
+      is_tried := true;
+      SELECT s.batch INTO point FROM backfill.statements(as_is, relation, key, true) s;
+      SELECT s.keys INTO keys_of FROM backfill.statements(as_is, relation, key, false) s;
+      BEGIN
+        EXECUTE bound INTO hi USING NULL::text[], upper, 1::bigint;
+        EXECUTE point USING NULL::text[], coalesce(hi, upper), NULL::text[], NULL::bigint;
+        SET CONSTRAINTS ALL IMMEDIATE;
+        RAISE EXCEPTION USING ERRCODE = 'BF900';
+      EXCEPTION
+        WHEN SQLSTATE 'BF900' THEN
+          NULL;
+        WHEN query_canceled OR assert_failure OR OTHERS THEN
+          GET STACKED DIAGNOSTICS code = RETURNED_SQLSTATE, problem = MESSAGE_TEXT, reason = PG_EXCEPTION_DETAIL, advice = PG_EXCEPTION_HINT;
+      END;
+    END IF;
+  END IF;
   IF code IS NULL THEN
     RETURN;
   END IF;
@@ -177,13 +218,13 @@ BEGIN
   IF code OPERATOR(pg_catalog.~) '^(0A|21|22|23|38|39|42|44|54|55000|P0)' AND point IS NOT NULL
      AND (job.on_error OPERATOR(pg_catalog.=) 'fail' OR code OPERATOR(pg_catalog.!~) '^(21|22|23|44)') THEN
     BEGIN
-      IF on_copy THEN  -- the other one is gone again
+      IF on_copy AND NOT is_tried THEN  -- the other one is gone again
         tried := backfill.make_copy(job, relation);
         PERFORM backfill.copy_more(relation, tried::regclass, 0, 10);
         SELECT s.batch INTO point FROM backfill.statements(job, tried, key, true) s;
       END IF;
       EXECUTE bound INTO hi USING NULL::text[], upper, 10::bigint;
-      always := backfill.all_fail(point, keys_of, CASE WHEN on_copy THEN upper ELSE coalesce(hi, upper) END, code);
+      always := backfill.all_fail(point, keys_of, CASE WHEN on_copy AND NOT is_tried THEN upper ELSE coalesce(hi, upper) END, code);
       RAISE EXCEPTION USING ERRCODE = 'BF900';
     EXCEPTION
       WHEN SQLSTATE 'BF900' THEN
@@ -198,7 +239,10 @@ BEGIN
         ' Triggers that fire: ' OPERATOR(pg_catalog.||)
         (SELECT pg_catalog.string_agg(t.tgname, ', ' ORDER BY t.tgname) FROM pg_catalog.pg_trigger t
           WHERE t.tgrelid OPERATOR(pg_catalog.=) relation AND NOT t.tgisinternal AND t.tgenabled OPERATOR(pg_catalog.<>) 'D'
-            AND NOT on_copy) OPERATOR(pg_catalog.||) '.', ''));
+            AND (is_tried OR NOT on_copy)) OPERATOR(pg_catalog.||) '.', ''));
+  END IF;
+  IF is_tried THEN  -- what a row meets that isn't every row's is the batches' affair
+    RETURN;
   END IF;
   -- The server's own words only where they can't be about a row's values.
   seen := seen OPERATOR(pg_catalog.||) CASE

@@ -123,9 +123,10 @@ def test_a_row_that_a_trigger_keeps_back_ends_the_job_by_its_key(db, keeper, the
 @pytest.mark.parametrize("condition", ["WHERE OLD.id > 990", ""])
 def test_a_row_that_a_rule_keeps_back_ends_the_job(db, condition):
     table(db, nulls="false", more=", b int")
+    name = db.submit(set_clause="b = a * 2", where_clause="b IS NULL")  # without a condition it would be refused
     db.app.execute(f"CREATE RULE hold AS ON UPDATE TO t {condition} DO INSTEAD NOTHING")
     db.daemon(max_rows=70)
-    job = db.finish(db.submit(set_clause="b = a * 2", where_clause="b IS NULL"), "failed")
+    job = db.finish(name, "failed")
     assert "rule hold keeps the row from being changed" in job["error"]
 
 

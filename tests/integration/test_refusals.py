@@ -386,6 +386,21 @@ def test_a_table_that_cannot_be_updated_says_why_before_its_column_is_added(db):
     assert "not part of the replica identity" in refusal(db, target="f", add_column="c int", set_clause="c = n")
 
 
+def test_a_table_whose_rule_does_something_else_is_refused_before_its_column_is_added(db):
+    db.table(rows=5)
+    db.app.execute("CREATE TABLE log (id int); CREATE RULE elsewhere AS ON UPDATE TO t DO INSTEAD INSERT INTO log VALUES (OLD.id)")
+    for columns in ({"set_clause": "n = 1"}, {"add_column": "c int", "set_clause": "c = n"}):
+        with unchanged(db):
+            assert "rule elsewhere does something else" in refusal(db, **columns)
+    done(db, statement="UPDATE t SET n = 1 WHERE {batch}")
+    assert db.one("SELECT count(*) FROM log") == 5
+    db.app.execute("ALTER TABLE t DISABLE RULE elsewhere")  # as the hint says
+    done(db, add_column="c int", set_clause="c = 7")
+    db.app.execute("CREATE RULE also AS ON UPDATE TO t DO ALSO INSERT INTO log VALUES (OLD.id)")
+    done(db, set_clause="n = 3")
+    assert db.one("SELECT sum(c) FROM t") == 35 and db.one("SELECT count(*) FROM log") == 10
+
+
 def test_subscribers_are_asked_for_before_they_would_stop(own_publisher):
     db = own_publisher
     db.table(rows=5)

@@ -66,6 +66,41 @@ def test_clause_that_fails_on_every_row_fails_before_its_column_is_added(db):
     assert "secret" not in daemon.log()
 
 
+@pytest.mark.parametrize("level", ["ROW", "STATEMENT"])
+@pytest.mark.parametrize("sqlstate", ["P0001", "23514", "42703"])
+def test_table_that_refuses_every_row_fails_the_job_before_its_column_is_added(db, sqlstate, level):
+    db.table(rows=300)
+    db.app.execute(f"CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'never' USING ERRCODE = '{sqlstate}'; END $$")
+    db.app.execute(f"CREATE TRIGGER refuses AFTER UPDATE ON t FOR EACH {level} EXECUTE FUNCTION no()")
+    db.daemon()
+    job = db.finish(db.submit(add_column="w int", set_clause="w = 1"), "failed")
+    assert job["phase"] == "preflight" and job["error"] == "never" and "Triggers that fire: refuses." in job["hint"]
+    assert db.one("SELECT count(*) FROM pg_attribute WHERE attrelid = 't'::regclass AND attname = 'w'") == 0
+
+
+def test_check_that_no_row_meets_fails_the_job_before_its_column_is_added(db):
+    db.app.execute("CREATE TABLE t (id int PRIMARY KEY, n int) PARTITION BY RANGE (id); CREATE TABLE t1 PARTITION OF t FOR VALUES FROM (0) TO (100)")
+    db.app.execute("INSERT INTO t SELECT g, g FROM generate_series(1, 30) g; ALTER TABLE t ADD CONSTRAINT big CHECK (n > 50) NOT VALID")
+    db.daemon()
+    job = db.finish(db.submit(add_column="w int", set_clause="w = 1"), "failed")
+    assert job["phase"] == "preflight" and "big" in job["error"]
+    assert db.one("SELECT count(*) FROM pg_attribute WHERE attname = 'w' AND attrelid IN ('t'::regclass, 't1'::regclass)") == 0
+
+
+def test_trial_of_rows_as_they_are_lets_through_what_only_some_or_other_columns_meet(db):
+    db.table(rows=30, columns="n int DEFAULT 5, m int DEFAULT 1")
+    db.app.execute("""
+        CREATE FUNCTION no() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'never'; END $$;
+        CREATE TRIGGER never_n BEFORE UPDATE OF n ON t FOR EACH ROW EXECUTE FUNCTION no();
+        CREATE TRIGGER never_key BEFORE UPDATE OF id ON t FOR EACH ROW EXECUTE FUNCTION no();
+        CREATE TRIGGER quiet BEFORE UPDATE ON t FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger();
+        CREATE FUNCTION bad() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'bad' USING ERRCODE = '22023'; END $$;
+        CREATE TRIGGER one BEFORE UPDATE ON t FOR EACH ROW WHEN (OLD.id = 1) EXECUTE FUNCTION bad()""")
+    db.daemon()
+    db.finish(db.submit(add_column="w int", set_clause="w = 1", on_error="quarantine"))
+    assert db.one("SELECT count(w) FROM t") == 29 and db.left_behind("error") == [(["1"],)]
+
+
 def test_one_row_of_the_trial_that_fails_is_the_batches_affair_and_its_value_is_not_told(db):
     db.app.execute("CREATE TABLE t (id bigint PRIMARY KEY, a text); INSERT INTO t SELECT g, CASE g WHEN 1 THEN 'secret' ELSE '7' END FROM generate_series(1, 300) g")
     daemon = db.daemon()
