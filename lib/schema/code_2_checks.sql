@@ -82,7 +82,8 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   PERFORM backfill.refuse(column_name, problem || CASE WHEN code IN ('55000', '42P10') THEN coalesce(': ' || nullif(rtrim(details, '.'), ''), '') ELSE '' END,
-    coalesce(nullif(advice, ''), CASE
+    coalesce(CASE WHEN code = '42P01' AND column_name IN ('set_clause', 'where_clause') AND advice <> ''  -- a name of the table that it hasn't here
+                  THEN advice || ' Name columns alone, or behind the table''s name without its schema.' END, nullif(advice, ''), CASE
       WHEN code = '42501' THEN format('Ask the table''s owner to GRANT what is missing to %I, or insert the job as that owner.', current_user)
       WHEN code = '55000' OR column_name = 'target' THEN 'Make the table one that can be updated (its publications and REPLICA IDENTITY tell), then insert the job again.'
       WHEN column_name = 'statement' THEN 'The statement must run as it stands once {batch} is replaced by a condition.'

@@ -122,6 +122,17 @@ def test_clauses_are_read_before_their_column_is_there(db):
             db.submit(add_column="c bigint", set_clause=clause, wanted="pause")
 
 
+def test_how_a_clause_may_name_its_table_is_said(db):
+    db.app.execute("CREATE TABLE t (id int PRIMARY KEY, n int, c int) PARTITION BY RANGE (id); CREATE TABLE t1 PARTITION OF t FOR VALUES FROM (0) TO (100)")
+    db.app.execute("CREATE TABLE u (id int PRIMARY KEY, n int, c int); INSERT INTO t SELECT g, g FROM generate_series(1, 30) g; INSERT INTO u TABLE t")
+    for columns in ({"set_clause": "c = public.t.n"}, {"add_column": "d int", "set_clause": "d = public.t.n"}, {"set_clause": "c = 1", "where_clause": "public.t.c IS NULL"}):
+        assert "behind the table's name without its schema" in refusal(db, target="t", **columns)
+    for table in "tu":
+        done(db, target=table, set_clause=f"c = {table}.n", where_clause=f"{table}.c IS NULL")
+        assert db.one(f"SELECT count(*) FROM {table} WHERE c = n") == 30
+    done(db, target="u", set_clause="c = public.u.n + 1")
+
+
 def test_where_clause_is_read_before_its_column_is_there(db):
     db.table(rows=3)
     db.submit(add_column="c bigint", set_clause="c = n", where_clause="c IS NULL AND n >= 0 AND t.ctid IS NOT NULL", wanted="pause")
