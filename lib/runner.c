@@ -939,6 +939,13 @@ static struct runner_action on_error(struct runner *r, const struct runner_event
         /* What every row of a trial meets may pass in a moment, and ends the job else, before anything is changed. */
         if (r->doing == RUNNER_SURVEY ? r->backoff.tries < TRIALS : class == RETRY_RAISED && r->doing != RUNNER_STEP)
             return wait_and_retry(r, e, false, now_us);
+        /* Rows that break what is to be enforced may only be to do still: one that was moved by its key while the table was
+         * walked was met by no batch. One walk tells. */
+        if (r->doing == RUNNER_STEP && r->phase == PHASE_GUARD && r->plan.verify && !r->guard_walked &&
+            same_string(e->sqlstate, SQLSTATE_CHECK)) {
+            r->guard_walked = true;
+            return plan_walk(r, PHASE_GUARD);
+        }
         return finish_in_its_words(r, e);
     case RETRY_UNKNOWN:
         if (!is_work(r->doing) || (!r->doubted && !r->isolate)) {

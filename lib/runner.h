@@ -181,6 +181,7 @@ struct runner {
     bool surveyed_only; /* LAYOUT in preflight: no ranges are written */
     bool walking;       /* from the end of a walk's BEGIN to the walk's end */
     struct quiet quiet;
+    bool guard_walked; /* what stood in the way of a constraint was walked for */
     uint32_t verified; /* walks in verify */
     char *lacking;     /* what rows that are still to do lack, in words: "amount_cents" */
     int relation, n_relations;

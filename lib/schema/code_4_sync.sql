@@ -16,7 +16,7 @@
 --
 -- job.plan -> 'sync', made at INSERT:
 --   token; mode: 'null' (where_clause asks for NULL in filled columns), 'where' (another one), 'all' (none); rest: those conditions of
---   where_clause that don't ask for a filled column; self: set_clause reads what it fills; not_null: columns that were NOT NULL
+--   where_clause that don't ask for a filled column; asked: filled columns that it asks for, with mode 'where'; self: set_clause reads what it fills; not_null: columns that were NOT NULL
 --   before; defaults: {column: constant} of columns that may be left out.
 
 CREATE OR REPLACE FUNCTION backfill.sync_token(job backfill.job) RETURNS text
@@ -25,8 +25,15 @@ AS $$
   SELECT format('backfilld_sync_%s_%s', job.id, job.plan -> 'sync' ->> 'token')
 $$;
 
--- What the names of the triggers begin with; all of the name of an earlier version's trigger and function.
+-- What the names of the triggers begin with.
 CREATE OR REPLACE FUNCTION backfill.sync_name(job backfill.job) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT 'zz_backfilld_keep_in_sync_' || lpad(job.id::text, 6, '0')  -- of two jobs on a table the older comes first: the younger may read what it fills
+$$;
+
+-- The name of an earlier version's trigger and function.
+CREATE OR REPLACE FUNCTION backfill.old_sync_name(job backfill.job) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT 'zz_backfilld_keep_in_sync_' || job.id
@@ -37,7 +44,7 @@ CREATE OR REPLACE FUNCTION backfill.sync_functions(job backfill.job) RETURNS TAB
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT p.oid, p.proname::text FROM pg_proc p
-   WHERE p.proname IN (backfill.sync_name(job), backfill.sync_token(job)) OR p.proname = ANY (ARRAY(
+   WHERE p.proname IN (backfill.old_sync_name(job), backfill.sync_token(job)) OR p.proname = ANY (ARRAY(
            SELECT backfill.sync_token(job) || ending FROM unnest('{_value, _todo, _rest, _back}'::text[]) AS e(ending)))
 $$;
 
@@ -47,7 +54,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT t.oid, t.tgname::text FROM pg_trigger t
    WHERE t.tgrelid = job.target AND NOT t.tgisinternal
-     AND t.tgname = ANY (ARRAY(SELECT backfill.sync_name(job) || ending FROM unnest('{"", _insert, _update, _meant, _back}'::text[]) AS e(ending)))
+     AND t.tgname = ANY (backfill.old_sync_name(job) || ARRAY(SELECT backfill.sync_name(job) || ending FROM unnest('{_insert, _update, _meant, _back}'::text[]) AS e(ending)))
 $$;
 
 -- What the statement of a batch has in its WHERE for the triggers to know it by, evaluated once, before the first row; NULL: they
@@ -143,12 +150,12 @@ $$;
 -- that the table has; missing: one that it has not yet. The row is its argument, called as the table, so that "orders.amount" and
 -- "orders" mean what they mean in an UPDATE; "amount" is a column of the derived table.
 -- It returns a table, of one row, and says that it is STABLE whatever it is: so the planner puts it into the trigger's own query, which
--- is planned once. Any other function in SQL would be planned anew for each row, as each is a subtransaction of its own there.
+-- is planned once. (Its first column is there because one alone, of a composite type, would be taken apart.) Any other function in SQL would be planned anew for each row, as each is a subtransaction of its own there.
 CREATE OR REPLACE FUNCTION backfill.row_function(name text, relation oid, types text[], expressions text[], columns text[], missing jsonb)
 RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT format(E'CREATE FUNCTION %s(%I %s) RETURNS TABLE (%s) LANGUAGE sql STABLE BEGIN ATOMIC SELECT %s%s; END',
+  SELECT format(E'CREATE FUNCTION %s(%I %s) RETURNS TABLE ("0" integer, %s) LANGUAGE sql STABLE BEGIN ATOMIC SELECT 0, %s%s; END',
            name, c.relname, backfill.relation_name(relation),
            (SELECT string_agg(format('%I %s', ord::text, t), ', ' ORDER BY ord) FROM unnest(types) WITH ORDINALITY AS u(t, ord)),
            (SELECT string_agg(E'(' || e || E'\n)', ', ' ORDER BY ord) FROM unnest(expressions) WITH ORDINALITY AS u(e, ord)),
@@ -328,6 +335,7 @@ DECLARE
   self     boolean;
   mode     text;
   rest     text[] := '{}';
+  asked    text[] := '{}';
   one      text;
 BEGIN
   IF NOT pg_catalog.pg_has_role(class.relowner, 'USAGE') THEN
@@ -345,7 +353,8 @@ BEGIN
   others := backfill.derived_table(job.target, class.relname, filled, missing);
   SELECT * INTO found FROM backfill.breaks_on(v.expressions, others);
   self := found.code IS NOT NULL;
-  mode := CASE WHEN job.where_clause IS NULL THEN 'all' WHEN backfill.asks_for_null(job.where_clause, filled, class.relname) THEN 'null' ELSE 'where' END;
+  mode := CASE WHEN job.where_clause IS NULL THEN 'all' WHEN backfill.asks_for_null(job.where_clause, filled, class.relname)
+                    OR backfill.null_columns(job.where_clause) OPERATOR(pg_catalog.<@) filled THEN 'null' ELSE 'where' END;
   IF self AND mode OPERATOR(pg_catalog.=) 'all' THEN
     PERFORM backfill.refuse('keep_in_sync', 'set_clause reads the column that it fills, and would be applied again to a row that has it already',
                             'Give where_clause, which is true of rows that are still to do and of no other.', '22023');
@@ -361,9 +370,29 @@ BEGIN
         rest := pg_catalog.array_append(rest, one);
       END IF;
     END LOOP;
+    FOREACH one IN ARRAY filled LOOP
+      SELECT * INTO found FROM backfill.breaks_on(ARRAY[job.where_clause], backfill.derived_table(job.target, class.relname, ARRAY[one], missing));
+      IF found.code IS NOT NULL THEN
+        asked := pg_catalog.array_append(asked, one);
+      END IF;
+    END LOOP;
+  END IF;
+  one := (SELECT pg_catalog.min(t.tgname::text) FROM pg_catalog.pg_trigger t
+           WHERE t.tgrelid OPERATOR(pg_catalog.=) job.target AND NOT t.tgisinternal AND t.tgtype::integer OPERATOR(pg_catalog.&) 3 OPERATOR(pg_catalog.=) 3
+             AND t.tgtype::integer OPERATOR(pg_catalog.&) 20 OPERATOR(pg_catalog.<>) 0 AND t.tgname OPERATOR(pg_catalog.>) 'zz_backfilld_keep_in_sync_'::name AND NOT pg_catalog.starts_with(t.tgname::text, 'zz_backfilld_keep_in_sync_'));
+  IF one IS NOT NULL THEN
+    PERFORM backfill.refuse('keep_in_sync', pg_catalog.format('trigger %I would fire after the triggers of keep_in_sync, which would not see what it makes of a row', one),
+                            pg_catalog.format('Triggers fire by name: ALTER TRIGGER %I ON %s RENAME TO …, to a name before zz_backfilld.', one, backfill.relation_name(job.target)), '55000');
   END IF;
   IF job.sync_back IS NOT NULL THEN
     PERFORM backfill.check_sync_clause(job, 'sync_back', job.sync_back);
+    one := (SELECT pg_catalog.min(a.attname::text) FROM pg_catalog.pg_attribute a
+             WHERE a.attrelid OPERATOR(pg_catalog.=) job.target AND a.attname::text OPERATOR(pg_catalog.=) ANY (back) AND (a.atthasdef OR a.attidentity OPERATOR(pg_catalog.<>) '')
+               AND NOT pg_catalog.jsonb_exists(backfill.constant_defaults(job.target, back), a.attname::text));
+    IF one IS NOT NULL THEN
+      PERFORM backfill.refuse('sync_back', pg_catalog.format('the default of %I is no constant: a row that new code writes has it already, and nothing tells that it was left out', one),
+                              'Drop that default, or give it where old code writes the row.', '0A000');
+    END IF;
     IF back OPERATOR(pg_catalog.&&) filled THEN
       PERFORM backfill.refuse('sync_back', pg_catalog.format('writes %s, which set_clause fills', (SELECT pg_catalog.string_agg(pg_catalog.quote_ident(b), ', ') FROM pg_catalog.unnest(back) b WHERE b OPERATOR(pg_catalog.=) ANY (filled))),
                               'It writes the old column from the new one: ''amount = amount_cents / 100.0''.', '22023');
@@ -376,7 +405,7 @@ BEGIN
   END IF;
   RETURN pg_catalog.jsonb_build_object(
     'token', pg_catalog."left"(pg_catalog.replace(pg_catalog.gen_random_uuid()::text, '-', ''), 12),
-    'mode', mode, 'rest', pg_catalog.to_jsonb(rest), 'self', self,
+    'mode', mode, 'rest', pg_catalog.to_jsonb(rest), 'asked', pg_catalog.to_jsonb(asked), 'self', self,
     'not_null', (SELECT coalesce(pg_catalog.jsonb_agg(a.attname), '[]') FROM pg_catalog.pg_attribute a
                   WHERE a.attrelid OPERATOR(pg_catalog.=) job.target AND a.attnotnull AND a.attname::text OPERATOR(pg_catalog.=) ANY (pg_catalog.array_cat(filled, back))),
     'defaults', backfill.constant_defaults(job.target, pg_catalog.array_cat(filled, back)));
@@ -401,15 +430,19 @@ AS $$
               THEN format(' OR pg_catalog.record_image_eq(ROW(NEW.%s), ROW(%s))', backfill.in_quotes(column_name), job.plan -> 'sync' -> 'defaults' ->> column_name) ELSE '' END || ')'
 $$;
 
--- Lines of the trigger's function that assign what a row function computes. only_left_out: what is given stays.
-CREATE OR REPLACE FUNCTION backfill.sync_assignments(job backfill.job, clause text, function text, only_left_out boolean) RETURNS text
+-- Lines of the trigger's function that assign what a row function computes. at: 'insert', to the columns that were left out, and those by which a
+-- where_clause of one's own tells that they are to do; 'update', to those that
+-- were not written, or in a batch of the job to all; 'always', to all.
+CREATE OR REPLACE FUNCTION backfill.sync_assignments(job backfill.job, clause text, function text, at text) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT format(E'    SELECT v.* INTO computed FROM %s(NEW) AS v;\n', function)
-      || (SELECT string_agg(CASE WHEN only_left_out AND cardinality(backfill.tokens_of(t)) = 1 THEN format('    IF %s THEN ', backfill.left_out(job, backfill.assigned_column(t))) ELSE '    ' END
-                            || format('NEW.%s%s := computed.%I;', backfill.in_quotes(backfill.assigned_column(t)), substr(t, length(backfill.next_token(t)) + 1), ord::text)
-                            || CASE WHEN only_left_out AND cardinality(backfill.tokens_of(t)) = 1 THEN E' END IF;\n' ELSE E'\n' END, '' ORDER BY ord)
-            FROM unnest(v.targets) WITH ORDINALITY AS u(t, ord))
+      || (SELECT string_agg(format(CASE at WHEN 'always' THEN E'    %2$s\n' ELSE E'    IF %1$s THEN %2$s END IF;\n' END,
+                                   CASE at WHEN 'insert' THEN CASE WHEN job.plan -> 'sync' -> 'asked' ? c.name THEN 'true' ELSE backfill.left_out(job, c.name) END
+                                           WHEN 'update' THEN format('pg_catalog.record_image_eq(ROW(OLD.%1$s), ROW(NEW.%1$s)) OR pg_catalog.current_setting(''backfilld.batch'', true) OPERATOR(pg_catalog.=) %2$L',
+                                                                     backfill.in_quotes(c.name), job.plan -> 'sync' ->> 'token') END,
+                                   format('NEW.%s%s := computed.%I;', backfill.in_quotes(c.name), substr(t, length(backfill.next_token(t)) + 1), ord::text)), '' ORDER BY ord)
+            FROM unnest(v.targets) WITH ORDINALITY AS u(t, ord), LATERAL (SELECT backfill.assigned_column(t) AS name) c)
     FROM backfill.assigned_values(clause) v
 $$;
 
@@ -421,7 +454,7 @@ CREATE OR REPLACE FUNCTION backfill.row_fault(job backfill.job, clause text) RET
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT coalesce(E'      IF TG_OP OPERATOR(pg_catalog.=) \'UPDATE\' THEN\n'
-                  || string_agg(format(E'        NEW.%s := NULL;\n', backfill.in_quotes(c)), '' ORDER BY ord) FILTER (WHERE NOT job.plan -> 'sync' -> 'not_null' ? c)
+                  || string_agg(format(E'        IF pg_catalog.record_image_eq(ROW(OLD.%1$s), ROW(NEW.%1$s)) THEN NEW.%1$s := NULL; END IF;\n', backfill.in_quotes(c)), '' ORDER BY ord) FILTER (WHERE NOT job.plan -> 'sync' -> 'not_null' ? c)
                   || E'      END IF;\n', '')
       || coalesce(string_agg(format(E'      IF NEW.%s IS NULL AND (\n'
                                     '           EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid OPERATOR(pg_catalog.=) TG_RELID AND a.attname OPERATOR(pg_catalog.=) %L AND a.attnotnull)\n'
@@ -464,26 +497,30 @@ DECLARE
   by_op   constant text := E'    IF TG_OP OPERATOR(pg_catalog.=) \'INSERT\' THEN\n%s    ELSE\n%s    END IF;\n';
 BEGIN
   pin := replace(pin, 'saved || ', 'saved OPERATOR(pg_catalog.||) ');
-  RETURN E'#variable_conflict use_column\nDECLARE\n  computed record;\n  saved    text[] := \'{}\';\n  goes_back boolean := false;\nBEGIN\n  BEGIN\n' || pin
+  RETURN E'#variable_conflict use_column\nDECLARE\n  computed record;\n  saved    text[] := \'{}\';\n  goes_back boolean := false;\n  of_row   boolean;\nBEGIN\n  BEGIN\n' || pin
       -- The way back: at UPDATE by a trigger of its own; at INSERT when the new columns were given and the old ones left out.
       || CASE WHEN job.sync_back IS NULL THEN '' ELSE
            format(E'    goes_back := TG_ARGV[0] OPERATOR(pg_catalog.=) \'back\'\n      OR TG_OP OPERATOR(pg_catalog.=) \'INSERT\' AND NOT (%s)\n         AND (%s);\n    IF goes_back THEN\n',
                   (SELECT string_agg(format('NEW.%s IS NULL', backfill.in_quotes(c)), ' OR ' ORDER BY ord) FROM unnest(filled) WITH ORDINALITY AS u(c, ord)),
                   (SELECT string_agg(backfill.left_out(job, c), ' OR ' ORDER BY ord) FROM unnest(backfill.filled_columns(job.sync_back)) WITH ORDINALITY AS u(c, ord)))
-           || format(by_op, backfill.sync_assignments(job, job.sync_back, back, true), backfill.sync_assignments(job, job.sync_back, back, false)) || leave END
-      || CASE WHEN (sync -> 'self')::boolean THEN format('    IF NOT EXISTS (SELECT FROM %s(NEW) AS v(v) WHERE v.v) THEN', todo) || leave
+           || format(by_op, backfill.sync_assignments(job, job.sync_back, back, 'insert'), backfill.sync_assignments(job, job.sync_back, back, 'always')) || leave END
+      || CASE WHEN (sync -> 'self')::boolean THEN format('    IF NOT EXISTS (SELECT FROM %s(NEW) AS v WHERE v."1") THEN', todo) || leave
               ELSE concat(
-                CASE WHEN NOT by_null THEN format('    IF TG_OP OPERATOR(pg_catalog.=) ''INSERT'' AND NOT EXISTS (SELECT FROM %s(NEW) AS v(v) WHERE v.v) THEN', todo) || leave END,
+                CASE WHEN NOT by_null THEN format('    IF TG_OP OPERATOR(pg_catalog.=) ''INSERT'' AND NOT EXISTS (SELECT FROM %s(NEW) AS v WHERE v."1") THEN', todo) || leave END,
                 CASE WHEN sync -> 'rest' <> '[]' THEN
-                  format('    IF TG_ARGV[0] OPERATOR(pg_catalog.=) ''meant'' AND NOT EXISTS (SELECT FROM %s(NEW) AS v(v) WHERE v.v) THEN', todo) || leave
-                  || format('    IF TG_OP OPERATOR(pg_catalog.=) ''UPDATE'' AND NOT EXISTS (SELECT FROM %s(NEW) AS v(v) WHERE v.v) THEN', rest) || leave END) END
-      || format(by_op, backfill.sync_assignments(job, job.set_clause, value, by_null), backfill.sync_assignments(job, job.set_clause, value, false))
+                  format('    IF TG_ARGV[0] OPERATOR(pg_catalog.=) ''meant'' AND NOT EXISTS (SELECT FROM %s(NEW) AS v WHERE v."1") THEN', todo) || leave
+                  || format('    IF TG_OP OPERATOR(pg_catalog.=) ''UPDATE'' AND NOT EXISTS (SELECT FROM %s(NEW) AS v WHERE v."1") THEN', rest) || leave END) END
+      || CASE WHEN (sync -> 'self')::boolean THEN backfill.sync_assignments(job, job.set_clause, value, 'always')
+              ELSE format(by_op, backfill.sync_assignments(job, job.set_clause, value, 'insert'), backfill.sync_assignments(job, job.set_clause, value, 'update')) END
       || unpin
-      || E'  EXCEPTION WHEN OTHERS THEN\n'
+      || E'  EXCEPTION WHEN OTHERS OR assert_failure THEN\n'
          '    IF SQLSTATE OPERATOR(pg_catalog.~) \'^(40|53|57|58|XX)\' THEN RAISE; END IF;\n'
+         '    -- Of the row: data, and what the clause raises, with whatever code. All other codes say that something is wrong with a function or a right.\n'
+         '    of_row := SQLSTATE OPERATOR(pg_catalog.~) \'^(21|22|23|38|39|44|54|P0)\' OR SQLSTATE OPERATOR(pg_catalog.!~) \'^(0[0-9ABFLPZ]|2[0-9BDF]|3[48BDF]|4[024]|5[3-8]|72|F0|HV)\';\n'
+         '    IF NOT of_row THEN RAISE WARNING \'backfilld can\'\'t keep a row of % in step: %\', TG_RELID::regclass, SQLERRM USING ERRCODE = SQLSTATE; END IF;\n'
       || CASE WHEN job.sync_back IS NULL THEN '' ELSE
-           E'    IF SQLSTATE OPERATOR(pg_catalog.~) \'^(21|22|23|P0)\' AND goes_back THEN\n' || backfill.row_fault(job, job.sync_back) || E'      RETURN NEW;\n    END IF;\n' END
-      || E'    IF SQLSTATE OPERATOR(pg_catalog.~) \'^(21|22|23|P0)\' THEN\n' || backfill.row_fault(job, job.set_clause) || E'    END IF;\n'
+           E'    IF of_row AND goes_back THEN\n' || backfill.row_fault(job, job.sync_back) || E'      RETURN NEW;\n    END IF;\n' END
+      || E'    IF of_row THEN\n' || backfill.row_fault(job, job.set_clause) || E'    END IF;\n'
          '  END;\n  RETURN NEW;\nEND';
 END
 $$;
@@ -530,7 +567,7 @@ DECLARE
   name     text := backfill.relation_name(job.target);
   filled   text[] := backfill.filled_columns(job.set_clause);
   back     text[] := backfill.filled_columns(job.sync_back);
-  own      constant text := format('pg_catalog.current_setting(''backfilld.batch'', true) OPERATOR(pg_catalog.=) %L', sync ->> 'token');
+  own      constant text := format('pg_catalog.current_setting(''backfilld.batch'', true) OPERATOR(pg_catalog.=) %L AND pg_catalog.pg_trigger_depth() OPERATOR(pg_catalog.=) 0', sync ->> 'token');
   self     boolean := (sync -> 'self')::boolean;
   watched  text[];
   meant    text[];
@@ -538,9 +575,8 @@ DECLARE
   commands text[] := '{}';
 BEGIN
   SELECT s.sources, s.meant INTO watched, meant FROM backfill.sync_sources(job) s;
-  -- Of columns of which a part is assigned, nothing says that it was left out.
-  IF sync ->> 'mode' <> 'where' AND (SELECT bool_and(cardinality(backfill.tokens_of(t)) = 1) FROM unnest((backfill.assigned_values(job.set_clause)).targets) t) THEN
-    left_out := (SELECT string_agg(CASE sync ->> 'mode' WHEN 'all' THEN backfill.left_out(job, c) ELSE format('NEW.%I IS NULL', c) END, ' OR ') FROM unnest(filled) c)
+  IF NOT self AND sync ->> 'mode' <> 'where' THEN
+    left_out := (SELECT string_agg(CASE sync ->> 'mode' WHEN 'null' THEN format('NEW.%I IS NULL', c) ELSE backfill.left_out(job, c) END, ' OR ') FROM unnest(filled) c)
              || coalesce(' OR ' || (SELECT string_agg(backfill.left_out(job, c), ' OR ') FROM unnest(back) c), '');
   END IF;
   commands := commands || format('CREATE TRIGGER %I BEFORE INSERT ON %s FOR EACH ROW%s EXECUTE FUNCTION %s(''forth'')',
@@ -548,7 +584,7 @@ BEGIN
   IF watched <> '{}' THEN
     commands := commands || format('CREATE TRIGGER %I BEFORE UPDATE ON %s FOR EACH ROW WHEN (pg_catalog.record_image_ne(%s, %s)%s) EXECUTE FUNCTION %s(''forth'')',
                                    backfill.sync_name(job) || '_update', name, backfill.row_of('OLD', watched), backfill.row_of('NEW', watched),
-                                   CASE WHEN self THEN '' ELSE format(' AND (pg_catalog.record_image_eq(%s, %s) OR %s)', backfill.row_of('OLD', filled), backfill.row_of('NEW', filled), own) END,
+                                   CASE WHEN self THEN '' ELSE format(' AND (%s OR %s)', (SELECT string_agg(format('pg_catalog.record_image_eq(ROW(OLD.%1$I), ROW(NEW.%1$I))', c), ' OR ') FROM unnest(filled) c), own) END,
                                    function);
   END IF;
   IF meant <> '{}' THEN
@@ -590,7 +626,7 @@ LANGUAGE plpgsql
 AS $$
 DECLARE
   name    text := (SELECT c.relname FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) job.target);
-  here    text := pg_catalog.format('SELECT %s FROM (SELECT ($1).*%s) AS %I',
+  here    text := pg_catalog.format('SELECT 0, %s FROM (SELECT ($1).*%s) AS %I',
                     (SELECT pg_catalog.string_agg(pg_catalog.format(E'(%s\n)::%s', e, t), ', ' ORDER BY ord) FROM ROWS FROM (pg_catalog.unnest(expressions), pg_catalog.unnest(types)) WITH ORDINALITY AS u(e, t, ord)),
                     coalesce((SELECT pg_catalog.format(', NULL::%s AS %I', m ->> 'type', m ->> 'name') FROM backfill.missing_column(job) m WHERE m IS NOT NULL), ''), name);
   there   text := pg_catalog.format('SELECT * FROM %s($1)', function);
@@ -768,7 +804,7 @@ DECLARE
                   || CASE WHEN job.sync_back IS NOT NULL THEN '{_back}'::text[] END;
   problem  text;
 BEGIN
-  IF EXISTS (SELECT FROM backfill.sync_triggers(job) t WHERE t.name = backfill.sync_name(job)) THEN
+  IF EXISTS (SELECT FROM backfill.sync_triggers(job) t WHERE t.name = backfill.old_sync_name(job)) THEN
     RETURN 'is an earlier version''s';
   ELSIF function.oid IS NULL OR EXISTS (
       SELECT FROM unnest(wanted) w WHERE NOT EXISTS (SELECT FROM backfill.sync_triggers(job) t JOIN pg_trigger g ON g.oid = t.oid AND g.tgfoid = function.oid

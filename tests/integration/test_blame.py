@@ -27,7 +27,7 @@ def test_what_refuses_every_row_for_a_while_is_no_rows_fault(db, sqlstate, on_er
     name = db.submit(set_clause="n = n + 1", on_error=on_error, max_rows_per_s=3000)
     wait_until(lambda: db.cursor(name), what="it has begun")
     db.app.execute("UPDATE trouble SET is_there = true")
-    wait_until(lambda: "no row's fault: frozen until six" in db.throttled_by(name), what="it waits, and says why")
+    wait_until(lambda: "none is to blame: frozen until six" in db.throttled_by(name), what="it waits, and says why")
     cursor = db.cursor(name)
     time.sleep(1)  # as long as it lasts
     assert db.cursor(name) == cursor and not db.left_behind("error")
