@@ -146,8 +146,8 @@ def test_a_database_that_is_away_is_down(db, port):
 def test_nothing_of_a_users_row_is_told_and_no_name_breaks_the_text(db, port):
     """The server's message of the row that fails holds its value; names hold what they like."""
     db.app.execute("CREATE TABLE \"we\"\"ird\nt\" (id bigint PRIMARY KEY, secret text, n int)")
-    db.app.execute("INSERT INTO \"we\"\"ird\nt\" VALUES (4711, 'hush-hush', NULL);"
-                   "CREATE FUNCTION refuse(a text) RETURNS int LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'not this: %', a; END $$")
+    db.app.execute("INSERT INTO \"we\"\"ird\nt\" VALUES (4711, 'hush-hush', NULL), (4712, 'fine', NULL);"
+                   "CREATE FUNCTION refuse(a text) RETURNS int LANGUAGE plpgsql AS $$ BEGIN IF a = 'hush-hush' THEN RAISE EXCEPTION 'not this: %', a; END IF; RETURN 1; END $$")
     db.daemon(listen=f"127.0.0.1:{port}")
     names = ['a"} 1 evil 2 # \\', "</script><b>&", "ü" * 300, "ü" * 299 + "x"]
     for name in names:
