@@ -467,10 +467,11 @@ static void feed_error(struct worker *w, const struct session_event *e)
         ask_then(w, &(struct session_query){.sql = SQL_INSTALLED}, on_installed);
         return;
     }
-    /* Only the session's own beginning sets it (SQL_ROLE). */
-    if (e->kind == SESSION_ERROR && !e->lost && same_string(e->sqlstate, "42501") && e->message && strstr(e->message, "session_replication_role"))
-        event.hint = "The job's login begins its sessions with session_replication_role = replica, in which neither triggers nor foreign "
-                     "keys see what is written: ALTER ROLE ... RESET it, or let the role SET it. Then SELECT backfill.retry(name).";
+    /* The session's own beginning (SQL_ROLE): it sets a role, and one setting that takes a right. */
+    if (e->kind == SESSION_ERROR && !e->lost && same_string(e->sqlstate, "42501") && w->action.kind == RUNNER_CONNECT)
+        event.hint = "The job's login must be let SET ROLE to the job's role, and must not begin its sessions with session_replication_role = "
+                     "replica, in which neither triggers nor foreign keys see what is written: GRANT the role, or ALTER ROLE ... RESET the "
+                     "setting. Then SELECT backfill.retry(name).";
     else if (e->kind == SESSION_ERROR && !e->lost && same_string(e->sqlstate, "42501") && e->hint && strstr(e->hint, "FORCE ROW LEVEL SECURITY"))
         /* The server's would open the table to all that its owner runs; its SQL is the same in every language. */
         event.hint = "Row-level security may hide rows of that table from the job: insert the job as a role with BYPASSRLS "
