@@ -73,7 +73,7 @@ const char SQL_SESSION[] =
 const char SQL_LISTEN[] = "LISTEN backfill";
 
 const char SQL_CLAIM[] =
-    "SELECT j.id, c.held_elsewhere, j.name, backfill.relation_name(j.target),\n"
+    "SELECT j.id, c.ask_again, j.name, backfill.relation_name(j.target),\n"
     "       j.submitted_by, j.owner, j.search_path, j.time_zone, j.date_style, j.settings,\n"
     "       j.phase, j.on_error, j.target_ms, j.estimate,\n"
     "       (SELECT pg_catalog.sum(r.keys) FROM backfill.range AS r WHERE r.job_id = j.id), j.wanted,\n"

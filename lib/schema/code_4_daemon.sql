@@ -39,35 +39,51 @@ $$;
 CREATE OR REPLACE TRIGGER installed_before_insert BEFORE INSERT ON backfill.installed
   FOR EACH ROW EXECUTE FUNCTION backfill.installed_before_insert();
 
+-- Jobs that nobody runs and that have something to be taken out of their table.
+CREATE OR REPLACE VIEW backfill.untidy_job AS
+  SELECT j.id
+    FROM backfill.job j
+   WHERE (j.tidy AND j.state IN ('succeeded', 'failed', 'cancelled') OR j.unfinished AND j.state IN ('paused', 'queued', 'failed'))
+     AND backfill.is_untidy(j)
+     AND (j.holder_pid IS NULL OR backfill.session_start(j.holder_pid) IS DISTINCT FROM j.holder_start);
+
+-- Queued jobs that may begin: their hours are thought to be open, and their table is free.
+CREATE OR REPLACE VIEW backfill.free_job AS
+  SELECT j.id, j.priority
+    FROM backfill.job j
+   WHERE j.state = 'queued'
+     AND (j.opens_at IS NULL OR j.opens_at <= statement_timestamp())
+     AND NOT EXISTS (SELECT FROM backfill.job r WHERE r.state = 'running' AND r.root = j.root)
+     AND NOT EXISTS (SELECT FROM backfill.job r  -- apart, for each has an index of its own
+                      WHERE r.tidy AND r.state IN ('succeeded', 'failed', 'cancelled') AND r.root = j.root AND backfill.is_untidy(r))
+     AND NOT EXISTS (SELECT FROM backfill.job r
+                      WHERE r.unfinished AND r.state IN ('paused', 'queued', 'failed') AND r.root = j.root AND backfill.is_untidy(r))
+     AND (j.holder_pid IS NULL OR backfill.session_start(j.holder_pid) IS DISTINCT FROM j.holder_start);  -- who tidied it up while it was paused
+
 -- Takes the next job: one that has ended and must be tidied up, one whose daemon is gone, else the first of the queue, by priority
 -- and age, whose table is free and whose active hours are open. A table is not free while a job on it is to be tidied up: no column
 -- is dropped under a trigger that reads it. What is found outside of its hours goes to the queue, until they begin; what was restored
 -- with a dump is paused, until its owner wants it.
--- One row: the job or NULL, whether other daemons hold jobs (then it is worth asking again), and the seconds until the hours
--- of a queued job begin, NULL when none waits for that. The job as a whole: the statement that calls this sees an older state
--- of the table, where a job of just now may not be yet.
-CREATE OR REPLACE FUNCTION backfill.claim(OUT job backfill.job, OUT held_elsewhere boolean, OUT opens_in_s double precision)
+-- One row: the job or NULL, whether it is worth asking again (other daemons hold jobs, or somebody had locked the row of one that could
+-- have been taken, and whoever writes to a row doesn't always notify), and the seconds until the hours of a queued job begin, NULL when
+-- none waits for that. The job as a whole: the statement that calls this sees an older state of the table, where a job of just now may
+-- not be yet.
+CREATE OR REPLACE FUNCTION backfill.claim(OUT job backfill.job, OUT ask_again boolean, OUT opens_in_s double precision)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  looked_at  timestamptz := clock_timestamp();  -- one moment for all: none opens between two looks
+  looked_at  timestamptz := statement_timestamp();  -- one moment for all: none opens between two looks
   mine_start timestamptz := backfill.session_start();
   at_once    constant integer := 20;   -- jobs looked at in one call, so that no number of them makes it long
   job_id     bigint;
+  free_id    bigint;
   candidate  backfill.job;
 BEGIN
-  SELECT j.id INTO job_id
-    FROM backfill.job j
-   WHERE (j.tidy AND j.state IN ('succeeded', 'failed', 'cancelled') OR j.unfinished AND j.state IN ('paused', 'queued', 'failed'))
-     AND backfill.is_untidy(j)
-     AND (j.holder_pid IS NULL OR backfill.session_start(j.holder_pid) IS DISTINCT FROM j.holder_start)
-   ORDER BY j.id
-   LIMIT 1
-     FOR UPDATE SKIP LOCKED;
+  SELECT u.id INTO job_id FROM backfill.untidy_job u ORDER BY u.id LIMIT 1 FOR UPDATE SKIP LOCKED;
   IF FOUND THEN
     UPDATE backfill.job j SET holder_pid = pg_backend_pid(), holder_start = mine_start WHERE j.id = job_id RETURNING j.* INTO job;
     SELECT t.login, t.role INTO job.submitted_by, job.owner FROM backfill.tidied_by(job) t;
-    held_elsewhere := true;  -- worth another look soon
+    ask_again := true;
     RETURN;
   END IF;
 
@@ -80,19 +96,8 @@ BEGIN
      LIMIT 1
        FOR UPDATE SKIP LOCKED;
     IF NOT FOUND THEN
-      SELECT j.* INTO candidate
-        FROM backfill.job j
-       WHERE j.state = 'queued'
-         AND (j.opens_at IS NULL OR j.opens_at <= looked_at)
-         AND NOT EXISTS (SELECT FROM backfill.job r WHERE r.state = 'running' AND r.root = j.root)
-         AND NOT EXISTS (SELECT FROM backfill.job r  -- apart, for each has an index of its own
-                          WHERE r.tidy AND r.state IN ('succeeded', 'failed', 'cancelled') AND r.root = j.root AND backfill.is_untidy(r))
-         AND NOT EXISTS (SELECT FROM backfill.job r
-                          WHERE r.unfinished AND r.state IN ('paused', 'queued', 'failed') AND r.root = j.root AND backfill.is_untidy(r))
-         AND (j.holder_pid IS NULL OR backfill.session_start(j.holder_pid) IS DISTINCT FROM j.holder_start)  -- who tidied it up while it was paused
-       ORDER BY j.priority DESC, j.id
-       LIMIT 1
-         FOR UPDATE SKIP LOCKED;
+      SELECT f.id INTO free_id FROM backfill.free_job f ORDER BY f.priority DESC, f.id LIMIT 1 FOR UPDATE SKIP LOCKED;
+      SELECT j.* INTO candidate FROM backfill.job j WHERE j.id = free_id;
     END IF;
     EXIT WHEN NOT FOUND;
     IF NOT backfill.is_here(candidate) THEN
@@ -120,9 +125,8 @@ BEGIN
   EXCEPTION WHEN unique_violation THEN
     job := NULL;  -- another daemon was first on this table
   END;
-  held_elsewhere := EXISTS (SELECT FROM backfill.job j
-                             WHERE j.state = 'running'
-                               AND (j.holder_pid, j.holder_start) IS DISTINCT FROM (pg_backend_pid(), mine_start));
+  ask_again := EXISTS (SELECT FROM backfill.job j WHERE j.state = 'running' AND (j.holder_pid, j.holder_start) IS DISTINCT FROM (pg_backend_pid(), mine_start))
+            OR (job.id IS NULL AND (EXISTS (SELECT FROM backfill.untidy_job) OR EXISTS (SELECT FROM backfill.free_job)));
   opens_in_s := coalesce(opens_in_s, (SELECT greatest(extract(epoch FROM min(j.opens_at) - clock_timestamp()), 0)
                                         FROM backfill.job j
                                        WHERE j.state = 'queued' AND j.opens_at > looked_at

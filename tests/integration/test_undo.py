@@ -151,3 +151,27 @@ def test_drop_column_never_offers_to_pass_over_the_primary_key(db):
     db.daemon()
     job = db.finish(db.submit(drop_column="id"), "failed")
     assert "primary key: constraint t_pkey" in job["error"] and "ignore" not in job["hint"]
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_a_job_whose_row_was_locked_when_the_daemon_looked_is_looked_at_again(db, ended):
+    """Whoever locked it lets go without a word: nothing notifies of it."""
+    table(db)
+    db.admin.execute("CREATE TABLE u (id int PRIMARY KEY, b int); INSERT INTO u VALUES (1); GRANT ALL ON u TO app")
+    daemon = db.daemon()
+    if ended:
+        name = db.submit(**FILL)
+        db.finish(name)
+    daemon.kill()
+    name = name if ended else db.submit(**FILL)
+    if ended:
+        db.app.execute("SELECT backfill.finish(%s)", [name])
+    with db.connect("app") as holder, holder.transaction():
+        holder.execute("SELECT FROM backfill.job WHERE name = %s FOR UPDATE", [name])
+        daemon.start()
+        db.finish(db.submit(target="u", set_clause="b = 1"))
+        assert db.state(name) == ("succeeded" if ended else "queued") and (len(made(db)) == 5) == ended, "it is passed over"
+    if ended:
+        wait_until(lambda: made(db) == [("b",)], what="the trigger is gone")
+    else:
+        db.finish(name)
