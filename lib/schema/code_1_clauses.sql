@@ -189,8 +189,9 @@ BEGIN
 END
 $$;
 
--- The conditions that a where_clause joins by AND; one that joins them otherwise is one condition.
-CREATE OR REPLACE FUNCTION backfill.conjuncts_of(where_clause text) RETURNS text[]
+-- The conditions that a where_clause joins by AND, or those that it joins by OR, outside of brackets: AND binds closer, so that what is joined by both
+-- is one condition to AND. A single one, as it stands: there is nothing of the kind. SQL's words are ASCII, whatever the database's locale makes of an I.
+CREATE OR REPLACE FUNCTION backfill.joined_by(where_clause text, operator text) RETURNS text[]
 LANGUAGE plpgsql IMMUTABLE STRICT SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -200,21 +201,23 @@ DECLARE
   depth   integer := 0;
   between boolean := false;
   token   text;
+  word    text;
 BEGIN
   IF backfill.within_brackets(where_clause) IS NOT NULL THEN
-    RETURN backfill.conjuncts_of(backfill.within_brackets(where_clause));
+    RETURN backfill.joined_by(backfill.within_brackets(where_clause), operator);
   END IF;
   WHILE rest <> '' LOOP
     token := backfill.next_token(rest);
     rest := substr(rest, length(token) + 1);
-    depth := depth + CASE WHEN token IN ('(', '[') OR lower(token) = 'case' THEN 1 WHEN token IN (')', ']') OR lower(token) = 'end' THEN -1 ELSE 0 END;
-    IF depth = 0 AND lower(token) = 'or' THEN
+    word := lower(token COLLATE "C");
+    depth := depth + CASE WHEN word IN ('(', '[', 'case') THEN 1 WHEN word IN (')', ']', 'end') THEN -1 ELSE 0 END;
+    IF depth = 0 AND word = 'or' AND operator = 'and' THEN
       RETURN ARRAY[where_clause];
-    ELSIF depth = 0 AND lower(token) = 'between' THEN
+    ELSIF depth = 0 AND word = 'between' THEN
       between := true;
-    ELSIF depth = 0 AND lower(token) = 'and' AND between THEN
+    ELSIF depth = 0 AND word = 'and' AND between THEN
       between := false;
-    ELSIF depth = 0 AND lower(token) = 'and' THEN
+    ELSIF depth = 0 AND word = operator THEN
       result := result || backfill.trim_sql(piece);
       piece := '';
       CONTINUE;
@@ -243,12 +246,34 @@ BEGIN
 END
 $$;
 
--- Whether a where_clause only asks for NULL in columns that the job fills.
-CREATE OR REPLACE FUNCTION backfill.asks_for_null(where_clause text, filled text[], table_name text) RETURNS boolean
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+-- The columns that a where_clause asks for NULL in, when it asks for nothing else; else NULL.
+CREATE OR REPLACE FUNCTION backfill.null_columns(where_clause text, table_name text) RETURNS text[]
+LANGUAGE plpgsql IMMUTABLE STRICT SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT coalesce(bool_and(coalesce(backfill.asked_for_null(c, table_name) = ANY (filled), false)), false)
-    FROM unnest(backfill.conjuncts_of(where_clause)) AS u(c)
+DECLARE
+  parts   text[] := backfill.joined_by(where_clause, 'and');
+  named   text := backfill.asked_for_null(where_clause, table_name);
+  part    text;
+  found   text[];
+  columns text[] := '{}';
+BEGIN
+  IF named IS NOT NULL THEN
+    RETURN ARRAY[named];
+  ELSIF cardinality(parts) = 1 THEN
+    parts := backfill.joined_by(where_clause, 'or');
+    IF cardinality(parts) = 1 THEN
+      RETURN NULL;
+    END IF;
+  END IF;
+  FOREACH part IN ARRAY parts LOOP
+    found := backfill.null_columns(part, table_name);
+    IF found IS NULL THEN
+      RETURN NULL;
+    END IF;
+    columns := columns || found;
+  END LOOP;
+  RETURN columns;
+END
 $$;
 
 -- The columns that a set_clause assigns, by name.

@@ -1,35 +1,13 @@
 -- What a job's batches are held to: that no row which they were for still meets where_clause. By what is read here a batch tells a row whose
 -- value the clause makes NULL from one that somebody keeps back, and says what to do.
 
--- The columns that a where_clause asks for NULL, when it does nothing else: "a IS NULL", or several with AND or OR. Else NULL.
-CREATE OR REPLACE FUNCTION backfill.null_columns(where_clause text) RETURNS text[]
-LANGUAGE plpgsql IMMUTABLE STRICT SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on
-AS $$
-DECLARE
-  piece   text;
-  found   text[];
-  columns text[] := '{}';
-BEGIN
-  FOREACH piece IN ARRAY regexp_split_to_array(backfill.trim_sql(where_clause), '\s(?:and|or)\s', 'i') LOOP
-    found := regexp_match(piece, '^[\s(]*((?:(?:"(?:[^"]|"")+"|[[:alpha:]_][[:alnum:]_$]*)\s*\.\s*){0,2}(?:"(?:[^"]|"")+"|[[:alpha:]_][[:alnum:]_$]*))\s+is\s+null[\s)]*$', 'i');
-    IF found IS NULL THEN
-      RETURN NULL;
-    END IF;
-    columns := columns || (SELECT i.ident[cardinality(i.ident)] FROM parse_ident(found[1]) AS i(ident));
-  END LOOP;
-  RETURN columns;
-EXCEPTION WHEN invalid_parameter_value THEN
-  RETURN NULL;
-END
-$$;
-
 -- The columns whose NULL is the only thing that is to do, when set_clause fills each of them; else NULL.
 CREATE OR REPLACE FUNCTION backfill.columns_to_fill(job backfill.job) RETURNS text[]
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT w.columns
-    FROM (SELECT backfill.null_columns(job.where_clause) AS columns) w
-   WHERE w.columns <@ backfill.filled_columns(job.set_clause)
+    FROM pg_class c, backfill.null_columns(job.where_clause, c.relname::text) AS w(columns)
+   WHERE c.oid = job.target AND w.columns <@ backfill.filled_columns(job.set_clause)
 $$;
 
 -- What of enforce forbids that one of these columns is NULL, as it was written; NULL when nothing does.

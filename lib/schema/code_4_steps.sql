@@ -130,7 +130,7 @@ AS $$
   SELECT coalesce(array_agg(format('SELECT backfill.look_for_rows(%L::oid, %L, %L, %L)', job.target::oid, i ->> 'name', backfill.breaks_item(i, quote_ident(c.relname)), job.name) ORDER BY ord)
                     FILTER (WHERE backfill.breaks_item(i, quote_ident(c.relname)) IS NOT NULL
                               AND NOT (i ->> 'kind' = 'not null' AND job.set_clause IS NOT NULL AND NOT job.keep_in_sync
-                                       AND backfill.null_columns(job.where_clause) = ARRAY[i ->> 'column'])), '{}')
+                                       AND backfill.null_columns(job.where_clause, c.relname::text) = ARRAY[i ->> 'column'])), '{}')
          || format('SELECT backfill.note_look(%s)', job.id)
     FROM jsonb_array_elements(job.plan -> 'enforce') WITH ORDINALITY AS e(i, ord)
     JOIN pg_class c ON c.oid = job.target

@@ -353,8 +353,7 @@ BEGIN
   others := backfill.derived_table(job.target, class.relname, filled, missing);
   SELECT * INTO found FROM backfill.breaks_on(v.expressions, others);
   self := found.code IS NOT NULL;
-  mode := CASE WHEN job.where_clause IS NULL THEN 'all' WHEN backfill.asks_for_null(job.where_clause, filled, class.relname)
-                    OR backfill.null_columns(job.where_clause) OPERATOR(pg_catalog.<@) filled THEN 'null' ELSE 'where' END;
+  mode := CASE WHEN job.where_clause IS NULL THEN 'all' WHEN backfill.null_columns(job.where_clause, class.relname::text) OPERATOR(pg_catalog.<@) filled THEN 'null' ELSE 'where' END;
   IF self AND mode OPERATOR(pg_catalog.=) 'all' THEN
     PERFORM backfill.refuse('keep_in_sync', 'set_clause reads the column that it fills, and would be applied again to a row that has it already',
                             'Give where_clause, which is true of rows that are still to do and of no other.', '22023');
@@ -364,7 +363,7 @@ BEGIN
     IF found.code IS NOT NULL THEN
       PERFORM backfill.refuse('where_clause', found.problem, 'With keep_in_sync a trigger asks it of each row that is written: it may name the row''s columns only.', found.code);
     END IF;
-    FOREACH one IN ARRAY backfill.conjuncts_of(job.where_clause) LOOP
+    FOREACH one IN ARRAY backfill.joined_by(job.where_clause, 'and') LOOP
       SELECT * INTO found FROM backfill.breaks_on(ARRAY[one], others);
       IF found.code IS NULL THEN
         rest := pg_catalog.array_append(rest, one);

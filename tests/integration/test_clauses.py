@@ -30,3 +30,22 @@ CLAUSES = {
 @pytest.mark.parametrize('clause', CLAUSES, ids=range(len(CLAUSES)))
 def test_a_set_clause_is_cut_where_the_server_would(db, clause):
     assert db.one('SELECT backfill.assignments_of(%s)', clause) == CLAUSES[clause]
+
+
+CONDITIONS = {
+    'b IS NULL': ['b'],
+    '(t.B is null)': ['b'],
+    '"a and b" IS /* or */ NULL AND (c IS NULL OR "D" IS NULL)': ['a and b', 'c', 'D'],
+    'b IS NULL OR c IS NULL AND d IS NULL': ['b', 'c', 'd'],
+    'other.b IS NULL': None,
+    'b IS NOT NULL': None,
+    'b IS NULL AND a > 0': None,
+    'b IS NULL OR NOT c IS NULL': None,
+    'a BETWEEN 1 AND 2': None,
+    "b IS NULL = true": None,
+}
+
+
+@pytest.mark.parametrize('condition', CONDITIONS, ids=range(len(CONDITIONS)))
+def test_a_condition_that_only_asks_for_null_is_known_by_the_servers_tokens(db, condition):
+    assert db.one("SELECT backfill.null_columns(%s, 't')", condition) == CONDITIONS[condition]
