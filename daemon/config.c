@@ -1,5 +1,6 @@
 #include "config.h"
 #include "mem.h"
+#include "standby.h"
 
 #include <libconfig.h>
 #include <libpq-fe.h>
@@ -158,6 +159,8 @@ static bool read_standbys(struct reader *r, const config_setting_t *setting, str
     if (!config_setting_is_array(setting) && !config_setting_is_list(setting))
         return refuse(
             r, setting, "standbys is %s; it takes an array of names [ \"standby1\" ]", kind_name(setting));
+    if (n > STANDBY_MAX)
+        return refuse(r, setting, "standbys has %d names; %d can be watched", n, STANDBY_MAX);
     throttle->standbys = must(calloc((size_t)n + 1, sizeof(char *)));
     for (int i = 0; i < n; i++) {
         const char *name = config_setting_get_string_elem(setting, i);

@@ -12,6 +12,7 @@
 #define ANSWER_TIMEOUT_MS  15000 /* above the session's statement_timeout of 10 s */
 #define RETRY_BASE_US      100000
 #define RETRY_CAP_US       5000000
+#define MAX_ANSWER         (10 * 1024 * 1024) /* the statements of some thousand partitions; they are held twice for a moment */
 #define OLDEST_SERVER      150000 /* security_invoker views, regexp_instr */
 
 enum control_state {
@@ -63,6 +64,7 @@ static void connect_now(struct control *c)
     c->session =
         session_open(c->base, c->conninfo, NULL, "backfilld control", CONNECT_TIMEOUT_MS, on_session, c);
     session_on_notify(c->session, on_notify);
+    session_limit(c->session, MAX_ANSWER);
 }
 
 static void on_retry(evutil_socket_t socket, short what, void *arg)
@@ -149,11 +151,30 @@ static void on_answer(struct control *c, const struct session_event *e)
     send_next(c);
 }
 
+/* Sent again it would be as large again: it is whoever asked who is told, and only the others wait for the next session. */
+static void on_too_large(struct control *c, const struct session_event *e)
+{
+    struct request *request = TAILQ_FIRST(&c->requests);
+    struct session_event error = *e;
+
+    error.lost = false;
+    TAILQ_REMOVE(&c->requests, request, entry);
+    wait_and_connect(c);
+    c->handlers->lost(c->arg, e->message);
+    if (request->answer)
+        request->answer(request->arg, &error);
+    request_free(request);
+}
+
 static void on_session(struct session *session, const struct session_event *e, void *arg)
 {
     struct control *c = arg;
     (void)session;
 
+    if (c->state == CONTROL_READY && e->lost && strcmp(e->sqlstate, SQLSTATE_TOO_LARGE) == 0) {
+        on_too_large(c, e);
+        return;
+    }
     if (e->lost || e->kind == SESSION_TIMED_OUT || e->kind == SESSION_CONNECT_FAILED) {
         _cleanup_free_ char *message = copy_string(e->message);
         wait_and_connect(c);

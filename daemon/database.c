@@ -7,12 +7,14 @@
 #include "result.h"
 #include "snapshot.h"
 #include "sql.h"
+#include "text.h"
 #include "utf8.h"
 #include "worker.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 
+#define REASONS_SAID      8 /* hosts of a conninfo may have one each, and say them in turn */
 #define KEEP_ALIVE_US     30000000 /* an idle daemon asks this often whether a notification was missed */
 #define LOOK_AGAIN_US     100000   /* while another daemon holds jobs: is it still there? Soon at first, */
 #define LOOK_AGAIN_CAP_US 2000000  /* then less and less often */
@@ -41,7 +43,9 @@ struct database {
     bool look_for_jobs;   /* there may be one to claim */
     bool look_for_wishes; /* somebody may want something of a running one */
     bool asking;          /* a claim or a look is under way */
-    bool said_lost;
+    bool is_lost;
+    char *said[REASONS_SAID]; /* why, as the journal was told since it is */
+    int n_said;
     bool drain, stopping, stopped, drained, hopeless, failed;
 
     uint64_t n_ended[_JOB_STATE_MAX];
@@ -53,10 +57,59 @@ static void turn_soon(struct database *db)
     event_active(db->turn, EV_TIMEOUT, 1);
 }
 
+static char *said_of_lost_job(const PGresult *whose)
+{
+    const char *state = result_text(whose, 0, 4), *pid = result_text(whose, 0, 5), *holder = result_text(whose, 0, 6);
+    char *text = NULL;
+    int n;
+
+    if (!state)
+        n = asprintf(&text, "its row is gone from backfill.job, so it ends here; what it has done to the table stays");
+    else if (strcmp(state, "running") == 0 && pid && holder)
+        n = asprintf(&text, "another daemon has taken the job over: pid %s (%s)", pid, holder);
+    else if (strcmp(state, "running") == 0 || strcmp(state, "queued") == 0)
+        n = asprintf(&text, "the job stands where the server had it before a crash, a failover or a change by hand; it goes on from there");
+    else
+        n = asprintf(&text, "the job is %s by now, and not by this daemon", state);
+    if (n < 0)
+        abort();
+    return text;
+}
+
+static void on_whose(void *arg, const struct session_event *e)
+{
+    struct database *db = arg;
+
+    if (e->kind != SESSION_RESULT) {
+        journal_write(LEVEL_WARNING, JOURNAL_DATABASE, JOURNAL_ABOUT(.database = db->name, .sqlstate = e->sqlstate),
+            "a job is not this daemon's any more, and whose it is can't be read: %s", e->message);
+        return;
+    }
+    const PGresult *whose = e->results[0];
+    _cleanup_free_ char *text = said_of_lost_job(whose);
+    journal_write(LEVEL_WARNING, JOURNAL_STATE,
+        JOURNAL_ABOUT(.database = db->name, .job = result_number(whose, 0, 0), .name = result_text(whose, 0, 1),
+            .table = result_text(whose, 0, 2), .phase = result_text(whose, 0, 3)),
+        "%s", text);
+}
+
+/* A job that slipped away: to whom, or why, is asked. */
+static void ask_whose(struct database *db, const struct worker *worker)
+{
+    char id[24];
+    enum job_phase phase;
+    const struct job *job = worker_of(worker, &phase);
+
+    snprintf(id, sizeof(id), "%" PRId64, job->id);
+    control_ask(db->control, &(struct session_query){SQL_WHOSE, 4, {id, job->name, job->target, job_phase_name(phase)}}, on_whose, db);
+}
+
 static void on_worker_ended(struct worker *worker, void *arg)
 {
     struct database *db = arg;
-    (void)worker;
+
+    if (!worker_was_ours(worker))
+        ask_whose(db, worker);
     db->look_for_jobs = true;
     turn_soon(db);
 }
@@ -195,8 +248,8 @@ static void start_worker(struct database *db, const PGresult *row)
     };
 
     job->id = result_number(row, 0, 0);
-    job->name = copy_string(result_text(row, 0, 2));
-    job->target = copy_string(target ? target : "a dropped table");
+    job->name = text_line(result_text(row, 0, 2), TEXT_NAME);
+    job->target = text_line(target ? target : "a dropped table", TEXT_NAME);
     job->submitted_by = copy_string(result_text(row, 0, 4));
     job->owner = copy_string(result_text(row, 0, 5));
     job->search_path = copy_string(result_text(row, 0, 6));
@@ -248,6 +301,8 @@ static void on_claimed(void *arg, const struct session_event *e)
         event_add(db->look_again, &wait);
     } else if (result_text(e->results[0], 0, 0)) {
         start_worker(db, e->results[0]);
+        if (db->stopping) /* it was asked before that: the job goes back at once */
+            worker_want(db->workers[db->n_workers - 1], RUNNER_WANT_STOP);
         db->look_for_jobs = true;
         db->look_again_us = LOOK_AGAIN_US;
     } else if (result_is_true(e->results[0], 0, 1)) {
@@ -405,6 +460,24 @@ static void look_for_jobs(evutil_socket_t socket, short what, void *arg)
 /* ---- The control session's news
  * ----------------------------------------------------------------------------------------- */
 
+static void forget_reasons(struct database *db)
+{
+    while (db->n_said > 0)
+        free(db->said[--db->n_said]);
+}
+
+/* Whether the journal has to be told that reason: once, as long as the connection is lost. */
+static bool is_news(struct database *db, const char *reason)
+{
+    for (int i = 0; i < db->n_said; i++)
+        if (strcmp(db->said[i], reason) == 0)
+            return false;
+    if (db->n_said == REASONS_SAID)
+        return false;
+    db->said[db->n_said++] = copy_string(reason);
+    return true;
+}
+
 static void on_ready(void *arg)
 {
     struct database *db = arg;
@@ -415,11 +488,12 @@ static void on_ready(void *arg)
             &(struct session_query){
                 SQL_HOLD_AGAIN, 3, {jobs, control_old_pid(db->control), control_old_start(db->control)}},
             NULL, db);
-    if (db->said_lost)
+    if (db->is_lost)
         journal_write(LEVEL_NOTICE, JOURNAL_DATABASE, JOURNAL_ABOUT(.database = db->name), "connected again");
     else
         journal_write(LEVEL_INFO, JOURNAL_DATABASE, JOURNAL_ABOUT(.database = db->name), "connected");
-    db->said_lost = false;
+    db->is_lost = false;
+    forget_reasons(db);
     db->hopeless = false;
     db->look_for_jobs = db->look_for_wishes = true;
     db->look_again_us = LOOK_AGAIN_US;
@@ -431,10 +505,10 @@ static void on_lost(void *arg, const char *message)
 {
     struct database *db = arg;
 
-    if (!db->said_lost && !db->stopping)
+    if (!db->stopping && is_news(db, message))
         journal_write(LEVEL_WARNING, JOURNAL_DATABASE, JOURNAL_ABOUT(.database = db->name),
             "not connected, trying again: %s", message);
-    db->said_lost = true;
+    db->is_lost = true;
     end_hours_unasked(db);
     turn_soon(db);
     db->changed(db->arg);
@@ -444,10 +518,10 @@ static void on_unusable(void *arg, const char *message, const char *hint)
 {
     struct database *db = arg;
 
-    if (!db->said_lost)
+    if (is_news(db, message))
         journal_write(LEVEL_ERROR, JOURNAL_DATABASE, JOURNAL_ABOUT(.database = db->name), "%s. HINT: %s",
             message, hint);
-    db->said_lost = true;
+    db->is_lost = true;
     db->hopeless = db->drain;
     turn_soon(db);
     db->changed(db->arg);
@@ -613,6 +687,7 @@ struct database *database_close(struct database *db)
     event_free(db->keep_alive);
     event_free(db->look_again);
     event_free(db->opening);
+    forget_reasons(db);
     free(db->name);
     free(db->conninfo);
     free(db);

@@ -1,4 +1,5 @@
 #include "host.h"
+#include "text.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -22,7 +23,7 @@ static void read_psi(const char *path, struct psi *psi, enum pressure_signal sig
         return;
     text[n > 0 ? n : 0] = '\0';
     if (error || !psi_parse(text, &stalled_us)) {
-        snprintf(why, sizeof(why), "%s: %s", path, error ? strerror(error) : "not understood");
+        text_print(why, sizeof(why), "%s: %s", path, error ? strerror(error) : "not understood");
         pressure_fail(pressure, signal, why);
         return;
     }
@@ -46,12 +47,14 @@ int64_t host_free_bytes(const char *path)
 void host_read_disk(const char *path, bool optional, struct pressure *pressure)
 {
     struct statvfs fs;
-    char why[PRESSURE_WHAT];
+    char why[PRESSURE_WHAT], name[64];
 
     if (statvfs(path, &fs) < 0) {
         if (optional && (errno == EACCES || errno == ENOENT))
             return;
-        snprintf(why, sizeof(why), "%.60s: %s", path, strerror(errno));
+        const char *problem = strerror(errno);
+        text_copy(name, sizeof(name), path);
+        text_print(why, sizeof(why), "%s: %s", name, problem);
         pressure_fail(pressure, SIGNAL_DISK, why);
     } else if (fs.f_blocks > 0) {
         /* As df counts: what is kept for root is neither used nor free. */

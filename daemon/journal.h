@@ -1,5 +1,8 @@
 /* What the daemon says: records with fields to the systemd journal, or the same as lines on stderr; and on a
- * terminal a progress bar below them. Nothing of a user's rows goes here but the key of one that failed. */
+ * terminal a progress bar below them. Nothing of a user's rows goes here but the key of one that failed.
+ *
+ * A record is one line of a bounded length, without anything that a terminal or a reader would obey (lib/text). It is written at once or
+ * not at all: when nobody reads the other end, the event loop doesn't stand still; what is missing is counted, and said later. */
 #pragma once
 
 #include <event2/event.h>
@@ -63,6 +66,6 @@ void journal_bar(const char *text);
 /* "61.3 %, 254,000 rows/s, 0:42 left", with that between them; "" when nothing is known. The caller frees. */
 char *journal_progress_text(const struct journal_progress *progress, const char *between);
 
-/* The bar's text: "orders-cents  ######....  61.3 %  254,000 rows/s  0:42 left  (why it waits)". The caller
+/* The bar's text, one line: "orders-cents  ######....  61.3 %  254,000 rows/s  0:42 left  (why it waits)". The caller
  * frees. */
 char *journal_bar_text(const char *name, const struct journal_progress *progress, const char *waiting_for);

@@ -6,9 +6,11 @@
 #include "manager.h"
 #include "mem.h"
 
+#include <fcntl.h>
 #include <getopt.h>
 #include <libpq-fe.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #define DEFAULT_CONFIG "/etc/backfilld/backfilld.conf"
 
@@ -87,12 +89,26 @@ static struct config *read_config(const char *path, const char *conninfo)
     return config_for(conninfo);
 }
 
+/* What is opened first would else be 0, 1 or 2, and somebody's protocol be written into by whoever means stderr. */
+static bool open_standard_descriptors(void)
+{
+    int fd;
+    do
+        fd = open("/dev/null", O_RDWR);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd > STDERR_FILENO)
+        close(fd);
+    return fd >= 0;
+}
+
 int main(int argc, char *argv[])
 {
     const char *path = NULL, *conninfo = NULL;
     enum mode mode = MODE_SERVE;
     int option, modes = 0;
 
+    if (!open_standard_descriptors())
+        return EXIT_FAILURE;
     while ((option = getopt_long(argc, argv, "c:d:h", options, NULL)) != -1)
         switch (option) {
         case 'c': path = optarg; break;

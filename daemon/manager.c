@@ -148,6 +148,10 @@ static void on_hup(evutil_socket_t signal, short what, void *arg)
     (void)signal;
     (void)what;
 
+    if (m->stopping) {
+        journal_write(LEVEL_NOTICE, JOURNAL_CONFIG, NULL, "the file is not read again: stopping");
+        return;
+    }
     if (!m->config_path) {
         journal_write(
             LEVEL_NOTICE, JOURNAL_CONFIG, NULL, "there is no file to read again: running with --database");
@@ -293,6 +297,13 @@ static struct event_base *new_base(void)
     return base;
 }
 
+/* libevent's own warnings and errors: from stderr into the journal. */
+static void on_event_log(int severity, const char *message)
+{
+    if (severity >= EVENT_LOG_WARN)
+        journal_write(severity == EVENT_LOG_WARN ? LEVEL_WARNING : LEVEL_ERROR, JOURNAL_SERVICE, NULL, "libevent: %s", message);
+}
+
 int manager_run(struct config *config, const char *config_path, bool drain)
 {
     struct manager m = {.config = config, .config_path = config_path, .drain = drain};
@@ -301,6 +312,7 @@ int manager_run(struct config *config, const char *config_path, bool drain)
 
     signal(SIGPIPE, SIG_IGN);
     signal(SIGCHLD, SIG_IGN); /* session_cancel_aside's children are reaped by the kernel */
+    event_set_log_callback(on_event_log);
     m.base = new_base();
     signals[0] = must(evsignal_new(m.base, SIGTERM, on_term, &m));
     signals[1] = must(evsignal_new(m.base, SIGINT, on_term, &m));
@@ -324,7 +336,10 @@ int manager_run(struct config *config, const char *config_path, bool drain)
         apply_config(&m);
         use_web(&m, web);
         notify_ready();
-        event_base_dispatch(m.base);
+        if (event_base_dispatch(m.base) < 0) { /* it has said why */
+            journal_write(LEVEL_ERROR, JOURNAL_SERVICE, NULL, "the event loop has failed; jobs go on where they stand");
+            m.exit_status = EXIT_FAILURE;
+        }
     }
     journal_write(LEVEL_NOTICE, JOURNAL_SERVICE, NULL, "stopped");
     use_web(&m, NULL);

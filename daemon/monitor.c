@@ -13,6 +13,7 @@
 #include "session.h"
 #include "sql.h"
 #include "standby.h"
+#include "text.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -178,17 +179,18 @@ static void read_slow_row(
 {
     struct pressure *p = &m->slow;
     double number = value ? strtod(value, NULL) : 0;
-    char text[PRESSURE_WHAT];
+    char text[PRESSURE_WHAT], name[48];
 
+    text_copy(name, sizeof(name), whose ? whose : "");
     if (strcmp(kind, "slot") == 0 && value)
         pressure_note(p, SIGNAL_SLOT_MB, number, number, whose);
     else if (strcmp(kind, "slot") == 0) {
-        snprintf(text, sizeof(text), "%.30s is about to lose its WAL", whose);
+        text_print(text, sizeof(text), "%s is about to lose its WAL", name);
         pressure_fail(p, SIGNAL_SLOT_MB, text);
     } else if (strcmp(kind, "archive") == 0)
         pressure_note(p, SIGNAL_ARCHIVE, number, number, NULL);
     else if (strcmp(kind, "archiver") == 0) {
-        snprintf(text, sizeof(text), "%.30s could not be archived", value ? value : "a file");
+        text_print(text, sizeof(text), "%.64s could not be archived", value ? value : "a file");
         pressure_fail(p, SIGNAL_ARCHIVE, text);
     } else if (strcmp(kind, "xid") == 0)
         lag_note(&m->xids, (uint64_t)number, now);

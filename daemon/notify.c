@@ -1,6 +1,7 @@
 #include "notify.h"
 #include "clock.h"
 #include "mem.h"
+#include "text.h"
 
 #include <inttypes.h>
 #include <systemd/sd-daemon.h>
@@ -31,7 +32,8 @@ static void on_status(evutil_socket_t socket, short what, void *arg)
 {
     struct notify *n = arg;
     bool moves = false;
-    _cleanup_free_ char *line = n->status(n->arg, &moves);
+    _cleanup_free_ char *text = n->status(n->arg, &moves);
+    _cleanup_free_ char *line = text_line(text, TEXT_MESSAGE); /* what stands behind a line break systemd would obey */
     (void)socket;
     (void)what;
 

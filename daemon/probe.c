@@ -4,6 +4,7 @@
 #include "result.h"
 #include "session.h"
 #include "sql.h"
+#include "text.h"
 
 #include <stdio.h>
 
@@ -48,7 +49,7 @@ static void answered(struct probe *p, const struct answer *answer)
 static struct answer failed(const char *why)
 {
     struct answer answer = {.known = false};
-    snprintf(answer.why, sizeof(answer.why), "%s", why);
+    text_copy(answer.why, sizeof(answer.why), why);
     return answer;
 }
 
@@ -140,18 +141,19 @@ void probe_use(struct probe *p, const struct config_throttle *throttle)
 
 void probe_press(const struct probe *p, struct pressure *pressure)
 {
-    char what[PRESSURE_WHAT];
+    char what[PRESSURE_WHAT], name[32];
 
     for (int i = 0; i < p->throttle->n_probes; i++) {
         const struct config_probe *probe = &p->throttle->probes[i];
         const struct answer *a = &p->answers[i];
         double share = a->value / probe->limit;
+        text_copy(name, sizeof(name), probe->name);
 
         if (a->known) {
-            snprintf(what, sizeof(what), "%.30s: %.6g of %.6g", probe->name, a->value, probe->limit);
+            text_print(what, sizeof(what), "%s: %.6g of %.6g", name, a->value, probe->limit);
             pressure_note(pressure, SIGNAL_PROBE, share, share, what);
         } else {
-            snprintf(what, sizeof(what), "%.20s: %.72s", probe->name, a->why);
+            text_print(what, sizeof(what), "%s: %s", name, a->why);
             pressure_fail(pressure, SIGNAL_PROBE, what);
         }
     }

@@ -2,6 +2,7 @@
 #include "clock.h"
 #include "cursor.h"
 #include "mem.h"
+#include "text.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -110,7 +111,7 @@ void report_retry(struct report *report)
     enum journal_level level = lock ? LEVEL_INFO : LEVEL_WARNING;
     uint64_t now = now_us();
 
-    if (same_string(report->said_waiting, r->waiting_for) ||
+    if (!r->waiting_for || same_string(report->said_waiting, r->waiting_for) ||
         (lock && now - report->said_retry_us < LOCKS_EVERY_US))
         return;
     replace_string(&report->said_waiting, r->waiting_for);
@@ -120,10 +121,16 @@ void report_retry(struct report *report)
         r->waiting_for);
 }
 
+char *report_key(const char *key_columns, const char *position)
+{
+    _cleanup_free_ char *key = cursor_describe(key_columns, position);
+    return text_line(key, TEXT_NAME);
+}
+
 void report_put_aside(struct report *report, const char *key_columns)
 {
     const struct runner *r = report->runner;
-    _cleanup_free_ char *key = cursor_describe(key_columns, r->hi);
+    _cleanup_free_ char *key = report_key(key_columns, r->hi);
     _cleanup_free_ char *message = retry_public_message(r->row_sqlstate, r->row_message);
 
     journal_write(LEVEL_WARNING, JOURNAL_LEFT_BEHIND, ABOUT(report, .sqlstate = r->row_sqlstate),
@@ -208,10 +215,9 @@ void report_end(struct report *report, const struct runner_action *action, const
     if (action && action->kind == RUNNER_FINISH && r->end_state == JOB_SUCCEEDED)
         p.percent = 100; /* whatever was estimated */
 
-    if (!action)
-        journal_write(LEVEL_WARNING, JOURNAL_STATE, ABOUT(report, .progress = &p),
-            "another daemon has taken the job over, or the server has failed over to where it stood before");
-    else if (action->kind == RUNNER_RELEASE)
+    if (!action) /* the database says whose it is by now (database.c) */
+        return;
+    if (action->kind == RUNNER_RELEASE)
         journal_write(LEVEL_NOTICE, JOURNAL_STATE, ABOUT(report, .progress = &p), "%s%s%s",
             r->end_state == JOB_PAUSED ? "paused" : "given back to the queue",
             r->end_state != JOB_PAUSED && given_back ? ": " : "",

@@ -45,6 +45,7 @@ void report_slower(
 void report_preflight(struct report *report, const char *words); /* NULL: it tells nothing */
 void report_retry(struct report *report);
 void report_put_aside(struct report *report, const char *key_columns);
+char *report_key(const char *key_columns, const char *position); /* "id = 5", one line, of TEXT_NAME bytes at most; the caller frees */
 void report_relieved(
     struct report *report, const char *who, double waited_ms, double limit_ms, uint64_t now_us);
 
@@ -54,7 +55,7 @@ void report_relieved(
 void report_locked(struct report *report, uint64_t rows, const char *pids);
 char *report_name_locked(struct report *report, bool at_once, uint64_t now_us);
 void report_say_locked(struct report *report, const char *names);
-/* action: what the job was left by; NULL: it is not this daemon's any more. */
+/* action: what the job was left by; NULL: it is not this daemon's any more, and what there is to say of that is said elsewhere. */
 void report_end(struct report *report, const struct runner_action *action, const char *given_back);
 
 /* To be called every interval_us: a progress line now and then, and a signal that begins or ends to slow the job down.

@@ -1,4 +1,4 @@
-/* Reading a PGresult's text. */
+/* Reading a PGresult's text. What isn't there is NULL: a job's own statements may have put other ones in the place of ours. */
 #pragma once
 
 #include <libpq-fe.h>
@@ -28,5 +28,6 @@ static inline int64_t result_number(const PGresult *result, int row, int column)
 
 static inline bool result_is_true(const PGresult *result, int row, int column)
 {
-    return strcmp(PQgetvalue(result, row, column), "t") == 0;
+    const char *text = result_text(result, row, column);
+    return text && strcmp(text, "t") == 0;
 }

@@ -1,12 +1,18 @@
 #include "session.h"
 #include "clock.h"
 #include "mem.h"
+#include "receive.h"
 #include "retry.h"
+#include "text.h"
 
 #include <assert.h>
 #include <ctype.h>
+#include <inttypes.h>
 #include <stdio.h>
+#include <sys/random.h>
 #include <unistd.h>
+
+#define READ_AT_ONCE (128 * 1024) /* then others have their turn */
 
 enum session_state {
     STATE_CONNECTING,
@@ -32,6 +38,9 @@ struct session {
         bool prepared;
     } kept[SESSION_MAX_KEPT];
     struct kept *preparing[SESSION_MAX_QUERIES]; /* of a statement under way, until it is prepared */
+    uint64_t serial;    /* in their names: what a job runs in its session can't know them beforehand */
+    size_t max_answer;
+    struct receive_budget budget; /* of the answer under way */
 
     session_handler *handler;
     session_notify_handler *notify_handler;
@@ -47,6 +56,57 @@ static void clear_results(struct session *s)
         s->results[i] = NULL;
     }
 }
+
+/* ---- libpq's calls that read, so much at a time
+ * -------------------------------------------------------------------------------------------------------------- */
+
+static void begin_reading(struct session *s)
+{
+    s->budget.at_once = READ_AT_ONCE;
+    receive_limit(&s->budget);
+}
+
+static bool consume_input(struct session *s)
+{
+    begin_reading(s);
+    int ok = PQconsumeInput(s->conn);
+    receive_limit(NULL);
+    return ok;
+}
+
+/* It reads when it can't write. */
+static int flush(struct session *s)
+{
+    begin_reading(s);
+    int left = PQflush(s->conn);
+    receive_limit(NULL);
+    return left;
+}
+
+static PostgresPollingStatusType poll_connection(struct session *s)
+{
+    begin_reading(s);
+    PostgresPollingStatusType status = PQconnectPoll(s->conn);
+    receive_limit(NULL);
+    return status;
+}
+
+static void finish_connection(struct session *s)
+{
+    begin_reading(s);
+    PQfinish(s->conn);
+    receive_limit(NULL);
+    s->conn = NULL;
+}
+
+/* What was read and is held no more: that many bytes count as not read. */
+static void give_back(struct session *s, size_t bytes)
+{
+    s->budget.left = s->budget.left + bytes < s->max_answer ? s->budget.left + bytes : s->max_answer;
+}
+
+/* ---- The socket
+ * -------------------------------------------------------------------------------------------------------------- */
 
 /* Waits for the socket, which may be another one than before. */
 static void wait_for(struct session *s, short what)
@@ -67,8 +127,7 @@ static void disconnect(struct session *s)
         event_free(s->socket_event);
     s->socket_event = NULL;
     event_del(s->deadline);
-    PQfinish(s->conn);
-    s->conn = NULL;
+    finish_connection(s);
     s->state = STATE_CLOSED;
 }
 
@@ -92,7 +151,7 @@ static void find_sqlstate(const char *message, char ret_sqlstate[6])
  */
 static char *tidy(const char *message)
 {
-    char *text = copy_string(message && *message ? message : "the connection was lost");
+    _cleanup_free_ char *text = copy_string(message && *message ? message : "the connection was lost");
     static const char *const tails[] = {"\nLOCATION:", "\n\tThis probably means"};
     for (int i = 0; i < 2; i++) {
         char *tail = strstr(text, tails[i]);
@@ -101,10 +160,7 @@ static char *tidy(const char *message)
     }
     for (size_t n = strlen(text); n > 0 && isspace((unsigned char)text[n - 1]); n--)
         text[n - 1] = '\0';
-    for (char *c = text; *c; c++)
-        if (*c == '\n' || *c == '\t')
-            *c = ' ';
-    return text;
+    return text_line(text, TEXT_MESSAGE);
 }
 
 static void report_lost(struct session *s, enum session_event_kind kind, const char *message)
@@ -119,6 +175,22 @@ static void report_lost(struct session *s, enum session_event_kind kind, const c
     s->handler(s, &e, s->arg);
 }
 
+/* More than may came as an answer, and there may be more to come: nothing but to close the connection is left. */
+static void report_too_large(struct session *s, enum session_event_kind kind)
+{
+    char message[128];
+
+    snprintf(message, sizeof(message), "the server's answer to one statement, or the message of its error, is larger than %zu kB", s->max_answer / 1024);
+    disconnect(s);
+    clear_results(s);
+    struct session_event e = {.kind = kind,
+        .lost = true,
+        .sqlstate = SQLSTATE_TOO_LARGE,
+        .message = message,
+        .hint = "The session was closed. What a function, a trigger or a type's cast says or returns must be shorter."};
+    s->handler(s, &e, s->arg);
+}
+
 static bool is_error(const PGresult *result)
 {
     return PQresultStatus(result) != PGRES_TUPLES_OK && PQresultStatus(result) != PGRES_COMMAND_OK;
@@ -129,6 +201,7 @@ static void report_results(struct session *s)
     int at = -1;
     struct session_event e = {.kind = SESSION_RESULT, .results = s->results, .elapsed_us = s->elapsed_us};
     PGresult *mine[SESSION_MAX_QUERIES];
+    _cleanup_free_ char *message = NULL, *hint = NULL, *detail = NULL;
 
     event_del(s->deadline);
     s->state = STATE_IDLE;
@@ -145,13 +218,15 @@ static void report_results(struct session *s)
         const PGresult *failed = s->results[at];
         e.kind = SESSION_ERROR;
         e.sqlstate = PQresultErrorField(failed, PG_DIAG_SQLSTATE);
-        e.message = PQresultErrorField(failed, PG_DIAG_MESSAGE_PRIMARY);
-        e.hint = PQresultErrorField(failed, PG_DIAG_MESSAGE_HINT);
-        e.detail = PQresultErrorField(failed, PG_DIAG_MESSAGE_DETAIL);
+        e.message = message = text_line(PQresultErrorField(failed, PG_DIAG_MESSAGE_PRIMARY), TEXT_MESSAGE);
+        e.hint = hint = text_line(PQresultErrorField(failed, PG_DIAG_MESSAGE_HINT), TEXT_MESSAGE);
+        e.detail = detail = text_line(PQresultErrorField(failed, PG_DIAG_MESSAGE_DETAIL), TEXT_MESSAGE);
         if (!e.sqlstate)
             e.sqlstate = SQLSTATE_LOST;
         if (!e.message)
-            e.message = PQresultErrorMessage(failed);
+            e.message = message = tidy(PQresultErrorMessage(failed));
+        if (strcmp(e.sqlstate, SQLSTATE_UNPROVEN) == 0)
+            e.key = PQresultErrorField(failed, PG_DIAG_MESSAGE_DETAIL);
     }
     /* The handler may close the session or send again, so the results are no longer the session's. */
     memcpy(mine, s->results, sizeof(mine));
@@ -164,7 +239,13 @@ static void report_results(struct session *s)
 
 static void go_on_connecting(struct session *s)
 {
-    switch (PQconnectPoll(s->conn)) {
+    PostgresPollingStatusType status = poll_connection(s);
+
+    if (s->budget.left == 0) {
+        report_too_large(s, SESSION_CONNECT_FAILED);
+        return;
+    }
+    switch (status) {
     case PGRES_POLLING_READING: wait_for(s, EV_READ); return;
     case PGRES_POLLING_WRITING: wait_for(s, EV_WRITE); return;
     case PGRES_POLLING_OK: break;
@@ -192,9 +273,14 @@ void session_keep(struct session *s, const char *sql)
     s->kept[at].sql = sql;
 }
 
+void session_limit(struct session *s, size_t max_answer)
+{
+    s->max_answer = s->budget.left = max_answer;
+}
+
 static bool send_query(struct session *s, int i, const struct session_query *q)
 {
-    char name[16];
+    char name[48];
     int at = 0;
 
     s->preparing[i] = NULL;
@@ -202,7 +288,7 @@ static bool send_query(struct session *s, int i, const struct session_query *q)
         at++;
     if (at == SESSION_MAX_KEPT)
         return PQsendQueryParams(s->conn, q->sql, q->n_params, NULL, q->params, NULL, NULL, 0);
-    snprintf(name, sizeof(name), "kept %d", at);
+    snprintf(name, sizeof(name), "kept %d %016" PRIx64, at, s->serial);
     if (!s->kept[at].prepared) {
         s->preparing[i] = &s->kept[at];
         if (!PQsendPrepare(s->conn, name, q->sql, q->n_params, NULL))
@@ -242,6 +328,7 @@ static void take_notifications(struct session *s)
     PGnotify *notify;
     while ((notify = PQnotifies(s->conn))) {
         int pid = notify->be_pid;
+        give_back(s, strlen(notify->relname) + strlen(notify->extra) + 11); /* two ends, a type, a length, a pid */
         PQfreemem(notify);
         if (s->notify_handler)
             s->notify_handler(s, pid, s->arg);
@@ -257,12 +344,12 @@ static void on_socket(evutil_socket_t socket, short what, void *arg)
         go_on_connecting(s);
         return;
     }
-    if (what & EV_READ && !PQconsumeInput(s->conn)) {
+    if (what & EV_READ && !consume_input(s)) {
         report_lost(s, SESSION_ERROR, PQerrorMessage(s->conn));
         return;
     }
     if (s->state == STATE_BUSY) {
-        int left = PQflush(s->conn);
+        int left = flush(s);
         if (left < 0) {
             report_lost(s, SESSION_ERROR, PQerrorMessage(s->conn));
             return;
@@ -274,6 +361,10 @@ static void on_socket(evutil_socket_t socket, short what, void *arg)
                 report_lost(s, SESSION_ERROR, PQerrorMessage(s->conn));
             else
                 report_results(s);
+            return;
+        }
+        if (s->budget.left == 0) {
+            report_too_large(s, SESSION_ERROR);
             return;
         }
     } else
@@ -302,10 +393,26 @@ static void on_deadline(evutil_socket_t socket, short what, void *arg)
     }
 }
 
+/* Nobody wants it, and libpq forgets it at once. */
 static void ignore_notice(void *arg, const PGresult *result)
 {
-    (void)arg;
-    (void)result;
+    static const char fields[] = "SVCMDHPpqWstcdnFLR";
+    size_t bytes = 6; /* its type, its length, its end */
+
+    for (const char *field = fields; *field; field++) {
+        const char *text = PQresultErrorField(result, *field);
+        bytes += text ? strlen(text) + 2 : 0;
+    }
+    give_back(arg, bytes);
+}
+
+/* A number that nobody can guess. */
+static uint64_t new_serial(void)
+{
+    uint64_t serial;
+    if (getrandom(&serial, sizeof(serial), GRND_NONBLOCK) != (ssize_t)sizeof(serial))
+        serial = now_us() * UINT64_C(0x9E3779B97F4A7C15) ^ (uint64_t)getpid();
+    return serial;
 }
 
 struct session *session_open(struct event_base *base, const char *conninfo, const char *user,
@@ -322,10 +429,12 @@ struct session *session_open(struct event_base *base, const char *conninfo, cons
     s->handler = handler;
     s->arg = arg;
     s->socket = -1;
+    s->serial = new_serial();
+    session_limit(s, SESSION_MAX_ANSWER);
     s->deadline = must(event_new(base, -1, 0, on_deadline, s));
     s->conn = must(PQconnectStartParams(keywords, values, 1));
     PQsetErrorVerbosity(s->conn, PQERRORS_VERBOSE);
-    PQsetNoticeReceiver(s->conn, ignore_notice, NULL);
+    PQsetNoticeReceiver(s->conn, ignore_notice, s);
 
     struct timeval deadline = us_to_timeval((uint64_t)timeout_ms * 1000);
     event_add(s->deadline, &deadline);
@@ -347,9 +456,10 @@ void session_send(
     s->n_needed = n_needed;
     s->n_done = 0;
     s->sent_us = now_us();
+    s->budget.left = s->max_answer;
     for (int i = 0; i < n_queries && sent; i++)
         sent = send_query(s, i, &queries[i]) && PQpipelineSync(s->conn);
-    int left = sent ? PQflush(s->conn) : -1;
+    int left = sent ? flush(s) : -1;
 
     struct timeval deadline = us_to_timeval((uint64_t)timeout_ms * 1000);
     event_add(s->deadline, &deadline);
@@ -387,6 +497,7 @@ void session_cancel_aside(const struct session *s)
 
     if (cancel && fork() == 0) { /* main() ignores SIGCHLD, so that the child is reaped by the kernel */
         alarm(10);
+        close_range(3, ~0U, 0); /* those who are connected to this process see it go when it does */
         PQcancel(cancel, error, sizeof(error));
         _exit(0);
     }

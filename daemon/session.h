@@ -17,6 +17,11 @@
 #define SESSION_MAX_PARAMS  14
 #define SESSION_MAX_KEPT    4
 
+/* What may come as the answer to a statement, rows and error together. A worker's session runs what its user likes, which may answer
+ * with a gigabyte, or fail with as much: libpq holds an error some seven times. Nor does anything that is asked there need more than some
+ * keys, of which an index takes few kB. Above it the session is closed: SESSION_ERROR, lost, SQLSTATE_TOO_LARGE. */
+#define SESSION_MAX_ANSWER (1024 * 1024)
+
 /* One statement. Parameters are text, NULL is NULL; they need to live only until session_send returns. */
 struct session_query {
     const char *sql;
@@ -36,7 +41,9 @@ enum session_event_kind {
 struct session_event {
     enum session_event_kind kind;
     bool lost;
-    const char *sqlstate, *message, *hint, *detail; /* sqlstate is never NULL with an error */
+    const char *sqlstate; /* never NULL with an error */
+    const char *message, *hint, *detail; /* one line each, of TEXT_MESSAGE bytes at most (lib/text) */
+    const char *key; /* the detail as it came, of SQLSTATE_UNPROVEN alone, where it is a key */
     PGresult *const *results;                       /* owned by the session, gone when the handler returns */
     const uint64_t *elapsed_us;                     /* from sending to each statement's commit */
 };
@@ -54,6 +61,9 @@ struct session *session_open(struct event_base *base, const char *conninfo, cons
 /* This statement comes often: it is prepared at its first time. Known by the text's address, so that must live as long as the
  * session. SESSION_MAX_KEPT at most. */
 void session_keep(struct session *session, const char *sql);
+
+/* So many bytes may an answer have, in place of SESSION_MAX_ANSWER. */
+void session_limit(struct session *session, size_t max_answer);
 
 /* Sends up to two statements in one round trip, each a transaction of its own. The first n_needed must succeed. */
 void session_send(

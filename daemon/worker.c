@@ -11,6 +11,7 @@
 #include "sql.h"
 #include "step.h"
 #include "survey.h"
+#include "text.h"
 #include "throttle.h"
 
 #include <inttypes.h>
@@ -25,6 +26,7 @@
     10000000 /* the same words with other numbers are written to the job so often at first, */
 #define TELL_RARELY_US 600000000 /* and at last: each is a version of its row */
 #define HOURS_SOON_MS  20        /* its hours are not asked for more often: the server's clock differs */
+#define TOO_SLOW_TRIES 3         /* of a question about the job, ten seconds each */
 #define ROUNDING_MS    1         /* a wait that the monitor read as at its limit may be that much below */
 
 /* What a session's statements are held to. */
@@ -68,6 +70,7 @@ struct worker {
     bool telling;        /* that is being written; never two at once, nor any while the server is away */
     uint64_t told_us, tell_every_us;
     bool asking_progress; /* of a step */
+    int too_slow;         /* answers in a row that the control session didn't get in time */
 
     bool unsure; /* it is asked whether the control schema is another version's; then this error is told */
     char *unsure_message, *unsure_hint;
@@ -220,6 +223,18 @@ static void name_holders(struct worker *w, bool at_once)
         control_ask(w->setup.control, &(struct session_query){SQL_SESSION_NAMES, 1, {pids}}, on_named, w);
 }
 
+/* Which row it was, before what it met; once, for the end may have to be written again. */
+static void name_row(struct worker *w)
+{
+    struct runner *r = &w->runner;
+    _cleanup_free_ char *key = report_key(w->range.key_columns, r->hi), *which = NULL, *error = NULL;
+
+    if (asprintf(&which, "row %s: ", key) < 0 || asprintf(&error, "%s%s", which, r->error) < 0)
+        abort();
+    if (strncmp(r->error, which, strlen(which)) != 0)
+        replace_string(&r->error, error);
+}
+
 static void ask_finish(struct worker *w)
 {
     struct runner *r = &w->runner;
@@ -230,15 +245,9 @@ static void ask_finish(struct worker *w)
         return;
     }
     _cleanup_free_ char *json = report_measured(&w->report);
-    _cleanup_free_ char *error = copy_string(r->error);
 
-    if (r->names_row) {
-        _cleanup_free_ char *key = cursor_describe(w->range.key_columns, r->hi);
-        free(error);
-        if (asprintf(&error, "row %s: %s", key, r->error) < 0)
-            abort();
-        replace_string(&r->error, error);
-    }
+    if (r->names_row)
+        name_row(w);
     const char *hint = r->hint;
     _cleanup_free_ char *both = NULL;
     if (!hint && r->names_row)
@@ -253,7 +262,7 @@ static void ask_finish(struct worker *w)
         hint = both;
     }
     ask(w, &(struct session_query){SQL_END_JOB, 6,
-               {number_text(job, w->job->id), job_phase_name(r->phase), job_state_name(r->end_state), error,
+               {number_text(job, w->job->id), job_phase_name(r->phase), job_state_name(r->end_state), r->error,
                    hint, json}});
 }
 
@@ -454,11 +463,14 @@ static void on_installed(void *arg, const struct session_event *e)
 
 static void feed_error(struct worker *w, const struct session_event *e)
 {
-    struct runner_event event = {.kind = e->lost ? RUNNER_LOST : RUNNER_ERROR,
+    bool too_large = same_string(e->sqlstate, SQLSTATE_TOO_LARGE); /* an answer like another, though the session is closed */
+    struct runner_event event = {.kind = e->lost && !too_large ? RUNNER_LOST : RUNNER_ERROR,
         .sqlstate = e->sqlstate,
         .message = e->message,
         .hint = e->hint,
-        .detail = e->detail};
+        .detail = e->key ? e->key : e->detail};
+
+    w->session_gone = w->session_gone || (e->lost && too_large);
 
     if (e->kind == SESSION_ERROR && !e->lost && same_string(e->sqlstate, "42883")) {
         w->unsure = true;
@@ -511,6 +523,15 @@ static enum runner_look look_of(const char *outcome)
                                               : RUNNER_LOOK_FINE;
 }
 
+/* Nobody cancels what the control session asks but its statement_timeout, and while it asks, all other jobs wait: not for ever. */
+static bool is_too_slow(struct worker *w, const struct session_event *e)
+{
+    enum runner_action_kind kind = w->action.kind;
+    bool of_job = kind == RUNNER_LAYOUT || kind == RUNNER_BEGIN || kind == RUNNER_NEXT_STEP || kind == RUNNER_TAKE || kind == RUNNER_ADD_RANGE;
+
+    return of_job && same_string(e->sqlstate, "57014") && ++w->too_slow >= TOO_SLOW_TRIES;
+}
+
 /* The control session has answered. */
 static void on_control(void *arg, const struct session_event *e)
 {
@@ -519,10 +540,19 @@ static void on_control(void *arg, const struct session_event *e)
 
     if (w->ended)
         return;
+    if (e->kind == SESSION_ERROR && is_too_slow(w, e)) {
+        feed(w, &(struct runner_event){.kind = RUNNER_ERROR,
+                    .sqlstate = SQLSTATE_TOO_SLOW,
+                    .message = "to write down what is to be done takes the server longer than 10 s, again and again",
+                    .hint = "A table with a great many partitions, or a very long clause? Make it shorter, or insert a job for each "
+                            "partition; or, if the server was only busy, SELECT backfill.retry(name)."});
+        return;
+    }
     if (e->kind == SESSION_ERROR) {
         feed_error(w, e);
         return;
     }
+    w->too_slow = 0;
     if (w->action.kind == RUNNER_LAYOUT) {
         const PGresult *layout = e->results[0];
         event.look = PQntuples(layout) > 0 ? look_of(result_text(layout, 0, 9)) : RUNNER_LOOK_FINE;
@@ -737,9 +767,10 @@ static bool same_words(const char *a, const char *b)
 }
 
 /* Writes why the job waits to its row. */
-static void tell_waiting(struct worker *w, const char *waiting, uint64_t now_us)
+static void tell_waiting(struct worker *w, const char *text, uint64_t now_us)
 {
     char job[24];
+    _cleanup_free_ char *waiting = text_line(text, TEXT_MESSAGE);
     bool same = same_words(w->shown_waiting, waiting);
 
     if (w->telling || !control_is_ready(w->setup.control) || same_string(w->shown_waiting, waiting) ||
@@ -913,6 +944,17 @@ int64_t worker_job(const struct worker *w)
 bool worker_has_ended(const struct worker *w)
 {
     return w->ended;
+}
+
+bool worker_was_ours(const struct worker *w)
+{
+    return w->was_ours;
+}
+
+const struct job *worker_of(const struct worker *w, enum job_phase *ret_phase)
+{
+    *ret_phase = w->runner.phase;
+    return w->job;
 }
 
 bool worker_has_failed(const struct worker *w)

@@ -66,8 +66,12 @@ int worker_pid(const struct worker *worker);
 
 int64_t worker_job(const struct worker *worker);
 bool worker_has_ended(const struct worker *worker);
+bool worker_was_ours(const struct worker *worker);   /* it ended by writing how: no other has the job */
 bool worker_has_failed(const struct worker *worker); /* its job ended as failed */
 bool worker_is_leaving(const struct worker *worker); /* all that is left is to write the job's end */
+
+/* Its job, and the phase in which that is. */
+const struct job *worker_of(const struct worker *worker, enum job_phase *ret_phase);
 
 /* The bar's text of this job. The caller frees. */
 char *worker_bar_text(struct worker *worker);

@@ -1,5 +1,6 @@
 #include "pressure.h"
 #include "mem.h"
+#include "text.h"
 
 #include <stdio.h>
 
@@ -61,7 +62,7 @@ void pressure_note(
     if (!first && !r->known)
         return;
     if (first || value > r->value || expected > r->expected)
-        snprintf(r->what, sizeof(r->what), "%s", what ? what : "");
+        text_copy(r->what, sizeof(r->what), what ? what : "");
     r->value = first || value > r->value ? value : r->value;
     r->expected = first || expected > r->expected ? expected : r->expected;
     r->known = pressure->there[signal] = true;
@@ -73,7 +74,7 @@ void pressure_fail(struct pressure *pressure, enum pressure_signal signal, const
 
     pressure->there[signal] = true;
     r->known = false;
-    snprintf(r->what, sizeof(r->what), "%s", why);
+    text_copy(r->what, sizeof(r->what), why);
 }
 
 void pressure_add(struct pressure *pressure, const struct pressure *other)

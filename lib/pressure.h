@@ -48,7 +48,7 @@ struct pressure_reading {
     double value;
     double
         expected; /* what the value is on its way to, where that is known before it is felt; else the same */
-    char what[PRESSURE_WHAT]; /* whose it is: "standby2", "pid 4711" */
+    char what[PRESSURE_WHAT]; /* whose it is: "standby2", "pid 4711"; one line, cut between characters */
 };
 
 /* One reading a signal, the worst of all that were noted. A signal that has none doesn't exist here. */

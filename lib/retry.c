@@ -16,6 +16,7 @@ static const struct {
 } classes[] = {
     {SQLSTATE_STALE, RETRY_STALE},
     {SQLSTATE_UNPROVEN, RETRY_ROW},
+    {SQLSTATE_TOO_LARGE, RETRY_ROW}, /* a row's value that a message quotes, as a rule */
     {SQLSTATE_OTHER_SCHEMA, RETRY_LATER}, /* a daemon of that version will go on */
     {"BF", RETRY_PERMANENT},
     {SQLSTATE_LOCK, RETRY_CONTENTION},

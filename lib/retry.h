@@ -22,6 +22,10 @@ enum retry_class {
 #define SQLSTATE_STALE "BF001" /* raised by backfill.checkpoint */
 #define SQLSTATE_UNPROVEN                                                                                    \
     "BF003" /* raised by backfill.run_rows: a row is still to do after it was done; its key is the detail */
+#define SQLSTATE_TOO_LARGE                                                                                    \
+    "BF004" /* what this program calls an answer, or an error, that it doesn't take in: its session is gone */
+#define SQLSTATE_TOO_SLOW                                                                                    \
+    "BF005" /* what it calls a question about a job's texts or tables that takes the control session too long, again and again */
 #define SQLSTATE_OTHER_SCHEMA                                                                                \
     "BF002" /* what this program calls a function of the control schema that isn't there: it was upgraded */
 

@@ -1,6 +1,7 @@
 #include "runner.h"
 #include "mem.h"
 #include "pace.h"
+#include "text.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -651,6 +652,14 @@ static struct runner_action finish_for_all(struct runner *r, const struct runner
         row_hint(r, e, "A trigger, a limit or the server refuses every row alike. When that has passed: SELECT backfill.retry(name)."));
 }
 
+/* It is the row's fault that failed alone. */
+static struct runner_action blame_row(struct runner *r, const struct runner_event *e)
+{
+    if (r->keys == 1 && r->limits.quarantine)
+        return enter(r, RUNNER_PUT_ASIDE);
+    return r->keys == 1 ? finish_for_row(r, e) : finish_for_all(r, e);
+}
+
 /* The row that failed alone was tried beside others: what now? */
 static struct runner_action on_compared(struct runner *r, const struct runner_event *e, uint64_t now_us)
 {
@@ -660,10 +669,7 @@ static struct runner_action on_compared(struct runner *r, const struct runner_ev
 
     r->counts.relieved += r->relieving;
     switch (verdict) {
-    case BLAME_KEY:
-        if (r->keys == 1 && r->limits.quarantine)
-            return enter(r, RUNNER_PUT_ASIDE);
-        return r->keys == 1 ? finish_for_row(r, e) : finish_for_all(r, e);
+    case BLAME_KEY: return blame_row(r, e);
     case BLAME_NOBODY: /* where all are slow, one of them is named */
         return r->keys == 1 && retry_class(r->row_sqlstate) == RETRY_CANCELLED ? finish_for_row(r, e) : finish_for_all(r, e);
     case BLAME_WAIT: break;
@@ -840,9 +846,9 @@ static bool is_alone(const struct runner *r)
 /* A row that was done is still to do, and the server has said which: there is nothing to search for, and no other row to ask. */
 static struct runner_action finish_unproven(struct runner *r, const struct runner_event *e)
 {
-    _cleanup_free_ char *error = NULL;
+    _cleanup_free_ char *error = NULL, *key = text_line(e->detail, TEXT_NAME);
 
-    if (asprintf(&error, "row %s: %s", e->detail ? e->detail : "?", e->message) < 0)
+    if (asprintf(&error, "row %s: %s", key ? key : "?", e->message) < 0)
         abort();
     return finish(r, JOB_FAILED, error, e->hint);
 }
@@ -863,6 +869,8 @@ static struct runner_action on_row_error(struct runner *r, const struct runner_e
     replace_string(&r->row_detail, e->detail);
     _cleanup_free_ char *hint = retry_public_message(e->sqlstate, e->hint);
     replace_string(&r->row_hint, hint);
+    if (same_string(e->sqlstate, SQLSTATE_TOO_LARGE)) /* nobody can be asked: it cost the session */
+        return blame_row(r, e);
     return enter(r, unproven ? RUNNER_PUT_ASIDE : RUNNER_COMPARE);
 }
 

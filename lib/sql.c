@@ -70,6 +70,13 @@ const char SQL_SESSION[] =
     "       pg_catalog.set_config('quote_all_identifiers', 'off', false),\n"
     "       pg_catalog.set_config('DateStyle', 'ISO', false)";
 
+/* What has become of a job that isn't this daemon's any more. What is known of it comes back, for the record. */
+const char SQL_WHOSE[] =
+    "SELECT $1::bigint, $2::text, $3::text, $4::text, j.state, j.holder_pid,\n"
+    "       (SELECT a.application_name FROM pg_catalog.pg_stat_get_activity(j.holder_pid) AS a WHERE a.backend_start = j.holder_start)\n"
+    "  FROM (VALUES (1)) AS one\n"
+    "  LEFT JOIN backfill.job AS j ON j.id = $1::bigint";
+
 const char SQL_LISTEN[] = "LISTEN backfill";
 
 const char SQL_CLAIM[] =

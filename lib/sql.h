@@ -31,6 +31,8 @@ extern const char SQL_CLAIM[]; /* -> job id or NULL, held elsewhere, then the jo
     is tidied up), and its phases in the order of struct migration_plan, what rows lack, settings of the inserting session */
 extern const char SQL_WANTED[]; /* job ids -> id, wanted, target_ms, on_error, max_lag ms, throttle_off, max_rows_per_s, ms until its hours
     change (NULL: never), what keeps it from running by its hours (NULL: nothing) */
+extern const char SQL_WHOSE[]; /* job, its name, table, phase -> the same, its state (NULL: its row is gone), pid of who holds it and what that
+    calls itself (NULL: nobody there) */
 extern const char SQL_UNFINISHED[]; /* -> how many jobs are queued or running, or must be tidied up */
 extern const char SQL_HOLD_AGAIN[]; /* job ids, old pid, old backend start */
 extern const char SQL_LAYOUT[]; /* job -> relation oid, name, batch, bound, last, keys_of, on_copy, keys to try, data_directory */

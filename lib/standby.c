@@ -1,4 +1,5 @@
 #include "standby.h"
+#include "text.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -6,8 +7,11 @@
 /* Its place, or -1. */
 static int find(const struct standbys *standbys, const char *name)
 {
+    char cut[PRESSURE_WHAT];
+
+    text_copy(cut, sizeof(cut), name);
     for (int i = 0; i < standbys->n; i++)
-        if (strncmp(standbys->at[i].name, name, PRESSURE_WHAT - 1) == 0)
+        if (strcmp(standbys->at[i].name, cut) == 0)
             return i;
     return -1;
 }
@@ -17,11 +21,15 @@ static struct standby *find_or_add(struct standbys *standbys, const char *name)
 {
     int i = find(standbys, name);
 
-    if (i >= 0 || standbys->n == STANDBY_MAX)
-        return i >= 0 ? &standbys->at[i] : NULL;
+    if (i >= 0)
+        return &standbys->at[i];
+    if (standbys->n == STANDBY_MAX) {
+        standbys->too_many = true;
+        return NULL;
+    }
     struct standby *s = &standbys->at[standbys->n++];
     *s = (struct standby){.named = false};
-    snprintf(s->name, sizeof(s->name), "%s", name);
+    text_copy(s->name, sizeof(s->name), name);
     return s;
 }
 
@@ -44,6 +52,7 @@ bool standby_is_named(const struct standbys *standbys, const char *name)
 
 void standby_begin(struct standbys *standbys)
 {
+    standbys->too_many = false;
     for (int i = 0; i < standbys->n; i++)
         standbys->at[i].here = false;
 }
@@ -82,24 +91,28 @@ static double expected_ms(const struct standby *s, double behind, double late_ms
 void standby_press(const struct standbys *standbys, const struct lag *lag, uint64_t primary_lsn,
     bool missing_is_fine, uint64_t now_us, struct pressure *pressure)
 {
-    char text[PRESSURE_WHAT];
+    char text[PRESSURE_WHAT], name[48];
 
+    if (standbys->too_many) { /* who isn't watched may be late */
+        text_print(text, sizeof(text), "there are more than %d standbys and subscriptions", STANDBY_MAX);
+        pressure_fail(pressure, SIGNAL_LAG_MS, text);
+    }
     for (int i = 0; i < standbys->n; i++) {
         const struct standby *s = &standbys->at[i];
+        text_copy(name, sizeof(name), s->name);
         if (!s->here && s->named) {
             if (missing_is_fine)
                 continue;
-            snprintf(
-                text, sizeof(text), "%.40s is gone for %.0f s", s->name, (double)(now_us - s->seen_us) / 1e6);
+            text_print(text, sizeof(text), "%s is gone for %.0f s", name, (double)(now_us - s->seen_us) / 1e6);
             pressure_fail(pressure, SIGNAL_STANDBY, text);
             continue;
         }
         if (!s->has_lsn) {
-            snprintf(text, sizeof(text), "%.40s says no position", s->name);
+            text_print(text, sizeof(text), "%s says no position", name);
             pressure_fail(pressure, SIGNAL_LAG_MS, text);
             continue;
         }
-        snprintf(text, sizeof(text), "%.80s%s", s->name, s->here ? "" : ", gone");
+        text_print(text, sizeof(text), s->here ? "%s" : "%s, gone", s->here ? s->name : name);
         double late_ms = (double)lag_us(lag, s->lsn, now_us) / 1e3;
         double behind = primary_lsn > s->lsn ? (double)(primary_lsn - s->lsn) : 0;
         double expected = behind > 0 ? expected_ms(s, behind, late_ms) : 0;

@@ -7,7 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define STANDBY_MAX      32
+#define STANDBY_MAX      32 /* more can't be named, and where there are more the lag isn't known */
 #define STANDBY_GRACE_US 10000000 /* one that nobody named is waited for this long, then forgotten */
 
 /* How fast one replays is known from so many rounds: a second's, at twenty a second. */
@@ -26,6 +26,7 @@ struct standby {
 
 struct standbys {
     int n;
+    bool too_many; /* one of this round had no place */
     struct standby at[STANDBY_MAX];
 };
 

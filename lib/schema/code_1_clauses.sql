@@ -3,7 +3,20 @@
 
 -- The next token of an SQL text, as PostgreSQL's scanner would cut it, with standard_conforming_strings on: white space, a comment, a
 -- constant, an identifier, or one character. Never empty; an end that is missing (of a string, a comment) gives all the rest.
+-- Most are short, so the beginning of a long text is looked at first: a pattern costs what its text is long, each time.
 CREATE OR REPLACE FUNCTION backfill.next_token(rest text) RETURNS text
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  near  constant text := left(rest, 100);
+  token text := backfill.read_token(near);
+BEGIN
+  -- What ends with what was looked at may go on; so may a letter before a quote that isn't closed there: e'…, b'…, u&"…
+  RETURN CASE WHEN length(token) < 100 AND near !~ '^(?:[eEnNbBxX]''|[uU]&)' THEN token ELSE backfill.read_token(rest) END;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION backfill.read_token(rest text) RETURNS text
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on
 AS $$
 DECLARE

@@ -601,6 +601,30 @@ AS $$
                   WHERE a.attrelid = job.target AND a.attname = job.plan -> 'column' ->> 'name' AND a.attnum > 0 AND NOT a.attisdropped)
 $$;
 
+-- How long the texts of a job may be: a name is part of each notification, which has 8000 bytes; a clause of each statement of each partition,
+-- which the daemon holds, and reads token by token.
+CREATE OR REPLACE FUNCTION backfill.check_sizes(job backfill.job) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  text  record;
+BEGIN
+  FOR text IN
+    SELECT c.name, c.most, octet_length(c.value) AS size
+      FROM (VALUES ('name', 200, job.name), ('add_column', 4000, job.add_column), ('set_clause', 32000, job.set_clause), ('where_clause', 32000, job.where_clause),
+                   ('statement', 32000, job.statement), ('sync_back', 32000, job.sync_back), ('enforce', 32000, job.enforce::text),
+                   ('drop_column', 200, job.drop_column), ('key', 4000, job.key::text), ('throttle_off', 1000, job.throttle_off::text),
+                   ('settings', 8000, job.settings::text), ('ignore', 8000, job.ignore::text), ('search_path', 4000, job.search_path)) AS c(name, most, value)
+     WHERE octet_length(c.value) > c.most
+  LOOP
+    PERFORM backfill.refuse(text.name, format('has %s bytes, and may have %s', text.size, text.most),
+      CASE text.name WHEN 'search_path' THEN 'The session''s search_path is part of the job: SET it to the schemas that its clauses need.'
+                     WHEN 'name' THEN 'It is the handle by which people call the job.'
+                     ELSE 'What is longer belongs into a function that it calls.' END, '54000');
+  END LOOP;
+END
+$$;
+
 -- What a new job must be, column by column; raises at the first that is wrong. Returns it with what it left out.
 CREATE OR REPLACE FUNCTION backfill.check_job(job backfill.job) RETURNS backfill.job
 LANGUAGE plpgsql
@@ -609,6 +633,7 @@ DECLARE
   key   backfill.walk_key;
   first oid;
 BEGIN
+  PERFORM backfill.check_sizes(job);
   PERFORM backfill.check_not_yet(job);
   PERFORM backfill.check_throttle_off(job);
   PERFORM backfill.check_active_hours(job);
@@ -765,6 +790,9 @@ DECLARE
   ended constant boolean := OLD.state IN ('succeeded', 'failed', 'cancelled');
 BEGIN
   PERFORM backfill.check_not_yet(NEW);
+  IF NEW.throttle_off IS DISTINCT FROM OLD.throttle_off THEN
+    PERFORM backfill.check_sizes(NEW);
+  END IF;
   PERFORM backfill.check_throttle_off(NEW);
   IF NEW.active_hours IS DISTINCT FROM OLD.active_hours THEN
     PERFORM backfill.check_active_hours(NEW);
@@ -842,14 +870,15 @@ EXCEPTION WHEN OTHERS THEN
 END
 $$;
 
--- AFTER INSERT OR UPDATE: tells daemons and applications. Row contents and errors stay out: any role may LISTEN.
+-- AFTER INSERT OR UPDATE: tells daemons and applications. Row contents and errors stay out: any role may LISTEN. A name that is longer
+-- than a notification may be (check_sizes refuses it; an earlier version didn't) is left out: nobody's change fails for it.
 CREATE OR REPLACE FUNCTION backfill.job_notify() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  PERFORM pg_notify('backfill', jsonb_build_object(
-    'job', NEW.id, 'name', NEW.name, 'target', backfill.relation_name(NEW.target),
-    'state', NEW.state, 'phase', NEW.phase, 'wanted', NEW.wanted)::text);
+  PERFORM pg_notify('backfill', jsonb_strip_nulls(jsonb_build_object(
+    'job', NEW.id, 'name', CASE WHEN octet_length(NEW.name) <= 1000 THEN NEW.name END, 'target', backfill.relation_name(NEW.target),
+    'state', NEW.state, 'phase', NEW.phase, 'wanted', NEW.wanted))::text);
   RETURN NULL;
 END
 $$;

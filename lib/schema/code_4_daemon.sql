@@ -60,10 +60,25 @@ CREATE OR REPLACE VIEW backfill.free_job AS
                       WHERE r.unfinished AND r.state IN ('paused', 'queued', 'failed') AND r.root = j.root AND backfill.is_untidy(r))
      AND (j.holder_pid IS NULL OR backfill.session_start(j.holder_pid) IS DISTINCT FROM j.holder_start);  -- who tidied it up while it was paused
 
+-- The end of a job that can't be claimed. If not even that can be written, its turn comes again.
+CREATE OR REPLACE FUNCTION backfill.fail_unclaimed(job_id bigint, problem text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  UPDATE backfill.job j
+     SET state = 'failed', error = 'it can''t be begun: ' || left(problem, 1000), hint = format('When that is mended: SELECT backfill.retry(%L).', left(j.name, 200)),
+         waiting_for = NULL, opens_at = NULL, holder_pid = NULL, holder_start = NULL, finished_at = clock_timestamp()
+   WHERE j.id = job_id;
+EXCEPTION WHEN OTHERS THEN
+  NULL;
+END
+$$;
+
 -- Takes the next job: one that has ended and must be tidied up, one whose daemon is gone, else the first of the queue, by priority
 -- and age, whose table is free and whose active hours are open. A table is not free while a job on it is to be tidied up: no column
 -- is dropped under a trigger that reads it. What is found outside of its hours goes to the queue, until they begin; what was restored
 -- with a dump is paused, until its owner wants it.
+-- A job that can't be claimed fails, and stops nobody else's.
 -- One row: the job or NULL, whether it is worth asking again (other daemons hold jobs, or somebody had locked the row of one that could
 -- have been taken, and whoever writes to a row doesn't always notify), and the seconds until the hours of a queued job begin, NULL when
 -- none waits for that. The job as a whole: the statement that calls this sees an older state of the table, where a job of just now may
@@ -78,6 +93,9 @@ DECLARE
   job_id     bigint;
   free_id    bigint;
   candidate  backfill.job;
+  hopeless   bigint[] := '{}';  -- that can't be claimed: others are not to wait for them
+  problem    text;
+  code       text;
 BEGIN
   SELECT u.id INTO job_id FROM backfill.untidy_job u ORDER BY u.id LIMIT 1 FOR UPDATE SKIP LOCKED;
   IF FOUND THEN
@@ -92,39 +110,42 @@ BEGIN
       FROM backfill.job j
      WHERE j.state = 'running'
        AND backfill.session_start(j.holder_pid) IS DISTINCT FROM j.holder_start
+       AND j.id <> ALL (hopeless)
      ORDER BY j.priority DESC, j.id
      LIMIT 1
        FOR UPDATE SKIP LOCKED;
     IF NOT FOUND THEN
-      SELECT f.id INTO free_id FROM backfill.free_job f ORDER BY f.priority DESC, f.id LIMIT 1 FOR UPDATE SKIP LOCKED;
+      SELECT f.id INTO free_id FROM backfill.free_job f WHERE f.id <> ALL (hopeless) ORDER BY f.priority DESC, f.id LIMIT 1 FOR UPDATE SKIP LOCKED;
       SELECT j.* INTO candidate FROM backfill.job j WHERE j.id = free_id;
     END IF;
     EXIT WHEN NOT FOUND;
-    IF NOT backfill.is_here(candidate) THEN
-      candidate := backfill.restored(candidate);
-      UPDATE backfill.job j
-         SET state = candidate.state, wanted = candidate.wanted, error = candidate.error, hint = candidate.hint,
-             waiting_for = NULL, opens_at = NULL, holder_pid = NULL, holder_start = NULL
-       WHERE j.id = candidate.id;
-    ELSIF (backfill.hours_of(candidate)).open THEN
-      job_id := candidate.id;
-      EXIT;
-    ELSE
-      PERFORM backfill.give_back(candidate);
-    END IF;
+    BEGIN
+      IF NOT backfill.is_here(candidate) THEN
+        candidate := backfill.restored(candidate);
+        UPDATE backfill.job j
+           SET state = candidate.state, wanted = candidate.wanted, error = candidate.error, hint = candidate.hint,
+               waiting_for = NULL, opens_at = NULL, holder_pid = NULL, holder_start = NULL
+         WHERE j.id = candidate.id;
+      ELSIF (backfill.hours_of(candidate)).open THEN
+        UPDATE backfill.job j
+           SET state = 'running', holder_pid = pg_backend_pid(), holder_start = mine_start,
+               started_at = coalesce(j.started_at, clock_timestamp()), finished_at = NULL, phase_at = clock_timestamp(),
+               error = NULL, hint = NULL, waiting_for = NULL, opens_at = NULL
+         WHERE j.id = candidate.id
+        RETURNING j.* INTO job;
+        EXIT;
+      ELSE
+        PERFORM backfill.give_back(candidate);
+      END IF;
+    EXCEPTION WHEN OTHERS THEN  -- unique_violation: another daemon was first on this table
+      GET STACKED DIAGNOSTICS problem = MESSAGE_TEXT, code = RETURNED_SQLSTATE;
+      hopeless := hopeless || candidate.id;
+      IF code <> '23505' AND NOT backfill.is_trouble(code) THEN
+        PERFORM backfill.fail_unclaimed(candidate.id, problem);
+      END IF;
+    END;
     opens_in_s := CASE i WHEN at_once THEN 0 END;
   END LOOP;
-
-  BEGIN
-    UPDATE backfill.job j
-       SET state = 'running', holder_pid = pg_backend_pid(), holder_start = mine_start,
-           started_at = coalesce(j.started_at, clock_timestamp()), finished_at = NULL, phase_at = clock_timestamp(),
-           error = NULL, hint = NULL, waiting_for = NULL, opens_at = NULL
-     WHERE j.id = job_id
-    RETURNING j.* INTO job;
-  EXCEPTION WHEN unique_violation THEN
-    job := NULL;  -- another daemon was first on this table
-  END;
   ask_again := EXISTS (SELECT FROM backfill.job j WHERE j.state = 'running' AND (j.holder_pid, j.holder_start) IS DISTINCT FROM (pg_backend_pid(), mine_start))
             OR (job.id IS NULL AND (EXISTS (SELECT FROM backfill.untidy_job) OR EXISTS (SELECT FROM backfill.free_job)));
   opens_in_s := coalesce(opens_in_s, (SELECT greatest(extract(epoch FROM min(j.opens_at) - clock_timestamp()), 0)
