@@ -1,12 +1,22 @@
 #include "config.h"
 #include "mem.h"
+#include "retry.h"
 #include "standby.h"
+#include "text.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <libconfig.h>
 #include <libpq-fe.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define READ_AT_MOST_S 10 /* a file */
 
 enum value_kind {
     VALUE_INT,
@@ -189,6 +199,8 @@ static bool read_number(struct reader *r, const struct key *k, const config_sett
     double value = type == CONFIG_TYPE_FLOAT ? config_setting_get_float(setting)
                    : type == CONFIG_TYPE_INT ? config_setting_get_int(setting)
                                              : (double)config_setting_get_int64(setting);
+    if (value == -1 && k->min > -1) /* so libconfig reads it */
+        return refuse(r, setting, "%s = -1 is out of range: %.15g to %.15g; so is a number that is too large to be read", k->name, k->min, k->max);
     if (!(value >= k->min && value <= k->max))
         return refuse(
             r, setting, "%s = %.15g is out of range: %.15g to %.15g", k->name, value, k->min, k->max);
@@ -278,6 +290,42 @@ static bool read_probes(struct reader *r, const config_setting_t *list, struct c
     return true;
 }
 
+enum conninfo_state config_look_at(const char *conninfo, char **ret_problem)
+{
+    char *words = NULL;
+    enum conninfo_state state = CONNINFO_FINE;
+    PQconninfoOption *options = PQconninfoParse(conninfo, &words);
+
+    for (const PQconninfoOption *o = options; o && o->keyword; o++)
+        if (o->val && o->dispchar && *o->dispchar == '*') /* password, sslpassword, and what may come */
+            state = CONNINFO_SECRET;
+    if (!options) {
+        /* What was to be a password, or part of it, where that is anything: as of a row's value, what stands in quotes is left out. */
+        bool secret = strcasestr(conninfo, "password") || strchr(conninfo, '@');
+        _cleanup_free_ char *line = text_line(words ? words : "it can't be understood", TEXT_MESSAGE);
+        for (size_t n = strlen(line); n > 0 && line[n - 1] == ' '; n--)
+            line[n - 1] = '\0';
+        *ret_problem = secret ? retry_public_message("22000", line) : copy_string(line);
+        PQfreemem(words);
+        state = CONNINFO_BROKEN;
+    }
+    PQconninfoFree(options);
+    return state;
+}
+
+/* The dbname of a conninfo; NULL: it has none. */
+static char *database_of(const char *conninfo)
+{
+    PQconninfoOption *options = PQconninfoParse(conninfo, NULL);
+    char *name = NULL;
+
+    for (const PQconninfoOption *o = options; o && o->keyword; o++)
+        if (strcmp(o->keyword, "dbname") == 0)
+            name = copy_string(o->val);
+    PQconninfoFree(options);
+    return name;
+}
+
 static bool read_databases(struct reader *r, const config_setting_t *list, struct config *config)
 {
     if (!config_setting_is_list(list))
@@ -290,31 +338,24 @@ static bool read_databases(struct reader *r, const config_setting_t *list, struc
     for (int i = 0; i < n; i++) {
         const config_setting_t *setting = config_setting_get_elem(list, (unsigned)i);
         struct config_database *d = &config->databases[config->n_databases++];
-        char *problem = NULL;
 
         set_defaults(database_keys, d);
         if (!read_group(r, "databases", setting, database_keys, d))
             return false;
         if (!d->conninfo)
             return refuse(r, setting, "databases: an entry has no conninfo");
-        PQconninfoOption *options = PQconninfoParse(d->conninfo, &problem);
-        if (!options) {
-            refuse(r, config_setting_get_member(setting, "conninfo"), "conninfo: %.*s",
-                problem ? (int)strcspn(problem, "\n") : 0, problem ? problem : "");
-            PQfreemem(problem);
-            return false;
+        const config_setting_t *at = config_setting_get_member(setting, "conninfo");
+        _cleanup_free_ char *problem = NULL;
+        switch (config_look_at(d->conninfo, &problem)) {
+        case CONNINFO_FINE: break;
+        case CONNINFO_BROKEN: return refuse(r, at, "conninfo: %s", problem);
+        case CONNINFO_SECRET:
+            return refuse(r, at,
+                "conninfo holds a password; put it into a passfile (~/.pgpass) and name that with "
+                "passfile=");
         }
-        for (const PQconninfoOption *o = options; o->keyword; o++) {
-            if (strcmp(o->keyword, "password") == 0 && o->val && !r->error)
-                refuse(r, config_setting_get_member(setting, "conninfo"),
-                    "conninfo holds a password; put it into a passfile (~/.pgpass) and name that with "
-                    "passfile=");
-            if (strcmp(o->keyword, "dbname") == 0 && o->val && !d->name)
-                d->name = copy_string(o->val);
-        }
-        PQconninfoFree(options);
-        if (r->error)
-            return false;
+        if (!d->name)
+            d->name = database_of(d->conninfo);
         if (!d->name)
             d->name = copy_string(d->conninfo);
         for (int j = 0; j < i; j++)
@@ -383,6 +424,78 @@ static struct config *config_new(void)
     return config;
 }
 
+/* The first @include of a file that names what is no file, as "file:line: ..."; NULL: none is seen. */
+static char *bad_include(const char *path)
+{
+    FILE *file = fopen(path, "re");
+    char *line = NULL, *problem = NULL;
+    size_t size = 0;
+
+    for (int n = 1; file && !problem && getline(&line, &size, file) >= 0; n++) {
+        struct stat st;
+        char name[PATH_MAX];
+        if (sscanf(line, " @include \"%4095[^\"]\"", name) == 1 && stat(name, &st) == 0 && !S_ISREG(st.st_mode) &&
+            asprintf(&problem, "%s:%d: @include \"%s\" is no file%s", path, n, name, S_ISDIR(st.st_mode) ? ", but a directory: name the files in it" : "") < 0)
+            abort();
+    }
+    free(line);
+    if (file)
+        fclose(file);
+    return problem;
+}
+
+/* libconfig's scanner ends the process when a read fails, as of a directory that is included, and trusts a file not to be endless. So a
+ * child reads it first. */
+static bool survives_reading(const char *path)
+{
+    int ends[2];
+    char answer = '\0';
+    config_t file;
+
+    if (pipe2(ends, O_CLOEXEC) < 0)
+        return true;
+    pid_t child = fork();
+    if (child == 0) {
+        int null = open("/dev/null", O_RDWR);
+        dup2(null, STDOUT_FILENO);
+        dup2(null, STDERR_FILENO);
+        alarm(READ_AT_MOST_S);
+        config_init(&file);
+        config_read_file(&file, path);
+        _exit(write(ends[1], "y", 1) == 1 ? EXIT_SUCCESS : EXIT_FAILURE);
+    }
+    close(ends[1]);
+    while (child > 0 && read(ends[0], &answer, 1) < 0 && errno == EINTR) {
+    }
+    close(ends[0]);
+    if (child > 0)
+        waitpid(child, NULL, 0); /* of no use where SIGCHLD is ignored, and no harm */
+    return child < 0 || answer == 'y';
+}
+
+/* Why a file can't be read, before libconfig tries; NULL: it can. */
+static char *file_problem(const char *path)
+{
+    struct stat st;
+    char *problem = NULL;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe that nobody writes to would be waited for */
+    int error = fd < 0 || fstat(fd, &st) < 0 ? errno : S_ISDIR(st.st_mode) ? EISDIR : 0;
+
+    if (fd >= 0)
+        close(fd);
+    if (error) {
+        if (asprintf(&problem, "%s: %s", path, strerror(error)) < 0)
+            abort();
+        return problem;
+    }
+    if (survives_reading(path))
+        return NULL;
+    problem = bad_include(path);
+    if (!problem && asprintf(&problem, "%s: it, or a file that it includes, can't be read: is it a directory, or endless?", path) < 0)
+        abort();
+    return problem;
+}
+
 struct config *config_load(const char *path, char **ret_error)
 {
     struct reader r = {.path = path};
@@ -390,7 +503,13 @@ struct config *config_load(const char *path, char **ret_error)
     config_t file;
     bool ok;
 
+    char *problem = file_problem(path);
+    if (problem) {
+        *ret_error = problem;
+        return config_free(config);
+    }
     config_init(&file);
+    errno = 0;
     if (config_read_file(&file, path) == CONFIG_TRUE)
         ok = read_all(&r, config_root_setting(&file), config);
     else {
@@ -398,7 +517,7 @@ struct config *config_load(const char *path, char **ret_error)
         if (config_error_type(&file) == CONFIG_ERR_PARSE
                 ? asprintf(&r.error, "%s:%d: %s", path, config_error_line(&file), config_error_text(&file)) <
                       0
-                : asprintf(&r.error, "%s: %m", path) < 0)
+                : asprintf(&r.error, "%s: %s", path, errno ? strerror(errno) : "it can't be read") < 0)
             abort();
     }
     config_destroy(&file);
@@ -417,11 +536,7 @@ struct config *config_for(const char *conninfo)
     struct config_database *d = &config->databases[0];
     set_defaults(database_keys, d);
     d->conninfo = copy_string(conninfo);
-    PQconninfoOption *options = PQconninfoParse(conninfo, NULL);
-    for (const PQconninfoOption *o = options; o && o->keyword; o++)
-        if (strcmp(o->keyword, "dbname") == 0 && o->val)
-            d->name = copy_string(o->val);
-    PQconninfoFree(options);
+    d->name = database_of(conninfo);
     if (!d->name)
         d->name = copy_string("database");
     return config;

@@ -57,6 +57,13 @@ struct config {
 /* Reads a file. On failure returns NULL and sets *ret_error, which the caller frees. */
 struct config *config_load(const char *path, char **ret_error);
 
+enum conninfo_state {
+    CONNINFO_FINE,
+    CONNINFO_SECRET, /* it holds a password, or another secret, where more than the daemon can read it */
+    CONNINFO_BROKEN, /* *ret_problem: libpq's words, which quote it, but for what may be a password; the caller frees */
+};
+enum conninfo_state config_look_at(const char *conninfo, char **ret_problem);
+
 /* One database, the defaults for all else. */
 struct config *config_for(const char *conninfo);
 

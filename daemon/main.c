@@ -8,7 +8,6 @@
 
 #include <fcntl.h>
 #include <getopt.h>
-#include <libpq-fe.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -68,25 +67,19 @@ static struct config *read_config(const char *path, const char *conninfo)
         free(error);
         return config;
     }
-    PQconninfoOption *parsed = PQconninfoParse(conninfo, &error);
-    if (!parsed) {
-        fprintf(stderr,
-            "backfilld: --database: %sHINT: Write it as for psql: \"host=/run/postgresql dbname=app\".\n",
-            error);
-        PQfreemem(error);
-        return NULL;
-    }
-    bool has_password = false;
-    for (const PQconninfoOption *o = parsed; o->keyword; o++)
-        has_password = has_password || (strcmp(o->keyword, "password") == 0 && o->val);
-    PQconninfoFree(parsed);
-    if (has_password) {
+    switch (config_look_at(conninfo, &error)) {
+    case CONNINFO_FINE: return config_for(conninfo);
+    case CONNINFO_SECRET:
         fputs("backfilld: --database: it holds a password, which everybody on this host can read there\n"
               "HINT: Put it into a passfile (~/.pgpass), and name that with passfile=.\n",
             stderr);
-        return NULL;
+        break;
+    case CONNINFO_BROKEN:
+        fprintf(stderr, "backfilld: --database: %s\nHINT: Write it as for psql: \"host=/run/postgresql dbname=app\".\n", error);
+        break;
     }
-    return config_for(conninfo);
+    free(error);
+    return NULL;
 }
 
 /* What is opened first would else be 0, 1 or 2, and somebody's protocol be written into by whoever means stderr. */

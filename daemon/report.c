@@ -233,6 +233,13 @@ void report_end(struct report *report, const struct runner_action *action, const
             r->counts.batches, (double)(now_us() - report->started_us) / 1e6);
 }
 
+void report_left(struct report *report)
+{
+    struct journal_progress p = report_progress(report);
+    journal_write(LEVEL_WARNING, JOURNAL_STATE, ABOUT(report, .progress = &p, .sqlstate = report->runner->sqlstate), "left as it stands: %s",
+        report->runner->waiting_for);
+}
+
 static void say_progress(struct report *report)
 {
     struct journal_progress p = report_progress(report);

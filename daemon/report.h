@@ -58,6 +58,9 @@ void report_say_locked(struct report *report, const char *names);
 /* action: what the job was left by; NULL: it is not this daemon's any more, and what there is to say of that is said elsewhere. */
 void report_end(struct report *report, const struct runner_action *action, const char *given_back);
 
+/* It could not be given back, and the daemon stops. */
+void report_left(struct report *report);
+
 /* To be called every interval_us: a progress line now and then, and a signal that begins or ends to slow the job down.
  * Returns why the job is slow or stands still, for the status view; NULL when it isn't. The caller frees. */
 char *report_look(struct report *report, uint64_t interval_us, uint64_t now_us);

@@ -331,6 +331,26 @@ static int64_t free_bytes_of(const struct worker *w)
     return local ? host_free_bytes(s->data_directory) : -1;
 }
 
+/* The daemon stops, and the job can't be given back: the schema is gone, say. The next daemon finds it where it stands. What others have
+ * locked is free in a moment. */
+static bool has_nowhere_to_go(const struct worker *w)
+{
+    const struct runner *r = &w->runner;
+    enum retry_class class = retry_class(r->sqlstate);
+
+    return r->stopping && (r->again == RUNNER_RELEASE || r->again == RUNNER_FINISH) && class != RETRY_CONTENTION && class != RETRY_CANCELLED;
+}
+
+static void end(struct worker *w)
+{
+    w->ended = true;
+    event_del(w->timer);
+    event_del(w->tick);
+    event_del(w->hours);
+    w->session = session_close(w->session);
+    w->setup.ended(w, w->setup.arg);
+}
+
 static void perform(struct worker *w, const struct runner_action *a)
 {
     const struct runner *r = &w->runner;
@@ -395,6 +415,12 @@ static void perform(struct worker *w, const struct runner_action *a)
         break;
     case RUNNER_REST: {
         uint64_t now = now_us();
+        if (has_nowhere_to_go(w)) {
+            report_left(&w->report);
+            w->was_ours = true;
+            end(w);
+            break;
+        }
         struct timeval wait = us_to_timeval(a->until_us > now ? a->until_us - now : 0);
         if (r->again != RUNNER_BATCH && r->again != RUNNER_RETRY)
             report_retry(&w->report);
@@ -410,13 +436,7 @@ static void perform(struct worker *w, const struct runner_action *a)
         name_holders(w, true);
         ask(w, &(struct session_query){SQL_RELEASE_JOB, 1, {job}});
         break;
-    case RUNNER_END:
-        w->ended = true;
-        event_del(w->tick);
-        event_del(w->hours);
-        w->session = session_close(w->session);
-        w->setup.ended(w, w->setup.arg);
-        break;
+    case RUNNER_END: end(w); break;
     }
 }
 
