@@ -26,7 +26,7 @@
     10000000 /* the same words with other numbers are written to the job so often at first, */
 #define TELL_RARELY_US 600000000 /* and at last: each is a version of its row */
 #define HOURS_SOON_MS  20        /* its hours are not asked for more often: the server's clock differs */
-#define TOO_SLOW_TRIES 3         /* of a question about the job, ten seconds each */
+#define TOO_SLOW_TRIES 2         /* of a question about the job, ten seconds each, in which nobody else is answered */
 #define ROUNDING_MS    1         /* a wait that the monitor read as at its limit may be that much below */
 
 /* What a session's statements are held to. */

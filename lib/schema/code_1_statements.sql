@@ -307,16 +307,9 @@ CREATE OR REPLACE FUNCTION backfill.count_places(statement text) RETURNS integer
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  rest   text := statement;
-  token  text;
-  result integer := 0;
+  tokens constant text[] := backfill.tokens(statement);
 BEGIN
-  WHILE rest <> '' LOOP
-    token := backfill.next_token(rest);
-    result := result + CASE WHEN token = '{' AND (backfill.batch_place(rest)).place IS NOT NULL THEN 1 ELSE 0 END;
-    rest := substr(rest, length(token) + 1);
-  END LOOP;
-  RETURN result;
+  RETURN (SELECT count(p.place) FROM generate_subscripts(tokens, 1) i, backfill.batch_place(array_to_string(tokens[i:i + 5], '')) p WHERE tokens[i] = '{');
 END
 $$;
 
@@ -325,26 +318,29 @@ CREATE OR REPLACE FUNCTION backfill.place_batch(statement text, key backfill.wal
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  result  text := '';
-  rest    text := statement;
-  token   text;
-  found   record;
+  tokens text[] := backfill.tokens(statement);
+  i      integer := 1;
+  left_over integer;
+  found  record;
 BEGIN
-  WHILE rest <> '' LOOP
-    token := backfill.next_token(rest);
-    IF token = '{' THEN
-      SELECT * INTO found FROM backfill.batch_place(rest);
-      IF found.place IS NOT NULL THEN
-        result := result || '(' || backfill.batch_condition(coalesce(found.alias || '.', ''), key, point)
-               || ' AND ' || backfill.skip_condition(coalesce(found.alias || '.', ''), key) || ')';
-        rest := substr(rest, length(found.place) + 1);
-        CONTINUE;
+  WHILE i <= cardinality(tokens) LOOP
+    IF tokens[i] = '{' THEN
+      SELECT * INTO found FROM backfill.batch_place(array_to_string(tokens[i:i + 5], ''));  -- {, batch, a blank, an alias, a blank, }
+      left_over := length(found.place);
+      IF left_over > 0 THEN
+        tokens[i] := '(' || backfill.batch_condition(coalesce(found.alias || '.', ''), key, point)
+                  || ' AND ' || backfill.skip_condition(coalesce(found.alias || '.', ''), key) || ')';
+        left_over := left_over - 1;
+        WHILE left_over > 0 LOOP
+          i := i + 1;
+          left_over := left_over - length(tokens[i]);
+          tokens[i] := '';
+        END LOOP;
       END IF;
     END IF;
-    result := result || token;
-    rest := substr(rest, length(token) + 1);
+    i := i + 1;
   END LOOP;
-  RETURN result;
+  RETURN array_to_string(tokens, '');
 END
 $$;
 

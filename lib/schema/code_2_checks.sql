@@ -612,7 +612,7 @@ BEGIN
   FOR text IN
     SELECT c.name, c.most, octet_length(c.value) AS size
       FROM (VALUES ('name', 200, job.name), ('add_column', 4000, job.add_column), ('set_clause', 32000, job.set_clause), ('where_clause', 32000, job.where_clause),
-                   ('statement', 32000, job.statement), ('sync_back', 32000, job.sync_back), ('enforce', 32000, job.enforce::text),
+                   ('statement', 16000, job.statement), ('sync_back', 32000, job.sync_back), ('enforce', 32000, job.enforce::text),
                    ('drop_column', 200, job.drop_column), ('key', 4000, job.key::text), ('throttle_off', 1000, job.throttle_off::text),
                    ('settings', 8000, job.settings::text), ('ignore', 8000, job.ignore::text), ('search_path', 4000, job.search_path)) AS c(name, most, value)
      WHERE octet_length(c.value) > c.most

@@ -22,15 +22,12 @@ CREATE OR REPLACE FUNCTION backfill.token_places(clause text) RETURNS TABLE (ord
 LANGUAGE plpgsql IMMUTABLE STRICT SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on
 AS $$
 DECLARE
-  rest  text := clause;
   token text;
   place integer := 1;
   level integer := 0;
 BEGIN
   ord := 0;
-  WHILE rest <> '' LOOP
-    token := backfill.next_token(rest);
-    rest := substr(rest, length(token) + 1);
+  FOREACH token IN ARRAY backfill.tokens(clause) LOOP
     IF btrim(token, E' \n\r\t\f\x0b') <> '' AND left(token, 2) NOT IN ('--', '/*') THEN
       ord := ord + 1;
       word := CASE WHEN token !~ '[''"]' AND left(token, 1) <> '$' THEN lower(token COLLATE "C") ELSE token END;

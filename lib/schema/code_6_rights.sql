@@ -32,7 +32,7 @@ GRANT EXECUTE ON FUNCTION
   backfill.collation_order, backfill.row_operator, backfill.constant, backfill.key_value, backfill.check_key, backfill.check_collations,
   backfill.batch_condition, backfill.skip_condition, backfill.relation_in_clauses,
   backfill.yield_condition, backfill.can_yield, backfill.place_batch,
-  backfill.read_token, backfill.check_sizes,
+  backfill.read_token, backfill.tokens, backfill.check_sizes,
   backfill.next_token, backfill.split_at, backfill.trim_sql, backfill.within_brackets, backfill.assigned_column, backfill.assignments_of,
   backfill.tokens_of, backfill.joined_by, backfill.asked_for_null, backfill.filled_columns,
   backfill.statements, backfill.relations_of, backfill.key_numbers,

@@ -12,6 +12,9 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 PROGRAM = os.environ.get("BACKFILLD", f"{ROOT}/build/daemon/backfilld")
 
 
+SANITIZED = "BACKFILL_SANITIZED" in os.environ  # slower, and with more memory
+
+
 def run(*arguments, timeout=60):
     """Runs it until it ends by itself: --install, --check, --drain, mistakes."""
     return subprocess.run([PROGRAM, *arguments], capture_output=True, text=True, timeout=timeout,

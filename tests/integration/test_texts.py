@@ -12,11 +12,11 @@ import time
 import psycopg
 import pytest
 
-from daemon import run
+from daemon import SANITIZED, run
 from waiting import wait_until
 
 NASTY = r"x\nWATCHDOG=trigger\r\nSTOPPING=1\n\x1b[31m\u009b31m\u2028y"
-SHORT_MB = 40
+SHORT_MB = 400 if SANITIZED else 40  # what a sanitizer keeps of what was freed counts, too
 
 
 def raising(db, message, sqlstate="40001", above=500):
@@ -79,7 +79,7 @@ def test_a_message_is_harmless_on_a_terminal_and_in_the_log(db):
 
     reader = threading.Thread(target=read, daemon=True)
     reader.start()
-    daemon = db.start("-d", db.conninfo(), stderr=theirs)
+    daemon = db.start(config=db.config(), stderr=theirs)
     os.close(theirs)
     db.submit(set_clause="n = f(id)")
     wait_until(lambda: shown.count(b"WATCHDOG") > 3, what="the bar shows the message")
@@ -102,8 +102,8 @@ def test_names_of_tables_reach_the_log_as_one_line(db):
 def test_a_huge_message_costs_neither_memory_nor_others_time(db, measured, size):
     db.table()
     db.table("theirs", user="other")
-    raising(db, f"repeat('x', {size} * 1024 * 1024)", "53100")
-    daemon = db.daemon(statement_timeout_ms=60000, max_rows=8)
+    raising(db, f"repeat('x', {size} * 1024 * 1024)", "53100", above=5)
+    daemon = db.daemon(statement_timeout_ms=60000, max_rows=1)  # it is met once, not in each half of a batch
     name = db.submit(set_clause="n = f(id)")
     wait_until(lambda: "larger than 1024 kB" in daemon.log(), 60, "the message has come")
     began = time.monotonic()
@@ -111,7 +111,7 @@ def test_a_huge_message_costs_neither_memory_nor_others_time(db, measured, size)
     db.finish(theirs)
     took = time.monotonic() - began
     job = db.finish(name, "failed", timeout=120)
-    assert "row id = 501: the server's answer" in job["error"] and "must be shorter" in job["hint"]
+    assert "row id = 6: the server's answer" in job["error"] and "must be shorter" in job["hint"]
     assert peak_mb(daemon) < SHORT_MB
     measured(f"beside a message of {size} MB", f"{took:.2f} s, {peak_mb(daemon):.1f} MB")
     assert took < 3, "another's job waits"
@@ -180,7 +180,7 @@ def test_notices_by_the_thousand_are_no_answer(db):
 
 @pytest.mark.parametrize("column, value", [
     ("name", "n" * 201), ("name", "ä" * 101), ("set_clause", "n = 1" + " " * 32000), ("where_clause", "n = 1" + " " * 32000),
-    ("statement", "UPDATE t SET n = 1 WHERE {batch}" + " " * 32000), ("throttle_off", ["lag"] * 1000), ("settings", {"a.b": "x" * 9000}),
+    ("statement", "UPDATE t SET n = 1 WHERE {batch}" + " " * 16000), ("throttle_off", ["lag"] * 1000), ("settings", {"a.b": "x" * 9000}),
 ])
 def test_a_text_that_is_too_long_is_refused_by_name(db, column, value):
     db.table()
@@ -272,7 +272,7 @@ def test_a_line_is_one_write(db):
 def test_a_terminal_that_is_stopped_holds_nothing_up(db):
     db.table()
     terminal, theirs = pty.openpty()
-    daemon = db.start("-d", db.conninfo(), stderr=theirs)
+    daemon = db.start(config=db.config(), stderr=theirs)
     termios.tcflow(theirs, termios.TCOOFF)  # as Ctrl-S does
     os.close(theirs)
     db.finish(db.submit(set_clause="n = n + 1"))
