@@ -41,6 +41,7 @@ struct database {
     struct worker **workers; /* room for max_workers, and more while that is being lowered */
 
     bool look_for_jobs;   /* there may be one to claim */
+    bool look_for_share;  /* all places are taken, and a login that has none may queue */
     bool look_for_wishes; /* somebody may want something of a running one */
     bool asking;          /* a claim or a look is under way */
     bool is_lost;
@@ -104,6 +105,12 @@ static void ask_whose(struct database *db, const struct worker *worker)
     control_ask(db->control, &(struct session_query){SQL_WHOSE, 4, {id, job->name, job->target, job_phase_name(phase)}}, on_whose, db);
 }
 
+static bool is_crowded(void *arg)
+{
+    const struct database *db = arg;
+    return db->n_workers >= db->max_workers;
+}
+
 static void on_worker_ended(struct worker *worker, void *arg)
 {
     struct database *db = arg;
@@ -129,7 +136,7 @@ static void end_hours_unasked(struct database *db)
 {
     for (int i = 0; i < db->n_workers; i++)
         if (worker_hours_are_over(db->workers[i]))
-            worker_end_hours(db->workers[i], "its active hours ended");
+            worker_give_back(db->workers[i], "its active hours ended");
 }
 
 static void on_hours_over(struct worker *worker, void *arg)
@@ -244,6 +251,7 @@ static void start_worker(struct database *db, const PGresult *row)
         .monitor = db->monitor,
         .ended = on_worker_ended,
         .hours_over = on_hours_over,
+        .crowded = is_crowded,
         .arg = db,
     };
 
@@ -277,6 +285,7 @@ static void start_worker(struct database *db, const PGresult *row)
     };
     job->lacking = copy_string(result_text(row, 0, 30));
     job->session = copy_string(result_text(row, 0, 31));
+    job->gave_way = (uint32_t)result_number(row, 0, 32);
 
     db->workers = must(reallocarray(db->workers, (size_t)db->n_workers + 1, sizeof(*db->workers)));
     db->workers[db->n_workers++] =
@@ -303,7 +312,7 @@ static void on_claimed(void *arg, const struct session_event *e)
         start_worker(db, e->results[0]);
         if (db->stopping) /* it was asked before that: the job goes back at once */
             worker_want(db->workers[db->n_workers - 1], RUNNER_WANT_STOP);
-        db->look_for_jobs = true;
+        db->look_for_jobs = db->look_for_share = true;
         db->look_again_us = LOOK_AGAIN_US;
     } else if (result_is_true(e->results[0], 0, 1)) {
         struct timeval wait = us_to_timeval(db->look_again_us);
@@ -316,6 +325,31 @@ static void on_claimed(void *arg, const struct session_event *e)
         event_add(db->opening, &wait);
     }
     turn_soon(db);
+}
+
+/* One login has more than one of the places, another none. */
+static void on_over_share(void *arg, const struct session_event *e)
+{
+    struct database *db = arg;
+    struct worker *worker = NULL;
+
+    db->asking = false;
+    if (e->kind == SESSION_ERROR)
+        journal_write(LEVEL_ERROR, JOURNAL_DATABASE, JOURNAL_ABOUT(.database = db->name, .sqlstate = e->sqlstate),
+            "can't share the workers: %s", e->message);
+    else if (result_text(e->results[0], 0, 0))
+        worker = find_worker(db, result_number(e->results[0], 0, 0));
+    if (worker)
+        worker_give_back(worker, "all workers are busy, and another login's job is to have one");
+    turn_soon(db);
+}
+
+static bool is_one_given_back(const struct database *db)
+{
+    for (int i = 0; i < db->n_workers; i++)
+        if (worker_is_given_back(db->workers[i]))
+            return true;
+    return false;
 }
 
 static void on_unfinished(void *arg, const struct session_event *e)
@@ -365,7 +399,7 @@ static void on_wishes(void *arg, const struct session_event *e)
                                      .throttle_off = result_text(result, i, 5),
                                  });
             if (result_text(result, i, 8))
-                worker_end_hours(worker, result_text(result, i, 8));
+                worker_give_back(worker, result_text(result, i, 8));
             else
                 keep_hours(worker, result, i, 7);
             if (!db->stopping)
@@ -444,6 +478,11 @@ static void on_turn(evutil_socket_t socket, short what, void *arg)
         db->look_for_jobs =
             false; /* now, not when it is answered: a notification may come before the answer */
         ask(db, &(struct session_query){.sql = SQL_CLAIM}, on_claimed);
+    } else if (db->look_for_share && db->n_workers >= db->max_workers && db->n_workers > 1 && !db->stopping &&
+               !is_one_given_back(db)) {
+        _cleanup_free_ char *jobs = running_jobs(db);
+        db->look_for_share = false;
+        ask(db, &(struct session_query){SQL_OVER_SHARE, 1, {jobs}}, on_over_share);
     } else if (db->drain && db->n_workers == 0 && !db->look_for_jobs && !db->drained && !db->stopping)
         ask(db, &(struct session_query){.sql = SQL_UNFINISHED}, on_unfinished);
 }
@@ -453,7 +492,7 @@ static void look_for_jobs(evutil_socket_t socket, short what, void *arg)
     struct database *db = arg;
     (void)socket;
     (void)what;
-    db->look_for_jobs = true;
+    db->look_for_jobs = db->look_for_share = true;
     turn_soon(db);
 }
 
@@ -495,7 +534,7 @@ static void on_ready(void *arg)
     db->is_lost = false;
     forget_reasons(db);
     db->hopeless = false;
-    db->look_for_jobs = db->look_for_wishes = true;
+    db->look_for_jobs = db->look_for_wishes = db->look_for_share = true;
     db->look_again_us = LOOK_AGAIN_US;
     turn_soon(db);
     db->changed(db->arg);
@@ -530,7 +569,7 @@ static void on_unusable(void *arg, const char *message, const char *hint)
 static void on_notified(void *arg)
 {
     struct database *db = arg;
-    db->look_for_jobs = db->look_for_wishes = true;
+    db->look_for_jobs = db->look_for_wishes = db->look_for_share = true;
     db->drained = false;
     turn_soon(db);
 }

@@ -217,7 +217,11 @@ void report_end(struct report *report, const struct runner_action *action, const
 
     if (!action) /* the database says whose it is by now (database.c) */
         return;
-    if (action->kind == RUNNER_RELEASE)
+    if (action->kind == RUNNER_GIVE_WAY)
+        journal_write(LEVEL_NOTICE, JOURNAL_STATE, ABOUT(report, .progress = &p, .sqlstate = r->sqlstate),
+            "gives its place to others, and waits for %.0f s: %s",
+            (double)(action->until_us > now_us() ? action->until_us - now_us() : 0) / 1e6, r->waiting_for);
+    else if (action->kind == RUNNER_RELEASE)
         journal_write(LEVEL_NOTICE, JOURNAL_STATE, ABOUT(report, .progress = &p), "%s%s%s",
             r->end_state == JOB_PAUSED ? "paused" : "given back to the queue",
             r->end_state != JOB_PAUSED && given_back ? ": " : "",

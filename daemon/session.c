@@ -388,8 +388,10 @@ static void on_deadline(evutil_socket_t socket, short what, void *arg)
     else if (s->state == STATE_BUSY) {
         if (PQstatus(s->conn) == CONNECTION_BAD)
             report_lost(s, SESSION_ERROR, PQerrorMessage(s->conn)); /* it broke while sending */
-        else
+        else {
+            session_cancel_aside(s); /* else it would work on, for nobody */
             report_lost(s, SESSION_TIMED_OUT, "the server did not answer in time");
+        }
     }
 }
 

@@ -26,9 +26,14 @@ bool step_clears(const struct step *step)
     return step->name && strcmp(step->name, "drop invalid index") == 0;
 }
 
+bool step_builds(const struct step *step)
+{
+    return step->name && strcmp(step->name, "build index") == 0;
+}
+
 struct session_query step_query(const struct step *step, const char *job, const char *phase)
 {
-    if (step->apart)
+    if (step->apart && step->looked)
         return (struct session_query){.sql = step->apart};
     return (struct session_query){SQL_RUN_STEP, 5, {job, phase, step->commands, step->relation, step->table}};
 }

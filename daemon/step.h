@@ -9,7 +9,8 @@
 struct step {
     char *name;             /* "add constraint"; NULL: there is none */
     char *commands;         /* text[] literal: one transaction */
-    char *apart;            /* or the one command that must run by itself */
+    char *apart;            /* NULL, or the one command that must run by itself, right after them */
+    bool looked;            /* and they have run */
     char *relation, *table; /* OID, and the name that the commands call it by */
     char *words;            /* "check orders_amount_cents_check" */
     char *progress;         /* how far it is, where the server tells */
@@ -21,7 +22,10 @@ bool step_take(struct step *step, const PGresult *result);
 /* Whether it only clears away what a step that failed has left. */
 bool step_clears(const struct step *step);
 
-/* What is sent for it; its parameters are pointers into the arguments. */
+/* Whether it takes room by the size of the table. */
+bool step_builds(const struct step *step);
+
+/* What is sent for it next; its parameters are pointers into the arguments. */
 struct session_query step_query(const struct step *step, const char *job, const char *phase);
 
 /* "validate: check orders_amount_cents_check, 43 %". The caller frees; NULL when there is no step. */

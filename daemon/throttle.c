@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define MONITOR_SILENT_MS 1000 /* a reading older than this holds the job: who can't see must not run */
 
@@ -93,4 +94,17 @@ void throttle_judge(struct throttle *t, const struct monitor *monitor, uint64_t 
     t->pressure = pressure;
     *ret_pressure = pressure_judge(&pressure, &t->limits, false, now_us);
     *ret_host = pressure_judge(&pressure, &t->limits, true, now_us);
+}
+
+char *throttle_no_room(const struct throttle *t)
+{
+    const struct pressure_reading *disk = &t->pressure.readings[SIGNAL_DISK];
+    double limit = t->limits.limit[SIGNAL_DISK];
+
+    if (t->limits.off[SIGNAL_DISK] || !t->pressure.there[SIGNAL_DISK] || (disk->known && disk->value < limit))
+        return NULL;
+    struct pressure_verdict full = {
+        .signal = SIGNAL_DISK, .ratio = 1, .value = disk->value, .limit = limit, .known = disk->known};
+    memcpy(full.what, disk->what, sizeof(full.what));
+    return pressure_describe(&full);
 }

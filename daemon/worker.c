@@ -52,6 +52,8 @@ struct worker {
     struct survey survey;
     char *planned;      /* when the control session began on which the relations were laid out last */
     struct range range; /* or row, in hand */
+    bool cut_short; /* the action under way is to be given up, also when a part of it was quicker */
+    char *no_room;  /* what the runner is told of the disk */
     bool ended, failed;
     bool was_ours;       /* it ended by writing how; else another daemon has it */
     struct event *timer; /* the end of a rest, or something that must be reported from the loop */
@@ -130,7 +132,7 @@ static void send_queries(struct worker *w, const struct session_query *queries, 
 
 static enum limits limits_for(const struct worker *w, const struct runner_action *a)
 {
-    return a->kind != RUNNER_STEP ? LIMITS_BATCH : w->step.apart ? LIMITS_APART : LIMITS_STEP;
+    return a->kind != RUNNER_STEP ? LIMITS_BATCH : w->step.apart && w->step.looked ? LIMITS_APART : LIMITS_STEP;
 }
 
 /* The session's lock_timeout, in ms; 0: none. */
@@ -289,6 +291,7 @@ static void abort_action(struct worker *w)
 {
     char pid[24], limit[24];
 
+    w->cut_short = true;
     if (w->action.kind == RUNNER_CONNECT) {
         w->session = session_close(w->session);
         feed_later(
@@ -309,13 +312,21 @@ static void abort_action(struct worker *w)
 
 static void on_session(struct session *session, const struct session_event *e, void *arg);
 
+/* Whatever it is at, nobody waits for the answer. */
+static void close_session(struct worker *w)
+{
+    if (w->session && !w->session_gone && !session_is_idle(w->session) && session_pid(w->session) > 0)
+        session_cancel_aside(w->session);
+    w->session = session_close(w->session);
+}
+
 static void connect_worker(struct worker *w)
 {
     _cleanup_free_ char *name = NULL;
 
     if (asprintf(&name, "backfilld %s", w->job->name) < 0)
         abort();
-    session_close(w->session);
+    close_session(w);
     w->session_gone = w->limiting = false;
     w->limits = LIMITS_BATCH;
     w->session = session_open(
@@ -347,14 +358,14 @@ static void end(struct worker *w)
     event_del(w->timer);
     event_del(w->tick);
     event_del(w->hours);
-    w->session = session_close(w->session);
+    close_session(w);
     w->setup.ended(w, w->setup.arg);
 }
 
 static void perform(struct worker *w, const struct runner_action *a)
 {
     const struct runner *r = &w->runner;
-    char job[24], n[24], epoch[24], free_bytes[24];
+    char job[24], n[24], epoch[24], free_bytes[24], tries[24];
 
     if (a->kind == RUNNER_ABORT)
         abort_action(w);
@@ -428,6 +439,13 @@ static void perform(struct worker *w, const struct runner_action *a)
         event_add(w->timer, &wait);
         break;
     }
+    case RUNNER_GIVE_WAY: {
+        uint64_t now = now_us();
+        ask(w, &(struct session_query){SQL_GIVE_WAY, 4,
+                   {job, number_text(n, a->until_us > now ? (int64_t)(a->until_us - now) / 1000 : 0),
+                       number_text(tries, a->tries), r->waiting_for}});
+        break;
+    }
     case RUNNER_FINISH:
         name_holders(w, true);
         ask_finish(w);
@@ -449,10 +467,16 @@ static void feed(struct worker *w, const struct runner_event *e)
     uint64_t now = now_us();
 
     throttle_judge(&w->throttle, w->setup.monitor, now, &w->runner.pressure, &w->runner.host);
+    free(w->no_room);
+    w->runner.no_room = w->no_room = throttle_no_room(&w->throttle);
+    w->runner.crowded = control_is_ready(w->setup.control) && w->setup.crowded(w->setup.arg);
     struct runner_action next = runner_step(&w->runner, e, now);
 
+    if (next.kind != RUNNER_NONE && next.kind != RUNNER_ABORT)
+        w->cut_short = false;
     if (next.kind == RUNNER_END) {
-        w->was_ours = worker_is_leaving(w) && e->look != RUNNER_LOOK_NOT_OURS;
+        bool leaves = worker_is_leaving(w) || w->action.kind == RUNNER_GIVE_WAY;
+        w->was_ours = leaves && e->look != RUNNER_LOOK_NOT_OURS;
         w->failed = w->was_ours && w->action.kind == RUNNER_FINISH && w->runner.end_state == JOB_FAILED;
         report_end(&w->report, w->was_ours ? &w->action : NULL, w->given_back);
     }
@@ -588,10 +612,14 @@ static void on_control(void *arg, const struct session_event *e)
     } else if (w->action.kind == RUNNER_NEXT_STEP) {
         event.has_step = step_take(&w->step, e->results[0]);
         event.clears = step_clears(&w->step);
+        event.builds = step_builds(&w->step);
     } else if (w->action.kind == RUNNER_BEGIN) {
         event.look = look_of(result_text(e->results[0], 0, 0));
         report_preflight(&w->report, result_text(e->results[0], 0, 1));
         replace_string(&w->survey.seen, NULL);
+    } else if (w->action.kind == RUNNER_GIVE_WAY) {
+        event.look = look_of(result_text(e->results[0], 0, 0));
+        event.gave_way = same_string(result_text(e->results[0], 0, 0), "given");
     } else if (w->action.kind == RUNNER_FINISH) {
         event.look = look_of(result_text(e->results[0], 0, 0));
         if (w->runner.phase != PHASE_TIDY)
@@ -723,11 +751,19 @@ static void on_session(struct session *session, const struct session_event *e, v
     case SESSION_RESULT: break;
     }
 
+    bool is_part = w->limiting; /* the action's own statement is still to come */
     if (w->limiting) {
-        struct runner_action then = w->action;
         w->limiting = false;
-        w->limits = limits_for(w, &then);
+        w->limits = limits_for(w, &w->action);
         w->lock_ms = w->limiting_ms;
+    } else if (w->action.kind == RUNNER_STEP && w->step.apart && !w->step.looked)
+        is_part = w->step.looked = true;
+    if (is_part && w->cut_short) {
+        feed(w, &(struct runner_event){.kind = RUNNER_ERROR, .sqlstate = "57014", .message = "given up before it began"});
+        return;
+    }
+    if (is_part) {
+        struct runner_action then = w->action;
         perform(w, &then);
         return;
     }
@@ -873,6 +909,7 @@ struct worker *worker_start(
         &(struct runner_limits){.min_keys = 1, .max_keys = BATCH_FIRST_KEYS},
         now ^ ((uint64_t)getpid() << 32) ^ (uint64_t)job->id, now);
     runner_plan(&w->runner, job->plan, job->lacking);
+    runner_gave_way(&w->runner, job->gave_way);
     apply_limits(w);
     report_init(&w->report, setup->database, job, &w->runner, now);
     w->report.step = &w->step;
@@ -916,13 +953,18 @@ void worker_end_hours_in(struct worker *w, int64_t ms)
     event_add(w->hours, &wait);
 }
 
-void worker_end_hours(struct worker *w, const char *why)
+void worker_give_back(struct worker *w, const char *why)
 {
     if (w->ended || w->given_back)
         return;
     worker_end_hours_in(w, WORKER_NO_END);
     w->given_back = copy_string(why);
-    worker_want(w, RUNNER_WANT_STOP);
+    worker_want(w, RUNNER_WANT_LEAVE);
+}
+
+bool worker_is_given_back(const struct worker *w)
+{
+    return w->given_back != NULL;
 }
 
 bool worker_hours_are_over(const struct worker *w)
@@ -1013,7 +1055,7 @@ struct worker *worker_free(struct worker *w)
     if (!w)
         return NULL;
     control_forget(w->setup.control, w);
-    session_close(w->session);
+    close_session(w);
     event_free(w->timer);
     event_free(w->tick);
     event_free(w->hours);
@@ -1027,6 +1069,7 @@ struct worker *worker_free(struct worker *w)
     free(w->unsure_message);
     free(w->unsure_hint);
     free(w->given_back);
+    free(w->no_room);
     report_done(&w->report);
     runner_done(&w->runner);
     job_free(w->job);

@@ -22,6 +22,7 @@ struct worker_setup {
     void (*ended)(
         struct worker *worker, void *arg); /* from the event loop; it may not free the worker at once */
     void (*hours_over)(struct worker *worker, void *arg); /* by the daemon's clock; it may ask the server */
+    bool (*crowded)(void *arg);                           /* whether all places for jobs are taken */
     void *arg;
 };
 
@@ -48,8 +49,10 @@ void worker_share(struct worker *worker, double rows_per_s);
 #define WORKER_NO_END INT64_MAX
 void worker_end_hours_in(struct worker *worker, int64_t ms);
 
-/* They have ended, and what to say of it: the batch is finished, and the job given back to the queue. */
-void worker_end_hours(struct worker *worker, const char *why);
+/* They have ended, or others are to have the place, and what to say of it: the batch or step is finished, and the job given back to
+ * the queue. */
+void worker_give_back(struct worker *worker, const char *why);
+bool worker_is_given_back(const struct worker *worker);
 
 /* By the daemon's clock they have ended, and the server has not said otherwise. */
 bool worker_hours_are_over(const struct worker *worker);

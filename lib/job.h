@@ -70,6 +70,7 @@ struct job {
     uint32_t target_ms;          /* 0: the file's */
     uint32_t max_rows_per_s;     /* 0: no limit of its own */
     double max_lag_ms;           /* 0: the file's */
+    uint32_t gave_way;           /* how often in a row it has given its place back */
     char *throttle_off;          /* text[] literal of signals that this job passes over, or NULL */
 };
 

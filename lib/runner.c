@@ -13,6 +13,11 @@
 #define STEP_CAP_US        300000000
 #define CONTENTION_BASE_US 5000    /* somebody's row lock: soon again, for it lasts a transaction of theirs */
 #define CONTENTION_CAP_US  1000000
+#define WAIT_STEP_US       5000000 /* so soon a job that waits hears that others queue */
+#define WAY_AFTER_US       10000000 /* a job that has only waited for so long gives its place back */
+#define WAY_AGAIN_AFTER_US 2000000  /* and so long when it has done so before, or nobody queued */
+#define WAY_BASE_US        10000000 /* and takes its turn again after so long at first, */
+#define WAY_CAP_US         600000000 /* and at last */
 #define PACE_STEP_US       50000 /* a rest is taken in steps, so that it ends when the pressure does */
 #define KEYS_A_YIELD       1000 /* keys from one changed row to the next: so rarely it is no use to yield there */
 #define BOUND_TOO_FAR      2.0 /* a bound found for this many times today's size is thrown away */
@@ -34,6 +39,7 @@ static const char *const action_names[] = {
     [RUNNER_COMPARE] = "compare",
     [RUNNER_PUT_ASIDE] = "put aside",
     [RUNNER_REST] = "rest",
+    [RUNNER_GIVE_WAY] = "give way",
     [RUNNER_FINISH] = "finish",
     [RUNNER_RELEASE] = "release",
     [RUNNER_END] = "end",
@@ -58,6 +64,7 @@ void runner_init(struct runner *r, enum job_phase phase, uint64_t estimate, uint
     };
     batch_size_init(&r->size, limits->target_us, limits->min_keys, limits->max_keys);
     backoff_init(&r->backoff, BACKOFF_BASE_US, BACKOFF_CAP_US, seed);
+    backoff_init(&r->way, WAY_BASE_US, WAY_CAP_US, seed);
     progress_init(&r->progress, keys_done, estimate, now_us);
 }
 
@@ -82,6 +89,11 @@ void runner_plan(struct runner *r, const struct migration_plan *plan, const char
 {
     r->plan = *plan;
     replace_string(&r->lacking, lacking);
+}
+
+void runner_gave_way(struct runner *r, uint32_t tries)
+{
+    r->way.tries = tries;
 }
 
 void runner_limit(struct runner *r, const struct runner_limits *limits)
@@ -151,6 +163,7 @@ static struct runner_action enter(struct runner *r, enum runner_action_kind kind
     case RUNNER_COMPARE:
     case RUNNER_PUT_ASIDE:
     case RUNNER_REST:
+    case RUNNER_GIVE_WAY:
     case RUNNER_END: break;
     }
     return a;
@@ -247,6 +260,7 @@ static bool leave(struct runner *r, struct runner_action *ret_action)
 {
     switch (r->want == RUNNER_WANT_RUN && r->stopping ? RUNNER_WANT_STOP : r->want) {
     case RUNNER_WANT_RUN: return false;
+    case RUNNER_WANT_LEAVE:
     case RUNNER_WANT_STOP:
     case RUNNER_WANT_STOP_NOW: *ret_action = release(r, JOB_QUEUED); return true;
     case RUNNER_WANT_PAUSE: *ret_action = release(r, JOB_PAUSED); return true;
@@ -347,16 +361,70 @@ static struct runner_action on_bound(struct runner *r, const struct runner_event
     return start_batch(r, e->bound, now_us);
 }
 
-static struct runner_action wait_for(struct runner *r, const struct runner_event *e, bool contention,
-    enum runner_action_kind again, uint64_t now_us)
+/* Something was done: the job doesn't wait. */
+static void move_on(struct runner *r)
+{
+    replace_string(&r->waiting_for, NULL);
+    replace_string(&r->sqlstate, NULL);
+    r->waits_since_us = r->asked_way_us = 0;
+    backoff_reset(&r->way);
+}
+
+/* A job that only waits needs no place. What must be written at its end it writes first; and for rows that fail it has a patience of
+ * its own (lib/blame), which ends, and which nobody remembers for it. */
+static bool may_give_way(const struct runner *r, uint64_t now_us)
+{
+    uint64_t after_us = r->way.tries > 0 ? WAY_AGAIN_AFTER_US : WAY_AFTER_US;
+
+    return r->crowded && r->want == RUNNER_WANT_RUN && !r->stopping && !r->isolate && r->blame.looks == 0 &&
+           r->blame.slow == 0 && r->again != RUNNER_FINISH && r->again != RUNNER_RELEASE && now_us - r->waits_since_us >= after_us &&
+           (r->asked_way_us == 0 || now_us - r->asked_way_us >= WAY_AGAIN_AFTER_US);
+}
+
+/* Goes on with a wait that lasts until wait_until_us. */
+static struct runner_action go_on_waiting(struct runner *r, uint64_t now_us)
+{
+    uint64_t left_us = r->wait_until_us > now_us ? r->wait_until_us - now_us : 0;
+
+    if (may_give_way(r, now_us)) {
+        struct backoff way = r->way; /* counted when it is done */
+        uint64_t pause_us = backoff_next(&way);
+        r->asked_way_us = now_us;
+        struct runner_action a = enter(r, RUNNER_GIVE_WAY);
+        a.until_us = now_us + (pause_us > left_us ? pause_us : left_us);
+        a.tries = way.tries;
+        return a;
+    }
+    return rest(r, r->again, left_us < WAIT_STEP_US ? left_us : WAIT_STEP_US, now_us);
+}
+
+static struct runner_action start_waiting(
+    struct runner *r, enum runner_action_kind again, uint64_t until_us, uint64_t now_us)
+{
+    if (r->waits_since_us == 0)
+        r->waits_since_us = now_us;
+    r->again = again;
+    r->wait_until_us = until_us;
+    return go_on_waiting(r, now_us);
+}
+
+/* The next wait after an error, and why the job waits. */
+static uint64_t note_wait(struct runner *r, const struct runner_event *e, bool contention)
 {
     bool step = r->doing == RUNNER_STEP && retry_class(e->sqlstate) == RETRY_LATER;
     _cleanup_free_ char *message = retry_public_message(e->sqlstate, e->message);
+
     r->backoff.base_us = contention ? CONTENTION_BASE_US : step ? STEP_BASE_US : BACKOFF_BASE_US;
     r->backoff.cap_us = contention ? CONTENTION_CAP_US : step ? STEP_CAP_US : BACKOFF_CAP_US;
     replace_string(&r->waiting_for, message ? message : "the connection was lost");
     replace_string(&r->sqlstate, e->sqlstate ? e->sqlstate : SQLSTATE_LOST);
-    return rest(r, again, backoff_next(&r->backoff), now_us);
+    return backoff_next(&r->backoff);
+}
+
+static struct runner_action wait_for(struct runner *r, const struct runner_event *e, bool contention,
+    enum runner_action_kind again, uint64_t now_us)
+{
+    return start_waiting(r, again, now_us + note_wait(r, e, contention), now_us);
 }
 
 static struct runner_action take_row(struct runner *r, const struct runner_event *e, uint64_t now_us)
@@ -384,6 +452,7 @@ static struct runner_action walk_again(struct runner *r, const char *why, uint64
 {
     r->next_phase = r->phase;
     r->surveyed_only = false;
+    r->wait_until_us = 0;
     replace_string(&r->waiting_for, why);
     return rest(r, RUNNER_LAYOUT, wait_us, now_us);
 }
@@ -520,8 +589,7 @@ static void advance(struct runner *r, uint64_t keys, uint64_t now_us)
     progress_update(&r->progress, now_us);
     backoff_reset(&r->backoff);
     r->reread = r->stale = r->doubted = false;
-    replace_string(&r->waiting_for, NULL);
-    replace_string(&r->sqlstate, NULL);
+    move_on(r);
     r->isolate_left -= keys < r->isolate_left ? keys : r->isolate_left;
     if (r->isolate_left == 0)
         r->isolate = 0;
@@ -593,19 +661,26 @@ static struct runner_action on_retry_done(struct runner *r, const struct runner_
         r->round_moved = true;
         r->reread = r->stale = r->doubted = false;
         blame_passed(&r->blame);
-        replace_string(&r->waiting_for, NULL);
-        replace_string(&r->sqlstate, NULL);
+        move_on(r);
     }
     return leave(r, &away) ? away : enter(r, RUNNER_TAKE);
 }
 
-/* A step is to do, or none is left. */
-static struct runner_action on_next_step(struct runner *r, const struct runner_event *e)
+/* A step is to do, or none is left. One that fills the disk begins only where there is room; its pause grows to minutes, for what
+ * is short of room seldom gets some soon. */
+static struct runner_action on_next_step(struct runner *r, const struct runner_event *e, uint64_t now_us)
 {
     if (!e->has_step)
         return end_phase(r);
     if (r->phase == PHASE_GUARD && r->plan.quiet && !quiet_is(&r->quiet))
         return plan_walk(r, PHASE_GUARD);
+    if (!e->clears && now_us < r->step_due_us)
+        return start_waiting(r, RUNNER_NEXT_STEP, r->step_due_us, now_us);
+    if (e->builds && r->no_room) {
+        replace_string(&r->waiting_for, r->no_room);
+        replace_string(&r->sqlstate, SQLSTATE_NO_ROOM);
+        return start_waiting(r, RUNNER_NEXT_STEP, now_us + WAIT_STEP_US, now_us);
+    }
     r->clears = e->clears;
     return enter(r, RUNNER_STEP);
 }
@@ -617,8 +692,7 @@ static struct runner_action on_step_done(struct runner *r)
         return enter(r, RUNNER_NEXT_STEP);
     backoff_reset(&r->backoff);
     r->reread = r->stale = false;
-    replace_string(&r->waiting_for, NULL);
-    replace_string(&r->sqlstate, NULL);
+    move_on(r);
     return enter(r, RUNNER_NEXT_STEP);
 }
 
@@ -724,6 +798,12 @@ static struct runner_action on_done(struct runner *r, const struct runner_event 
     case RUNNER_RETRY: return on_retry_done(r, e, now_us);
     case RUNNER_CONNECT: r->connected = r->ever_connected = true; break;
     case RUNNER_REST: end_rest(r, now_us); break;
+    case RUNNER_GIVE_WAY:
+        if (e->gave_way || e->look == RUNNER_LOOK_NOT_OURS) {
+            r->end_state = JOB_QUEUED;
+            return enter(r, RUNNER_END);
+        }
+        break;
     case RUNNER_PUT_ASIDE:
         r->counts.put_aside++;
         r->isolate = 0;
@@ -759,7 +839,11 @@ static struct runner_action on_done(struct runner *r, const struct runner_event 
 
     switch (was) {
     case RUNNER_CONNECT: return resume(r);
-    case RUNNER_REST: return is_paced(r->again) ? pace(r, r->again, now_us) : enter(r, r->again);
+    case RUNNER_REST:
+        if (is_paced(r->again))
+            return pace(r, r->again, now_us);
+        return now_us < r->wait_until_us ? go_on_waiting(r, now_us) : enter(r, r->again);
+    case RUNNER_GIVE_WAY: return go_on_waiting(r, now_us);
     case RUNNER_LAYOUT:
         if (e->n_relations < r->n_relations)
             r->reread = false; /* a partition was dropped; the next one may be */
@@ -775,7 +859,7 @@ static struct runner_action on_done(struct runner *r, const struct runner_event 
         return enter(r, ++r->relation < r->n_relations ? RUNNER_SURVEY : RUNNER_BEGIN);
     case RUNNER_ADD_RANGE: return enter(r, ++r->relation < r->n_relations ? RUNNER_SURVEY : RUNNER_BEGIN);
     case RUNNER_BEGIN: return on_begun(r, now_us);
-    case RUNNER_NEXT_STEP: return on_next_step(r, e);
+    case RUNNER_NEXT_STEP: return on_next_step(r, e, now_us);
     case RUNNER_STEP: return on_step_done(r);
     case RUNNER_TAKE: return on_taken(r, e, now_us);
     case RUNNER_BOUND: return on_bound(r, e, now_us);
@@ -804,6 +888,8 @@ static enum runner_action_kind after_error(const struct runner *r)
         return r->doing;
     if (!r->connected)
         return RUNNER_CONNECT;
+    if (r->doing == RUNNER_GIVE_WAY) /* the wait goes on, for what it was */
+        return r->again;
     if (is_work(r->doing) || r->doing == RUNNER_BOUND || r->doing == RUNNER_COMPARE || r->doing == RUNNER_PUT_ASIDE)
         return RUNNER_TAKE;
     if (r->doing == RUNNER_STEP)
@@ -892,6 +978,16 @@ static struct runner_action on_cut_short(struct runner *r, const struct runner_e
     return wait_and_retry(r, e, true, now_us);
 }
 
+/* A step found no room, or not enough of something else. What it has left, an index that is full and not valid, takes room until it
+ * is cleared away: that is asked for at once, and the pause comes before the next try. */
+static struct runner_action clear_away(struct runner *r, const struct runner_event *e, uint64_t now_us)
+{
+    r->step_due_us = now_us + note_wait(r, e, false);
+    if (r->waits_since_us == 0)
+        r->waits_since_us = now_us;
+    return enter(r, RUNNER_NEXT_STEP);
+}
+
 static struct runner_action on_error(struct runner *r, const struct runner_event *e, uint64_t now_us)
 {
     struct runner_action away;
@@ -923,8 +1019,15 @@ static struct runner_action on_error(struct runner *r, const struct runner_event
         r->skipping = true;
         return pace(r, RUNNER_BATCH, now_us);
     }
+    if (r->doing == RUNNER_GIVE_WAY) {
+        r->again = after_error(r);
+        return go_on_waiting(r, now_us);
+    }
     switch (class) {
     case RETRY_LATER:
+        if (r->doing == RUNNER_STEP && !r->clears)
+            return clear_away(r, e, now_us);
+        return wait_and_retry(r, e, false, now_us);
     case RETRY_RECONNECT: return wait_and_retry(r, e, false, now_us);
     case RETRY_CONTENTION:
     case RETRY_CANCELLED: return on_cut_short(r, e, class == RETRY_CANCELLED && !r->relieving, now_us);
@@ -994,7 +1097,7 @@ static struct runner_action on_want(struct runner *r, enum runner_want want)
 
     /* A stop is the daemon's: no wish of the user's takes it back, and a pause or cancel only says how the
      * job is left. A cancel is final. */
-    if (want == RUNNER_WANT_STOP || want == RUNNER_WANT_STOP_NOW)
+    if (want == RUNNER_WANT_STOP || want == RUNNER_WANT_STOP_NOW || want == RUNNER_WANT_LEAVE)
         r->stopping = true;
     else if (r->want == RUNNER_WANT_CANCEL || r->phase == PHASE_TIDY) /* a job that has ended */
         return (struct runner_action){.kind = RUNNER_NONE};
@@ -1010,13 +1113,16 @@ static struct runner_action on_want(struct runner *r, enum runner_want want)
         break;
     case RUNNER_BATCH:
     case RUNNER_RETRY:
-        if (want == RUNNER_WANT_STOP)
+        if (want == RUNNER_WANT_STOP || want == RUNNER_WANT_LEAVE)
+            break;
+        return (struct runner_action){.kind = RUNNER_ABORT};
+    case RUNNER_STEP: /* it may take hours, and would begin anew the next time */
+        if (want == RUNNER_WANT_LEAVE)
             break;
         return (struct runner_action){.kind = RUNNER_ABORT};
     case RUNNER_CONNECT:
     case RUNNER_SURVEY:
     case RUNNER_COMPARE:
-    case RUNNER_STEP: /* it may take hours, and begins anew the next time */
     case RUNNER_BOUND: return (struct runner_action){.kind = RUNNER_ABORT};
     case RUNNER_NONE:
     case RUNNER_ABORT:
@@ -1026,6 +1132,7 @@ static struct runner_action on_want(struct runner *r, enum runner_want want)
     case RUNNER_NEXT_STEP:
     case RUNNER_TAKE:
     case RUNNER_PUT_ASIDE:
+    case RUNNER_GIVE_WAY:
     case RUNNER_FINISH:
     case RUNNER_RELEASE:
     case RUNNER_END: break;

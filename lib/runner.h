@@ -25,6 +25,8 @@
  *   PUT_ASIDE or FINISH (failed), or nobody's, and REST (lib/blame); so with one key that timed out a few times;
  *   a batch that met a lock: the same at once, passing over locked rows; REST when it met one all the same;
  *   when no range is left, each row that was passed over: TAKE ─► RETRY ─► TAKE; after a round of them REST;
+ *   a step that failed for want of room: NEXT_STEP at once, for what it has left is cleared away; then REST before the next try;
+ *   a job that has only waited for a while, where all places are taken: GIVE_WAY ─► END, or back to REST: nobody queues for it;
  *   pause, stop: RELEASE ─► END;  cancel: FINISH (cancelled) ─► END;  another daemon's job: END.
  *
  * True in each state: at most one action is under way; the cursor in memory is the one in the database, or
@@ -62,6 +64,7 @@ enum runner_action_kind {
     RUNNER_PUT_ASIDE, /* note the row at hi as left behind, move the cursor over it; no range in hand: note why
                          the row left_behind, which was locked, stays so */
     RUNNER_REST,      /* wait until until_us, then report RUNNER_DONE */
+    RUNNER_GIVE_WAY,  /* give the job back to the queue until until_us, tries in a row, if others queue -> gave_way */
     RUNNER_FINISH,    /* write the job's end: state, error, hint */
     RUNNER_RELEASE,   /* give the job back: state */
     RUNNER_END,       /* nothing more will come; forget the runner */
@@ -75,7 +78,8 @@ struct runner_action {
     uint32_t yield_us;    /* BATCH: sleep for PACE_YIELD_US after so much work; 0: never */
     bool skipping;        /* BATCH: pass over rows that others have locked, and note them -> skipped */
     uint64_t estimate;    /* BEGIN: keys to walk; 0: it doesn't walk */
-    uint64_t until_us;    /* REST */
+    uint64_t until_us;    /* REST, GIVE_WAY */
+    uint32_t tries;       /* GIVE_WAY: so often in a row, this time included */
     enum job_phase phase; /* BEGIN */
     bool planned;         /* BEGIN: ranges were written for it, and must all be there */
     enum job_state state; /* FINISH, RELEASE */
@@ -93,6 +97,7 @@ enum runner_event_kind {
 enum runner_want {
     RUNNER_WANT_RUN,
     RUNNER_WANT_STOP,     /* finish the batch, then give the job back */
+    RUNNER_WANT_LEAVE,    /* finish the batch, or the step however long it takes, then give the job back */
     RUNNER_WANT_STOP_NOW, /* give it back, batch or no batch */
     RUNNER_WANT_PAUSE,
     RUNNER_WANT_CANCEL,
@@ -125,6 +130,8 @@ struct runner_event {
     uint64_t estimate;        /* SURVEY: rows, as the planner guesses */
     bool has_step;            /* NEXT_STEP */
     bool clears;              /* NEXT_STEP: it only clears away what a step that failed has left */
+    bool builds;              /* NEXT_STEP: it fills the disk */
+    bool gave_way;            /* GIVE_WAY */
     struct blame_look compared; /* COMPARE */
     uint64_t found;           /* TAKE_NONE: rows that this walk has changed */
     enum runner_take outcome; /* TAKE, and with RUNNER_TAKE_RANGE: */
@@ -209,6 +216,13 @@ struct runner {
     enum runner_action_kind again; /* after the rest; BATCH, RETRY, BOUND: it is one of the pace */
     uint64_t rest_began_us, batch_began_us;
     struct pressure_verdict pressure, host; /* as of now: the driver sets them before each step */
+    const char *no_room;                    /* and this: NULL, or how full the disk is, above its limit */
+    bool crowded;                           /* and this: all places for jobs are taken */
+    uint64_t wait_until_us;                 /* a wait is taken in rests: others may come to queue meanwhile */
+    uint64_t waits_since_us;                /* nothing was done since; 0: it doesn't wait */
+    uint64_t asked_way_us;                  /* when GIVE_WAY last began; 0: it didn't since */
+    struct backoff way;                     /* tries: how often in a row the job has given its place back */
+    uint64_t step_due_us;                   /* no step before, but one that clears */
     enum pressure_signal rests_for;
     bool relieving;                 /* the batch under way is being given up for somebody who waits on it */
     bool yields;                    /* batches of the range in hand can */
@@ -238,6 +252,9 @@ void runner_done(struct runner *r);
 
 /* Which phases the job has, before its start; a runner that isn't told only fills. lacking: copied. */
 void runner_plan(struct runner *r, const struct migration_plan *plan, const char *lacking);
+
+/* It has given its place back so often in a row, before its start. */
+void runner_gave_way(struct runner *r, uint32_t tries);
 
 /* New limits, from the next batch on. */
 void runner_limit(struct runner *r, const struct runner_limits *limits);

@@ -86,7 +86,8 @@ const char SQL_CLAIM[] =
     "       (SELECT pg_catalog.sum(r.keys) FROM backfill.range AS r WHERE r.job_id = j.id), j.wanted,\n"
     "       pg_catalog.round(extract(epoch FROM j.max_lag) * 1000), j.throttle_off, j.max_rows_per_s,\n"
     "       pg_catalog.ceil(c.opens_in_s * 1000), pg_catalog.ceil(extract(epoch FROM h.changes_at - pg_catalog.clock_timestamp()) * 1000),\n"
-    "       j.state = 'running', p.expand, p.fill, p.guard, p.quiet, p.verify, p.validate, p.in_step, p.dry_run, p.lacking, j.session\n"
+    "       j.state = 'running', p.expand, p.fill, p.guard, p.quiet, p.verify, p.validate, p.in_step, p.dry_run, p.lacking, j.session,\n"
+    "       j.report #>> '{waits,tries}'\n"
     "  FROM backfill.claim() AS c\n"
     " CROSS JOIN LATERAL backfill.hours_of(c.job) AS h\n"
     " CROSS JOIN LATERAL (SELECT (c.job).*) AS j\n"
@@ -138,7 +139,7 @@ const char SQL_STEP_TIMEOUT[] =
 const char SQL_RUN_STEP[] = "SELECT backfill.run_step($1, $2, $3, $4, $5)";
 
 const char SQL_NEXT_STEP[] =
-    "SELECT step, commands, CASE WHEN apart THEN commands[1] END, relation, name, words FROM backfill.next_step($1, $2)";
+    "SELECT step, commands, apart, relation, name, words FROM backfill.next_step($1, $2)";
 
 /* Autovacuum is named by what it does. A lock that is only waited for is no reason yet. */
 const char SQL_TABLE_HOLDERS[] =
@@ -165,13 +166,20 @@ const char SQL_END_JOB[] = "SELECT outcome, slower FROM backfill.end_job($1, $2,
 
 const char SQL_RELEASE_JOB[] = "SELECT backfill.release_job($1)";
 
+const char SQL_GIVE_WAY[] = "SELECT backfill.give_way($1, $2, $3, $4) AS outcome";
+
+const char SQL_OVER_SHARE[] = "SELECT backfill.over_share($1::bigint[]) AS job";
+
 const char SQL_WAITING_FOR[] =
     "UPDATE backfill.job AS j SET waiting_for = $2 WHERE j.id = $1 AND backfill.is_held(j)";
 
 const char SQL_CANCEL[] = "SELECT pg_catalog.pg_cancel_backend($1)";
 
 /* Who waits is looked up first: once the batch is cancelled, nobody does. A batch that nobody has waited on for so long is
- * another by now, or another job's is meant: it is let be. */
+ * another by now, or another job's is meant: it is let be.
+ * Only who is hurt counts: who reads or writes (rows, transactions, relations, advisory locks of a trigger), and who wants a lock that
+ * those queue behind (CREATE INDEX, ALTER TABLE, LOCK). Nobody queues behind SHARE UPDATE EXCLUSIVE (VACUUM, ANALYZE, VALIDATE, CREATE
+ * INDEX CONCURRENTLY), nor behind who waits for a virtual transaction (the same CREATE INDEX): they are let wait. */
 const char SQL_RELIEVE[] =
     "WITH waiting AS MATERIALIZED (\n"
     "  SELECT pg_catalog.string_agg('pid ' || a.pid || coalesce(' (' || nullif(a.application_name, '') || ')', ''), ', '\n"
@@ -180,7 +188,8 @@ const char SQL_RELIEVE[] =
     "    FROM pg_catalog.pg_stat_activity AS a\n"
     "   CROSS JOIN LATERAL (SELECT pg_catalog.min(k.waitstart) AS waitstart\n"
     "                         FROM pg_catalog.pg_locks AS k\n"
-    "                        WHERE k.pid = a.pid AND NOT k.granted) AS l\n"
+    "                        WHERE k.pid = a.pid AND NOT k.granted AND k.locktype <> 'virtualxid'\n"
+    "                          AND NOT (k.locktype = 'relation' AND k.mode = 'ShareUpdateExclusiveLock')) AS l\n"
     "   WHERE a.wait_event_type = 'Lock'\n"
     "     AND l.waitstart <= pg_catalog.clock_timestamp() - $2::float8 * interval '1 ms'\n"
     "     AND $1::integer = ANY (pg_catalog.pg_blocking_pids(a.pid)))\n"
@@ -191,7 +200,7 @@ const char SQL_RELIEVE[] =
  *   if_named  counts when the settings name it: a receiver that only stores WAL (pg_receivewal, the WAL of a pg_basebackup), for it
  *             tells where it is every ten seconds, and where it has flushed at the end of a file; and each slot, by its name
  * A walreceiver without a name of its own is called by its slot, or by where it comes from.
- * Who waits on whom is looked up only for sessions that do wait for a lock. */
+ * Who waits on whom is looked up only for sessions that do wait for a lock; whose wait counts, SQL_RELIEVE says. */
 const char SQL_MONITOR[] =
     "SELECT 'lsn', NULL, pg_catalog.pg_current_wal_lsn()::text\n"
     "UNION ALL\n"
@@ -214,7 +223,8 @@ const char SQL_MONITOR[] =
     "  FROM pg_catalog.pg_stat_activity AS a\n"
     " CROSS JOIN LATERAL (SELECT pg_catalog.min(k.waitstart) AS waitstart\n"
     "                       FROM pg_catalog.pg_locks AS k\n"
-    "                      WHERE k.pid = a.pid AND NOT k.granted) AS l\n"
+    "                      WHERE k.pid = a.pid AND NOT k.granted AND k.locktype <> 'virtualxid'\n"
+    "                        AND NOT (k.locktype = 'relation' AND k.mode = 'ShareUpdateExclusiveLock')) AS l\n"
     " WHERE a.wait_event_type = 'Lock' AND l.waitstart IS NOT NULL\n"
     "   AND pg_catalog.pg_blocking_pids(a.pid) && $1::integer[]";
 

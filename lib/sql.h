@@ -28,7 +28,8 @@ extern const char SQL_SESSION[]; /* settings of the control session -> nothing o
 extern const char SQL_LISTEN[];
 extern const char SQL_CLAIM[]; /* -> job id or NULL, held elsewhere, then the job's columns as database.c reads them; ms until the hours of a
     queued job begin, ms until those of this job end (NULL: never); whether it is running (else it has ended and
-    is tidied up), and its phases in the order of struct migration_plan, what rows lack, settings of the inserting session */
+    is tidied up), and its phases in the order of struct migration_plan, what rows lack, settings of the inserting session, how often in a
+    row it has given its place back */
 extern const char SQL_WANTED[]; /* job ids -> id, wanted, target_ms, on_error, max_lag ms, throttle_off, max_rows_per_s, ms until its hours
     change (NULL: never), what keeps it from running by its hours (NULL: nothing) */
 extern const char SQL_WHOSE[]; /* job, its name, table, phase -> the same, its state (NULL: its row is gone), pid of who holds it and what that
@@ -39,7 +40,7 @@ extern const char SQL_LAYOUT[]; /* job -> relation oid, name, batch, bound, last
 extern const char SQL_ADD_RANGE[]; /* job, relation oid, upper */
 extern const char SQL_BEGIN_PHASE[]; /* job, phase that ends, phase, estimate or NULL, what the survey saw or NULL, free bytes of the disk or NULL
     -> whether the job is ours, the preflight in words or NULL */
-extern const char SQL_NEXT_STEP[]; /* job, phase -> step, commands, command apart or NULL, relation oid, name, words; or no row */
+extern const char SQL_NEXT_STEP[]; /* job, phase -> step, commands, a command that comes after them apart or NULL, relation oid, name, words; or no row */
 extern const char SQL_TABLE_HOLDERS[]; /* relation oid, pid that doesn't count -> who holds locks on it, or NULL */
 extern const char SQL_INDEX_PROGRESS[]; /* pid -> how far its CREATE INDEX is; or no row */
 extern const char SQL_DUPLICATE[]; /* job, message, detail */
@@ -51,6 +52,8 @@ extern const char SQL_LEAVE_ROW[]; /* row id, sqlstate, message, detail */
 extern const char SQL_SESSION_NAMES[]; /* pids -> "pid 12 (psql), pid 34" */
 extern const char SQL_END_JOB[]; /* job, state, error, hint, measured -> statements that were slower (text[]) */
 extern const char SQL_RELEASE_JOB[]; /* job */
+extern const char SQL_GIVE_WAY[]; /* job, for so many ms, so often in a row, what it waits for -> 'given', 'kept' or 'not ours' */
+extern const char SQL_OVER_SHARE[]; /* ids of the jobs that this daemon runs -> the one that is to make room for another login's, or NULL */
 extern const char SQL_WAITING_FOR[]; /* job, what or NULL */
 extern const char SQL_CANCEL[]; /* pid of a worker -> whether a signal was sent */
 extern const char SQL_RELIEVE[]; /* pid of a worker, ms -> who has waited on it so long or NULL, ms, whether a signal was sent */

@@ -24,7 +24,7 @@ CREATE OR REPLACE FUNCTION backfill.is_untidy(job backfill.job) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT backfill.takes_all(job)
-      OR job.unfinished AND backfill.is_here(job) AND (job.state IN ('paused', 'failed') OR (job.state = 'queued' AND job.opens_at > clock_timestamp()))
+      OR job.unfinished AND backfill.is_here(job) AND (job.state IN ('paused', 'failed') OR (job.state = 'queued' AND coalesce(job.opens_at > clock_timestamp(), false)))
 $$;
 
 -- Whether a step of a phase is still to be done: the job may have been cancelled, or taken on, by now.
@@ -35,6 +35,66 @@ AS $$
                   WHERE j.id = job_id
                     AND session_user = CASE step_is_wanted.phase WHEN 'tidy' THEN (backfill.tidied_by(j)).login ELSE j.submitted_by END
                     AND CASE WHEN step_is_wanted.phase = 'tidy' THEN backfill.is_untidy(j) ELSE j.state = 'running' AND j.phase = step_is_wanted.phase END)
+$$;
+
+-- Waits for a table that is about to be locked, in a way that nobody who reads or writes it queues behind. Longer than deadlock_timeout,
+-- for then the server cancels a plain autovacuum; one against wraparound, a VACUUM, an ANALYZE is waited for. The lock is kept, so that
+-- none of these comes in between; what follows waits shortly, by the session's lock_timeout, well below deadlock_timeout: with a lock in
+-- hand it would else be in the way of somebody who waits for it, and the server might choose that one. also: another table, or NULL; of
+-- two tables only one is held. Who may not lock them so goes on without.
+CREATE OR REPLACE FUNCTION backfill.wait_aside(target text, also text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  short constant text := current_setting('lock_timeout');
+BEGIN
+  PERFORM set_config('lock_timeout', 1000 + round(extract(epoch FROM current_setting('deadlock_timeout')::interval) * 1000) || 'ms', true);
+  BEGIN
+    IF also IS NOT NULL THEN
+      EXECUTE format('LOCK TABLE %s IN SHARE UPDATE EXCLUSIVE MODE', also);
+      RAISE EXCEPTION USING ERRCODE = 'BF000', MESSAGE = 'lets go of it';
+    END IF;
+  EXCEPTION WHEN insufficient_privilege OR SQLSTATE 'BF000' THEN
+    NULL;
+  END;
+  BEGIN
+    EXECUTE format('LOCK TABLE %s IN SHARE UPDATE EXCLUSIVE MODE', target);
+  EXCEPTION WHEN insufficient_privilege THEN
+    NULL;
+  END;
+  PERFORM set_config('lock_timeout', short, true);
+END
+$$;
+
+-- Refuses to take an index away that another session is building: one of ours may go on without its daemon, and its index is good. Whose
+-- work this session may not see may be at it.
+CREATE OR REPLACE FUNCTION backfill.check_builder(index_oid oid) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  builder integer := (
+    SELECT min(p.pid)
+      FROM pg_stat_progress_create_index p
+      JOIN pg_index i ON i.indexrelid = index_oid
+      JOIN pg_locks l ON l.pid = p.pid AND l.locktype = 'relation' AND l.relation = i.indrelid AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
+     WHERE p.pid <> pg_backend_pid() AND l.mode = 'ShareUpdateExclusiveLock' AND l.granted AND coalesce(p.index_relid, 0) IN (0, index_oid));
+BEGIN
+  IF builder IS NOT NULL THEN
+    RAISE EXCEPTION 'waits for index %, which pid % is building', backfill.relation_name(index_oid), builder USING ERRCODE = '55P03';
+  END IF;
+END
+$$;
+
+-- A last look at an index that is about to be dropped: it still has that name, is not valid if that is why it goes, and nobody builds it.
+CREATE OR REPLACE FUNCTION backfill.check_index(index_oid oid, name text, invalid boolean) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  IF backfill.relation_name(index_oid) IS DISTINCT FROM name OR invalid AND EXISTS (SELECT FROM pg_index i WHERE i.indexrelid = index_oid AND i.indisvalid) THEN
+    RAISE EXCEPTION 'index % is not what it was a moment ago', name USING ERRCODE = 'BF001', HINT = 'It was not dropped.';
+  END IF;
+  PERFORM backfill.check_builder(index_oid);
+END
 $$;
 
 -- A look at a table before a constraint is added: raises when a row would break it, with how many and the key of one. What the job's owner may not

@@ -45,11 +45,12 @@ CREATE OR REPLACE VIEW backfill.untidy_job AS
     FROM backfill.job j
    WHERE (j.tidy AND j.state IN ('succeeded', 'failed', 'cancelled') OR j.unfinished AND j.state IN ('paused', 'queued', 'failed'))
      AND backfill.is_untidy(j)
+     AND coalesce((j.report #>> '{waits,until}')::timestamptz <= statement_timestamp(), true)  -- else it has given its place back: give_way
      AND (j.holder_pid IS NULL OR backfill.session_start(j.holder_pid) IS DISTINCT FROM j.holder_start);
 
 -- Queued jobs that may begin: their hours are thought to be open, and their table is free.
 CREATE OR REPLACE VIEW backfill.free_job AS
-  SELECT j.id, j.priority
+  SELECT j.id, j.priority, j.submitted_by
     FROM backfill.job j
    WHERE j.state = 'queued'
      AND (j.opens_at IS NULL OR j.opens_at <= statement_timestamp())
@@ -74,8 +75,62 @@ EXCEPTION WHEN OTHERS THEN
 END
 $$;
 
--- Takes the next job: one that has ended and must be tidied up, one whose daemon is gone, else the first of the queue, by priority
--- and age, whose table is free and whose active hours are open. A table is not free while a job on it is to be tidied up: no column
+-- The first of the queue, but for some: of the login that runs the fewest jobs, by priority and age. So no login has all workers while another queues.
+CREATE OR REPLACE FUNCTION backfill.next_in_queue(but bigint[]) RETURNS bigint
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  busy    name[];  -- logins that run jobs
+  level   record;
+  free_id bigint;
+BEGIN
+  SELECT coalesce(array_agg(DISTINCT j.submitted_by), '{}') INTO busy FROM backfill.job j WHERE j.state = 'running';
+  FOR level IN
+    SELECT 0 AS jobs, NULL::name[] AS logins
+    UNION ALL
+    SELECT r.jobs, array_agg(r.login)
+      FROM (SELECT j.submitted_by AS login, count(*) AS jobs FROM backfill.job j WHERE j.state = 'running' GROUP BY 1) r
+     GROUP BY r.jobs
+     ORDER BY 1
+  LOOP
+    SELECT f.id INTO free_id
+      FROM backfill.free_job f
+     WHERE f.id <> ALL (but) AND CASE WHEN level.logins IS NULL THEN f.submitted_by <> ALL (busy) ELSE f.submitted_by = ANY (level.logins) END
+     ORDER BY f.priority DESC, f.id
+     LIMIT 1
+       FOR UPDATE SKIP LOCKED;
+    EXIT WHEN free_id IS NOT NULL;
+  END LOOP;
+  RETURN free_id;
+END
+$$;
+
+-- Of the jobs that a daemon runs and that take all its places, the one whose place another login's is to have: of a login that has
+-- more than one of them, while one that runs nothing queues. The least wanted, and the last that began. NULL: there is none.
+CREATE OR REPLACE FUNCTION backfill.over_share(mine bigint[]) RETURNS bigint
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  found bigint;
+  busy  name[];
+BEGIN
+  SELECT j.id INTO found
+    FROM backfill.job j
+    JOIN (SELECT r.submitted_by AS login, count(*) AS jobs FROM backfill.job r WHERE r.id = ANY (mine) AND r.state = 'running' GROUP BY 1) s
+      ON s.login = j.submitted_by AND s.jobs > 1
+   WHERE j.id = ANY (mine) AND j.state = 'running'
+   ORDER BY s.jobs DESC, j.priority, j.phase_at DESC, j.id DESC
+   LIMIT 1;
+  IF found IS NULL THEN
+    RETURN NULL;
+  END IF;
+  SELECT array_agg(DISTINCT j.submitted_by) INTO busy FROM backfill.job j WHERE j.state = 'running';
+  RETURN CASE WHEN EXISTS (SELECT FROM backfill.free_job f WHERE f.submitted_by <> ALL (busy)) THEN found END;
+END
+$$;
+
+-- Takes the next job: one that has ended and must be tidied up, one whose daemon is gone, else the first of the queue (next_in_queue)
+-- whose table is free and whose active hours are open. A table is not free while a job on it is to be tidied up: no column
 -- is dropped under a trigger that reads it. What is found outside of its hours goes to the queue, until they begin; what was restored
 -- with a dump is paused, until its owner wants it.
 -- A job that can't be claimed fails, and stops nobody else's.
@@ -115,7 +170,7 @@ BEGIN
      LIMIT 1
        FOR UPDATE SKIP LOCKED;
     IF NOT FOUND THEN
-      SELECT f.id INTO free_id FROM backfill.free_job f WHERE f.id <> ALL (hopeless) ORDER BY f.priority DESC, f.id LIMIT 1 FOR UPDATE SKIP LOCKED;
+      free_id := backfill.next_in_queue(hopeless);  -- once: it is volatile
       SELECT j.* INTO candidate FROM backfill.job j WHERE j.id = free_id;
     END IF;
     EXIT WHEN NOT FOUND;
@@ -559,7 +614,7 @@ BEGIN
          finished_at = clock_timestamp(),
          tidy = (j.tidy OR (j.wanted = 'undo' AND j.before IS NOT NULL)) AND (j.keep_in_sync OR end_job.state <> 'succeeded'),  -- what is left is wanted, or goes with finish
          unfinished = end_job.state = 'failed' AND j.enforce IS NOT NULL AND j.phase IN ('guard', 'verify', 'validate'),
-         report = coalesce(j.report, '{}') || coalesce(backfill.compare(j, l.now), '{}') || jsonb_build_object(
+         report = coalesce(j.report, '{}') - 'waits' || coalesce(backfill.compare(j, l.now), '{}') || jsonb_build_object(
                     'rows', r.rows, 'keys', r.keys, 'ranges', r.ranges, 'batches', r.batches, 'wal_bytes', r.wal_bytes,
                     'seconds', round(extract(epoch FROM clock_timestamp() - j.started_at)::numeric, 3),
                     'left_behind', (SELECT count(*) FROM backfill.left_behind l WHERE l.job_id = j.id))
@@ -592,7 +647,7 @@ BEGIN
   END IF;
   UPDATE backfill.job j
      SET tidy = j.tidy AND NOT backfill.takes_all(j), unfinished = false, waiting_for = NULL, holder_pid = NULL, holder_start = NULL,
-         report = coalesce(j.report, '{}') || coalesce(backfill.compare(j, backfill.look_at(j.target, j.submitted_by)), '{}'),
+         report = coalesce(j.report, '{}') - 'waits' || coalesce(backfill.compare(j, backfill.look_at(j.target, j.submitted_by)), '{}'),
          error = coalesce(end_tidy.error, j.error), hint = coalesce(end_tidy.hint, CASE WHEN j.state = 'failed' THEN j.hint END)
    WHERE j.id = end_tidy.job_id;
   RETURN 'written';
@@ -612,6 +667,48 @@ BEGIN
     PERFORM backfill.give_back(job);
   ELSIF backfill.is_held(job) THEN
     UPDATE backfill.job j SET holder_pid = NULL, holder_start = NULL, waiting_for = NULL WHERE j.id = job_id;
+  END IF;
+END
+$$;
+
+-- A job that has only waited for a while gives its place to others, and takes its turn again after so many ms. tries: so often in a
+-- row by now, for whoever takes it next. words: what it waits for. outcome: 'given'; 'kept', nobody queues for the place; 'not ours'.
+CREATE OR REPLACE FUNCTION backfill.give_way(job_id bigint, for_ms bigint, tries integer, words text) RETURNS text
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  job     backfill.job;
+  again   constant timestamptz := clock_timestamp() + for_ms * interval '1 ms';
+  waiting constant text := format('waits until %s after: %s', to_char(again, 'YYYY-MM-DD HH24:MI:SS TZ'), words);
+BEGIN
+  SELECT * INTO job FROM backfill.job j WHERE j.id = job_id FOR UPDATE;
+  IF NOT FOUND OR NOT backfill.is_held(job) THEN  -- it may be sent again
+    RETURN CASE WHEN job.holder_pid IS NULL AND (job.report #>> '{waits,tries}')::integer = tries THEN 'given' ELSE 'not ours' END;
+  ELSIF NOT EXISTS (SELECT FROM backfill.free_job) AND NOT EXISTS (SELECT FROM backfill.untidy_job) THEN
+    RETURN 'kept';
+  END IF;
+  IF job.state = 'running' THEN
+    PERFORM backfill.give_back(job);
+    UPDATE backfill.job j
+       SET opens_at = greatest(j.opens_at, again), waiting_for = CASE WHEN j.opens_at > again THEN j.waiting_for ELSE waiting END,
+           report = coalesce(j.report, '{}') || jsonb_build_object('waits', jsonb_build_object('tries', tries))
+     WHERE j.id = job_id AND j.state = 'queued';
+  ELSE  -- it is being tidied up; a daemon looks for such jobs now and then
+    UPDATE backfill.job j
+       SET holder_pid = NULL, holder_start = NULL,
+           report = coalesce(j.report, '{}') || jsonb_build_object('waits', jsonb_build_object('tries', tries, 'until', again))
+     WHERE j.id = job_id;
+  END IF;
+  RETURN 'given';
+END
+$$;
+
+-- Nobody's priority is above all others': who queues longer goes first among equals.
+DO $$
+BEGIN
+  IF NOT EXISTS (SELECT FROM pg_catalog.pg_constraint k WHERE k.conrelid = 'backfill.job'::regclass AND k.conname = 'job_priority_check') THEN
+    UPDATE backfill.job j SET priority = greatest(-100, least(100, j.priority)) WHERE j.priority NOT BETWEEN -100 AND 100;
+    ALTER TABLE backfill.job ADD CONSTRAINT job_priority_check CHECK (priority BETWEEN -100 AND 100);
   END IF;
 END
 $$;

@@ -164,10 +164,10 @@ AS $$
 $$;
 
 -- What is to do next in a phase of a job that this session holds; no row: nothing. commands: to be run in one transaction
--- (backfill.run_step), or, when apart, the one command by itself. words: for the journal. Phase 'tidy' is that of jobs that have
+-- (backfill.run_step), or, when apart, the one command by itself. words: for the journal. waits_for: tables that it locks besides. Phase 'tidy' is that of jobs that have
 -- ended.
-CREATE OR REPLACE FUNCTION backfill.next_step(job_id bigint, phase text)
-RETURNS TABLE (step text, commands text[], apart boolean, relation oid, name text, words text)
+CREATE OR REPLACE FUNCTION backfill.find_step(job_id bigint, phase text)
+RETURNS TABLE (step text, commands text[], apart boolean, relation oid, name text, words text, waits_for text)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
@@ -257,6 +257,7 @@ BEGIN
       commands := ARRAY[format('ALTER TABLE %s ALTER COLUMN %I SET NOT NULL', name, item ->> 'column')]
                || CASE WHEN existing THEN '{}' ELSE ARRAY[format('ALTER TABLE %s DROP CONSTRAINT %I', name, it.constraint_name)] END;
     ELSIF phase IN ('validate', 'tidy') AND item ->> 'kind' = 'unique' AND it.index_oid IS NOT NULL AND NOT it.index_valid THEN
+      PERFORM backfill.check_builder(it.index_oid);
       step := 'drop invalid index';
       commands := ARRAY['DROP INDEX CONCURRENTLY ' || backfill.relation_name(it.index_oid)];
       apart := true;
@@ -280,6 +281,9 @@ BEGIN
       apart := true;
     ELSE
       CONTINUE;
+    END IF;
+    IF item ->> 'kind' = 'foreign key' THEN
+      waits_for := (regexp_match(item ->> 'definition', '\) REFERENCES ((?:"(?:[^"]|"")*"|[^"()])*)\('))[1];
     END IF;
     IF step = 'build index' AND NOT job.unfinished THEN
       UPDATE backfill.job j SET unfinished = true WHERE j.id = job_id;
@@ -326,6 +330,23 @@ BEGIN
     RETURN NEXT;
   END IF;
 END
+$$;
+
+-- The same as the worker's session gets it. What locks the table as a whole first waits for it where nobody queues behind: wait_aside.
+-- apart: a command that comes by itself, right after the others have looked once more at the name, the state and who else is at it.
+CREATE OR REPLACE FUNCTION backfill.next_step(job_id bigint, phase text)
+RETURNS TABLE (step text, commands text[], apart text, relation oid, name text, words text)
+LANGUAGE sql SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT s.step,
+         CASE WHEN s.apart AND s.step LIKE 'drop%' THEN ARRAY[format('SELECT backfill.check_index(%L, %L, %L)', i.oid, (regexp_match(s.commands[1], '^DROP INDEX CONCURRENTLY (.*)$'))[1],
+                                                                     s.step = 'drop invalid index')]
+              WHEN s.apart THEN '{}'
+              WHEN s.step = 'look' THEN s.commands
+              ELSE ARRAY[format('SELECT backfill.wait_aside(%L, %L)', s.name, s.waits_for)] || s.commands END,
+         CASE WHEN s.apart THEN s.commands[1] END, s.relation, s.name, s.words
+    FROM backfill.find_step(job_id, phase) s
+    LEFT JOIN LATERAL (SELECT to_regclass((regexp_match(s.commands[1], '^DROP INDEX CONCURRENTLY (.*)$'))[1])::oid AS oid) i ON s.apart
 $$;
 
 -- Jobs that keep rows of a table in step, or of the partitioned one that it belongs to.

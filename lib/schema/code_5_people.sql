@@ -145,9 +145,34 @@ AS $$
    ORDER BY coalesce(t.during_calls * t.during_ms, 0) + coalesce(t.after_calls * t.after_ms, 0) DESC
 $$;
 
+-- Tables that a job has for itself, by the topmost one, and the job: one that runs, or that is to be tidied up first. The caller's rights
+-- to see that job are the caller's to ask.
+CREATE OR REPLACE FUNCTION backfill.taken_tables() RETURNS TABLE (root oid, job_id bigint)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT DISTINCT ON (t.root) t.root, t.id
+    FROM (SELECT j.root, j.id, 1 AS rank FROM backfill.job j WHERE j.state = 'running'
+          UNION ALL
+          SELECT j.root, j.id, 2 FROM backfill.job j
+           WHERE j.tidy AND j.state IN ('succeeded', 'failed', 'cancelled') AND backfill.is_untidy(j)
+          UNION ALL
+          SELECT j.root, j.id, 2 FROM backfill.job j
+           WHERE j.unfinished AND j.state IN ('paused', 'queued', 'failed') AND backfill.is_untidy(j)) t
+   ORDER BY t.root, t.rank, t.id
+$$;
+
+-- Whether a daemon is connected to this database, as the role whose schema this is.
+CREATE OR REPLACE FUNCTION backfill.is_served() RETURNS boolean
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT EXISTS (SELECT FROM pg_stat_activity a
+                  WHERE a.datname = current_database() AND a.application_name = 'backfilld control'
+                    AND a.usesysid = (SELECT n.nspowner FROM pg_namespace n WHERE n.nspname = 'backfill'))
+$$;
+
 -- One line a job, made for \watch. The rate is the daemon's own; it counts only while the range moves. That a job stalls is seen
 -- here, by its last checkpoint, so that it is seen too when its daemon is cut off. What isn't known is NULL: the time left of more
--- than a year, how far it is when the estimate has shown itself wrong.
+-- than a year, how far it is when the estimate has shown itself wrong. A job that is queued is told what it is behind.
 CREATE OR REPLACE VIEW backfill.status WITH (security_invoker = true) AS
   SELECT p.name,
          p.target::text AS target,
@@ -165,6 +190,9 @@ CREATE OR REPLACE VIEW backfill.status WITH (security_invoker = true) AS
                      WHEN p.stands_s >= 10 THEN format('stalled for %s s%s', trunc(p.stands_s), ' by ' || p.waiting_for)
                      ELSE p.waiting_for END
               WHEN p.state = 'queued' AND p.opens_at > clock_timestamp() THEN p.waiting_for
+              WHEN p.state = 'queued' AND NOT (SELECT backfill.is_served()) THEN 'no daemon serves this database'
+              WHEN p.state = 'queued' AND p.taken_by IS NOT NULL THEN coalesce('behind job ' || p.behind, 'behind another''s job on this table')
+              WHEN p.state = 'queued' AND (SELECT count(*) > 0 FROM backfill.taken_tables()) THEN 'all workers are busy'
               WHEN p.state = 'paused' AND p.unfinished_items IS NOT NULL THEN p.unfinished_items || ' is in the table, NOT VALID'
               WHEN p.state IN ('succeeded', 'failed') AND p.keep_in_sync AND p.tidy AND p.wanted <> 'finish' THEN 'its trigger is in the table until finish'
               END AS throttled_by,
@@ -184,8 +212,11 @@ CREATE OR REPLACE VIEW backfill.status WITH (security_invoker = true) AS
              CASE WHEN j.phase IN ('backfill', 'verify') THEN extract(epoch FROM clock_timestamp() - greatest(r.moved_at, j.phase_at)) END AS stands_s,
              (SELECT count(*) FROM backfill.left_behind l WHERE l.job_id = j.id) AS left_behind,
              EXISTS (SELECT FROM pg_catalog.pg_stat_get_activity(j.holder_pid) a
-                      JOIN pg_catalog.pg_database d ON d.oid = a.datid AND d.datname = current_database()) AS held
+                      JOIN pg_catalog.pg_database d ON d.oid = a.datid AND d.datname = current_database()) AS held,
+             t.job_id AS taken_by, b.name AS behind
         FROM backfill.job j
+        LEFT JOIN backfill.taken_tables() t ON t.root = j.root AND j.state = 'queued'
+        LEFT JOIN backfill.job b ON b.id = t.job_id
         CROSS JOIN LATERAL (
           SELECT coalesce(sum(g.keys), 0) AS keys,
                  coalesce(sum(g.rows), 0) AS rows,

@@ -46,7 +46,7 @@ GRANT EXECUTE ON FUNCTION
   backfill.constant_defaults, backfill.check_sync_clause, backfill.left_out, backfill.sync_assignments, backfill.in_quotes, backfill.row_fault, backfill.custom_settings, backfill.sync_body, backfill.row_of,
   backfill.watched_columns, backfill.sync_sources, backfill.trigger_commands, backfill.called_elsewhere, backfill.compare_values, backfill.pin_settings, backfill.make_row_function, backfill.make_row_functions,
   backfill.try_sync, backfill.make_sync, backfill.drop_sync_commands, backfill.sync_trouble, backfill.step_is_wanted, backfill.run_step,
-  backfill.look_for_rows, backfill.note_look,
+  backfill.look_for_rows, backfill.note_look, backfill.wait_aside, backfill.check_builder, backfill.check_index,
   backfill.token_places, backfill.normal_sql, backfill.names_in, backfill.stand_in, backfill.split_column,
   backfill.rule_of_type, backfill.type_under, backfill.type_name, backfill.check_column, backfill.constraint_says, backfill.is_promised, backfill.parse_item, backfill.column_type,
   backfill.check_referenced, backfill.normal_check, backfill.same_check, backfill.checks_of, backfill.make_item, backfill.check_may_constrain, backfill.note_constraint,
@@ -66,7 +66,7 @@ GRANT EXECUTE ON FUNCTION
 GRANT EXECUTE ON FUNCTION backfill.login_is_there, backfill.may_end, backfill.job_named, backfill.is_done, backfill.effect, backfill.look_at, backfill.definition_of,
   backfill.word_pattern, backfill.may_see_statements, backfill.statements_on, backfill.between_looks, backfill.three_times, backfill.steps, backfill.is_not_null
   TO backfill_submitter, pg_monitor;
-GRANT EXECUTE ON FUNCTION backfill.no_commit_here TO backfill_submitter, pg_monitor;
+GRANT EXECUTE ON FUNCTION backfill.no_commit_here, backfill.taken_tables, backfill.is_served TO backfill_submitter, pg_monitor;
 GRANT EXECUTE ON PROCEDURE backfill.wait TO backfill_submitter, pg_monitor;
 
 ALTER TABLE backfill.job ENABLE ROW LEVEL SECURITY;

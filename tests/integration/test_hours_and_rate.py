@@ -417,7 +417,7 @@ def test_a_daemon_that_is_stopped_gives_a_job_back_for_its_own_reason(db):
     daemon = db.daemon()
     name = begin_slowly(db, active_hours=ALWAYS)
     assert daemon.terminate() == 0
-    assert "given back to the queue\n" in daemon.log() and throttled_by(db, name) == ""
+    assert "given back to the queue\n" in daemon.log() and throttled_by(db, name) == "no daemon serves this database"
 
 
 # ---- Speed

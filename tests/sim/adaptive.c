@@ -199,6 +199,7 @@ static struct runner_event perform(
     case RUNNER_NEXT_STEP:
     case RUNNER_STEP:
     case RUNNER_RETRY:
+    case RUNNER_GIVE_WAY:
     case RUNNER_FINISH:
     case RUNNER_RELEASE:
     case RUNNER_END: say(t, "a job that only fills did something else"); break;

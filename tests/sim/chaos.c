@@ -80,6 +80,8 @@ static void init(struct world *w, uint64_t seed, bool verbose)
     w->event_us += w->now_us;
     w->due = EVENT_NOTHING;
     w->outage_began_us = w->outage_until_us = 0;
+    w->crowded = random_chance(r, 300);
+    w->crowded_since_us = w->now_us;
     w->calm = w->may_fail = false;
     w->retries = w->n_pasts = 0;
     w->steps = w->calm_steps = 0;
@@ -129,6 +131,7 @@ static void end_outage(struct world *w)
         if (w->daemons[i].has_runner && (uint64_t)w->daemons[i].outage_tries > 10 + lasted_us / 2500000)
             world_break(w, "a server that was away was asked too often");
     w->outage_until_us = 0;
+    w->crowded_since_us = w->now_us;
     world_trace(w, NULL, "the server is back");
 }
 
@@ -227,6 +230,11 @@ static void happen(struct world *w)
             model_write(&w->model, &w->random);
         break;
     case EVENT_REFUSE: model_refuse(&w->model, &w->random); break;
+    case EVENT_QUEUE:
+        w->crowded = !w->crowded;
+        w->crowded_since_us = w->now_us;
+        world_trace(w, NULL, "others %s", w->crowded ? "queue" : "queue no longer");
+        break;
     case EVENT_NOTHING:
     case _WORLD_EVENT_MAX: break;
     }

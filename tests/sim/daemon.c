@@ -9,6 +9,8 @@
 #define POLL_US              100000
 #define LONGEST_REST_US      5000000 /* a server that is back is noticed so soon */
 #define LONGEST_STEP_REST_US 300000000
+#define SOONEST_STEP_US      1000000  /* after one that found no room */
+#define LONGEST_IN_PLACE_US  60000000 /* of a job that only waits while others queue: 10 s, and some tries to give it back */
 
 static void send_action(struct world *w, struct daemon *d, struct runner_action a);
 
@@ -95,10 +97,49 @@ static void note_session(struct daemon *d, const struct runner_event *e, enum ru
         d->session_open = false;
 }
 
+/* Since when it only waits, for something that is in the way. */
+static void note_wait(const struct world *w, struct daemon *d, const struct runner_event *e, enum runner_action_kind was)
+{
+    bool did = e->kind == RUNNER_DONE && (was == RUNNER_BATCH || was == RUNNER_PUT_ASIDE || (was == RUNNER_STEP && !d->clears) ||
+                                             (was == RUNNER_RETRY && !e->skipped));
+    bool hindered = e->kind == RUNNER_ERROR || e->kind == RUNNER_LOST ||
+                    (e->kind == RUNNER_DONE && was == RUNNER_TAKE && e->outcome == RUNNER_TAKE_LOCKED);
+    bool no_room = e->kind == RUNNER_ERROR && was == RUNNER_STEP && !d->clears && retry_class(e->sqlstate) == RETRY_LATER;
+
+    if (did)
+        d->waits_since_us = d->no_room_us = 0;
+    else if (d->runner.blame.looks > 0 || d->runner.blame.slow > 0 || d->runner.isolate > 0)
+        d->waits_since_us = 0; /* for rows that fail it has a patience of its own, which ends */
+    else if (hindered && d->waits_since_us == 0)
+        d->waits_since_us = w->now_us;
+    if (no_room)
+        d->no_room_us = w->now_us;
+}
+
+/* A place is for who works; and what found no room doesn't look for it without a pause. */
+static void check_wait(struct world *w, const struct daemon *d, enum runner_action_kind kind)
+{
+    enum runner_action_kind again = d->runner.again;
+    bool only_waits = kind == RUNNER_REST && again != RUNNER_BATCH && again != RUNNER_RETRY && again != RUNNER_BOUND &&
+                      again != RUNNER_FINISH && again != RUNNER_RELEASE;
+    uint64_t since_us = d->waits_since_us > w->crowded_since_us ? d->waits_since_us : w->crowded_since_us;
+
+    if (only_waits && w->crowded && d->waits_since_us && w->outage_until_us == 0 && d->session &&
+        w->now_us > since_us + LONGEST_IN_PLACE_US)
+        world_break(w, "a job that only waits keeps its place while others queue");
+    if (kind == RUNNER_STEP && !d->clears && d->no_room_us && w->now_us < d->no_room_us + SOONEST_STEP_US)
+        world_break(w, "a step that found no room was tried again without a pause");
+    if (kind == RUNNER_STEP && !d->clears && d->runner.phase == PHASE_VALIDATE && w->model.leftover && d->session_open &&
+        !d->session_gone && model_is_held(&w->model, d->session) && w->model.phase == PHASE_VALIDATE && d->no_room_us)
+        world_break(w, "a step was tried again beside what it had left");
+}
+
 static void step(struct world *w, struct daemon *d, const struct runner_event *e)
 {
     enum runner_action_kind was = d->runner.doing;
     note_session(d, e, was);
+    note_wait(w, d, e, was);
+    d->runner.crowded = w->crowded && d->session != 0; /* else it can't ask */
     struct runner_action a = runner_step(&d->runner, e, w->now_us);
     check_ours(w, e, was, a.kind);
     world_trace(w, d, "%s -> %s", event_text(e), runner_action_name(a.kind));
@@ -113,6 +154,7 @@ static void step(struct world *w, struct daemon *d, const struct runner_event *e
     if (d->statement.under_way && d->statement.action.kind != RUNNER_REST)
         world_break(w, "a second action while one is under way");
     check_leaving(w, d, a.kind);
+    check_wait(w, d, a.kind);
     send_action(w, d, a);
 }
 
@@ -157,7 +199,7 @@ static void claim(struct world *w, struct daemon *d)
     struct model *m = &w->model;
     uint64_t keys = 0;
 
-    d->poll_us = w->now_us + POLL_US;
+    d->poll_us = (m->opens_us > w->now_us && m->state != JOB_RUNNING ? m->opens_us : w->now_us) + POLL_US;
     if (d->session == 0 || w->now_us < w->outage_until_us || !model_claim(m, d->session))
         return;
     world_trace(w, d, "claims the job in phase %s", job_phase_name(m->phase));
@@ -167,6 +209,9 @@ static void claim(struct world *w, struct daemon *d)
     runner_init(&d->runner, tidy ? PHASE_TIDY : m->phase, m->estimate, keys, &w->limits,
         random_next(&w->random), w->now_us);
     runner_plan(&d->runner, &m->plan, "a value");
+    runner_gave_way(&d->runner, m->gave_way);
+    d->clears = false;
+    d->no_room_us = d->waits_since_us = 0;
     d->has_runner = true;
     d->must_leave = d->session_open = d->session_gone = false;
     d->altered = d->outage_tries = d->planned = 0;
@@ -195,6 +240,7 @@ static void regain_control(struct world *w, struct daemon *d)
     }
     d->session_back_us = 0;
     d->session = model_open(&w->model);
+    w->crowded_since_us = w->now_us; /* nothing could be asked before */
     if (d->has_runner) /* else the job was given back, even if the server has forgotten that */
         model_hold_again(&w->model, d->lost_session, d->session);
     world_trace(w, d, "has a control session again, %d, and %s the job", d->session,
@@ -262,8 +308,8 @@ static void send_action(struct world *w, struct daemon *d, struct runner_action 
 static bool is_control(enum runner_action_kind kind)
 {
     return kind == RUNNER_LAYOUT || kind == RUNNER_ADD_RANGE || kind == RUNNER_BEGIN || kind == RUNNER_TAKE ||
-           kind == RUNNER_NEXT_STEP || kind == RUNNER_PUT_ASIDE || kind == RUNNER_FINISH ||
-           kind == RUNNER_RELEASE;
+           kind == RUNNER_NEXT_STEP || kind == RUNNER_PUT_ASIDE || kind == RUNNER_GIVE_WAY ||
+           kind == RUNNER_FINISH || kind == RUNNER_RELEASE;
 }
 
 /* What the worker's session is for. */
@@ -373,8 +419,14 @@ static const char *execute_on_server(struct world *w, struct daemon *d, struct r
         e->look =
             model_begin_phase(m, d->session, s->phase, a->phase, a->estimate, a->planned ? d->planned : 0);
         return NULL;
-    case RUNNER_NEXT_STEP: e->has_step = model_next_step(m, d->session, s->phase); return NULL;
-    case RUNNER_STEP: e->message = "the constraint is broken"; return model_step(m, s->phase);
+    case RUNNER_NEXT_STEP:
+        e->has_step = model_next_step(m, d->session, s->phase, &e->clears);
+        d->clears = e->clears;
+        return NULL;
+    case RUNNER_STEP: e->message = "the constraint is broken"; return model_step(m, s->phase, d->clears);
+    case RUNNER_GIVE_WAY:
+        model_give_way(m, d->session, a->until_us, a->tries, w->crowded, e);
+        return NULL;
     case RUNNER_TAKE: take(w, d, e); return NULL;
     case RUNNER_BOUND:
         e->bound = position_of(model_bound(m, s->batch.range, s->batch.lo, a->keys), s->bound);
@@ -432,6 +484,9 @@ static void execute(struct world *w, struct daemon *d)
         e.kind = RUNNER_LOST;
     } else if (s->fate == FATE_REFUSED) {
         e = (struct runner_event){.kind = RUNNER_ERROR, .sqlstate = s->sqlstate, .message = s->message};
+        if (s->action.kind == RUNNER_STEP && s->phase == PHASE_VALIDATE && !d->clears && retry_class(s->sqlstate) == RETRY_LATER &&
+            w->model.phase == PHASE_VALIDATE && model_has_step(&w->model, PHASE_VALIDATE))
+            w->model.leftover = true;
     } else if (is_control(s->action.kind) && d->session == 0) {
         if (random_chance(&w->random, 500)) {
             send_again(w, d);

@@ -33,7 +33,8 @@ void model_init(struct model *m, struct random *random)
     }
     m->n_ranges = m->n_left_behind = 0;
     m->last_left_behind = 0;
-    m->now_us = m->refuses_until_us = 0;
+    m->now_us = m->refuses_until_us = m->opens_us = 0;
+    m->gave_way = 0;
     m->state = JOB_QUEUED;
     m->phase = PHASE_PREFLIGHT;
     m->wanted = WANTED_RUN;
@@ -119,12 +120,15 @@ bool model_is_held(const struct model *m, int session)
 bool model_claim(struct model *m, int session)
 {
     bool abandoned = m->state == JOB_RUNNING && !is_open(m, m->holder);
+    if (!abandoned && m->now_us < m->opens_us)
+        return false;
     if (model_is_untidy(m) && !is_open(m, m->holder)) {
         m->holder = session;
         return true;
     }
     if (!abandoned && m->state != JOB_QUEUED)
         return false;
+    m->opens_us = 0;
     m->state = JOB_RUNNING;
     m->holder = session;
     m->error[0] = '\0';
@@ -607,6 +611,22 @@ void model_release_job(struct model *m, int session)
     give_back(m);
 }
 
+void model_give_way(
+    struct model *m, int session, uint64_t until_us, uint32_t tries, bool others, struct runner_event *e)
+{
+    if (!model_is_held(m, session)) {
+        e->gave_way = m->holder == 0 && m->gave_way == tries; /* it may be sent again */
+        e->look = e->gave_way ? RUNNER_LOOK_FINE : RUNNER_LOOK_NOT_OURS;
+        return;
+    }
+    if (!others)
+        return;
+    e->gave_way = true;
+    model_release_job(m, session);
+    m->opens_us = until_us;
+    m->gave_way = tries;
+}
+
 /* ---- People. ---------------------------------------------------------------------------------------- */
 
 void model_want(struct model *m, enum job_wanted wanted)
@@ -615,6 +635,7 @@ void model_want(struct model *m, enum job_wanted wanted)
     if (m->wanted == wanted || ended || (m->wanted == WANTED_CANCEL && m->state == JOB_RUNNING))
         return;
     m->wanted = wanted;
+    m->opens_us = 0;
     m->was_cancelled |= wanted == WANTED_CANCEL;
     if (m->state == JOB_QUEUED || m->state == JOB_PAUSED)
         m->state = wanted == WANTED_RUN ? JOB_QUEUED : wanted == WANTED_PAUSE ? JOB_PAUSED : JOB_CANCELLED;
@@ -677,7 +698,8 @@ void model_lock(struct model *m, struct random *random)
     if (m->n_relations == 0)
         return;
     struct model_relation *r = &m->relations[random_below(random, (uint32_t)m->n_relations)];
-    uint64_t until_us = m->now_us + random_between(random, 1, random_chance(random, 800) ? 20000 : 3000000);
+    uint64_t until_us = m->now_us + (random_chance(random, 950) ? random_between(random, 1, random_chance(random, 800) ? 20000 : 3000000)
+                                                                : random_between(random, 50000000, 400000000)); /* somebody went home */
     for (uint32_t n = random_between(random, 1, 5); n > 0 && r->n_rows > 0; n--) {
         struct model_row *row = &r->rows[random_below(random, (uint32_t)r->n_rows)];
         if (!is_locked(m, row))

@@ -66,6 +66,8 @@ struct model {
     bool quarantine;
     uint64_t estimate;
     char error[64];
+    uint64_t opens_us; /* no daemon takes the job before: it has given its place back */
+    uint32_t gave_way; /* so often in a row */
 
     uint64_t now_us;
     uint64_t refuses_until_us; /* every row, with that SQLSTATE */
@@ -81,6 +83,7 @@ struct model {
     struct migration_plan plan;
     int steps[_JOB_PHASE_MAX], steps_done[_JOB_PHASE_MAX];
     bool synced, guarded;  /* the trigger, the constraint is there */
+    bool leftover;         /* of a step that found no room: it takes some until it is cleared away */
     bool untidy, finished; /* something of it may be in the table; its owner wants no more of it */
     int quiet_walks;       /* of guard, one after the other, that found nothing */
     bool walk_counted;
@@ -135,6 +138,9 @@ const char *model_leave_row(struct model *m, int64_t left_behind);
 enum runner_look model_end_job(
     struct model *m, int session, enum job_phase phase, enum job_state state, const char *error);
 void model_release_job(struct model *m, int session);
+/* others: some queue for the place. gave_way and look of the event. */
+void model_give_way(
+    struct model *m, int session, uint64_t until_us, uint32_t tries, bool others, struct runner_event *e);
 
 /* What worker sessions call. */
 int model_survey(const struct model *m, int relation, uint64_t *ret_estimate); /* the last key, or 0 */
@@ -159,8 +165,8 @@ void model_mend_rows(struct model *m);                   /* none is bad any more
 /* model_migration.c: a job that is a whole migration. */
 void model_init_migration(struct model *m, struct random *random);
 bool model_is_untidy(const struct model *m); /* it has ended, and must be tidied up */
-bool model_next_step(struct model *m, int session, enum job_phase phase);
-const char *model_step(struct model *m, enum job_phase phase);
+bool model_next_step(struct model *m, int session, enum job_phase phase, bool *ret_clears);
+const char *model_step(struct model *m, enum job_phase phase, bool clears);
 void model_begin_steps(struct model *m, enum job_phase phase);
 void model_end_walk(struct model *m, uint64_t changed);
 enum runner_look model_end_tidy(struct model *m, int session, bool failed);

@@ -17,7 +17,7 @@ void model_init_migration(struct model *m, struct random *random)
 
     for (int i = 0; i < _JOB_PHASE_MAX; i++)
         m->steps[i] = m->steps_done[i] = 0;
-    m->synced = m->guarded = m->untidy = m->finished = m->walk_counted = false;
+    m->synced = m->guarded = m->leftover = m->untidy = m->finished = m->walk_counted = false;
     m->quiet_walks = 0;
     m->migrates = random_chance(random, 400);
     *p = (struct migration_plan){.fill = true};
@@ -73,10 +73,12 @@ bool model_has_step(const struct model *m, enum job_phase phase)
     return m->steps_done[phase] < m->steps[phase];
 }
 
-bool model_next_step(struct model *m, int session, enum job_phase phase)
+bool model_next_step(struct model *m, int session, enum job_phase phase, bool *ret_clears)
 {
+    *ret_clears = false;
     if (!model_is_held(m, session) || (phase != PHASE_TIDY && model_has_moved_back(m, session, phase)))
         return false;
+    *ret_clears = phase == PHASE_VALIDATE && m->leftover && model_has_step(m, phase);
     return model_has_step(m, phase);
 }
 
@@ -91,12 +93,18 @@ static const char *tidy_step(struct model *m)
     return NULL;
 }
 
-const char *model_step(struct model *m, enum job_phase phase)
+const char *model_step(struct model *m, enum job_phase phase, bool clears)
 {
     if (phase == PHASE_TIDY)
         return tidy_step(m);
     if (m->state != JOB_RUNNING || m->phase != phase)
         return SQLSTATE_STALE;
+    if (clears) {
+        m->leftover = false;
+        return NULL;
+    }
+    if (phase == PHASE_VALIDATE && m->leftover)
+        return "42P07"; /* it is in the way */
     if (m->steps_done[phase] == m->steps[phase])
         return "42701"; /* somebody else has done it meanwhile: what it would make is there */
     if (phase == PHASE_GUARD && m->plan.quiet && m->quiet_walks < QUIET_PASSES)

@@ -47,6 +47,9 @@ struct daemon {
     bool must_leave;   /* after what it was told, its runner may begin no more work */
     int altered;       /* names found gone since the last batch that was done */
     int outage_tries;
+    bool clears;              /* the step in hand only clears away */
+    uint64_t no_room_us;      /* when a step last found no room; 0: none did since one was done */
+    uint64_t waits_since_us;  /* something was in the way, and nothing was done since; 0: it isn't so */
 };
 
 /* Of 1000 actions, how many meet with each; a run has its own mixture, so that some faults come alone. */
@@ -75,6 +78,7 @@ enum world_event {
     EVENT_CRASH,
     EVENT_FAILOVER,
     EVENT_REFUSE,
+    EVENT_QUEUE,
     _WORLD_EVENT_MAX,
 };
 
@@ -97,6 +101,8 @@ struct world {
     uint64_t now_us, event_us;
     enum world_event due;                      /* what happens then; EVENT_NOTHING: it is drawn */
     uint64_t outage_began_us, outage_until_us; /* no server meanwhile */
+    bool crowded;                              /* all places are taken, and others queue for them */
+    uint64_t crowded_since_us;                 /* and there was a server since */
     bool calm;                                 /* nothing goes wrong any more */
     bool may_fail;                             /* an error was sent that ends a job */
     int retries;

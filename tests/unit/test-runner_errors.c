@@ -673,18 +673,174 @@ static void test_the_next_build_waits_longer_though_what_was_left_is_cleared_awa
     for (int i = 0; i < 12; i++) {
         done_with(s, (struct runner_event){.has_step = true});
         EXPECT(s, RUNNER_STEP);
+        uint64_t failed_us = s->now_us;
         refused(s, i % 2 ? "53400" : "53100");
-        EXPECT(s, RUNNER_REST);
-        uint64_t most = UINT64_C(2000000) << i < 300000000 ? UINT64_C(2000000) << i : 300000000;
-        assert_between(s->a.until_us - s->now_us, most / 2, most);
-        done(s);
-        EXPECT(s, RUNNER_NEXT_STEP);
+        EXPECT(s, RUNNER_NEXT_STEP); /* what is left takes room: it goes before the pause */
         done_with(s, (struct runner_event){.has_step = true, .clears = true});
         EXPECT(s, RUNNER_STEP);
         done(s);
         assert_non_null(s->r.waiting_for);
         EXPECT(s, RUNNER_NEXT_STEP);
+        done_with(s, (struct runner_event){.has_step = true});
+        while (s->a.kind == RUNNER_REST)
+            done(s);
+        EXPECT(s, RUNNER_NEXT_STEP);
+        uint64_t most = UINT64_C(2000000) << i < 300000000 ? UINT64_C(2000000) << i : 300000000;
+        assert_between(s->now_us - failed_us, most / 2, most);
     }
+}
+
+static void test_what_cannot_be_cleared_away_is_tried_after_a_pause(void **state)
+{
+    struct script *s = *state;
+
+    start(s, PHASE_VALIDATE, false);
+    done(s);
+    done_with(s, (struct runner_event){.has_step = true, .clears = true});
+    EXPECT(s, RUNNER_STEP);
+    refused(s, "53100");
+    EXPECT(s, RUNNER_REST);
+}
+
+static void test_a_build_does_not_begin_while_the_disk_is_above_its_limit(void **state)
+{
+    struct script *s = *state;
+
+    start(s, PHASE_VALIDATE, false);
+    done(s);
+    s->r.no_room = "disk 95 %";
+    for (int i = 0; i < 3; i++) {
+        done_with(s, (struct runner_event){.has_step = true, .builds = true});
+        EXPECT(s, RUNNER_REST);
+        assert_string_equal(s->r.waiting_for, "disk 95 %");
+        done(s);
+        EXPECT(s, RUNNER_NEXT_STEP);
+    }
+    done_with(s, (struct runner_event){.has_step = true}); /* what takes no room */
+    EXPECT(s, RUNNER_STEP);
+    done(s);
+    s->r.no_room = NULL;
+    done_with(s, (struct runner_event){.has_step = true, .builds = true});
+    EXPECT(s, RUNNER_STEP);
+}
+
+/* ---- Places. ---------------------------------------------------------------------------------------- */
+
+/* The same error again and again, from a batch on, until so much later or until it wants to give its place back. */
+static void wait_on(struct script *s, const char *sqlstate, uint64_t for_us)
+{
+    uint64_t until_us = s->now_us + for_us;
+
+    while (s->now_us < until_us && s->last.kind != RUNNER_GIVE_WAY)
+        switch (s->a.kind) {
+        case RUNNER_TAKE: taken(s, 1, NULL, "{1000}"); break;
+        case RUNNER_BOUND: found(s, "{100}"); break;
+        case RUNNER_REST: done(s); break;
+        default: refused(s, sqlstate); break;
+        }
+}
+
+static void test_a_job_that_only_waits_gives_its_place_to_others(void **state)
+{
+    struct script *s = *state;
+
+    start_filling(s, false);
+    uint64_t began_us = s->now_us;
+    wait_on(s, "53300", 60000000);
+    assert_true(s->last.kind != RUNNER_GIVE_WAY); /* as long as nobody needs it, it stays */
+    s->r.crowded = true;
+    wait_on(s, "53300", 60000000);
+    EXPECT(s, RUNNER_GIVE_WAY);
+    assert_in_range(s->now_us - began_us, 60000000, 70000000);
+    assert_int_equal(s->a.tries, 1);
+    assert_between(s->a.until_us - s->now_us, 5000000, 10000000);
+    done(s); /* nobody queued */
+    EXPECT(s, RUNNER_REST);
+    uint64_t asked_us = s->now_us;
+    wait_on(s, "53300", 60000000);
+    EXPECT(s, RUNNER_GIVE_WAY);
+    assert_true(s->now_us - asked_us >= 2000000);
+    done_with(s, (struct runner_event){.gave_way = true});
+    EXPECT(s, RUNNER_END);
+}
+
+static void test_who_gave_its_place_back_before_does_so_sooner_and_for_longer(void **state)
+{
+    struct script *s = *state;
+
+    start_filling(s, false);
+    runner_gave_way(&s->r, 3);
+    s->r.crowded = true;
+    uint64_t began_us = s->now_us;
+    wait_on(s, "53300", 60000000);
+    EXPECT(s, RUNNER_GIVE_WAY);
+    assert_in_range(s->now_us - began_us, 2000000, 8000000);
+    assert_int_equal(s->a.tries, 4);
+    assert_between(s->a.until_us - s->now_us, 40000000, 80000000);
+}
+
+static void test_who_has_done_something_waits_anew(void **state)
+{
+    struct script *s = *state;
+
+    start_filling(s, false);
+    runner_gave_way(&s->r, 3);
+    batch_done(s, TARGET_US, "{200}");
+    EXPECT(s, RUNNER_BATCH);
+    s->r.crowded = true;
+    uint64_t began_us = s->now_us;
+    wait_on(s, "53300", 60000000);
+    EXPECT(s, RUNNER_GIVE_WAY);
+    assert_true(s->now_us - began_us >= 10000000);
+    assert_int_equal(s->a.tries, 1);
+}
+
+static void test_a_place_that_cannot_be_given_back_is_kept_and_the_wait_goes_on(void **state)
+{
+    struct script *s = *state;
+
+    start_filling(s, false);
+    s->r.crowded = true;
+    wait_on(s, "53300", 60000000);
+    EXPECT(s, RUNNER_GIVE_WAY);
+    refused(s, "53300");
+    EXPECT(s, RUNNER_REST);
+    wait_on(s, "53300", 60000000);
+    EXPECT(s, RUNNER_GIVE_WAY);
+    lost(s); /* and the session with it */
+    EXPECT(s, RUNNER_REST);
+    done(s);
+    EXPECT(s, RUNNER_CONNECT);
+}
+
+static void test_a_step_that_has_begun_ends_when_the_hours_do(void **state)
+{
+    struct script *s = *state;
+
+    start(s, PHASE_VALIDATE, false);
+    done(s);
+    done_with(s, (struct runner_event){.has_step = true});
+    EXPECT(s, RUNNER_STEP);
+    wish(s, RUNNER_WANT_LEAVE);
+    EXPECT(s, RUNNER_NONE);
+    done(s);
+    EXPECT(s, RUNNER_RELEASE);
+    assert_int_equal(s->a.state, JOB_QUEUED);
+}
+
+static void test_a_stop_cuts_short_a_step_whose_hours_are_over(void **state)
+{
+    struct script *s = *state;
+
+    start(s, PHASE_VALIDATE, false);
+    done(s);
+    done_with(s, (struct runner_event){.has_step = true});
+    wish(s, RUNNER_WANT_LEAVE);
+    EXPECT(s, RUNNER_NONE);
+    wish(s, RUNNER_WANT_STOP);
+    EXPECT(s, RUNNER_ABORT);
+    refused(s, "57014");
+    EXPECT(s, RUNNER_RELEASE);
 }
 
 static void test_somebody_who_waits_on_a_trial_gets_through(void **state)
@@ -756,6 +912,14 @@ int main(void)
         SCRIPTED(test_an_error_that_may_be_anybodys_is_met_twice_before_a_row_is_searched_for),
         SCRIPTED(test_an_error_that_may_be_anybodys_ends_no_job_outside_of_a_batch),
         SCRIPTED(test_the_next_build_waits_longer_though_what_was_left_is_cleared_away),
+        SCRIPTED(test_what_cannot_be_cleared_away_is_tried_after_a_pause),
+        SCRIPTED(test_a_build_does_not_begin_while_the_disk_is_above_its_limit),
+        SCRIPTED(test_a_job_that_only_waits_gives_its_place_to_others),
+        SCRIPTED(test_who_gave_its_place_back_before_does_so_sooner_and_for_longer),
+        SCRIPTED(test_who_has_done_something_waits_anew),
+        SCRIPTED(test_a_place_that_cannot_be_given_back_is_kept_and_the_wait_goes_on),
+        SCRIPTED(test_a_step_that_has_begun_ends_when_the_hours_do),
+        SCRIPTED(test_a_stop_cuts_short_a_step_whose_hours_are_over),
         SCRIPTED(test_somebody_who_waits_on_a_trial_gets_through),
         SCRIPTED(test_a_row_error_outside_of_a_batch_fails_the_job),
     };
