@@ -6,6 +6,7 @@
 #include "listen.h"
 #include "pressure.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct config_database {
@@ -31,6 +32,7 @@ struct config_probe {
 
 struct config_throttle {
     double limit[_SIGNAL_MAX]; /* 0 switches a signal off; those without a key are 0 */
+    bool none;                 /* all are off but that of others who wait on the job */
     int dead_min_mb;           /* smaller tables are not held for vacuum */
     int flush_after_kb;        /* the kernel is asked to write out when more is dirty; 0: never */
     char *missing_standby;     /* "wait" or "ignore" */

@@ -21,7 +21,7 @@ enum mode {
 };
 
 static const char usage[] =
-    "backfilld [-c FILE | -d CONNINFO] [--install | --check | --drain]\n"
+    "backfilld [-c FILE | -d CONNINFO] [--install | --check | --drain] [--no-throttle]\n"
     "Fills columns of live PostgreSQL tables: runs the jobs that are inserted into backfill.job.\n"
     "\n"
     "  -c, --config FILE    settings; default " DEFAULT_CONFIG "\n"
@@ -29,6 +29,7 @@ static const char usage[] =
     "      --install        create or upgrade the schema \"backfill\" in each database, then exit\n"
     "      --check          try each connection and right that is needed, print a table, exit 0 or 1\n"
     "      --drain          run until no job is queued or running, then exit: 0, or 1 if one failed\n"
+    "      --no-throttle    with -d: no signal slows jobs down; locks of others are respected all the same\n"
     "      --version\n"
     "      --help\n"
     "\n"
@@ -40,6 +41,7 @@ static const struct option options[] = {
     {"install", no_argument, NULL, 'I'},
     {"check", no_argument, NULL, 'C'},
     {"drain", no_argument, NULL, 'D'},
+    {"no-throttle", no_argument, NULL, 'N'},
     {"version", no_argument, NULL, 'V'},
     {"help", no_argument, NULL, 'h'},
     {0},
@@ -98,6 +100,7 @@ int main(int argc, char *argv[])
 {
     const char *path = NULL, *conninfo = NULL;
     enum mode mode = MODE_SERVE;
+    bool no_throttle = false;
     int option, modes = 0;
 
     if (!open_standard_descriptors())
@@ -118,6 +121,7 @@ int main(int argc, char *argv[])
             mode = MODE_DRAIN;
             modes++;
             break;
+        case 'N': no_throttle = true; break;
         case 'V': printf("backfilld %s\n", BACKFILLD_VERSION); return EXIT_SUCCESS;
         case 'h': fputs(usage, stdout); return EXIT_SUCCESS;
         default: fprintf(stderr, "HINT: backfilld --help lists the options.\n"); return EXIT_USAGE;
@@ -129,9 +133,13 @@ int main(int argc, char *argv[])
     if (modes > 1)
         return refuse("--install, --check and --drain exclude each other");
 
+    if (no_throttle && (!conninfo || mode == MODE_INSTALL || mode == MODE_CHECK))
+        return refuse("--no-throttle goes with --database, and with --drain or alone");
+
     struct config *config = read_config(path, conninfo);
     if (!config)
         return EXIT_USAGE;
+    config->throttle.none = no_throttle;
     journal_open(config->log_level);
     int status = EXIT_SUCCESS;
     switch (mode) {

@@ -42,7 +42,7 @@ void throttle_set(struct throttle *t, const struct job *job, const struct config
         t->limits.limit[i] = limit;
         t->limits.from[i] = limit * counts_from[i];
         t->limits.half[i] = limit * counts_half[i];
-        t->limits.off[i] = limit <= 0;
+        t->limits.off[i] = limit <= 0 || (settings->none && i != SIGNAL_BLOCKED_MS);
     }
     t->limits.from[SIGNAL_LATENCY] = 1; /* as quick as ever */
     for (int i = 0; off && i < n_off; i++) {

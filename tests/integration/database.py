@@ -201,3 +201,7 @@ class Database:
 
     def drain(self, *arguments):
         return run("-d", self.conninfo(), "--drain", *arguments)
+
+    def drain_at_full_speed(self):
+        """For tests whose subject isn't what slows a job down: the machine is busy with tests."""
+        return self.drain("--no-throttle")

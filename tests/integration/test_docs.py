@@ -104,8 +104,8 @@ ERROR_CLASSES = re.findall(r'case RETRY_\w+: return "(\w+)"', read("lib/retry.c"
 
 def test_options():
     same([word for word in terms(section(DAEMON, "OPTIONS")) if word.startswith("-")],
-         re.findall(r"(?<![\w-])(--?[a-z]+)\b", run("--help").stdout.split("\n\n")[1]) + ["-h"], "options")
-    same(re.findall(r"--[a-z]+", section(DAEMON, "SYNOPSIS")), ["--install", "--check", "--drain"], "modes")
+         re.findall(r"(?<![\w-])(--?[a-z]+(?:-[a-z]+)*)\b", run("--help").stdout.split("\n\n")[1]) + ["-h"], "options")
+    same(re.findall(r"--[a-z-]+", section(DAEMON, "SYNOPSIS")), ["--install", "--check", "--drain", "--no-throttle"], "modes")
 
 
 def test_default_file():
