@@ -145,22 +145,6 @@ AS $$
    ORDER BY coalesce(t.during_calls * t.during_ms, 0) + coalesce(t.after_calls * t.after_ms, 0) DESC
 $$;
 
--- Tables that a job has for itself, by the topmost one, and the job: one that runs, or that is to be tidied up first. The caller's rights
--- to see that job are the caller's to ask.
-CREATE OR REPLACE FUNCTION backfill.taken_tables() RETURNS TABLE (root oid, job_id bigint)
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS $$
-  SELECT DISTINCT ON (t.root) t.root, t.id
-    FROM (SELECT j.root, j.id, 1 AS rank FROM backfill.job j WHERE j.state = 'running'
-          UNION ALL
-          SELECT j.root, j.id, 2 FROM backfill.job j
-           WHERE j.tidy AND j.state IN ('succeeded', 'failed', 'cancelled') AND backfill.is_untidy(j)
-          UNION ALL
-          SELECT j.root, j.id, 2 FROM backfill.job j
-           WHERE j.unfinished AND j.state IN ('paused', 'queued', 'failed') AND backfill.is_untidy(j)) t
-   ORDER BY t.root, t.rank, t.id
-$$;
-
 -- Whether a daemon is connected to this database, as the role whose schema this is.
 CREATE OR REPLACE FUNCTION backfill.is_served() RETURNS boolean
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp

@@ -200,8 +200,5 @@ class Database:
         return daemon
 
     def drain(self, *arguments):
-        return run("-d", self.conninfo(), "--drain", *arguments)
-
-    def drain_at_full_speed(self):
-        """For tests whose subject isn't what slows a job down: the machine is busy with tests."""
-        return self.drain("--no-throttle")
+        """The machine is busy with tests: what slows jobs down is no subject of those who drain."""
+        return run("-d", self.conninfo(), "--drain", "--no-throttle", *arguments)

@@ -40,7 +40,7 @@ def test_no_signal_holds_a_job(held_db):
     with pytest.raises(subprocess.TimeoutExpired):
         run("-d", db.conninfo(), "--drain", timeout=4)
     assert "archive" in db.throttled_by(name) or db.state(name) != "succeeded"
-    drained = db.drain_at_full_speed()
+    drained = db.drain()
     assert drained.returncode == 0, drained.stderr
     db.finish(name)
     assert db.counts() == {1: 1000}
