@@ -16,25 +16,23 @@ def tables(db, n, rows=10, user="other"):
         db.table(f"o{i}", rows=rows, user=user)
 
 
-def test_jobs_that_only_wait_give_their_places_to_others(db, measured):
+def test_a_job_that_only_waits_gives_its_place_to_others(db):
     db.session("other").execute(SHORT)
-    tables(db, 2)
+    tables(db, 1)
     db.table()
-    daemon = db.daemon(workers=2)
-    waiting = [db.submit("other", target=f"o{i}", set_clause="n = short()", priority=100) for i in range(2)]
-    wait_until(lambda: [db.state(name) for name in waiting] == ["running"] * 2, what="they have both places")
+    daemon = db.daemon(workers=1)
+    waits = db.submit("other", target="o0", set_clause="n = short()", priority=100)
+    db.wait_state(waits, "running")
     name = db.submit(set_clause="n = n + 1")
-    assert db.throttled_by(name) == "all workers are busy"
+    wait_until(lambda: db.throttled_by(name) == "all workers are busy", what="status says why it is queued")
     db.finish(name, timeout=30)
-    given = [name for name in waiting if db.state(name) == "queued"]
-    assert given and all(db.throttled_by(name).startswith("waits until ") and "after: too many of something" in db.throttled_by(name) for name in given)
     daemon.says("gives its place to others, and waits for")
-    tries = db.job(given[0])["report"]["waits"]["tries"]
-    assert tries == 1
+    reason = db.throttled_by(waits)
+    assert db.state(waits) == "queued" and reason.startswith("waits until ") and reason.endswith("after: too many of something")
+    assert db.job(waits)["report"]["waits"]["tries"] == 1
     db.session("other").execute("CREATE OR REPLACE FUNCTION short() RETURNS int LANGUAGE sql AS 'SELECT 1'")
-    for name in waiting:
-        job = db.finish(name, timeout=30)  # it takes its turn again
-        assert "waits" not in job["report"]
+    job = db.finish(waits, timeout=30)  # it takes its turn again
+    assert "waits" not in job["report"]
 
 
 def test_a_job_that_only_waits_keeps_its_place_while_nobody_needs_it(db):
