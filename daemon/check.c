@@ -1,13 +1,13 @@
 #include "check.h"
-#include "clock.h"
 #include "flusher.h"
 #include "http.h"
 #include "mem.h"
 #include "schema.h"
+#include "session.h"
+#include "sql.h"
 
 #include <errno.h>
 #include <libpq-fe.h>
-#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <sys/stat.h>
@@ -43,61 +43,14 @@ __attribute__((format(printf, 4, 5))) static void print_problem(
 
 /* ---- Connecting ---- */
 
-/* libpq's words on one line, without where in the server's source they come from. The caller frees. */
-static char *one_line(const char *message)
+/* On failure NULL, *ret_problem says why, and *ret_hint what to do when that is known; the caller frees both. */
+static PGconn *connect_as(const struct config_database *database, const char *user, char **ret_problem, char **ret_hint)
 {
-    char *text = must(strdup(message)), *to = text;
+    PGconn *conn = session_connect(
+        database->conninfo, user, "backfilld --check", SETTINGS_CONTROL, CONNECT_TIMEOUT_MS, ret_problem, ret_hint);
 
-    for (const char *line = message; *line;) {
-        line += strspn(line, "\t ");
-        size_t n = strcspn(line, "\n");
-        if (strncmp(line, "LOCATION:", 9) != 0 && n > 0) {
-            if (to > text)
-                *to++ = ' ';
-            memcpy(to, line, n);
-            to += n;
-        }
-        line += n + (line[n] == '\n');
-    }
-    while (to > text && (to[-1] == ' ' || to[-1] == '.'))
-        to--;
-    *to = '\0';
-    return text;
-}
-
-/* Until the connection stands or has failed; false when that takes too long. */
-static bool finish_connecting(PGconn *conn)
-{
-    uint64_t deadline = now_us() + CONNECT_TIMEOUT_MS * 1000ULL;
-    PostgresPollingStatusType wants = PGRES_POLLING_WRITING;
-
-    while (wants == PGRES_POLLING_READING || wants == PGRES_POLLING_WRITING) {
-        struct pollfd ready = {
-            .fd = PQsocket(conn), .events = wants == PGRES_POLLING_READING ? POLLIN : POLLOUT};
-        uint64_t now = now_us();
-        if (now >= deadline || poll(&ready, 1, (int)((deadline - now) / 1000) + 1) == 0)
-            return false;
-        wants = PQconnectPoll(conn);
-    }
-    return true;
-}
-
-/* PQconnectdbParams would leave out the SQLSTATE, and the server's words alone may be in any language. On failure
- * *ret_problem says why; the caller frees it. */
-static PGconn *connect_as(const struct config_database *database, const char *user, char **ret_problem)
-{
-    const char *const keywords[] = {
-        "dbname", "application_name", "target_session_attrs", user ? "user" : NULL, NULL};
-    const char *const values[] = {database->conninfo, "backfilld --check", "primary", user, NULL};
-    PGconn *conn = must(PQconnectStartParams(keywords, values, 1));
-
-    *ret_problem = NULL;
-    PQsetErrorVerbosity(conn, PQERRORS_VERBOSE);
-    if (PQstatus(conn) != CONNECTION_BAD && !finish_connecting(conn))
-        *ret_problem = copy_string("no answer within 10 s");
-    else if (PQstatus(conn) != CONNECTION_OK)
-        *ret_problem = one_line(PQerrorMessage(conn));
-    PQsetErrorVerbosity(conn, PQERRORS_DEFAULT);
+    for (size_t n = *ret_problem ? strlen(*ret_problem) : 0; n > 0 && (*ret_problem)[n - 1] == '.'; n--)
+        (*ret_problem)[n - 1] = '\0';
     return conn;
 }
 
@@ -121,17 +74,22 @@ static const struct remedy {
     {"", "Start the server, or correct host and port in conninfo."},
 };
 
-static const char *remedy_for(const char *problem)
+static const char *remedy_for(const char *problem, const char *hint)
 {
     const struct remedy *r = remedies;
+    if (hint)
+        return hint;
     while (!strstr(problem, r->says))
         r++;
     return r->hint;
 }
 
 /* libpq passes over such a file, and says so on stderr only. */
-static void check_passfile(struct check *c, PGconn *conn)
+static void check_passfile(struct check *c)
 {
+    /* Which it is, libpq tells only of a connection: this one goes nowhere. */
+    const char *const keywords[] = {"dbname", "host", "port", NULL}, *const values[] = {c->database->conninfo, "/nowhere", "1", NULL};
+    PGconn *conn = must(PQconnectStartParams(keywords, values, 1));
     PQconninfoOption *options = PQconninfo(conn);
     struct stat st;
 
@@ -149,6 +107,7 @@ static void check_passfile(struct check *c, PGconn *conn)
         }
     }
     PQconninfoFree(options);
+    PQfinish(conn);
 }
 
 /* ---- What the daemon's role may ---- */
@@ -187,12 +146,12 @@ static void check_logins(struct check *c, PGconn *conn)
                      " WHERE j.state IN ('queued', 'running', 'paused') ORDER BY 1");
     for (int i = 0; i < PQntuples(roles); i++) {
         char what[100];
-        _cleanup_free_ char *problem = NULL;
-        PGconn *other = connect_as(c->database, PQgetvalue(roles, i, 0), &problem);
+        _cleanup_free_ char *problem = NULL, *hint = NULL;
+        PGconn *other = connect_as(c->database, PQgetvalue(roles, i, 0), &problem, &hint);
 
         snprintf(what, sizeof(what), "login as %s", PQgetvalue(roles, i, 0));
         if (problem)
-            print_problem(c, what, problem, "%s", remedy_for(problem));
+            print_problem(c, what, problem, "%s", remedy_for(problem, hint));
         else
             print_ok(c, what, "");
         PQfinish(other);
@@ -252,6 +211,26 @@ static void check_publications(struct check *c, PGconn *conn)
         print_ok(c, "publications", words);
 }
 
+/* Nor this: the daemon's own sessions and jobs that were inserted under it write all the same. */
+static void check_read_only(struct check *c, PGconn *conn)
+{
+    _cleanup_free_ char *words =
+        ask(conn, "SELECT pg_catalog.format(', but default_transaction_read_only is on for %s: jobs that were inserted before wait until it is off',\n"
+                  "         coalesce(nullif(pg_catalog.concat_ws(' in ', s.role, s.database), ''), 'the server'))\n"
+                  "  FROM (SELECT 'setting' AS source, 'role ' || r.rolname AS role, 'database ' || d.datname AS database\n"
+                  "          FROM pg_catalog.pg_db_role_setting AS s\n"
+                  "          LEFT JOIN pg_catalog.pg_roles AS r ON r.oid = s.setrole\n"
+                  "          LEFT JOIN pg_catalog.pg_database AS d ON d.oid = s.setdatabase\n"
+                  "         WHERE (s.setdatabase = 0 OR d.datname = pg_catalog.current_database())\n"
+                  "           AND EXISTS (SELECT FROM pg_catalog.unnest(s.setconfig) AS c WHERE c = 'default_transaction_read_only=on')\n"
+                  "        UNION ALL\n"
+                  "        SELECT 'file', NULL, NULL FROM pg_catalog.pg_settings AS p\n"
+                  "         WHERE p.name = 'default_transaction_read_only' AND p.reset_val = 'on') AS s\n"
+                  " ORDER BY s.source = 'file' LIMIT 1");
+    if (words)
+        print_ok(c, "read-only default", words);
+}
+
 static void check_schema(struct check *c, PGconn *conn)
 {
     _cleanup_free_ char *there = ask(conn, "SELECT pg_catalog.to_regclass('backfill.installed')");
@@ -277,6 +256,7 @@ static void check_schema(struct check *c, PGconn *conn)
     else
         print_problem(c, "schema", "of another version", "Run backfilld --install with the same options.");
     check_publications(c, conn);
+    check_read_only(c, conn);
     check_logins(c, conn);
     check_owners(c, conn);
     check_triggers(c, conn);
@@ -327,12 +307,12 @@ static void check_disk(struct check *c, PGconn *conn)
 
 static void check_database(struct check *c)
 {
-    _cleanup_free_ char *problem = NULL;
-    PGconn *conn = connect_as(c->database, NULL, &problem);
+    _cleanup_free_ char *problem = NULL, *hint = NULL;
+    PGconn *conn = connect_as(c->database, NULL, &problem, &hint);
 
-    check_passfile(c, conn);
+    check_passfile(c);
     if (problem)
-        print_problem(c, "connection", problem, "%s", remedy_for(problem));
+        print_problem(c, "connection", problem, "%s", remedy_for(problem, hint));
     else if (PQserverVersion(conn) < 150000)
         print_problem(c, "connection", "the server is older than PostgreSQL 15", "Upgrade it.");
     else {

@@ -20,7 +20,6 @@ enum control_state {
     CONTROL_CONNECTING,
     CONTROL_HELLO,
     CONTROL_INSTALLED,
-    CONTROL_SETTINGS,
     CONTROL_LISTEN,
     CONTROL_READY,
 };
@@ -62,7 +61,7 @@ static void connect_now(struct control *c)
     c->session = session_close(c->session);
     c->state = CONTROL_CONNECTING;
     c->session =
-        session_open(c->base, c->conninfo, NULL, "backfilld control", CONNECT_TIMEOUT_MS, on_session, c);
+        session_open(c->base, c->conninfo, NULL, "backfilld control", SETTINGS_CONTROL, CONNECT_TIMEOUT_MS, on_session, c);
     session_on_notify(c->session, on_notify);
     session_limit(c->session, MAX_ANSWER);
 }
@@ -86,9 +85,9 @@ static void wait_and_connect(struct control *c)
 
 static void unusable(struct control *c, const char *message, const char *hint)
 {
-    _cleanup_free_ char *text = copy_string(message);
+    _cleanup_free_ char *text = copy_string(message), *advice = copy_string(hint);
     wait_and_connect(c);
-    c->handlers->unusable(c->arg, text, hint);
+    c->handlers->unusable(c->arg, text, advice);
 }
 
 static void send_next(struct control *c)
@@ -128,7 +127,7 @@ static void on_installed(struct control *c, const PGresult *installed)
         unusable(
             c, "the control schema is another version's", "Run backfilld --install with the same options.");
     else
-        ask(c, CONTROL_SETTINGS, SQL_SESSION);
+        ask(c, CONTROL_LISTEN, SQL_LISTEN);
 }
 
 /* Jobs are held by the last session that was ready, not by one that was lost on the way there. */
@@ -175,6 +174,10 @@ static void on_session(struct session *session, const struct session_event *e, v
         on_too_large(c, e);
         return;
     }
+    if (e->kind == SESSION_CONNECT_FAILED && e->hint) {
+        unusable(c, e->message, e->hint);
+        return;
+    }
     if (e->lost || e->kind == SESSION_TIMED_OUT || e->kind == SESSION_CONNECT_FAILED) {
         _cleanup_free_ char *message = copy_string(e->message);
         wait_and_connect(c);
@@ -189,7 +192,6 @@ static void on_session(struct session *session, const struct session_event *e, v
     case CONTROL_CONNECTING: ask(c, CONTROL_HELLO, SQL_HELLO); break;
     case CONTROL_HELLO: on_hello(c, e->results[0]); break;
     case CONTROL_INSTALLED: on_installed(c, e->results[0]); break;
-    case CONTROL_SETTINGS: ask(c, CONTROL_LISTEN, SQL_LISTEN); break;
     case CONTROL_LISTEN:
         c->state = CONTROL_READY;
         backoff_reset(&c->backoff);

@@ -1,6 +1,8 @@
 #include "install.h"
 #include "mem.h"
 #include "schema.h"
+#include "session.h"
+#include "sql.h"
 
 #include <libpq-fe.h>
 #include <stdio.h>
@@ -11,6 +13,7 @@ static PGconn *finish(PGconn *conn)
     return NULL;
 }
 
+#define CONNECT_TIMEOUT_MS 10000
 #define TRIES 10 /* jobs that run lock the schema's tables in another order, and one of two must give way */
 
 struct attempt {
@@ -88,21 +91,19 @@ static bool run_files(struct attempt *a, int version, bool same)
 
 static bool install_once(const struct config_database *database, bool last, bool *ret_again)
 {
-    const char *const keywords[] = {"dbname", "application_name", "target_session_attrs", NULL};
-    const char *const values[] = {database->conninfo, "backfilld --install", "primary", NULL};
-    PGconn *conn = PQconnectdbParams(keywords, values, 1);
+    _cleanup_free_ char *problem = NULL, *hint = NULL;
+    PGconn *conn = session_connect(
+        database->conninfo, NULL, "backfilld --install", SETTINGS_INSTALL, CONNECT_TIMEOUT_MS, &problem, &hint);
 
-    if (PQstatus(conn) != CONNECTION_OK) {
-        fprintf(stderr, "backfilld: %s: %s", database->name, PQerrorMessage(conn));
-        finish(conn);
+    if (!conn) {
+        fprintf(stderr, "backfilld: %s: %s\n", database->name, problem);
+        if (hint)
+            fprintf(stderr, "HINT: %s\n", hint);
         return false;
     }
     struct attempt a = {.conn = conn, .database = database->name, .last = last};
     /* The lock: two installations at once take turns. Its number is 'backfill' in ASCII. */
     bool ok = run(&a, "begin",
-        "SELECT pg_catalog.set_config('client_encoding', CASE pg_catalog.current_setting('server_encoding') "
-        "WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END, false);"
-        "SET client_min_messages = warning; SET search_path = pg_catalog; SET lock_timeout = '10s';"
         "BEGIN; SELECT pg_catalog.pg_advisory_xact_lock(7089054359331365996)");
     bool same = false;
     int version = ok ? installed_version(conn, database->name, &same) : -1;

@@ -263,7 +263,7 @@ static void on_timer(evutil_socket_t socket, short what, void *arg)
     m->settled = false;
     m->flusher = flusher_new();
     m->session = session_open(
-        m->setup.base, m->setup.conninfo, NULL, "backfilld monitor", CONNECT_TIMEOUT_MS, on_session, m);
+        m->setup.base, m->setup.conninfo, NULL, "backfilld monitor", SETTINGS_CONTROL, CONNECT_TIMEOUT_MS, on_session, m);
     /* To parse and to plan them anew each time was seven tenths of what they took. */
     session_keep(m->session, SQL_MONITOR);
     session_keep(m->session, SQL_MONITOR_SLOWLY);
@@ -275,7 +275,9 @@ static void on_session(struct session *session, const struct session_event *e, v
     (void)session;
 
     if (e->kind == SESSION_CONNECTED) {
-        session_send(m->session, &(struct session_query){.sql = SQL_SESSION}, 1, 1, ANSWER_TIMEOUT_MS);
+        m->settled = true;
+        m->slowly_at_us = 0;
+        read_next(m);
         return;
     }
     if (m->settled && m->slowly && (e->kind == SESSION_RESULT || (e->kind == SESSION_ERROR && !e->lost))) {
@@ -287,11 +289,7 @@ static void on_session(struct session *session, const struct session_event *e, v
         read_next(m);
     } else if (e->kind != SESSION_RESULT)
         lose(m, e->message);
-    else if (!m->settled) {
-        m->settled = true;
-        m->slowly_at_us = 0;
-        read_next(m);
-    } else {
+    else {
         m->said_lost = false;
         backoff_reset(&m->backoff);
         read_all(m, e->results[0], e->elapsed_us[0]);

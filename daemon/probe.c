@@ -24,7 +24,6 @@ struct probe {
     const struct config_throttle *throttle;
     struct session *session;
     struct event *timer;
-    bool settled;
     int next; /* the probe that is asked, or is to be */
     struct answer *answers;
 };
@@ -73,11 +72,10 @@ static void on_timer(evutil_socket_t socket, short what, void *arg)
 
     if (p->throttle->n_probes == 0)
         return;
-    if (!p->session) {
-        p->settled = false;
+    if (!p->session)
         p->session =
-            session_open(p->base, p->conninfo, NULL, "backfilld probe", CONNECT_TIMEOUT_MS, on_session, p);
-    } else
+            session_open(p->base, p->conninfo, NULL, "backfilld probe", SETTINGS_PROBE, CONNECT_TIMEOUT_MS, on_session, p);
+    else
         session_send(p->session, &(struct session_query){.sql = p->throttle->probes[p->next].sql}, 1, 1,
             ANSWER_TIMEOUT_MS);
 }
@@ -89,22 +87,13 @@ static void on_session(struct session *session, const struct session_event *e, v
     (void)session;
 
     switch (e->kind) {
-    case SESSION_CONNECTED:
-        session_send(p->session, &(struct session_query){.sql = SQL_PROBE_SESSION}, 1, 1, ANSWER_TIMEOUT_MS);
-        return;
-    case SESSION_RESULT:
-        if (!p->settled) {
-            p->settled = true;
-            on_timer(-1, 0, p);
-            return;
-        }
-        answer = read_answer(e->results[0]);
-        break;
+    case SESSION_CONNECTED: on_timer(-1, 0, p); return;
+    case SESSION_RESULT: answer = read_answer(e->results[0]); break;
     case SESSION_CONNECT_FAILED:
     case SESSION_ERROR:
     case SESSION_TIMED_OUT:
         answer = failed(e->message);
-        if (e->kind != SESSION_ERROR || e->lost || !p->settled)
+        if (e->kind != SESSION_ERROR || e->lost)
             p->session = session_close(p->session);
         break;
     }

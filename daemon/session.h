@@ -31,7 +31,7 @@ struct session_query {
 
 enum session_event_kind {
     SESSION_CONNECTED,
-    SESSION_CONNECT_FAILED, /* closed: sqlstate, message */
+    SESSION_CONNECT_FAILED, /* closed: sqlstate, message; not lost: it answers, but is no session that can be used */
     SESSION_RESULT,    /* every statement that is needed succeeded; the result of another is NULL when it failed */
     SESSION_ERROR,     /* one that is needed failed: sqlstate, message, ...; lost: the session is closed */
     SESSION_TIMED_OUT, /* no answer by the deadline: closed, and what was sent may or may not have been done
@@ -52,11 +52,13 @@ struct session;
 typedef void session_handler(struct session *session, const struct session_event *event, void *arg);
 typedef void session_notify_handler(struct session *session, int from_pid, void *arg);
 
-/* Starts to connect by a conninfo, as a user (NULL: conninfo's), for a primary only. Never NULL: what fails,
- * fails by event. Close it with session_close, also after it failed. Names of hosts are looked up by libpq,
- * which blocks: use sockets, addresses or /etc/hosts. */
-struct session *session_open(struct event_base *base, const char *conninfo, const char *user,
-    const char *application_name, uint32_t timeout_ms, session_handler *handler, void *arg);
+/* Starts to connect by a conninfo, as a user (NULL: conninfo's), for a primary only: the hosts of conninfo are tried in turn, each for
+ * timeout_ms at most. It is connected when all is pinned that our statements, their texts and their values depend on (SQL_PIN), and
+ * settings besides: JSON that lives on, or NULL. A pooler that isn't in session mode is refused. Never NULL: what fails, fails by event.
+ * Close it with session_close, also after it failed. Names of hosts are looked up by libpq, which blocks: use sockets, addresses or
+ * /etc/hosts. */
+struct session *session_open(struct event_base *base, const char *conninfo, const char *user, const char *application_name,
+    const char *settings, uint32_t timeout_ms, session_handler *handler, void *arg);
 
 /* This statement comes often: it is prepared at its first time. Known by the text's address, so that must live as long as the
  * session. SESSION_MAX_KEPT at most. */
@@ -83,3 +85,8 @@ void session_cancel_aside(const struct session *session);
 
 /* Ends it at once, whatever is under way, and frees it. Takes NULL; returns NULL. */
 struct session *session_close(struct session *session);
+
+/* As session_open, but waits, and gives the connection away: for what has no event loop (--check, --install). NULL: *ret_problem says
+ * why, in one line, *ret_hint what to do about it, or NULL. The caller frees both, and finishes the connection. */
+PGconn *session_connect(const char *conninfo, const char *user, const char *application_name, const char *settings,
+    uint32_t timeout_ms, char **ret_problem, char **ret_hint);

@@ -127,7 +127,7 @@ static void send_queries(struct worker *w, const struct session_query *queries, 
         session_send(w->session, queries, n, n_needed,
             w->limits != LIMITS_BATCH && !w->limiting
                 ? STEP_TIMEOUT_MS
-                : (uint32_t)w->setup.batch->statement_timeout_ms + ANSWER_MARGIN_MS);
+                : (uint32_t)(n * w->setup.batch->statement_timeout_ms) + ANSWER_MARGIN_MS); /* each has its own */
 }
 
 static enum limits limits_for(const struct worker *w, const struct runner_action *a)
@@ -178,13 +178,11 @@ static void send_role(struct worker *w)
     char lock_timeout[24], statement_timeout[24];
 
     w->lock_ms = (uint32_t)b->lock_timeout_ms;
-    const struct session_query queries[] = {{.sql = SQL_ENCODING},
-        {SQL_ROLE, 9,
-            {job->settings, job->search_path, job->time_zone, job->date_style,
-                number_text(lock_timeout, b->lock_timeout_ms),
-                number_text(statement_timeout, b->statement_timeout_ms), b->synchronous_commit,
-                strcmp(job->owner, job->submitted_by) == 0 ? NULL : job->owner, job->session}}};
-    send_queries(w, queries, 2, 2); /* one that isn't pinned is not the job's */
+    const struct session_query query = {SQL_ROLE, 9,
+        {job->settings, job->search_path, job->time_zone, job->date_style, number_text(lock_timeout, b->lock_timeout_ms),
+            number_text(statement_timeout, b->statement_timeout_ms), b->synchronous_commit,
+            strcmp(job->owner, job->submitted_by) == 0 ? NULL : job->owner, job->session}};
+    send_queries(w, &query, 1, 1);
 }
 
 static void send_batch(struct worker *w, const struct runner_action *a)
@@ -330,7 +328,7 @@ static void connect_worker(struct worker *w)
     w->session_gone = w->limiting = false;
     w->limits = LIMITS_BATCH;
     w->session = session_open(
-        w->setup.base, w->setup.conninfo, w->job->submitted_by, name, CONNECT_TIMEOUT_MS, on_session, w);
+        w->setup.base, w->setup.conninfo, w->job->submitted_by, name, NULL, CONNECT_TIMEOUT_MS, on_session, w);
     session_keep(w->session, SQL_RUN_BATCH);
 }
 
@@ -523,8 +521,8 @@ static void feed_error(struct worker *w, const struct session_event *e)
         ask_then(w, &(struct session_query){.sql = SQL_INSTALLED}, on_installed);
         return;
     }
-    /* The session's own beginning (SQL_ROLE): it sets a role, and one setting that takes a right. */
-    if (e->kind == SESSION_ERROR && !e->lost && same_string(e->sqlstate, "42501") && w->action.kind == RUNNER_CONNECT)
+    /* The session's own beginning (SQL_PIN, SQL_ROLE): it sets a role, and one setting that takes a right. */
+    if (!e->lost && same_string(e->sqlstate, "42501") && w->action.kind == RUNNER_CONNECT)
         event.hint = "The job's login must be let SET ROLE to the job's role, and must not begin its sessions with session_replication_role = "
                      "replica, in which neither triggers nor foreign keys see what is written: GRANT the role, or ALTER ROLE ... RESET the "
                      "setting. Then SELECT backfill.retry(name).";
@@ -535,6 +533,10 @@ static void feed_error(struct worker *w, const struct session_event *e)
     else if (e->kind == SESSION_ERROR && !e->lost && same_string(e->sqlstate, "42501") && !e->hint)
         event.hint = "The job's role needs what it had when the job was inserted: membership in backfill_submitter, and rights on "
                      "what the job touches. Then SELECT backfill.retry(name).";
+    /* The server says which statement is not let write; why, is a setting's doing, for a standby takes no session of ours. */
+    if (e->kind == SESSION_ERROR && !e->lost && same_string(e->sqlstate, SQLSTATE_READ_ONLY))
+        event.message = "default_transaction_read_only is on, and was off when the job was inserted: the job waits until it is off "
+                        "again, and goes on by itself (is a disk full?)";
     if (e->kind == SESSION_CONNECT_FAILED) {
         event.kind = RUNNER_ERROR;
         if (strncmp(e->sqlstate, "28", 2) == 0)

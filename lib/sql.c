@@ -3,16 +3,73 @@
 /* SQL keeps the lines that it is written in. */
 /* clang-format off */
 
-/* The last word has what the promises rest on: short locks, custom plans, exact text of keys, no row hidden by a policy
- * without an error. Before it stand a job's own settings, before those the inserting session's on which values depend, and first what is
- * only good advice: a table is never read as a whole because the planner's statistics are stale, and no batch waits for a compiler.
- * What a batch writes out of the server's buffers is handed to the disk soon: left to the kernel it goes out by the gigabyte, and
- * commits of others wait behind it. set_config's third argument: for the session, not the transaction. */
-/* By itself, before any text is sent. A database in SQL_ASCII keeps bytes: there is nothing to convert. */
-const char SQL_ENCODING[] =
-    "SELECT pg_catalog.set_config('client_encoding',\n"
-    "         CASE pg_catalog.current_setting('server_encoding') WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END, false)";
+/* ---- What a session is pinned to ----
+ * Every setting that a user may set has its decision in tests/integration/test_pins.py: it is pinned here, a job brings it along, or
+ * there is a reason to leave it as the role, the database or the file has it.
+ * set_config's third argument: for the session, not the transaction. A setting that the server doesn't know is passed over. */
 
+/* What our statements, the text of keys and the life of a session rest on: nobody has it otherwise. Our statements write E'' and \' as the
+ * standard does; a batch has a transaction of its own that sees what others commit, and no row is hidden by a policy without an error.
+ * A statement that goes on when its daemon is gone ends its work, which the next daemon finds done: a daemon's host that is cut off is known
+ * by its sessions that are idle, after 25 s. A database in SQL_ASCII keeps bytes: there is nothing to convert. Notices are read by nobody,
+ * and may be of any size. */
+#define PINNED \
+    "('client_encoding', CASE pg_catalog.current_setting('server_encoding') WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END),\n" \
+    "('standard_conforming_strings', 'on'), ('backslash_quote', 'safe_encoding'), ('quote_all_identifiers', 'off'),\n" \
+    "('extra_float_digits', '1'), ('row_security', 'off'), ('gin_fuzzy_search_limit', '0'),\n" \
+    "('default_transaction_isolation', 'read committed'), ('default_transaction_deferrable', 'off'),\n" \
+    "('idle_session_timeout', '0'), ('idle_in_transaction_session_timeout', '0'), ('transaction_timeout', '0'),\n" \
+    "('exit_on_error', 'off'), ('client_min_messages', 'error'),\n" \
+    "('client_connection_check_interval', '0'), ('tcp_keepalives_idle', '10'), ('tcp_keepalives_interval', '5'),\n" \
+    "('tcp_keepalives_count', '3'), ('tcp_user_timeout', '20000'),\n" \
+    "('plpgsql.extra_errors', 'none'), ('plpgsql.extra_warnings', 'none')"
+
+/* What values depend on: so they are for all that is ours; a job has its own, of the session that inserted it. */
+#define PINNED_FORMS \
+    "('search_path', 'pg_catalog'), ('DateStyle', 'ISO, MDY'), ('IntervalStyle', 'postgres'), ('bytea_output', 'hex'),\n" \
+    "('array_nulls', 'on'), ('transform_null_equals', 'off'), ('xmlbinary', 'base64'), ('xmloption', 'content'),\n" \
+    "('check_function_bodies', 'on'), ('plan_cache_mode', 'auto')"
+
+#define PIN_REPLICATION_ROLE \
+    "SELECT 4, 'session_replication_role', 'origin'\n" \
+    " WHERE pg_catalog.current_setting('session_replication_role') OPERATOR(pg_catalog.=) 'replica'\n"
+
+/* A pooler may be between: settings would stay with the session that it has for us just now, so they are set only in one whose pid we know. */
+const char SQL_PIN[] =
+    "SELECT pg_catalog.pg_backend_pid(),\n"
+    "       (SELECT pg_catalog.count(pg_catalog.set_config(s.name, s.value, false))\n"
+    "          FROM (SELECT 1 AS step, 'role' AS name, 'none' AS value\n"
+    "                UNION ALL\n"
+    "                SELECT 2, v.name, v.value FROM (VALUES " PINNED ",\n" PINNED_FORMS ",\n"
+    "                       ('synchronous_commit', coalesce(nullif(pg_catalog.current_setting('synchronous_commit'), 'off'), 'local'))) AS v(name, value)\n"
+    "                UNION ALL\n"
+    "                SELECT 3, e.key, e.value FROM pg_catalog.jsonb_each_text($2::jsonb) AS e\n"
+    "                UNION ALL\n" PIN_REPLICATION_ROLE
+    "                ORDER BY 1) AS s\n"
+    "         WHERE pg_catalog.pg_backend_pid() OPERATOR(pg_catalog.=) coalesce($1::integer, pg_catalog.pg_backend_pid())\n"
+    "           AND pg_catalog.current_setting(s.name, true) IS NOT NULL)";
+
+/* What it commits is on disk when it is seen (synchronous_commit above): who is told that a job has succeeded relies on it
+ * (code_4_daemon.sql, Conclusions). A read-only default of the role or the database isn't meant for its own few rows: a job must be
+ * paused, and its state told, also while nothing else may be written. */
+const char SETTINGS_CONTROL[] =
+    "{\"statement_timeout\": \"10s\", \"lock_timeout\": \"200ms\", \"default_transaction_read_only\": \"off\"}";
+
+const char SETTINGS_PROBE[] =
+    "{\"statement_timeout\": \"1s\", \"lock_timeout\": \"200ms\", \"default_transaction_read_only\": \"on\"}";
+
+/* What it makes is made where the database begins its sessions read-only, too. */
+const char SETTINGS_INSTALL[] =
+    "{\"statement_timeout\": \"0\", \"lock_timeout\": \"10s\", \"default_transaction_read_only\": \"off\"}";
+
+/* See try_pooler in session.c. */
+const char SQL_TRIAL[] = "SELECT pg_catalog.set_config('idle_session_timeout', '100', false)";
+
+/* Behind SQL_PIN. The last word has what the promises rest on: what is pinned, short locks, custom plans. Before it stand a job's own
+ * settings, before those the inserting session's on which values depend, and first what is only good advice: a table is never read as a
+ * whole because the planner's statistics are stale, and no batch waits for a compiler. What a batch writes out of the server's buffers
+ * is handed to the disk soon: left to the kernel it goes out by the gigabyte, and commits of others wait behind it.
+ * default_transaction_read_only stays what it is now, unless the job says otherwise: see backfill.check_brake. */
 const char SQL_ROLE[] =
     "SELECT pg_catalog.set_config(s.name, s.value, false)\n"
     "  FROM (SELECT 1 AS step, v.name, v.value\n"
@@ -27,12 +84,11 @@ const char SQL_ROLE[] =
     "        SELECT 4, v.name, v.value\n"
     "          FROM (VALUES ('search_path', $2::text), ('TimeZone', $3::text), ('DateStyle', $4::text), ('lock_timeout', $5::text),\n"
     "                       ('statement_timeout', $6::text), ('synchronous_commit', $7::text), ('plan_cache_mode', 'force_custom_plan'),\n"
-    "                       ('row_security', 'off'), ('extra_float_digits', '1'), ('default_transaction_isolation', 'read committed'),\n"
-    "                       ('default_transaction_read_only', 'off'), ('quote_all_identifiers', 'off'),\n"
-    "                       ('idle_session_timeout', '0'), ('client_encoding', pg_catalog.current_setting('client_encoding'))) AS v(name, value)\n"
-    "        UNION ALL\n"
-    "        SELECT 4, 'session_replication_role', 'origin'\n"
-    "         WHERE pg_catalog.current_setting('session_replication_role') OPERATOR(pg_catalog.=) 'replica'\n"
+    "                       ('backfilld.brake', CASE WHEN pg_catalog.jsonb_exists($9::jsonb, 'default_transaction_read_only')\n"
+    "                                                  OR pg_catalog.jsonb_exists($1::jsonb, 'default_transaction_read_only') THEN 'off' ELSE 'on' END),\n"
+    "                       " PINNED ") AS v(name, value)\n"
+    "         WHERE pg_catalog.starts_with(v.name, 'backfilld.') OR pg_catalog.current_setting(v.name, true) IS NOT NULL\n"
+    "        UNION ALL\n" PIN_REPLICATION_ROLE
     "        UNION ALL\n"
     "        SELECT 5, 'role', $8::text\n"
     "         WHERE $8::text IS NOT NULL\n"
@@ -58,17 +114,6 @@ const char SQL_HELLO[] =
     "  FROM pg_catalog.pg_stat_get_activity(pg_catalog.pg_backend_pid()) AS a";
 
 const char SQL_INSTALLED[] = "SELECT version, checksum FROM backfill.installed";
-
-/* What it commits is on disk when it is seen: who is told that a job has succeeded relies on it (code_4_daemon.sql, Conclusions). */
-const char SQL_SESSION[] =
-    "SELECT pg_catalog.set_config('search_path', 'pg_catalog', false),\n"
-    "       pg_catalog.set_config('client_encoding',\n"
-    "         CASE pg_catalog.current_setting('server_encoding') WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END, false),\n"
-    "       pg_catalog.set_config('synchronous_commit', coalesce(nullif(pg_catalog.current_setting('synchronous_commit'), 'off'), 'local'), false),\n"
-    "       pg_catalog.set_config('statement_timeout', '10s', false),\n"
-    "       pg_catalog.set_config('lock_timeout', '200ms', false),\n"
-    "       pg_catalog.set_config('quote_all_identifiers', 'off', false),\n"
-    "       pg_catalog.set_config('DateStyle', 'ISO', false)";
 
 /* What has become of a job that isn't this daemon's any more. What is known of it comes back, for the record. */
 const char SQL_WHOSE[] =
@@ -293,8 +338,3 @@ const char SQL_MONITOR_SLOWLY[] =
     "        UNION ALL\n"
     "        SELECT pg_catalog.pg_tablespace_location(t.oid), false FROM pg_catalog.pg_tablespace AS t) AS p\n"
     " WHERE p.path <> ''";
-
-const char SQL_PROBE_SESSION[] =
-    "SELECT pg_catalog.set_config('default_transaction_read_only', 'on', false),\n"
-    "       pg_catalog.set_config('statement_timeout', '1s', false),\n"
-    "       pg_catalog.set_config('lock_timeout', '200ms', false)";

@@ -6,8 +6,13 @@
 
 /* clang-format off */
 
+/* Each session, when it is connected (session.c). */
+extern const char SQL_PIN[]; /* pid that it must be of (NULL: any), more settings (JSON or NULL) -> pid, and all is set if it is that one */
+extern const char SQL_TRIAL[]; /* the server ends the session when it has been idle for a tenth of a second -> nothing of use */
+extern const char SETTINGS_CONTROL[], SETTINGS_PROBE[], SETTINGS_INSTALL[]; /* JSON: of the control session, the monitor's and that of
+    --check; of the probes'; of --install */
+
 /* A worker's session, as the role that submitted the job. */
-extern const char SQL_ENCODING[]; /* what texts are written in, whatever the role or the file say -> nothing of use */
 extern const char SQL_ROLE[]; /* settings (JSON or NULL), search_path, time zone, date style, lock_timeout ms,
     statement_timeout ms, synchronous_commit, role to SET or NULL, settings of the inserting session (JSON) -> nothing of use */
 extern const char SQL_SURVEY[]; /* job, batch, bound, keys_of, relation oid, upper, whether on a copy, keys to try -> rows estimated, what was seen (JSON) or NULL */
@@ -24,7 +29,6 @@ extern const char SQL_RUN_STEP[]; /* job, phase, commands (text[]), relation oid
 /* The control session, as the daemon's role. */
 extern const char SQL_HELLO[]; /* -> server version number, in recovery, pid, backend start, whether the schema is there */
 extern const char SQL_INSTALLED[]; /* -> version, checksum */
-extern const char SQL_SESSION[]; /* settings of the control session -> nothing of use */
 extern const char SQL_LISTEN[];
 extern const char SQL_CLAIM[]; /* -> job id or NULL, held elsewhere, then the job's columns as database.c reads them; ms until the hours of a
     queued job begin, ms until those of this job end (NULL: never); whether it is running (else it has ended and
@@ -63,5 +67,3 @@ extern const char SQL_MONITOR[]; /* pids of workers -> kind, whose, value: lsn, 
 extern const char SQL_MONITOR_SLOWLY[]; /* job ids -> kind, whose, value: slot, archive, archiver, xid, xmin, xmin_of,
     dead, path; see lib/sql.c */
 
-/* The session of the user's probes, as the daemon's role. */
-extern const char SQL_PROBE_SESSION[];

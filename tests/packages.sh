@@ -5,6 +5,7 @@ build_packages=(gcc libc6-dev meson ninja-build pkg-config libpq-dev libevent-de
 unit_packages=(libcmocka-dev)
 doc_packages=(scdoc)
 server_packages=(postgresql-15)
+pooler_packages=(libc-ares2)  # what pgbouncer, unpacked, needs beside what is there; its tests are skipped where it can't be had
 test_packages=(python3 python3-pytest python3-psycopg python3-prometheus-client iproute2)
 browser_packages=(chromium)  # the page's tests; skipped where it can't be had
 system_packages=(systemd-container)
@@ -39,7 +40,7 @@ install_packages() {
   fi
 }
 
-# unpack_package PACKAGE DIRECTORY: its files there, without installing it: prometheus would start a service.
+# unpack_package PACKAGE DIRECTORY: its files there, without installing it: prometheus and pgbouncer would start a service.
 unpack_package() {
   [[ ! -d $2 ]] || return 0
   command -v apt-get >/dev/null || return 1

@@ -182,6 +182,9 @@ run_integration() {
   if ! command -v promtool >/dev/null && unpack_package prometheus "$build/prometheus"; then
     export PROMTOOL=$build/prometheus/usr/bin/promtool
   fi
+  if ! command -v pgbouncer >/dev/null && install_packages "${pooler_packages[@]}" && unpack_package pgbouncer "$build/pgbouncer"; then
+    export PGBOUNCER=$build/pgbouncer/usr/sbin/pgbouncer
+  fi
   for file in "$repo"/tests/integration/test_*.py; do
     name=${file##*/}
     start_pytest "$name" "$file"

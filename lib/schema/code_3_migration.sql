@@ -139,6 +139,7 @@ AS $$
 DECLARE
   command text;
 BEGIN
+  PERFORM backfill.check_brake();
   FOREACH command IN ARRAY commands LOOP
     EXECUTE command;
   END LOOP;

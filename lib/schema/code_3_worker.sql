@@ -62,6 +62,26 @@ BEGIN
 END
 $$;
 
+-- A session goes on to write when default_transaction_read_only is switched on for its role or its database: only what connects then is held
+-- to it. A provider does so when a disk is nearly full, and a job would fill it. So a batch looks, as the server does it: the setting of the role
+-- in the database first. One that is switched on in the file, the server itself holds against each session. backfilld.brake: on, unless the job
+-- was inserted by a session that wrote in spite of it, or says itself how it is to be.
+CREATE OR REPLACE FUNCTION backfill.check_brake() RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  IF current_setting('backfilld.brake', true) = 'on'
+     AND (SELECT substr(c, strpos(c, '=') + 1)::boolean
+            FROM pg_db_role_setting s, unnest(s.setconfig) AS c
+           WHERE s.setdatabase IN (0, (SELECT d.oid FROM pg_database d WHERE d.datname = current_database()))
+             AND s.setrole IN (0, (SELECT r.oid FROM pg_roles r WHERE r.rolname = session_user))
+             AND starts_with(c, 'default_transaction_read_only=')
+           ORDER BY s.setrole = 0, s.setdatabase = 0 LIMIT 1) THEN
+    RAISE EXCEPTION 'default_transaction_read_only is on, and was off when the job was inserted' USING ERRCODE = '25006';
+  END IF;
+END
+$$;
+
 -- Runs the statement of a batch and returns the rows that it changed.
 -- With synchronous_commit off it is the WAL writer that writes the batch's WAL out. Where that has fallen behind (a disk that
 -- stalls for a moment), a batch waits until its own is written: what isn't, is sent to no standby, so that none seems late.
@@ -72,6 +92,7 @@ AS $$
 DECLARE
   rows bigint;
 BEGIN
+  PERFORM backfill.check_brake();
   EXECUTE statement USING lo, hi, held, yield_us;
   GET DIAGNOSTICS rows = ROW_COUNT;
   IF pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_insert_lsn(), pg_catalog.pg_current_wal_lsn()) > 4000000

@@ -253,11 +253,15 @@ $$;
 
 -- The settings of this session that values depend on, beside search_path, TimeZone and DateStyle: a clause gives in each batch what it
 -- gave here. extra_float_digits is 1 in batches and in the trigger, for the sake of keys.
+-- A session that writes although it would begin read-only has been told to, and so is its job's.
 CREATE OR REPLACE FUNCTION backfill.session_settings() RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT jsonb_object_agg(n, current_setting(n))
-    FROM unnest('{IntervalStyle, bytea_output, lc_monetary, lc_numeric, lc_time, default_text_search_config, xmlbinary, xmloption}'::text[]) n
+         || CASE WHEN (SELECT s.reset_val = 'on' FROM pg_settings s WHERE s.name = 'default_transaction_read_only')
+                 THEN '{"default_transaction_read_only": "off"}'::jsonb ELSE '{}' END
+    FROM unnest('{IntervalStyle, bytea_output, lc_monetary, lc_numeric, lc_time, default_text_search_config, xmlbinary, xmloption,
+                  array_nulls, transform_null_equals}'::text[]) n
 $$;
 
 -- What an expression breaks on when it stands over a derived table; NULL: nothing. Errors of the server's own are raised.

@@ -176,7 +176,7 @@ def test_a_trigger_that_no_longer_does_its_work(broken, change, problem):
     broken.finish(name)
     assert problems(broken.conninfo()) == []
     broken.admin.execute(change)
-    one_problem(broken.conninfo(), f"job {name}", f"the trigger of keep_in_sync on t {problem}", "backfill.finish")
+    one_problem(broken.conninfo(), f"job {name}", f"the trigger of keep_in_sync on public.t {problem}", "backfill.finish")
 
 
 # ---- The schema
