@@ -28,7 +28,7 @@
 #define PINNED_FORMS \
     "('search_path', 'pg_catalog'), ('DateStyle', 'ISO, MDY'), ('IntervalStyle', 'postgres'), ('bytea_output', 'hex'),\n" \
     "('array_nulls', 'on'), ('transform_null_equals', 'off'), ('xmlbinary', 'base64'), ('xmloption', 'content'),\n" \
-    "('check_function_bodies', 'on'), ('plan_cache_mode', 'auto')"
+    "('check_function_bodies', 'on'), ('plan_cache_mode', 'auto'), ('statement_timeout', '0')"
 
 #define PIN_REPLICATION_ROLE \
     "SELECT 4, 'session_replication_role', 'origin'\n" \
