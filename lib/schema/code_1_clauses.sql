@@ -191,8 +191,8 @@ BEGIN
       targets := ARRAY[sides[1]];
       sources := ARRAY[sides[2]];
     ELSE
-      inner_text := backfill.within_brackets(CASE WHEN lower(backfill.next_token(sides[2])) = 'row' THEN substr(sides[2], 4) ELSE sides[2] END);
-      sources := CASE WHEN lower(backfill.next_token(backfill.trim_sql(inner_text))) IN ('select', 'with', 'values', 'table') THEN ARRAY[sides[2]]
+      inner_text := backfill.within_brackets(CASE WHEN lower(backfill.next_token(sides[2]) COLLATE "C") = 'row' THEN substr(sides[2], 4) ELSE sides[2] END);
+      sources := CASE WHEN lower(backfill.next_token(backfill.trim_sql(inner_text)) COLLATE "C") IN ('select', 'with', 'values', 'table') THEN ARRAY[sides[2]]
                       ELSE backfill.split_at(inner_text, ',') END;
     END IF;
     targets := ARRAY(SELECT backfill.trim_sql(t) FROM unnest(targets) WITH ORDINALITY AS u(t, ord) ORDER BY ord);
@@ -279,7 +279,7 @@ DECLARE
 BEGIN
   IF backfill.within_brackets(condition) IS NOT NULL THEN
     RETURN backfill.asked_for_null(backfill.within_brackets(condition), table_name);
-  ELSIF n NOT IN (3, 5) OR lower(tokens[n - 1]) <> 'is' OR lower(tokens[n]) <> 'null'
+  ELSIF n NOT IN (3, 5) OR lower(tokens[n - 1] COLLATE "C") <> 'is' OR lower(tokens[n] COLLATE "C") <> 'null'
         OR (n = 5 AND (tokens[2] <> '.' OR backfill.assigned_column(tokens[1]) IS DISTINCT FROM table_name)) THEN
     RETURN NULL;
   END IF;

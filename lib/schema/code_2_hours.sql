@@ -140,7 +140,7 @@ BEGIN
     RETURN;
   END IF;
   SELECT w.zone INTO its_zone FROM backfill.parse_active_hours(job.active_hours, NULL) w LIMIT 1;
-  IF its_zone IS NOT NULL AND NOT EXISTS (SELECT FROM pg_timezone_names t WHERE lower(t.name) = lower(its_zone)) THEN
+  IF its_zone IS NOT NULL AND NOT EXISTS (SELECT FROM pg_timezone_names t WHERE lower(t.name COLLATE "C") = lower(its_zone COLLATE "C")) THEN
     PERFORM backfill.refuse('active_hours', format('%L at character %s is no time zone''s full name', its_zone,
                                                    length(regexp_replace(job.active_hours, '\s+$', '')) - length(its_zone) + 1),
                             'Write Europe/Berlin, not CET or CEST; SELECT name FROM pg_timezone_names lists them.');

@@ -239,11 +239,11 @@ BEGIN
   ELSIF 'pg_catalog.current_setting(text)'::regprocedure = ANY (called) OR 'pg_catalog.current_setting(text, boolean)'::regprocedure = ANY (called)
         OR sources ~* '\mcurrent_setting\M' THEN
     sources := concat_ws(E'\n', pg_get_function_sqlbody(function), sources);
-    asked := ARRAY(SELECT lower((m)[1]) FROM regexp_matches(sources, '\mcurrent_setting\s*\(\s*''([^'']*)''', 'gi') AS t(m));
+    asked := ARRAY(SELECT lower((m)[1] COLLATE "C") FROM regexp_matches(sources, '\mcurrent_setting\s*\(\s*''([^'']*)''', 'gi') AS t(m));
     IF cardinality(asked) < (SELECT count(*) FROM regexp_matches(sources, '\mcurrent_setting\s*\(', 'gi')) THEN
       refused := 'reads a setting whose name can''t be told beforehand';
     ELSE
-      refused := (SELECT format('reads the setting %s, which each writer has its own', a) FROM unnest(asked) a WHERE a <> ALL (SELECT lower(k) FROM unnest(known) k) LIMIT 1);
+      refused := (SELECT format('reads the setting %s, which each writer has its own', a) FROM unnest(asked) a WHERE a <> ALL (SELECT lower(k COLLATE "C") FROM unnest(known) k) LIMIT 1);
     END IF;
   END IF;
 END
@@ -307,7 +307,7 @@ BEGIN
       EXIT;
     END IF;
   END LOOP;
-  IF v.targets IS NULL OR EXISTS (SELECT FROM pg_catalog.unnest(v.expressions) e WHERE pg_catalog.lower(e) OPERATOR(pg_catalog.=) 'default') THEN
+  IF v.targets IS NULL OR EXISTS (SELECT FROM pg_catalog.unnest(v.expressions) e WHERE pg_catalog.lower(e COLLATE "C") OPERATOR(pg_catalog.=) 'default') THEN
     PERFORM backfill.refuse(column_name, pg_catalog.format('no trigger can compute this %s', CASE column_name WHEN 'sync_back' THEN 'clause' ELSE 'set_clause' END),
                             'Write each column with an expression of its own; DEFAULT is none.', '0A000');
   END IF;

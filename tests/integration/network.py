@@ -61,11 +61,13 @@ class Link:
             side.run("ip", "link", "set", "lo", "up")
 
     def cut(self):
-        """From now on what is sent is lost, and nobody is told."""
-        self.far.run("tc", "qdisc", "replace", "dev", "veth0", "root", "tbf", "rate", "8bit", "burst", "1", "limit", "1")
+        """From now on what either sends is lost, and nobody is told, nor the sender: it goes to an address of the link's that nobody has."""
+        for side, other in ((self.near, FAR), (self.far, NEAR)):
+            side.run("ip", "neighbour", "replace", other, "lladdr", "02:00:00:00:00:99", "dev", "veth0")
 
     def mend(self):
-        self.far.run("tc", "qdisc", "delete", "dev", "veth0", "root")
+        for side, other in ((self.near, FAR), (self.far, NEAR)):
+            side.run("ip", "neighbour", "delete", other, "dev", "veth0")
 
     def limit(self, megabytes_per_s):
         """What near sends; what is too much waits, at most for a tenth of a second, then it is lost."""

@@ -1,7 +1,9 @@
 """A daemon that is connected over a network: TCP instead of a Unix socket, connections that break, packets that are lost."""
 
 import os
+import signal
 import subprocess
+import time
 
 import pytest
 
@@ -136,3 +138,44 @@ def test_a_network_that_swallows_packets_is_noticed_and_the_job_goes_on_after(li
     link.mend()
     far_db.finish(name, timeout=60)
     assert far_db.counts() == {1: 20000}
+
+
+@pytest.mark.skipif(WHY_NOT is not None, reason=WHY_NOT or "")
+def test_a_server_that_is_cut_off_is_noticed_within_fifteen_seconds(link, far_db, measured):
+    """By a daemon that has nothing to do, and asks for nothing."""
+    with link.far.inside():
+        daemon = start(far_db, NEAR)
+    daemon.says("connected")
+    link.cut()
+    began = time.monotonic()
+    daemon.says("not connected", timeout=16)
+    measured("a server that was cut off", f"noticed after {time.monotonic() - began:.1f} s")
+    link.mend()
+    daemon.says("connected again", timeout=30)
+
+
+@pytest.mark.skipif(WHY_NOT is not None, reason=WHY_NOT or "")
+def test_the_jobs_of_a_host_that_is_cut_off_go_on_elsewhere_within_a_minute(link, far_db, measured):
+    """Neither a reset nor an end comes from it any more: the server finds out by itself."""
+    rows = 20000
+    far_db.table(rows=rows)
+    with link.far.inside():
+        far = start(far_db, NEAR, max_rows=100)
+    name = far_db.submit(set_clause="n = n + 1", max_rows_per_s=1000)
+    wait_until(lambda: far_db.counts().get(1, 0) > 500, what="it is at work there")
+    near = far_db.daemon(max_rows=1000)
+    near.says("connected")
+    link.cut()
+    far.signal(signal.SIGSTOP)
+    began = time.monotonic()
+    done = far_db.counts()[1]
+    wait_until(lambda: "stalled" in far_db.throttled_by(name) or "no daemon" in far_db.throttled_by(name), 20, "status says that it stands still")
+    far_db.app.execute("UPDATE backfill.job SET max_rows_per_s = NULL WHERE name = %s", [name])
+    wait_until(lambda: far_db.counts()[1] > done + 1000, 60, "it goes on elsewhere")
+    measured("a daemon's host that was cut off", f"its job went on elsewhere after {time.monotonic() - began:.1f} s")
+    far_db.finish(name)
+    assert far_db.counts() == {1: rows}
+    assert far_db.one("SELECT count(*) FROM pg_stat_activity WHERE client_addr IS NOT NULL") == 0, "its sessions are gone"
+    link.mend()
+    far.signal(signal.SIGCONT)
+    far.terminate()
