@@ -26,6 +26,7 @@
 #define CONNECT_TIMEOUT_MS 5000
 #define ANSWER_TIMEOUT_MS  5000
 #define RETRY_BASE_US      100000
+#define WAITING_MAX        64 /* sessions of ours that wait for transactions; the next reading sees others */
 #define RETRY_CAP_US       2000000
 
 struct watched {
@@ -52,6 +53,7 @@ struct monitor {
     struct pressure pressure;
     int n_watched;
     struct watched *watched;
+    int n_waiting, waiting[WAITING_MAX];
 };
 
 static void on_session(struct session *session, const struct session_event *e, void *arg);
@@ -96,8 +98,11 @@ static uint64_t read_blocked(struct monitor *m, const PGresult *result)
 {
     double limit_ms = m->setup.throttle->limit[SIGNAL_BLOCKED_MS], soonest_ms = READ_EVERY_US / 1e3;
 
+    m->n_waiting = 0;
     for (int i = 0; i < PQntuples(result); i++)
-        if (strcmp(PQgetvalue(result, i, 0), "blocked") == 0) {
+        if (strcmp(PQgetvalue(result, i, 0), "waits") == 0 && m->n_waiting < WAITING_MAX)
+            m->waiting[m->n_waiting++] = (int)strtol(PQgetvalue(result, i, 1), NULL, 10);
+        else if (strcmp(PQgetvalue(result, i, 0), "blocked") == 0) {
             double waited_ms = (double)result_number(result, i, 2);
             pressure_note(&m->pressure, SIGNAL_BLOCKED_MS, waited_ms, waited_ms, PQgetvalue(result, i, 1));
             if (waited_ms < limit_ms && limit_ms - waited_ms < soonest_ms)
@@ -325,6 +330,14 @@ const struct pressure *monitor_pressure(const struct monitor *m)
 bool monitor_is_open(const struct monitor *m)
 {
     return m->session && m->settled;
+}
+
+bool monitor_sees_wait(const struct monitor *m, int pid)
+{
+    for (int i = 0; i < m->n_waiting; i++)
+        if (m->waiting[i] == pid)
+            return true;
+    return false;
 }
 
 bool monitor_vacuum(const struct monitor *m, int64_t job, struct vacuum_reading *ret_reading)

@@ -33,6 +33,9 @@ const struct pressure *monitor_pressure(const struct monitor *monitor);
 /* Whether its session is there to read. */
 bool monitor_is_open(const struct monitor *monitor);
 
+/* Whether a session of ours waits for a transaction of others to end, as an index build does. */
+bool monitor_sees_wait(const struct monitor *monitor, int pid);
+
 /* Of a job's tables: what vacuum has to do there, as of the last look; false when that isn't known yet. */
 bool monitor_vacuum(const struct monitor *monitor, int64_t job, struct vacuum_reading *ret_reading);
 

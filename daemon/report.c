@@ -137,6 +137,12 @@ void report_put_aside(struct report *report, const char *key_columns)
         "row %s is left behind: %s", key, message);
 }
 
+void report_untangled(struct report *report, const char *who)
+{
+    journal_write(LEVEL_NOTICE, JOURNAL_THROTTLE, ABOUT(report, .sqlstate = NULL),
+        "%s was cancelled: an ANALYZE that waited for the index build, which waited for it", who);
+}
+
 void report_relieved(
     struct report *report, const char *who, double waited_ms, double limit_ms, uint64_t now_us)
 {

@@ -46,6 +46,7 @@ void report_preflight(struct report *report, const char *words); /* NULL: it tel
 void report_retry(struct report *report);
 void report_put_aside(struct report *report, const char *key_columns);
 char *report_key(const char *key_columns, const char *position); /* "id = 5", one line, of TEXT_NAME bytes at most; the caller frees */
+void report_untangled(struct report *report, const char *who);
 void report_relieved(
     struct report *report, const char *who, double waited_ms, double limit_ms, uint64_t now_us);
 

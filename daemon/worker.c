@@ -72,6 +72,7 @@ struct worker {
     bool telling;        /* that is being written; never two at once, nor any while the server is away */
     uint64_t told_us, tell_every_us;
     bool asking_progress; /* of a step */
+    bool untangling;      /* it is asked who waits for a build that waits for them */
     int too_slow;         /* answers in a row that the control session didn't get in time */
 
     bool unsure; /* it is asked whether the control schema is another version's; then this error is told */
@@ -289,7 +290,7 @@ static void abort_action(struct worker *w)
 {
     char pid[24], limit[24];
 
-    w->cut_short = true;
+    w->cut_short = w->cut_short || !w->relieves;
     if (w->action.kind == RUNNER_CONNECT) {
         w->session = session_close(w->session);
         feed_later(
@@ -981,10 +982,34 @@ void worker_use(struct worker *w, const struct config_batch *batch, const struct
     apply_limits(w);
 }
 
+static void on_untangled(void *arg, const struct session_event *e)
+{
+    struct worker *w = arg;
+    const char *who = e->kind == SESSION_RESULT ? result_text(e->results[0], 0, 0) : NULL;
+
+    w->untangling = false;
+    if (who)
+        report_untangled(&w->report, who);
+}
+
+/* An index build that waits for who waits for it: its session is the server's to end, within a deadlock_timeout. */
+static void untangle(struct worker *w)
+{
+    char pid[24];
+
+    if (w->action.kind != RUNNER_STEP || !w->step.apart || !w->step.looked || w->untangling || !control_is_ready(w->setup.control) ||
+        !monitor_sees_wait(w->setup.monitor, worker_pid(w)))
+        return;
+    w->untangling = true;
+    ask_then(w, &(struct session_query){SQL_UNTANGLE, 1, {number_text(pid, worker_pid(w))}}, on_untangled);
+}
+
 void worker_press(struct worker *w)
 {
     const struct pressure *pressure = monitor_pressure(w->setup.monitor);
 
+    if (!w->ended)
+        untangle(w);
     /* The verdict may name another signal, which is worse; who waits is let through all the same. */
     if (w->ended || !pressure->there[SIGNAL_BLOCKED_MS] || w->throttle.limits.off[SIGNAL_BLOCKED_MS] ||
         pressure->readings[SIGNAL_BLOCKED_MS].value < w->throttle.limits.limit[SIGNAL_BLOCKED_MS] ||

@@ -240,6 +240,22 @@ const char SQL_RELIEVE[] =
     "     AND $1::integer = ANY (pg_catalog.pg_blocking_pids(a.pid)))\n"
     "SELECT w.who, w.ms, CASE WHEN w.who IS NOT NULL THEN pg_catalog.pg_cancel_backend($1::integer) END FROM waiting AS w";
 
+/* Who builds an index concurrently waits at last for older snapshots, and an ANALYZE of the table that waits for the build has one: neither
+ * ever ends, and the server ends the build, hours of it, for that ANALYZE, which has not begun. So that is cancelled, as far as it may be. What
+ * else waits so is somebody's change of the table: that it fails is not for us to choose. */
+const char SQL_UNTANGLE[] =
+    "WITH tangled AS MATERIALIZED (\n"
+    "  SELECT DISTINCT a.pid, a.application_name\n"
+    "    FROM pg_catalog.pg_locks AS mine\n"
+    "    JOIN pg_catalog.pg_locks AS held ON held.locktype = 'virtualxid' AND held.granted AND held.virtualxid = mine.virtualxid\n"
+    "    JOIN pg_catalog.pg_locks AS wanted ON wanted.pid = held.pid AND NOT wanted.granted AND wanted.locktype = 'relation'\n"
+    "                                      AND wanted.mode = 'ShareUpdateExclusiveLock'\n"
+    "    JOIN pg_catalog.pg_stat_activity AS a ON a.pid = held.pid AND a.query ~* '^\\s*(analy[sz]e|vacuum)\\M'\n"
+    "   WHERE mine.pid = $1::integer AND mine.locktype = 'virtualxid' AND NOT mine.granted\n"
+    "     AND $1::integer = ANY (pg_catalog.pg_blocking_pids(held.pid)))\n"
+    "SELECT (SELECT pg_catalog.string_agg('pid ' || t.pid || coalesce(' (' || nullif(t.application_name, '') || ')', ''), ', ') FROM tangled AS t) AS who,\n"
+    "       (SELECT pg_catalog.bool_or(pg_catalog.pg_cancel_backend(t.pid)) FROM tangled AS t) AS cancelled";
+
 /* How far whoever receives WAL is. A logical one: by what it has applied, where it tells that, or has confirmed.
  *   standby   counts; in the state "startup" (a subscription that copies a table) or "backup" it is none
  *   if_named  counts when the settings name it: a receiver that only stores WAL (pg_receivewal, the WAL of a pg_basebackup), for it
@@ -271,7 +287,11 @@ const char SQL_MONITOR[] =
     "                      WHERE k.pid = a.pid AND NOT k.granted AND k.locktype <> 'virtualxid'\n"
     "                        AND NOT (k.locktype = 'relation' AND k.mode = 'ShareUpdateExclusiveLock')) AS l\n"
     " WHERE a.wait_event_type = 'Lock' AND l.waitstart IS NOT NULL\n"
-    "   AND pg_catalog.pg_blocking_pids(a.pid) && $1::integer[]";
+    "   AND pg_catalog.pg_blocking_pids(a.pid) && $1::integer[]\n"
+    "UNION ALL\n"
+    "SELECT 'waits', u.pid::text, NULL\n"
+    "  FROM pg_catalog.unnest($1::integer[]) AS u(pid), pg_catalog.pg_stat_get_activity(u.pid) AS a\n"
+    " WHERE a.wait_event = 'virtualxid'";
 
 /* What needs no reading twenty times a second.
  *   slot      MB of WAL that a slot holds back; of one that is about to lose its WAL: NULL

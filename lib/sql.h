@@ -62,8 +62,10 @@ extern const char SQL_WAITING_FOR[]; /* job, what or NULL */
 extern const char SQL_CANCEL[]; /* pid of a worker -> whether a signal was sent */
 extern const char SQL_RELIEVE[]; /* pid of a worker, ms -> who has waited on it so long or NULL, ms, whether a signal was sent */
 
+extern const char SQL_UNTANGLE[]; /* pid of a worker that builds an index -> who waited for that while it waited for them, and was cancelled, or NULL */
+
 /* The monitor's session, as the daemon's role. */
-extern const char SQL_MONITOR[]; /* pids of workers -> kind, whose, value: lsn, standby (its LSN or NULL), blocked (ms) */
+extern const char SQL_MONITOR[]; /* pids of workers -> kind, whose, value: lsn, standby (its LSN or NULL), blocked (ms), waits (a worker's pid) */
 extern const char SQL_MONITOR_SLOWLY[]; /* job ids -> kind, whose, value: slot, archive, archiver, xid, xmin, xmin_of,
     dead, path; see lib/sql.c */
 

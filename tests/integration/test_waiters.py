@@ -88,6 +88,25 @@ def test_an_index_is_built_at_its_first_try_beside_vacuum_and_another_index_else
     assert "was cancelled" not in daemon.log() and daemon.log().count("build index") == 1
 
 
+def test_an_analyze_that_waits_for_a_build_never_ends_it(db):
+    """It has a snapshot, for which the build waits at its end: the server calls that a deadlock, and would end the build."""
+    db.table(rows=1000)
+    daemon = db.daemon()
+    with db.connect() as holder:
+        holder.autocommit = False
+        holder.execute("UPDATE t SET n = 1 WHERE id = 1")
+        name = db.submit(enforce=["UNIQUE (n, id)"])
+        wait_for_step(db, "build index")
+        with Beside(db, 0.1, "ANALYZE t", user="app") as maintenance:
+            wait_until(lambda: db.one("SELECT count(*) FROM pg_stat_activity WHERE query = 'ANALYZE t' AND wait_event_type = 'Lock'"), what="ANALYZE waits")
+            let_pass(1.5)  # longer than deadlock_timeout: it looks for no deadlock any more
+            holder.commit()
+            db.finish(name)
+    assert daemon.log().count("build index") == 1 and "deadlock" not in daemon.log()
+    assert "an ANALYZE that waited for the index build, which waited for it" in daemon.log()
+    assert [error.sqlstate for error in maintenance.errors] == ["57014"]
+
+
 def test_a_validation_gives_way_to_an_alter_table(db):
     """Behind it, everybody would wait."""
     daemon = db.daemon()
