@@ -2,6 +2,7 @@
 #include "flusher.h"
 #include "http.h"
 #include "mem.h"
+#include "result.h"
 #include "schema.h"
 #include "session.h"
 #include "sql.h"
@@ -142,7 +143,7 @@ static void check_logins(struct check *c, PGconn *conn)
     PGresult *roles =
         PQexec(conn, "SELECT r.rolname FROM pg_catalog.pg_roles AS r WHERE r.rolcanlogin AND NOT r.rolsuper"
                      " AND pg_catalog.pg_has_role(r.oid, 'backfill_submitter', 'MEMBER') UNION"
-                     " SELECT j.submitted_by FROM backfill.job AS j"
+                     " SELECT coalesce(backfill.role_name(backfill.login_of(j)), j.submitted_by) FROM backfill.job AS j"
                      " WHERE j.state IN ('queued', 'running', 'paused') ORDER BY 1");
     for (int i = 0; i < PQntuples(roles); i++) {
         char what[100];
@@ -163,9 +164,9 @@ static void check_logins(struct check *c, PGconn *conn)
 static void check_owners(struct check *c, PGconn *conn)
 {
     PGresult *jobs = PQexec(conn,
-        "SELECT j.name, j.submitted_by, j.owner FROM backfill.job AS j"
-        "  LEFT JOIN pg_catalog.pg_roles AS s ON s.rolname = j.submitted_by"
-        "  LEFT JOIN pg_catalog.pg_roles AS o ON o.rolname = j.owner"
+        "SELECT j.name, s.rolname, coalesce(o.rolname, j.owner) FROM backfill.job AS j"
+        "  LEFT JOIN pg_catalog.pg_roles AS s ON s.oid = backfill.login_of(j)"
+        "  LEFT JOIN pg_catalog.pg_roles AS o ON o.oid = backfill.role_of(j)"
         " WHERE j.state IN ('queued', 'running', 'paused') AND s.oid IS NOT NULL"
         "   AND pg_catalog.pg_has_role(s.oid, o.oid,"
         "     CASE WHEN pg_catalog.current_setting('server_version_num')::integer < 160000 THEN 'MEMBER' ELSE 'SET' END)"
@@ -231,21 +232,28 @@ static void check_read_only(struct check *c, PGconn *conn)
         print_ok(c, "read-only default", words);
 }
 
+/* Whether there is a schema that may be read. */
+static bool check_schema_owner(struct check *c, PGconn *conn)
+{
+    PGresult *result = PQexec(conn, SQL_SCHEMA);
+    bool answered = PQntuples(result) == 1;
+    const char *problem = answered ? result_text(result, 0, 2) : PQerrorMessage(conn);
+    bool ok = false;
+
+    if (problem)
+        print_problem(c, "schema", problem, "%s", answered ? result_text(result, 0, 3) : "");
+    else if (!result_is_true(result, 0, 1))
+        print_problem(c, "schema", "not installed", "Run backfilld --install with the same options.");
+    else
+        ok = true;
+    PQclear(result);
+    return ok;
+}
+
 static void check_schema(struct check *c, PGconn *conn)
 {
-    _cleanup_free_ char *there = ask(conn, "SELECT pg_catalog.to_regclass('backfill.installed')");
-    if (!there) {
-        print_problem(c, "schema", "not installed", "Run backfilld --install with the same options.");
+    if (!check_schema_owner(c, conn))
         return;
-    }
-    _cleanup_free_ char *owned =
-        ask(conn, "SELECT pg_catalog.pg_has_role(n.nspowner, 'USAGE') FROM pg_catalog.pg_namespace AS n"
-                  " WHERE n.nspname = 'backfill'");
-    if (!owned || strcmp(owned, "t") != 0) { /* so no more can be read of it */
-        print_problem(c, "schema", "belongs to another role",
-            "Run the daemon as its owner; or hand over the schema, and all that is in it, as a superuser.");
-        return;
-    }
     char mine[80];
     _cleanup_free_ char *version = ask(conn, "SELECT version || ' ' || checksum FROM backfill.installed");
     snprintf(mine, sizeof(mine), "%d %s", schema_version, schema_checksum);

@@ -1,6 +1,7 @@
 #include "control.h"
 #include "clock.h"
 #include "mem.h"
+#include "result.h"
 #include "retry.h"
 #include "schema.h"
 #include "sql.h"
@@ -19,6 +20,7 @@ enum control_state {
     CONTROL_WAITING,
     CONTROL_CONNECTING,
     CONTROL_HELLO,
+    CONTROL_SCHEMA,
     CONTROL_INSTALLED,
     CONTROL_LISTEN,
     CONTROL_READY,
@@ -111,7 +113,17 @@ static void on_hello(struct control *c, const PGresult *hello)
     c->start = copy_string(PQgetvalue(hello, 0, 3));
     if (atoi(PQgetvalue(hello, 0, 0)) < OLDEST_SERVER)
         unusable(c, "the server is older than PostgreSQL 15", "Upgrade it; backfilld works from 15 on.");
-    else if (strcmp(PQgetvalue(hello, 0, 4), "t") != 0)
+    else
+        ask(c, CONTROL_SCHEMA, SQL_SCHEMA);
+}
+
+static void on_schema(struct control *c, const PGresult *schema)
+{
+    const char *problem = result_text(schema, 0, 2);
+
+    if (problem)
+        unusable(c, problem, result_text(schema, 0, 3));
+    else if (!result_is_true(schema, 0, 1))
         unusable(c, "the control schema is not installed", "Run backfilld --install with the same options.");
     else
         ask(c, CONTROL_INSTALLED, SQL_INSTALLED);
@@ -191,6 +203,7 @@ static void on_session(struct session *session, const struct session_event *e, v
     switch (c->state) {
     case CONTROL_CONNECTING: ask(c, CONTROL_HELLO, SQL_HELLO); break;
     case CONTROL_HELLO: on_hello(c, e->results[0]); break;
+    case CONTROL_SCHEMA: on_schema(c, e->results[0]); break;
     case CONTROL_INSTALLED: on_installed(c, e->results[0]); break;
     case CONTROL_LISTEN:
         c->state = CONTROL_READY;

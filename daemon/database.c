@@ -286,6 +286,8 @@ static void start_worker(struct database *db, const PGresult *row)
     job->lacking = copy_string(result_text(row, 0, 30));
     job->session = copy_string(result_text(row, 0, 31));
     job->gave_way = (uint32_t)result_number(row, 0, 32);
+    job->login = copy_string(result_text(row, 0, 33));
+    job->token = copy_string(result_text(row, 0, 34));
 
     db->workers = must(reallocarray(db->workers, (size_t)db->n_workers + 1, sizeof(*db->workers)));
     db->workers[db->n_workers++] =

@@ -1,5 +1,6 @@
 #include "install.h"
 #include "mem.h"
+#include "result.h"
 #include "schema.h"
 #include "session.h"
 #include "sql.h"
@@ -51,14 +52,17 @@ static bool run(struct attempt *a, const char *what, const char *sql)
 /* The version that is there: 0 for none, -1 when it can't be read; and whether it is this program's to the letter. */
 static int installed_version(PGconn *conn, const char *database, bool *ret_same)
 {
-    PGresult *result = PQexec(conn, "SELECT pg_catalog.to_regclass('backfill.installed') IS NOT NULL");
-    bool there = PQntuples(result) == 1 && strcmp(PQgetvalue(result, 0, 0), "t") == 0;
-    int version = 0;
+    PGresult *result = PQexec(conn, SQL_SCHEMA);
+    bool answered = PQntuples(result) == 1, there = answered && result_is_true(result, 0, 1);
+    const char *problem = answered ? result_text(result, 0, 2) : PQerrorMessage(conn);
+    int version = problem ? -1 : 0;
 
-    PQclear(result);
     *ret_same = false;
-    if (!there)
-        return 0;
+    if (problem)
+        fprintf(stderr, "backfilld: %s: %s\nHINT: %s\n", database, problem, answered ? result_text(result, 0, 3) : "");
+    PQclear(result);
+    if (problem || !there)
+        return version;
     result = PQexec(conn, "SELECT version, checksum FROM backfill.installed");
     if (PQresultStatus(result) != PGRES_TUPLES_OK || PQntuples(result) != 1) {
         fprintf(stderr, "backfilld: %s: can't read backfill.installed: %s", database, PQerrorMessage(conn));

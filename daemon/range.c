@@ -71,15 +71,15 @@ int range_batch(struct range *range, const struct runner *r, const struct runner
 
 struct session_query range_retry(struct range *range, const struct runner *r)
 {
-    return (struct session_query){SQL_RETRY_ROW, 7,
-        {range->batch, range->relation, range->name, range->keys_of, number(range, 0, r->left_behind), r->hi,
-            range->proof}};
+    return (struct session_query){SQL_RETRY_ROW, 8,
+        {range->batch, range->relation, range->name, range->keys_of, number(range, 0, r->left_behind),
+            number(range, 1, r->epoch), r->hi, range->proof}};
 }
 
-struct session_query range_compare(struct range *range, const struct runner *r, const char *job)
+struct session_query range_compare(struct range *range, const struct runner *r, const char *token)
 {
     return (struct session_query){
-        SQL_TRY_NEIGHBOURS, 5, {job, range->relation, range->key_columns, r->hi, r->row_sqlstate}};
+        SQL_TRY_NEIGHBOURS, 5, {token, range->relation, range->key_columns, r->hi, r->row_sqlstate}};
 }
 
 void range_done(struct range *range)

@@ -30,7 +30,7 @@ int range_batch(struct range *range, const struct runner *runner, const struct r
 /* One row that was left behind. */
 struct session_query range_retry(struct range *range, const struct runner *runner);
 
-/* Others beside the row that failed, which are undone. job: its number as text. */
-struct session_query range_compare(struct range *range, const struct runner *runner, const char *job);
+/* Others beside the row that failed, which are undone. token: the job's. */
+struct session_query range_compare(struct range *range, const struct runner *runner, const char *token);
 
 void range_done(struct range *range);

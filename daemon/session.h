@@ -13,7 +13,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define SESSION_MAX_QUERIES 2
+#define SESSION_MAX_QUERIES 3
 #define SESSION_MAX_PARAMS  14
 #define SESSION_MAX_KEPT    4
 

@@ -45,11 +45,11 @@ struct session_query survey_last(struct survey *s, int relation)
     return (struct session_query){.sql = s->relations[relation].last};
 }
 
-struct session_query survey_query(const struct survey *s, int relation, const char *job)
+struct session_query survey_query(const struct survey *s, int relation, const char *token)
 {
     const struct relation *r = &s->relations[relation];
     return (struct session_query){
-        SQL_SURVEY, 8, {job, r->batch, r->bound, r->keys_of, r->oid, r->upper, r->on_copy, r->trial}};
+        SQL_SURVEY, 8, {token, r->batch, r->bound, r->keys_of, r->oid, r->upper, r->on_copy, r->trial}};
 }
 
 bool survey_take_last(struct survey *s, int relation, const PGresult *result)

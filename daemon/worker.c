@@ -75,8 +75,8 @@ struct worker {
     bool untangling;      /* it is asked who waits for a build that waits for them */
     int too_slow;         /* answers in a row that the control session didn't get in time */
 
-    bool unsure; /* it is asked whether the control schema is another version's; then this error is told */
-    char *unsure_message, *unsure_hint;
+    bool unsure; /* it is asked whether the control schema is another version's, or a role another's; then this error is told */
+    char *unsure_sqlstate, *unsure_message, *unsure_hint;
     struct report report;
 };
 
@@ -179,11 +179,12 @@ static void send_role(struct worker *w)
     char lock_timeout[24], statement_timeout[24];
 
     w->lock_ms = (uint32_t)b->lock_timeout_ms;
-    const struct session_query query = {SQL_ROLE, 9,
-        {job->settings, job->search_path, job->time_zone, job->date_style, number_text(lock_timeout, b->lock_timeout_ms),
-            number_text(statement_timeout, b->statement_timeout_ms), b->synchronous_commit,
-            strcmp(job->owner, job->submitted_by) == 0 ? NULL : job->owner, job->session}};
-    send_queries(w, &query, 1, 1);
+    const struct session_query queries[] = {{SQL_LOGIN, 1, {job->login}},
+        {SQL_ROLE, 9,
+            {job->settings, job->search_path, job->time_zone, job->date_style, number_text(lock_timeout, b->lock_timeout_ms),
+                number_text(statement_timeout, b->statement_timeout_ms), b->synchronous_commit,
+                strcmp(job->owner, job->submitted_by) == 0 ? NULL : job->owner, job->session}}};
+    send_queries(w, queries, 2, 2);
 }
 
 static void send_batch(struct worker *w, const struct runner_action *a)
@@ -402,7 +403,7 @@ static void perform(struct worker *w, const struct runner_action *a)
         break;
     case RUNNER_STEP:
         report_step(&w->report, &w->step);
-        send_one(w, step_query(&w->step, job, job_phase_name(r->phase)));
+        send_one(w, step_query(&w->step, w->job->token, job_phase_name(r->phase)));
         break;
     case RUNNER_TAKE:
         ask(w, &(struct session_query){
@@ -411,7 +412,7 @@ static void perform(struct worker *w, const struct runner_action *a)
     case RUNNER_BOUND: send_one(w, range_bound(&w->range, r, a->keys)); break;
     case RUNNER_BATCH: send_batch(w, a); break;
     case RUNNER_RETRY: send_one(w, range_retry(&w->range, r)); break;
-    case RUNNER_COMPARE: send_one(w, range_compare(&w->range, r, job)); break;
+    case RUNNER_COMPARE: send_one(w, range_compare(&w->range, r, w->job->token)); break;
     case RUNNER_PUT_ASIDE:
         report_put_aside(&w->report, w->range.key_columns);
         if (!r->range) {
@@ -504,6 +505,35 @@ static void on_installed(void *arg, const struct session_event *e)
                     .message = "the control schema is another version's: restart backfilld"});
 }
 
+/* It can't log in, or set its role. Where one of them was renamed, or dropped, it goes back to the queue, from which it is claimed under
+ * the names of today, or failed. */
+static void on_has_roles(void *arg, const struct session_event *e)
+{
+    struct worker *w = arg;
+    bool renamed = e->kind == SESSION_RESULT && !same_string(result_only(e->results[0]), "t");
+    _cleanup_free_ char *sqlstate = w->unsure_sqlstate, *message = w->unsure_message, *hint = w->unsure_hint;
+
+    w->unsure_sqlstate = w->unsure_message = w->unsure_hint = NULL;
+    w->unsure = false;
+    if (w->ended)
+        return;
+    if (renamed)
+        worker_end_hours(w, "the role that it logs in as, or runs as, was renamed or dropped");
+    feed(w, &(struct runner_event){.kind = RUNNER_ERROR, .sqlstate = sqlstate, .message = message, .hint = hint});
+}
+
+static void ask_roles(struct worker *w, const struct runner_event *event)
+{
+    char job[24];
+
+    w->unsure = true;
+    replace_string(&w->unsure_sqlstate, event->sqlstate);
+    replace_string(&w->unsure_message, event->message);
+    replace_string(&w->unsure_hint, event->hint);
+    ask_then(w, &(struct session_query){SQL_HAS_ROLES, 3, {number_text(job, w->job->id), w->job->submitted_by, w->job->owner}},
+        on_has_roles);
+}
+
 static void feed_error(struct worker *w, const struct session_event *e)
 {
     bool too_large = same_string(e->sqlstate, SQLSTATE_TOO_LARGE); /* an answer like another, though the session is closed */
@@ -544,7 +574,10 @@ static void feed_error(struct worker *w, const struct session_event *e)
             event.hint = "backfilld logs in as the role that submitted the job: allow that in pg_hba.conf, "
                          "with a pg_ident map or a passfile.";
     }
-    feed(w, &event);
+    if (w->action.kind == RUNNER_CONNECT && e->sqlstate && (strncmp(e->sqlstate, "28", 2) == 0 || same_string(e->sqlstate, "22023")))
+        ask_roles(w, &event);
+    else
+        feed(w, &event);
 }
 
 /* What the job waits for at the end of a round of rows that were locked. */
@@ -721,7 +754,6 @@ static void on_session(struct session *session, const struct session_event *e, v
     struct worker *w = arg;
     struct runner_event event = {.kind = RUNNER_DONE};
     const PGresult *first = e->results ? e->results[0] : NULL;
-    char job[24];
     (void)session;
 
     if (!has_session(w->action.kind) || w->unsure) {
@@ -773,7 +805,7 @@ static void on_session(struct session *session, const struct session_event *e, v
 
     if (w->action.kind == RUNNER_SURVEY && !w->survey.knows_last) {
         if (survey_take_last(&w->survey, w->action.relation, first)) {
-            send_one(w, survey_query(&w->survey, w->action.relation, number_text(job, w->job->id)));
+            send_one(w, survey_query(&w->survey, w->action.relation, w->job->token));
             return;
         }
         event.empty = true;
@@ -1093,6 +1125,7 @@ struct worker *worker_free(struct worker *w)
     range_done(&w->range);
     step_done(&w->step);
     free(w->shown_waiting);
+    free(w->unsure_sqlstate);
     free(w->unsure_message);
     free(w->unsure_hint);
     free(w->given_back);

@@ -77,6 +77,8 @@ struct job *job_free(struct job *job)
     free(job->target);
     free(job->submitted_by);
     free(job->owner);
+    free(job->login);
+    free(job->token);
     free(job->search_path);
     free(job->time_zone);
     free(job->date_style);

@@ -58,6 +58,8 @@ struct job {
     char *target;       /* quoted and schema-qualified, for messages */
     char *submitted_by; /* the role that workers log in as */
     char *owner;        /* the role that they then SET, often the same */
+    char *login;        /* the OID of submitted_by, which the session that has logged in under the name must be */
+    char *token;        /* a number, as text, that tells the control schema who is the job's worker: nobody else's to know */
     char *search_path;
     char *time_zone;
     char *date_style;

@@ -431,6 +431,7 @@ static struct runner_action take_row(struct runner *r, const struct runner_event
 {
     forget_range(r);
     r->left_behind = e->left_behind;
+    r->epoch = e->epoch;
     r->keys = 1;
     replace_string(&r->hi, e->upper);
     progress_set(&r->progress, e->total_keys, now_us);

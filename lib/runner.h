@@ -201,7 +201,7 @@ struct runner {
     bool clears;   /* the step that is next or under way: when it is done, the one after it has failed all the same */
     bool stale;    /* a batch was refused as another's; the second time there is a rest before the next */
     bool skipping; /* the batch that is next or under way passes over locked rows */
-    int64_t range, epoch; /* of the range in hand; 0: none */
+    int64_t range, epoch; /* of the range in hand; 0: none. A row that was put aside has an epoch, too */
     int64_t left_behind;  /* the row that was tried last in this round; 0: none yet */
     bool round_moved;     /* a row of this round was done */
     char *cursor, *upper;

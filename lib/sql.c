@@ -65,6 +65,8 @@ const char SETTINGS_INSTALL[] =
 /* See try_pooler in session.c. */
 const char SQL_TRIAL[] = "SELECT pg_catalog.set_config('idle_session_timeout', '100', false)";
 
+const char SQL_LOGIN[] = "SELECT backfill.check_login($1)";
+
 /* Behind SQL_PIN. The last word has what the promises rest on: what is pinned, short locks, custom plans. Before it stand a job's own
  * settings, before those the inserting session's on which values depend, and first what is only good advice: a table is never read as a
  * whole because the planner's statistics are stale, and no batch waits for a compiler. What a batch writes out of the server's buffers
@@ -102,16 +104,30 @@ const char SQL_RUN_BATCH[] =
 
 const char SQL_RETRY_ROW[] =
     "SELECT rows, wal_bytes, done, CASE WHEN NOT done THEN backfill.locked_by(holders) END\n"
-    "  FROM backfill.retry_row($1, $2, $3, $4, $5, $6, $7)";
+    "  FROM backfill.retry_row($1, $2, $3, $4, $5, $6, $7, $8)";
 
 const char SQL_TRY_NEIGHBOURS[] =
     "SELECT passed, key_fails, alike, unclear, cause FROM backfill.try_neighbours($1, $2, $3, $4, $5)";
 
 const char SQL_HELLO[] =
     "SELECT pg_catalog.current_setting('server_version_num'), pg_catalog.pg_is_in_recovery(),\n"
-    "       a.pid, pg_catalog.to_char(a.backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US+00'),\n"
-    "       pg_catalog.to_regclass('backfill.installed') IS NOT NULL\n"
+    "       a.pid, pg_catalog.to_char(a.backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US+00')\n"
     "  FROM pg_catalog.pg_stat_get_activity(pg_catalog.pg_backend_pid()) AS a";
+
+/* Before anything of the schema is read: whoever may create a schema in the database could have made one of this name, whose views and
+ * functions would run as the daemon's role. Its own, and no other: membership in the owner's role is no sign of trust (a superuser has all
+ * of them). */
+const char SQL_SCHEMA[] =
+    "SELECT n.nspname IS NOT NULL, c.oid IS NOT NULL,\n"
+    "       CASE WHEN n.nspowner OPERATOR(pg_catalog.<>) me.oid\n"
+    "            THEN pg_catalog.format('schema backfill belongs to role %s, not to %s', n.nspowner::pg_catalog.regrole, me.oid::pg_catalog.regrole)\n"
+    "            WHEN c.relowner OPERATOR(pg_catalog.<>) me.oid OR c.relkind OPERATOR(pg_catalog.<>) 'r'\n"
+    "            THEN 'backfill.installed is no table of the schema''s owner' END,\n"
+    "       'Run backfilld as the role that has installed the schema. If nobody knows where it comes from, look at it, then '\n"
+    "       'DROP SCHEMA backfill CASCADE, and run backfilld --install.'\n"
+    "  FROM (SELECT r.oid FROM pg_catalog.pg_roles AS r WHERE r.rolname OPERATOR(pg_catalog.=) current_user) AS me\n"
+    "  LEFT JOIN pg_catalog.pg_namespace AS n ON n.nspname OPERATOR(pg_catalog.=) 'backfill'\n"
+    "  LEFT JOIN pg_catalog.pg_class AS c ON c.relnamespace OPERATOR(pg_catalog.=) n.oid AND c.relname OPERATOR(pg_catalog.=) 'installed'";
 
 const char SQL_INSTALLED[] = "SELECT version, checksum FROM backfill.installed";
 
@@ -132,7 +148,7 @@ const char SQL_CLAIM[] =
     "       pg_catalog.round(extract(epoch FROM j.max_lag) * 1000), j.throttle_off, j.max_rows_per_s,\n"
     "       pg_catalog.ceil(c.opens_in_s * 1000), pg_catalog.ceil(extract(epoch FROM h.changes_at - pg_catalog.clock_timestamp()) * 1000),\n"
     "       j.state = 'running', p.expand, p.fill, p.guard, p.quiet, p.verify, p.validate, p.in_step, p.dry_run, p.lacking, j.session,\n"
-    "       j.report #>> '{waits,tries}'\n"
+    "       j.report #>> '{waits,tries}', j.submitted_by_oid, c.token\n"
     "  FROM backfill.claim() AS c\n"
     " CROSS JOIN LATERAL backfill.hours_of(c.job) AS h\n"
     " CROSS JOIN LATERAL (SELECT (c.job).*) AS j\n"
@@ -208,6 +224,8 @@ const char SQL_DUPLICATE[] = "SELECT backfill.note_duplicate($1, $2, $3)";
 const char SQL_END_TIDY[] = "SELECT backfill.end_tidy($1, $2, $3) AS outcome";
 
 const char SQL_END_JOB[] = "SELECT outcome, slower FROM backfill.end_job($1, $2, $3, $4, $5, $6)";
+
+const char SQL_HAS_ROLES[] = "SELECT backfill.has_roles(j, $2, $3) FROM backfill.job AS j WHERE j.id = $1";
 
 const char SQL_RELEASE_JOB[] = "SELECT backfill.release_job($1)";
 

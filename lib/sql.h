@@ -13,27 +13,29 @@ extern const char SETTINGS_CONTROL[], SETTINGS_PROBE[], SETTINGS_INSTALL[]; /* J
     --check; of the probes'; of --install */
 
 /* A worker's session, as the role that submitted the job. */
+extern const char SQL_LOGIN[]; /* OID of the job's login -> nothing; fails in a session of another role */
 extern const char SQL_ROLE[]; /* settings (JSON or NULL), search_path, time zone, date style, lock_timeout ms,
     statement_timeout ms, synchronous_commit, role to SET or NULL, settings of the inserting session (JSON) -> nothing of use */
-extern const char SQL_SURVEY[]; /* job, batch, bound, keys_of, relation oid, upper, whether on a copy, keys to try -> rows estimated, what was seen (JSON) or NULL */
+extern const char SQL_SURVEY[]; /* token, batch, bound, keys_of, relation oid, upper, whether on a copy, keys to try -> rows estimated, what was seen (JSON) or NULL */
 extern const char SQL_RUN_BATCH[]; /* batch, relation oid, its name or NULL, keys_of, range, epoch, at or NULL, lo, hi, keys or NULL,
     rate, yields after microseconds or NULL, whether it passes over locked rows, proof (JSON) or NULL -> rows, wal_bytes, now at, rows
     passed over, pids that hold them or NULL */
-extern const char SQL_RETRY_ROW[]; /* batch, relation oid, its name or NULL, keys_of, row id, key, proof (JSON) or NULL -> rows, wal_bytes, done,
+extern const char SQL_RETRY_ROW[]; /* batch, relation oid, its name or NULL, keys_of, row id, epoch, key, proof (JSON) or NULL -> rows, wal_bytes, done,
     pids that hold it */
-extern const char SQL_TRY_NEIGHBOURS[]; /* job, relation oid, key columns, key, SQLSTATE -> another row passes, that one fails again, how many
+extern const char SQL_TRY_NEIGHBOURS[]; /* token, relation oid, key columns, key, SQLSTATE -> another row passes, that one fails again, how many
     others fail alike, how many otherwise, what may make it slow or NULL */
 extern const char SQL_STEP_TIMEOUT[]; /* statement_timeout ms (0: of a step), synchronous_commit of batches, lock_timeout ms -> nothing of use */
-extern const char SQL_RUN_STEP[]; /* job, phase, commands (text[]), relation oid, its name -> nothing */
+extern const char SQL_RUN_STEP[]; /* token, phase, commands (text[]), relation oid, its name -> nothing */
 
 /* The control session, as the daemon's role. */
-extern const char SQL_HELLO[]; /* -> server version number, in recovery, pid, backend start, whether the schema is there */
+extern const char SQL_HELLO[]; /* -> server version number, in recovery, pid, backend start */
+extern const char SQL_SCHEMA[]; /* -> whether the schema is there, and its table installed; why neither may be read or NULL, hint */
 extern const char SQL_INSTALLED[]; /* -> version, checksum */
 extern const char SQL_LISTEN[];
 extern const char SQL_CLAIM[]; /* -> job id or NULL, held elsewhere, then the job's columns as database.c reads them; ms until the hours of a
     queued job begin, ms until those of this job end (NULL: never); whether it is running (else it has ended and
     is tidied up), and its phases in the order of struct migration_plan, what rows lack, settings of the inserting session, how often in a
-    row it has given its place back */
+    row it has given its place back, OID of its login, token */
 extern const char SQL_WANTED[]; /* job ids -> id, wanted, target_ms, on_error, max_lag ms, throttle_off, max_rows_per_s, ms until its hours
     change (NULL: never), what keeps it from running by its hours (NULL: nothing) */
 extern const char SQL_WHOSE[]; /* job, its name, table, phase -> the same, its state (NULL: its row is gone), pid of who holds it and what that
@@ -55,6 +57,7 @@ extern const char SQL_PUT_ASIDE[]; /* range, epoch, lo, hi, sqlstate, message, d
 extern const char SQL_LEAVE_ROW[]; /* row id, sqlstate, message, detail */
 extern const char SQL_SESSION_NAMES[]; /* pids -> "pid 12 (psql), pid 34" */
 extern const char SQL_END_JOB[]; /* job, state, error, hint, measured -> statements that were slower (text[]) */
+extern const char SQL_HAS_ROLES[]; /* job, its login, its role -> whether these are their names still */
 extern const char SQL_RELEASE_JOB[]; /* job */
 extern const char SQL_GIVE_WAY[]; /* job, for so many ms, so often in a row, what it waits for -> 'given', 'kept' or 'not ours' */
 extern const char SQL_OVER_SHARE[]; /* ids of the jobs that this daemon runs -> the one that is to make room for another login's, or NULL */

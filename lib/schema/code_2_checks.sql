@@ -666,6 +666,7 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   job.home := NULL;
+  job.submitted_by_oid := NULL; job.owner_oid := NULL; job.ended_by_oid := NULL; job.ended_as_oid := NULL;  -- of elsewhere
   job.holder_pid := NULL; job.holder_start := NULL; job.waiting_for := NULL; job.opens_at := NULL;
   IF job.state IN ('queued', 'running', 'paused') THEN
     job.state := 'paused';
@@ -677,24 +678,59 @@ BEGIN
 END
 $$;
 
--- A restored job is its owner's wish here. Its clauses are checked anew, in the names that it was inserted in; its ranges when they are
--- taken.
+-- A restored job is its owner's wish here, and its roles are those that bear the names. Its clauses are checked anew, in the names that it
+-- was inserted in; its ranges when they are taken.
 CREATE OR REPLACE FUNCTION backfill.take_over(job backfill.job) RETURNS backfill.job
 LANGUAGE plpgsql
 AS $$
 DECLARE
-  own_path text := pg_catalog.current_setting('search_path');
+  own_path pg_catalog.text := pg_catalog.current_setting('search_path');
 BEGIN
+  job.submitted_by_oid := backfill.role_oid(job.submitted_by);
+  job.owner_oid := backfill.role_oid(job.owner);
+  job.ended_by_oid := backfill.role_oid(job.ended_by);
+  job.ended_as_oid := backfill.role_oid(job.ended_as);
   job.home := backfill.home(job.target);
   job.root := coalesce(pg_catalog.pg_partition_root(job.target), job.target);
   job.holder_pid := NULL; job.holder_start := NULL;
-  IF job.wanted OPERATOR(pg_catalog.=) 'run' THEN
+  IF job.wanted OPERATOR(pg_catalog.=) 'run' OR job.asked OPERATOR(pg_catalog.=) 'retry' THEN
     job.error := NULL; job.hint := NULL;
-    IF job.owner OPERATOR(pg_catalog.=) current_user THEN  -- another's rights tell nothing
+    IF job.owner_oid OPERATOR(pg_catalog.=) backfill.role_oid(current_user) THEN  -- another's rights tell nothing
       PERFORM pg_catalog.set_config('search_path', job.search_path, true);
       PERFORM backfill.check_job(job);
       PERFORM pg_catalog.set_config('search_path', own_path, true);
     END IF;
+  END IF;
+  RETURN job;
+END
+$$;
+
+-- A new job, with what its session says of it: who, and the settings that its clauses depend on. own_path: its search_path, which this
+-- function doesn't have.
+CREATE OR REPLACE FUNCTION backfill.captured(job backfill.job, own_path text) RETURNS backfill.job
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  job.name         := coalesce(job.name, 'job-' || job.id);
+  job.submitted_by_oid := backfill.login();
+  job.submitted_by := backfill.role_name(job.submitted_by_oid);
+  job.owner_oid    := backfill.role_oid(current_user);
+  job.owner        := current_user;
+  job.search_path  := own_path;
+  job.time_zone    := current_setting('TimeZone');
+  job.date_style   := 'ISO, ' || split_part(current_setting('DateStyle'), ', ', 2);
+  job.session      := backfill.session_settings();
+  job.root         := coalesce(pg_partition_root(job.target), job.target);
+  job.home         := backfill.home(job.target);
+  job.state        := CASE job.wanted WHEN 'pause' THEN 'paused' ELSE 'queued' END;
+  job.phase        := 'preflight';
+  job.submitted_at := clock_timestamp();
+  job.error := NULL; job.hint := NULL; job.waiting_for := NULL; job.opens_at := NULL; job.report := NULL; job.estimate := NULL;
+  job.holder_pid := NULL; job.holder_start := NULL; job.started_at := NULL; job.finished_at := NULL;
+  job.plan := '{}'; job.tidy := false; job.before := NULL; job.after := NULL; job.asked := NULL; job.again := NULL;
+  IF NOT backfill.is_plain_caller() AND NOT (SELECT r.rolcanlogin FROM pg_roles r WHERE r.oid = job.submitted_by_oid) THEN
+    PERFORM backfill.refuse('submitted_by', format('a function that runs with the rights of %I has inserted the job, and that role can''t log in', current_user),
+                            'What such a function inserts is a job of its own role, whoever calls it. Insert the job outside of it, by a login of your own.', '42501');
   END IF;
   RETURN job;
 END
@@ -705,31 +741,16 @@ CREATE OR REPLACE FUNCTION backfill.job_before_insert() RETURNS trigger
 LANGUAGE plpgsql SET standard_conforming_strings = on SET quote_all_identifiers = off
 AS $$
 DECLARE
-  message     text;
-  hint        text;
-  code        text;
-  column_name text;
+  message     pg_catalog.text;
+  hint        pg_catalog.text;
+  code        pg_catalog.text;
+  column_name pg_catalog.text;
 BEGIN
   IF NEW.submitted_by IS NOT NULL THEN
     RETURN backfill.restored(NEW);  -- nobody who submits jobs may write that column: a dump is being restored
   END IF;
-  NEW.name         := coalesce(NEW.name, 'job-' || NEW.id);
-  NEW.submitted_by := session_user;
-  NEW.owner        := current_user;
-  NEW.search_path  := current_setting('search_path');
-  NEW.time_zone    := current_setting('TimeZone');
-  NEW.date_style   := 'ISO, ' || split_part(current_setting('DateStyle'), ', ', 2);
-  NEW.session      := backfill.session_settings();
-  NEW.root         := coalesce(pg_catalog.pg_partition_root(NEW.target), NEW.target);
-  NEW.home         := backfill.home(NEW.target);
-  NEW.state        := CASE NEW.wanted WHEN 'pause' THEN 'paused' ELSE 'queued' END;
-  NEW.phase        := 'preflight';
-  NEW.submitted_at := clock_timestamp();
-  NEW.error := NULL; NEW.hint := NULL; NEW.waiting_for := NULL; NEW.opens_at := NULL; NEW.report := NULL; NEW.estimate := NULL;
-  NEW.holder_pid := NULL; NEW.holder_start := NULL; NEW.started_at := NULL; NEW.finished_at := NULL;
-  NEW.plan := '{}'; NEW.tidy := false; NEW.before := NULL; NEW.after := NULL;
-
-  IF EXISTS (SELECT FROM backfill.job j WHERE j.name = NEW.name) THEN
+  NEW := backfill.captured(NEW, pg_catalog.current_setting('search_path'));
+  IF EXISTS (SELECT FROM backfill.job j WHERE j.name OPERATOR(pg_catalog.=) NEW.name) THEN
     RETURN NEW;  -- the unique constraint has its say, or ON CONFLICT DO NOTHING: a migration that runs again
   END IF;
   BEGIN
@@ -746,39 +767,6 @@ BEGIN
 END
 $$;
 
--- Whether the login that submitted a job is there still, and may become the role that the job runs as.
-CREATE OR REPLACE FUNCTION backfill.login_is_there(job backfill.job) RETURNS boolean
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-AS $$
-  SELECT EXISTS (SELECT FROM pg_roles l JOIN pg_roles o ON o.rolname = job.owner
-                  WHERE l.rolname = job.submitted_by AND l.rolcanlogin AND pg_has_role(l.oid, o.oid, 'MEMBER'))
-$$;
-
--- What there is to do when that login was dropped; NULL when it is there.
-CREATE OR REPLACE FUNCTION backfill.login_is_gone(job backfill.job) RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-AS $$
-  SELECT format('%I, who submitted the job, is gone. Whoever has the rights of the table''s owner%s goes on with it by SELECT backfill.retry(%L), or ends it by SELECT backfill.cancel(%L).',
-                job.submitted_by, (SELECT format(', %s,', c.relowner::regrole) FROM pg_class c WHERE c.oid = job.target), job.name, job.name)
-   WHERE NOT EXISTS (SELECT FROM pg_roles r WHERE r.rolname = job.submitted_by)
-$$;
-
--- Whether the current user came from the session's login by SET ROLE alone: not inside a function of somebody else's, nor where the server
--- runs a table's code in the name of its owner.
-CREATE OR REPLACE FUNCTION backfill.is_plain_caller() RETURNS boolean
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-AS $$
-  SELECT current_user = CASE current_setting('role') WHEN 'none' THEN session_user::text ELSE current_setting('role') END
-$$;
-
--- Whether a user may end or take over a job: it is the job's role, or owns the table when the job's login is gone.
-CREATE OR REPLACE FUNCTION backfill.may_end(job backfill.job) RETURNS boolean
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-AS $$
-  SELECT job.owner = current_user
-      OR (NOT backfill.login_is_there(job) AND EXISTS (SELECT FROM pg_class c WHERE c.oid = job.target AND pg_has_role(current_user, c.relowner, 'USAGE')))
-$$;
-
 -- What a changed job becomes: what a user wants of one that no daemon holds is done here and now. Whose login is gone, it is ended by whoever
 -- asks for that, with our own commands alone; and run again by whoever asks for that, by their own login, for then they mean its text.
 -- cancel and undo of a job that has ended take back what it left, so that a migration's way down works whenever it is called.
@@ -786,7 +774,7 @@ CREATE OR REPLACE FUNCTION backfill.change_job(old backfill.job, new backfill.jo
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  ends  constant boolean := NEW.wanted IN ('cancel', 'finish', 'undo');
+  ends  constant boolean := NEW.asked IS NULL AND NEW.wanted IN ('cancel', 'finish', 'undo');
   ended constant boolean := OLD.state IN ('succeeded', 'failed', 'cancelled');
 BEGIN
   PERFORM backfill.check_not_yet(NEW);
@@ -797,15 +785,24 @@ BEGIN
   IF NEW.active_hours IS DISTINCT FROM OLD.active_hours THEN
     PERFORM backfill.check_active_hours(NEW);
   END IF;
-  IF session_user <> OLD.submitted_by AND OLD.state <> 'running' AND NEW.state = OLD.state AND backfill.is_plain_caller() AND backfill.may_end(OLD)
-     AND NOT backfill.login_is_there(OLD) THEN
+  IF OLD.state <> 'running' AND NEW.state = OLD.state AND NOT backfill.login_is_there(OLD)
+     AND (backfill.login_of(OLD) IS DISTINCT FROM backfill.login() OR backfill.role_name(backfill.role_of(OLD)) IS NULL)
+     AND backfill.is_plain_caller() AND backfill.may_end(OLD) THEN
     IF ends THEN
       NEW.ended_by := session_user;
       NEW.ended_as := current_user;
+      NEW.ended_by_oid := backfill.role_oid(session_user);
+      NEW.ended_as_oid := backfill.role_oid(current_user);
     ELSIF NOT (SELECT r.rolsuper FROM pg_roles r WHERE r.rolname = session_user) THEN
       NEW.submitted_by := session_user;
       NEW.owner := current_user;
+      NEW.submitted_by_oid := backfill.role_oid(session_user);
+      NEW.owner_oid := backfill.role_oid(current_user);
     END IF;
+  END IF;
+
+  IF NEW.asked IS NOT NULL THEN
+    RETURN backfill.check_asked(OLD, NEW);
   END IF;
 
   IF ends AND ended AND NEW.state = OLD.state THEN
@@ -847,17 +844,48 @@ BEGIN
 END
 $$;
 
+-- Whether a job may be run again, or forgotten; what it is asked for is done by triggers of the schema's owner: job_retry, job_forget.
+CREATE OR REPLACE FUNCTION backfill.check_asked(old backfill.job, new backfill.job) RETURNS backfill.job
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  NEW.wanted := OLD.wanted;  -- one wish at a time
+  IF NEW.asked = 'retry' THEN
+    IF OLD.state NOT IN ('succeeded', 'failed') OR OLD.wanted = 'finish' THEN
+      RAISE EXCEPTION 'job "%" %', OLD.name, CASE WHEN OLD.wanted = 'finish' THEN 'was finished' ELSE 'is ' || OLD.state END
+        USING ERRCODE = '55000', HINT = 'retry is for jobs that failed, or that left rows behind.';
+    ELSIF backfill.who_is_gone(NEW) IS NOT NULL THEN
+      RAISE EXCEPTION 'job "%": %', OLD.name, backfill.who_is_gone(NEW) USING ERRCODE = '42704', HINT = backfill.login_is_gone(NEW);
+    END IF;
+  ELSIF OLD.state NOT IN ('succeeded', 'failed', 'cancelled') THEN
+    RAISE EXCEPTION 'job "%" is %', OLD.name, OLD.state USING ERRCODE = '55000', HINT = 'forget is for a job that has ended; cancel ends one.';
+  ELSIF backfill.is_untidy(OLD) OR (OLD.keep_in_sync AND OLD.tidy)
+        OR (OLD.wanted = 'undo' AND OLD.add_column IS NOT NULL AND backfill.has_column(OLD) AND NOT backfill.had_column(OLD)) THEN
+    RAISE EXCEPTION 'job "%" has left something in its table', OLD.name USING ERRCODE = '55000', HINT = format('First SELECT backfill.finish(%L), or undo.', OLD.name);
+  END IF;
+  RETURN NEW;
+END
+$$;
+
+-- Whether an UPDATE of a restored job is the wish to have it here.
+CREATE OR REPLACE FUNCTION backfill.is_wanted_here(old backfill.job, new backfill.job) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT (new.wanted = 'finish' OR new.asked = 'retry' OR new.wanted <> 'pause' AND (new.wanted <> old.wanted OR new.state <> old.state))
+     AND NOT backfill.is_here(old)
+$$;
+
 -- BEFORE UPDATE. A refusal is said again from here, without the call stack.
 CREATE OR REPLACE FUNCTION backfill.job_before_update() RETURNS trigger
 LANGUAGE plpgsql SET standard_conforming_strings = on SET quote_all_identifiers = off
 AS $$
 DECLARE
-  message     text;
-  hint        text;
-  code        text;
-  column_name text;
+  message     pg_catalog.text;
+  hint        pg_catalog.text;
+  code        pg_catalog.text;
+  column_name pg_catalog.text;
 BEGIN
-  IF (NEW.wanted = 'finish' OR NEW.wanted <> 'pause' AND (NEW.wanted <> OLD.wanted OR NEW.state <> OLD.state)) AND NOT backfill.is_here(OLD) THEN
+  IF backfill.is_wanted_here(OLD, NEW) THEN
     NEW := backfill.take_over(NEW);
   END IF;
   RETURN backfill.change_job(OLD, NEW);
@@ -886,7 +914,7 @@ $$;
 CREATE OR REPLACE TRIGGER job_before_insert BEFORE INSERT ON backfill.job
   FOR EACH ROW EXECUTE FUNCTION backfill.job_before_insert();
 CREATE OR REPLACE TRIGGER job_before_update
-  BEFORE UPDATE OF wanted, priority, workers, target_ms, max_rows_per_s, max_lag, throttle_off, on_error, active_hours ON backfill.job
+  BEFORE UPDATE OF wanted, priority, workers, target_ms, max_rows_per_s, max_lag, throttle_off, on_error, active_hours, asked ON backfill.job
   FOR EACH ROW EXECUTE FUNCTION backfill.job_before_update();
 CREATE OR REPLACE TRIGGER job_notify_insert AFTER INSERT ON backfill.job
   FOR EACH ROW EXECUTE FUNCTION backfill.job_notify();

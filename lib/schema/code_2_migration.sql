@@ -687,15 +687,15 @@ $$;
 
 -- Beside a CHECK that a step has just added, in its transaction: what the catalog has made of the text, by which it is known from one
 -- that somebody else makes under its name.
-CREATE OR REPLACE FUNCTION backfill.note_constraint(job_id bigint, name text) RETURNS void
+CREATE OR REPLACE FUNCTION backfill.note_constraint(token bigint, name text) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
   UPDATE backfill.job j
      SET plan = jsonb_set(j.plan, ARRAY['enforce', (i.ord - 1)::text, 'in_catalog'], to_jsonb(backfill.constraint_says(k.oid)))
-    FROM backfill.job own,
+    FROM backfill.own_job(note_constraint.token) own,
          jsonb_array_elements(own.plan -> 'enforce') WITH ORDINALITY AS i(item, ord),
          pg_constraint k
-   WHERE own.id = job_id AND own.submitted_by = session_user AND j.id = own.id
+   WHERE j.id = own.id
      AND i.item ->> 'name' = note_constraint.name AND k.conrelid = own.target AND k.conname = note_constraint.name
 $$;
 

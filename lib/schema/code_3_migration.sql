@@ -8,13 +8,14 @@ AS $$
   SELECT job.tidy AND backfill.is_here(job) AND (job.state = 'cancelled' OR (job.state IN ('succeeded', 'failed') AND job.wanted = 'finish'))
 $$;
 
--- Which login takes that out, and as which role.
-CREATE OR REPLACE FUNCTION backfill.tidied_by(job backfill.job, OUT login name, OUT role name)
+-- Which login takes that out, and as which role: NULL when there is none any more.
+CREATE OR REPLACE FUNCTION backfill.tidied_by(job backfill.job, OUT login_oid oid, OUT login name, OUT role name)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT coalesce(w.ended_by, job.submitted_by), coalesce(w.ended_as, job.owner)
-    FROM (SELECT 1) one
-    LEFT JOIN (SELECT job.ended_by, job.ended_as) w ON w.ended_by IS NOT NULL AND NOT backfill.login_is_there(job)
+  SELECT w.login, backfill.role_name(w.login), backfill.role_name(w.role)
+    FROM (SELECT CASE WHEN l.is_there THEN backfill.login_of(job) ELSE job.ended_by_oid END AS login,
+                 CASE WHEN l.is_there THEN backfill.role_of(job) ELSE job.ended_as_oid END AS role
+            FROM (SELECT job.ended_by IS NULL OR backfill.login_is_there(job) AS is_there) AS l) AS w
 $$;
 
 -- A job that doesn't run, but of which something is to be taken out of its table: all, or what it has left there unfinished. That would bind
@@ -27,13 +28,13 @@ AS $$
       OR job.unfinished AND backfill.is_here(job) AND (job.state IN ('paused', 'failed') OR (job.state = 'queued' AND coalesce(job.opens_at > clock_timestamp(), false)))
 $$;
 
--- Whether a step of a phase is still to be done: the job may have been cancelled, or taken on, by now.
-CREATE OR REPLACE FUNCTION backfill.step_is_wanted(job_id bigint, phase text) RETURNS boolean
+-- Whether a step of a phase of the job that a token is of is still to be done: the job may have been cancelled, or taken on, by now.
+CREATE OR REPLACE FUNCTION backfill.step_is_wanted(token bigint, phase text) RETURNS boolean
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT EXISTS (SELECT FROM backfill.job j
-                  WHERE j.id = job_id
-                    AND session_user = CASE step_is_wanted.phase WHEN 'tidy' THEN (backfill.tidied_by(j)).login ELSE j.submitted_by END
+  SELECT EXISTS (SELECT FROM backfill.token t JOIN backfill.job j ON j.id = t.job_id
+                  WHERE t.token = step_is_wanted.token
+                    AND backfill.role_oid(session_user) = CASE step_is_wanted.phase WHEN 'tidy' THEN (backfill.tidied_by(j)).login_oid ELSE j.submitted_by_oid END
                     AND CASE WHEN step_is_wanted.phase = 'tidy' THEN backfill.is_untidy(j) ELSE j.state = 'running' AND j.phase = step_is_wanted.phase END)
 $$;
 
@@ -124,66 +125,71 @@ END
 $$;
 
 -- No row breaks what is to be added, as of now.
-CREATE OR REPLACE FUNCTION backfill.note_look(job_id bigint) RETURNS void
+CREATE OR REPLACE FUNCTION backfill.note_look(token bigint) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
-  UPDATE backfill.job SET guard_looked_at = clock_timestamp() WHERE id = job_id AND submitted_by = session_user
+  UPDATE backfill.job SET guard_looked_at = clock_timestamp() WHERE id = (backfill.own_job(note_look.token)).id
 $$;
 
 -- Runs the commands of one step in one transaction. They name the relation as it is called; when another one stands under that
--- name by now, or the step is not wanted any more, BF001 undoes them. Asked at the end, when the commands have locked what they
--- found.
-CREATE OR REPLACE FUNCTION backfill.run_step(job_id bigint, phase text, commands text[], relation oid, name text) RETURNS void
+-- name by now, or the step is not wanted any more, BF001 undoes them. Asked first, and again at the end, when the commands have locked
+-- what they found. token: that of the job.
+CREATE OR REPLACE FUNCTION backfill.run_step(token bigint, phase text, commands text[], relation oid, name text) RETURNS void
 LANGUAGE plpgsql
 AS $$
 DECLARE
-  command text;
+  command pg_catalog.text;
 BEGIN
   PERFORM backfill.check_brake();
+  PERFORM backfill.check_name(relation, name);
   FOREACH command IN ARRAY commands LOOP
     EXECUTE command;
   END LOOP;
-  IF pg_catalog.to_regclass(name) <> relation::regclass THEN
-    RAISE EXCEPTION '% is another table now', name
-      USING ERRCODE = 'BF001', HINT = 'The one that the job is for was renamed; this step was undone.';
-  ELSIF NOT backfill.step_is_wanted(job_id, phase) THEN
-    RAISE EXCEPTION 'job % is not in phase % any more', job_id, phase USING ERRCODE = 'BF001', HINT = 'This step was undone.';
+  PERFORM backfill.check_name(relation, name);
+  IF NOT backfill.step_is_wanted(token, phase) THEN
+    RAISE EXCEPTION 'the job is not in phase % any more', phase USING ERRCODE = 'BF001', HINT = 'This step was undone.';
   END IF;
 END
 $$;
 
--- Runs a job again: the rows that it left behind because of an error, each as a range of its own, and whatever it had not
--- reached when it failed, with those that were locked. What is done is not done twice. Returns how many rows it left behind
--- and now tries again.
-CREATE OR REPLACE FUNCTION backfill.retry_own(name text) RETURNS bigint
+-- BEFORE UPDATE of a job that is asked to run again, when backfill.check_asked has said yes: the rows that it left behind because of an
+-- error, each as a range of its own, and whatever it had not reached when it failed, with those that were locked. What is done is not
+-- done twice.
+CREATE OR REPLACE FUNCTION backfill.job_retry() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
-DECLARE
-  job backfill.job;
-  n   bigint;
 BEGIN
-  SELECT * INTO job FROM backfill.job j WHERE j.name = retry_own.name FOR UPDATE;
-  IF NOT FOUND OR NOT (job.submitted_by = session_user
-                       OR pg_has_role(session_user, (SELECT nspowner FROM pg_namespace WHERE nspname = 'backfill'), 'MEMBER')) THEN
-    RAISE EXCEPTION 'there is no job "%" that you may retry', name
-      USING ERRCODE = '02000', HINT = 'SELECT name, state FROM backfill.status lists yours.';
-  ELSIF job.state NOT IN ('succeeded', 'failed') OR job.wanted = 'finish' THEN
-    RAISE EXCEPTION 'job "%" %', name, CASE WHEN job.wanted = 'finish' THEN 'was finished' ELSE 'is ' || job.state END
-      USING ERRCODE = '55000', HINT = 'retry is for jobs that failed, or that left rows behind.';
-  END IF;
-  DELETE FROM backfill.left_behind l WHERE l.job_id = job.id AND l.reason = 'duplicate';
+  NEW.asked := NULL;
+  DELETE FROM backfill.left_behind l WHERE l.job_id = NEW.id AND l.reason = 'duplicate';
   WITH again AS (
-    DELETE FROM backfill.left_behind l WHERE l.job_id = job.id AND l.reason = 'error' RETURNING l.*)
-  INSERT INTO backfill.range (job_id, submitted_by, relation, key, key_identity, home, lower, upper)
-  SELECT job.id, job.submitted_by, a.relation, a.key_columns, a.key_identity, a.home, a.key, a.key FROM again a;
-  GET DIAGNOSTICS n = ROW_COUNT;
-  n := n + (SELECT count(*) FROM backfill.left_behind l WHERE l.job_id = job.id);
-  IF n > 0 OR job.state = 'failed' THEN
-    UPDATE backfill.job j
-       SET state = 'queued', wanted = 'run', guard_looked_at = NULL, error = NULL, hint = NULL, started_at = NULL, finished_at = NULL,
-           phase = CASE WHEN n > 0 AND j.phase IN ('guard', 'verify', 'validate') THEN 'backfill' ELSE j.phase END
-     WHERE j.id = job.id;
+    DELETE FROM backfill.left_behind l WHERE l.job_id = NEW.id AND l.reason = 'error' RETURNING l.*)
+  INSERT INTO backfill.range (job_id, submitted_by, submitted_by_oid, epoch, relation, key, key_identity, home, lower, upper)
+  SELECT NEW.id, NEW.submitted_by, NEW.submitted_by_oid, backfill.random_number(), a.relation, a.key_columns, a.key_identity, a.home, a.key, a.key FROM again a;
+  GET DIAGNOSTICS NEW.again = ROW_COUNT;
+  NEW.again := NEW.again + (SELECT count(*) FROM backfill.left_behind l WHERE l.job_id = NEW.id);
+  IF NEW.again = 0 AND NEW.state <> 'failed' THEN
+    RETURN NEW;
   END IF;
-  RETURN n;
+  NEW.state := 'queued';
+  NEW.wanted := 'run';
+  NEW.phase := CASE WHEN NEW.again > 0 AND NEW.phase IN ('guard', 'verify', 'validate') THEN 'backfill' ELSE NEW.phase END;
+  NEW.guard_looked_at := NULL; NEW.error := NULL; NEW.hint := NULL; NEW.started_at := NULL; NEW.finished_at := NULL;
+  RETURN backfill.keep_hours(NEW);
 END
 $$;
+
+-- AFTER UPDATE of one that is to be forgotten.
+CREATE OR REPLACE FUNCTION backfill.job_forget() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  DELETE FROM backfill.job j WHERE j.id = NEW.id;
+  RETURN NULL;
+END
+$$;
+
+-- They fire behind job_before_update: by name.
+CREATE OR REPLACE TRIGGER job_retry BEFORE UPDATE OF asked ON backfill.job
+  FOR EACH ROW WHEN (NEW.asked = 'retry') EXECUTE FUNCTION backfill.job_retry();
+CREATE OR REPLACE TRIGGER job_forget AFTER UPDATE OF asked ON backfill.job
+  FOR EACH ROW WHEN (NEW.asked = 'forget') EXECUTE FUNCTION backfill.job_forget();

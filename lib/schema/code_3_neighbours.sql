@@ -44,14 +44,14 @@ $$;
 -- far, the first of the relation, and its last; of these the where_clause isn't asked, so that rows which are done count, too.
 --   passed     another row passes                         alike, unclear   so many fail with the same SQLSTATE, or otherwise
 --   key_fails  the key fails again, with that SQLSTATE    cause            why it may be slow, in words
-CREATE OR REPLACE FUNCTION backfill.try_neighbours(job_id bigint, relation oid, key_columns text[], key text[], failed_with text,
+CREATE OR REPLACE FUNCTION backfill.try_neighbours(token bigint, relation oid, key_columns text[], key text[], failed_with text,
     OUT passed boolean, OUT key_fails boolean, OUT alike integer, OUT unclear integer, OUT cause text)
 LANGUAGE plpgsql
 AS $$
 DECLARE
   started constant timestamptz := pg_catalog.clock_timestamp();
   budget  constant interval := '1 s';
-  job     backfill.job := backfill.own_job(job_id);
+  job     backfill.job := backfill.own_job(token);
   numbers smallint[] := backfill.key_numbers(relation, ARRAY(SELECT (pg_catalog.parse_ident(c))[1] FROM pg_catalog.unnest(key_columns) AS c));
   k       backfill.walk_key;
   mine    record;

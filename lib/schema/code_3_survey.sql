@@ -110,14 +110,14 @@ $$;
 -- everybody out while it is tried: it is tried on a copy of some rows, and the batch's plan is checked when the column is there. Where
 -- the table itself may refuse its rows, one of them is tried there, as it is, and ten when that fails.
 -- What every row meets is raised, for it would end the job later; what one row meets, or what cuts the trial short, is said.
--- Returns the estimate of rows, and what was seen.
-CREATE OR REPLACE FUNCTION backfill.survey(job_id bigint, batch text, bound text, keys_of text, relation oid, upper text[], on_copy boolean,
+-- token: that of the job. Returns the estimate of rows, and what was seen.
+CREATE OR REPLACE FUNCTION backfill.survey(token bigint, batch text, bound text, keys_of text, relation oid, upper text[], on_copy boolean,
     keys bigint, OUT estimate bigint, OUT seen jsonb)
 LANGUAGE plpgsql
 AS $$
 DECLARE
   budget    constant interval := '200 ms';
-  job       backfill.job := backfill.own_job(job_id);
+  job       backfill.job := backfill.own_job(token);
   key       backfill.walk_key;
   began     timestamptz;
   round_at  timestamptz;

@@ -1,8 +1,8 @@
 -- What a worker's session calls. It is logged in as the role that submitted the job, so nothing here may trust its caller.
 
 -- Moves a range's cursor from lo to hi, in the transaction that did the rows between. It does so only for the login that
--- submitted the job, at the epoch under which the range was last taken, and from where the cursor stands; otherwise it
--- raises BF001 and the batch is undone with it. That is what makes a batch happen exactly once.
+-- submitted the job, at the epoch under which the range was last taken, which nobody can guess, and from where the cursor
+-- stands; otherwise it raises BF001 and the batch is undone with it. That is what makes a batch happen exactly once.
 -- keys: how many keys the batch spans, NULL when not known (then its rows); rate: keys a second, for the status view.
 -- nulls: rows whose value the clause makes NULL, so many of them written by this batch (of one that only reads: minus what it has found to do). held: keys of rows that others have locked, which are noted as put aside, for the reason in message.
 -- at: where the last checkpoint left the range's row; returns where it is now. Found by its key, the row would be looked for
@@ -32,7 +32,7 @@ BEGIN
      AND r.id = checkpoint.range
      AND r.epoch = checkpoint.epoch
      AND r.cursor IS NOT DISTINCT FROM checkpoint.lo
-     AND r.submitted_by = session_user
+     AND r.submitted_by_oid = quote_ident(session_user)::regrole
   RETURNING r.ctid INTO now_at;
   IF NOT FOUND THEN
     RAISE EXCEPTION 'range % is no longer at this cursor and epoch', range
@@ -49,8 +49,8 @@ END
 $$;
 
 -- The statements of a batch name the relation as it was called when the range was taken: when another table stands under that name by
--- now, BF001 undoes the batch. Asked after them: they have locked what they found under the name, so that nobody can rename it any
--- more. name: NULL in a job with a statement of its own, where the user's text says which table is meant.
+-- now, BF001 undoes the batch. Asked before them, so that no trigger of another's table runs, and after them: they have locked what they
+-- found under the name, so that nobody can rename it any more. name: NULL in a job with a statement of its own, where the user's text says which table is meant.
 CREATE OR REPLACE FUNCTION backfill.check_name(relation oid, name text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -353,6 +353,7 @@ DECLARE
   found     bigint;
   held      text[];
 BEGIN
+  PERFORM backfill.check_name(relation, name);
   rows := 0;
   nulls := 0;
   IF (proof ->> 'only_reads')::boolean THEN
@@ -383,9 +384,9 @@ BEGIN
 END
 $$;
 
--- A row that was put aside as locked is done: it is left behind no longer. Raises BF001, and undoes the row, when another
--- worker was first, or for a login that didn't submit the job.
-CREATE OR REPLACE FUNCTION backfill.row_done(id bigint, rows bigint, wal_bytes bigint, nulls bigint DEFAULT 0) RETURNS void
+-- A row that was put aside as locked is done: it is left behind no longer. epoch: under which take_range gave it to the worker. Raises
+-- BF001, and undoes the row, when another worker was first, or for a login that didn't submit the job.
+CREATE OR REPLACE FUNCTION backfill.row_done(id bigint, epoch bigint, rows bigint, wal_bytes bigint, nulls bigint DEFAULT 0) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -393,7 +394,8 @@ DECLARE
 BEGIN
   DELETE FROM backfill.left_behind l
    USING backfill.job j
-   WHERE l.id = row_done.id AND l.reason = 'locked' AND j.id = l.job_id AND j.submitted_by = session_user
+   WHERE l.id = row_done.id AND l.reason = 'locked' AND l.epoch = row_done.epoch
+     AND j.id = l.job_id AND j.submitted_by_oid = backfill.role_oid(session_user)
   RETURNING l.* INTO done;
   IF NOT FOUND THEN
     RAISE EXCEPTION 'row % is not left behind any more', id
@@ -409,7 +411,7 @@ $$;
 
 -- Does one row that was put aside as locked: one statement, so one transaction, once. Not when it still is locked:
 -- then done is false, and holders says who holds it.
-CREATE OR REPLACE FUNCTION backfill.retry_row(statement text, relation oid, name text, keys_of text, id bigint, key text[], proof jsonb,
+CREATE OR REPLACE FUNCTION backfill.retry_row(statement text, relation oid, name text, keys_of text, id bigint, epoch bigint, key text[], proof jsonb,
     OUT rows bigint, OUT wal_bytes bigint, OUT done boolean, OUT holders integer[])
 LANGUAGE plpgsql
 AS $$
@@ -417,13 +419,14 @@ DECLARE
   start_lsn pg_lsn := pg_catalog.pg_current_wal_insert_lsn();
   nulls     bigint;
 BEGIN
+  PERFORM backfill.check_name(relation, name);
   SELECT f.held IS NULL, f.holders INTO done, holders
     FROM backfill.lock_free_rows(statement, keys_of, relation, NULL, key) f;
   rows := 0;
   IF done THEN
     SELECT w.rows, w.nulls INTO rows, nulls FROM backfill.run_rows(statement, relation, name, NULL, key, NULL, NULL, proof) w;
     wal_bytes := pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_insert_lsn(), start_lsn);
-    PERFORM backfill.row_done(id, rows, wal_bytes, nulls);
+    PERFORM backfill.row_done(id, epoch, rows, wal_bytes, nulls);
   END IF;
 END
 $$;
@@ -488,12 +491,4 @@ AS $$
                     || coalesce(' using ' || (node ->> 'Index Name'), ' on ' || (node ->> 'Relation Name'), ''), ', ' ORDER BY ord)
     FROM jsonb_path_query(plan, 'strict $.** ? (exists (@."Node Type"))', silent => true) WITH ORDINALITY AS n(node, ord)
    WHERE node ->> 'Node Type' <> 'Result'  -- backfill.check_key, asked once
-$$;
-
--- A job of the login's own. The worker's session can't read the table itself: row_security is off there, by which a policy is an
--- error.
-CREATE OR REPLACE FUNCTION backfill.own_job(job_id bigint) RETURNS backfill.job
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS $$
-  SELECT j FROM backfill.job j WHERE j.id = job_id AND j.submitted_by = session_user
 $$;

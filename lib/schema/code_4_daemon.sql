@@ -24,7 +24,7 @@ BEGIN
          tidy = j.tidy OR (j.wanted = 'undo' AND j.before IS NOT NULL),
          holder_pid = NULL, holder_start = NULL
    WHERE j.id = job.id;
-  UPDATE backfill.range r SET epoch = r.epoch + 1 WHERE r.job_id = job.id AND NOT r.done;
+  UPDATE backfill.range r SET epoch = backfill.random_number() WHERE r.job_id = job.id AND NOT r.done;
 END
 $$;
 
@@ -88,6 +88,43 @@ EXCEPTION WHEN OTHERS THEN
 END
 $$;
 
+-- The token of a job that is claimed: a new one, which nobody has who had the job before.
+CREATE OR REPLACE FUNCTION backfill.new_token(job_id bigint) RETURNS bigint
+LANGUAGE sql SET search_path = pg_catalog, pg_temp
+AS $$
+  INSERT INTO backfill.token AS t (job_id, token) VALUES (new_token.job_id, backfill.random_number())
+  ON CONFLICT ON CONSTRAINT token_pkey DO UPDATE SET token = excluded.token
+  RETURNING t.token
+$$;
+
+CREATE OR REPLACE FUNCTION backfill.token_of(job backfill.job) RETURNS bigint
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT t.token FROM backfill.token t WHERE t.job_id = job.id
+$$;
+
+-- Whether a job's login and role still bear the names under which it was claimed.
+CREATE OR REPLACE FUNCTION backfill.has_roles(job backfill.job, login name, role name) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT coalesce(CASE WHEN job.state = 'running' THEN backfill.role_name(backfill.login_of(job)) = has_roles.login AND backfill.role_name(backfill.role_of(job)) = has_roles.role
+                       ELSE t.login = has_roles.login AND t.role = has_roles.role END, false)
+    FROM backfill.tidied_by(job) t
+$$;
+
+-- A job whose login, or role, was dropped: nobody can run it any more, least of all a new role of that name. It fails, and says what there
+-- is to do.
+CREATE OR REPLACE FUNCTION backfill.fail_for_roles(job backfill.job) RETURNS void
+LANGUAGE sql SET search_path = pg_catalog, pg_temp
+AS $$
+  UPDATE backfill.job j
+     SET state = 'failed', error = backfill.who_is_gone(j), hint = backfill.login_is_gone(j), waiting_for = NULL, opens_at = NULL,
+         holder_pid = NULL, holder_start = NULL, finished_at = clock_timestamp(),
+         unfinished = j.enforce IS NOT NULL AND j.phase IN ('guard', 'verify', 'validate')
+   WHERE j.id = job.id;
+  UPDATE backfill.range r SET epoch = backfill.random_number() WHERE r.job_id = job.id AND NOT r.done
+$$;
+
 -- The first of the queue, but for some: of the login that runs the fewest jobs, by priority and age. So no login has all workers while another queues.
 CREATE OR REPLACE FUNCTION backfill.next_in_queue(but bigint[]) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -145,13 +182,14 @@ $$;
 -- Takes the next job: one that has ended and must be tidied up, one whose daemon is gone, else the first of the queue (next_in_queue)
 -- whose table is free and whose active hours are open. A table is not free while a job on it is to be tidied up: no column
 -- is dropped under a trigger that reads it. What is found outside of its hours goes to the queue, until they begin; what was restored
--- with a dump is paused, until its owner wants it.
+-- with a dump is paused, until its owner wants it; and one whose roles were dropped fails. A role that was renamed keeps its jobs: they are
+-- claimed under the names of today.
 -- A job that can't be claimed fails, and stops nobody else's.
 -- One row: the job or NULL, whether it is worth asking again (other daemons hold jobs, or somebody had locked the row of one that could
 -- have been taken, and whoever writes to a row doesn't always notify), and the seconds until the hours of a queued job begin, NULL when
 -- none waits for that. The job as a whole: the statement that calls this sees an older state of the table, where a job of just now may
 -- not be yet.
-CREATE OR REPLACE FUNCTION backfill.claim(OUT job backfill.job, OUT ask_again boolean, OUT opens_in_s double precision)
+CREATE OR REPLACE FUNCTION backfill.claim(OUT job backfill.job, OUT ask_again boolean, OUT opens_in_s double precision, OUT token bigint)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -168,7 +206,16 @@ BEGIN
   SELECT u.id INTO job_id FROM backfill.untidy_job u ORDER BY u.id LIMIT 1 FOR UPDATE SKIP LOCKED;
   IF FOUND THEN
     UPDATE backfill.job j SET holder_pid = pg_backend_pid(), holder_start = mine_start WHERE j.id = job_id RETURNING j.* INTO job;
-    SELECT t.login, t.role INTO job.submitted_by, job.owner FROM backfill.tidied_by(job) t;
+    SELECT t.login_oid, t.login, t.role INTO job.submitted_by_oid, job.submitted_by, job.owner FROM backfill.tidied_by(job) t;
+    IF job.submitted_by IS NULL OR job.owner IS NULL THEN
+      SELECT j.* INTO candidate FROM backfill.job j WHERE j.id = job_id;
+      PERFORM backfill.end_tidy(job_id, 'what is left of it in the table stays: ' || coalesce(backfill.who_is_gone(candidate), 'who wanted it to go is gone'),
+                                coalesce(backfill.login_is_gone(candidate),
+                                         format('Whoever has the rights of the table''s owner takes it out by SELECT backfill.cancel(%L), or finish.', candidate.name)));
+      job := NULL;
+    ELSE
+      token := backfill.new_token(job_id);
+    END IF;
     ask_again := true;
     RETURN;
   END IF;
@@ -194,11 +241,15 @@ BEGIN
            SET state = candidate.state, wanted = candidate.wanted, error = candidate.error, hint = candidate.hint,
                waiting_for = NULL, opens_at = NULL, holder_pid = NULL, holder_start = NULL
          WHERE j.id = candidate.id;
+      ELSIF backfill.who_is_gone(candidate) IS NOT NULL THEN
+        PERFORM backfill.fail_for_roles(candidate);
       ELSIF (backfill.hours_of(candidate)).open THEN
+        token := backfill.new_token(candidate.id);
         UPDATE backfill.job j
            SET state = 'running', holder_pid = pg_backend_pid(), holder_start = mine_start,
                started_at = coalesce(j.started_at, clock_timestamp()), finished_at = NULL, phase_at = clock_timestamp(),
-               error = NULL, hint = NULL, waiting_for = NULL, opens_at = NULL
+               error = NULL, hint = NULL, waiting_for = NULL, opens_at = NULL,
+               submitted_by = backfill.role_name(j.submitted_by_oid), owner = backfill.role_name(j.owner_oid)
          WHERE j.id = candidate.id
         RETURNING j.* INTO job;
         EXIT;
@@ -311,8 +362,8 @@ AS $$
     FROM backfill.job j
    WHERE add_range.upper IS NULL AND g.job_id = add_range.job_id AND g.relation = add_range.relation
      AND j.id = g.job_id AND backfill.is_held(j) AND add_range.planned = backfill.session_start();
-  INSERT INTO backfill.range (job_id, submitted_by, relation, key, key_identity, home, upper, reads)
-  SELECT j.id, j.submitted_by, add_range.relation, k.attnums, k.identity, backfill.home(add_range.relation), add_range.upper,
+  INSERT INTO backfill.range (job_id, submitted_by, submitted_by_oid, epoch, relation, key, key_identity, home, upper, reads)
+  SELECT j.id, j.submitted_by, j.submitted_by_oid, backfill.random_number(), add_range.relation, k.attnums, k.identity, backfill.home(add_range.relation), add_range.upper,
          j.set_clause IS NOT NULL AND j.where_clause IS NOT NULL AND (j.keep_in_sync OR j.enforce IS NULL)
          AND EXISTS (SELECT FROM backfill.page_key(add_range.relation))
          AND EXISTS (SELECT FROM backfill.range g WHERE g.job_id = j.id AND g.relation = add_range.relation AND g.lower IS NULL AND (g.done OR g.reads))
@@ -320,7 +371,8 @@ AS $$
          backfill.key_of(add_range.relation, backfill.key_numbers(add_range.relation, j.key)) k
    WHERE j.id = add_range.job_id AND backfill.is_held(j) AND add_range.planned = backfill.session_start() AND add_range.upper IS NOT NULL
   ON CONFLICT (job_id, relation) WHERE lower IS NULL
-  DO UPDATE SET key = excluded.key, key_identity = excluded.key_identity, home = excluded.home, upper = excluded.upper, reads = excluded.reads, cursor = NULL, keys = 0, found = 0, nulls = 0, epoch = range.epoch + 1
+  DO UPDATE SET key = excluded.key, key_identity = excluded.key_identity, home = excluded.home, upper = excluded.upper, reads = excluded.reads,
+                cursor = NULL, keys = 0, found = 0, nulls = 0, epoch = excluded.epoch, submitted_by = excluded.submitted_by, submitted_by_oid = excluded.submitted_by_oid
 $$;
 
 -- A job stands in an earlier phase than the daemon that holds it thinks: the server has failed over to a standby that had not
@@ -423,7 +475,7 @@ BEGIN
 END
 $$;
 
--- Takes the first range of a job that is not done, by a higher epoch: whoever had it can checkpoint no more.
+-- Takes the first range of a job that is not done, by another epoch: whoever had it can checkpoint no more.
 -- When all are done: the first row above number "above" that was put aside as locked, to be tried again.
 -- One row, whose outcome is 'range', 'row' (its key is upper), 'locked' (none above, but so many that were tried before are
 -- locked still), 'none' (all is done; changed: rows of this pass) or 'not ours' (another daemon holds the job).
@@ -456,7 +508,8 @@ BEGIN
      SET reads = false, cursor = NULL, keys = 0, found = 0, nulls = 0
    WHERE g.job_id = take_range.job_id AND g.reads AND g.done AND g.found > 0;
   UPDATE backfill.range g
-     SET epoch = g.epoch + 1, submitted_by = job.submitted_by  -- whose login is gone, another may have taken the job over
+     SET epoch = backfill.random_number(),
+         submitted_by = job.submitted_by, submitted_by_oid = job.submitted_by_oid  -- whose login is gone, another may have taken the job over
    WHERE g.id = (SELECT i.id
                    FROM backfill.range i
                   WHERE i.job_id = take_range.job_id AND NOT i.done
@@ -494,6 +547,8 @@ BEGIN
     END IF;
     outcome := 'row';
     row_id := left_row.id;
+    epoch := backfill.random_number();
+    UPDATE backfill.left_behind l SET epoch = take_range.epoch WHERE l.id = left_row.id;
     upper := left_row.key;
     point := true;
     relation := left_row.relation;

@@ -741,11 +741,11 @@ END
 $$;
 
 -- Before anything is changed: makes the row functions, tries them, and undoes them.
-CREATE OR REPLACE FUNCTION backfill.try_sync(job_id bigint) RETURNS void
+CREATE OR REPLACE FUNCTION backfill.try_sync(token bigint) RETURNS void
 LANGUAGE plpgsql
 AS $$
 BEGIN
-  PERFORM backfill.make_row_functions(backfill.own_job(job_id));
+  PERFORM backfill.make_row_functions(backfill.own_job(token));
   RAISE EXCEPTION USING ERRCODE = 'BF900';
 EXCEPTION WHEN SQLSTATE 'BF900' THEN
   NULL;
@@ -753,11 +753,11 @@ END
 $$;
 
 -- Makes all of it: row functions, the triggers' function, the triggers. What is there of an earlier try goes first.
-CREATE OR REPLACE FUNCTION backfill.make_sync(job_id bigint) RETURNS void
+CREATE OR REPLACE FUNCTION backfill.make_sync(token bigint) RETURNS void
 LANGUAGE plpgsql
 AS $$
 DECLARE
-  job      backfill.job := backfill.own_job(job_id);
+  job      backfill.job := backfill.own_job(token);
   class    pg_catalog.pg_class := (SELECT c FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) job.target);
   function text := pg_catalog.format('%s.%I', class.relnamespace::regnamespace, backfill.sync_token(job));
   owner    text := class.relowner::regrole::text;

@@ -1,7 +1,7 @@
 -- What people call and look at.
 
 CREATE OR REPLACE FUNCTION backfill.job_named(name text) RETURNS backfill.job
-LANGUAGE plpgsql STABLE
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   job backfill.job;
@@ -16,7 +16,7 @@ END
 $$;
 
 CREATE OR REPLACE FUNCTION backfill.want(name text, wanted text) RETURNS void
-LANGUAGE plpgsql
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   job backfill.job := backfill.job_named(name);
@@ -30,54 +30,49 @@ END
 $$;
 
 CREATE OR REPLACE FUNCTION backfill.pause(name text) RETURNS void
-LANGUAGE sql AS $$ SELECT backfill.want(name, 'pause') $$;
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$ SELECT backfill.want(name, 'pause') $$;
 CREATE OR REPLACE FUNCTION backfill.resume(name text) RETURNS void
-LANGUAGE sql AS $$ SELECT backfill.want(name, 'run') $$;
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$ SELECT backfill.want(name, 'run') $$;
 CREATE OR REPLACE FUNCTION backfill.cancel(name text) RETURNS void
-LANGUAGE sql AS $$ SELECT backfill.want(name, 'cancel') $$;
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$ SELECT backfill.want(name, 'cancel') $$;
 CREATE OR REPLACE FUNCTION backfill.finish(name text) RETURNS void
-LANGUAGE sql AS $$ SELECT backfill.want(name, 'finish') $$;
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$ SELECT backfill.want(name, 'finish') $$;
 -- Takes back what a job has added: its trigger, its constraints, its column while nothing uses that. A job that runs is cancelled first.
 CREATE OR REPLACE FUNCTION backfill.undo(name text) RETURNS void
-LANGUAGE sql AS $$ SELECT backfill.want(name, 'undo') $$;
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$ SELECT backfill.want(name, 'undo') $$;
 
--- Forgets a job that has ended, and that has left nothing in its table.
+-- Forgets a job that has ended, and that has left nothing in its table: backfill.check_asked, backfill.job_forget.
 CREATE OR REPLACE FUNCTION backfill.forget(name text) RETURNS void
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
-DECLARE
-  job backfill.job;
 BEGIN
-  SELECT * INTO job FROM backfill.job j WHERE j.name = forget.name FOR UPDATE;
-  IF NOT FOUND OR NOT (job.submitted_by = session_user
-                       OR EXISTS (SELECT FROM pg_roles r WHERE r.rolname = job.owner AND pg_has_role(session_user, r.oid, 'MEMBER'))
-                       OR pg_has_role(session_user, (SELECT nspowner FROM pg_namespace WHERE nspname = 'backfill'), 'MEMBER')) THEN
+  UPDATE backfill.job j SET asked = 'forget' WHERE j.name = forget.name;
+  IF NOT FOUND THEN
     RAISE EXCEPTION 'there is no job "%" that you may forget', name
       USING ERRCODE = '02000', HINT = 'SELECT name, state FROM backfill.status lists yours.';
-  ELSIF job.state NOT IN ('succeeded', 'failed', 'cancelled') THEN
-    RAISE EXCEPTION 'job "%" is %', name, job.state USING ERRCODE = '55000', HINT = 'forget is for a job that has ended; cancel ends one.';
-  ELSIF backfill.is_untidy(job) OR (job.keep_in_sync AND job.tidy)
-        OR (job.wanted = 'undo' AND job.add_column IS NOT NULL AND backfill.has_column(job) AND NOT backfill.had_column(job)) THEN
-    RAISE EXCEPTION 'job "%" has left something in its table', name USING ERRCODE = '55000', HINT = format('First SELECT backfill.finish(%L), or undo.', name);
   END IF;
-  DELETE FROM backfill.job j WHERE j.id = job.id;
 END
 $$;
 
--- Runs a job again: backfill.retry_own. One whose login is gone is first taken over: backfill.change_job.
+-- Runs a job again: backfill.check_asked, backfill.job_retry. One whose login is gone is first taken over: backfill.change_job. Returns how
+-- many rows it left behind and now tries again.
 CREATE OR REPLACE FUNCTION backfill.retry(name text) RETURNS bigint
-LANGUAGE plpgsql
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+  n bigint;
 BEGIN
-  UPDATE backfill.job j SET wanted = j.wanted
-   WHERE j.name = retry.name AND j.submitted_by <> session_user AND j.state IN ('succeeded', 'failed') AND j.wanted IN ('run', 'pause')
-     AND NOT backfill.login_is_there(j);
-  RETURN backfill.retry_own(name);
+  UPDATE backfill.job j SET asked = 'retry' WHERE j.name = retry.name RETURNING j.again INTO n;
+  IF NOT FOUND THEN
+    RAISE EXCEPTION 'there is no job "%" that you may retry', name
+      USING ERRCODE = '02000', HINT = 'SELECT name, state FROM backfill.status lists yours.';
+  END IF;
+  RETURN n;
 END
 $$;
 
 CREATE OR REPLACE FUNCTION backfill.is_done(name text) RETURNS boolean
-LANGUAGE sql
+LANGUAGE sql SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT (backfill.job_named(name)).state = 'succeeded'
 $$;
@@ -137,7 +132,7 @@ $$;
 -- No row: pg_stat_statements is not there, or the job has not begun.
 CREATE OR REPLACE FUNCTION backfill.effect(name text)
 RETURNS TABLE (query text, before_calls bigint, before_ms numeric, during_calls bigint, during_ms numeric, after_calls bigint, after_ms numeric)
-LANGUAGE sql STABLE
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT t.query, t.before_calls, t.before_ms, t.during_calls, t.during_ms, t.after_calls, t.after_ms
     FROM backfill.job_named(name) j, backfill.three_times(j, backfill.look_at(j.target, j.submitted_by)) t

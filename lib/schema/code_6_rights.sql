@@ -23,12 +23,12 @@ GRANT SELECT ON backfill.left_behind TO backfill_submitter, pg_monitor;
 GRANT INSERT (name, target, add_column, set_clause, where_clause, statement, keep_in_sync, sync_back, enforce, drop_column, scan, key,
               dry_run, priority, workers, target_ms, max_rows_per_s, max_lag, throttle_off, on_error, active_hours, settings, ignore, wanted)
    ON backfill.job TO backfill_submitter;
-GRANT UPDATE (wanted, priority, workers, target_ms, max_rows_per_s, max_lag, throttle_off, on_error, active_hours)
+GRANT UPDATE (wanted, priority, workers, target_ms, max_rows_per_s, max_lag, throttle_off, on_error, active_hours, asked)
    ON backfill.job TO backfill_submitter;
 
 -- The checks at INSERT and the worker's functions run as the submitter.
 GRANT EXECUTE ON FUNCTION
-  backfill.base_type, backfill.relation_name, backfill.check_is_there, backfill.key_of, backfill.home, backfill.is_here, backfill.restored, backfill.take_over,
+  backfill.base_type, backfill.relation_name, backfill.check_is_there, backfill.key_of, backfill.restored, backfill.take_over,
   backfill.collation_order, backfill.row_operator, backfill.constant, backfill.key_value, backfill.check_key, backfill.check_collations,
   backfill.batch_condition, backfill.skip_condition, backfill.relation_in_clauses,
   backfill.yield_condition, backfill.can_yield, backfill.place_batch,
@@ -60,10 +60,13 @@ GRANT EXECUTE ON FUNCTION
   backfill.table_lock, backfill.row_lock, backfill.holders_of, backfill.lock_free_rows, backfill.locked_by,
   backfill.try_row, backfill.slow_cause, backfill.try_neighbours,
   backfill.row_done, backfill.retry_row,
-  backfill.want, backfill.pause, backfill.resume, backfill.cancel, backfill.finish, backfill.undo, backfill.forget, backfill.retry, backfill.retry_own,
-  backfill.is_plain_caller, backfill.is_untidy, backfill.takes_all
+  backfill.want, backfill.pause, backfill.resume, backfill.cancel, backfill.finish, backfill.undo, backfill.forget, backfill.retry,
+  backfill.captured, backfill.is_wanted_here, backfill.check_asked, backfill.had_column, backfill.random_number, backfill.check_login,
+  backfill.is_untidy, backfill.takes_all
   TO backfill_submitter;
-GRANT EXECUTE ON FUNCTION backfill.login_is_there, backfill.may_end, backfill.job_named, backfill.is_done, backfill.effect, backfill.look_at, backfill.definition_of,
+-- The policies ask them, and who looks at a job.
+GRANT EXECUTE ON FUNCTION backfill.home, backfill.is_here, backfill.role_oid, backfill.role_name, backfill.is_plain_caller, backfill.login, backfill.role_here, backfill.login_of, backfill.role_of,
+  backfill.login_is_there, backfill.who_is_gone, backfill.login_is_gone, backfill.may_steer, backfill.may_end, backfill.job_named, backfill.is_done, backfill.effect, backfill.look_at, backfill.definition_of,
   backfill.word_pattern, backfill.may_see_statements, backfill.statements_on, backfill.between_looks, backfill.three_times, backfill.steps, backfill.is_not_null
   TO backfill_submitter, pg_monitor;
 GRANT EXECUTE ON FUNCTION backfill.no_commit_here, backfill.taken_tables, backfill.is_served TO backfill_submitter, pg_monitor;
@@ -79,13 +82,14 @@ DROP POLICY IF EXISTS own_ranges ON backfill.range;
 DROP POLICY IF EXISTS see_all ON backfill.range;
 DROP POLICY IF EXISTS own_rows ON backfill.left_behind;
 
--- What may be updated cannot change whose code runs, so the role that a job was inserted under may steer it too.
+-- Who acts, and whose login counts: backfill.login. What may be updated cannot change whose code runs, so the role that a job was inserted
+-- under may steer it too. The first condition is the cheap one.
 CREATE POLICY own_jobs ON backfill.job
-  USING (submitted_by = session_user OR backfill.may_end(job));
+  USING ((submitted_by_oid = (SELECT backfill.login()) AND submitted_by = (SELECT backfill.role_name(backfill.login()))) OR backfill.may_steer(job));
 CREATE POLICY see_all ON backfill.job FOR SELECT
   USING (pg_has_role(current_user, 'pg_monitor', 'USAGE'));
 CREATE POLICY own_ranges ON backfill.range FOR SELECT
   USING (EXISTS (SELECT FROM backfill.job j WHERE j.id = job_id));
 -- A message may hold a row's values, so pg_monitor alone does not open it.
 CREATE POLICY own_rows ON backfill.left_behind FOR SELECT
-  USING (EXISTS (SELECT FROM backfill.job j WHERE j.id = job_id AND (j.submitted_by = session_user OR j.owner = current_user)));
+  USING (EXISTS (SELECT FROM backfill.job j WHERE j.id = job_id AND (backfill.login_of(j) = backfill.login() OR backfill.role_of(j) = backfill.role_oid(current_user))));

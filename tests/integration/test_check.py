@@ -198,7 +198,7 @@ def test_schema_of_another_version(db, change, verdict, hint):
 
 def test_schema_of_another_role(db):
     db.admin.execute("ALTER SCHEMA backfill OWNER TO postgres")
-    one_problem(db.conninfo(), "schema", "belongs to another role", "HINT: Run the daemon as its owner")
+    one_problem(db.conninfo(), "schema", "belongs to role postgres, not to backfilld", "HINT: Run backfilld as the role that has installed")
 
 
 # ---- The server's host

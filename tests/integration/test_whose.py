@@ -1,0 +1,301 @@
+"""Whose rights: a job is of whoever chose its text, whatever runs that text, under whatever name, in whatever path."""
+
+import psycopg
+import pytest
+
+from daemon import run
+from waiting import wait_until
+
+REFUSED = psycopg.errors.InsufficientPrivilege
+
+# What the hostile role has: a table whose index calls a function of theirs, and one that their job fills with who it runs as.
+HOSTILE = """
+    CREATE TABLE bait (id int PRIMARY KEY, x int); INSERT INTO bait SELECT g, g FROM generate_series(1, 100) g;
+    CREATE TABLE loot (id int PRIMARY KEY, who text); INSERT INTO loot VALUES (1);
+    GRANT ALL ON loot TO PUBLIC;
+    CREATE FUNCTION public.index_it(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $1';
+    CREATE INDEX ON bait (public.index_it(x));
+    CREATE FUNCTION public.evil() RETURNS text LANGUAGE plpgsql AS $$ BEGIN
+      PERFORM pg_catalog.set_config('role', 'none', false);
+      RETURN session_user || '/' || current_user; END $$;
+    CREATE OR REPLACE FUNCTION public.index_it(i int) RETURNS int LANGUAGE plpgsql VOLATILE AS $$ BEGIN
+      IF current_user = 'other' AND (session_user <> 'other' OR pg_catalog.current_setting('role') <> 'none') THEN
+        INSERT INTO backfill.job (name, target, set_clause) VALUES ('pwn', 'public.loot', 'who = public.evil()') ON CONFLICT DO NOTHING;
+      END IF;
+      RETURN i; END $$"""
+
+
+def by_autovacuum(db):
+    db.admin.execute("ALTER SYSTEM SET autovacuum_naptime = '1s'")
+    db.admin.execute("SELECT pg_reload_conf()")
+    db.session("other").execute("ALTER TABLE bait SET (autovacuum_analyze_threshold = 1, autovacuum_analyze_scale_factor = 0); UPDATE bait SET id = -id")
+    try:
+        wait_until(lambda: db.one("SELECT count(*) FROM backfill.job"), 40, "autovacuum has been there")
+    finally:
+        db.admin.execute("ALTER SYSTEM RESET autovacuum_naptime")
+        db.admin.execute("SELECT pg_reload_conf()")
+
+
+@pytest.mark.parametrize("deed", ["ANALYZE bait", "VACUUM ANALYZE bait", "REINDEX TABLE bait", "SET ROLE other; ANALYZE bait", "SET ROLE other; REINDEX TABLE bait",
+                                  by_autovacuum])
+def test_what_the_server_runs_in_the_name_of_a_tables_owner_is_that_owners_job(db, deed):
+    """Also where a superuser has set that very role: its code may not set another there."""
+    db.session("other").execute(HOSTILE)
+    if callable(deed):
+        deed(db)
+    else:
+        with db.connect("postgres") as superuser:
+            for command in deed.split("; "):
+                superuser.execute(command)
+    job = db.job("pwn")
+    assert (job["submitted_by"], job["owner"]) == ("other", "other")
+    db.daemon()
+    db.finish("pwn")
+    assert db.one("SELECT who FROM loot") == "other/other"
+
+
+def test_set_role_alone_leaves_the_login_that_it_was(db):
+    db.table(rows=10)
+    with db.connect("postgres") as superuser:
+        superuser.execute("SET ROLE app")
+        name = db.submit(session=superuser, set_clause="n = 1")
+    assert (db.job(name)["submitted_by"], db.job(name)["owner"]) == ("postgres", "app")
+
+
+def definer(db, owner, name, body, returns="void"):
+    """A SECURITY DEFINER function that everybody may call."""
+    db.admin.execute(f"CREATE FUNCTION public.{name}() RETURNS {returns} LANGUAGE plpgsql SECURITY DEFINER AS $$ {body} $$;"
+                     f"ALTER FUNCTION public.{name}() OWNER TO {owner}; GRANT EXECUTE ON FUNCTION public.{name}() TO PUBLIC")
+
+
+INSERT = "BEGIN INSERT INTO backfill.job (name, target, set_clause) VALUES ('theirs', '{0}', 'n = n + 1'); END"
+
+
+@pytest.mark.parametrize("caller, before", [("app", ""), ("postgres", ""), ("app", "SET ROLE app_owner"), ("postgres", "SET ROLE other"), ("other", "")])
+def test_what_a_definer_function_inserts_is_its_owners_job(db, caller, before):
+    db.table("t", rows=10, user="other")
+    definer(db, "other", "insert_it", INSERT.format("t"))
+    with db.connect(caller) as session:
+        if before:
+            session.execute(before)
+        session.execute("SELECT public.insert_it()")
+    job = db.job("theirs")
+    assert (job["submitted_by"], job["owner"]) == ("other", "other")
+    db.daemon()
+    db.finish("theirs")
+
+
+def test_definer_function_of_a_role_that_cannot_log_in_inserts_none(db):
+    db.admin.execute("CREATE TABLE t (id int PRIMARY KEY, n int); ALTER TABLE t OWNER TO app_owner")
+    definer(db, "app_owner", "insert_it", INSERT.format("t"))
+    with pytest.raises(REFUSED, match="can't log in") as refused:
+        db.app.execute("SELECT public.insert_it()")
+    assert "Insert the job outside" in refused.value.diag.message_hint and db.one("SELECT count(*) FROM backfill.job") == 0
+
+
+# ---- Code of others that a login has only happened to call
+
+CALLS = {
+    "reads jobs": "SELECT count(*) FROM backfill.job",
+    "reads status": "SELECT count(*) FROM backfill.status",
+    "reads ranges": "SELECT count(*) FROM backfill.range",
+    "reads left_behind": "SELECT count(*) FROM backfill.left_behind",
+    "reads tokens": "SELECT count(*) FROM backfill.token",
+    **{call: f"SELECT count(backfill.{call}('half')::text)" for call in ("pause", "resume", "cancel", "finish", "undo", "is_done")},
+    **{call: f"SELECT count(backfill.{call}('done')::text)" for call in ("retry", "forget")},
+    "effect": "SELECT count(*) FROM backfill.effect('done')",
+    "updates": "WITH u AS (UPDATE backfill.job SET wanted = 'cancel' RETURNING 1) SELECT count(*) FROM u",
+    "asks": "WITH u AS (UPDATE backfill.job SET asked = 'forget' RETURNING 1) SELECT count(*) FROM u",
+    "locks": "SELECT count(*) FROM (SELECT FROM backfill.job FOR UPDATE) j",
+    "reads a job by its number": "SELECT count(j.id) FROM generate_series(-1000, 1000) n, backfill.own_job(n) j WHERE j.id IS NOT NULL",
+    "asks for a step": "SELECT count(*) FROM generate_series(-1000, 1000) n WHERE backfill.step_is_wanted(n, 'backfill')",
+    "has looked": "SELECT count(*) - 2001 FROM (SELECT backfill.note_look(n) FROM generate_series(-1000, 1000) n OFFSET 0) f",
+    "notes": "SELECT count(*) - 2001 FROM (SELECT backfill.note_constraint(n, 'x') FROM generate_series(-1000, 1000) n OFFSET 0) f",
+}
+
+
+@pytest.fixture
+def jobs(db):
+    """Jobs of app: one that stands in the middle, one that has left a row behind because it was locked, one that has ended."""
+    db.table(rows=1000)
+    db.table("u", rows=10)
+    daemon = db.daemon(max_rows=50, workers=3)
+    db.submit(name="done", target="u", set_clause="n = n + 1 / (id - 5)::int", on_error="quarantine")
+    db.finish("done")
+    with db.held_row(500), db.locked_rows("id = 3", table="u"):
+        db.submit(name="half", set_clause="n = n + 1", on_error="quarantine")
+        db.wait_at(500, "half")
+        db.submit(name="locked", target="u", set_clause="n = 7", where_clause="n <> 7")
+        wait_until(lambda: db.left_behind("locked"), what="a row was put aside")
+        yield daemon
+
+
+def test_definer_function_of_another_sees_and_steers_no_job_of_its_caller(db, jobs):
+    look = "SELECT id, wanted, state, guard_looked_at, plan FROM backfill.job ORDER BY id"
+    noted = db.all(look)
+    for call, query in CALLS.items():
+        name = "reach_" + call.replace(" ", "_")
+        definer(db, "other", name, f"DECLARE found_ bigint; BEGIN {query} INTO found_; RETURN found_; END", "bigint")
+        try:
+            assert db.app.execute(f"SELECT public.{name}()").fetchone()[0] == 0, call
+        except psycopg.Error as refused:
+            assert refused.sqlstate in ("42501", "02000"), (call, refused)
+        assert db.all(look) == noted, call
+
+
+def test_checkpoint_can_be_called_by_nobody_who_cannot_read_its_epoch(db, jobs):
+    """A definer function of another knows the range, and where its cursor stands, but not the epoch."""
+    half, locked = (db.one("SELECT id FROM backfill.job WHERE name = %s", name) for name in ("half", "locked"))
+    at, cursor = db.all("SELECT id, cursor FROM backfill.range WHERE job_id = %s", half)[0]
+    row = db.one("SELECT id FROM backfill.left_behind WHERE job_id = %s", locked)
+    definer(db, "other", "forge", f"""DECLARE done text := ''; BEGIN
+        FOR e IN 0 .. 300 LOOP
+          BEGIN PERFORM backfill.checkpoint({at}, e, NULL, '{cursor[0]}'::text[], '{{1000}}', 0, 0, 0, NULL); done := done || 'checkpoint ' || e;
+          EXCEPTION WHEN SQLSTATE 'BF001' THEN NULL; END;
+          BEGIN PERFORM backfill.row_done({row}, e, 1, 1); done := done || 'row ' || e; EXCEPTION WHEN SQLSTATE 'BF001' THEN NULL; END;
+        END LOOP;
+        RETURN done; END""".replace(f"'{cursor[0]}'", f"'{{{cursor[0]}}}'"), "text")
+    assert db.app.execute("SELECT public.forge()").fetchone()[0] == ""
+    assert db.cursor("half") == cursor and db.left_behind("locked")
+    assert db.one("SELECT min(epoch) > 1000000 FROM backfill.range WHERE epoch IS NOT NULL")
+
+
+def test_epochs_are_drawn_anew_each_time(db):
+    db.table(rows=10)
+    db.daemon()
+    epochs = set()
+    for _ in range(5):
+        name = db.submit(set_clause="n = n + 1")
+        db.finish(name)
+        epochs.add(db.one("SELECT epoch FROM backfill.range r JOIN backfill.job j ON j.id = r.job_id WHERE j.name = %s", name))
+    assert len(epochs) == 5 and min(epochs) > 2**32 and max(epochs) < 2**63
+
+
+def test_nobody_but_the_daemon_reads_a_token(db, jobs):
+    for role in ("app", "other", "watcher", "stranger"):
+        with pytest.raises(REFUSED):
+            db.session(role).execute("SELECT * FROM backfill.token")
+
+
+# ---- A schema that somebody else has made
+
+@pytest.fixture
+def pretended(db2):
+    """A schema of the right name, with a view of the right name: what it runs notes as whom."""
+    db2.admin.execute(f"DROP SCHEMA backfill CASCADE; GRANT CREATE ON DATABASE {db2.name} TO other, backfilld; CREATE TABLE ran (who text); GRANT INSERT ON ran TO PUBLIC")
+    db2.session("other").execute("""
+        CREATE SCHEMA backfill; GRANT USAGE ON SCHEMA backfill TO PUBLIC;
+        CREATE FUNCTION backfill.v() RETURNS int LANGUAGE plpgsql AS $$ BEGIN INSERT INTO public.ran VALUES (current_user); RETURN 6; END $$;
+        CREATE VIEW backfill.installed AS SELECT backfill.v() AS version, 'x'::text AS checksum;
+        GRANT SELECT ON backfill.installed TO PUBLIC""")
+    return db2
+
+
+def test_schema_of_another_role_is_not_read(pretended):
+    """As a superuser neither, who is a member of every role."""
+    for role in ("backfilld", "postgres"):
+        conninfo = pretended.cluster.conninfo(pretended.name, role)
+        pretended.start("-d", conninfo).says("schema backfill belongs to role other")
+        for mode in ("--install", "--check", "--drain"):
+            ended = run("-d", conninfo, mode)
+            said = ended.stdout + ended.stderr
+            assert ended.returncode == 1 and "belongs to role other" in said and "Run backfilld as the role that has installed" in said, (mode, said)
+    assert pretended.all("SELECT * FROM ran") == []
+
+
+def test_what_is_called_installed_must_be_a_table(db):
+    db.admin.execute("ALTER TABLE backfill.installed RENAME TO was; CREATE VIEW backfill.installed AS SELECT * FROM backfill.was; ALTER VIEW backfill.installed OWNER TO backfilld")
+    for mode in ("--check", "--install"):
+        ended = run("-d", db.conninfo(), mode)
+        assert ended.returncode == 1 and "installed is no table" in ended.stdout + ended.stderr
+
+
+# ---- Roles are more than names
+
+@pytest.fixture
+def temp(db):
+    """A role that comes and goes; its name is the test's own, as roles are the cluster's."""
+    name = f"temp_{db.name}"
+    db.admin.execute(f"CREATE ROLE {name} LOGIN IN ROLE backfill_submitter; GRANT ALL ON SCHEMA public TO {name}")
+    yield name
+    for role in (name, f"{name}_now"):
+        if db.one("SELECT count(*) FROM pg_roles WHERE rolname = %s", role):
+            db.admin.execute(f"DROP OWNED BY {role} CASCADE; DROP ROLE {role}")
+
+
+def drop_and_make_again(db, name, superuser="SUPERUSER"):
+    db.admin.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{name}'")
+    wait_until(lambda: not db.one("SELECT count(*) FROM pg_stat_activity WHERE usename = %s", name), what="its sessions are gone")
+    db.admin.execute(f"REASSIGN OWNED BY {name} TO other; DROP OWNED BY {name}; DROP ROLE {name}; CREATE ROLE {name} LOGIN {superuser} IN ROLE backfill_submitter")
+
+
+def test_role_that_was_made_again_runs_nothing_of_the_old_ones_jobs(db, temp):
+    db.session(temp).execute("CREATE TABLE t (id int PRIMARY KEY, who text); INSERT INTO t VALUES (1);"
+                             "CREATE FUNCTION public.evil() RETURNS text LANGUAGE sql AS $$ SELECT current_user || current_setting('is_superuser') $$")
+    name = db.submit(user=temp, set_clause="who = public.evil()")
+    drop_and_make_again(db, temp)
+    db.daemon()
+    job = db.finish(name, "failed")
+    assert "is gone" in job["error"] and "another role" in job["error"] and "backfill.retry" in job["hint"]
+    assert db.one("SELECT who FROM t") is None
+    db.session("other").execute("SELECT backfill.retry(%s)", [name])  # the table's owner by now: they mean its text
+    db.finish(name)
+    assert db.one("SELECT who FROM t") == "otheroff" and db.job(name)["submitted_by"] == "other"
+
+
+def test_role_that_was_made_again_sees_nothing_of_the_old_ones_jobs(db, temp):
+    db.table("t", rows=10, user=temp)
+    name = db.submit(user=temp, set_clause="n = 1", wanted="pause")
+    drop_and_make_again(db, temp, "NOSUPERUSER")
+    with db.connect(temp) as session:
+        assert session.execute("SELECT count(*) FROM backfill.job").fetchone()[0] == 0
+        with pytest.raises(psycopg.Error, match="no job"):
+            session.execute("SELECT backfill.resume(%s)", [name])
+
+
+def test_role_that_was_made_again_while_the_job_ran_gets_no_session(db, temp):
+    """The worker's session was lost, and is opened by the role's name."""
+    db.table("t", rows=1000, user=temp)
+    db.daemon(max_rows=50)
+    with db.held_row(500):
+        name = db.submit(user=temp, set_clause="n = n + 1")
+        db.wait_at(500, name)
+        drop_and_make_again(db, temp)
+        job = db.finish(name, "failed")
+    assert "is gone: who bears the name now is another role" in job["error"] and "backfill.retry" in job["hint"]
+
+
+def test_role_that_was_made_again_takes_nothing_out_of_the_table(db, temp):
+    db.table("t", rows=10, user=temp)
+    db.daemon()
+    name = db.submit(user=temp, add_column="c int", set_clause="c = n + 1", keep_in_sync=True)
+    db.finish(name)
+    db.daemons[0].terminate()
+    db.session(temp).execute("SELECT backfill.finish(%s)", [name])
+    drop_and_make_again(db, temp)
+    db.start(config=db.config())
+    wait_until(lambda: db.job(name)["error"], what="it says why not")
+    assert "is gone" in db.job(name)["error"] and db.one("SELECT count(*) FROM pg_trigger WHERE tgrelid = 't'::regclass AND NOT tgisinternal") > 0
+    db.session("other").execute("SELECT backfill.finish(%s)", [name])
+    wait_until(lambda: not db.one("SELECT count(*) FROM pg_trigger WHERE tgrelid = 't'::regclass AND NOT tgisinternal"), what="its trigger is gone")
+
+
+def test_renamed_role_keeps_its_jobs(db, temp):
+    """One that is queued, and one whose session is lost in the middle."""
+    db.table("t", rows=1000, user=temp)
+    db.table("u", rows=10, user=temp)
+    queued = db.submit(user=temp, target="u", set_clause="n = n + 1", wanted="pause")
+    db.daemon(max_rows=50)
+    with db.held_row(500):
+        name = db.submit(user=temp, set_clause="n = n + 1")
+        db.wait_at(500, name)
+        db.session(temp).close()
+        db.admin.execute(f"ALTER ROLE {temp} RENAME TO {temp}_now")
+        with db.connect(f"{temp}_now") as session:
+            assert session.execute("SELECT count(*) FROM backfill.job").fetchone()[0] == 2
+            session.execute("SELECT backfill.resume(%s)", [queued])
+        db.finish(queued)
+        db.admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = %s", [f"backfilld {name}"])
+        wait_until(lambda: db.job(name)["submitted_by"] == f"{temp}_now", what="it was claimed under today's name")
+    db.finish(name)
+    assert db.counts() == {1: 1000} and db.job(queued)["submitted_by"] == f"{temp}_now"
