@@ -433,18 +433,19 @@ def test_two_workers_cannot_both_do_a_row_that_was_left_behind(db):
     daemon = db.daemon()
     with db.locked_rows("id = 500"):
         name = db.submit(set_clause="n = n + 1")
-        wait_until(db.left_behind, what="it is put aside")
+        wait_until(lambda: db.one("SELECT max(epoch) FROM backfill.left_behind"), what="it was put aside, and is tried again")
         daemon.kill()
-    row = db.one("SELECT id FROM backfill.left_behind")
+    row, epoch = db.all("SELECT id, epoch FROM backfill.left_behind")[0]
+    done = "SELECT backfill.row_done(%s, %s::bigint, 1, 0)"
     for role in ("other", "stranger"):
         with pytest.raises(psycopg.Error) as refused:
-            db.session(role).execute("SELECT backfill.row_done(%s, 1, 0)", [row])
+            db.session(role).execute(done, [row, epoch])
         assert refused.value.sqlstate in ("BF001", "42501"), "who didn't submit the job may not"
     assert db.left_behind() == [(["500"],)]
     daemon.start()
     db.finish(name)
     with pytest.raises(psycopg.Error) as refused:
-        db.app.execute("SELECT backfill.row_done(%s, 1, 0)", [row])
+        db.app.execute(done, [row, epoch])
     assert refused.value.sqlstate == "BF001" and db.counts() == {1: 1000}
 
 
