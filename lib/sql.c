@@ -194,7 +194,7 @@ const char SQL_SESSION_NAMES[] =
 /* A batch may be lost with its checkpoint when the server crashes, a step not: the daemon goes on from it. */
 const char SQL_STEP_TIMEOUT[] =
     "SELECT pg_catalog.set_config('statement_timeout', $1, false),\n"
-    "       pg_catalog.set_config('synchronous_commit', CASE WHEN $1 = '0' AND $2 = 'off' THEN 'local' ELSE $2 END, false),\n"
+    "       pg_catalog.set_config('synchronous_commit', CASE WHEN $1 OPERATOR(pg_catalog.=) '0' AND $2 OPERATOR(pg_catalog.=) 'off' THEN 'local' ELSE $2 END, false),\n"
     "       pg_catalog.set_config('lock_timeout', $3, false)";
 
 const char SQL_RUN_STEP[] = "SELECT backfill.run_step($1, $2, $3, $4, $5)";

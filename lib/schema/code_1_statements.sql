@@ -152,8 +152,8 @@ CREATE OR REPLACE FUNCTION backfill.page_bound(relation oid) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT format('/* backfilld */ SELECT ARRAY[pg_catalog.format(''(%%s,0)'', p.page), %L]'
-                '  FROM (SELECT coalesce((($1::text[])[1]::point)[0]::bigint, 0) OPERATOR(pg_catalog.+) greatest($3::bigint OPERATOR(pg_catalog./) %s, 1) AS page) AS p'
-                ' WHERE p.page OPERATOR(pg_catalog.<) (pg_catalog.pg_relation_size(%s) OPERATOR(pg_catalog./) %s) AND $2::text[] IS NOT NULL',
+                '  FROM (SELECT coalesce((($1::pg_catalog.text[])[1]::pg_catalog.point)[0]::bigint, 0) OPERATOR(pg_catalog.+) greatest($3::bigint OPERATOR(pg_catalog./) %s, 1) AS page) AS p'
+                ' WHERE p.page OPERATOR(pg_catalog.<) (pg_catalog.pg_relation_size(%s) OPERATOR(pg_catalog./) %s) AND $2::pg_catalog.text[] IS NOT NULL',
                 pg_relation_filenode(c.oid), greatest(c.reltuples / greatest(pg_relation_size(c.oid) / b.size, 1), 1)::bigint, c.oid, b.size)
     FROM pg_class c, (SELECT current_setting('block_size')::bigint AS size) b
    WHERE c.oid = relation
@@ -190,8 +190,8 @@ LANGUAGE plpgsql STABLE
 AS $$
 BEGIN
   -- Both read the catalog as it is now, whatever snapshot the statement has.
-  IF (CASE WHEN filenode OPERATOR(pg_catalog.=) 0::oid THEN pg_catalog.pg_index_has_property(index_oid::regclass, 'clusterable') IS NOT NULL
-          ELSE pg_catalog.pg_relation_filenode(index_oid::regclass) OPERATOR(pg_catalog.=) filenode END) THEN
+  IF (CASE WHEN filenode OPERATOR(pg_catalog.=) 0::pg_catalog.oid THEN pg_catalog.pg_index_has_property(index_oid::pg_catalog.regclass, 'clusterable') IS NOT NULL
+          ELSE pg_catalog.pg_relation_filenode(index_oid::pg_catalog.regclass) OPERATOR(pg_catalog.=) filenode END) THEN
     RETURN true;
   END IF;
   RAISE EXCEPTION 'the index of the key, or the table, was made anew' USING ERRCODE = 'BF001', HINT = 'This statement was undone; the range is taken again.';
@@ -218,13 +218,20 @@ BEGIN
 END
 $$;
 
+-- A type's name as it stands in a text that runs under the job's search_path; those that SQL's grammar knows stand for themselves.
+CREATE OR REPLACE FUNCTION backfill.whose_type(type text) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT CASE WHEN EXISTS (SELECT FROM pg_type t WHERE t.typnamespace = 'pg_catalog'::regnamespace AND t.typname = type) THEN 'pg_catalog.' || type ELSE type END
+$$;
+
 -- A part of the position in a parameter, with its type.
 CREATE OR REPLACE FUNCTION backfill.key_value(parameter text, ord bigint, type text, parts integer) RETURNS text
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT format(CASE WHEN parts > 1 AND type IN ('date', 'timestamp without time zone', 'timestamp with time zone', 'time without time zone',
                                                  'time with time zone', 'interval')
-                     THEN 'backfill.constant((%s::text[])[%s], NULL::%s)' ELSE '(%s::text[])[%s]::%s' END, parameter, ord, type)
+                     THEN 'backfill.constant((%s::pg_catalog.text[])[%s], NULL::%s)' ELSE '(%s::pg_catalog.text[])[%s]::%s' END, parameter, ord, backfill.whose_type(type))
 $$;
 
 -- The condition that a row's key stands in a batch. $1 is the position below it or NULL, $2 the one at its end, both
@@ -248,13 +255,13 @@ BEGIN
   IF point THEN
     RETURN checked || (SELECT string_agg(format('%s %s %s', mine[i], op[i][3], hi[i]), ' AND ' ORDER BY i) FROM generate_series(1, n) AS i);
   ELSIF n = 1 THEN
-    RETURN checked || format('($1::text[] IS NULL OR %s %s %s) AND %s %s %s', mine[1], op[1][5], lo[1], mine[1], op[1][2], hi[1]);
+    RETURN checked || format('($1::pg_catalog.text[] IS NULL OR %s %s %s) AND %s %s %s', mine[1], op[1][5], lo[1], mine[1], op[1][2], hi[1]);
   END IF;
   FOR i IN REVERSE least(n, 3) .. 2 LOOP  -- further columns tell the planner nothing more
     deeper := format(' AND (NOT %s %s %s OR %s %s %s AND %s %s %s AND %s %s %s%s)', lo[i - 1], op[i - 1][3], hi[i - 1],
                      mine[i - 1], op[i - 1][3], lo[i - 1], mine[i], op[i][4], lo[i], mine[i], op[i][2], hi[i], deeper);
   END LOOP;
-  RETURN checked || format('($1::text[] IS NULL OR ROW(%s) %s ROW(%s) AND %s %s %s%s) AND ROW(%s) %s ROW(%s) AND %s %s %s',
+  RETURN checked || format('($1::pg_catalog.text[] IS NULL OR ROW(%s) %s ROW(%s) AND %s %s %s%s) AND ROW(%s) %s ROW(%s) AND %s %s %s',
                 array_to_string(mine, ', '), backfill.row_operator(key, 5), array_to_string(lo, ', '), mine[1], op[1][4], lo[1], deeper,
                 array_to_string(mine, ', '), backfill.row_operator(key, 2), array_to_string(hi, ', '), mine[1], op[1][2], hi[1]);
 END
@@ -265,12 +272,12 @@ $$;
 CREATE OR REPLACE FUNCTION backfill.skip_condition(prefix text, key backfill.walk_key) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT format(CASE WHEN cardinality((key).columns) = 1 THEN '($3::text[] IS NULL OR NOT (%s %s ANY (%s)))'
-                     ELSE '($3::text[] IS NULL OR NOT (ROW(%s) %s ANY (%s)))' END,
+  SELECT format(CASE WHEN cardinality((key).columns) = 1 THEN '($3::pg_catalog.text[] IS NULL OR NOT (%s %s ANY (%s)))'
+                     ELSE '($3::pg_catalog.text[] IS NULL OR NOT (ROW(%s) %s ANY (%s)))' END,
                 string_agg(prefix || u.col || CASE u.coll WHEN '' THEN '' ELSE ' COLLATE ' || u.coll END, ', ' ORDER BY u.ord),
                 backfill.row_operator(key, 3),
-                format('SELECT %s FROM pg_catalog.unnest($3::text[]) AS skipped(key)',
-                       string_agg(format('(skipped.key::text[])[%s]::%s', u.ord, u.type), ', ' ORDER BY u.ord)))
+                format('SELECT %s FROM pg_catalog.unnest($3::pg_catalog.text[]) AS skipped(key)',
+                       string_agg(format('(skipped.key::pg_catalog.text[])[%s]::%s', u.ord, backfill.whose_type(u.type)), ', ' ORDER BY u.ord)))
     FROM unnest((key).columns, (key).types, (key).collations) WITH ORDINALITY AS u(col, type, coll, ord)
 $$;
 
@@ -281,9 +288,9 @@ $$;
 CREATE OR REPLACE FUNCTION backfill.yield_condition() RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT '($4::bigint IS NULL OR CASE WHEN (pg_catalog.date_part(''epoch'', pg_catalog.clock_timestamp()) OPERATOR(pg_catalog.*) 1000000::float8)::bigint'
+  SELECT '($4::bigint IS NULL OR CASE WHEN (pg_catalog.date_part(''epoch'', pg_catalog.clock_timestamp()) OPERATOR(pg_catalog.*) 1000000::pg_catalog.float8)::bigint'
          ' OPERATOR(pg_catalog.%) ($4::bigint OPERATOR(pg_catalog.+) 1060::bigint) OPERATOR(pg_catalog.<) $4::bigint'
-         ' THEN true ELSE pg_catalog.pg_sleep(0.0009::float8) IS NOT NULL END)'
+         ' THEN true ELSE pg_catalog.pg_sleep(0.0009::pg_catalog.float8) IS NOT NULL END)'
 $$;
 
 -- Whether a job's batches can yield: not in a statement of the user's own, where the condition might hide what the planner
@@ -374,7 +381,7 @@ AS $$
 DECLARE
   source    text := (backfill.relation_in_clauses(job, relation)).source;
   name      text := (backfill.relation_in_clauses(job, relation)).name;
-  position  text := (SELECT 'ARRAY[' || string_agg(format('%s.%s::text', name, c), ', ' ORDER BY ord) || ']'
+  position  text := (SELECT 'ARRAY[' || string_agg(format('%s.%s::pg_catalog.text', name, c), ', ' ORDER BY ord) || ']'
                        FROM unnest(key.columns) WITH ORDINALITY AS u(c, ord));
   ordering  text[] := ARRAY(SELECT format('%s.%s', name, c) || CASE coll WHEN '' THEN '' ELSE ' COLLATE ' || coll END
                               FROM unnest(key.columns, key.collations) WITH ORDINALITY AS u(c, coll, ord) ORDER BY ord);
@@ -395,7 +402,7 @@ BEGIN
   look := format('SELECT %s, %s.xmin FROM %s WHERE %s', position, name, source,
                  backfill.batch_condition(name || '.', key, point))
        || coalesce(E'\nAND (' || job.where_clause || E'\n)', '');
-  bound := CASE WHEN key.attnums = '{-1}' THEN backfill.page_bound(relation) ELSE format('/* backfilld */ SELECT %s FROM %s WHERE %s ORDER BY %s OFFSET $3::bigint - 1 LIMIT 1', position, source,
+  bound := CASE WHEN key.attnums = '{-1}' THEN backfill.page_bound(relation) ELSE format('/* backfilld */ SELECT %s FROM %s WHERE %s ORDER BY %s OFFSET $3::bigint OPERATOR(pg_catalog.-) 1 LIMIT 1', position, source,
                   backfill.batch_condition(name || '.', key, point),
                   array_to_string(ordering, ', ')) END;
   last := format('/* backfilld */ SELECT %s FROM %s ORDER BY %s LIMIT 1', position, source,

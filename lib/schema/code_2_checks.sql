@@ -19,10 +19,10 @@ CREATE OR REPLACE FUNCTION backfill.plan(statement text, with_parameters boolean
 LANGUAGE plpgsql SET row_security = off
 AS $$
 DECLARE
-  line jsonb;
+  line pg_catalog.jsonb;
 BEGIN
   IF with_parameters THEN
-    FOR line IN EXECUTE pg_catalog.concat('EXPLAIN (FORMAT JSON, VERBOSE) ', statement) USING NULL::text[], NULL::text[], NULL::text[], NULL::bigint LOOP
+    FOR line IN EXECUTE pg_catalog.concat('EXPLAIN (FORMAT JSON, VERBOSE) ', statement) USING NULL::pg_catalog.text[], NULL::pg_catalog.text[], NULL::pg_catalog.text[], NULL::bigint LOOP
       RETURN backfill.check_lasting(line);
     END LOOP;
   ELSE
@@ -51,10 +51,10 @@ CREATE OR REPLACE FUNCTION backfill.check_plan(column_name text, statement text,
 LANGUAGE plpgsql
 AS $$
 DECLARE
-  problem  text;
-  advice   text;
-  details  text;
-  code     text;
+  problem  pg_catalog.text;
+  advice   pg_catalog.text;
+  details  pg_catalog.text;
+  code     pg_catalog.text;
 BEGIN
   RETURN backfill.plan(statement, with_parameters);
 EXCEPTION
@@ -100,15 +100,15 @@ CREATE OR REPLACE FUNCTION backfill.check_clauses(job backfill.job, relation oid
 LANGUAGE plpgsql
 AS $$
 DECLARE
-  name  text := (backfill.relation_in_clauses(job, relation)).source;
-  plan  jsonb;
+  name  pg_catalog.text := (backfill.relation_in_clauses(job, relation)).source;
+  plan  pg_catalog.jsonb;
 BEGIN
   IF job.where_clause IS NOT NULL THEN
-    PERFORM backfill.check_plan('where_clause', format(E'SELECT FROM %s WHERE %s', name, job.where_clause));
-    PERFORM backfill.check_plan('where_clause', format(E'SELECT FROM %s WHERE (%s\n)', name, job.where_clause));
+    PERFORM backfill.check_plan('where_clause', pg_catalog.format(E'SELECT FROM %s WHERE %s', name, job.where_clause));
+    PERFORM backfill.check_plan('where_clause', pg_catalog.format(E'SELECT FROM %s WHERE (%s\n)', name, job.where_clause));
   END IF;
   IF job.set_clause IS NOT NULL THEN
-    PERFORM backfill.check_plan('set_clause', format(E'UPDATE %s SET %s', name, job.set_clause));
+    PERFORM backfill.check_plan('set_clause', pg_catalog.format(E'UPDATE %s SET %s', name, job.set_clause));
     PERFORM backfill.check_plan('set_clause', (backfill.statements(job, relation, key, false)).batch);
   END IF;
   IF job.statement IS NOT NULL THEN
@@ -143,8 +143,8 @@ BEGIN
     FROM (SELECT key.columns[i] AS name, key.types[i] AS type, i AS ord FROM pg_catalog.generate_subscripts(key.columns, 1) AS i) AS c
    CROSS JOIN LATERAL pg_catalog.regexp_match(key.operators[c.ord][5], '^OPERATOR\((.*)\.([^."]+)\)$') AS o(part)
    WHERE o.part[1] OPERATOR(pg_catalog.<>) 'pg_catalog'
-     AND (pg_catalog.to_regoperator(pg_catalog.format('%s(%s, %s)', o.part[2], c.type, c.type))::oid
-          OPERATOR(pg_catalog.=) pg_catalog.to_regoperator(pg_catalog.format('%s.%s(%s, %s)', o.part[1], o.part[2], c.type, c.type))::oid) IS NOT TRUE
+     AND (pg_catalog.to_regoperator(pg_catalog.format('%s(%s, %s)', o.part[2], c.type, c.type))::pg_catalog.oid
+          OPERATOR(pg_catalog.=) pg_catalog.to_regoperator(pg_catalog.format('%s.%s(%s, %s)', o.part[1], o.part[2], c.type, c.type))::pg_catalog.oid) IS NOT TRUE
    LIMIT 1;
   IF FOUND THEN
     PERFORM backfill.refuse('key', pg_catalog.format('the operators of %s are in schema %s, which the search_path doesn''t lead to', missing.name, missing.schema),
@@ -415,6 +415,21 @@ BEGIN
 END
 $$;
 
+-- Whoever has a job on a table keeps others' jobs off it meanwhile: for that it takes a right to write it, whatever the statement changes
+-- besides. What a set_clause needs is asked when its UPDATE is planned, what a step needs beside that step.
+CREATE OR REPLACE FUNCTION backfill.check_may_write(job backfill.job) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  IF job.statement IS NOT NULL AND NOT has_any_column_privilege(job.target, 'UPDATE') AND NOT has_any_column_privilege(job.target, 'INSERT')
+     AND NOT has_table_privilege(job.target, 'DELETE') THEN
+    PERFORM backfill.refuse('target', format('%I may not write %s, and a job keeps other jobs off its table', current_user, backfill.relation_name(job.target)),
+                            format('GRANT UPDATE ON %s TO %I (or INSERT, or DELETE, whichever is the job''s), or make the table that the statement changes the job''s target.',
+                                   backfill.relation_name(job.target), current_user), '42501');
+  END IF;
+END
+$$;
+
 -- Row-level security would hide rows from the job.
 CREATE OR REPLACE FUNCTION backfill.check_row_security(job backfill.job) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -436,7 +451,7 @@ CREATE OR REPLACE FUNCTION backfill.check_can_update(job backfill.job) RETURNS v
 LANGUAGE plpgsql
 AS $$
 DECLARE
-  statement text;
+  statement pg_catalog.text;
 BEGIN
   FOR statement IN SELECT * FROM backfill.updates_nothing(job) LOOP
     PERFORM backfill.check_plan('target', statement, false);
@@ -631,7 +646,7 @@ LANGUAGE plpgsql
 AS $$
 DECLARE
   key   backfill.walk_key;
-  first oid;
+  first pg_catalog.oid;
 BEGIN
   PERFORM backfill.check_sizes(job);
   PERFORM backfill.check_not_yet(job);
@@ -645,6 +660,7 @@ BEGIN
   IF job.drop_column IS NOT NULL THEN
     PERFORM backfill.check_drop_column(job);
   END IF;
+  PERFORM backfill.check_may_write(job);
   PERFORM backfill.check_row_security(job);
   PERFORM backfill.check_rules(job);
   job := backfill.make_plan(job);

@@ -220,9 +220,9 @@ LANGUAGE plpgsql
 AS $$
 DECLARE
   said          record;
-  written       text;
-  type          oid;
-  collation_oid oid;
+  written       pg_catalog.text;
+  type          pg_catalog.oid;
+  collation_oid pg_catalog.oid;
 BEGIN
   SELECT * INTO said FROM backfill.split_column(job.add_column);
   written := pg_catalog.jsonb_extract_path_text(backfill.check_plan('add_column', pg_catalog.format(E'SELECT CAST(NULL AS %s\n)', said.type), false), 'Output', '0');
@@ -546,7 +546,7 @@ CREATE OR REPLACE FUNCTION backfill.same_check(job backfill.job, source text, ex
 LANGUAGE plpgsql
 AS $$
 DECLARE
-  mine text := backfill.normal_check(source, expression);
+  mine pg_catalog.text := backfill.normal_check(source, expression);
   k    record;
 BEGIN
   FOR k IN SELECT c.name, c.expression FROM backfill.checks_of(job.target, given) c LOOP
@@ -635,23 +635,23 @@ CREATE OR REPLACE FUNCTION backfill.read_constraint(job backfill.job, item text,
 LANGUAGE plpgsql
 AS $$
 DECLARE
-  parsed     jsonb := backfill.parse_item(item);
-  kind       text := pg_catalog.jsonb_extract_path_text(parsed, 'kind');
-  expression text := pg_catalog.jsonb_extract_path_text(parsed, 'expression');
-  source     text := backfill.stand_in(job, system => false);
-  referenced oid;
-  same       name;
-  n          text;
+  parsed     pg_catalog.jsonb := backfill.parse_item(item);
+  kind       pg_catalog.text := pg_catalog.jsonb_extract_path_text(parsed, 'kind');
+  expression pg_catalog.text := pg_catalog.jsonb_extract_path_text(parsed, 'expression');
+  source     pg_catalog.text := backfill.stand_in(job, system => false);
+  referenced pg_catalog.oid;
+  same       pg_catalog.name;
+  n          pg_catalog.text;
 BEGIN
   PERFORM backfill.check_may_constrain(job, kind);
-  CASE kind
-    WHEN 'check' THEN
+  CASE
+    WHEN kind OPERATOR(pg_catalog.=) 'check' THEN
       PERFORM backfill.check_plan('enforce', pg_catalog.format(E'SELECT FROM %s WHERE %s\n', source, expression), false);
       PERFORM backfill.check_plan('enforce', pg_catalog.format(E'SELECT FROM %s WHERE (%s\n)', source, expression), false);
       same := backfill.same_check(job, source, expression, pg_catalog.jsonb_extract_path_text(parsed, 'given'));
-    WHEN 'foreign key' THEN
+    WHEN kind OPERATOR(pg_catalog.=) 'foreign key' THEN
       referenced := pg_catalog.to_regclass(pg_catalog.jsonb_extract_path_text(parsed, 'references'));
-    WHEN 'unique' THEN
+    WHEN kind OPERATOR(pg_catalog.=) 'unique' THEN
       FOR n IN SELECT pg_catalog.jsonb_array_elements_text(pg_catalog.jsonb_extract_path(parsed, 'columns')) LOOP
         PERFORM backfill.column_type(job, n);
         PERFORM backfill.check_plan('enforce', pg_catalog.format('SELECT FROM %s ORDER BY %I', source, n), false);
@@ -713,11 +713,11 @@ CREATE OR REPLACE FUNCTION backfill.check_clauses_ahead(job backfill.job) RETURN
 LANGUAGE plpgsql
 AS $$
 DECLARE
-  source text := backfill.stand_in(job, system => true);
-  own    text := backfill.table_in_clauses(job);
+  source pg_catalog.text := backfill.stand_in(job, system => true);
+  own    pg_catalog.text := backfill.table_in_clauses(job);
   a      record;
-  fits   text;
-  type   oid;
+  fits   pg_catalog.text;
+  type   pg_catalog.oid;
 BEGIN
   PERFORM backfill.check_ahead('where_clause', 'SELECT FROM ', pg_catalog.concat(' WHERE ', job.where_clause), source, own);
   PERFORM backfill.check_ahead('where_clause', 'SELECT FROM ', pg_catalog.concat(' WHERE (', job.where_clause, E'\n)'), source, own);
@@ -816,10 +816,10 @@ CREATE OR REPLACE FUNCTION backfill.make_plan(job backfill.job) RETURNS backfill
 LANGUAGE plpgsql
 AS $$
 DECLARE
-  items jsonb := '[]';
-  taken text[] := '{}';
-  item  text;
-  read  jsonb;
+  items pg_catalog.jsonb := '[]';
+  taken pg_catalog.text[] := '{}';
+  item  pg_catalog.text;
+  read  pg_catalog.jsonb;
 BEGIN
   job.plan := '{}';
   IF job.add_column IS NOT NULL THEN

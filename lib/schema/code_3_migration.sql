@@ -104,20 +104,20 @@ CREATE OR REPLACE FUNCTION backfill.look_for_rows(relation oid, item text, break
 LANGUAGE plpgsql SET enable_seqscan = on SET enable_sort = on SET jit = off
 AS $$
 DECLARE
-  alias text := (SELECT pg_catalog.quote_ident(c.relname) FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) relation);
-  key text := (SELECT pg_catalog.string_agg(pg_catalog.format('%L || %s.%s::text', c.name || ' = ', alias, c.name), ' || '', '' || ' ORDER BY c.ord)
+  alias pg_catalog.text := (SELECT pg_catalog.quote_ident(c.relname) FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) relation);
+  key pg_catalog.text := (SELECT pg_catalog.string_agg(pg_catalog.format('%L OPERATOR(pg_catalog.||) %s.%s::pg_catalog.text', c.name OPERATOR(pg_catalog.||) ' = ', alias, c.name), ' OPERATOR(pg_catalog.||) '', '' OPERATOR(pg_catalog.||) ' ORDER BY c.ord)
                  FROM backfill.key_of(relation) k, pg_catalog.unnest(k.columns) WITH ORDINALITY AS c(name, ord));
   n   bigint;
-  one text;
+  one pg_catalog.text;
 BEGIN
   BEGIN
-    EXECUTE pg_catalog.format('SELECT pg_catalog.count(*), pg_catalog.min(%s) FROM %s AS %s WHERE %s', coalesce(key, alias || '.ctid::text'),
+    EXECUTE pg_catalog.format('SELECT pg_catalog.count(*), pg_catalog.min(%s) FROM %s AS %s WHERE %s', coalesce(key, alias OPERATOR(pg_catalog.||) '.ctid::pg_catalog.text'),
                               backfill.relation_name(relation), alias, breaks) INTO n, one;
   EXCEPTION WHEN insufficient_privilege OR undefined_function THEN
     RETURN;
   END;
-  IF n > 0 THEN
-    RAISE EXCEPTION '% in the way of %: row %', CASE n WHEN 1 THEN '1 row stands' ELSE n || ' rows stand' END, item, one
+  IF n OPERATOR(pg_catalog.>) 0 THEN
+    RAISE EXCEPTION '% in the way of %: row %', CASE WHEN n OPERATOR(pg_catalog.=) 1 THEN '1 row stands' ELSE pg_catalog.concat(n, ' rows stand') END, item, one
       USING ERRCODE = '23514',
             HINT = pg_catalog.format('It was not added. Correct them: SELECT * FROM %s AS %s WHERE %s; then SELECT backfill.retry(%L).', backfill.relation_name(relation), alias, breaks, job);
   END IF;

@@ -9,7 +9,7 @@ AS $$
 DECLARE
   rows bigint;
 BEGIN
-  EXECUTE statement USING NULL::text[], key, NULL::text[], NULL::bigint;
+  EXECUTE statement USING NULL::pg_catalog.text[], key, NULL::pg_catalog.text[], NULL::bigint;
   GET DIAGNOSTICS rows = ROW_COUNT;
   SET CONSTRAINTS ALL IMMEDIATE;  -- what is deferred fires now
   RAISE EXCEPTION USING ERRCODE = 'BF900';
@@ -49,7 +49,7 @@ CREATE OR REPLACE FUNCTION backfill.try_neighbours(token bigint, relation oid, k
 LANGUAGE plpgsql
 AS $$
 DECLARE
-  started constant timestamptz := pg_catalog.clock_timestamp();
+  started constant pg_catalog.timestamptz := pg_catalog.clock_timestamp();
   budget  constant interval := '1 s';
   job     backfill.job := backfill.own_job(token);
   numbers smallint[] := backfill.key_numbers(relation, ARRAY(SELECT (pg_catalog.parse_ident(c))[1] FROM pg_catalog.unnest(key_columns) AS c));
@@ -58,10 +58,10 @@ DECLARE
   walk    record;
   others  record;
   step    integer;
-  at      text[] := key;
-  upper   text[];
-  tried   text[];
-  outcome text;
+  at      pg_catalog.text[] := key;
+  upper   pg_catalog.text[];
+  tried   pg_catalog.text[];
+  outcome pg_catalog.text;
 BEGIN
   passed := false;
   key_fails := true;
@@ -83,7 +83,7 @@ BEGIN
       at := NULL;
       CONTINUE;
     END IF;
-    CONTINUE WHEN at IS NOT DISTINCT FROM upper AND step OPERATOR(pg_catalog.>) 0;
+    CONTINUE WHEN (at OPERATOR(pg_catalog.=) upper OR at IS NULL AND upper IS NULL) AND step OPERATOR(pg_catalog.>) 0;
     IF step OPERATOR(pg_catalog.<) 0 THEN
       at := upper;
     ELSE
@@ -95,13 +95,13 @@ BEGIN
     passed := outcome OPERATOR(pg_catalog.=) 'passes';
     IF outcome OPERATOR(pg_catalog.=) failed_with THEN
       alike := alike OPERATOR(pg_catalog.+) 1;
-    ELSIF outcome NOT IN ('passes', 'nothing') THEN
+    ELSIF outcome OPERATOR(pg_catalog.<>) ALL ('{passes, nothing}'::pg_catalog.text[]) THEN
       unclear := unclear OPERATOR(pg_catalog.+) 1;
     END IF;
     EXIT WHEN passed OR outcome OPERATOR(pg_catalog.=) '57014'
            OR pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) started OPERATOR(pg_catalog.>) budget;
   END LOOP;
-  IF outcome IS DISTINCT FROM '57014' THEN  -- what cut the last one short may have been a wish: no more is begun
+  IF (outcome OPERATOR(pg_catalog.=) '57014') IS NOT TRUE THEN  -- what cut the last one short may have been a wish: no more is begun
     outcome := backfill.try_row(mine.batch, key);
   END IF;
   key_fails := outcome OPERATOR(pg_catalog.=) failed_with;

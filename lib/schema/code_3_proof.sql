@@ -87,7 +87,7 @@ BEGIN
     RETURN NULL;
   END IF;
   IF NOT versions THEN
-    look := regexp_replace(look, ', [^,]*\.xmin FROM ', ', NULL::xid FROM ');
+    look := regexp_replace(look, ', [^,]*\.xmin FROM ', ', NULL::pg_catalog.xid FROM ');
   END IF;
   computed := (SELECT string_agg(format(E'(%s\n) IS NULL', e), CASE WHEN job.where_clause ~* '\mor\M' THEN ' OR ' ELSE ' AND ' END)
                  FROM backfill.assigned_values(job.set_clause) v, unnest(v.targets, v.expressions) AS u(t, e)

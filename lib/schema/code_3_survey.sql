@@ -6,12 +6,12 @@ CREATE OR REPLACE FUNCTION backfill.make_copy(job backfill.job, relation oid) RE
 LANGUAGE plpgsql
 AS $$
 DECLARE
-  copy text := pg_catalog.format('pg_temp.%I', (SELECT c.relname FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) relation));
+  copy pg_catalog.text := pg_catalog.format('pg_temp.%I', (SELECT c.relname FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) relation));
 BEGIN
   PERFORM pg_catalog.set_config('client_min_messages', 'error', true);
   EXECUTE backfill.copy_statement(relation);
   EXECUTE pg_catalog.format('ALTER TABLE %s ADD COLUMN %s', copy, job.add_column);
-  RETURN copy::regclass;
+  RETURN copy::pg_catalog.regclass;
 END
 $$;
 
@@ -21,7 +21,7 @@ LANGUAGE plpgsql
 AS $$
 DECLARE
   came bigint;
-  list text := (SELECT pg_catalog.string_agg(pg_catalog.quote_ident(a.attname), ', ')
+  list pg_catalog.text := (SELECT pg_catalog.string_agg(pg_catalog.quote_ident(a.attname), ', ')
                   FROM pg_catalog.pg_attribute a
                  WHERE a.attrelid OPERATOR(pg_catalog.=) relation AND a.attnum OPERATOR(pg_catalog.>) 0::smallint
                    AND NOT a.attisdropped AND a.attgenerated OPERATOR(pg_catalog.=) '');
@@ -38,29 +38,29 @@ LANGUAGE plpgsql
 AS $$
 DECLARE
   changed   bigint;
-  to_do     text[];
+  to_do     pg_catalog.text[];
   still     bigint;
   wal_bytes numeric;
   hot       bigint;
-  started   timestamptz;
+  started   pg_catalog.timestamptz;
   ms        numeric;
-  start_lsn pg_lsn;
+  start_lsn pg_catalog.pg_lsn;
 BEGIN
-  EXECUTE pg_catalog.format('SELECT pg_catalog.array_agg(k.key::text) FROM (%s) AS k(key, holder)', keys_of) INTO to_do USING NULL::text[], hi, NULL::text[];
+  EXECUTE pg_catalog.format('SELECT pg_catalog.array_agg(k.key::pg_catalog.text) FROM (%s) AS k(key, holder)', keys_of) INTO to_do USING NULL::pg_catalog.text[], hi, NULL::pg_catalog.text[];
   start_lsn := pg_catalog.pg_current_wal_insert_lsn();
   hot := pg_catalog.pg_stat_get_xact_tuples_hot_updated(relation);
   started := pg_catalog.clock_timestamp();
-  EXECUTE batch USING NULL::text[], hi, NULL::text[], NULL::bigint;
+  EXECUTE batch USING NULL::pg_catalog.text[], hi, NULL::pg_catalog.text[], NULL::bigint;
   GET DIAGNOSTICS changed = ROW_COUNT;
   ms := pg_catalog.round(extract(epoch FROM pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) started) OPERATOR(pg_catalog.*) 1000::numeric, 3);
   wal_bytes := pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_insert_lsn(), start_lsn);
   hot := pg_catalog.pg_stat_get_xact_tuples_hot_updated(relation) OPERATOR(pg_catalog.-) hot;
   IF on_copy THEN  -- which has no indexes: a new version of the row, its header, and an entry in an index
-    EXECUTE pg_catalog.format('SELECT pg_catalog.sum(pg_catalog.pg_column_size("backfilld row".*) OPERATOR(pg_catalog.+) 100) FROM %s AS "backfilld row"', relation::regclass) INTO wal_bytes;
+    EXECUTE pg_catalog.format('SELECT pg_catalog.sum(pg_catalog.pg_column_size("backfilld row".*) OPERATOR(pg_catalog.+) 100) FROM %s AS "backfilld row"', relation::pg_catalog.regclass) INTO wal_bytes;
   END IF;
   -- Not those that an application has written meanwhile.
-  EXECUTE pg_catalog.format('SELECT pg_catalog.count(*) FROM (%s) AS k(key, holder) WHERE k.key::text OPERATOR(pg_catalog.=) ANY ($4)', keys_of)
-     INTO still USING NULL::text[], hi, NULL::text[], to_do;
+  EXECUTE pg_catalog.format('SELECT pg_catalog.count(*) FROM (%s) AS k(key, holder) WHERE k.key::pg_catalog.text OPERATOR(pg_catalog.=) ANY ($4)', keys_of)
+     INTO still USING NULL::pg_catalog.text[], hi, NULL::pg_catalog.text[], to_do;
   SET CONSTRAINTS ALL IMMEDIATE;  -- what is deferred fires, too
   RETURN pg_catalog.jsonb_build_object('rows', changed, 'ms', ms, 'wal_bytes', wal_bytes, 'still_to_do', still,
                                        CASE WHEN on_copy THEN 'on_copy' ELSE 'hot_rows' END, CASE WHEN on_copy THEN 'true' ELSE pg_catalog.to_jsonb(hot) END);
@@ -72,11 +72,11 @@ CREATE OR REPLACE FUNCTION backfill.all_fail(point text, keys_of text, hi text[]
 LANGUAGE plpgsql
 AS $$
 DECLARE
-  started constant timestamptz := pg_catalog.clock_timestamp();
-  k       text[];
+  started constant pg_catalog.timestamptz := pg_catalog.clock_timestamp();
+  k       pg_catalog.text[];
   n       integer := 0;
 BEGIN
-  FOR k IN EXECUTE pg_catalog.format('SELECT k.key FROM (%s) AS k(key, holder) LIMIT 10', keys_of) USING NULL::text[], hi, NULL::text[] LOOP
+  FOR k IN EXECUTE pg_catalog.format('SELECT k.key FROM (%s) AS k(key, holder) LIMIT 10', keys_of) USING NULL::pg_catalog.text[], hi, NULL::pg_catalog.text[] LOOP
     IF backfill.try_row(point, k) OPERATOR(pg_catalog.<>) failed_with THEN
       RETURN false;
     END IF;
@@ -119,20 +119,20 @@ DECLARE
   budget    constant interval := '200 ms';
   job       backfill.job := backfill.own_job(token);
   key       backfill.walk_key;
-  began     timestamptz;
-  round_at  timestamptz;
-  tried     oid := relation;
-  planned   text := batch;
-  point     text;
-  plan      jsonb;
-  hi        text[];
+  began     pg_catalog.timestamptz;
+  round_at  pg_catalog.timestamptz;
+  tried     pg_catalog.oid := relation;
+  planned   pg_catalog.text := batch;
+  point     pg_catalog.text;
+  plan      pg_catalog.jsonb;
+  hi        pg_catalog.text[];
   n         bigint;
   has       bigint := 0;
   came      bigint;
-  code      text;
-  problem   text;
-  reason    text;
-  advice    text;
+  code      pg_catalog.text;
+  problem   pg_catalog.text;
+  reason    pg_catalog.text;
+  advice    pg_catalog.text;
   always    boolean := false;
   as_is     backfill.job;
   is_tried  boolean := false;
@@ -161,13 +161,13 @@ BEGIN
       EXIT WHEN n OPERATOR(pg_catalog.>) keys;
       round_at := pg_catalog.clock_timestamp();
       hi := NULL;
-      EXECUTE bound INTO hi USING NULL::text[], upper, n;
+      EXECUTE bound INTO hi USING NULL::pg_catalog.text[], upper, n;
       hi := coalesce(hi, upper);
-      FOR plan IN EXECUTE 'EXPLAIN (FORMAT JSON) ' OPERATOR(pg_catalog.||) planned USING NULL::text[], hi, NULL::text[], NULL::bigint LOOP
+      FOR plan IN EXECUTE 'EXPLAIN (FORMAT JSON) ' OPERATOR(pg_catalog.||) planned USING NULL::pg_catalog.text[], hi, NULL::pg_catalog.text[], NULL::bigint LOOP
         seen := seen OPERATOR(pg_catalog.||) pg_catalog.jsonb_build_object('plan', backfill.plan_in_words(plan));
       END LOOP;
       IF on_copy THEN
-        came := backfill.copy_more(relation, tried::regclass, has, n OPERATOR(pg_catalog.-) has);
+        came := backfill.copy_more(relation, tried::pg_catalog.regclass, has, n OPERATOR(pg_catalog.-) has);
         EXIT WHEN came OPERATOR(pg_catalog.=) 0::bigint;
         has := has OPERATOR(pg_catalog.+) came;
         hi := upper;  -- whichever rows the copy has
@@ -180,7 +180,7 @@ BEGIN
       END;
       EXIT WHEN NOT on_copy AND hi OPERATOR(pg_catalog.=) upper;
       EXIT WHEN pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) began OPERATOR(pg_catalog.+)
-                (pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) round_at) OPERATOR(pg_catalog.*) 10::float8 OPERATOR(pg_catalog.>) budget;
+                (pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) round_at) OPERATOR(pg_catalog.*) 10::pg_catalog.float8 OPERATOR(pg_catalog.>) budget;
     END LOOP;
     RAISE EXCEPTION USING ERRCODE = 'BF900';
   EXCEPTION
@@ -198,8 +198,8 @@ BEGIN
       SELECT s.batch INTO point FROM backfill.statements(as_is, relation, key, true) s;
       SELECT s.keys INTO keys_of FROM backfill.statements(as_is, relation, key, false) s;
       BEGIN
-        EXECUTE bound INTO hi USING NULL::text[], upper, 1::bigint;
-        EXECUTE point USING NULL::text[], coalesce(hi, upper), NULL::text[], NULL::bigint;
+        EXECUTE bound INTO hi USING NULL::pg_catalog.text[], upper, 1::bigint;
+        EXECUTE point USING NULL::pg_catalog.text[], coalesce(hi, upper), NULL::pg_catalog.text[], NULL::bigint;
         SET CONSTRAINTS ALL IMMEDIATE;
         RAISE EXCEPTION USING ERRCODE = 'BF900';
       EXCEPTION
@@ -220,10 +220,10 @@ BEGIN
     BEGIN
       IF on_copy AND NOT is_tried THEN  -- the other one is gone again
         tried := backfill.make_copy(job, relation);
-        PERFORM backfill.copy_more(relation, tried::regclass, 0, 10);
+        PERFORM backfill.copy_more(relation, tried::pg_catalog.regclass, 0, 10);
         SELECT s.batch INTO point FROM backfill.statements(job, tried, key, true) s;
       END IF;
-      EXECUTE bound INTO hi USING NULL::text[], upper, 10::bigint;
+      EXECUTE bound INTO hi USING NULL::pg_catalog.text[], upper, 10::bigint;
       always := backfill.all_fail(point, keys_of, CASE WHEN on_copy AND NOT is_tried THEN upper ELSE coalesce(hi, upper) END, code);
       RAISE EXCEPTION USING ERRCODE = 'BF900';
     EXCEPTION
@@ -234,7 +234,7 @@ BEGIN
     END;
   END IF;
   IF always THEN
-    RAISE EXCEPTION USING ERRCODE = code, MESSAGE = problem, DETAIL = reason, HINT = coalesce(nullif(advice, ''),
+    RAISE EXCEPTION USING ERRCODE = code, MESSAGE = problem, DETAIL = reason, HINT = coalesce(CASE WHEN advice OPERATOR(pg_catalog.<>) '' THEN advice END,
       'Every row that was tried fails so; nothing has been changed yet.' OPERATOR(pg_catalog.||) coalesce(
         ' Triggers that fire: ' OPERATOR(pg_catalog.||)
         (SELECT pg_catalog.string_agg(t.tgname, ', ' ORDER BY t.tgname) FROM pg_catalog.pg_trigger t

@@ -95,8 +95,8 @@ BEGIN
   PERFORM backfill.check_brake();
   EXECUTE statement USING lo, hi, held, yield_us;
   GET DIAGNOSTICS rows = ROW_COUNT;
-  IF pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_insert_lsn(), pg_catalog.pg_current_wal_lsn()) > 4000000
-     AND pg_catalog.current_setting('synchronous_commit') = 'off' THEN
+  IF pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_insert_lsn(), pg_catalog.pg_current_wal_lsn()) OPERATOR(pg_catalog.>) 4000000
+     AND pg_catalog.current_setting('synchronous_commit') OPERATOR(pg_catalog.=) 'off' THEN
     PERFORM pg_catalog.set_config('synchronous_commit', 'local', true);  -- of this transaction
   END IF;
   PERFORM backfill.check_name(relation, name);
@@ -140,11 +140,11 @@ AS $$
 DECLARE
   n bigint;
 BEGIN
-  EXECUTE 'SELECT pg_catalog.count(*) FROM (' || (proof ->> 'look') || ') AS k(key, version)' INTO n USING lo, hi;
-  to_do := n > 0;
-  IF to_do AND proof ->> 'nulls' IS NOT NULL THEN
-    EXECUTE 'SELECT pg_catalog.array_agg(k.key::text) FROM (' || (proof ->> 'nulls') || ') AS k(key, version)' INTO known USING lo, hi;
-    to_do := n > coalesce(pg_catalog.cardinality(known), 0);
+  EXECUTE pg_catalog.concat('SELECT pg_catalog.count(*) FROM (', proof OPERATOR(pg_catalog.->>) 'look', ') AS k(key, version)') INTO n USING lo, hi;
+  to_do := n OPERATOR(pg_catalog.>) 0;
+  IF to_do AND proof OPERATOR(pg_catalog.->>) 'nulls' IS NOT NULL THEN
+    EXECUTE pg_catalog.concat('SELECT pg_catalog.array_agg(k.key::pg_catalog.text) FROM (', proof OPERATOR(pg_catalog.->>) 'nulls', ') AS k(key, version)') INTO known USING lo, hi;
+    to_do := n OPERATOR(pg_catalog.>) coalesce(pg_catalog.cardinality(known), 0);
   END IF;
 END
 $$;
@@ -156,10 +156,10 @@ LANGUAGE plpgsql
 AS $$
 BEGIN
   nulls := 0;
-  EXECUTE 'SELECT pg_catalog.count(*) FROM (' || (proof ->> 'look') || ') AS k(key, version)' INTO to_do USING lo, hi;
-  IF to_do > 0 AND proof ->> 'nulls' IS NOT NULL THEN
-    EXECUTE 'SELECT pg_catalog.count(*) FROM (' || (proof ->> 'nulls') || ') AS k(key, version)' INTO nulls USING lo, hi;
-    to_do := greatest(to_do - nulls, 0);
+  EXECUTE pg_catalog.concat('SELECT pg_catalog.count(*) FROM (', proof OPERATOR(pg_catalog.->>) 'look', ') AS k(key, version)') INTO to_do USING lo, hi;
+  IF to_do OPERATOR(pg_catalog.>) 0 AND proof OPERATOR(pg_catalog.->>) 'nulls' IS NOT NULL THEN
+    EXECUTE pg_catalog.concat('SELECT pg_catalog.count(*) FROM (', proof OPERATOR(pg_catalog.->>) 'nulls', ') AS k(key, version)') INTO nulls USING lo, hi;
+    to_do := greatest(to_do OPERATOR(pg_catalog.-) nulls, 0);
   END IF;
 EXCEPTION WHEN data_exception OR cardinality_violation OR raise_exception OR query_canceled THEN
   to_do := 1;
@@ -175,44 +175,46 @@ CREATE OR REPLACE FUNCTION backfill.run_rows(statement text, relation oid, name 
 LANGUAGE plpgsql
 AS $$
 DECLARE
-  rows_left text := 'FROM (' || (proof ->> 'look') || ') AS k(key, version) WHERE ($3::text[] IS NULL OR k.key::text OPERATOR(pg_catalog.<>) ALL ($3))';
+  rows_left pg_catalog.text := pg_catalog.concat('FROM (', proof OPERATOR(pg_catalog.->>) 'look', ') AS k(key, version) WHERE ($3::pg_catalog.text[] IS NULL OR k.key::pg_catalog.text OPERATOR(pg_catalog.<>) ALL ($3))');
   n         bigint;
-  mine      text;
-  changed   text[];
-  others    text[];
-  kept      text;
+  mine      pg_catalog.text;
+  changed   pg_catalog.text[];
+  others    pg_catalog.text[];
+  kept      pg_catalog.text;
 BEGIN
   rows := backfill.run_statement(statement, relation, name, lo, hi, passed, yield_us);
   nulls := 0;
-  IF proof IS NULL OR NOT (proof ->> 'looks')::boolean THEN
+  IF proof IS NULL OR NOT (proof OPERATOR(pg_catalog.->>) 'looks')::boolean THEN
     RETURN;
   END IF;
-  EXECUTE 'SELECT pg_catalog.count(*) ' || rows_left INTO n USING lo, hi, passed;
-  IF n = 0 THEN
+  EXECUTE pg_catalog.concat('SELECT pg_catalog.count(*) ', rows_left) INTO n USING lo, hi, passed;
+  IF n OPERATOR(pg_catalog.=) 0 THEN
     RETURN;
   END IF;
   -- A row that this transaction hasn't written: an application's, come after the statement had begun, or one that was kept back. The second
   -- time, what had been there at the first is of the second kind.
-  mine := pg_catalog.pg_current_xact_id_if_assigned()::xid::text;
-  EXECUTE 'SELECT pg_catalog.array_agg(k.key::text) FILTER (WHERE k.version::text IS NOT DISTINCT FROM $4),'
-          '       pg_catalog.array_agg(k.key::text || '' '' || k.version::text) FILTER (WHERE k.version::text IS DISTINCT FROM $4) ' || rows_left
+  mine := pg_catalog.pg_current_xact_id_if_assigned()::pg_catalog.xid::pg_catalog.text;
+  EXECUTE pg_catalog.concat(
+    'SELECT pg_catalog.array_agg(k.key::pg_catalog.text) FILTER (WHERE (k.version::pg_catalog.text OPERATOR(pg_catalog.=) $4) IS TRUE),'
+    '       pg_catalog.array_agg(pg_catalog.concat(k.key::pg_catalog.text, '' '', k.version::pg_catalog.text)) FILTER (WHERE (k.version::pg_catalog.text OPERATOR(pg_catalog.=) $4) IS NOT TRUE) ', rows_left)
      INTO changed, others USING lo, hi, passed, mine;
-  IF NOT (proof ->> 'versions')::boolean THEN  -- it can't tell them apart: those that were counted as changed are taken for that
-    changed := CASE WHEN rows >= n THEN changed END;
-    EXECUTE 'SELECT pg_catalog.array_agg(k.key::text) ' || rows_left INTO others USING lo, hi, passed;
-    IF rows >= n THEN
+  IF NOT (proof OPERATOR(pg_catalog.->>) 'versions')::boolean THEN  -- it can't tell them apart: those that were counted as changed are taken for that
+    changed := CASE WHEN rows OPERATOR(pg_catalog.>=) n THEN changed END;
+    EXECUTE pg_catalog.concat('SELECT pg_catalog.array_agg(k.key::pg_catalog.text) ', rows_left) INTO others USING lo, hi, passed;
+    IF rows OPERATOR(pg_catalog.>=) n THEN
       changed := others;
       others := NULL;
     END IF;
   END IF;
   IF others IS NOT NULL THEN
-    rows := rows + backfill.run_statement(statement, relation, name, lo, hi, passed || changed, yield_us);
-    IF (proof ->> 'versions')::boolean THEN
-      EXECUTE 'SELECT (pg_catalog.array_agg(k.key::text) FILTER (WHERE (k.key::text || '' '' || k.version::text) OPERATOR(pg_catalog.=) ANY ($5)))[1],'
-              '       pg_catalog.array_agg(k.key::text) FILTER (WHERE k.version::text IS NOT DISTINCT FROM $4) ' || rows_left
+    rows := rows OPERATOR(pg_catalog.+) backfill.run_statement(statement, relation, name, lo, hi, pg_catalog.array_cat(passed, changed), yield_us);
+    IF (proof OPERATOR(pg_catalog.->>) 'versions')::boolean THEN
+      EXECUTE pg_catalog.concat(
+        'SELECT (pg_catalog.array_agg(k.key::pg_catalog.text) FILTER (WHERE pg_catalog.concat(k.key::pg_catalog.text, '' '', k.version::pg_catalog.text) OPERATOR(pg_catalog.=) ANY ($5)))[1],'
+        '       pg_catalog.array_agg(k.key::pg_catalog.text) FILTER (WHERE (k.version::pg_catalog.text OPERATOR(pg_catalog.=) $4) IS TRUE) ', rows_left)
          INTO kept, changed USING lo, hi, passed, mine, others;
     ELSE
-      EXECUTE 'SELECT (pg_catalog.array_agg(k.key::text) FILTER (WHERE k.key::text OPERATOR(pg_catalog.=) ANY ($4)))[1] ' || rows_left
+      EXECUTE pg_catalog.concat('SELECT (pg_catalog.array_agg(k.key::pg_catalog.text) FILTER (WHERE k.key::pg_catalog.text OPERATOR(pg_catalog.=) ANY ($4)))[1] ', rows_left)
          INTO kept USING lo, hi, passed, others;
     END IF;
     IF kept IS NOT NULL THEN
@@ -222,15 +224,15 @@ BEGIN
   IF changed IS NULL THEN
     RETURN;
   END IF;
-  IF proof ->> 'changed_back' IS NOT NULL THEN
-    EXECUTE 'SELECT (pg_catalog.array_agg(k.key::text))[1] FROM (' || (proof ->> 'changed_back') || ') AS k(key, version) WHERE k.key::text OPERATOR(pg_catalog.=) ANY ($3)'
+  IF proof OPERATOR(pg_catalog.->>) 'changed_back' IS NOT NULL THEN
+    EXECUTE pg_catalog.concat('SELECT (pg_catalog.array_agg(k.key::pg_catalog.text))[1] FROM (', proof OPERATOR(pg_catalog.->>) 'changed_back', ') AS k(key, version) WHERE k.key::pg_catalog.text OPERATOR(pg_catalog.=) ANY ($3)')
        INTO kept USING lo, hi, changed;
     IF kept IS NOT NULL THEN
       PERFORM backfill.refuse_row('changed back', kept, proof);
     END IF;
   END IF;
-  IF NOT (proof ->> 'null')::boolean THEN
-    PERFORM backfill.refuse_row(CASE WHEN proof ? 'forbids' THEN 'null' ELSE 'unchanged' END, changed[1], proof);
+  IF NOT (proof OPERATOR(pg_catalog.->>) 'null')::boolean THEN
+    PERFORM backfill.refuse_row(CASE WHEN pg_catalog.jsonb_exists(proof, 'forbids') THEN 'null' ELSE 'unchanged' END, changed[1], proof);
   END IF;
   nulls := pg_catalog.cardinality(changed);
 END
@@ -302,13 +304,13 @@ CREATE OR REPLACE FUNCTION backfill.lock_free_rows(statement text, keys_of text,
 LANGUAGE plpgsql
 AS $$
 DECLARE
-  in_the_way text := backfill.table_lock(relation);
-  strength   text;
-  xids       xid[];
+  in_the_way pg_catalog.text := backfill.table_lock(relation);
+  strength   pg_catalog.text;
+  xids       pg_catalog.xid[];
 BEGIN
   IF in_the_way IS NULL THEN
     strength := backfill.row_lock(backfill.plan(statement),
-                                  (SELECT c.relname FROM pg_catalog.pg_class c WHERE c.oid = relation));
+                                  (SELECT c.relname FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) relation));
     IF strength IS NULL OR NOT pg_catalog.has_any_column_privilege(relation, 'UPDATE')
        OR NOT pg_catalog.has_column_privilege(relation, 'xmax', 'SELECT') THEN  -- which no right to single columns gives
       in_the_way := pg_catalog.format('the statement needs a lock that isn''t on rows of %s', backfill.relation_name(relation));
@@ -317,10 +319,11 @@ BEGIN
   IF in_the_way IS NOT NULL THEN
     RAISE EXCEPTION '%', in_the_way USING ERRCODE = '55P03';
   END IF;
-  EXECUTE 'WITH "free rows of the batch" AS MATERIALIZED (' || keys_of || E'\n' || strength || ' SKIP LOCKED) '
-          'SELECT pg_catalog.array_agg(k.key::text), pg_catalog.array_agg(DISTINCT k.holder::text)::xid[] '
-          '  FROM (' || keys_of || ') AS k(key, holder) '
-          ' WHERE k.key NOT IN (SELECT f.key FROM "free rows of the batch" AS f(key, holder))'
+  EXECUTE pg_catalog.concat(
+    'WITH "free rows of the batch" AS MATERIALIZED (', keys_of, E'\n', strength, ' SKIP LOCKED) '
+    'SELECT pg_catalog.array_agg(k.key::pg_catalog.text), pg_catalog.array_agg(DISTINCT k.holder::pg_catalog.text)::pg_catalog.xid[] '
+    '  FROM (', keys_of, ') AS k(key, holder) '
+    ' WHERE NOT EXISTS (SELECT FROM "free rows of the batch" AS f(key, holder) WHERE f.key OPERATOR(pg_catalog.=) k.key)')
      INTO held, xids USING lo, hi;
   holders := CASE WHEN held IS NOT NULL THEN backfill.holders_of(xids[1:20]) END;
 END
@@ -346,41 +349,41 @@ CREATE OR REPLACE FUNCTION backfill.run_batch(statement text, relation oid, name
 LANGUAGE plpgsql
 AS $$
 DECLARE
-  start_lsn pg_lsn := pg_catalog.pg_current_wal_insert_lsn();
+  start_lsn pg_catalog.pg_lsn := pg_catalog.pg_current_wal_insert_lsn();
   to_do     boolean := true;
-  known     text[];   -- rows whose value the clause makes NULL: by an earlier pass,
+  known     pg_catalog.text[];   -- rows whose value the clause makes NULL: by an earlier pass,
   nulls     bigint;   -- and by this batch
   found     bigint;
-  held      text[];
+  held      pg_catalog.text[];
 BEGIN
   PERFORM backfill.check_name(relation, name);
   rows := 0;
   nulls := 0;
-  IF (proof ->> 'only_reads')::boolean THEN
+  IF (proof OPERATOR(pg_catalog.->>) 'only_reads')::boolean THEN
     SELECT p.to_do, p.nulls INTO found, nulls FROM backfill.read_pages(proof, lo, hi) p;
     PERFORM backfill.check_name(relation, name);
     wal_bytes := 0;
     skipped := 0;
-    now_at := backfill.checkpoint(range, epoch, at, lo, hi, keys, 0, 0, rate, nulls, -found);
+    now_at := backfill.checkpoint(range, epoch, at, lo, hi, keys, 0, 0, rate, nulls, OPERATOR(pg_catalog.-) found);
     RETURN;
-  ELSIF (proof ->> 'reads')::boolean THEN
+  ELSIF (proof OPERATOR(pg_catalog.->>) 'reads')::boolean THEN
     SELECT r.to_do, r.known INTO to_do, known FROM backfill.read_batch(proof, lo, hi) r;
   END IF;
   IF to_do AND skipping THEN
     SELECT f.held, f.holders INTO held, holders FROM backfill.lock_free_rows(statement, keys_of, relation, lo, hi) f;
     IF known IS NOT NULL THEN
-      held := (SELECT pg_catalog.array_agg(h.key) FROM pg_catalog.unnest(held) AS h(key) WHERE h.key <> ALL (known));
+      held := (SELECT pg_catalog.array_agg(h.key) FROM pg_catalog.unnest(held) AS h(key) WHERE h.key OPERATOR(pg_catalog.<>) ALL (known));
     END IF;
   END IF;
   skipped := coalesce(pg_catalog.cardinality(held), 0);
   IF to_do THEN
-    SELECT w.rows, w.nulls INTO rows, nulls FROM backfill.run_rows(statement, relation, name, lo, hi, held || known, yield_us, proof) w;
+    SELECT w.rows, w.nulls INTO rows, nulls FROM backfill.run_rows(statement, relation, name, lo, hi, pg_catalog.array_cat(held, known), yield_us, proof) w;
   ELSE
     PERFORM backfill.check_name(relation, name);
   END IF;
   wal_bytes := pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_insert_lsn(), start_lsn);
-  now_at := backfill.checkpoint(range, epoch, at, lo, hi, coalesce(keys, rows + skipped), rows, wal_bytes, rate,
-                                nulls + coalesce(pg_catalog.cardinality(known), 0), nulls, held, CASE WHEN held IS NOT NULL THEN backfill.locked_by(holders) END);
+  now_at := backfill.checkpoint(range, epoch, at, lo, hi, coalesce(keys, rows OPERATOR(pg_catalog.+) skipped), rows, wal_bytes, rate,
+                                nulls OPERATOR(pg_catalog.+) coalesce(pg_catalog.cardinality(known), 0), nulls, held, CASE WHEN held IS NOT NULL THEN backfill.locked_by(holders) END);
 END
 $$;
 
@@ -416,7 +419,7 @@ CREATE OR REPLACE FUNCTION backfill.retry_row(statement text, relation oid, name
 LANGUAGE plpgsql
 AS $$
 DECLARE
-  start_lsn pg_lsn := pg_catalog.pg_current_wal_insert_lsn();
+  start_lsn pg_catalog.pg_lsn := pg_catalog.pg_current_wal_insert_lsn();
   nulls     bigint;
 BEGIN
   PERFORM backfill.check_name(relation, name);
@@ -446,12 +449,12 @@ CREATE OR REPLACE FUNCTION backfill.check_batch(batch text, relation oid, upper 
 LANGUAGE plpgsql
 AS $$
 DECLARE
-  plan jsonb;
+  plan pg_catalog.jsonb;
 BEGIN
-  FOR plan IN EXECUTE 'EXPLAIN (FORMAT JSON) ' || batch USING upper, upper, NULL::text[], NULL::bigint LOOP
-    IF backfill.plan_reads_all(plan, (SELECT c.relname FROM pg_catalog.pg_class c WHERE c.oid = relation)) THEN
+  FOR plan IN EXECUTE pg_catalog.concat('EXPLAIN (FORMAT JSON) ', batch) USING upper, upper, NULL::pg_catalog.text[], NULL::bigint LOOP
+    IF backfill.plan_reads_all(plan, (SELECT c.relname FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) relation)) THEN
       RAISE EXCEPTION 'a batch of % would read the whole table', backfill.relation_name(relation)
-        USING ERRCODE = '42P16', DETAIL = plan::text,
+        USING ERRCODE = '42P16', DETAIL = plan::pg_catalog.text,
               HINT = 'Its statement must reach the table by the key: put {batch} where the condition on this table stands.';
     END IF;
   END LOOP;
@@ -465,21 +468,21 @@ AS $$
 DECLARE
   rows bigint;
   live bigint;
-  plan jsonb;
+  plan pg_catalog.jsonb;
 BEGIN
-  FOR plan IN EXECUTE 'EXPLAIN (FORMAT JSON) ' || bound USING NULL::text[], upper, 1000::bigint LOOP
-    IF backfill.plan_reads_all(plan, (SELECT c.relname FROM pg_catalog.pg_class c WHERE c.oid = relation))
-       OR jsonb_path_exists(plan, 'strict $.**."Node Type" ? (@ == "Sort")', silent => true) THEN
+  FOR plan IN EXECUTE pg_catalog.concat('EXPLAIN (FORMAT JSON) ', bound) USING NULL::pg_catalog.text[], upper, 1000::bigint LOOP
+    IF backfill.plan_reads_all(plan, (SELECT c.relname FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) relation))
+       OR pg_catalog.jsonb_path_exists(plan, 'strict $.**."Node Type" ? (@ == "Sort")', silent => true) THEN
       RAISE EXCEPTION 'the next batch of % would be found by reading the whole table', backfill.relation_name(relation)
-        USING ERRCODE = '42P16', DETAIL = plan::text,
+        USING ERRCODE = '42P16', DETAIL = plan::pg_catalog.text,
               HINT = 'The index of the key is not used: see whether the settings of the job switch index scans off.';
     END IF;
-    rows := (jsonb_path_query_first(plan, 'strict $.**."Plans"[*]."Plan Rows"', silent => true))::text::numeric::bigint;
+    rows := (pg_catalog.jsonb_path_query_first(plan, 'strict $.**."Plans"[*]."Plan Rows"', silent => true))::pg_catalog.text::numeric::bigint;
   END LOOP;
   -- After a whole-table UPDATE the planner counts pages of dead rows too, until vacuum has been there; the statistics of
   -- live rows know better, unless they were reset.
   live := pg_catalog.pg_stat_get_live_tuples(relation);
-  RETURN CASE WHEN live BETWEEN rows / 3 AND rows THEN live ELSE rows END;
+  RETURN CASE WHEN live OPERATOR(pg_catalog.>=) (rows OPERATOR(pg_catalog./) 3) AND live OPERATOR(pg_catalog.<=) rows THEN live ELSE rows END;
 END
 $$;
 

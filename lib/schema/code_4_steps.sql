@@ -94,6 +94,22 @@ BEGIN
 END
 $$;
 
+-- The operator by which a foreign key compares with a column that it refers to: that of the column's unique index.
+CREATE OR REPLACE FUNCTION backfill.equality_of(relation oid, column_name text) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT coalesce((SELECT format('OPERATOR(%I.%s)', n.nspname, o.oprname)
+                     FROM pg_index i
+                    CROSS JOIN unnest(i.indkey::smallint[], i.indclass::oid[]) AS u(attnum, opclass)
+                     JOIN pg_attribute t ON t.attrelid = i.indrelid AND t.attnum = u.attnum AND quote_ident(t.attname) = equality_of.column_name
+                     JOIN pg_opclass c ON c.oid = u.opclass
+                     JOIN pg_amop a ON a.amopfamily = c.opcfamily AND a.amoplefttype = c.opcintype AND a.amoprighttype = c.opcintype AND a.amopstrategy = 3
+                     JOIN pg_operator o ON o.oid = a.amopopr
+                     JOIN pg_namespace n ON n.oid = o.oprnamespace
+                    WHERE i.indrelid = equality_of.relation AND i.indisunique
+                    ORDER BY i.indisprimary DESC, i.indexrelid LIMIT 1), 'OPERATOR(pg_catalog.=)')
+$$;
+
 -- The condition of rows that break an item of enforce; NULL where none can be written: then VALIDATE tells. alias: what the table is called in
 -- it, in quotes where it needs them; a CHECK calls it by its own name.
 CREATE OR REPLACE FUNCTION backfill.breaks_item(item jsonb, alias text) RETURNS text
@@ -116,8 +132,8 @@ BEGIN
   their := backfill.split_at(parts[3], ',');
   RETURN (SELECT format('(%s AND NOT EXISTS (SELECT FROM %s AS %s WHERE %s)%s)',
                         string_agg(format('%s.%s IS NOT NULL', alias, btrim(m)), ' AND '), parts[2], other,
-                        string_agg(format('%s.%s = %s.%s', other, btrim(u), alias, btrim(m)), ' AND '),
-                        CASE WHEN parts[4] ~ ' MATCH FULL' THEN format(' OR num_nulls(%1$s) BETWEEN 1 AND %2$s - 1', string_agg(format('%s.%s', alias, btrim(m)), ', '), count(*)) ELSE '' END)
+                        string_agg(format('%s.%s %s %s.%s', other, btrim(u), backfill.equality_of(to_regclass(parts[2]), btrim(u)), alias, btrim(m)), ' AND '),
+                        CASE WHEN parts[4] ~ ' MATCH FULL' THEN format(' OR pg_catalog.num_nulls(%1$s) OPERATOR(pg_catalog.>) 0 AND pg_catalog.num_nulls(%1$s) OPERATOR(pg_catalog.<) %2$s', string_agg(format('%s.%s', alias, btrim(m)), ', '), count(*)) ELSE '' END)
             FROM unnest(mine, their) AS c(m, u));
 END
 $$;
@@ -127,7 +143,7 @@ $$;
 CREATE OR REPLACE FUNCTION backfill.look_commands(job backfill.job) RETURNS text[]
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT coalesce(array_agg(format('SELECT backfill.look_for_rows(%L::oid, %L, %L, %L)', job.target::oid, i ->> 'name', backfill.breaks_item(i, quote_ident(c.relname)), job.name) ORDER BY ord)
+  SELECT coalesce(array_agg(format('SELECT backfill.look_for_rows(%L::pg_catalog.oid, %L, %L, %L)', job.target::oid, i ->> 'name', backfill.breaks_item(i, quote_ident(c.relname)), job.name) ORDER BY ord)
                     FILTER (WHERE backfill.breaks_item(i, quote_ident(c.relname)) IS NOT NULL
                               AND NOT (i ->> 'kind' = 'not null' AND job.set_clause IS NOT NULL AND NOT job.keep_in_sync
                                        AND backfill.null_columns(job.where_clause, c.relname::text) = ARRAY[i ->> 'column'])), '{}')

@@ -175,15 +175,15 @@ LANGUAGE plpgsql
 AS $$
 DECLARE
   class  pg_catalog.pg_class := (SELECT c FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) relation);
-  probe  text;
-  result text[];
+  probe  pg_catalog.text;
+  result pg_catalog.text[];
 BEGIN
-  probe := pg_catalog.format('%s.%I', class.relnamespace::regnamespace, 'backfilld ' OPERATOR(pg_catalog.||) pg_catalog.gen_random_uuid()::text);
+  probe := pg_catalog.format('%s.%I', class.relnamespace::pg_catalog.regnamespace, 'backfilld ' OPERATOR(pg_catalog.||) pg_catalog.gen_random_uuid()::pg_catalog.text);
   BEGIN
     EXECUTE pg_catalog.format(E'CREATE FUNCTION %s() RETURNS SETOF record LANGUAGE sql BEGIN ATOMIC SELECT %s FROM ONLY %s AS %I; END', probe,
                               (SELECT pg_catalog.string_agg('(' OPERATOR(pg_catalog.||) e OPERATOR(pg_catalog.||) E'\n)', ', ') FROM pg_catalog.unnest(expressions) e),
                               backfill.relation_name(relation), class.relname);
-    result := backfill.columns_of_function(pg_catalog.to_regproc(probe)::oid, relation);
+    result := backfill.columns_of_function(pg_catalog.to_regproc(probe)::pg_catalog.oid, relation);
     RAISE EXCEPTION USING ERRCODE = 'BF900';
   EXCEPTION WHEN SQLSTATE 'BF900' THEN
     NULL;
@@ -272,7 +272,7 @@ BEGIN
   PERFORM backfill.plan(pg_catalog.format('SELECT %s FROM %s', (SELECT pg_catalog.string_agg('(' OPERATOR(pg_catalog.||) e OPERATOR(pg_catalog.||) E'\n)', ', ') FROM pg_catalog.unnest(expressions) e), derived));
 EXCEPTION WHEN OTHERS THEN
   GET STACKED DIAGNOSTICS problem = MESSAGE_TEXT, code = RETURNED_SQLSTATE;
-  IF pg_catalog."left"(code, 2) OPERATOR(pg_catalog.=) ANY ('{08,40,53,55,57,58,XX}'::text[]) THEN
+  IF pg_catalog."left"(code, 2) OPERATOR(pg_catalog.=) ANY ('{08,40,53,55,57,58,XX}'::pg_catalog.text[]) THEN
     RAISE;
   END IF;
 END
@@ -294,11 +294,11 @@ LANGUAGE plpgsql
 AS $$
 DECLARE
   class     pg_catalog.pg_class := (SELECT c FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) job.target);
-  missing   jsonb := backfill.missing_column(job);
-  generated text[] := ARRAY(SELECT a.attname::text FROM pg_catalog.pg_attribute a WHERE a.attrelid OPERATOR(pg_catalog.=) job.target AND a.attgenerated OPERATOR(pg_catalog.<>) '' AND NOT a.attisdropped);
+  missing   pg_catalog.jsonb := backfill.missing_column(job);
+  generated pg_catalog.text[] := ARRAY(SELECT a.attname::pg_catalog.text FROM pg_catalog.pg_attribute a WHERE a.attrelid OPERATOR(pg_catalog.=) job.target AND a.attgenerated OPERATOR(pg_catalog.<>) '' AND NOT a.attisdropped);
   v         record;
   found     record;
-  target    text;
+  target    pg_catalog.text;
 BEGIN
   SELECT * INTO v FROM backfill.assigned_values(clause);
   FOREACH target IN ARRAY coalesce(v.targets, '{}') LOOP
@@ -308,7 +308,7 @@ BEGIN
     END IF;
   END LOOP;
   IF v.targets IS NULL OR EXISTS (SELECT FROM pg_catalog.unnest(v.expressions) e WHERE pg_catalog.lower(e COLLATE "C") OPERATOR(pg_catalog.=) 'default') THEN
-    PERFORM backfill.refuse(column_name, pg_catalog.format('no trigger can compute this %s', CASE column_name WHEN 'sync_back' THEN 'clause' ELSE 'set_clause' END),
+    PERFORM backfill.refuse(column_name, pg_catalog.format('no trigger can compute this %s', CASE WHEN column_name OPERATOR(pg_catalog.=) 'sync_back' THEN 'clause' ELSE 'set_clause' END),
                             'Write each column with an expression of its own; DEFAULT is none.', '0A000');
   END IF;
   SELECT * INTO found FROM backfill.breaks_on(v.expressions, backfill.derived_table(job.target, class.relname, NULL, missing));
@@ -317,7 +317,7 @@ BEGIN
       'A trigger computes the clause for each row that is written: it may name the row''s columns, alone or behind the table''s name without its schema, but none of the system''s.', found.code);
   ELSIF generated OPERATOR(pg_catalog.<>) '{}' THEN
     SELECT * INTO found FROM backfill.breaks_on(v.expressions, backfill.derived_table(job.target, class.relname, generated, missing));
-    IF found.code OPERATOR(pg_catalog.=) ANY ('{42703,42P01}'::text[]) THEN
+    IF found.code OPERATOR(pg_catalog.=) ANY ('{42703,42P01}'::pg_catalog.text[]) THEN
       PERFORM backfill.refuse(column_name, pg_catalog.format('set_clause reads the generated column %s', pg_catalog.array_to_string(generated, ' or ')),
         'Generated columns are computed after a trigger has run; write out what it is generated from.', '0A000');
     END IF;
@@ -330,17 +330,17 @@ LANGUAGE plpgsql
 AS $$
 DECLARE
   class    pg_catalog.pg_class := (SELECT c FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) job.target);
-  missing  jsonb := backfill.missing_column(job);
-  filled   text[] := backfill.filled_columns(job.set_clause);
-  back     text[] := backfill.filled_columns(job.sync_back);
-  others   text;
+  missing  pg_catalog.jsonb := backfill.missing_column(job);
+  filled   pg_catalog.text[] := backfill.filled_columns(job.set_clause);
+  back     pg_catalog.text[] := backfill.filled_columns(job.sync_back);
+  others   pg_catalog.text;
   v        record;
   found    record;
   self     boolean;
-  mode     text;
-  rest     text[] := '{}';
-  asked    text[] := '{}';
-  one      text;
+  mode     pg_catalog.text;
+  rest     pg_catalog.text[] := '{}';
+  asked    pg_catalog.text[] := '{}';
+  one      pg_catalog.text;
 BEGIN
   IF NOT pg_catalog.pg_has_role(class.relowner, 'USAGE') THEN
     PERFORM backfill.refuse('keep_in_sync', pg_catalog.format('only the owner of %s can give it a trigger', backfill.relation_name(job.target)),
@@ -348,8 +348,8 @@ BEGIN
   END IF;
   PERFORM backfill.check_schema_right(job, 'keep_in_sync', 'a function');
   IF NOT pg_catalog.has_schema_privilege(class.relowner, class.relnamespace, 'CREATE') THEN
-    PERFORM backfill.refuse('keep_in_sync', pg_catalog.format('%s, to whom the table belongs, may not create a function in schema %s', class.relowner::regrole, class.relnamespace::regnamespace),
-                            pg_catalog.format('GRANT CREATE ON SCHEMA %s TO %s.', class.relnamespace::regnamespace, class.relowner::regrole), '42501');
+    PERFORM backfill.refuse('keep_in_sync', pg_catalog.format('%s, to whom the table belongs, may not create a function in schema %s', class.relowner::pg_catalog.regrole, class.relnamespace::pg_catalog.regnamespace),
+                            pg_catalog.format('GRANT CREATE ON SCHEMA %s TO %s.', class.relnamespace::pg_catalog.regnamespace, class.relowner::pg_catalog.regrole), '42501');
   END IF;
   PERFORM backfill.check_sync_clause(job, 'keep_in_sync', job.set_clause);
   SELECT * INTO v FROM backfill.assigned_values(job.set_clause);
@@ -380,18 +380,18 @@ BEGIN
       END IF;
     END LOOP;
   END IF;
-  one := (SELECT pg_catalog.min(t.tgname::text) FROM pg_catalog.pg_trigger t
+  one := (SELECT pg_catalog.min(t.tgname::pg_catalog.text) FROM pg_catalog.pg_trigger t
            WHERE t.tgrelid OPERATOR(pg_catalog.=) job.target AND NOT t.tgisinternal AND t.tgtype::integer OPERATOR(pg_catalog.&) 3 OPERATOR(pg_catalog.=) 3
-             AND t.tgtype::integer OPERATOR(pg_catalog.&) 20 OPERATOR(pg_catalog.<>) 0 AND t.tgname OPERATOR(pg_catalog.>) 'zz_backfilld_keep_in_sync_'::name AND NOT pg_catalog.starts_with(t.tgname::text, 'zz_backfilld_keep_in_sync_'));
+             AND t.tgtype::integer OPERATOR(pg_catalog.&) 20 OPERATOR(pg_catalog.<>) 0 AND t.tgname OPERATOR(pg_catalog.>) 'zz_backfilld_keep_in_sync_'::pg_catalog.name AND NOT pg_catalog.starts_with(t.tgname::pg_catalog.text, 'zz_backfilld_keep_in_sync_'));
   IF one IS NOT NULL THEN
     PERFORM backfill.refuse('keep_in_sync', pg_catalog.format('trigger %I would fire after the triggers of keep_in_sync, which would not see what it makes of a row', one),
                             pg_catalog.format('Triggers fire by name: ALTER TRIGGER %I ON %s RENAME TO …, to a name before zz_backfilld.', one, backfill.relation_name(job.target)), '55000');
   END IF;
   IF job.sync_back IS NOT NULL THEN
     PERFORM backfill.check_sync_clause(job, 'sync_back', job.sync_back);
-    one := (SELECT pg_catalog.min(a.attname::text) FROM pg_catalog.pg_attribute a
-             WHERE a.attrelid OPERATOR(pg_catalog.=) job.target AND a.attname::text OPERATOR(pg_catalog.=) ANY (back) AND (a.atthasdef OR a.attidentity OPERATOR(pg_catalog.<>) '')
-               AND NOT pg_catalog.jsonb_exists(backfill.constant_defaults(job.target, back), a.attname::text));
+    one := (SELECT pg_catalog.min(a.attname::pg_catalog.text) FROM pg_catalog.pg_attribute a
+             WHERE a.attrelid OPERATOR(pg_catalog.=) job.target AND a.attname::pg_catalog.text OPERATOR(pg_catalog.=) ANY (back) AND (a.atthasdef OR a.attidentity OPERATOR(pg_catalog.<>) '')
+               AND NOT pg_catalog.jsonb_exists(backfill.constant_defaults(job.target, back), a.attname::pg_catalog.text));
     IF one IS NOT NULL THEN
       PERFORM backfill.refuse('sync_back', pg_catalog.format('the default of %I is no constant: a row that new code writes has it already, and nothing tells that it was left out', one),
                               'Drop that default, or give it where old code writes the row.', '0A000');
@@ -407,10 +407,10 @@ BEGIN
     END IF;
   END IF;
   RETURN pg_catalog.jsonb_build_object(
-    'token', pg_catalog."left"(pg_catalog.replace(pg_catalog.gen_random_uuid()::text, '-', ''), 12),
+    'token', pg_catalog."left"(pg_catalog.replace(pg_catalog.gen_random_uuid()::pg_catalog.text, '-', ''), 12),
     'mode', mode, 'rest', pg_catalog.to_jsonb(rest), 'asked', pg_catalog.to_jsonb(asked), 'self', self,
     'not_null', (SELECT coalesce(pg_catalog.jsonb_agg(a.attname), '[]') FROM pg_catalog.pg_attribute a
-                  WHERE a.attrelid OPERATOR(pg_catalog.=) job.target AND a.attnotnull AND a.attname::text OPERATOR(pg_catalog.=) ANY (pg_catalog.array_cat(filled, back))),
+                  WHERE a.attrelid OPERATOR(pg_catalog.=) job.target AND a.attnotnull AND a.attname::pg_catalog.text OPERATOR(pg_catalog.=) ANY (pg_catalog.array_cat(filled, back))),
     'defaults', backfill.constant_defaults(job.target, pg_catalog.array_cat(filled, back)));
 END
 $$;
@@ -628,15 +628,15 @@ CREATE OR REPLACE FUNCTION backfill.compare_values(job backfill.job, function te
 LANGUAGE plpgsql
 AS $$
 DECLARE
-  name    text := (SELECT c.relname FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) job.target);
-  here    text := pg_catalog.format('SELECT 0, %s FROM (SELECT ($1).*%s) AS %I',
+  name    pg_catalog.text := (SELECT c.relname FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) job.target);
+  here    pg_catalog.text := pg_catalog.format('SELECT 0, %s FROM (SELECT ($1).*%s) AS %I',
                     (SELECT pg_catalog.string_agg(pg_catalog.format(E'(%s\n)::%s', e, t), ', ' ORDER BY ord) FROM ROWS FROM (pg_catalog.unnest(expressions), pg_catalog.unnest(types)) WITH ORDINALITY AS u(e, t, ord)),
-                    coalesce((SELECT pg_catalog.format(', NULL::%s AS %I', m ->> 'type', m ->> 'name') FROM backfill.missing_column(job) m WHERE m IS NOT NULL), ''), name);
-  there   text := pg_catalog.format('SELECT * FROM %s($1)', function);
-  started timestamptz := pg_catalog.clock_timestamp();
+                    coalesce((SELECT pg_catalog.format(', NULL::%s AS %I', m OPERATOR(pg_catalog.->>) 'type', m OPERATOR(pg_catalog.->>) 'name') FROM backfill.missing_column(job) m WHERE m IS NOT NULL), ''), name);
+  there   pg_catalog.text := pg_catalog.format('SELECT * FROM %s($1)', function);
+  started pg_catalog.timestamptz := pg_catalog.clock_timestamp();
   r       record;
   value   record;
-  code    text;
+  code    pg_catalog.text;
   other   record;
 BEGIN
   FOR r IN EXECUTE pg_catalog.format('SELECT ("backfilld row".*)::%s AS t FROM %1$s AS "backfilld row" LIMIT 100', backfill.relation_name(job.target)) LOOP  -- a column may be called t
@@ -647,7 +647,7 @@ BEGIN
       code := SQLSTATE;
     END;
     SELECT * INTO other FROM backfill.called_elsewhere(there, r.t);
-    IF code IS DISTINCT FROM other.code OR (code IS NULL AND NOT pg_catalog.record_image_eq(value, other.value)) THEN
+    IF (code OPERATOR(pg_catalog.=) other.code OR code IS NULL AND other.code IS NULL) IS NOT TRUE OR (code IS NULL AND NOT pg_catalog.record_image_eq(value, other.value)) THEN
       PERFORM backfill.refuse('keep_in_sync', 'set_clause gives another value in another session',
         'It depends on a setting, perhaps in a function that it calls. Give that function a SET clause, or name the setting in settings.', '0A000');
     END IF;
@@ -661,8 +661,8 @@ CREATE OR REPLACE FUNCTION backfill.pin_settings(signature text, settings text[]
 LANGUAGE plpgsql
 AS $$
 DECLARE
-  own_path text := pg_catalog.current_setting('search_path');
-  name     text;
+  own_path pg_catalog.text := pg_catalog.current_setting('search_path');
+  name     pg_catalog.text;
 BEGIN
   FOREACH name IN ARRAY settings LOOP
     IF name OPERATOR(pg_catalog.=) 'search_path' AND own_path OPERATOR(pg_catalog.!~) '\mpg_temp\M' THEN  -- at its end: else it would come first, and is the writer's
@@ -681,12 +681,12 @@ LANGUAGE plpgsql
 AS $$
 DECLARE
   class    pg_catalog.pg_class := (SELECT c FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) job.target);
-  columns  text[] := CASE WHEN missing IS NULL THEN backfill.columns_read(job.target, expressions)
-                          ELSE ARRAY(SELECT a.attname::text FROM pg_catalog.pg_attribute a WHERE a.attrelid OPERATOR(pg_catalog.=) job.target AND a.attnum OPERATOR(pg_catalog.>) 0::smallint
+  columns  pg_catalog.text[] := CASE WHEN missing IS NULL THEN backfill.columns_read(job.target, expressions)
+                          ELSE ARRAY(SELECT a.attname::pg_catalog.text FROM pg_catalog.pg_attribute a WHERE a.attrelid OPERATOR(pg_catalog.=) job.target AND a.attnum OPERATOR(pg_catalog.>) 0::smallint
                                         AND NOT a.attisdropped ORDER BY a.attnum) END;
-  owner    text := class.relowner::regrole::text;
+  owner    pg_catalog.text := class.relowner::pg_catalog.regrole::pg_catalog.text;
   traits   record;
-  signature text;
+  signature pg_catalog.text;
 BEGIN
   EXECUTE backfill.row_function(name, job.target, types, expressions, columns, missing);
   signature := pg_catalog.format('%s(%s)', name, backfill.relation_name(job.target));
@@ -694,11 +694,11 @@ BEGIN
   IF traits.refused IS NOT NULL THEN
     PERFORM backfill.refuse('keep_in_sync', 'set_clause ' OPERATOR(pg_catalog.||) traits.refused,
                             'Name a setting in settings of the job, with its value, or write the value into the clause.', '0A000');
-  ELSIF traits.pinned OPERATOR(pg_catalog.<>) '{}'::text[] AND owner OPERATOR(pg_catalog.<>) pg_catalog.quote_ident(current_user) THEN
+  ELSIF traits.pinned OPERATOR(pg_catalog.<>) '{}'::pg_catalog.text[] AND owner OPERATOR(pg_catalog.<>) pg_catalog.quote_ident(current_user) THEN
     PERFORM backfill.refuse('keep_in_sync', pg_catalog.format('set_clause depends on more than the row, and the trigger has the rights of %s, the table''s owner, where batches have those of %I', owner, current_user),
                             pg_catalog.format('SET ROLE %s, then insert the job.', owner), '42501');
   END IF;
-  IF traits.pinned OPERATOR(pg_catalog.<>) '{}'::text[] AND NOT traits.volatile THEN
+  IF traits.pinned OPERATOR(pg_catalog.<>) '{}'::pg_catalog.text[] AND NOT traits.volatile THEN
     PERFORM backfill.pin_settings(signature, traits.pinned);
     PERFORM backfill.compare_values(job, name, types, expressions);
     EXECUTE pg_catalog.format('ALTER FUNCTION %s RESET ALL', signature);  -- the triggers' function has them
@@ -716,11 +716,11 @@ CREATE OR REPLACE FUNCTION backfill.make_row_functions(job backfill.job) RETURNS
 LANGUAGE plpgsql
 AS $$
 DECLARE
-  schema  text := (SELECT c.relnamespace::regnamespace::text FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) job.target);
-  token   text := schema OPERATOR(pg_catalog.||) '.' OPERATOR(pg_catalog.||) backfill.sync_token(job);
-  sync    jsonb := job.plan OPERATOR(pg_catalog.->) 'sync';
-  missing jsonb := backfill.missing_column(job);
-  pinned  text[];
+  schema  pg_catalog.text := (SELECT c.relnamespace::pg_catalog.regnamespace::pg_catalog.text FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) job.target);
+  token   pg_catalog.text := schema OPERATOR(pg_catalog.||) '.' OPERATOR(pg_catalog.||) backfill.sync_token(job);
+  sync    pg_catalog.jsonb := job.plan OPERATOR(pg_catalog.->) 'sync';
+  missing pg_catalog.jsonb := backfill.missing_column(job);
+  pinned  pg_catalog.text[];
   v       record;
 BEGIN
   SELECT * INTO v FROM backfill.assigned_values(job.set_clause);
@@ -728,7 +728,7 @@ BEGIN
   IF sync OPERATOR(pg_catalog.->>) 'mode' OPERATOR(pg_catalog.=) 'where' OR (sync OPERATOR(pg_catalog.->) 'self')::boolean THEN
     pinned := pinned OPERATOR(pg_catalog.||) backfill.make_row_function(job, token OPERATOR(pg_catalog.||) '_todo', '{boolean}', ARRAY[job.where_clause], missing);
   END IF;
-  IF sync OPERATOR(pg_catalog.->) 'rest' OPERATOR(pg_catalog.<>) '[]'::jsonb THEN
+  IF sync OPERATOR(pg_catalog.->) 'rest' OPERATOR(pg_catalog.<>) '[]'::pg_catalog.jsonb THEN
     pinned := pinned OPERATOR(pg_catalog.||) backfill.make_row_function(job, token OPERATOR(pg_catalog.||) '_rest', '{boolean}',
       ARRAY[(SELECT pg_catalog.string_agg('(' OPERATOR(pg_catalog.||) c OPERATOR(pg_catalog.||) E'\n)', ' AND ') FROM pg_catalog.jsonb_array_elements_text(sync OPERATOR(pg_catalog.->) 'rest') c)], missing);
   END IF;
@@ -759,10 +759,10 @@ AS $$
 DECLARE
   job      backfill.job := backfill.own_job(token);
   class    pg_catalog.pg_class := (SELECT c FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) job.target);
-  function text := pg_catalog.format('%s.%I', class.relnamespace::regnamespace, backfill.sync_token(job));
-  owner    text := class.relowner::regrole::text;
-  pinned   text[];
-  command  text;
+  function pg_catalog.text := pg_catalog.format('%s.%I', class.relnamespace::pg_catalog.regnamespace, backfill.sync_token(job));
+  owner    pg_catalog.text := class.relowner::pg_catalog.regrole::pg_catalog.text;
+  pinned   pg_catalog.text[];
+  command  pg_catalog.text;
 BEGIN
   FOREACH command IN ARRAY backfill.drop_sync_commands(job) LOOP
     EXECUTE command;

@@ -94,32 +94,32 @@ CREATE OR REPLACE PROCEDURE backfill.wait(name text, timeout interval DEFAULT '1
 LANGUAGE plpgsql
 AS $$
 DECLARE
-  until timestamptz := clock_timestamp() + timeout;
+  until pg_catalog.timestamptz := pg_catalog.clock_timestamp() OPERATOR(pg_catalog.+) timeout;
   job   backfill.job;
 BEGIN
   BEGIN
     COMMIT;  -- never works here, but what it says tells whether it will below
   EXCEPTION WHEN invalid_transaction_termination THEN
-    IF SQLERRM = backfill.no_commit_here() THEN
+    IF SQLERRM OPERATOR(pg_catalog.=) backfill.no_commit_here() THEN
       RAISE EXCEPTION 'backfill.wait cannot run inside a transaction block'
         USING ERRCODE = '25001', HINT = 'It would hold back vacuum for as long as it waits. Call it outside, or poll backfill.is_done(name).';
     END IF;  -- else: "cannot commit while a subtransaction is active", which this block is
   END;
   LOOP
     job := backfill.job_named(name);
-    CASE job.state
-      WHEN 'succeeded' THEN
+    CASE
+      WHEN job.state OPERATOR(pg_catalog.=) 'succeeded' THEN
         RETURN;
-      WHEN 'failed' THEN
+      WHEN job.state OPERATOR(pg_catalog.=) 'failed' THEN
         RAISE EXCEPTION 'job "%" failed: %', name, job.error
-          USING HINT = CASE WHEN job.hint LIKE '%backfill.retry(%' THEN job.hint
-                            ELSE concat_ws(' ', job.hint, format('Then: SELECT backfill.retry(%L).', name)) END;
-      WHEN 'cancelled' THEN
+          USING HINT = CASE WHEN pg_catalog.strpos(job.hint, 'backfill.retry(') OPERATOR(pg_catalog.>) 0 THEN job.hint
+                            ELSE pg_catalog.concat_ws(' ', job.hint, pg_catalog.format('Then: SELECT backfill.retry(%L).', name)) END;
+      WHEN job.state OPERATOR(pg_catalog.=) 'cancelled' THEN
         RAISE EXCEPTION 'job "%" was cancelled', name;
       ELSE
-        IF clock_timestamp() >= until THEN
+        IF pg_catalog.clock_timestamp() OPERATOR(pg_catalog.>=) until THEN
           RAISE EXCEPTION 'job "%" is still % after %', name, job.state, timeout
-            USING HINT = coalesce('It waits: ' || job.waiting_for || '.', 'It goes on; see backfill.status.');
+            USING HINT = coalesce('It waits: ' OPERATOR(pg_catalog.||) job.waiting_for OPERATOR(pg_catalog.||) '.', 'It goes on; see backfill.status.');
         END IF;
     END CASE;
     COMMIT;

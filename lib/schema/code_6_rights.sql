@@ -29,7 +29,7 @@ GRANT UPDATE (wanted, priority, workers, target_ms, max_rows_per_s, max_lag, thr
 -- The checks at INSERT and the worker's functions run as the submitter.
 GRANT EXECUTE ON FUNCTION
   backfill.base_type, backfill.relation_name, backfill.check_is_there, backfill.key_of, backfill.restored, backfill.take_over,
-  backfill.collation_order, backfill.row_operator, backfill.constant, backfill.key_value, backfill.check_key, backfill.check_collations,
+  backfill.collation_order, backfill.row_operator, backfill.constant, backfill.whose_type, backfill.key_value, backfill.check_key, backfill.check_collations,
   backfill.batch_condition, backfill.skip_condition, backfill.relation_in_clauses,
   backfill.yield_condition, backfill.can_yield, backfill.place_batch,
   backfill.read_token, backfill.tokens, backfill.check_sizes,
@@ -52,7 +52,7 @@ GRANT EXECUTE ON FUNCTION
   backfill.check_referenced, backfill.normal_check, backfill.same_check, backfill.checks_of, backfill.make_item, backfill.check_may_constrain, backfill.note_constraint,
   backfill.table_in_clauses, backfill.check_clauses_ahead, backfill.check_ahead, backfill.assignments_ahead, backfill.can_assign, backfill.check_assignable,
   backfill.check_lasting, backfill.is_trouble, backfill.refuse_clause, backfill.refuse_hidden, backfill.check_places, backfill.check_assigned, backfill.updated_by, backfill.check_settings,
-  backfill.check_elsewhere, backfill.check_row_security, backfill.check_rules, backfill.check_can_update, backfill.updates_nothing, backfill.batch_place, backfill.count_places,
+  backfill.check_elsewhere, backfill.check_row_security, backfill.check_may_write, backfill.check_rules, backfill.check_can_update, backfill.updates_nothing, backfill.batch_place, backfill.count_places,
   backfill.refuse, backfill.plan, backfill.check_plan, backfill.check_clauses, backfill.check_operators, backfill.check_not_yet, backfill.check_throttle_off, backfill.check_target,
   backfill.check_job, backfill.change_job, backfill.parse_active_hours, backfill.check_active_hours, backfill.active_hours_now, backfill.hours_of,
   backfill.keep_hours,

@@ -1,0 +1,176 @@
+"""Nothing of ours is looked up along the caller's search_path, where somebody else's function, operator or type may be a better match."""
+
+import psycopg
+import pytest
+
+from database import Database
+from qualified import unqualified
+from waiting import wait_until
+
+# A schema in which everything of pg_catalog that can be made anew is there again, and refuses: whoever has it first in the search_path, and
+# doesn't say whose function, operator or type is meant, meets it.
+HOSTILE = r"""
+CREATE SCHEMA hostile;
+DO $$
+DECLARE
+  f record;
+  n integer := 0;
+BEGIN
+  FOR f IN SELECT p.proname, pg_get_function_arguments(p.oid) AS arguments, pg_get_function_result(p.oid) AS result
+             FROM pg_proc p
+            WHERE p.pronamespace = 'pg_catalog'::regnamespace AND p.prokind = 'f' AND p.prorettype NOT IN ('internal'::regtype, 'cstring'::regtype, 'trigger'::regtype)
+              AND NOT EXISTS (SELECT FROM unnest(p.proargtypes::oid[]) t WHERE t::regtype::text IN ('internal', 'cstring', '"any"')) AND p.proargmodes IS NULL LOOP
+    BEGIN
+      EXECUTE format('CREATE FUNCTION hostile.%I(%s) RETURNS %s LANGUAGE plpgsql AS %L', f.proname, f.arguments, f.result, format('BEGIN RAISE EXCEPTION %L; END', 'not qualified: function ' || f.proname));
+      n := n + 1;
+    EXCEPTION WHEN OTHERS THEN NULL;
+    END;
+  END LOOP;
+  FOR f IN SELECT name, repeat(', ' || type, i) AS arguments
+             FROM unnest('{format, concat, concat_ws, jsonb_build_object, jsonb_build_array}'::text[]) name, unnest('{text, name, bigint, anyelement}'::text[]) type, generate_series(1, 6) i LOOP
+    EXECUTE format('CREATE FUNCTION hostile.%I(text%s) RETURNS text LANGUAGE plpgsql AS %L', f.name, f.arguments, format('BEGIN RAISE EXCEPTION %L; END', 'not qualified: function ' || f.name));
+  END LOOP;
+  FOR f IN SELECT o.oid, o.oprname, o.oprleft::regtype AS l, o.oprright::regtype AS r, o.oprresult::regtype AS result, o.oprleft = 0 AS prefix
+             FROM pg_operator o WHERE o.oprnamespace = 'pg_catalog'::regnamespace
+            UNION ALL
+           SELECT 0, name, type::regtype, type::regtype, 'boolean'::regtype, false
+             FROM unnest('{=, <>, <, <=, >, >=}'::text[]) name, unnest('{regclass, regtype, regproc, regrole, regnamespace}'::text[]) type LOOP
+    BEGIN
+      EXECUTE format('CREATE FUNCTION hostile.op_%s_%s(%s) RETURNS %s LANGUAGE plpgsql AS %L', f.oid, n, concat_ws(', ', CASE WHEN NOT f.prefix THEN f.l END, f.r), f.result,
+                     format('BEGIN RAISE EXCEPTION %L; END', format('not qualified: operator %s(%s, %s)', f.oprname, f.l, f.r)));
+      EXECUTE format('CREATE OPERATOR hostile.%s (%s RIGHTARG = %s, FUNCTION = hostile.op_%s_%s)', f.oprname, CASE WHEN NOT f.prefix THEN format('LEFTARG = %s,', f.l) ELSE '' END, f.r, f.oid, n);
+      n := n + 1;
+    EXCEPTION WHEN OTHERS THEN NULL;
+    END;
+  END LOOP;
+  FOR f IN SELECT t.typname FROM pg_type t WHERE t.typnamespace = 'pg_catalog'::regnamespace AND t.typtype = 'b' AND t.typelem = 0 LOOP
+    BEGIN
+      EXECUTE format('CREATE DOMAIN hostile.%1$I AS pg_catalog.%1$I CONSTRAINT not_qualified CHECK (false)', f.typname);
+      n := n + 1;
+    EXCEPTION WHEN OTHERS THEN NULL;
+    END;
+  END LOOP;
+  IF n < 2500 THEN RAISE EXCEPTION 'only % things', n; END IF;
+END
+$$;
+GRANT USAGE ON SCHEMA hostile TO PUBLIC
+"""
+
+PLUS = "n OPERATOR(pg_catalog.+) 1"
+
+
+@pytest.fixture(scope="module")
+def hostile(cluster):
+    """app's sessions have it first in their search_path."""
+    db = Database(cluster)
+    try:
+        db.admin.execute(HOSTILE)
+        db.admin.execute("""
+            CREATE TABLE public.orders (id bigint PRIMARY KEY, amount int NOT NULL, n int NOT NULL DEFAULT 0, v int);
+            INSERT INTO public.orders SELECT g, g % 50 + 1 FROM generate_series(1, 500) g;
+            CREATE TABLE public.lines (id text COLLATE "C", at timestamptz, n int NOT NULL DEFAULT 0, PRIMARY KEY (id, at));
+            INSERT INTO public.lines SELECT 'l' || g, now() FROM generate_series(1, 300) g;
+            ALTER TABLE public.orders OWNER TO app; ALTER TABLE public.lines OWNER TO app; ANALYZE""")
+        db.app.execute("SET search_path = hostile, pg_catalog, public")
+        for unqualified_one in ("SELECT 'a'::pg_catalog.text || 'b'::pg_catalog.text", "SELECT 'a'::text", "SELECT lower('a'::pg_catalog.text)"):
+            with pytest.raises(psycopg.Error, match="not.qualified"):
+                db.app.execute(unqualified_one)
+        db.daemon(max_rows=100)
+        yield db
+    finally:
+        db.destroy()
+
+
+def submit(db, target="public.orders", **columns):
+    names = ", ".join(columns)
+    return db.app.execute(f"INSERT INTO backfill.job (target, {names}) VALUES ('{target}', {', '.join(['%s'] * len(columns))}) RETURNING name", list(columns.values())).fetchone()[0]
+
+
+PLAIN = [
+    {"set_clause": f"n = {PLUS}"},
+    {"set_clause": f"n = {PLUS}", "target": "public.lines", "on_error": "quarantine"},
+    {"set_clause": "v = amount", "where_clause": "v IS NULL"},
+    {"set_clause": "v = NULL"},
+    {"set_clause": "v = CASE WHEN id OPERATOR(pg_catalog.>) 10 THEN amount END", "where_clause": "v IS NULL"},
+    {"set_clause": f"v = {PLUS}", "where_clause": "v IS NULL", "on_error": "quarantine", "keep_in_sync": True},
+    {"add_column": "c bigint", "set_clause": "c = (amount OPERATOR(pg_catalog.*) 100)::bigint", "keep_in_sync": True, "sync_back": "amount = (c OPERATOR(pg_catalog./) 100)::integer",
+     "enforce": ["NOT NULL c", "CHECK (c OPERATOR(pg_catalog.>) 0)", "UNIQUE (id, c)"]},
+    {"enforce": ["FOREIGN KEY (id) REFERENCES public.orders (id)", "NOT NULL v"]},
+    {"statement": "DELETE FROM public.orders WHERE {batch} AND id OPERATOR(pg_catalog.>) 490"},
+    {"drop_column": "v"},
+    {"set_clause": f"n = {PLUS}", "dry_run": True},
+]
+
+
+def test_jobs_of_each_kind_name_whose_functions_operators_and_types_they_mean(hostile):
+    for columns in PLAIN:
+        name = submit(hostile, **columns)
+        hostile.finish(name)
+        if columns.get("keep_in_sync"):
+            hostile.admin.execute("UPDATE public.orders SET amount = amount + 1 WHERE id = 7; INSERT INTO public.orders (id, amount, v) VALUES ((SELECT max(id) + 1 FROM public.orders), 3, 1)")
+            hostile.app.execute("UPDATE public.orders SET amount = 9 WHERE id OPERATOR(pg_catalog.=) 8")
+            hostile.app.execute("SELECT backfill.finish(%s::pg_catalog.text)", [name])
+            wait_until(lambda: not hostile.job(name)["tidy"], what="it is finished")
+
+
+def test_what_people_call_does_so_too(hostile):
+    submit(hostile, name="one", set_clause="v = n", wanted="pause")
+    calls = ["SELECT backfill.resume('one')", "CALL backfill.wait('one')", "SELECT backfill.is_done('one')", "SELECT * FROM backfill.status", "SELECT * FROM backfill.effect('one')",
+             "SELECT backfill.retry('one')", "SELECT backfill.forget('one')"]
+    for call in calls:
+        hostile.app.execute(call)
+    submit(hostile, name="two", set_clause="v = n", wanted="pause")
+    for call in ("pause", "cancel"):
+        hostile.app.execute(f"SELECT backfill.{call}('two')")
+    submit(hostile, name="three", add_column="d int", set_clause="d = n")
+    hostile.finish("three")
+    hostile.app.execute("SELECT backfill.undo('three')")
+    submit(hostile, name="four", set_clause="v = pg_catalog.int4div(1, (id OPERATOR(pg_catalog.-) 5)::integer)", on_error="quarantine")
+    hostile.finish("four")
+    assert hostile.left_behind("error") == [(["5"],)]
+    submit(hostile, name="five", set_clause="v = 1", wanted="pause")
+    with pytest.raises(psycopg.Error, match="is still paused after"):
+        hostile.app.execute("CALL backfill.wait('five', pg_catalog.make_interval(secs => 0))")
+    with pytest.raises(psycopg.Error, match="has no column"):
+        submit(hostile, name="six", drop_column="nothing")
+
+
+def test_locked_rows_too(hostile):
+    with hostile.locked_rows("id = 250", table="orders"):
+        name = submit(hostile, set_clause="n = 7", where_clause="n OPERATOR(pg_catalog.<>) 7")
+        wait_until(lambda: hostile.left_behind("locked"), what="it is put aside")
+    hostile.finish(name)
+
+
+def test_each_function_pins_its_search_path_or_qualifies_all_that_it_names(db):
+    """By the catalog, so that a new one is not forgotten."""
+    free = db.all("SELECT p.proname::text, p.prosrc FROM pg_proc p WHERE p.pronamespace = 'backfill'::regnamespace"
+                  " AND NOT coalesce(p.proconfig::text LIKE '%search_path=pg_catalog, pg_temp%', false)")
+    assert 30 < len(free) < 60 and {"run_batch", "plan", "job_before_insert"} <= {name for name, _ in free}
+    found = {name: places for name, source in free if (places := unqualified(source))}
+    assert found == {}
+
+
+@pytest.mark.parametrize("source, places", [
+    ("BEGIN RETURN a || b; END", 1), ("BEGIN IF x = 1 THEN y := 2; END IF; END", 1), ("BEGIN PERFORM format('%s', 1); END", 1), ("DECLARE x text; BEGIN END", 1), ("BEGIN x := y::oid; END", 1),
+    ("BEGIN IF a IN (1, 2) THEN END IF; END", 1), ("BEGIN IF a IS DISTINCT FROM b THEN END IF; END", 1), ("BEGIN x := CASE a WHEN 1 THEN 2 END; END", 1),
+    ("BEGIN x := pg_catalog.lower(a); UPDATE backfill.job j SET wanted = w WHERE j.id OPERATOR(pg_catalog.=) 1; RAISE EXCEPTION 'x = %', y USING HINT = 'a || b'; END", 0)])
+def test_what_is_not_qualified_is_found(source, places):
+    assert len(unqualified(source)) == places
+
+
+def test_table_that_takes_the_place_of_another_runs_nothing(db):
+    """Its trigger would run as the job's role, before the batch was undone: the name is asked for before the statement, too."""
+    db.admin.execute("CREATE SCHEMA swapped; CREATE TABLE swapped.t (id int PRIMARY KEY, n int); INSERT INTO swapped.t VALUES (1, 1); ALTER TABLE swapped.t OWNER TO app;"
+                     "GRANT USAGE ON SCHEMA swapped TO PUBLIC; CREATE SEQUENCE public.ran; GRANT ALL ON SEQUENCE public.ran TO PUBLIC")
+    old = db.one("SELECT 'swapped.t'::regclass::oid")
+    db.admin.execute("ALTER TABLE swapped.t RENAME TO was; CREATE TABLE swapped.t (id int PRIMARY KEY, n int); INSERT INTO swapped.t VALUES (1, 1); GRANT ALL ON swapped.t TO app;"
+                     "CREATE FUNCTION public.bait() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM nextval('public.ran'); RETURN NEW; END $$;"
+                     "CREATE TRIGGER bait BEFORE UPDATE ON swapped.t FOR EACH ROW EXECUTE FUNCTION public.bait()")
+    update = "UPDATE swapped.t SET n = 2"
+    for call in (f"SELECT backfill.run_batch('{update}', {old}, 'swapped.t', NULL, 1, 1, NULL, NULL, NULL, NULL, NULL, NULL, false, NULL)",
+                 f"SELECT backfill.retry_row('{update}', {old}, 'swapped.t', 'SELECT 1', 1, 1, NULL, NULL)",
+                 f"SELECT backfill.run_step(1, 'expand', ARRAY['{update}'], {old}, 'swapped.t')"):
+        with pytest.raises(psycopg.Error, match="is another table now"):
+            db.app.execute(call)
+    assert not db.one("SELECT is_called FROM public.ran"), "a sequence keeps what an undone transaction has drawn"
