@@ -39,15 +39,6 @@ AS $$
   SELECT 'zz_backfilld_keep_in_sync_' || job.id
 $$;
 
--- The functions of a job's trigger that are there, wherever they are.
-CREATE OR REPLACE FUNCTION backfill.sync_functions(job backfill.job) RETURNS TABLE (oid oid, name text)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-AS $$
-  SELECT p.oid, p.proname::text FROM pg_proc p
-   WHERE p.proname IN (backfill.old_sync_name(job), backfill.sync_token(job)) OR p.proname = ANY (ARRAY(
-           SELECT backfill.sync_token(job) || ending FROM unnest('{_value, _todo, _rest, _back}'::text[]) AS e(ending)))
-$$;
-
 -- Its triggers on the table itself.
 CREATE OR REPLACE FUNCTION backfill.sync_triggers(job backfill.job) RETURNS TABLE (oid oid, name text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -55,6 +46,19 @@ AS $$
   SELECT t.oid, t.tgname::text FROM pg_trigger t
    WHERE t.tgrelid = job.target AND NOT t.tgisinternal
      AND t.tgname = ANY (backfill.old_sync_name(job) || ARRAY(SELECT backfill.sync_name(job) || ending FROM unnest('{_insert, _update, _meant, _back}'::text[]) AS e(ending)))
+$$;
+
+-- The functions of a job's trigger that are there, wherever they are: those of the table's owner, or of whoever's the trigger's own function
+-- is. Others may have given theirs the names.
+CREATE OR REPLACE FUNCTION backfill.sync_functions(job backfill.job) RETURNS TABLE (oid oid, name text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT p.oid, p.proname::text FROM pg_proc p
+   WHERE (p.proname IN (backfill.old_sync_name(job), backfill.sync_token(job)) OR p.proname = ANY (ARRAY(
+           SELECT backfill.sync_token(job) || ending FROM unnest('{_value, _todo, _rest, _back}'::text[]) AS e(ending))))
+     AND p.proowner IN (SELECT c.relowner FROM pg_class c WHERE c.oid = job.target
+                         UNION ALL
+                        SELECT f.proowner FROM backfill.sync_triggers(job) s JOIN pg_trigger t ON t.oid = s.oid JOIN pg_proc f ON f.oid = t.tgfoid)
 $$;
 
 -- What the statement of a batch has in its WHERE for the triggers to know it by, evaluated once, before the first row; NULL: they
