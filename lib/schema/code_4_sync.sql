@@ -361,7 +361,7 @@ BEGIN
   others := backfill.derived_table(job.target, class.relname, filled, missing);
   SELECT * INTO found FROM backfill.breaks_on(v.expressions, others);
   self := found.code IS NOT NULL;
-  mode := CASE WHEN job.where_clause IS NULL THEN 'all' WHEN backfill.null_columns(job.where_clause, class.relname::text) OPERATOR(pg_catalog.<@) filled THEN 'null' ELSE 'where' END;
+  mode := CASE WHEN job.where_clause IS NULL THEN 'all' WHEN backfill.null_columns(job.where_clause, class.relname::pg_catalog.text) OPERATOR(pg_catalog.<@) filled THEN 'null' ELSE 'where' END;
   IF self AND mode OPERATOR(pg_catalog.=) 'all' THEN
     PERFORM backfill.refuse('keep_in_sync', 'set_clause reads the column that it fills, and would be applied again to a row that has it already',
                             'Give where_clause, which is true of rows that are still to do and of no other.', '22023');

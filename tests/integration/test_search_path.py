@@ -114,21 +114,21 @@ def test_jobs_of_each_kind_name_whose_functions_operators_and_types_they_mean(ho
 
 
 def test_what_people_call_does_so_too(hostile):
-    submit(hostile, name="one", set_clause="v = n", wanted="pause")
+    submit(hostile, name="one", set_clause="n = amount", wanted="pause")
     calls = ["SELECT backfill.resume('one')", "CALL backfill.wait('one')", "SELECT backfill.is_done('one')", "SELECT * FROM backfill.status", "SELECT * FROM backfill.effect('one')",
              "SELECT backfill.retry('one')", "SELECT backfill.forget('one')"]
     for call in calls:
         hostile.app.execute(call)
-    submit(hostile, name="two", set_clause="v = n", wanted="pause")
+    submit(hostile, name="two", set_clause="n = amount", wanted="pause")
     for call in ("pause", "cancel"):
         hostile.app.execute(f"SELECT backfill.{call}('two')")
     submit(hostile, name="three", add_column="d int", set_clause="d = n")
     hostile.finish("three")
     hostile.app.execute("SELECT backfill.undo('three')")
-    submit(hostile, name="four", set_clause="v = pg_catalog.int4div(1, (id OPERATOR(pg_catalog.-) 5)::integer)", on_error="quarantine")
+    submit(hostile, name="four", set_clause="n = pg_catalog.int4div(1, (id OPERATOR(pg_catalog.-) 5)::integer)", on_error="quarantine")
     hostile.finish("four")
     assert hostile.left_behind("error") == [(["5"],)]
-    submit(hostile, name="five", set_clause="v = 1", wanted="pause")
+    submit(hostile, name="five", set_clause="n = 1", wanted="pause")
     with pytest.raises(psycopg.Error, match="is still paused after"):
         hostile.app.execute("CALL backfill.wait('five', pg_catalog.make_interval(secs => 0))")
     with pytest.raises(psycopg.Error, match="has no column"):
