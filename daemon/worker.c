@@ -518,7 +518,7 @@ static void on_has_roles(void *arg, const struct session_event *e)
     if (w->ended)
         return;
     if (renamed)
-        worker_end_hours(w, "the role that it logs in as, or runs as, was renamed or dropped");
+        worker_give_back(w, "the role that it logs in as, or runs as, was renamed or dropped");
     feed(w, &(struct runner_event){.kind = RUNNER_ERROR, .sqlstate = sqlstate, .message = message, .hint = hint});
 }
 
