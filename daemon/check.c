@@ -6,6 +6,7 @@
 #include "schema.h"
 #include "session.h"
 #include "sql.h"
+#include "text.h"
 
 #include <errno.h>
 #include <libpq-fe.h>
@@ -23,23 +24,38 @@ struct check {
     bool ok;
 };
 
+/* Names of jobs, tables and roles are anybody's, and this goes to a terminal. */
+__attribute__((format(printf, 1, 2))) static void print_line(const char *format, ...)
+{
+    _cleanup_free_ char *text = NULL;
+    va_list args;
+
+    va_start(args, format);
+    if (vasprintf(&text, format, args) < 0)
+        abort();
+    va_end(args);
+    _cleanup_free_ char *line = text_line(text, 2 * TEXT_MESSAGE);
+    puts(line);
+}
+
 static void print_ok(const struct check *c, const char *what, const char *more)
 {
-    printf("%-16s %-28s ok%s\n", c->database->name, what, more);
+    print_line("%-16s %-28s ok%s", c->database->name, what, more);
 }
 
 /* One line for each problem, so that scripts can count them: what is wrong, and what to do. */
 __attribute__((format(printf, 4, 5))) static void print_problem(
     struct check *c, const char *what, const char *problem, const char *hint, ...)
 {
+    _cleanup_free_ char *advice = NULL;
     va_list args;
 
     c->ok = false;
-    printf("%-16s %-28s %s. HINT: ", c->database->name, what, problem);
     va_start(args, hint);
-    vprintf(hint, args);
+    if (vasprintf(&advice, hint, args) < 0)
+        abort();
     va_end(args);
-    putchar('\n');
+    print_line("%-16s %-28s %s. HINT: %s", c->database->name, what, problem, advice);
 }
 
 /* ---- Connecting ---- */

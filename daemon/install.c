@@ -4,6 +4,7 @@
 #include "schema.h"
 #include "session.h"
 #include "sql.h"
+#include "text.h"
 
 #include <libpq-fe.h>
 #include <stdio.h>
@@ -36,12 +37,13 @@ static bool run(struct attempt *a, const char *what, const char *sql)
         a->gave_way = sqlstate && strcmp(sqlstate, "40P01") == 0 && !a->last;
     }
     if (!ok && !a->gave_way) {
-        const char *hint = PQresultErrorField(result, PG_DIAG_MESSAGE_HINT);
-        const char *message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
-        fprintf(stderr, "backfilld: %s: %s: %s\n", a->database, what, message ? message : PQerrorMessage(a->conn));
+        _cleanup_free_ char *hint = text_line(PQresultErrorField(result, PG_DIAG_MESSAGE_HINT), TEXT_MESSAGE);
+        const char *primary = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+        _cleanup_free_ char *message = text_line(primary ? primary : PQerrorMessage(a->conn), TEXT_MESSAGE);
+        fprintf(stderr, "backfilld: %s: %s: %s\n", a->database, what, message);
         if (hint)
             fprintf(stderr, "HINT: %s\n", hint);
-        else if (message && strcmp(PQresultErrorField(result, PG_DIAG_SQLSTATE), "42501") == 0)
+        else if (primary && strcmp(PQresultErrorField(result, PG_DIAG_SQLSTATE), "42501") == 0)
             fprintf(stderr, "HINT: As a superuser: GRANT CREATE ON DATABASE %s TO the daemon's role, %s.\n",
                 PQdb(a->conn), PQuser(a->conn));
     }

@@ -221,9 +221,10 @@ static void read_slowly(struct monitor *m, const PGresult *result)
 }
 
 /* The statement reads several signals, so all of them are in doubt. */
-static void fail_slowly(struct monitor *m, const char *message)
+static void fail_slowly(struct monitor *m, const char *sqlstate, const char *words)
 {
     static const enum pressure_signal read[] = {SIGNAL_SLOT_MB, SIGNAL_ARCHIVE, SIGNAL_XMIN_S, SIGNAL_DISK};
+    const char *message = strcmp(sqlstate, "42501") == 0 ? "the daemon's role is no member of pg_monitor: GRANT pg_monitor TO it" : words;
 
     pressure_begin(&m->slow, now_us());
     for (size_t i = 0; i < sizeof(read) / sizeof(read[0]); i++)
@@ -289,7 +290,7 @@ static void on_session(struct session *session, const struct session_event *e, v
         if (e->kind == SESSION_RESULT)
             read_slowly(m, e->results[0]);
         else
-            fail_slowly(m, e->message);
+            fail_slowly(m, e->sqlstate, e->message);
         m->slowly_at_us = now_us(); /* from its answer on: one that takes long leaves time for the others */
         read_next(m);
     } else if (e->kind != SESSION_RESULT)

@@ -191,6 +191,19 @@ def end_control(db):
     db.admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'backfilld control' AND datname = %s", [db.name])
 
 
+def test_a_right_that_the_monitor_lacks_is_named(own_db):
+    db = own_db
+    db.table()
+    db.admin.execute("REVOKE pg_monitor FROM backfilld")
+    try:
+        db.daemon()
+        name = db.submit(set_clause="n = n + 1")
+        wait_until(lambda: "GRANT pg_monitor" in (db.job(name)["waiting_for"] or ""), what="the job says what is missing")
+    finally:
+        db.admin.execute("GRANT pg_monitor TO backfilld")
+    db.finish(name)
+
+
 def may_install(db):
     db.admin.execute(f"GRANT CREATE ON DATABASE {db.name} TO backfilld")
 

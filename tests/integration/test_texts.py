@@ -1,4 +1,4 @@
-"""Texts and sizes: what a server, a table or a user says reaches nobody as a command, and costs neither memory nor time."""
+"""Texts: what a server, a table or a user says reaches nobody as a command, and holds nothing up."""
 
 import array
 import fcntl
@@ -12,22 +12,16 @@ import time
 import psycopg
 import pytest
 
-from daemon import SANITIZED, run
+from daemon import run
 from waiting import wait_until
 
 NASTY = r"x\nWATCHDOG=trigger\r\nSTOPPING=1\n\x1b[31m\u009b31m\u2028y"
-SHORT_MB = 400 if SANITIZED else 40  # what a sanitizer keeps of what was freed counts, too
 
 
 def raising(db, message, sqlstate="40001", above=500):
     """A function for a job's clause that fails so for every key above that one."""
     db.app.execute(f"""CREATE FUNCTION f(bigint) RETURNS int LANGUAGE plpgsql AS $$ BEGIN
         IF $1 > {above} THEN RAISE EXCEPTION USING MESSAGE = {message}, ERRCODE = '{sqlstate}'; END IF; RETURN 1; END $$""")
-
-
-def peak_mb(daemon):
-    with open(f"/proc/{daemon.pid}/status") as status:
-        return next(int(line.split()[1]) / 1024 for line in status if line.startswith("VmHWM"))
 
 
 @pytest.fixture
@@ -96,84 +90,6 @@ def test_names_of_tables_reach_the_log_as_one_line(db):
     db.finish(db.submit(target='"a\nWATCHDOG=trigger\u009b"', set_clause="n = 1"))
     assert 'public."a WATCHDOG=trigger "' in daemon.log()
     assert "\u009b" not in daemon.log() and "\nWATCHDOG" not in daemon.log()
-
-
-@pytest.mark.parametrize("size", [20, 200])
-def test_a_huge_message_costs_neither_memory_nor_others_time(db, measured, size):
-    db.table()
-    db.table("theirs", user="other")
-    raising(db, f"repeat('x', {size} * 1024 * 1024)", "53100", above=5)
-    daemon = db.daemon(statement_timeout_ms=60000, max_rows=1)  # it is met once, not in each half of a batch
-    name = db.submit(set_clause="n = f(id)")
-    wait_until(lambda: "larger than 1024 kB" in daemon.log(), 60, "the message has come")
-    began = time.monotonic()
-    theirs = db.submit(user="other", target="theirs", set_clause="n = 1")
-    db.finish(theirs)
-    took = time.monotonic() - began
-    job = db.finish(name, "failed", timeout=120)
-    assert "row id = 6: the server's answer" in job["error"] and "must be shorter" in job["hint"]
-    assert peak_mb(daemon) < SHORT_MB
-    measured(f"beside a message of {size} MB", f"{took:.2f} s, {peak_mb(daemon):.1f} MB")
-    assert took < 3, "another's job waits"
-    began = time.monotonic()
-    daemon.terminate()
-    assert time.monotonic() - began < 3
-
-
-def test_one_row_with_a_huge_message_is_put_aside(db):
-    db.app.execute("CREATE TABLE t (id bigint PRIMARY KEY, v text, n int); ALTER TABLE t ALTER v SET STORAGE EXTERNAL")
-    db.app.execute("INSERT INTO t SELECT i, CASE i WHEN 77 THEN repeat('x', 3000000) ELSE '1' END FROM generate_series(1, 200) i")
-    daemon = db.daemon()
-    db.finish(db.submit(set_clause="n = v::int", on_error="quarantine"), timeout=60)
-    assert db.counts() == {1: 199, None: 1}
-    assert db.all("SELECT key, sqlstate FROM backfill.left_behind") == [(["77"], "BF004")]
-    assert "row id = 77 is left behind" in daemon.log() and peak_mb(daemon) < SHORT_MB
-
-
-def test_an_answer_of_a_gigabyte_is_not_taken_in(db):
-    """A clause that puts another statement in the place of the daemon's own, whose name it looks up."""
-    db.table(rows=100)
-    db.table("theirs", user="other")
-    db.app.execute("""CREATE FUNCTION f() RETURNS int LANGUAGE plpgsql AS $$ DECLARE s text; BEGIN
-        FOR s IN SELECT name FROM pg_prepared_statements WHERE name LIKE 'kept%' LOOP
-          EXECUTE format('DEALLOCATE %I', s);
-          EXECUTE format('PREPARE %I(text,oid,text,text,bigint,bigint,tid,text[],text[],bigint,real,bigint,boolean,jsonb) AS
-                          SELECT repeat(''y'', 1000000), 1, NULL, 1, NULL FROM generate_series(1, 1000)', s);
-        END LOOP; RETURN 1; END $$""")
-    daemon = db.daemon(min_rows=10, max_rows=10)
-    name = db.submit(set_clause="n = f()")
-    wait_until(lambda: "larger than 1024 kB" in daemon.log() or db.state(name) != "running", 30, "it was tried")
-    theirs = db.submit(user="other", target="theirs", set_clause="n = 1")
-    db.finish(theirs)
-    wait_until(lambda: db.state(name) in ("failed", "succeeded"), 60, "the job ends")
-    assert "larger than 1024 kB" in daemon.log()
-    assert peak_mb(daemon) < SHORT_MB
-    daemon.terminate()
-
-
-def test_an_answer_in_another_shape_ends_nothing_but_its_job(db):
-    db.table(rows=100)
-    db.table("theirs", user="other")
-    db.app.execute("""CREATE FUNCTION f() RETURNS int LANGUAGE plpgsql AS $$ DECLARE s text; BEGIN
-        FOR s IN SELECT name FROM pg_prepared_statements WHERE name LIKE 'kept%' LOOP
-          EXECUTE format('DEALLOCATE %I', s);
-          EXECUTE format('PREPARE %I(text,oid,text,text,bigint,bigint,tid,text[],text[],bigint,real,bigint,boolean,jsonb) AS
-                          SELECT FROM generate_series(1, 0)', s);
-        END LOOP; RETURN 1; END $$""")
-    daemon = db.daemon(min_rows=10, max_rows=10)
-    name = db.submit(set_clause="n = f()")
-    wait_until(lambda: db.state(name) != "queued", what="it runs")
-    db.finish(db.submit(user="other", target="theirs", set_clause="n = 1"))
-    assert daemon.process.poll() is None
-
-
-def test_notices_by_the_thousand_are_no_answer(db):
-    db.table(rows=2000)
-    db.app.execute("""CREATE FUNCTION f() RETURNS int LANGUAGE plpgsql AS $$ BEGIN
-        RAISE NOTICE '%', repeat('n', 2000); RETURN 1; END $$""")
-    daemon = db.daemon()
-    db.finish(db.submit(set_clause="n = f()"))
-    assert db.counts() == {1: 2000} and peak_mb(daemon) < SHORT_MB
 
 
 # ---- Names and clauses

@@ -123,6 +123,50 @@ static void test_the_latest_standby_counts(void **state)
     assert_between(p.readings[SIGNAL_LAG_MB].value, 5.9, 6.1); /* 5 behind, and 1 since the last look */
 }
 
+static void test_more_standbys_than_have_a_place_are_no_secret(void **state)
+{
+    static struct lag lag;
+    struct standbys s = {0};
+    struct pressure p;
+
+    (void)state;
+    lag = (struct lag){0};
+    for (int n = STANDBY_MAX; n <= STANDBY_MAX + 1; n++) {
+        standby_begin(&s);
+        for (int i = 0; i < n; i++) {
+            char name[16];
+            snprintf(name, sizeof(name), "s%d", i);
+            standby_see(&s, name, true, 1000, 1000 * MS);
+        }
+        p = press(&s, &lag, 1000, false, 1000 * MS);
+        assert_true(p.there[SIGNAL_LAG_MS]);
+        assert_int_equal(p.readings[SIGNAL_LAG_MS].known, n <= STANDBY_MAX);
+    }
+    assert_string_equal(p.readings[SIGNAL_LAG_MS].what, "there are more than 32 standbys and subscriptions");
+    standby_begin(&s);
+    p = press(&s, &lag, 1000, false, 1000 * MS);
+    assert_true(p.readings[SIGNAL_LAG_MS].known);
+}
+
+static void test_a_long_name_is_one_standby_cut_between_characters(void **state)
+{
+    static struct lag lag;
+    struct standbys s = {0};
+    const char *name = "Länge ääääääääääääääääääääääääääääääääääääääääääääääääääääääääääääää";
+
+    (void)state;
+    lag = (struct lag){0};
+    standby_name(&s, name, 0);
+    for (uint64_t now = 1; now < 3; now++) {
+        standby_begin(&s);
+        standby_see(&s, name, false, 0, now);
+        assert_int_equal(s.n, 1);
+        assert_true(standby_is_named(&s, name));
+    }
+    struct pressure p = press(&s, &lag, 1000, false, 3);
+    assert_non_null(strstr(p.readings[SIGNAL_LAG_MS].what, "ä… says no position"));
+}
+
 static void test_one_that_goes_stays_late_for_the_grace_time_and_is_forgotten_after_it(void **state)
 {
     static struct lag lag;
@@ -222,6 +266,8 @@ int main(void)
         cmocka_unit_test(test_another_timeline_forgets_the_old_one),
         cmocka_unit_test(test_an_lsn_is_read_as_the_server_prints_it),
         cmocka_unit_test(test_the_latest_standby_counts),
+        cmocka_unit_test(test_more_standbys_than_have_a_place_are_no_secret),
+        cmocka_unit_test(test_a_long_name_is_one_standby_cut_between_characters),
         cmocka_unit_test(test_one_that_goes_stays_late_for_the_grace_time_and_is_forgotten_after_it),
         cmocka_unit_test(test_what_is_written_now_will_be_as_late_as_what_lies_before_it),
         cmocka_unit_test(test_a_named_standby_must_be_there),

@@ -360,6 +360,50 @@ static void test_a_row_that_fails_ends_a_job_that_wants_that(void **state)
     assert_string_equal(s->r.row_sqlstate, "22012");
 }
 
+/* The session goes with each answer, so nobody is asked about it. */
+static void test_a_row_whose_error_is_too_large_is_found_without_a_comparison(void **state)
+{
+    struct script *s = *state;
+    start_filling(s, true);
+    uint32_t half = s->a.keys / 2;
+    refused(s, SQLSTATE_TOO_LARGE);
+    EXPECT(s, RUNNER_BOUND);
+    assert_int_equal(s->a.keys, half);
+    lost(s);
+    EXPECT(s, RUNNER_REST);
+    done(s);
+    EXPECT(s, RUNNER_CONNECT);
+    done(s);
+    taken(s, 1, NULL, "{1000}");
+    assert_int_equal(s->a.keys, half);
+    for (; half > 1; half /= 2) {
+        found(s, "{50}");
+        refused(s, SQLSTATE_TOO_LARGE);
+        EXPECT(s, RUNNER_BOUND);
+    }
+    found(s, "{1}");
+    refused(s, SQLSTATE_TOO_LARGE);
+    EXPECT(s, RUNNER_PUT_ASIDE);
+    assert_string_equal(s->r.row_sqlstate, SQLSTATE_TOO_LARGE);
+}
+
+static void test_an_answer_about_a_job_that_is_too_large_or_too_slow_fails_it(void **state)
+{
+    struct script *s = *state;
+    start(s, PHASE_PREFLIGHT, false);
+    done(s);
+    EXPECT(s, RUNNER_LAYOUT);
+    refused(s, SQLSTATE_TOO_LARGE);
+    EXPECT(s, RUNNER_FINISH);
+    assert_int_equal(s->a.state, JOB_FAILED);
+    runner_done(&s->r);
+    start(s, PHASE_PREFLIGHT, false);
+    done(s);
+    refused(s, SQLSTATE_TOO_SLOW);
+    EXPECT(s, RUNNER_FINISH);
+    assert_string_equal(s->r.hint, "the hint");
+}
+
 static void test_halves_that_are_done_say_nothing_of_the_batch_size(void **state)
 {
     struct script *s = *state;
@@ -893,6 +937,8 @@ int main(void)
         SCRIPTED(test_a_name_that_is_unknown_while_planning_fails_the_job),
         SCRIPTED(test_a_row_that_fails_is_found_by_halves_and_put_aside),
         SCRIPTED(test_a_row_that_fails_ends_a_job_that_wants_that),
+        SCRIPTED(test_a_row_whose_error_is_too_large_is_found_without_a_comparison),
+        SCRIPTED(test_an_answer_about_a_job_that_is_too_large_or_too_slow_fails_it),
         SCRIPTED(test_halves_that_are_done_say_nothing_of_the_batch_size),
         SCRIPTED(test_a_search_ends_when_its_batch_is_passed),
         SCRIPTED(test_a_search_goes_on_after_a_lost_connection),

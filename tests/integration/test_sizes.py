@@ -1,0 +1,143 @@
+"""Messages, answers and queues of any size cost the daemon neither memory nor time."""
+
+import time
+
+import pytest
+
+from daemon import SANITIZED
+from test_texts import raising
+from waiting import wait_until
+
+SHORT_MB = 400 if SANITIZED else 40  # what a sanitizer keeps of what was freed counts, too
+
+
+def peak_mb(daemon):
+    with open(f"/proc/{daemon.pid}/status") as status:
+        return next(int(line.split()[1]) / 1024 for line in status if line.startswith("VmHWM"))
+
+
+@pytest.mark.parametrize("size", [20, 200])
+def test_a_huge_message_costs_neither_memory_nor_others_time(db, measured, size):
+    db.table()
+    db.table("theirs", rows=10, user="other")
+    raising(db, f"repeat('x', {size} * 1024 * 1024)", "53100", above=5)
+    daemon = db.daemon(statement_timeout_ms=60000, max_rows=1)  # it is met once, not in each half of a batch
+    name = db.submit(set_clause="n = f(id)")
+    wait_until(lambda: "larger than 1024 kB" in daemon.log(), 60, "the message has come")
+    began = time.monotonic()
+    theirs = db.submit(user="other", target="theirs", set_clause="n = 1")
+    db.finish(theirs)
+    took = time.monotonic() - began
+    job = db.finish(name, "failed", timeout=120)
+    assert "row id = 6: the server's answer" in job["error"] and "must be shorter" in job["hint"]
+    assert peak_mb(daemon) < SHORT_MB
+    measured(f"beside a message of {size} MB", f"{took:.2f} s, {peak_mb(daemon):.1f} MB")
+    assert took < 3, "another's job waits"
+    began = time.monotonic()
+    daemon.terminate()
+    assert time.monotonic() - began < 3
+
+
+def test_one_row_with_a_huge_message_is_put_aside(db):
+    db.app.execute("CREATE TABLE t (id bigint PRIMARY KEY, v text, n int); ALTER TABLE t ALTER v SET STORAGE EXTERNAL")
+    db.app.execute("INSERT INTO t SELECT i, CASE i WHEN 77 THEN repeat('x', 3000000) ELSE '1' END FROM generate_series(1, 200) i")
+    daemon = db.daemon()
+    db.finish(db.submit(set_clause="n = v::int", on_error="quarantine"), timeout=60)
+    assert db.counts() == {1: 199, None: 1}
+    assert db.all("SELECT key, sqlstate FROM backfill.left_behind") == [(["77"], "BF004")]
+    assert "row id = 77 is left behind" in daemon.log() and peak_mb(daemon) < SHORT_MB
+
+
+def test_an_answer_of_a_gigabyte_is_not_taken_in(db):
+    """A clause that puts another statement in the place of the daemon's own, whose name it looks up."""
+    db.table(rows=100)
+    db.table("theirs", user="other")
+    db.app.execute("""CREATE FUNCTION f() RETURNS int LANGUAGE plpgsql AS $$ DECLARE s text; BEGIN
+        FOR s IN SELECT name FROM pg_prepared_statements WHERE name LIKE 'kept%' LOOP
+          EXECUTE format('DEALLOCATE %I', s);
+          EXECUTE format('PREPARE %I(text,oid,text,text,bigint,bigint,tid,text[],text[],bigint,real,bigint,boolean,jsonb) AS
+                          SELECT repeat(''y'', 1000000), 1, NULL, 1, NULL FROM generate_series(1, 1000)', s);
+        END LOOP; RETURN 1; END $$""")
+    daemon = db.daemon(min_rows=10, max_rows=10)
+    name = db.submit(set_clause="n = f()")
+    wait_until(lambda: "larger than 1024 kB" in daemon.log() or db.state(name) != "running", 30, "it was tried")
+    theirs = db.submit(user="other", target="theirs", set_clause="n = 1")
+    db.finish(theirs)
+    wait_until(lambda: db.state(name) in ("failed", "succeeded"), 60, "the job ends")
+    assert "larger than 1024 kB" in daemon.log()
+    assert peak_mb(daemon) < SHORT_MB
+    daemon.terminate()
+
+
+def test_an_answer_in_another_shape_ends_nothing_but_its_job(db):
+    db.table(rows=100)
+    db.table("theirs", user="other")
+    db.app.execute("""CREATE FUNCTION f() RETURNS int LANGUAGE plpgsql AS $$ DECLARE s text; BEGIN
+        FOR s IN SELECT name FROM pg_prepared_statements WHERE name LIKE 'kept%' LOOP
+          EXECUTE format('DEALLOCATE %I', s);
+          EXECUTE format('PREPARE %I(text,oid,text,text,bigint,bigint,tid,text[],text[],bigint,real,bigint,boolean,jsonb) AS
+                          SELECT FROM generate_series(1, 0)', s);
+        END LOOP; RETURN 1; END $$""")
+    daemon = db.daemon(min_rows=10, max_rows=10)
+    name = db.submit(set_clause="n = f()")
+    wait_until(lambda: db.state(name) != "queued", what="it runs")
+    db.finish(db.submit(user="other", target="theirs", set_clause="n = 1"))
+    assert daemon.process.poll() is None
+
+
+def test_notices_by_the_thousand_are_no_answer(db):
+    db.table(rows=2000)
+    db.app.execute("""CREATE FUNCTION f() RETURNS int LANGUAGE plpgsql AS $$ BEGIN
+        RAISE NOTICE '%', repeat('n', 2000); RETURN 1; END $$""")
+    daemon = db.daemon()
+    db.finish(db.submit(set_clause="n = f()"))
+    assert db.counts() == {1: 2000} and peak_mb(daemon) < SHORT_MB
+
+
+def test_a_job_that_is_too_much_to_write_down_fails_and_the_others_go_on(db):
+    """Each partition costs the control session a while, as a very long clause does."""
+    db.table("theirs", user="other")
+    db.app.execute("CREATE TABLE t (id bigint PRIMARY KEY, n int) PARTITION BY RANGE (id)")
+    for i in range(20):
+        db.app.execute(f"CREATE TABLE t{i} PARTITION OF t FOR VALUES FROM ({i * 10}) TO ({i * 10 + 10})")
+    name = db.submit(set_clause="n = 1", wanted="pause")
+    db.admin.execute("""
+        ALTER FUNCTION backfill.check_is_there RENAME TO was_check_is_there;
+        CREATE FUNCTION backfill.check_is_there(relation oid, job backfill.job) RETURNS void LANGUAGE plpgsql AS $$ BEGIN
+          PERFORM pg_catalog.pg_sleep(1) WHERE pg_catalog.current_setting('application_name') = 'backfilld control'; END $$;
+        GRANT EXECUTE ON FUNCTION backfill.check_is_there TO PUBLIC""")
+    db.daemon()
+    db.app.execute("SELECT backfill.resume(%s)", [name])
+    db.wait_state(name, "running")
+    theirs = db.submit(user="other", target="theirs", set_clause="n = 1")
+    job = db.finish(name, "failed", timeout=40)
+    assert "takes the server longer than 10 s" in job["error"] and "retry" in job["hint"]
+    db.admin.execute("DROP FUNCTION backfill.check_is_there; ALTER FUNCTION backfill.was_check_is_there RENAME TO check_is_there")
+    db.finish(theirs)
+
+
+def test_ten_thousand_hostile_jobs_cost_little(db, measured):
+    """Names and clauses as long as they may be, errors of any size, most urgent of all, all on one table that is held; and one that isn't."""
+    db.table(rows=10)
+    db.table("theirs", user="other")
+    raising(db, "repeat('x', 900000)", "57P03", above=0)
+    db.app.execute("""INSERT INTO backfill.job (name, target, set_clause, priority)
+                      SELECT rpad(i::text, 200, 'x'), 't', 'n = f(id)', 2147483647 FROM generate_series(1, 20) i""")
+    # as they would come; the checks at INSERT of 10,000 take a minute and are the submitter's own affair
+    columns = db.one("""SELECT string_agg(quote_ident(attname), ', ') FROM pg_attribute
+                         WHERE attrelid = 'backfill.job'::regclass AND attnum > 0 AND attname NOT IN ('id', 'name') AND NOT attisdropped""")
+    db.admin.execute(f"""SET session_replication_role = replica;
+        INSERT INTO backfill.job (name, {columns}) SELECT rpad(i::text, 200, 'y'), {columns} FROM backfill.job, generate_series(1, 500) i WHERE name LIKE '1x%';
+        INSERT INTO backfill.job (name, {columns}) SELECT rpad(i::text, 200, 'z'), {columns} FROM backfill.job, generate_series(501, 10000) i WHERE name LIKE '1x%';
+        RESET session_replication_role""")
+    assert db.one("SELECT count(*) FROM backfill.job") > 10000
+    daemon = db.daemon(workers=2)
+    daemon.says("waits, and tries again")
+    began = time.monotonic()
+    db.finish(db.submit(user="other", target="theirs", set_clause="n = 1"))
+    took = time.monotonic() - began
+    measured("beside 10,000 hostile jobs", f"{took:.2f} s, {peak_mb(daemon):.1f} MB")
+    assert took < (5 if SANITIZED else 2) and peak_mb(daemon) < SHORT_MB
+    began = time.monotonic()
+    daemon.terminate()
+    assert time.monotonic() - began < 3
