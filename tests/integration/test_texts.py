@@ -125,7 +125,7 @@ def test_a_long_search_path_is_refused_by_name(db):
 def test_a_job_that_cannot_be_claimed_stops_nobody(db):
     db.table()
     db.table("theirs", user="other")
-    bad = db.submit(name="bad", set_clause="n = 1", priority=1000)
+    bad = db.submit(name="bad", set_clause="n = 1", priority=100)
     other = db.submit(user="other", target="theirs", set_clause="n = 1")
     db.admin.execute("""
         CREATE FUNCTION public.stop() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
