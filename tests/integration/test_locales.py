@@ -78,18 +78,15 @@ def made(request, db):
     yield db
     for daemon in db.daemons:
         daemon.terminate()
-    for session in db.sessions.values():
+    for session in (*db.sessions.values(), *closed.values()):
         session.close()
-    db.name, db.sessions = own, closed
-    db.admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    if db.cluster is not home:
-        db.admin.close()
-        db.cluster, db.sessions = home, {}
+    with db.cluster.connect() as admin:
+        admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    db.cluster, db.name, db.sessions = home, own, {}
 
 
 PLACES = [pytest.param((how, {}), id=name) for name, how in MAKE.items()]
-PLACES += [pytest.param(("TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C'", {name: value}), id=f"{name} = {value}")
-           for name, value in list(SETTINGS.items())]
+PLACES += [pytest.param(("TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C'", SETTINGS), id="foreign settings")]
 PLACES += [pytest.param((MAKE["tr-TR (ICU)"], SETTINGS), id="all at once")]
 
 
