@@ -299,3 +299,17 @@ def test_renamed_role_keeps_its_jobs(db, temp):
         wait_until(lambda: db.job(name)["submitted_by"] == f"{temp}_now", what="it was claimed under today's name")
     db.finish(name)
     assert db.counts() == {1: 1000} and db.job(queued)["submitted_by"] == f"{temp}_now"
+
+
+def test_ten_thousand_jobs_of_another_are_no_wait_for_who_looks_at_ones_own(db):
+    db.table(rows=10)
+    db.table("theirs", rows=10, user="other")
+    db.submit(name="mine", set_clause="n = 1", wanted="pause")
+    db.submit(name="x", user="other", target="theirs", set_clause="n = 1", wanted="pause")
+    columns = db.one("SELECT string_agg(attname, ', ') FROM pg_attribute WHERE attrelid = 'backfill.job'::regclass AND attnum > 0 AND NOT attisdropped AND attname NOT IN ('id', 'name')")
+    db.admin.execute(f"ALTER TABLE backfill.job DISABLE TRIGGER USER; INSERT INTO backfill.job (name, {columns}) SELECT 'x' || g, {columns} FROM backfill.job, generate_series(1, 10000) g WHERE name = 'x';"
+                     "ALTER TABLE backfill.job ENABLE TRIGGER USER; ANALYZE backfill.job")
+    db.app.execute("SET statement_timeout = '5s'")
+    assert db.app.execute("SELECT name FROM backfill.status").fetchall() == [("mine",)]
+    db.app.execute("UPDATE backfill.job SET priority = 1; SELECT backfill.cancel('mine')")
+    assert db.one("SELECT count(*) FROM backfill.job WHERE priority = 1") == 1

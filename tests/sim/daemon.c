@@ -250,6 +250,17 @@ static void regain_control(struct world *w, struct daemon *d)
 
 /* ---- An action: sent, executed, answered. ----------------------------------------------------------- */
 
+/* The model counts its epochs. The runner gets numbers in no order, as the server draws them: it may compare none of them. */
+static int64_t epoch_drawn(int64_t counted)
+{
+    return (int64_t)((uint64_t)counted * 0x5851F42D4C957F2D & INT64_MAX);
+}
+
+static int64_t epoch_counted(int64_t drawn)
+{
+    return (int64_t)((uint64_t)drawn * 0x4097EF87329E28A5 & INT64_MAX); /* the inverse of the factor above, modulo 2^63 */
+}
+
 static void check_cursor(struct world *w, const struct daemon *d, const struct model_batch *b)
 {
     const struct model_range *g = &w->model.ranges[b->range - 1];
@@ -276,7 +287,7 @@ static void send_action(struct world *w, struct daemon *d, struct runner_action 
     }
     *s = (struct statement){.under_way = true, .action = a, .phase = r->phase, .sent_us = w->now_us};
     s->batch = (struct model_batch){.range = r->range,
-        .epoch = r->epoch,
+        .epoch = epoch_counted(r->epoch),
         .lo = key_of(r->cursor),
         .hi = key_of(r->hi),
         .keys = a.keys,
@@ -284,7 +295,7 @@ static void send_action(struct world *w, struct daemon *d, struct runner_action 
         .left_behind = r->left_behind};
     if (a.kind == RUNNER_BOUND || a.kind == RUNNER_BATCH || (a.kind == RUNNER_PUT_ASIDE && r->range)) {
         check_cursor(w, d, &s->batch);
-        world_trace(w, d, "  range %d epoch %d (%d, %d], %u keys", (int)r->range, (int)r->epoch, s->batch.lo,
+        world_trace(w, d, "  range %d epoch %d (%d, %d], %u keys", (int)r->range, (int)s->batch.epoch, s->batch.lo,
             a.kind == RUNNER_BOUND ? 0 : s->batch.hi, a.keys);
     }
     if ((a.kind == RUNNER_SURVEY || a.kind == RUNNER_BOUND || a.kind == RUNNER_BATCH ||
@@ -336,7 +347,7 @@ static void take(struct world *w, struct daemon *d, struct runner_event *e)
         e->message = "locked";
     }
     e->range = t.range;
-    e->epoch = t.epoch;
+    e->epoch = epoch_drawn(t.epoch);
     e->cursor = position_of(t.cursor, s->cursor);
     e->upper = position_of(t.upper, s->upper);
     e->point = t.point;
