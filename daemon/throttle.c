@@ -1,5 +1,6 @@
 #include "throttle.h"
 #include "cursor.h"
+#include "mem.h"
 #include "pace.h"
 
 #include <stdio.h>
@@ -101,7 +102,11 @@ char *throttle_no_room(const struct throttle *t)
     const struct pressure_reading *disk = &t->pressure.readings[SIGNAL_DISK];
     double limit = t->limits.limit[SIGNAL_DISK];
 
-    if (t->limits.off[SIGNAL_DISK] || !t->pressure.there[SIGNAL_DISK] || (disk->known && disk->value < limit))
+    if (t->limits.off[SIGNAL_DISK])
+        return NULL;
+    if (t->pressure.read_at_us == 0)
+        return copy_string("disk: nothing was read yet");
+    if (!t->pressure.there[SIGNAL_DISK] || (disk->known && disk->value < limit))
         return NULL;
     struct pressure_verdict full = {
         .signal = SIGNAL_DISK, .ratio = 1, .value = disk->value, .limit = limit, .known = disk->known};

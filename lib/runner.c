@@ -14,6 +14,7 @@
 #define CONTENTION_BASE_US 5000    /* somebody's row lock: soon again, for it lasts a transaction of theirs */
 #define CONTENTION_CAP_US  1000000
 #define WAIT_STEP_US       5000000 /* so soon a job that waits hears that others queue */
+#define NO_ROOM_STEP_US    500000 /* so often it is looked whether the disk has room */
 #define WAY_AFTER_US       10000000 /* a job that has only waited for so long gives its place back */
 #define WAY_AGAIN_AFTER_US 2000000  /* and so long when it has done so before, or nobody queued */
 #define WAY_BASE_US        10000000 /* and takes its turn again after so long at first, */
@@ -680,7 +681,7 @@ static struct runner_action on_next_step(struct runner *r, const struct runner_e
     if (e->builds && r->no_room) {
         replace_string(&r->waiting_for, r->no_room);
         replace_string(&r->sqlstate, SQLSTATE_NO_ROOM);
-        return start_waiting(r, RUNNER_NEXT_STEP, now_us + WAIT_STEP_US, now_us);
+        return start_waiting(r, RUNNER_NEXT_STEP, now_us + NO_ROOM_STEP_US, now_us);
     }
     r->clears = e->clears;
     return enter(r, RUNNER_STEP);

@@ -267,3 +267,38 @@ def test_a_session_that_is_given_up_is_cancelled_on_the_server(db):
     db.wait_asleep()
     first = db.one("SELECT pid FROM pg_stat_activity WHERE application_name = 'backfilld hang' AND wait_event = 'PgSleep'")
     wait_until(lambda: not db.one("SELECT count(*) FROM pg_stat_activity WHERE pid = %s", first), 15, "its backend is gone")
+
+
+# ---- No room
+
+def test_what_a_build_without_room_has_left_goes_at_once_and_the_next_one_waits(db):
+    """temp_file_limit stands for a full disk: the same class of errors."""
+    db.table(rows=60000, columns="n int NOT NULL DEFAULT 0, filler text DEFAULT repeat('x', 100)")
+    db.admin.execute("ALTER ROLE app SET temp_file_limit = '1MB'; ALTER ROLE app SET maintenance_work_mem = '1MB'")
+    try:
+        daemon = db.daemon()
+        name = db.submit(enforce=["UNIQUE (filler, id)"])
+        wait_until(lambda: "temporary file size exceeds temp_file_limit" in db.throttled_by(name), what="it says what it lacks")
+        left = []
+        for _ in range(100):  # pauses of one to two seconds, two to four, four to eight
+            left.append(bool(db.all("SELECT FROM pg_index WHERE NOT indisvalid")) and not db.all("SELECT FROM pg_stat_progress_create_index"))
+            let_pass(0.08)
+        assert sum(left) < 20, "it takes room while the job waits for some"
+        assert daemon.log().count("build index: unique") <= 4
+    finally:
+        db.admin.execute("ALTER ROLE app RESET temp_file_limit; ALTER ROLE app RESET maintenance_work_mem")
+    db.app.execute("SELECT backfill.pause(%s)", [name])
+    db.wait_state(name, "paused")
+    db.app.execute("SELECT backfill.resume(%s)", [name])
+    db.finish(name)
+
+
+def test_no_build_begins_on_a_disk_above_its_limit(db):
+    db.table()
+    db.daemon(throttle={"max_disk_used": 0.001})
+    name = db.submit(enforce=["UNIQUE (n, id)"])
+    wait_until(lambda: db.throttled_by(name).startswith("disk 0."), what="it says how full it is")
+    let_pass(1)
+    assert db.all("SELECT FROM pg_class WHERE relname = 't_n_id_key'") == [] and db.job(name)["phase"] == "validate"
+    db.app.execute("UPDATE backfill.job SET throttle_off = '{disk}' WHERE name = %s", [name])
+    db.finish(name)
