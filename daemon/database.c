@@ -533,6 +533,8 @@ static void on_ready(void *arg)
         journal_write(LEVEL_NOTICE, JOURNAL_DATABASE, JOURNAL_ABOUT(.database = db->name), "connected again");
     else
         journal_write(LEVEL_INFO, JOURNAL_DATABASE, JOURNAL_ABOUT(.database = db->name), "connected");
+    for (int i = 0; i < db->n_workers; i++)
+        worker_reconnect(db->workers[i]);
     db->is_lost = false;
     forget_reasons(db);
     db->hopeless = false;

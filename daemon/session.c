@@ -429,7 +429,7 @@ static void pin(struct session *s)
     char pid[16];
 
     /* In the same transaction, so that it is the one's that pins: a role's own may be too short for that. */
-    PQsendQueryParams(s->conn, "SET LOCAL statement_timeout = 0", 0, NULL, NULL, NULL, NULL, 0);
+    PQsendQueryParams(s->conn, "SELECT pg_catalog.set_config('statement_timeout', '0', true)", 0, NULL, NULL, NULL, NULL, 0);
     /* Behind a pooler that was tried any pid will do: it is not known to this end. */
     snprintf(pid, sizeof(pid), "%d", PQbackendPID(s->conn));
     send_own(s, OPENING_PIN, &(struct session_query){SQL_PIN, 2, {s->proven ? NULL : pid, s->settings}});

@@ -1036,6 +1036,12 @@ static void untangle(struct worker *w)
     ask_then(w, &(struct session_query){SQL_UNTANGLE, 1, {number_text(pid, worker_pid(w))}}, on_untangled);
 }
 
+void worker_reconnect(struct worker *w)
+{
+    if (!w->ended && w->action.kind == RUNNER_REST && worker_pid(w) == 0 && event_pending(w->timer, EV_TIMEOUT, NULL))
+        event_active(w->timer, EV_TIMEOUT, 1);
+}
+
 void worker_press(struct worker *w)
 {
     const struct pressure *pressure = monitor_pressure(w->setup.monitor);

@@ -61,6 +61,9 @@ bool worker_hours_are_over(const struct worker *worker);
 void worker_use(
     struct worker *worker, const struct config_batch *batch, const struct config_throttle *throttle);
 
+/* The server answers the control session again: one that waits before it tries to connect does so now. */
+void worker_reconnect(struct worker *worker);
+
 /* There is a new reading of what presses: when somebody waits on the batch, it is cancelled. */
 void worker_press(struct worker *worker);
 
