@@ -301,6 +301,21 @@ def test_renamed_role_keeps_its_jobs(db, temp):
     assert db.counts() == {1: 1000} and db.job(queued)["submitted_by"] == f"{temp}_now"
 
 
+def test_oids_that_a_dump_has_brought_from_elsewhere_are_nobodys_here(db):
+    """There they were app's; here another role has the number. Until its owner wants the job here the names count."""
+    db.table(rows=10)
+    name = db.submit(set_clause="n = n + 1", wanted="pause")
+    db.admin.execute("UPDATE backfill.job SET home = '1/1/1', submitted_by_oid = 'other'::regrole, owner_oid = 'other'::regrole")
+    assert db.session("other").execute("SELECT count(*) FROM backfill.job").fetchone()[0] == 0
+    with pytest.raises(psycopg.Error, match="no job"):
+        db.session("other").execute("SELECT backfill.resume(%s)", [name])
+    db.app.execute("SELECT backfill.resume(%s)", [name])
+    assert db.all("SELECT submitted_by_oid::regrole::text, owner_oid::regrole::text FROM backfill.job") == [("app", "app")]
+    db.daemon()
+    db.finish(name)
+    assert db.counts() == {1: 10}
+
+
 def test_ten_thousand_jobs_of_another_are_no_wait_for_who_looks_at_ones_own(db):
     db.table(rows=10)
     db.table("theirs", rows=10, user="other")
