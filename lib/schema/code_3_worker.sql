@@ -67,10 +67,11 @@ $$;
 -- in the database first. One that is switched on in the file, the server itself holds against each session. backfilld.brake: on, unless the job
 -- was inserted by a session that wrote in spite of it, or says itself how it is to be.
 CREATE OR REPLACE FUNCTION backfill.check_brake() RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
 AS $$
 BEGIN
   IF current_setting('backfilld.brake', true) = 'on'
+     AND EXISTS (SELECT FROM pg_db_role_setting s WHERE s.setconfig::text LIKE '%default_transaction_read_only=%')  -- seldom: then whose
      AND (SELECT substr(c, strpos(c, '=') + 1)::boolean
             FROM pg_db_role_setting s, unnest(s.setconfig) AS c
            WHERE s.setdatabase IN (0, (SELECT d.oid FROM pg_database d WHERE d.datname = current_database()))

@@ -31,7 +31,7 @@ def in_file(db):
 
 
 def at_role(db):
-    return "ALTER ROLE app SET default_transaction_read_only = on"
+    return "ALTER ROLE app SET default_transaction_read_only = true"
 
 
 def put_on(db, how):
@@ -40,7 +40,7 @@ def put_on(db, how):
 
 
 def take_off(db, how):
-    db.admin.execute(how(db).replace("= on", "= off"))
+    db.admin.execute(how(db).replace("= on", "= off").replace("= true", "= off"))
     db.admin.execute("SELECT pg_reload_conf()")
 
 
