@@ -45,7 +45,7 @@ SELECT format('schema backfill | %s | %s', n.nspowner::regrole, ({WHO % ("false"
 def objects(db):
     session = db.connect("postgres")
     session.execute("SET search_path = pg_catalog")
-    rows = [row[0].replace("backfill.", "") for row in session.execute(OBJECTS.replace("%", "%%") if False else OBJECTS)]
+    rows = [row[0].replace("backfill.", "") for row in session.execute(OBJECTS)]
     session.close()
     return sorted(rows)
 

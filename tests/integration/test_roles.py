@@ -1,0 +1,124 @@
+"""A role is more than its name: one that was made again under it is another, one that was renamed the same."""
+
+import psycopg
+import pytest
+
+from waiting import wait_until
+
+
+@pytest.fixture
+def temp(db):
+    """A role that comes and goes; its name is the test's own, as roles are the cluster's."""
+    name = f"temp_{db.name}"
+    db.admin.execute(f"CREATE ROLE {name} LOGIN IN ROLE backfill_submitter; GRANT ALL ON SCHEMA public TO {name}")
+    yield name
+    for role in (name, f"{name}_now"):
+        if db.one("SELECT count(*) FROM pg_roles WHERE rolname = %s", role):
+            db.admin.execute(f"DROP OWNED BY {role} CASCADE; DROP ROLE {role}")
+
+
+def drop_and_make_again(db, name, superuser="SUPERUSER"):
+    db.admin.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{name}'")
+    wait_until(lambda: not db.one("SELECT count(*) FROM pg_stat_activity WHERE usename = %s", name), what="its sessions are gone")
+    db.admin.execute(f"REASSIGN OWNED BY {name} TO other; DROP OWNED BY {name}; DROP ROLE {name}; CREATE ROLE {name} LOGIN {superuser} IN ROLE backfill_submitter")
+
+
+def test_role_that_was_made_again_runs_nothing_of_the_old_ones_jobs(db, temp):
+    db.session(temp).execute("CREATE TABLE t (id int PRIMARY KEY, who text); INSERT INTO t VALUES (1);"
+                             "CREATE FUNCTION public.evil() RETURNS text LANGUAGE sql AS $$ SELECT current_user || current_setting('is_superuser') $$")
+    name = db.submit(user=temp, set_clause="who = public.evil()")
+    drop_and_make_again(db, temp)
+    db.daemon()
+    job = db.finish(name, "failed")
+    assert "is gone" in job["error"] and "another role" in job["error"] and "backfill.retry" in job["hint"]
+    assert db.one("SELECT who FROM t") is None
+    db.session("other").execute("SELECT backfill.retry(%s)", [name])  # the table's owner by now: they mean its text
+    db.finish(name)
+    assert db.one("SELECT who FROM t") == "otheroff" and db.job(name)["submitted_by"] == "other"
+
+
+def test_role_that_was_made_again_sees_nothing_of_the_old_ones_jobs(db, temp):
+    db.table("t", rows=10, user=temp)
+    name = db.submit(user=temp, set_clause="n = 1", wanted="pause")
+    drop_and_make_again(db, temp, "NOSUPERUSER")
+    with db.connect(temp) as session:
+        assert session.execute("SELECT count(*) FROM backfill.job").fetchone()[0] == 0
+        with pytest.raises(psycopg.Error, match="no job"):
+            session.execute("SELECT backfill.resume(%s)", [name])
+
+
+def test_role_that_was_made_again_while_the_job_ran_gets_no_session(db, temp):
+    """The worker's session was lost, and is opened by the role's name."""
+    db.table("t", rows=1000, user=temp)
+    db.daemon(max_rows=50)
+    with db.held_row(500):
+        name = db.submit(user=temp, set_clause="n = n + 1")
+        db.wait_at(500, name)
+        drop_and_make_again(db, temp)
+        job = db.finish(name, "failed")
+    assert "is gone: who bears the name now is another role" in job["error"] and "backfill.retry" in job["hint"]
+
+
+def test_role_that_was_made_again_takes_nothing_out_of_the_table(db, temp):
+    db.table("t", rows=10, user=temp)
+    db.daemon()
+    name = db.submit(user=temp, add_column="c int", set_clause="c = n + 1", keep_in_sync=True)
+    db.finish(name)
+    db.daemons[0].terminate()
+    db.session(temp).execute("SELECT backfill.finish(%s)", [name])
+    drop_and_make_again(db, temp)
+    db.start(config=db.config())
+    wait_until(lambda: db.job(name)["error"], what="it says why not")
+    assert "is gone" in db.job(name)["error"] and db.one("SELECT count(*) FROM pg_trigger WHERE tgrelid = 't'::regclass AND NOT tgisinternal") > 0
+    db.session("other").execute("SELECT backfill.finish(%s)", [name])
+    wait_until(lambda: not db.one("SELECT count(*) FROM pg_trigger WHERE tgrelid = 't'::regclass AND NOT tgisinternal"), what="its trigger is gone")
+
+
+def test_renamed_role_keeps_its_jobs(db, temp):
+    """One that is queued, and one whose session is lost in the middle."""
+    db.table("t", rows=1000, user=temp)
+    db.table("u", rows=10, user=temp)
+    queued = db.submit(user=temp, target="u", set_clause="n = n + 1", wanted="pause")
+    db.daemon(max_rows=50)
+    with db.held_row(500):
+        name = db.submit(user=temp, set_clause="n = n + 1")
+        db.wait_at(500, name)
+        db.session(temp).close()
+        db.admin.execute(f"ALTER ROLE {temp} RENAME TO {temp}_now")
+        with db.connect(f"{temp}_now") as session:
+            assert session.execute("SELECT count(*) FROM backfill.job").fetchone()[0] == 2
+            session.execute("SELECT backfill.resume(%s)", [queued])
+        db.finish(queued)
+        db.admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = %s", [f"backfilld {name}"])
+        wait_until(lambda: db.job(name)["submitted_by"] == f"{temp}_now", what="it was claimed under today's name")
+    db.finish(name)
+    assert db.counts() == {1: 1000} and db.job(queued)["submitted_by"] == f"{temp}_now"
+
+
+def test_oids_that_a_dump_has_brought_from_elsewhere_are_nobodys_here(db):
+    """There they were app's; here another role has the number. Until its owner wants the job here the names count."""
+    db.table(rows=10)
+    name = db.submit(set_clause="n = n + 1", wanted="pause")
+    db.admin.execute("UPDATE backfill.job SET home = '1/1/1', submitted_by_oid = 'other'::regrole, owner_oid = 'other'::regrole")
+    assert db.session("other").execute("SELECT count(*) FROM backfill.job").fetchone()[0] == 0
+    with pytest.raises(psycopg.Error, match="no job"):
+        db.session("other").execute("SELECT backfill.resume(%s)", [name])
+    db.app.execute("SELECT backfill.resume(%s)", [name])
+    assert db.all("SELECT submitted_by_oid::regrole::text, owner_oid::regrole::text FROM backfill.job") == [("app", "app")]
+    db.daemon()
+    db.finish(name)
+    assert db.counts() == {1: 10}
+
+
+def test_ten_thousand_jobs_of_another_are_no_wait_for_who_looks_at_ones_own(db):
+    db.table(rows=10)
+    db.table("theirs", rows=10, user="other")
+    db.submit(name="mine", set_clause="n = 1", wanted="pause")
+    db.submit(name="x", user="other", target="theirs", set_clause="n = 1", wanted="pause")
+    columns = db.one("SELECT string_agg(attname, ', ') FROM pg_attribute WHERE attrelid = 'backfill.job'::regclass AND attnum > 0 AND NOT attisdropped AND attname NOT IN ('id', 'name')")
+    db.admin.execute(f"ALTER TABLE backfill.job DISABLE TRIGGER USER; INSERT INTO backfill.job (name, {columns}) SELECT 'x' || g, {columns} FROM backfill.job, generate_series(1, 10000) g WHERE name = 'x';"
+                     "ALTER TABLE backfill.job ENABLE TRIGGER USER; ANALYZE backfill.job")
+    db.app.execute("SET statement_timeout = '5s'")
+    assert db.app.execute("SELECT name FROM backfill.status").fetchall() == [("mine",)]
+    db.app.execute("UPDATE backfill.job SET priority = 1; SELECT backfill.cancel('mine')")
+    assert db.one("SELECT count(*) FROM backfill.job WHERE priority = 1") == 1
