@@ -745,9 +745,9 @@ CREATE OR REPLACE FUNCTION backfill.give_way(job_id bigint, for_ms bigint, tries
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  job     backfill.job;
-  again   constant timestamptz := clock_timestamp() + for_ms * interval '1 ms';
-  waiting constant text := format('waits until %s after: %s', to_char(again, 'YYYY-MM-DD HH24:MI:SS TZ'), words);
+  job      backfill.job;
+  its_turn constant timestamptz := clock_timestamp() + for_ms * interval '1 ms';
+  waiting  constant text := format('waits until %s after: %s', to_char(its_turn, 'YYYY-MM-DD HH24:MI:SS TZ'), words);
 BEGIN
   SELECT * INTO job FROM backfill.job j WHERE j.id = job_id FOR UPDATE;
   IF NOT FOUND OR NOT backfill.is_held(job) THEN  -- it may be sent again
@@ -758,13 +758,13 @@ BEGIN
   IF job.state = 'running' THEN
     PERFORM backfill.give_back(job);
     UPDATE backfill.job j
-       SET opens_at = greatest(j.opens_at, again), waiting_for = CASE WHEN j.opens_at > again THEN j.waiting_for ELSE waiting END,
+       SET opens_at = greatest(j.opens_at, its_turn), waiting_for = CASE WHEN j.opens_at > its_turn THEN j.waiting_for ELSE waiting END,
            report = coalesce(j.report, '{}') || jsonb_build_object('waits', jsonb_build_object('tries', tries))
      WHERE j.id = job_id AND j.state = 'queued';
   ELSE  -- it is being tidied up; a daemon looks for such jobs now and then
     UPDATE backfill.job j
        SET holder_pid = NULL, holder_start = NULL,
-           report = coalesce(j.report, '{}') || jsonb_build_object('waits', jsonb_build_object('tries', tries, 'until', again))
+           report = coalesce(j.report, '{}') || jsonb_build_object('waits', jsonb_build_object('tries', tries, 'until', its_turn))
      WHERE j.id = job_id;
   END IF;
   RETURN 'given';
