@@ -12,7 +12,7 @@
 #define CONNECT_TIMEOUT_MS 10000
 #define ANSWER_TIMEOUT_MS  15000 /* above the session's statement_timeout of 10 s */
 #define RETRY_BASE_US      100000
-#define RETRY_CAP_US       1000000 /* a server that was promoted is found soon */
+#define RETRY_CAP_US       500000 /* a server that was promoted is found soon */
 #define MAX_ANSWER         (10 * 1024 * 1024) /* the statements of some thousand partitions; they are held twice for a moment */
 #define OLDEST_SERVER      150000 /* security_invoker views, regexp_instr */
 

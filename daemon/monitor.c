@@ -27,7 +27,7 @@
 #define ANSWER_TIMEOUT_MS  5000
 #define RETRY_BASE_US      100000
 #define WAITING_MAX        64 /* sessions of ours that wait for transactions; the next reading sees others */
-#define RETRY_CAP_US       2000000
+#define RETRY_CAP_US       500000 /* nothing goes on without it */
 
 struct watched {
     int64_t job;
