@@ -345,7 +345,7 @@ def test_a_pass_that_reads_pages_goes_on_where_a_killed_daemon_stood(db):
 
 
 def test_rows_that_are_written_while_pages_are_read_are_read_too(db):
-    db.daemon(max_rows=500)
+    db.daemon(max_rows=100)  # so that what is read last, of one moment, is not all the rest
     with stopped_reading(db) as name:
         db.app.execute("INSERT INTO t (id, a) SELECT 10000 + n, n FROM generate_series(1, 100) n; UPDATE t SET b = NULL WHERE id > 5990")
     assert db.finish(name)["report"]["verified"]["found"] == 110
