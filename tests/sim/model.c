@@ -556,6 +556,7 @@ struct blame_look model_try_neighbours(struct model *m, const struct model_batch
     }
     const char *error = try_row(m, row);
     look.key_fails = error && strcmp(error, sqlstate) == 0;
+    m->compared_bad = look.key_fails && row->bad;
     return look;
 }
 

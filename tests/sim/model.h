@@ -72,6 +72,7 @@ struct model {
     uint64_t now_us;
     uint64_t refuses_until_us; /* every row, with that SQLSTATE */
     const char *refuses_with;
+    bool compared_bad;        /* the row that was compared last fails by itself */
     uint32_t layouts;
     int sessions[MODEL_SESSIONS]; /* control sessions that are open; 0: free */
     int last_session;
