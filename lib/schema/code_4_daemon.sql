@@ -771,16 +771,6 @@ BEGIN
 END
 $$;
 
--- Nobody's priority is above all others': who queues longer goes first among equals.
-DO $$
-BEGIN
-  IF NOT EXISTS (SELECT FROM pg_catalog.pg_constraint k WHERE k.conrelid = 'backfill.job'::regclass AND k.conname = 'job_priority_check') THEN
-    UPDATE backfill.job j SET priority = greatest(-100, least(100, j.priority)) WHERE j.priority NOT BETWEEN -100 AND 100;
-    ALTER TABLE backfill.job ADD CONSTRAINT job_priority_check CHECK (priority BETWEEN -100 AND 100);
-  END IF;
-END
-$$;
-
 -- What an earlier version wrote without its identity is what the catalog says today.
 UPDATE backfill.range r
    SET home = backfill.home(r.relation), key_identity = k.identity
