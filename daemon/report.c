@@ -121,6 +121,11 @@ void report_retry(struct report *report)
         r->waiting_for);
 }
 
+void report_keeps_place(struct report *report, const char *sqlstate, const char *why)
+{
+    journal_write(LEVEL_WARNING, JOURNAL_RETRY, ABOUT(report, .sqlstate = sqlstate), "can't give its place to another job: %s", why);
+}
+
 char *report_key(const char *key_columns, const char *position)
 {
     _cleanup_free_ char *key = cursor_describe(key_columns, position);

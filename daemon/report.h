@@ -44,6 +44,7 @@ void report_slower(
     struct report *report, const char *statements);              /* text[] literal or NULL: one record each */
 void report_preflight(struct report *report, const char *words); /* NULL: it tells nothing */
 void report_retry(struct report *report);
+void report_keeps_place(struct report *report, const char *sqlstate, const char *why); /* it waits, and can't let another job have its place */
 void report_put_aside(struct report *report, const char *key_columns);
 char *report_key(const char *key_columns, const char *position); /* "id = 5", one line, of TEXT_NAME bytes at most; the caller frees */
 void report_untangled(struct report *report, const char *who);

@@ -629,6 +629,8 @@ static void on_control(void *arg, const struct session_event *e)
         return;
     }
     if (e->kind == SESSION_ERROR) {
+        if (w->action.kind == RUNNER_GIVE_WAY)
+            report_keeps_place(&w->report, e->sqlstate, e->message);
         feed_error(w, e);
         return;
     }
