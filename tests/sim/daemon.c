@@ -389,8 +389,9 @@ static const char *retry_row(struct world *w, struct daemon *d, struct runner_ev
 static void check_end(struct world *w)
 {
     struct model *m = &w->model;
+    bool of_a_row = strstr(m->error, "row") != NULL;
     /* A fault may come at a bad row, and with what that row says: then the job ends with the fault's words. */
-    bool of_a_row = strstr(m->error, "row") != NULL || (strcmp(m->error, "fault") == 0 && m->compared_bad);
+    bool may_fail = of_a_row ? !m->quarantine : w->may_fail || (strcmp(m->error, "fault") == 0 && m->compared_bad && !m->quarantine);
     bool of_constraint = strstr(m->error, "constraint") != NULL && (m->n_left_behind > 0 || !m->plan.fill);
 
     world_trace(w, NULL, "the job is %s, %d rows left behind %s", job_state_name(m->state), m->n_left_behind,
@@ -401,7 +402,7 @@ static void check_end(struct world *w)
         model_check_succeeded(m);
     if (m->state == JOB_CANCELLED && !m->was_cancelled)
         world_break(w, "a job was cancelled that nobody cancelled");
-    if (m->state == JOB_FAILED && !of_constraint && !(of_a_row ? !m->quarantine : w->may_fail))
+    if (m->state == JOB_FAILED && !of_constraint && !may_fail)
         world_break(w, "a job failed that should have gone on");
 }
 

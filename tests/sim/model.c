@@ -44,6 +44,7 @@ void model_init(struct model *m, struct random *random)
     m->error[0] = '\0';
     m->layouts = 0;
     memset(m->sessions, 0, sizeof(m->sessions));
+    m->compared_bad = false;
     m->last_session = 0;
     m->was_cancelled = false;
     m->broken = NULL;
