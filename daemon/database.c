@@ -69,7 +69,8 @@ static char *said_of_lost_job(const PGresult *whose)
     else if (strcmp(state, "running") == 0 && pid && holder)
         n = asprintf(&text, "another daemon has taken the job over: pid %s (%s)", pid, holder);
     else if (strcmp(state, "running") == 0 || strcmp(state, "queued") == 0)
-        n = asprintf(&text, "the job stands where the server had it before a crash, a failover or a change by hand; it goes on from there");
+        n = asprintf(&text, "the job is %s, and not by this daemon: another gave it back, or the server has lost in a crash or a failover what came later; it goes on from where it stands",
+            state);
     else
         n = asprintf(&text, "the job is %s by now, and not by this daemon", state);
     if (n < 0)

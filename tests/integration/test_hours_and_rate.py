@@ -357,7 +357,7 @@ def test_a_daemon_that_was_frozen_does_nothing_more_on_a_job_that_is_back_in_the
     db.wait_state(name, "queued")
     cursor = db.cursor(name)
     frozen.process.send_signal(signal.SIGCONT)
-    frozen.says("another daemon has taken the job over")
+    frozen.says("the job is queued, and not by this daemon")
     assert db.cursor(name) == cursor and db.state(name) == "queued"
 
 
