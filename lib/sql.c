@@ -207,7 +207,7 @@ const char SQL_NEXT_STEP[] =
 /* Autovacuum is named by what it does. A lock that is only waited for is no reason yet. */
 const char SQL_TABLE_HOLDERS[] =
     "SELECT pg_catalog.string_agg(h.who, ', ' ORDER BY h.since)\n"
-    "  FROM (SELECT pg_catalog.format('pid %s%s holds %s', l.pid,\n"
+    "  FROM (SELECT pg_catalog.format('%s%s holds %s', coalesce('pid ' || l.pid, 'a prepared transaction'),\n"
     "                                 coalesce(' (' || CASE WHEN a.backend_type = 'autovacuum worker' THEN a.query ELSE nullif(a.application_name, '') END || ')', ''),\n"
     "                                 pg_catalog.string_agg(DISTINCT l.mode, ', ')) AS who, pg_catalog.min(a.xact_start) AS since\n"
     "          FROM pg_catalog.pg_locks AS l\n"

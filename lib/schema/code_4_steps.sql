@@ -12,7 +12,7 @@ AS $$
          jsonb_path_exists(job.plan, '$.enforce[*] ? (@.kind != "unique")'),
          f.fills AND NOT job.keep_in_sync,
          f.fills AND job.where_clause IS NOT NULL,
-         job.enforce IS NOT NULL OR job.drop_column IS NOT NULL,
+         job.enforce IS NOT NULL OR job.drop_column IS NOT NULL OR job.keep_in_sync,  -- where it looks at its trigger once more
          job.keep_in_sync,
          job.dry_run,
          coalesce(job.plan -> 'column' ->> 'name', jsonb_path_query_first(job.plan, '$.enforce[*] ? (@.kind == "not null").column') #>> '{}',

@@ -524,3 +524,13 @@ def test_what_the_trigger_could_not_see_is_refused(db, table, columns, problem):
     with pytest.raises(psycopg.Error, match=problem) as refused:
         db.submit(add_column="b int", set_clause="b = a * 2", keep_in_sync=True, **columns)
     assert refused.value.diag.message_hint
+
+
+def test_a_trigger_that_is_switched_off_in_mid_job_fails_a_job_that_enforces_nothing_too(db):
+    db.app.execute("CREATE TABLE t (id bigint PRIMARY KEY, a int); INSERT INTO t SELECT g, g FROM generate_series(1, 1000) g")
+    db.daemon(max_rows=100)
+    with db.held_row(500):
+        name = db.submit(add_column="b int", set_clause="b = a", keep_in_sync=True)
+        db.wait_at(500, name)
+        db.admin.execute("ALTER TABLE t DISABLE TRIGGER USER; ALTER TABLE t ENABLE TRIGGER gate_t_500")
+    assert "trigger of keep_in_sync" in db.finish(name, "failed")["error"]
