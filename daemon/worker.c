@@ -469,7 +469,8 @@ static void feed(struct worker *w, const struct runner_event *e)
     throttle_judge(&w->throttle, w->setup.monitor, now, &w->runner.pressure, &w->runner.host);
     free(w->no_room);
     w->runner.no_room = w->no_room = throttle_no_room(&w->throttle);
-    w->runner.crowded = control_is_ready(w->setup.control) && w->setup.crowded(w->setup.arg);
+    /* What is being tidied up keeps others off its table, however many places are free. */
+    w->runner.crowded = control_is_ready(w->setup.control) && (w->runner.phase == PHASE_TIDY || w->setup.crowded(w->setup.arg));
     struct runner_action next = runner_step(&w->runner, e, now);
 
     if (next.kind != RUNNER_NONE && next.kind != RUNNER_ABORT)

@@ -834,7 +834,7 @@ BEGIN
                               'undo takes back a column, a trigger and constraints; values that were filled, rows and columns that are gone do not come back.', '55000');
     END IF;
     NEW.state := CASE NEW.wanted WHEN 'finish' THEN OLD.state ELSE 'cancelled' END;
-    NEW.tidy := OLD.tidy OR OLD.before IS NOT NULL;  -- asked again, it is looked for again
+    NEW.tidy := OLD.tidy OR (OLD.before IS NOT NULL AND backfill.has_remains(NEW));  -- asked again, it is looked for again
     RETURN backfill.keep_hours(NEW);
   END IF;
 

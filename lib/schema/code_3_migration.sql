@@ -28,6 +28,29 @@ AS $$
       OR job.unfinished AND backfill.is_here(job) AND (job.state IN ('paused', 'failed') OR (job.state = 'queued' AND coalesce(job.opens_at > clock_timestamp(), false)))
 $$;
 
+-- Whether something of an ended job is in its table, by the catalog, that tidy would take out: all of it for undo. Whoever asks an ended job
+-- again and again makes no work by that. Where the catalog doesn't tell, there may be something.
+CREATE OR REPLACE FUNCTION backfill.has_remains(job backfill.job) RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  IF backfill.relation_name(job.target) IS NULL THEN
+    RETURN false;
+  END IF;
+  RETURN job.keep_in_sync AND backfill.drop_sync_commands(job) <> '{}'
+      OR job.enforce IS NOT NULL AND EXISTS (
+           SELECT FROM jsonb_array_elements(job.plan -> 'enforce') i
+            WHERE EXISTS (SELECT FROM pg_constraint k
+                           WHERE k.conrelid = job.target AND k.conname = i ->> 'name' AND (job.wanted = 'undo' OR NOT k.convalidated))
+               OR EXISTS (SELECT FROM pg_index x JOIN pg_class c ON c.oid = x.indexrelid
+                           WHERE x.indrelid = job.target AND c.relname = i ->> 'name' AND (job.wanted = 'undo' OR NOT x.indisvalid))
+               OR job.wanted = 'undo' AND i ->> 'kind' = 'not null' AND backfill.is_not_null(job.target, (i ->> 'column')::name))
+      OR job.wanted = 'undo' AND job.add_column IS NOT NULL AND backfill.has_column(job) AND NOT backfill.had_column(job);
+EXCEPTION WHEN OTHERS THEN
+  RETURN true;
+END
+$$;
+
 -- Whether a step of a phase of the job that a token is of is still to be done: the job may have been cancelled, or taken on, by now.
 CREATE OR REPLACE FUNCTION backfill.step_is_wanted(token bigint, phase text) RETURNS boolean
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -99,9 +122,8 @@ END
 $$;
 
 -- A look at a table before a constraint is added: raises when a row would break it, with how many and the key of one. What the job's owner may not
--- read, or compare, isn't looked at: VALIDATE has other rights. referenced: another table that breaks reads, under the name other, or NULL. It is locked,
--- and looked at again, before: whoever owns it may put a view in its place, which would run the view's code with the job's rights. As a whole: the planner's own choice is the best here.
-CREATE OR REPLACE FUNCTION backfill.look_for_rows(relation oid, item text, breaks text, job text, referenced oid, other text) RETURNS void
+-- read, or compare, isn't looked at: VALIDATE has other rights. As a whole: the planner's own choice is the best here.
+CREATE OR REPLACE FUNCTION backfill.look_for_rows(relation oid, item text, breaks text, job text) RETURNS void
 LANGUAGE plpgsql SET enable_seqscan = on SET enable_sort = on SET jit = off
 AS $$
 DECLARE
@@ -112,10 +134,6 @@ DECLARE
   one pg_catalog.text;
 BEGIN
   BEGIN
-    IF referenced IS NOT NULL THEN
-      EXECUTE pg_catalog.concat('LOCK TABLE ', other, ' IN ACCESS SHARE MODE');
-      PERFORM backfill.check_name(referenced, other);
-    END IF;
     EXECUTE pg_catalog.format('SELECT pg_catalog.count(*), pg_catalog.min(%s) FROM %s AS %s WHERE %s', coalesce(key, alias OPERATOR(pg_catalog.||) '.ctid::pg_catalog.text'),
                               backfill.relation_name(relation), alias, breaks) INTO n, one;
   EXCEPTION WHEN insufficient_privilege OR undefined_function THEN

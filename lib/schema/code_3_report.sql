@@ -34,7 +34,8 @@ AS $$
 $$;
 
 -- The statements on a table, as pg_stat_statements has counted them; NULL when that isn't there. Those that name the table, the
--- hundred that have taken the most time. for_role: who will read them; others' are left out.
+-- hundred that have taken the most time. for_role: who will read them; others' are left out. Anybody may write statements of any length,
+-- and as many as the counters hold: of a thousand the beginning is looked at, and what is still too slow is left out.
 CREATE OR REPLACE FUNCTION backfill.statements_on(relation oid, for_role name) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -52,14 +53,16 @@ BEGIN
     'SELECT coalesce(jsonb_object_agg(t.queryid, jsonb_build_object(''query'', t.query, ''calls'', t.calls, ''ms'', t.ms, ''rows'', t.rows)), ''{}'')'
     '  FROM (SELECT s.queryid, left(min(regexp_replace(s.query, ''\s+'', '' '', ''g'')), 200) AS query, sum(s.calls) AS calls,'
     '               sum(s.total_exec_time) AS ms, sum(s.rows) AS rows'
-    '          FROM %s AS s JOIN pg_catalog.pg_database d ON d.oid = s.dbid AND d.datname = current_database()'
-    '         WHERE s.query ~* $1 AND s.query !~ ''\mbackfill\.|/\* backfilld \*/'' AND s.queryid IS NOT NULL'
-    '           AND backfill.may_see_statements($2, s.userid)'
+    '          FROM (SELECT o.queryid, left(o.query, 4000) AS query, o.calls, o.total_exec_time, o.rows'
+    '                  FROM %s AS o JOIN pg_catalog.pg_database d ON d.oid = o.dbid AND d.datname = current_database()'
+    '                 WHERE o.queryid IS NOT NULL AND backfill.may_see_statements($2, o.userid)'
+    '                 ORDER BY o.total_exec_time DESC LIMIT 1000) AS s'
+    '         WHERE s.query ~* $1 AND s.query !~ ''\mbackfill\.|/\* backfilld \*/'''
     '           AND s.query ~* ''^\s*(select|insert|update|delete|merge|with|copy)\M'''
     '         GROUP BY s.queryid ORDER BY ms DESC LIMIT 100) AS t', view) INTO result USING word, for_role;
   RETURN result;
-EXCEPTION WHEN OTHERS THEN
-  RETURN NULL;  -- its library may not be loaded, its columns may be others': no reason for a job not to begin or to end
+EXCEPTION WHEN query_canceled OR OTHERS THEN
+  RETURN NULL;  -- it may take too long, its library may not be loaded, its columns may be others': no reason for a job not to begin or to end
 END
 $$;
 

@@ -41,15 +41,15 @@ CREATE OR REPLACE TRIGGER installed_before_insert BEFORE INSERT ON backfill.inst
 
 -- Jobs that nobody runs and that have something to be taken out of their table.
 CREATE OR REPLACE VIEW backfill.untidy_job AS
-  SELECT j.id
+  SELECT j.id, coalesce(j.ended_by_oid, j.submitted_by_oid) AS login
     FROM backfill.job j
    WHERE (j.tidy AND j.state IN ('succeeded', 'failed', 'cancelled') OR j.unfinished AND j.state IN ('paused', 'queued', 'failed'))
      AND backfill.is_untidy(j)
      AND coalesce((j.report #>> '{waits,until}')::timestamptz <= statement_timestamp(), true)  -- else it has given its place back: give_way
      AND (j.holder_pid IS NULL OR backfill.session_start(j.holder_pid) IS DISTINCT FROM j.holder_start);
 
--- Tables that a job has for itself, by the topmost one, and the job: one that runs, or that is to be tidied up first. The caller's rights
--- to see that job are the caller's to ask.
+-- Tables that a job has for itself, by the topmost one, and the job: one that runs, or that is to be tidied up first, while something of it
+-- is there: not while it waits for its next try, which may never go well. The caller's rights to see that job are the caller's to ask.
 CREATE OR REPLACE FUNCTION backfill.taken_tables() RETURNS TABLE (root oid, job_id bigint)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -58,9 +58,11 @@ AS $$
           UNION ALL
           SELECT j.root, j.id, 2 FROM backfill.job j
            WHERE j.tidy AND j.state IN ('succeeded', 'failed', 'cancelled') AND (j.state = 'cancelled' OR j.wanted = 'finish') AND backfill.is_untidy(j)
+             AND coalesce((j.report #>> '{waits,until}')::timestamptz <= statement_timestamp(), true) AND backfill.has_remains(j)
           UNION ALL
           SELECT j.root, j.id, 2 FROM backfill.job j
-           WHERE j.unfinished AND j.state IN ('paused', 'queued', 'failed') AND backfill.is_untidy(j)) t
+           WHERE j.unfinished AND j.state IN ('paused', 'queued', 'failed') AND backfill.is_untidy(j)
+             AND coalesce((j.report #>> '{waits,until}')::timestamptz <= statement_timestamp(), true) AND backfill.has_remains(j)) t
    ORDER BY t.root, t.rank, t.id
 $$;
 
@@ -179,7 +181,48 @@ BEGIN
 END
 $$;
 
--- Takes the next job: one that has ended and must be tidied up, one whose daemon is gone, else the first of the queue (next_in_queue)
+-- Takes the next job that is to be tidied up: of a login that has none at work, before others; of the logins in turn, from the one after
+-- that of the last; its oldest. is_one: there was one; job may be NULL all the same, when its roles are gone and that was its end.
+CREATE OR REPLACE FUNCTION backfill.claim_untidy(OUT job backfill.job, OUT token bigint, OUT is_one boolean)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  last      constant oid := coalesce(nullif(current_setting('backfill.tidied_login', true), ''), '0')::oid;
+  busy      oid[];
+  job_id    bigint;
+  whose     oid;
+  candidate backfill.job;
+BEGIN
+  is_one := false;
+  IF NOT EXISTS (SELECT FROM backfill.untidy_job) THEN
+    RETURN;
+  END IF;
+  SELECT coalesce(array_agg(DISTINCT coalesce(j.ended_by_oid, j.submitted_by_oid)), '{}') INTO busy FROM backfill.job j WHERE j.holder_pid IS NOT NULL;
+  SELECT u.id, u.login INTO job_id, whose
+    FROM backfill.untidy_job u
+   ORDER BY u.login = ANY (busy), u.login > last DESC, u.login, u.id
+   LIMIT 1
+     FOR UPDATE SKIP LOCKED;
+  IF job_id IS NULL THEN
+    RETURN;
+  END IF;
+  is_one := true;
+  PERFORM set_config('backfill.tidied_login', coalesce(whose, 0)::text, false), set_config('backfill.tidied_last', 'on', false);
+  UPDATE backfill.job j SET holder_pid = pg_backend_pid(), holder_start = backfill.session_start() WHERE j.id = job_id RETURNING j.* INTO job;
+  SELECT t.login_oid, t.login, t.role INTO job.submitted_by_oid, job.submitted_by, job.owner FROM backfill.tidied_by(job) t;
+  IF job.submitted_by IS NULL OR job.owner IS NULL THEN
+    SELECT j.* INTO candidate FROM backfill.job j WHERE j.id = job_id;
+    PERFORM backfill.end_tidy(job_id, 'what is left of it in the table stays: ' || coalesce(backfill.who_is_gone(candidate), 'who wanted it to go is gone'),
+                              coalesce(backfill.login_is_gone(candidate),
+                                       format('Whoever has the rights of the table''s owner takes it out by SELECT backfill.cancel(%L), or finish.', candidate.name)));
+    job := NULL;
+  ELSE
+    token := backfill.new_token(job_id);
+  END IF;
+END
+$$;
+
+-- Takes the next job: one that has ended and must be tidied up, unless the last one was such, one whose daemon is gone, else the first of the queue (next_in_queue)
 -- whose table is free and whose active hours are open. A table is not free while a job on it is to be tidied up: no column
 -- is dropped under a trigger that reads it. What is found outside of its hours goes to the queue, until they begin; what was restored
 -- with a dump is paused, until its owner wants it; and one whose roles were dropped fails. A role that was renamed keeps its jobs: they are
@@ -196,29 +239,24 @@ DECLARE
   looked_at  timestamptz := statement_timestamp();  -- one moment for all: none opens between two looks
   mine_start timestamptz := backfill.session_start();
   at_once    constant integer := 20;   -- jobs looked at in one call, so that no number of them makes it long
-  job_id     bigint;
+  tidied     constant boolean := coalesce(current_setting('backfill.tidied_last', true) = 'on', false);  -- this session's last: now the queue comes first
+  took       record;
   free_id    bigint;
   candidate  backfill.job;
   hopeless   bigint[] := '{}';  -- that can't be claimed: others are not to wait for them
   problem    text;
   code       text;
 BEGIN
-  SELECT u.id INTO job_id FROM backfill.untidy_job u ORDER BY u.id LIMIT 1 FOR UPDATE SKIP LOCKED;
-  IF FOUND THEN
-    UPDATE backfill.job j SET holder_pid = pg_backend_pid(), holder_start = mine_start WHERE j.id = job_id RETURNING j.* INTO job;
-    SELECT t.login_oid, t.login, t.role INTO job.submitted_by_oid, job.submitted_by, job.owner FROM backfill.tidied_by(job) t;
-    IF job.submitted_by IS NULL OR job.owner IS NULL THEN
-      SELECT j.* INTO candidate FROM backfill.job j WHERE j.id = job_id;
-      PERFORM backfill.end_tidy(job_id, 'what is left of it in the table stays: ' || coalesce(backfill.who_is_gone(candidate), 'who wanted it to go is gone'),
-                                coalesce(backfill.login_is_gone(candidate),
-                                         format('Whoever has the rights of the table''s owner takes it out by SELECT backfill.cancel(%L), or finish.', candidate.name)));
-      job := NULL;
-    ELSE
-      token := backfill.new_token(job_id);
+  IF NOT tidied THEN
+    SELECT * INTO took FROM backfill.claim_untidy();
+    IF took.is_one THEN
+      job := took.job;
+      token := took.token;
+      ask_again := true;
+      RETURN;
     END IF;
-    ask_again := true;
-    RETURN;
   END IF;
+  PERFORM set_config('backfill.tidied_last', '', false);
 
   FOR i IN 1 .. at_once LOOP
     SELECT j.* INTO candidate
@@ -265,6 +303,15 @@ BEGIN
     END;
     opens_in_s := CASE i WHEN at_once THEN 0 END;
   END LOOP;
+  IF tidied AND job.id IS NULL THEN
+    SELECT * INTO took FROM backfill.claim_untidy();
+    IF took.is_one THEN
+      job := took.job;
+      token := took.token;
+      ask_again := true;
+      RETURN;
+    END IF;
+  END IF;
   ask_again := EXISTS (SELECT FROM backfill.job j WHERE j.state = 'running' AND (j.holder_pid, j.holder_start) IS DISTINCT FROM (pg_backend_pid(), mine_start))
             OR (job.id IS NULL AND (EXISTS (SELECT FROM backfill.untidy_job) OR EXISTS (SELECT FROM backfill.free_job)));
   opens_in_s := coalesce(opens_in_s, (SELECT greatest(extract(epoch FROM min(j.opens_at) - clock_timestamp()), 0)
@@ -275,13 +322,16 @@ END
 $$;
 
 -- After the control session was lost: the jobs that this daemon was running are held by the new session from now on,
--- unless another daemon has claimed them meanwhile.
+-- unless another daemon has claimed them meanwhile. One whose row somebody has locked is passed over, for the sake of the others: it is
+-- claimed anew, as one whose daemon is gone.
 CREATE OR REPLACE FUNCTION backfill.hold_again(jobs bigint[], old_pid integer, old_start timestamptz) RETURNS void
 LANGUAGE sql SET search_path = pg_catalog, pg_temp
 AS $$
   UPDATE backfill.job
      SET holder_pid = pg_backend_pid(), holder_start = backfill.session_start()
-   WHERE id = ANY (jobs) AND (holder_pid, holder_start) = (old_pid, old_start)
+   WHERE id = ANY (ARRAY(SELECT j.id FROM backfill.job j
+                          WHERE j.id = ANY (jobs) AND (j.holder_pid, j.holder_start) = (old_pid, old_start)
+                            FOR UPDATE SKIP LOCKED))
 $$;
 
 -- Whether this session holds a job: a running one, or one that it tidies up.
@@ -346,7 +396,8 @@ END
 $$;
 
 -- One range over all of a relation, up to the greatest key that it has now; in a later pass the one that is there, from its
--- start. What a pass can't do it notes anew. upper NULL: the relation is empty by now, and its range stays done.
+-- start. What a pass can't do it notes anew. A later pass begins by reading the pages alone, where that proves enough: with a trigger a row that moves
+-- behind its back is done by that, and no constraint is placed on its word. upper NULL: the relation is empty by now, and its range stays done.
 -- planned: when the session of its layout began. Nothing happens on another: a server that has crashed, or failed over, since
 -- may have lost ranges that were added before this one.
 CREATE OR REPLACE FUNCTION backfill.add_range(job_id bigint, relation oid, upper text[], planned timestamptz) RETURNS void
@@ -361,13 +412,16 @@ AS $$
     FROM backfill.job j
    WHERE add_range.upper IS NULL AND g.job_id = add_range.job_id AND g.relation = add_range.relation
      AND j.id = g.job_id AND backfill.is_held(j) AND add_range.planned = backfill.session_start();
-  INSERT INTO backfill.range (job_id, submitted_by, submitted_by_oid, epoch, relation, key, key_identity, home, upper)
-  SELECT j.id, j.submitted_by, j.submitted_by_oid, backfill.random_number(), add_range.relation, k.attnums, k.identity, backfill.home(add_range.relation), add_range.upper
+  INSERT INTO backfill.range (job_id, submitted_by, submitted_by_oid, epoch, relation, key, key_identity, home, upper, reads)
+  SELECT j.id, j.submitted_by, j.submitted_by_oid, backfill.random_number(), add_range.relation, k.attnums, k.identity, backfill.home(add_range.relation), add_range.upper,
+         j.set_clause IS NOT NULL AND j.where_clause IS NOT NULL AND (j.keep_in_sync OR j.enforce IS NULL)
+         AND EXISTS (SELECT FROM backfill.page_key(add_range.relation))
+         AND EXISTS (SELECT FROM backfill.range g WHERE g.job_id = j.id AND g.relation = add_range.relation AND g.lower IS NULL AND (g.done OR g.reads))
     FROM backfill.job j,
          backfill.key_of(add_range.relation, backfill.key_numbers(add_range.relation, j.key)) k
    WHERE j.id = add_range.job_id AND backfill.is_held(j) AND add_range.planned = backfill.session_start() AND add_range.upper IS NOT NULL
   ON CONFLICT (job_id, relation) WHERE lower IS NULL
-  DO UPDATE SET key = excluded.key, key_identity = excluded.key_identity, home = excluded.home, upper = excluded.upper,
+  DO UPDATE SET key = excluded.key, key_identity = excluded.key_identity, home = excluded.home, upper = excluded.upper, reads = excluded.reads,
                 cursor = NULL, keys = 0, found = 0, nulls = 0, epoch = excluded.epoch, submitted_by = excluded.submitted_by, submitted_by_oid = excluded.submitted_by_oid
 $$;
 
@@ -396,12 +450,12 @@ $$;
 -- who sees that a job has succeeded sees what is on disk.
 
 -- Whether something is left of the pass: a range to do, or a row that was locked. As take_range would say: what was of a partition
--- that is gone counts no more.
+-- that is gone counts no more; what was only read, and has rows to do, is still to be walked by its key.
 CREATE OR REPLACE FUNCTION backfill.is_open(job backfill.job) RETURNS boolean
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT EXISTS (SELECT FROM backfill.range r
-                  WHERE r.job_id = job.id AND NOT r.done
+                  WHERE r.job_id = job.id AND (NOT r.done OR r.reads AND r.found > 0)
                     AND EXISTS (SELECT FROM pg_class c WHERE c.oid = r.relation))
       OR EXISTS (SELECT FROM backfill.left_behind l
                   WHERE l.job_id = job.id AND l.reason = 'locked'
@@ -500,6 +554,9 @@ BEGIN
     RAISE EXCEPTION 'the table of job "%" was dropped', job.name USING ERRCODE = '42P01', HINT = 'There is nothing left to fill.';
   END IF;
 
+  UPDATE backfill.range g  -- what was only read, and has rows to do, is walked by its key
+     SET reads = false, cursor = NULL, keys = 0, found = 0, nulls = 0
+   WHERE g.job_id = take_range.job_id AND g.reads AND g.done AND g.found > 0;
   UPDATE backfill.range g
      SET epoch = backfill.random_number(),
          submitted_by = job.submitted_by, submitted_by_oid = job.submitted_by_oid  -- whose login is gone, another may have taken the job over
@@ -550,35 +607,45 @@ BEGIN
     home := left_row.home;
   END IF;
 
-  IF home <> backfill.home(relation) THEN  -- restored: the columns are known by their names only
-    key := backfill.key_numbers(relation, ARRAY(SELECT c ->> 'name' FROM jsonb_array_elements(was) WITH ORDINALITY AS x(c, ord) ORDER BY ord));
-  END IF;
-  SELECT * INTO k FROM backfill.key_of(relation, key);
-  IF FOUND AND NOT backfill.same_order(was, k.identity) THEN
-    PERFORM backfill.check_collations(k);
-    IF job.where_clause IS NULL THEN
-      RAISE EXCEPTION 'the key of % is ordered in another way than when job "%" began: it was %, and is %',
-                      backfill.relation_name(relation), job.name, backfill.key_in_words(was), backfill.key_in_words(k.identity)
-        USING ERRCODE = '42P16',
-              HINT = format('What the cursors in backfill.range tell is done, the rest is not. Make the key what it was, then SELECT backfill.retry(%L); '
-                            'or cancel the job, and insert one with a where_clause that only the rest meets.', job.name);
+  IF r.reads THEN
+    SELECT * INTO k FROM backfill.page_key(relation);
+    upper := ARRAY[backfill.behind_all_pages(), k.filenode::text];
+    IF cursor[2] <> k.filenode::text OR home <> backfill.home(relation) THEN  -- other pages
+      UPDATE backfill.range g SET cursor = NULL, keys = 0, found = 0, nulls = 0 WHERE g.id = r.id;
+      cursor := NULL;
     END IF;
-    PERFORM backfill.begin_anew(job, format('the key of %s was %s, and is %s', backfill.relation_name(relation), backfill.key_in_words(was), backfill.key_in_words(k.identity)));
-    outcome := 'not ours';
-    RETURN;
-  ELSIF FOUND AND (home <> backfill.home(relation) OR was IS DISTINCT FROM k.identity) THEN
-    UPDATE backfill.range g
-       SET key = k.attnums, key_identity = k.identity, home = backfill.home(take_range.relation)
-     WHERE g.id = r.id;
-    UPDATE backfill.left_behind l
-       SET key_columns = k.attnums, key_identity = k.identity, home = backfill.home(take_range.relation)
-     WHERE l.id = left_row.id;
+  ELSE
+    IF home <> backfill.home(relation) THEN  -- restored: the columns are known by their names only
+      key := backfill.key_numbers(relation, ARRAY(SELECT c ->> 'name' FROM jsonb_array_elements(was) WITH ORDINALITY AS x(c, ord) ORDER BY ord));
+    END IF;
+    SELECT * INTO k FROM backfill.key_of(relation, key);
+    IF FOUND AND NOT backfill.same_order(was, k.identity) THEN
+      PERFORM backfill.check_collations(k);
+      IF job.where_clause IS NULL THEN
+        RAISE EXCEPTION 'the key of % is ordered in another way than when job "%" began: it was %, and is %',
+                        backfill.relation_name(relation), job.name, backfill.key_in_words(was), backfill.key_in_words(k.identity)
+          USING ERRCODE = '42P16',
+                HINT = format('What the cursors in backfill.range tell is done, the rest is not. Make the key what it was, then SELECT backfill.retry(%L); '
+                              'or cancel the job, and insert one with a where_clause that only the rest meets.', job.name);
+      END IF;
+      PERFORM backfill.begin_anew(job, format('the key of %s was %s, and is %s', backfill.relation_name(relation), backfill.key_in_words(was), backfill.key_in_words(k.identity)));
+      outcome := 'not ours';
+      RETURN;
+    ELSIF FOUND AND (home <> backfill.home(relation) OR was IS DISTINCT FROM k.identity) THEN
+      UPDATE backfill.range g
+         SET key = k.attnums, key_identity = k.identity, home = backfill.home(take_range.relation)
+       WHERE g.id = r.id;
+      UPDATE backfill.left_behind l
+         SET key_columns = k.attnums, key_identity = k.identity, home = backfill.home(take_range.relation)
+       WHERE l.id = left_row.id;
+    END IF;
   END IF;
   IF k.columns IS NOT NULL THEN
     key_columns := k.columns;
     yields := backfill.can_yield(job);
     name := CASE WHEN job.statement IS NULL THEN backfill.relation_name(relation) END;
-    SELECT s.batch, s.keys, s.bound, backfill.proof_of(job, relation, k.columns, s.look, job.phase) INTO batch, keys_of, bound, proof
+    SELECT s.batch, s.keys, s.bound, backfill.proof_of(job, relation, k.columns, s.look, job.phase) || CASE WHEN r.reads THEN '{"only_reads": true}' ELSE '{}' END::jsonb
+      INTO batch, keys_of, bound, proof
       FROM backfill.statements(job, relation, k, point) s;
   END IF;
   PERFORM backfill.check_is_there(relation, job);
@@ -735,7 +802,9 @@ BEGIN
   SELECT * INTO job FROM backfill.job j WHERE j.id = job_id FOR UPDATE;
   IF NOT FOUND OR NOT backfill.is_held(job) THEN  -- it may be sent again
     RETURN CASE WHEN job.holder_pid IS NULL AND (job.report #>> '{waits,tries}')::integer = tries THEN 'given' ELSE 'not ours' END;
-  ELSIF NOT EXISTS (SELECT FROM backfill.free_job) AND NOT EXISTS (SELECT FROM backfill.untidy_job) THEN
+  ELSIF NOT EXISTS (SELECT FROM backfill.free_job) AND NOT EXISTS (SELECT FROM backfill.untidy_job)
+        AND (job.state = 'running'  -- else those that queue behind it on its own table are not free before it goes
+             OR NOT EXISTS (SELECT FROM backfill.job q WHERE q.state = 'queued' AND q.root = job.root AND q.id <> job.id)) THEN
     RETURN 'kept';
   END IF;
   IF job.state = 'running' THEN

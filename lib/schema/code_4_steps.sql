@@ -110,15 +110,6 @@ AS $$
                     ORDER BY i.indisprimary DESC, i.indexrelid LIMIT 1), 'OPERATOR(pg_catalog.=)')
 $$;
 
--- The table that a foreign key refers to, as the catalog has it now; NULL: it is no foreign key, or no table stands under the name.
-CREATE OR REPLACE FUNCTION backfill.referenced_table(item jsonb) RETURNS oid
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-AS $$
-  SELECT c.oid
-    FROM regexp_match(item ->> 'definition', '^FOREIGN KEY \((?:"(?:[^"]|"")*"|[^"()])*\) REFERENCES ((?:"(?:[^"]|"")*"|[^"()])*)\(') AS m(name)
-    JOIN pg_class c ON c.oid = backfill.named_relation(m.name[1]) AND c.relkind IN ('r', 'p')
-$$;
-
 -- The condition of rows that break an item of enforce; NULL where none can be written: then VALIDATE tells. alias: what the table is called in
 -- it, in quotes where it needs them; a CHECK calls it by its own name.
 CREATE OR REPLACE FUNCTION backfill.breaks_item(item jsonb, alias text) RETURNS text
@@ -136,15 +127,12 @@ BEGIN
   ELSIF item ->> 'kind' = 'check' THEN
     RETURN format('NOT (%s)', (regexp_match(item ->> 'definition', '^CHECK \((.*)\)(?: NO INHERIT)?$'))[1]);
   END IF;
-  IF backfill.referenced_table(item) IS NULL THEN
-    RETURN NULL;
-  END IF;
   parts := regexp_match(item ->> 'definition', format('^FOREIGN KEY \(%s\) REFERENCES %s\(%s\)(.*)$', names, names, names));
   mine := backfill.split_at(parts[1], ',');
   their := backfill.split_at(parts[3], ',');
   RETURN (SELECT format('(%s AND NOT EXISTS (SELECT FROM %s AS %s WHERE %s)%s)',
                         string_agg(format('%s.%s IS NOT NULL', alias, btrim(m)), ' AND '), parts[2], other,
-                        string_agg(format('%s.%s %s %s.%s', other, btrim(u), backfill.equality_of(backfill.referenced_table(item), btrim(u)), alias, btrim(m)), ' AND '),
+                        string_agg(format('%s.%s %s %s.%s', other, btrim(u), backfill.equality_of(to_regclass(parts[2]), btrim(u)), alias, btrim(m)), ' AND '),
                         CASE WHEN parts[4] ~ ' MATCH FULL' THEN format(' OR pg_catalog.num_nulls(%1$s) OPERATOR(pg_catalog.>) 0 AND pg_catalog.num_nulls(%1$s) OPERATOR(pg_catalog.<) %2$s', string_agg(format('%s.%s', alias, btrim(m)), ', '), count(*)) ELSE '' END)
             FROM unnest(mine, their) AS c(m, u));
 END
@@ -155,8 +143,7 @@ $$;
 CREATE OR REPLACE FUNCTION backfill.look_commands(job backfill.job) RETURNS text[]
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT coalesce(array_agg(format('SELECT backfill.look_for_rows(%L::pg_catalog.oid, %L, %L, %L, %L::pg_catalog.oid, %L)', job.target::oid, i ->> 'name', backfill.breaks_item(i, quote_ident(c.relname)), job.name, backfill.referenced_table(i),
-                                 backfill.relation_name(backfill.referenced_table(i))) ORDER BY ord)
+  SELECT coalesce(array_agg(format('SELECT backfill.look_for_rows(%L::pg_catalog.oid, %L, %L, %L)', job.target::oid, i ->> 'name', backfill.breaks_item(i, quote_ident(c.relname)), job.name) ORDER BY ord)
                     FILTER (WHERE backfill.breaks_item(i, quote_ident(c.relname)) IS NOT NULL
                               AND NOT (i ->> 'kind' = 'not null' AND job.set_clause IS NOT NULL AND NOT job.keep_in_sync
                                        AND backfill.null_columns(job.where_clause, c.relname::text) = ARRAY[i ->> 'column'])), '{}')
@@ -375,7 +362,7 @@ AS $$
               ELSE ARRAY[format('SELECT backfill.wait_aside(%L, %L)', s.name, s.waits_for)] || s.commands END,
          CASE WHEN s.apart THEN s.commands[1] END, s.relation, s.name, s.words
     FROM backfill.find_step(job_id, phase) s
-    LEFT JOIN LATERAL (SELECT backfill.named_relation((regexp_match(s.commands[1], '^DROP INDEX CONCURRENTLY (.*)$'))[1]) AS oid) i ON s.apart
+    LEFT JOIN LATERAL (SELECT to_regclass((regexp_match(s.commands[1], '^DROP INDEX CONCURRENTLY (.*)$'))[1])::oid AS oid) i ON s.apart
 $$;
 
 -- Jobs that keep rows of a table in step, or of the partitioned one that it belongs to.
@@ -388,7 +375,9 @@ $$;
 
 -- What uses a column of one relation, as far as the server can tell: kind (a word of job.ignore) and what, with its name. Function
 -- bodies and statements are text: those are listed that name both the table and the column, and for a trigger function of the
--- table those that name the column. for_role: whose statements may be shown; of others it is said that there are some.
+-- table those that name the column. for_role: whose statements may be shown; of others it is said that there are some. Strangers write
+-- texts of any length: of a statement the beginning is looked at; in a function's body of more than 100,000 bytes the names are looked for
+-- as they are written, and what a session has made for itself is passed over, as it goes with it.
 CREATE OR REPLACE FUNCTION backfill.uses_of_relation(target oid, column_name name, for_role name) RETURNS TABLE (kind text, what text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -475,9 +464,11 @@ BEGIN
     FROM pg_proc p
     JOIN pg_namespace n ON n.oid = p.pronamespace
    WHERE n.nspname NOT IN ('pg_catalog', 'information_schema', 'backfill') AND p.oid <> ALL (functions)
+     AND n.nspname !~ '^pg_temp_'
      AND (EXISTS (SELECT FROM found f WHERE f.classid = 'pg_proc'::regclass AND f.objid = p.oid)
-          OR (p.prosrc ~* word
-              AND (p.prosrc ~* table_word OR EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = target AND t.tgfoid = p.oid))));
+          OR (CASE WHEN octet_length(p.prosrc) > 100000 THEN strpos(p.prosrc, column_name) > 0 ELSE p.prosrc ~* word END
+              AND (CASE WHEN octet_length(p.prosrc) > 100000 THEN strpos(p.prosrc, class.relname) > 0 ELSE p.prosrc ~* table_word END
+                   OR EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = target AND t.tgfoid = p.oid))));
 
   -- Statements, by this database's counters since they were reset; what the server wrote for constants has no names in it.
   SELECT format('%I.pg_stat_statements', n.nspname) INTO extension
@@ -487,7 +478,8 @@ BEGIN
       FOR statement IN EXECUTE format(
         'SELECT DISTINCT CASE WHEN backfill.may_see_statements($3, s.userid) THEN format(''"%%s"'', left(regexp_replace(s.query, ''\s+'', '' '', ''g''), 100))'
         '                     ELSE ''a statement of another role'' END'
-        '  FROM %s AS s JOIN pg_catalog.pg_database d ON d.oid = s.dbid AND d.datname = current_database()'
+        '  FROM (SELECT o.userid, left(o.query, 4000) AS query'
+        '          FROM %s AS o JOIN pg_catalog.pg_database d ON d.oid = o.dbid AND d.datname = current_database() OFFSET 0) AS s'
         ' WHERE s.query ~* $1 AND s.query ~* $2 AND s.query ~* ''^\s*(--[^\n]*\n|/\*.*?\*/|\s)*(select|insert|update|delete|merge|with|copy)\M'''
         '   AND s.query !~ ''\mbackfill\.|/\* backfilld \*/''', extension) USING word, table_word, for_role LOOP
         kind := 'statements';

@@ -135,3 +135,99 @@ def test_status_says_why_a_job_is_queued(db):
     db.app.execute("SELECT backfill.cancel(%s)", [first])
     for name in (second, theirs, third):
         db.finish(name)
+
+
+# ---- What has ended is tidied up in turn
+
+KEPT = {"set_clause": "n = 1", "where_clause": "n = 0", "keep_in_sync": True}
+
+
+def claim(session):
+    return session.execute("SELECT (c.job).name FROM backfill.claim() c").fetchone()[0]
+
+
+def test_what_has_ended_is_tidied_up_in_turn_with_the_queue(db):
+    """However many of a login's jobs are to be tidied up, whoever queues has every second turn, and so has another login's tidying."""
+    tables(db, 3)
+    db.table("mine")
+    db.table("kept")
+    daemon = db.daemon(workers=1)
+    theirs = [db.submit("other", target=f"o{i}", **KEPT) for i in range(3)]
+    mine = db.submit(target="kept", **KEPT)
+    for name in theirs + [mine]:
+        db.finish(name)
+    daemon.terminate()
+    for name in theirs:
+        db.session("other").execute("SELECT backfill.finish(%s)", [name])
+    db.app.execute("SELECT backfill.finish(%s)", [mine])
+    queued = db.submit(target="mine", set_clause="n = n + 1")
+    turns = [claim(db.admin) for _ in range(4)]
+    assert turns[1] == queued and mine in turns and sum(name in theirs for name in turns) == 2
+    assert {claim(db.admin), claim(db.admin)} == set(theirs) - set(turns) | {None}
+
+
+def test_ended_job_that_has_nothing_in_its_table_makes_no_work_when_it_is_asked_again(db):
+    tables(db, 2)
+    daemon = db.daemon(workers=1)
+    plain = db.submit("other", target="o0", set_clause="n = n + 1")
+    kept = db.submit("other", target="o1", **KEPT)
+    db.finish(plain)
+    db.finish(kept)
+    db.session("other").execute("SELECT backfill.cancel(%s)", [kept])
+    wait_until(lambda: not db.job(kept)["tidy"], what="its trigger is gone")
+    daemon.terminate()
+    for _ in range(2):
+        db.session("other").execute("UPDATE backfill.job SET wanted = 'cancel'")
+        assert not db.job(plain)["tidy"] and not db.job(kept)["tidy"]
+    assert claim(db.admin) is None
+
+
+def test_ended_job_keeps_no_table_while_its_login_cant_be_had(db):
+    db.table()
+    db.admin.execute("GRANT app TO other")
+    daemon = db.daemon(workers=1)
+    with db.connect("other") as session:
+        session.execute("SET ROLE app")
+        kept = db.submit(session=session, target="t", **KEPT)
+        db.finish(kept)
+        daemon.terminate()
+        session.execute("SELECT backfill.finish(%s)", [kept])
+    db.admin.execute("ALTER ROLE other CONNECTION LIMIT 0")
+    try:
+        db.daemon(workers=2)
+        wait_until(lambda: db.one("SELECT count(*) FROM backfill.taken_tables()") == 1, what="it is to be tidied up first")
+        db.finish(db.submit(set_clause="n = n + 1"), timeout=40)
+    finally:
+        db.admin.execute("ALTER ROLE other CONNECTION LIMIT -1")
+        db.admin.execute("REVOKE app FROM other")
+
+
+def test_ended_job_keeps_no_table_in_which_it_has_nothing(db):
+    db.table()
+    daemon = db.daemon(workers=1)
+    kept = db.submit(**KEPT)
+    db.finish(kept)
+    daemon.terminate()
+    db.app.execute("SELECT backfill.finish(%s)", [kept])
+    assert db.one("SELECT count(*) FROM backfill.taken_tables()") == 1
+    for name in [row[0] for row in db.all("SELECT tgname::text FROM pg_trigger WHERE tgrelid = 't'::regclass AND NOT tgisinternal")]:
+        db.app.execute(f'DROP TRIGGER "{name}" ON t')
+    for function in [row[0] for row in db.all("SELECT oid::regprocedure::text FROM pg_proc WHERE proname LIKE 'backfill%%' AND pronamespace = 'public'::regnamespace")]:
+        db.app.execute(f"DROP FUNCTION {function}")
+    assert db.one("SELECT count(*) FROM backfill.taken_tables()") == 0
+
+
+def test_a_locked_row_of_one_job_takes_no_other_from_its_daemon(db):
+    """After the control session was lost."""
+    tables(db, 1)
+    db.table()
+    names = [db.submit(set_clause="n = n + 1"), db.submit("other", target="o0", set_clause="n = n + 1")]
+    with db.connect("postgres") as lost:
+        assert {claim(lost), claim(lost)} == set(names)
+        pid, start = lost.execute("SELECT pg_backend_pid(), backfill.session_start()").fetchone()
+    with db.connect("other") as holder, db.connect("postgres") as session:
+        holder.autocommit = False
+        holder.execute("SELECT FROM backfill.job FOR UPDATE")
+        session.execute("SET lock_timeout = '200ms'")
+        session.execute("SELECT backfill.hold_again(ARRAY(SELECT id FROM backfill.job), %s, %s)", [pid, start])
+        assert session.execute("SELECT name FROM backfill.job j WHERE backfill.is_held(j)").fetchall() == [(names[0],)]

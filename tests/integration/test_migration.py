@@ -775,6 +775,18 @@ def test_statements_that_name_the_column_stand_in_the_way_of_its_drop(counting_d
     db.finish(name)
 
 
+def test_long_statements_of_anybody_stop_no_job(counting_db):
+    """Only their beginnings are looked at; the control session's statements have ten seconds."""
+    db = counting_db
+    orders(db, 100)
+    for i in range(4):
+        db.app.execute(f"SELECT 1 AS c{i} /* {'a ' * 5_000_000} orders */")
+    db.app.execute("SELECT sum(amount) FROM orders")
+    db.admin.execute("SET statement_timeout = '1s'")
+    found = db.one("SELECT backfill.statements_on('orders'::regclass, 'app')")
+    assert [s["query"] for s in found.values() if "sum" in s["query"]] == ["SELECT sum(amount) FROM orders"]
+
+
 # ---- Whose rights, and whose things
 
 LOOKUP = {"target": "t", "set_clause": "a = (SELECT r.rate FROM rate r WHERE r.currency = t.currency)", "where_clause": "a IS NULL",
@@ -961,19 +973,3 @@ def test_statements_of_other_roles_are_not_shown(counting_db):
     assert "4711" not in seen and "SELECT count(*) FROM orders" in seen
     error = db.finish(submit(db, drop_column="note"), "failed")["error"]
     assert "a statement of another role" in error and "4711" not in error
-
-
-def test_the_daemon_needs_no_right_to_the_schema_of_a_table(db):
-    db.admin.execute("CREATE SCHEMA closed AUTHORIZATION app")
-    db.app.execute("""CREATE TABLE closed.customer (id int PRIMARY KEY); INSERT INTO closed.customer SELECT generate_series(1, 9);
-                      CREATE TABLE closed.t (id bigint PRIMARY KEY, a int); INSERT INTO closed.t SELECT g, g FROM generate_series(1, 300) g; UPDATE closed.t SET a = 1 WHERE id = 300""")
-    db.daemon()
-    name = db.submit(target="closed.t", add_column="b int", set_clause="b = a", keep_in_sync=True, enforce=["NOT NULL b", "UNIQUE (b)"])
-    assert "unique index" in db.finish(name, "failed")["error"]
-    wait_until(lambda: db.one("SELECT count(*) FROM pg_index WHERE indrelid = 'closed.t'::regclass AND NOT indisvalid") == 0, what="the index that can't be finished is gone")
-    db.app.execute("UPDATE closed.t SET a = 300 WHERE id = 300")
-    db.app.execute("SELECT backfill.retry(%s)", [name])
-    db.finish(name)
-    db.finish(db.submit(target="closed.t", add_column="c int", set_clause="c = 1 + id % 9", keep_in_sync=True, enforce=["FOREIGN KEY (c) REFERENCES closed.customer (id)"]))
-    db.app.execute("SELECT backfill.undo(%s)", [name])
-    wait_until(lambda: db.one("SELECT count(*) FROM pg_attribute WHERE attrelid = 'closed.t'::regclass AND attname = 'b'") == 0, what="undone")

@@ -280,3 +280,81 @@ def test_an_unfinished_unique_index_goes_when_its_job_is_paused(db):
     db.app.execute("DELETE FROM t WHERE id = 5000")
     db.app.execute("SELECT backfill.resume(%s)", [name])
     db.finish(name)
+
+
+# ---- What a later pass reads
+
+PLAIN = {"set_clause": "b = a * 2", "where_clause": "b IS NULL"}
+
+
+@contextlib.contextmanager
+def stopped_reading(db, **columns):
+    """A job over 6,000 rows whose pass that reads stands in the middle of the table's pages, until the context is left."""
+    table(db, "false", 6000, more=", b int")
+    db.app.execute("""CREATE FUNCTION gate(id bigint, b int) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN
+                        IF id = 3000 AND b IS NOT NULL THEN
+                          PERFORM pg_advisory_xact_lock_shared(77);
+                        END IF;
+                        RETURN true; END $$""")
+    with db.connect("app") as holder:
+        with db.held_row(5000):
+            name = db.submit(set_clause="b = a * 2", where_clause="CASE WHEN gate(id, b) THEN b IS NULL END", **columns)
+            db.wait_at(5000, name)
+            holder.execute("SELECT pg_advisory_lock(77)")
+        wait_until(lambda: is_reading(db, name) and db.all("SELECT FROM pg_locks WHERE locktype = 'advisory' AND objid = 77 AND NOT granted"),
+                   what="it stands in the middle", every=0.001)
+        yield name
+
+
+def is_reading(db, name):
+    return db.all("SELECT 1 FROM backfill.range r JOIN backfill.job j ON j.id = r.job_id"
+                  " WHERE j.name = %s AND r.reads AND r.cursor IS NOT NULL AND NOT r.done", name)
+
+
+def test_what_a_pass_finds_that_reads_pages_is_done_by_key(db):
+    table(db, "n % 100 = 0", more=", b int")
+    db.daemon(max_rows=70)
+    with db.held_row(900):
+        name = db.submit(**PLAIN)
+        db.wait_at(900, name)
+        db.app.execute("INSERT INTO t (id, a) SELECT -n, n FROM generate_series(1, 300) n; UPDATE t SET b = NULL WHERE id = 5")
+    job = db.finish(name)
+    assert nulls(db) == 10 and job["report"]["verified"] == {"walks": 2, "found": 301, "null": 10}
+    assert db.all("SELECT reads, found FROM backfill.range") == [(True, 0)], "the last pass has read pages, and found nothing"
+
+
+def test_a_table_that_is_written_anew_while_its_pages_are_read_is_read_from_its_start(db):
+    db.daemon(max_rows=500)
+    with stopped_reading(db) as name:
+        db.app.execute("INSERT INTO t (id, a) VALUES (0, 0)")
+        db.app.execute("CLUSTER t USING t_pkey")
+    job = db.finish(name)
+    assert nulls(db) == 0 and job["report"]["verified"]["found"] == 1
+
+
+def test_a_pass_that_reads_pages_goes_on_where_a_killed_daemon_stood(db):
+    daemon = db.daemon(max_rows=500)
+    with stopped_reading(db) as name:
+        stood = db.cursor(name)
+        daemon.kill()
+        daemon.start()
+        daemon.says("goes on where it stood")
+        assert is_reading(db, name) and db.cursor(name) == stood
+    db.finish(name)
+    assert nulls(db) == 0
+
+
+def test_rows_that_are_written_while_pages_are_read_are_read_too(db):
+    db.daemon(max_rows=100)  # so that what is read last, of one moment, is not all the rest
+    with stopped_reading(db) as name:
+        db.app.execute("INSERT INTO t (id, a) SELECT 10000 + n, n FROM generate_series(1, 100) n; UPDATE t SET b = NULL WHERE id > 5990")
+    assert db.finish(name)["report"]["verified"]["found"] == 110
+    assert nulls(db) == 0
+
+
+def test_no_page_is_proof_for_a_constraint_that_no_trigger_keeps(db):
+    """A row may move behind a pass that reads pages; by its key it can't."""
+    table(db, "false", more=", b int")
+    db.daemon()
+    db.finish(db.submit(**PLAIN, enforce=["NOT NULL b"]))
+    assert db.all("SELECT reads FROM backfill.range") == [(False,)]
