@@ -42,8 +42,9 @@ const char SQL_PIN[] =
     "                UNION ALL\n"
     "                SELECT 2, v.name, v.value FROM (VALUES " PINNED ",\n" PINNED_FORMS ",\n"
     "                       ('synchronous_commit', coalesce(nullif(pg_catalog.current_setting('synchronous_commit'), 'off'), 'local'))) AS v(name, value)\n"
+    "                 WHERE coalesce(pg_catalog.jsonb_typeof($2::jsonb OPERATOR(pg_catalog.->) v.name) OPERATOR(pg_catalog.<>) 'null', true)\n"
     "                UNION ALL\n"
-    "                SELECT 3, e.key, e.value FROM pg_catalog.jsonb_each_text($2::jsonb) AS e\n"
+    "                SELECT 3, e.key, e.value FROM pg_catalog.jsonb_each_text($2::jsonb) AS e WHERE e.value IS NOT NULL\n"
     "                UNION ALL\n" PIN_REPLICATION_ROLE
     "                ORDER BY 1) AS s\n"
     "         WHERE pg_catalog.pg_backend_pid() OPERATOR(pg_catalog.=) coalesce($1::integer, pg_catalog.pg_backend_pid())\n"
@@ -55,8 +56,9 @@ const char SQL_PIN[] =
 const char SETTINGS_CONTROL[] =
     "{\"statement_timeout\": \"10s\", \"lock_timeout\": \"200ms\", \"default_transaction_read_only\": \"off\"}";
 
+/* A probe's statement is the administrator's: it finds its tables where the role does. null: as it is. */
 const char SETTINGS_PROBE[] =
-    "{\"statement_timeout\": \"1s\", \"lock_timeout\": \"200ms\", \"default_transaction_read_only\": \"on\"}";
+    "{\"statement_timeout\": \"1s\", \"lock_timeout\": \"200ms\", \"default_transaction_read_only\": \"on\", \"search_path\": null}";
 
 /* What it makes is made where the database begins its sessions read-only, too. */
 const char SETTINGS_INSTALL[] =

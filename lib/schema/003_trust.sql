@@ -45,8 +45,7 @@ UPDATE backfill.job j
 -- ---- What the proof keeps, by which a job knows that nothing is left to do.
 
 ALTER TABLE backfill.range
-  ADD COLUMN nulls bigint NOT NULL DEFAULT 0,        -- rows of this pass whose value the clause makes NULL: done, though they meet where_clause
-  ADD COLUMN reads boolean NOT NULL DEFAULT false;   -- the pass reads the table's pages, and changes nothing: cursor is {ctid, filenode}, found what is to do
+  ADD COLUMN nulls bigint NOT NULL DEFAULT 0;        -- rows of this pass whose value the clause makes NULL: done, though they meet where_clause
 
 ALTER TABLE backfill.job
   ADD COLUMN guard_looked_at timestamptz,            -- when no row broke the constraints that are to be added

@@ -24,6 +24,18 @@ AS $$
    WHERE c.oid = relation
 $$;
 
+-- The relation of a name with its schema, as the server writes it; NULL: there is none. By the catalog: the daemon needs no right to a schema to
+-- know what is there, and to_regclass fails without one.
+CREATE OR REPLACE FUNCTION backfill.named_relation(name text) RETURNS oid
+LANGUAGE sql STABLE STRICT SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT c.oid
+    FROM parse_ident(name) AS p(parts)
+    JOIN pg_namespace n ON n.nspname = p.parts[1]
+    JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = p.parts[2]
+   WHERE cardinality(p.parts) = 2
+$$;
+
 -- A partition may go between two statements, which see the catalog of their own time each. The next try passes it over.
 CREATE OR REPLACE FUNCTION backfill.check_is_there(relation oid, job backfill.job) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -129,36 +141,6 @@ AS $$
    LIMIT 1
 $$;
 
--- The order of a table's pages, as a key: what a pass that only reads goes by. Twice as many index entries as rows, each with its page to look at, cost
--- four times what the pages cost. No row: not a table of pages. filenode tells that it was written anew, and its pages are others.
-CREATE OR REPLACE FUNCTION backfill.page_key(relation oid) RETURNS SETOF backfill.walk_key
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-AS $$
-  SELECT c.oid, pg_relation_filenode(c.oid), '{-1}'::smallint[], '{ctid}'::text[], '{tid}'::text[], '{""}'::text[],
-         '{{OPERATOR(pg_catalog.<),OPERATOR(pg_catalog.<=),OPERATOR(pg_catalog.=),OPERATOR(pg_catalog.>=),OPERATOR(pg_catalog.>)}}'::text[], NULL::jsonb
-    FROM pg_class c
-    JOIN pg_am am ON am.oid = c.relam AND am.amname = 'heap'
-   WHERE c.oid = relation AND c.relkind = 'r'
-$$;
-
--- Behind the last row that any table may have.
-CREATE OR REPLACE FUNCTION backfill.behind_all_pages() RETURNS text
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
-AS $$ SELECT '(4294967294,0)' $$;
-
--- In page order: the place behind as many pages above $1 as hold $3 rows, by what is known of the table; no row when fewer are left. What comes in
--- meanwhile is written behind the end, and is read too.
-CREATE OR REPLACE FUNCTION backfill.page_bound(relation oid) RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-AS $$
-  SELECT format('/* backfilld */ SELECT ARRAY[pg_catalog.format(''(%%s,0)'', p.page), %L]'
-                '  FROM (SELECT coalesce((($1::pg_catalog.text[])[1]::pg_catalog.point)[0]::bigint, 0) OPERATOR(pg_catalog.+) greatest($3::bigint OPERATOR(pg_catalog./) %s, 1) AS page) AS p'
-                ' WHERE p.page OPERATOR(pg_catalog.<) (pg_catalog.pg_relation_size(%s) OPERATOR(pg_catalog./) %s) AND $2::pg_catalog.text[] IS NOT NULL',
-                pg_relation_filenode(c.oid), greatest(c.reltuples / greatest(pg_relation_size(c.oid) / b.size, 1), 1)::bigint, c.oid, b.size)
-    FROM pg_class c, (SELECT current_setting('block_size')::bigint AS size) b
-   WHERE c.oid = relation
-$$;
-
 -- Whether what was walked in one order may go on in another: the same columns, of types whose values are written and ordered alike. An
 -- integer that was widened is. The names don't matter, nor does a collation's.
 CREATE OR REPLACE FUNCTION backfill.same_order(was jsonb, now jsonb) RETURNS boolean
@@ -182,7 +164,7 @@ AS $$
     FROM jsonb_array_elements(identity) WITH ORDINALITY AS x(c, ord)
 $$;
 
--- Part of each condition on a key: true, as long as the index (of pages: the table) has the order in which the condition was written. Asked once a
+-- Part of each condition on a key: true, as long as the index has the order in which the condition was written. Asked once a
 -- statement, when that has locked its table. ALTER COLUMN TYPE makes the index anew; so do REINDEX, CLUSTER and others: the range is
 -- then taken again, by what the key is by then.
 CREATE OR REPLACE FUNCTION backfill.check_key(index_oid oid, filenode oid) RETURNS boolean
@@ -194,7 +176,7 @@ BEGIN
           ELSE pg_catalog.pg_relation_filenode(index_oid::pg_catalog.regclass) OPERATOR(pg_catalog.=) filenode END) THEN
     RETURN true;
   END IF;
-  RAISE EXCEPTION 'the index of the key, or the table, was made anew' USING ERRCODE = 'BF001', HINT = 'This statement was undone; the range is taken again.';
+  RAISE EXCEPTION 'the index of the key was made anew' USING ERRCODE = 'BF001', HINT = 'This statement was undone; the range is taken again.';
 END
 $$;
 
@@ -402,9 +384,9 @@ BEGIN
   look := format('SELECT %s, %s.xmin FROM %s WHERE %s', position, name, source,
                  backfill.batch_condition(name || '.', key, point))
        || coalesce(E'\nAND (' || job.where_clause || E'\n)', '');
-  bound := CASE WHEN key.attnums = '{-1}' THEN backfill.page_bound(relation) ELSE format('/* backfilld */ SELECT %s FROM %s WHERE %s ORDER BY %s OFFSET $3::bigint OPERATOR(pg_catalog.-) 1 LIMIT 1', position, source,
+  bound := format('/* backfilld */ SELECT %s FROM %s WHERE %s ORDER BY %s OFFSET $3::bigint OPERATOR(pg_catalog.-) 1 LIMIT 1', position, source,
                   backfill.batch_condition(name || '.', key, point),
-                  array_to_string(ordering, ', ')) END;
+                  array_to_string(ordering, ', '));
   last := format('/* backfilld */ SELECT %s FROM %s ORDER BY %s LIMIT 1', position, source,
                  array_to_string(ARRAY(SELECT o || ' DESC' FROM unnest(ordering) WITH ORDINALITY AS u(o, ord) ORDER BY ord), ', '));
 END

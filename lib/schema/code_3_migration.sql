@@ -122,8 +122,9 @@ END
 $$;
 
 -- A look at a table before a constraint is added: raises when a row would break it, with how many and the key of one. What the job's owner may not
--- read, or compare, isn't looked at: VALIDATE has other rights. As a whole: the planner's own choice is the best here.
-CREATE OR REPLACE FUNCTION backfill.look_for_rows(relation oid, item text, breaks text, job text) RETURNS void
+-- read, or compare, isn't looked at: VALIDATE has other rights. referenced: another table that breaks reads, under the name other, or NULL. It is locked,
+-- and looked at again, before: whoever owns it may put a view in its place, which would run the view's code with the job's rights. As a whole: the planner's own choice is the best here.
+CREATE OR REPLACE FUNCTION backfill.look_for_rows(relation oid, item text, breaks text, job text, referenced oid, other text) RETURNS void
 LANGUAGE plpgsql SET enable_seqscan = on SET enable_sort = on SET jit = off
 AS $$
 DECLARE
@@ -134,6 +135,10 @@ DECLARE
   one pg_catalog.text;
 BEGIN
   BEGIN
+    IF referenced IS NOT NULL THEN
+      EXECUTE pg_catalog.concat('LOCK TABLE ', other, ' IN ACCESS SHARE MODE');
+      PERFORM backfill.check_name(referenced, other);
+    END IF;
     EXECUTE pg_catalog.format('SELECT pg_catalog.count(*), pg_catalog.min(%s) FROM %s AS %s WHERE %s', coalesce(key, alias OPERATOR(pg_catalog.||) '.ctid::pg_catalog.text'),
                               backfill.relation_name(relation), alias, breaks) INTO n, one;
   EXCEPTION WHEN insufficient_privilege OR undefined_function THEN

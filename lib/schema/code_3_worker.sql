@@ -4,7 +4,7 @@
 -- submitted the job, at the epoch under which the range was last taken, which nobody can guess, and from where the cursor
 -- stands; otherwise it raises BF001 and the batch is undone with it. That is what makes a batch happen exactly once.
 -- keys: how many keys the batch spans, NULL when not known (then its rows); rate: keys a second, for the status view.
--- nulls: rows whose value the clause makes NULL, so many of them written by this batch (of one that only reads: minus what it has found to do). held: keys of rows that others have locked, which are noted as put aside, for the reason in message.
+-- nulls: rows whose value the clause makes NULL, so many of them written by this batch. held: keys of rows that others have locked, which are noted as put aside, for the reason in message.
 -- at: where the last checkpoint left the range's row; returns where it is now. Found by its key, the row would be looked for
 -- among all versions that vacuum may not remove yet: 8,000 batches beside one old snapshot made that 1 ms.
 -- Its own statements have generic plans, unlike the batch's: planning them anew was 60 us of a batch's 290 us of overhead.
@@ -19,7 +19,7 @@ BEGIN
     at := (SELECT r.ctid FROM backfill.range r WHERE r.id = checkpoint.range);
   END IF;
   UPDATE backfill.range r
-     SET cursor = CASE WHEN r.reads AND checkpoint.hi[1] = backfill.behind_all_pages() THEN r.upper ELSE checkpoint.hi END,
+     SET cursor = checkpoint.hi,
          keys = r.keys + greatest(coalesce(checkpoint.keys, checkpoint.rows), 0),
          rows = r.rows + greatest(checkpoint.rows, 0),
          found = r.found + greatest(checkpoint.rows - checkpoint.written, 0),
@@ -147,24 +147,6 @@ BEGIN
     EXECUTE pg_catalog.concat('SELECT pg_catalog.array_agg(k.key::pg_catalog.text) FROM (', proof OPERATOR(pg_catalog.->>) 'nulls', ') AS k(key, version)') INTO known USING lo, hi;
     to_do := n OPERATOR(pg_catalog.>) coalesce(pg_catalog.cardinality(known), 0);
   END IF;
-END
-$$;
-
--- What a pass that only reads finds in its pages: rows to do, and those whose value the clause makes NULL. What can't be computed, or takes too long, is
--- for a walk by key, which says of which row.
-CREATE OR REPLACE FUNCTION backfill.read_pages(proof jsonb, lo text[], hi text[], OUT to_do bigint, OUT nulls bigint)
-LANGUAGE plpgsql
-AS $$
-BEGIN
-  nulls := 0;
-  EXECUTE pg_catalog.concat('SELECT pg_catalog.count(*) FROM (', proof OPERATOR(pg_catalog.->>) 'look', ') AS k(key, version)') INTO to_do USING lo, hi;
-  IF to_do OPERATOR(pg_catalog.>) 0 AND proof OPERATOR(pg_catalog.->>) 'nulls' IS NOT NULL THEN
-    EXECUTE pg_catalog.concat('SELECT pg_catalog.count(*) FROM (', proof OPERATOR(pg_catalog.->>) 'nulls', ') AS k(key, version)') INTO nulls USING lo, hi;
-    to_do := greatest(to_do OPERATOR(pg_catalog.-) nulls, 0);
-  END IF;
-EXCEPTION WHEN data_exception OR cardinality_violation OR raise_exception OR query_canceled THEN
-  to_do := 1;
-  nulls := 0;
 END
 $$;
 
@@ -354,20 +336,12 @@ DECLARE
   to_do     boolean := true;
   known     pg_catalog.text[];   -- rows whose value the clause makes NULL: by an earlier pass,
   nulls     bigint;   -- and by this batch
-  found     bigint;
   held      pg_catalog.text[];
 BEGIN
   PERFORM backfill.check_name(relation, name);
   rows := 0;
   nulls := 0;
-  IF (proof OPERATOR(pg_catalog.->>) 'only_reads')::boolean THEN
-    SELECT p.to_do, p.nulls INTO found, nulls FROM backfill.read_pages(proof, lo, hi) p;
-    PERFORM backfill.check_name(relation, name);
-    wal_bytes := 0;
-    skipped := 0;
-    now_at := backfill.checkpoint(range, epoch, at, lo, hi, keys, 0, 0, rate, nulls, OPERATOR(pg_catalog.-) found);
-    RETURN;
-  ELSIF (proof OPERATOR(pg_catalog.->>) 'reads')::boolean THEN
+  IF (proof OPERATOR(pg_catalog.->>) 'reads')::boolean THEN
     SELECT r.to_do, r.known INTO to_do, known FROM backfill.read_batch(proof, lo, hi) r;
   END IF;
   IF to_do AND skipping THEN

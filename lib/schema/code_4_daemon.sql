@@ -396,8 +396,7 @@ END
 $$;
 
 -- One range over all of a relation, up to the greatest key that it has now; in a later pass the one that is there, from its
--- start. What a pass can't do it notes anew. A later pass begins by reading the pages alone, where that proves enough: with a trigger a row that moves
--- behind its back is done by that, and no constraint is placed on its word. upper NULL: the relation is empty by now, and its range stays done.
+-- start. What a pass can't do it notes anew. upper NULL: the relation is empty by now, and its range stays done.
 -- planned: when the session of its layout began. Nothing happens on another: a server that has crashed, or failed over, since
 -- may have lost ranges that were added before this one.
 CREATE OR REPLACE FUNCTION backfill.add_range(job_id bigint, relation oid, upper text[], planned timestamptz) RETURNS void
@@ -412,16 +411,13 @@ AS $$
     FROM backfill.job j
    WHERE add_range.upper IS NULL AND g.job_id = add_range.job_id AND g.relation = add_range.relation
      AND j.id = g.job_id AND backfill.is_held(j) AND add_range.planned = backfill.session_start();
-  INSERT INTO backfill.range (job_id, submitted_by, submitted_by_oid, epoch, relation, key, key_identity, home, upper, reads)
-  SELECT j.id, j.submitted_by, j.submitted_by_oid, backfill.random_number(), add_range.relation, k.attnums, k.identity, backfill.home(add_range.relation), add_range.upper,
-         j.set_clause IS NOT NULL AND j.where_clause IS NOT NULL AND (j.keep_in_sync OR j.enforce IS NULL)
-         AND EXISTS (SELECT FROM backfill.page_key(add_range.relation))
-         AND EXISTS (SELECT FROM backfill.range g WHERE g.job_id = j.id AND g.relation = add_range.relation AND g.lower IS NULL AND (g.done OR g.reads))
+  INSERT INTO backfill.range (job_id, submitted_by, submitted_by_oid, epoch, relation, key, key_identity, home, upper)
+  SELECT j.id, j.submitted_by, j.submitted_by_oid, backfill.random_number(), add_range.relation, k.attnums, k.identity, backfill.home(add_range.relation), add_range.upper
     FROM backfill.job j,
          backfill.key_of(add_range.relation, backfill.key_numbers(add_range.relation, j.key)) k
    WHERE j.id = add_range.job_id AND backfill.is_held(j) AND add_range.planned = backfill.session_start() AND add_range.upper IS NOT NULL
   ON CONFLICT (job_id, relation) WHERE lower IS NULL
-  DO UPDATE SET key = excluded.key, key_identity = excluded.key_identity, home = excluded.home, upper = excluded.upper, reads = excluded.reads,
+  DO UPDATE SET key = excluded.key, key_identity = excluded.key_identity, home = excluded.home, upper = excluded.upper,
                 cursor = NULL, keys = 0, found = 0, nulls = 0, epoch = excluded.epoch, submitted_by = excluded.submitted_by, submitted_by_oid = excluded.submitted_by_oid
 $$;
 
@@ -450,12 +446,12 @@ $$;
 -- who sees that a job has succeeded sees what is on disk.
 
 -- Whether something is left of the pass: a range to do, or a row that was locked. As take_range would say: what was of a partition
--- that is gone counts no more; what was only read, and has rows to do, is still to be walked by its key.
+-- that is gone counts no more.
 CREATE OR REPLACE FUNCTION backfill.is_open(job backfill.job) RETURNS boolean
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT EXISTS (SELECT FROM backfill.range r
-                  WHERE r.job_id = job.id AND (NOT r.done OR r.reads AND r.found > 0)
+                  WHERE r.job_id = job.id AND NOT r.done
                     AND EXISTS (SELECT FROM pg_class c WHERE c.oid = r.relation))
       OR EXISTS (SELECT FROM backfill.left_behind l
                   WHERE l.job_id = job.id AND l.reason = 'locked'
@@ -554,9 +550,6 @@ BEGIN
     RAISE EXCEPTION 'the table of job "%" was dropped', job.name USING ERRCODE = '42P01', HINT = 'There is nothing left to fill.';
   END IF;
 
-  UPDATE backfill.range g  -- what was only read, and has rows to do, is walked by its key
-     SET reads = false, cursor = NULL, keys = 0, found = 0, nulls = 0
-   WHERE g.job_id = take_range.job_id AND g.reads AND g.done AND g.found > 0;
   UPDATE backfill.range g
      SET epoch = backfill.random_number(),
          submitted_by = job.submitted_by, submitted_by_oid = job.submitted_by_oid  -- whose login is gone, another may have taken the job over
@@ -607,45 +600,35 @@ BEGIN
     home := left_row.home;
   END IF;
 
-  IF r.reads THEN
-    SELECT * INTO k FROM backfill.page_key(relation);
-    upper := ARRAY[backfill.behind_all_pages(), k.filenode::text];
-    IF cursor[2] <> k.filenode::text OR home <> backfill.home(relation) THEN  -- other pages
-      UPDATE backfill.range g SET cursor = NULL, keys = 0, found = 0, nulls = 0 WHERE g.id = r.id;
-      cursor := NULL;
+  IF home <> backfill.home(relation) THEN  -- restored: the columns are known by their names only
+    key := backfill.key_numbers(relation, ARRAY(SELECT c ->> 'name' FROM jsonb_array_elements(was) WITH ORDINALITY AS x(c, ord) ORDER BY ord));
+  END IF;
+  SELECT * INTO k FROM backfill.key_of(relation, key);
+  IF FOUND AND NOT backfill.same_order(was, k.identity) THEN
+    PERFORM backfill.check_collations(k);
+    IF job.where_clause IS NULL THEN
+      RAISE EXCEPTION 'the key of % is ordered in another way than when job "%" began: it was %, and is %',
+                      backfill.relation_name(relation), job.name, backfill.key_in_words(was), backfill.key_in_words(k.identity)
+        USING ERRCODE = '42P16',
+              HINT = format('What the cursors in backfill.range tell is done, the rest is not. Make the key what it was, then SELECT backfill.retry(%L); '
+                            'or cancel the job, and insert one with a where_clause that only the rest meets.', job.name);
     END IF;
-  ELSE
-    IF home <> backfill.home(relation) THEN  -- restored: the columns are known by their names only
-      key := backfill.key_numbers(relation, ARRAY(SELECT c ->> 'name' FROM jsonb_array_elements(was) WITH ORDINALITY AS x(c, ord) ORDER BY ord));
-    END IF;
-    SELECT * INTO k FROM backfill.key_of(relation, key);
-    IF FOUND AND NOT backfill.same_order(was, k.identity) THEN
-      PERFORM backfill.check_collations(k);
-      IF job.where_clause IS NULL THEN
-        RAISE EXCEPTION 'the key of % is ordered in another way than when job "%" began: it was %, and is %',
-                        backfill.relation_name(relation), job.name, backfill.key_in_words(was), backfill.key_in_words(k.identity)
-          USING ERRCODE = '42P16',
-                HINT = format('What the cursors in backfill.range tell is done, the rest is not. Make the key what it was, then SELECT backfill.retry(%L); '
-                              'or cancel the job, and insert one with a where_clause that only the rest meets.', job.name);
-      END IF;
-      PERFORM backfill.begin_anew(job, format('the key of %s was %s, and is %s', backfill.relation_name(relation), backfill.key_in_words(was), backfill.key_in_words(k.identity)));
-      outcome := 'not ours';
-      RETURN;
-    ELSIF FOUND AND (home <> backfill.home(relation) OR was IS DISTINCT FROM k.identity) THEN
-      UPDATE backfill.range g
-         SET key = k.attnums, key_identity = k.identity, home = backfill.home(take_range.relation)
-       WHERE g.id = r.id;
-      UPDATE backfill.left_behind l
-         SET key_columns = k.attnums, key_identity = k.identity, home = backfill.home(take_range.relation)
-       WHERE l.id = left_row.id;
-    END IF;
+    PERFORM backfill.begin_anew(job, format('the key of %s was %s, and is %s', backfill.relation_name(relation), backfill.key_in_words(was), backfill.key_in_words(k.identity)));
+    outcome := 'not ours';
+    RETURN;
+  ELSIF FOUND AND (home <> backfill.home(relation) OR was IS DISTINCT FROM k.identity) THEN
+    UPDATE backfill.range g
+       SET key = k.attnums, key_identity = k.identity, home = backfill.home(take_range.relation)
+     WHERE g.id = r.id;
+    UPDATE backfill.left_behind l
+       SET key_columns = k.attnums, key_identity = k.identity, home = backfill.home(take_range.relation)
+     WHERE l.id = left_row.id;
   END IF;
   IF k.columns IS NOT NULL THEN
     key_columns := k.columns;
     yields := backfill.can_yield(job);
     name := CASE WHEN job.statement IS NULL THEN backfill.relation_name(relation) END;
-    SELECT s.batch, s.keys, s.bound, backfill.proof_of(job, relation, k.columns, s.look, job.phase) || CASE WHEN r.reads THEN '{"only_reads": true}' ELSE '{}' END::jsonb
-      INTO batch, keys_of, bound, proof
+    SELECT s.batch, s.keys, s.bound, backfill.proof_of(job, relation, k.columns, s.look, job.phase) INTO batch, keys_of, bound, proof
       FROM backfill.statements(job, relation, k, point) s;
   END IF;
   PERFORM backfill.check_is_there(relation, job);

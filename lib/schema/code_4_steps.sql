@@ -110,6 +110,15 @@ AS $$
                     ORDER BY i.indisprimary DESC, i.indexrelid LIMIT 1), 'OPERATOR(pg_catalog.=)')
 $$;
 
+-- The table that a foreign key refers to, as the catalog has it now; NULL: it is no foreign key, or no table stands under the name.
+CREATE OR REPLACE FUNCTION backfill.referenced_table(item jsonb) RETURNS oid
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT c.oid
+    FROM regexp_match(item ->> 'definition', '^FOREIGN KEY \((?:"(?:[^"]|"")*"|[^"()])*\) REFERENCES ((?:"(?:[^"]|"")*"|[^"()])*)\(') AS m(name)
+    JOIN pg_class c ON c.oid = backfill.named_relation(m.name[1]) AND c.relkind IN ('r', 'p')
+$$;
+
 -- The condition of rows that break an item of enforce; NULL where none can be written: then VALIDATE tells. alias: what the table is called in
 -- it, in quotes where it needs them; a CHECK calls it by its own name.
 CREATE OR REPLACE FUNCTION backfill.breaks_item(item jsonb, alias text) RETURNS text
@@ -127,12 +136,15 @@ BEGIN
   ELSIF item ->> 'kind' = 'check' THEN
     RETURN format('NOT (%s)', (regexp_match(item ->> 'definition', '^CHECK \((.*)\)(?: NO INHERIT)?$'))[1]);
   END IF;
+  IF backfill.referenced_table(item) IS NULL THEN
+    RETURN NULL;
+  END IF;
   parts := regexp_match(item ->> 'definition', format('^FOREIGN KEY \(%s\) REFERENCES %s\(%s\)(.*)$', names, names, names));
   mine := backfill.split_at(parts[1], ',');
   their := backfill.split_at(parts[3], ',');
   RETURN (SELECT format('(%s AND NOT EXISTS (SELECT FROM %s AS %s WHERE %s)%s)',
                         string_agg(format('%s.%s IS NOT NULL', alias, btrim(m)), ' AND '), parts[2], other,
-                        string_agg(format('%s.%s %s %s.%s', other, btrim(u), backfill.equality_of(to_regclass(parts[2]), btrim(u)), alias, btrim(m)), ' AND '),
+                        string_agg(format('%s.%s %s %s.%s', other, btrim(u), backfill.equality_of(backfill.referenced_table(item), btrim(u)), alias, btrim(m)), ' AND '),
                         CASE WHEN parts[4] ~ ' MATCH FULL' THEN format(' OR pg_catalog.num_nulls(%1$s) OPERATOR(pg_catalog.>) 0 AND pg_catalog.num_nulls(%1$s) OPERATOR(pg_catalog.<) %2$s', string_agg(format('%s.%s', alias, btrim(m)), ', '), count(*)) ELSE '' END)
             FROM unnest(mine, their) AS c(m, u));
 END
@@ -143,7 +155,8 @@ $$;
 CREATE OR REPLACE FUNCTION backfill.look_commands(job backfill.job) RETURNS text[]
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT coalesce(array_agg(format('SELECT backfill.look_for_rows(%L::pg_catalog.oid, %L, %L, %L)', job.target::oid, i ->> 'name', backfill.breaks_item(i, quote_ident(c.relname)), job.name) ORDER BY ord)
+  SELECT coalesce(array_agg(format('SELECT backfill.look_for_rows(%L::pg_catalog.oid, %L, %L, %L, %L::pg_catalog.oid, %L)', job.target::oid, i ->> 'name', backfill.breaks_item(i, quote_ident(c.relname)), job.name, backfill.referenced_table(i),
+                                 backfill.relation_name(backfill.referenced_table(i))) ORDER BY ord)
                     FILTER (WHERE backfill.breaks_item(i, quote_ident(c.relname)) IS NOT NULL
                               AND NOT (i ->> 'kind' = 'not null' AND job.set_clause IS NOT NULL AND NOT job.keep_in_sync
                                        AND backfill.null_columns(job.where_clause, c.relname::text) = ARRAY[i ->> 'column'])), '{}')
@@ -362,7 +375,7 @@ AS $$
               ELSE ARRAY[format('SELECT backfill.wait_aside(%L, %L)', s.name, s.waits_for)] || s.commands END,
          CASE WHEN s.apart THEN s.commands[1] END, s.relation, s.name, s.words
     FROM backfill.find_step(job_id, phase) s
-    LEFT JOIN LATERAL (SELECT to_regclass((regexp_match(s.commands[1], '^DROP INDEX CONCURRENTLY (.*)$'))[1])::oid AS oid) i ON s.apart
+    LEFT JOIN LATERAL (SELECT backfill.named_relation((regexp_match(s.commands[1], '^DROP INDEX CONCURRENTLY (.*)$'))[1]) AS oid) i ON s.apart
 $$;
 
 -- Jobs that keep rows of a table in step, or of the partitioned one that it belongs to.

@@ -443,7 +443,7 @@ $$;
 CREATE OR REPLACE FUNCTION backfill.sync_assignments(job backfill.job, clause text, function text, at text) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT format(E'    SELECT v.* INTO computed FROM %s(NEW) AS v;\n', function)
+  SELECT format(E'    SELECT v.* INTO computed FROM %s AS v;\n', function)
       || (SELECT string_agg(format(CASE at WHEN 'always' THEN E'    %2$s\n' ELSE E'    IF %1$s THEN %2$s END IF;\n' END,
                                    CASE at WHEN 'insert' THEN CASE WHEN job.plan -> 'sync' -> 'asked' ? c.name THEN 'true' ELSE backfill.left_out(job, c.name) END
                                            WHEN 'update' THEN format('pg_catalog.record_image_eq(ROW(OLD.%1$s), ROW(NEW.%1$s)) OR pg_catalog.current_setting(''backfilld.batch'', true) OPERATOR(pg_catalog.=) %2$L',
@@ -490,10 +490,13 @@ DECLARE
   token   text := backfill.sync_token(job);
   filled  text[] := backfill.filled_columns(job.set_clause);
   by_null boolean := sync ->> 'mode' <> 'where';
-  value   text := prefix || quote_ident(token || '_value');
-  back    text := prefix || quote_ident(token || '_back');
-  todo    text := prefix || quote_ident(token || '_todo');
-  rest    text := prefix || quote_ident(token || '_rest');
+  -- In a partition NEW is of the partition's type: as it stands, a function of that name over that type would be nearer than ours, and anybody who may
+  -- create functions in the schema could put one there.
+  new_row text := CASE WHEN (SELECT c.relkind FROM pg_class c WHERE c.oid = job.target) = 'p' THEN 'NEW::' || backfill.relation_name(job.target) ELSE 'NEW' END;
+  value   text := format('%s%I(%s)', prefix, token || '_value', new_row);
+  back    text := format('%s%I(%s)', prefix, token || '_back', new_row);
+  todo    text := format('%s%I(%s)', prefix, token || '_todo', new_row);
+  rest    text := format('%s%I(%s)', prefix, token || '_rest', new_row);
   custom  text[] := backfill.custom_settings(job);
   pin     text := coalesce((SELECT string_agg(format(E'    saved := saved || pg_catalog.current_setting(%L, true);\n    PERFORM pg_catalog.set_config(%L, %L, true);\n',
                                                      k, k, job.settings ->> k), '' ORDER BY ord)
@@ -511,12 +514,12 @@ BEGIN
                   (SELECT string_agg(format('NEW.%s IS NULL', backfill.in_quotes(c)), ' OR ' ORDER BY ord) FROM unnest(filled) WITH ORDINALITY AS u(c, ord)),
                   (SELECT string_agg(backfill.left_out(job, c), ' OR ' ORDER BY ord) FROM unnest(backfill.filled_columns(job.sync_back)) WITH ORDINALITY AS u(c, ord)))
            || format(by_op, backfill.sync_assignments(job, job.sync_back, back, 'insert'), backfill.sync_assignments(job, job.sync_back, back, 'always')) || leave END
-      || CASE WHEN (sync -> 'self')::boolean THEN format('    IF NOT EXISTS (SELECT FROM %s(NEW) AS v WHERE v."1") THEN', todo) || leave
+      || CASE WHEN (sync -> 'self')::boolean THEN format('    IF NOT EXISTS (SELECT FROM %s AS v WHERE v."1") THEN', todo) || leave
               ELSE concat(
-                CASE WHEN NOT by_null THEN format('    IF TG_OP OPERATOR(pg_catalog.=) ''INSERT'' AND NOT EXISTS (SELECT FROM %s(NEW) AS v WHERE v."1") THEN', todo) || leave END,
+                CASE WHEN NOT by_null THEN format('    IF TG_OP OPERATOR(pg_catalog.=) ''INSERT'' AND NOT EXISTS (SELECT FROM %s AS v WHERE v."1") THEN', todo) || leave END,
                 CASE WHEN sync -> 'rest' <> '[]' THEN
-                  format('    IF TG_ARGV[0] OPERATOR(pg_catalog.=) ''meant'' AND NOT EXISTS (SELECT FROM %s(NEW) AS v WHERE v."1") THEN', todo) || leave
-                  || format('    IF TG_OP OPERATOR(pg_catalog.=) ''UPDATE'' AND NOT EXISTS (SELECT FROM %s(NEW) AS v WHERE v."1") THEN', rest) || leave END) END
+                  format('    IF TG_ARGV[0] OPERATOR(pg_catalog.=) ''meant'' AND NOT EXISTS (SELECT FROM %s AS v WHERE v."1") THEN', todo) || leave
+                  || format('    IF TG_OP OPERATOR(pg_catalog.=) ''UPDATE'' AND NOT EXISTS (SELECT FROM %s AS v WHERE v."1") THEN', rest) || leave END) END
       || CASE WHEN (sync -> 'self')::boolean THEN backfill.sync_assignments(job, job.set_clause, value, 'always')
               ELSE format(by_op, backfill.sync_assignments(job, job.set_clause, value, 'insert'), backfill.sync_assignments(job, job.set_clause, value, 'update')) END
       || unpin

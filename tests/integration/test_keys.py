@@ -221,7 +221,7 @@ def test_leaf_that_is_dropped_while_its_range_is_taken_is_passed_over(db):
 
 def test_leaf_that_is_dropped_before_it_is_surveyed_is_passed_over(db):
     two_leaves(db)
-    db.sleep_at(50, 0.5, "t1")
+    db.sleep_at(1, 0.5, "t1")
     db.daemon()
     name = db.submit(set_clause="n = n + 1", dry_run=True)
     db.wait_asleep()
@@ -233,7 +233,7 @@ def test_leaves_that_are_dropped_one_after_another_while_they_are_surveyed_are_p
     two_leaves(db)
     db.app.execute("CREATE TABLE t3 PARTITION OF t FOR VALUES FROM (1100) TO (1200)")
     db.app.execute("INSERT INTO t SELECT generate_series(1100, 1199)")
-    db.sleep_at(50, 0.5, "t1")
+    db.sleep_at(1, 0.5, "t1")
     db.daemon()
     name = db.submit(set_clause="n = n + 1", dry_run=True)
     asleep = None

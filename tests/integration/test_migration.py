@@ -973,3 +973,19 @@ def test_statements_of_other_roles_are_not_shown(counting_db):
     assert "4711" not in seen and "SELECT count(*) FROM orders" in seen
     error = db.finish(submit(db, drop_column="note"), "failed")["error"]
     assert "a statement of another role" in error and "4711" not in error
+
+
+def test_the_daemon_needs_no_right_to_the_schema_of_a_table(db):
+    db.admin.execute("CREATE SCHEMA closed AUTHORIZATION app")
+    db.app.execute("""CREATE TABLE closed.customer (id int PRIMARY KEY); INSERT INTO closed.customer SELECT generate_series(1, 9);
+                      CREATE TABLE closed.t (id bigint PRIMARY KEY, a int); INSERT INTO closed.t SELECT g, g FROM generate_series(1, 300) g; UPDATE closed.t SET a = 1 WHERE id = 300""")
+    db.daemon()
+    name = db.submit(target="closed.t", add_column="b int", set_clause="b = a", keep_in_sync=True, enforce=["NOT NULL b", "UNIQUE (b)"])
+    assert "unique index" in db.finish(name, "failed")["error"]
+    wait_until(lambda: db.one("SELECT count(*) FROM pg_index WHERE indrelid = 'closed.t'::regclass AND NOT indisvalid") == 0, what="the index that can't be finished is gone")
+    db.app.execute("UPDATE closed.t SET a = 300 WHERE id = 300")
+    db.app.execute("SELECT backfill.retry(%s)", [name])
+    db.finish(name)
+    db.finish(db.submit(target="closed.t", add_column="c int", set_clause="c = 1 + id % 9", keep_in_sync=True, enforce=["FOREIGN KEY (c) REFERENCES closed.customer (id)"]))
+    db.app.execute("SELECT backfill.undo(%s)", [name])
+    wait_until(lambda: db.one("SELECT count(*) FROM pg_attribute WHERE attrelid = 'closed.t'::regclass AND attname = 'b'") == 0, what="undone")

@@ -259,6 +259,33 @@ def test_function_that_somebody_made_ahead_never_becomes_the_triggers(db):
     assert db.one("SELECT total FROM t WHERE id = 11") == 2
 
 
+def test_function_over_a_partitions_type_is_never_taken_for_the_triggers(db):
+    """Whoever may create in the schema can put one there that is nearer to a partition's rows than the trigger's own."""
+    db.app.execute("CREATE TABLE t (id bigint PRIMARY KEY, n int) PARTITION BY RANGE (id); CREATE TABLE t1 PARTITION OF t FOR VALUES FROM (0) TO (1000); INSERT INTO t SELECT g, g FROM generate_series(1, 50) g")
+    db.daemon()
+    name = db.submit(add_column="b int", set_clause="b = n * 2", keep_in_sync=True)
+    db.finish(name)
+    ours = db.one("SELECT proname FROM pg_proc WHERE proname ~ '^backfilld_sync_.*_value$'")
+    db.admin.execute("GRANT CREATE ON SCHEMA public TO other")
+    db.session("other").execute(f"""CREATE FUNCTION public.{ours}(r t1) RETURNS TABLE ("0" int, "1" int) LANGUAGE sql AS 'SELECT 0, 666'""")
+    db.app.execute("INSERT INTO t VALUES (500, 7); UPDATE t SET n = 8 WHERE id = 5")
+    assert db.all("SELECT b FROM t WHERE id IN (5, 500) ORDER BY id") == [(16,), (14,)]
+
+
+def test_view_in_the_place_of_a_referenced_table_runs_no_code_as_the_job(db):
+    db.table(rows=20)
+    db.session("other").execute("CREATE TABLE ref (id bigint PRIMARY KEY); INSERT INTO ref SELECT generate_series(0, 20); GRANT SELECT, REFERENCES ON ref TO app")
+    name = db.submit(enforce=["FOREIGN KEY (n) REFERENCES public.ref (id)"], wanted="pause", on_error="fail")
+    db.session("other").execute("""
+        CREATE TABLE heard (who text); GRANT INSERT ON heard TO app;
+        CREATE FUNCTION evil(i bigint) RETURNS bigint LANGUAGE plpgsql AS $$ BEGIN INSERT INTO heard VALUES (current_user); RETURN i; END $$;
+        DROP TABLE ref; CREATE VIEW ref AS SELECT evil(g) AS id FROM generate_series(0, 20) g; GRANT SELECT ON ref TO app""")
+    db.daemon()
+    db.app.execute("SELECT backfill.resume(%s)", [name])
+    db.finish(name, "failed")
+    assert db.all("SELECT who FROM heard") == []
+
+
 def test_strangers_functions_of_a_session_keep_no_column(db):
     """What a session has made for itself is nobody's use of a column, and is read by nobody."""
     db.table(columns="n int, gone int")

@@ -342,7 +342,7 @@ def test_a_right_that_is_taken_away_holds_the_job_and_is_named(sdb):
     sdb.admin.execute("REVOKE pg_monitor FROM backfilld")
     try:
         sdb.daemon()
-        held_then_done(sdb, "permission denied", lambda: sdb.admin.execute("GRANT pg_monitor TO backfilld"))
+        held_then_done(sdb, "no member of pg_monitor", lambda: sdb.admin.execute("GRANT pg_monitor TO backfilld"))
     finally:
         sdb.admin.execute("GRANT pg_monitor TO backfilld")
 
