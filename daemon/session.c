@@ -262,6 +262,7 @@ static void report_results(struct session *s)
         e.message = message = text_line(PQresultErrorField(failed, PG_DIAG_MESSAGE_PRIMARY), TEXT_MESSAGE);
         e.hint = hint = text_line(PQresultErrorField(failed, PG_DIAG_MESSAGE_HINT), TEXT_MESSAGE);
         e.detail = detail = text_line(PQresultErrorField(failed, PG_DIAG_MESSAGE_DETAIL), TEXT_MESSAGE);
+        e.raised_by = PQresultErrorField(failed, PG_DIAG_SOURCE_FUNCTION);
         if (!e.sqlstate)
             e.sqlstate = SQLSTATE_LOST;
         if (!e.message)

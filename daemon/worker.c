@@ -558,8 +558,8 @@ static void feed_error(struct worker *w, const struct session_event *e)
         event.hint = "The job's login must be let SET ROLE to the job's role, and must not begin its sessions with session_replication_role = "
                      "replica, in which neither triggers nor foreign keys see what is written: GRANT the role, or ALTER ROLE ... RESET the "
                      "setting. Then SELECT backfill.retry(name).";
-    else if (e->kind == SESSION_ERROR && !e->lost && same_string(e->sqlstate, "42501") && e->hint && strstr(e->hint, "FORCE ROW LEVEL SECURITY"))
-        /* The server's would open the table to all that its owner runs; its SQL is the same in every language. */
+    else if (e->kind == SESSION_ERROR && !e->lost && same_string(e->sqlstate, "42501") && same_string(e->raised_by, "check_enable_rls"))
+        /* The server's own would open the table to all that its owner runs. */
         event.hint = "Row-level security may hide rows of that table from the job: insert the job as a role with BYPASSRLS "
                      "(ALTER ROLE ... BYPASSRLS, by a superuser).";
     else if (e->kind == SESSION_ERROR && !e->lost && same_string(e->sqlstate, "42501") && !e->hint)

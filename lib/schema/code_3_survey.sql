@@ -186,6 +186,8 @@ BEGIN
   EXCEPTION
     WHEN SQLSTATE 'BF900' THEN
       NULL;
+    WHEN insufficient_privilege THEN
+      RAISE;  -- as it is: a right that is missing is no row's, and the server says where in it that was found
     WHEN query_canceled OR assert_failure OR OTHERS THEN
       GET STACKED DIAGNOSTICS code = RETURNED_SQLSTATE, problem = MESSAGE_TEXT, reason = PG_EXCEPTION_DETAIL, advice = PG_EXCEPTION_HINT;
   END;

@@ -821,6 +821,13 @@ BEGIN
                                                       WHERE t.name = backfill.sync_name(job) || w)) THEN
     RETURN 'is not there any more';
   END IF;
+  problem := (SELECT format('calls %I, which is not there any more', token || ending)
+                FROM unnest('{_value, _todo, _rest, _back}'::text[]) AS e(ending)
+               WHERE strpos(function.prosrc, token || ending) > 0
+                 AND NOT EXISTS (SELECT FROM backfill.sync_functions(job) f WHERE f.name = token || ending) LIMIT 1);
+  IF problem IS NOT NULL THEN
+    RETURN problem;
+  END IF;
   problem := (SELECT format('is switched off on %s (ALTER TABLE … DISABLE TRIGGER)', backfill.relation_name(g.tgrelid))
                 FROM pg_trigger g
                WHERE g.tgfoid = function.oid AND g.tgenabled <> 'A' LIMIT 1);

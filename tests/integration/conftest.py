@@ -104,3 +104,24 @@ def own_db(own_cluster):
         yield database
     finally:
         database.destroy()
+
+
+@pytest.fixture(scope="module")
+def tcp_cluster():
+    """One that listens on 127.0.0.1, too."""
+    cluster = Cluster(listen_addresses="'127.0.0.1'")
+    try:
+        prepare(cluster)
+        yield cluster
+    finally:
+        cluster.destroy()
+
+
+@pytest.fixture
+def tdb(tcp_cluster):
+    """A database there."""
+    database = Database(tcp_cluster)
+    try:
+        yield database
+    finally:
+        database.destroy()

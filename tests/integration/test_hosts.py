@@ -15,25 +15,6 @@ from waiting import wait_until
 WHY_NOT = why_not()
 
 
-@pytest.fixture(scope="module")
-def tcp_cluster():
-    cluster = Cluster(listen_addresses="'127.0.0.1'")
-    try:
-        prepare(cluster)
-        yield cluster
-    finally:
-        cluster.destroy()
-
-
-@pytest.fixture
-def tdb(tcp_cluster):
-    database = Database(tcp_cluster)
-    try:
-        yield database
-    finally:
-        database.destroy()
-
-
 def start(db, hosts, ports, more=""):
     conninfo = f"host={hosts} port={ports} user=backfilld dbname={db.name} {more}"
     return db.start(config=config_text([{"name": db.name, "conninfo": conninfo}], throttle=HOST_OFF)), conninfo

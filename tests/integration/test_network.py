@@ -16,25 +16,6 @@ from waiting import let_pass, wait_until
 WHY_NOT = why_not()
 
 
-@pytest.fixture(scope="module")
-def tcp_cluster():
-    cluster = Cluster(listen_addresses="'127.0.0.1'")
-    try:
-        prepare(cluster)
-        yield cluster
-    finally:
-        cluster.destroy()
-
-
-@pytest.fixture
-def tdb(tcp_cluster):
-    database = Database(tcp_cluster)
-    try:
-        yield database
-    finally:
-        database.destroy()
-
-
 @pytest.fixture
 def link():
     link = Link()

@@ -4,6 +4,7 @@ import threading
 
 import psycopg
 import pytest
+from daemon import run
 from test_identity import dump_and_restore
 from waiting import wait_until
 
@@ -534,3 +535,24 @@ def test_a_trigger_that_is_switched_off_in_mid_job_fails_a_job_that_enforces_not
         db.wait_at(500, name)
         db.admin.execute("ALTER TABLE t DISABLE TRIGGER USER; ALTER TABLE t ENABLE TRIGGER gate_t_500")
     assert "trigger of keep_in_sync" in db.finish(name, "failed")["error"]
+
+
+def test_a_function_of_the_trigger_that_is_gone_is_noticed(db):
+    """Its server drops it with a source column, CASCADE, and leaves the trigger that calls it."""
+    db.app.execute("CREATE TABLE t (id bigint PRIMARY KEY, a int); INSERT INTO t SELECT g, g FROM generate_series(1, 1000) g")
+    db.daemon(max_rows=100)
+    name = db.submit(add_column="b int", set_clause="b = a", keep_in_sync=True)
+    db.finish(name)
+    db.app.execute("ALTER TABLE t DROP COLUMN a CASCADE")
+    checked = run("-d", db.conninfo(), "--check")
+    assert checked.returncode == 1 and "_value, which is not there any more" in checked.stdout, checked.stdout
+
+
+def test_a_job_whose_trigger_has_lost_its_function_does_not_succeed(db):
+    db.app.execute("CREATE TABLE t (id bigint PRIMARY KEY, a int); INSERT INTO t SELECT g, g FROM generate_series(1, 1000) g")
+    db.daemon(max_rows=100)
+    with db.held_row(500):
+        name = db.submit(add_column="b int", set_clause="b = a", keep_in_sync=True)
+        db.wait_at(500, name)
+        db.app.execute("DROP FUNCTION %s CASCADE" % db.one("SELECT oid::regprocedure FROM pg_proc WHERE proname ~ '^backfilld_sync_.*_value$'"))
+    assert "which is not there any more" in db.finish(name, "failed")["error"]
