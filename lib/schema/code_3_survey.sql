@@ -149,7 +149,11 @@ BEGIN
   seen := '{}';
   BEGIN
     IF on_copy THEN
-      tried := backfill.make_copy(job, relation);
+      BEGIN
+        tried := backfill.make_copy(job, relation);
+      EXCEPTION WHEN OTHERS THEN  -- nothing may be created here (no temporary tables, an event trigger): the rows as they are tell what they can
+        RAISE EXCEPTION USING ERRCODE = 'BF900';
+      END;
       SELECT s.batch, s.keys INTO batch, keys_of FROM backfill.statements(job, tried, key, false) s;
       -- How the rows of a batch will be reached; the rest of its statement can't be planned yet.
       planned := pg_catalog.format('SELECT FROM ONLY %s WHERE %s', backfill.relation_name(relation),
