@@ -167,6 +167,9 @@ for thread in threads: thread.join()
     finally:
         noise.kill()
         noise.wait()
+    # The process that was told to end when it has been idle for 0.1 s was busy until just now.
+    wait_until(lambda: not db.all("SELECT FROM pg_stat_activity WHERE pid = ANY (%s) AND clock_timestamp() - state_change < interval '0.5 s'",
+                                  list(pooler.servers())), what="all that are left in the pool have been idle for longer")
     nothing_is_left(db, pooler)
 
 
