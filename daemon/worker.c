@@ -808,12 +808,12 @@ static void on_session(struct session *session, const struct session_event *e, v
 
     if (w->action.kind == RUNNER_SURVEY && !w->survey.knows_last) {
         if (survey_take_last(&w->survey, w->action.relation, first)) {
-            send_one(w, survey_query(&w->survey, w->action.relation, w->job->token));
+            send_one(w, survey_query(&w->survey, w->action.relation, w->job->token, w->action.at_once));
             return;
         }
         event.empty = true;
     } else if (w->action.kind == RUNNER_SURVEY) {
-        event.estimate = survey_take_seen(&w->survey, first);
+        event.empty = !survey_take_seen(&w->survey, w->action.relation, first, &event.estimate);
     } else if (w->action.kind == RUNNER_BOUND)
         event.bound = result_only(first);
     else if (w->action.kind == RUNNER_BATCH)

@@ -128,6 +128,14 @@ static bool in_pieces(const struct runner *r)
     return r->host.signal == SIGNAL_CPU && share_on_host(r) < 1 && r->quickest_bound_us < PACE_STRETCH_US;
 }
 
+/* A pass that proves that nothing is left reads each row twice by its key, for the bound and for the look; one statement that reads the
+ * table as it lies takes a tenth of the time, and one snapshot sees each row once. But nothing slows it down, so not beside others that do. */
+static bool looks_at_once(const struct runner *r)
+{
+    return (r->next_phase == PHASE_GUARD || r->next_phase == PHASE_VERIFY) && !r->piecewise &&
+           runner_slowed_by(r)->signal == SIGNAL_NONE;
+}
+
 static struct runner_action enter(struct runner *r, enum runner_action_kind kind)
 {
     r->doing = kind;
@@ -135,6 +143,9 @@ static struct runner_action enter(struct runner *r, enum runner_action_kind kind
 
     switch (kind) {
     case RUNNER_SURVEY:
+        a.relation = r->relation;
+        a.at_once = looks_at_once(r);
+        break;
     case RUNNER_ADD_RANGE: a.relation = r->relation; break;
     case RUNNER_LAYOUT: r->planning = true; break;
     case RUNNER_BEGIN:
@@ -998,6 +1009,7 @@ static struct runner_action on_error(struct runner *r, const struct runner_event
 
     r->counts.retries[class]++;
     r->skipping = false;
+    r->piecewise = r->piecewise || r->doing == RUNNER_SURVEY;
     if (class == RETRY_RECONNECT)
         r->connected = r->planning = false;
 
@@ -1081,6 +1093,7 @@ static struct runner_action on_lost(struct runner *r, const struct runner_event 
     struct runner_action away;
 
     r->connected = r->skipping = false;
+    r->piecewise = r->piecewise || r->doing == RUNNER_SURVEY;
     /* The server may have crashed: what the phase has done is looked at again, if it isn't written that it is over. */
     r->planning = false;
     r->counts.retries[RETRY_RECONNECT]++;

@@ -51,7 +51,7 @@ enum runner_action_kind {
     RUNNER_CONNECT, /* a worker session, logged in and set up; an open one is closed first */
     RUNNER_LAYOUT,  /* list the job's relations -> n_relations */
     RUNNER_SURVEY, /* relation: check the batch's plan, find the last key -> upper (NULL: empty), estimate; in preflight
-                       a batch may be tried too */
+                       a batch may be tried too; at_once: look whether any row is to do */
     RUNNER_ADD_RANGE, /* relation: write its range, up to the last key that the survey found, if it found one */
     RUNNER_BEGIN,     /* phase: write that it begins, or one more walk of it, and estimate -> ours */
     RUNNER_NEXT_STEP, /* ask the catalog which step of the phase is to do -> has_step */
@@ -73,6 +73,7 @@ enum runner_action_kind {
 struct runner_action {
     enum runner_action_kind kind;
     int relation;         /* SURVEY, ADD_RANGE: 0 to n_relations - 1 */
+    bool at_once;         /* SURVEY: one statement may look at all of it -> empty, when no row is to do */
     uint32_t keys;        /* BOUND, BATCH: how many; BATCH: 0 when not known (the last batch of a range) */
     uint32_t next_keys;   /* BATCH: for the bound that follows; 0 when none is wanted */
     uint32_t yield_us;    /* BATCH: sleep for PACE_YIELD_US after so much work; 0: never */
@@ -126,7 +127,7 @@ struct runner_event {
     const char *sqlstate, *message, *hint, *detail; /* ERROR; hint and detail may be NULL */
 
     int n_relations;          /* LAYOUT */
-    bool empty;               /* SURVEY: no key, no row */
+    bool empty;               /* SURVEY: no key, no row; at_once: or none to do */
     uint64_t estimate;        /* SURVEY: rows, as the planner guesses */
     bool has_step;            /* NEXT_STEP */
     bool clears;              /* NEXT_STEP: it only clears away what a step that failed has left */
@@ -190,6 +191,7 @@ struct runner {
     struct quiet quiet;
     bool guard_walked; /* what stood in the way of a constraint was walked for */
     uint32_t verified; /* walks in verify */
+    bool piecewise;    /* a look at all of a relation at once was cut short, or failed: it is walked by its key */
     char *lacking;     /* what rows that are still to do lack, in words: "amount_cents" */
     int relation, n_relations;
     uint64_t estimate;

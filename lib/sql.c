@@ -98,7 +98,7 @@ const char SQL_ROLE[] =
     "         WHERE $8::text IS NOT NULL\n"
     "        ORDER BY 1) AS s";
 
-const char SQL_SURVEY[] = "SELECT estimate, seen FROM backfill.survey($1, $2, $3, $4, $5, $6, $7, $8)";
+const char SQL_SURVEY[] = "SELECT estimate, seen, nothing_to_do FROM backfill.survey($1, $2, $3, $4, $5, $6, $7, $8, $9)";
 
 const char SQL_RUN_BATCH[] =
     "SELECT rows, wal_bytes, now_at, skipped, holders\n"
@@ -170,7 +170,7 @@ const char SQL_UNFINISHED[] =
 
 const char SQL_HOLD_AGAIN[] = "SELECT backfill.hold_again($1, $2, $3)";
 
-const char SQL_LAYOUT[] = "SELECT relation, name, batch, bound, last, keys_of, on_copy, trial, data_directory, outcome FROM backfill.layout($1, $2, $3)";
+const char SQL_LAYOUT[] = "SELECT relation, name, batch, bound, last, keys_of, on_copy, trial, data_directory, outcome, whole FROM backfill.layout($1, $2, $3)";
 
 const char SQL_ADD_RANGE[] = "SELECT backfill.add_range($1, $2, $3, $4)";
 

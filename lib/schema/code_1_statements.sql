@@ -392,6 +392,17 @@ BEGIN
 END
 $$;
 
+-- Asks whether no row of a relation is to do, by one look at all of it, and whether that relation is still called so; NULL for a job that
+-- no where_clause tells of.
+CREATE OR REPLACE FUNCTION backfill.whole_look(job backfill.job, relation oid) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT format(E'/* backfilld */ SELECT NOT EXISTS (SELECT FROM %s WHERE (%s\n)) AND pg_catalog.to_regclass(%L)::pg_catalog.oid OPERATOR(pg_catalog.=) %s::pg_catalog.oid',
+                c.source, job.where_clause, backfill.relation_name(relation), relation)
+    FROM backfill.relation_in_clauses(job, relation) c
+   WHERE job.where_clause IS NOT NULL AND job.set_clause IS NOT NULL
+$$;
+
 -- The relations that a job works on: the table itself, or the leaves of a partitioned one. A job with a statement of its
 -- own reaches the leaves through that statement, so its relation is the parent.
 CREATE OR REPLACE FUNCTION backfill.relations_of(job backfill.job) RETURNS SETOF oid

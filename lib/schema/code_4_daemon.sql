@@ -349,7 +349,7 @@ $$;
 -- its own plan's, which begins anew. Else the pass that it takes for done must be so, and is looked at, before its ranges go.
 -- outcome: NULL, or in the only row 'not over' or 'not ours'.
 CREATE OR REPLACE FUNCTION backfill.layout(job_id bigint, phase text, planned timestamptz)
-RETURNS TABLE (relation oid, name text, batch text, bound text, last text, keys_of text, on_copy boolean, trial bigint, data_directory text, outcome text)
+RETURNS TABLE (relation oid, name text, batch text, bound text, last text, keys_of text, on_copy boolean, trial bigint, data_directory text, outcome text, whole text)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
@@ -389,6 +389,7 @@ BEGIN
       FROM backfill.statements(job, r, key, false) s;
     PERFORM backfill.check_is_there(r, job);
     trial := CASE WHEN trying AND r = largest THEN 100 ELSE 0 END;
+    whole := backfill.whole_look(job, r);
     data_directory := (SELECT s.setting FROM pg_settings s WHERE s.name = 'data_directory');  -- NULL without pg_monitor
     RETURN NEXT;
   END LOOP;

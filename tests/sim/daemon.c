@@ -423,6 +423,8 @@ static const char *execute_on_server(struct world *w, struct daemon *d, struct r
         return NULL;
     case RUNNER_SURVEY:
         d->surveyed[a->relation] = last = model_survey(m, a->relation, &e->estimate);
+        if (a->at_once && random_chance(&w->random, 500) && !model_is_to_do(m, a->relation))
+            d->surveyed[a->relation] = last = 0;
         e->empty = last == 0;
         return NULL;
     case RUNNER_ADD_RANGE:

@@ -144,6 +144,7 @@ void model_give_way(
     struct model *m, int session, uint64_t until_us, uint32_t tries, bool others, struct runner_event *e);
 
 /* What worker sessions call. */
+bool model_is_to_do(const struct model *m, int relation); /* whether a row of it is */
 int model_survey(const struct model *m, int relation, uint64_t *ret_estimate); /* the last key, or 0 */
 int model_bound(
     const struct model *m, int64_t range, int lo, uint32_t keys); /* a key, or 0: fewer are left */
