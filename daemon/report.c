@@ -65,7 +65,9 @@ void report_start(struct report *report, bool goes_on)
 void report_phase(struct report *report, int n_relations)
 {
     const struct runner *r = report->runner;
-    if (migration_walks(r->phase))
+    if (migration_walks(r->phase) && r->phase != PHASE_BACKFILL && r->estimate == 0)
+        journal_write(LEVEL_INFO, JOURNAL_PHASE, ABOUT(report, .sqlstate = NULL), "%s: no row is to do", job_phase_name(r->phase));
+    else if (migration_walks(r->phase))
         journal_write(LEVEL_INFO, JOURNAL_PHASE, ABOUT(report, .sqlstate = NULL),
             "%s: about %" PRIu64 " rows in %d %s", job_phase_name(r->phase), r->estimate, n_relations,
             n_relations == 1 ? "table" : "partitions");
