@@ -64,7 +64,7 @@ struct worker {
     double share;                /* of the database's max_rows_per_s; 0: no limit */
     struct runner_event pending; /* what the timer reports */
 
-    char *holders; /* of the row that was tried again last and is locked still: "locked by pid 4711" */
+    char *holders; /* of the rows that were tried again last and are locked still: "locked by pid 4711 (app)" */
     char *locked;  /* what the job waits for, when those are all that is left */
     bool relieves; /* an abort is for somebody who waits on the batch */
 
@@ -365,7 +365,7 @@ static void end(struct worker *w)
 static void perform(struct worker *w, const struct runner_action *a)
 {
     const struct runner *r = &w->runner;
-    char job[24], n[24], epoch[24], free_bytes[24], tries[24];
+    char job[24], n[24], epoch[24], free_bytes[24], tries[24], at_most[24];
 
     if (a->kind == RUNNER_ABORT)
         abort_action(w);
@@ -407,7 +407,7 @@ static void perform(struct worker *w, const struct runner_action *a)
         break;
     case RUNNER_TAKE:
         ask(w, &(struct session_query){
-                   SQL_TAKE_RANGE, 3, {job, job_phase_name(r->phase), number_text(n, r->left_behind)}});
+                   SQL_TAKE_RANGE, 4, {job, job_phase_name(r->phase), number_text(n, r->left_behind), number_text(at_most, a->keys)}});
         break;
     case RUNNER_BOUND: send_one(w, range_bound(&w->range, r, a->keys)); break;
     case RUNNER_BATCH: send_batch(w, a); break;
@@ -588,6 +588,7 @@ static void say_locked_still(struct worker *w, int64_t rows, struct runner_event
     const char *who = by ? by + strlen("locked by ") : "another session";
 
     w->holders = NULL;
+    w->report.locked_by_now = NULL;
     free(w->locked);
     if (asprintf(&w->locked,
             rows == 1 ? "%" PRId64 " row is locked by %s" : "%" PRId64 " rows are locked, one of them by %s",
@@ -684,16 +685,18 @@ static void on_batch(struct worker *w, const struct session_event *e, struct run
     }
 }
 
-static void on_row(struct worker *w, const struct session_event *e, struct runner_event *event)
+static void on_rows(struct worker *w, const struct session_event *e, struct runner_event *event)
 {
     const PGresult *row = e->results[0];
 
     event->rows = (uint64_t)result_number(row, 0, 0);
     event->wal_bytes = (uint64_t)result_number(row, 0, 1);
     event->elapsed_us = e->elapsed_us[0];
-    event->skipped = !result_is_true(row, 0, 2);
-    if (event->skipped)
+    event->skipped = (uint64_t)result_number(row, 0, 2);
+    if (event->skipped) {
         replace_string(&w->holders, result_text(row, 0, 3));
+        w->report.locked_by_now = w->holders;
+    }
 }
 
 static void on_compared(const PGresult *result, struct runner_event *event)
@@ -819,7 +822,7 @@ static void on_session(struct session *session, const struct session_event *e, v
     else if (w->action.kind == RUNNER_BATCH)
         on_batch(w, e, &event);
     else if (w->action.kind == RUNNER_RETRY)
-        on_row(w, e, &event);
+        on_rows(w, e, &event);
     else if (w->action.kind == RUNNER_COMPARE)
         on_compared(first, &event);
     feed(w, &event);

@@ -104,9 +104,9 @@ const char SQL_RUN_BATCH[] =
     "SELECT rows, wal_bytes, now_at, skipped, holders\n"
     "  FROM backfill.run_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
 
-const char SQL_RETRY_ROW[] =
-    "SELECT rows, wal_bytes, done, CASE WHEN NOT done THEN backfill.locked_by(holders) END\n"
-    "  FROM backfill.retry_row($1, $2, $3, $4, $5, $6, $7, $8)";
+const char SQL_RETRY_ROWS[] =
+    "SELECT rows, wal_bytes, skipped, CASE WHEN skipped OPERATOR(pg_catalog.>) 0 THEN backfill.locked_by(holders, true) END\n"
+    "  FROM backfill.retry_rows($1, $2, $3, $4, $5, $6, $7, $8)";
 
 const char SQL_TRY_NEIGHBOURS[] =
     "SELECT passed, key_fails, alike, unclear, cause FROM backfill.try_neighbours($1, $2, $3, $4, $5)";
@@ -177,8 +177,9 @@ const char SQL_ADD_RANGE[] = "SELECT backfill.add_range($1, $2, $3, $4)";
 const char SQL_BEGIN_PHASE[] = "SELECT outcome, preflight FROM backfill.begin_phase($1, $2, $3, $4, $5, $6, $7)";
 
 const char SQL_TAKE_RANGE[] =
-    "SELECT outcome, range, epoch, cursor, upper, point, relation, key_columns, batch, bound, keys, keys_of, row_id, locked, name, changed, yields, proof\n"
-    "  FROM backfill.take_range($1, $2, $3)";
+    "SELECT outcome, range, epoch, cursor, upper, point, relation, key_columns, batch, bound, keys, keys_of, ids[pg_catalog.cardinality(ids)], locked, name,\n"
+    "       changed, yields, proof, pg_catalog.cardinality(ids), ids, row_keys\n"
+    "  FROM backfill.take_range($1, $2, $3, $4)";
 
 const char SQL_PUT_ASIDE[] = "SELECT backfill.put_aside($1, $2, $3, $4, $5, $6, $7)";
 

@@ -306,17 +306,20 @@ BEGIN
     'WITH "free rows of the batch" AS MATERIALIZED (', keys_of, E'\n', strength, ' SKIP LOCKED) '
     'SELECT pg_catalog.array_agg(k.key::pg_catalog.text), pg_catalog.array_agg(DISTINCT k.holder::pg_catalog.text)::pg_catalog.xid[] '
     '  FROM (', keys_of, ') AS k(key, holder) '
-    ' WHERE NOT EXISTS (SELECT FROM "free rows of the batch" AS f(key, holder) WHERE f.key OPERATOR(pg_catalog.=) k.key)')
+    ' WHERE NOT (k.key::pg_catalog.text OPERATOR(pg_catalog.=) ANY (SELECT f.key::pg_catalog.text FROM "free rows of the batch" AS f(key, holder)))')  -- hashed, whatever is estimated
      INTO held, xids USING lo, hi;
   holders := CASE WHEN held IS NOT NULL THEN backfill.holders_of(xids[1:20]) END;
 END
 $$;
 
-CREATE OR REPLACE FUNCTION backfill.locked_by(holders integer[]) RETURNS text
+-- named: with what the sessions are called.
+CREATE OR REPLACE FUNCTION backfill.locked_by(holders integer[], named boolean DEFAULT false) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT 'locked by ' ||
-         coalesce((SELECT string_agg(CASE WHEN h.holder > 0 THEN 'pid ' || h.holder
+         coalesce((SELECT string_agg(CASE WHEN h.holder > 0
+                                          THEN concat('pid ', h.holder, CASE WHEN named THEN (SELECT ' (' || nullif(a.application_name, '') || ')'
+                                                                                                FROM pg_stat_get_activity(h.holder) a) END)
                                           ELSE coalesce('prepared transaction ' || quote_literal(t.gid), 'a prepared transaction') END, ', ')
                      FROM unnest(holders) AS h(holder)
                      LEFT JOIN pg_prepared_xacts t ON t.transaction::text::bigint & 2147483647 = -h.holder), 'another session')
@@ -362,49 +365,68 @@ BEGIN
 END
 $$;
 
--- A row that was put aside as locked is done: it is left behind no longer. epoch: under which take_range gave it to the worker. Raises
--- BF001, and undoes the row, when another worker was first, or for a login that didn't submit the job.
-CREATE OR REPLACE FUNCTION backfill.row_done(id bigint, epoch bigint, rows bigint, wal_bytes bigint, nulls bigint DEFAULT 0) RETURNS void
+-- Rows that were put aside as locked are done: they are left behind no longer. ids: all of one range. epoch: under which take_range gave them
+-- to the worker. Raises BF001, and undoes the rows, when another worker was first at one of them, or for a login that didn't submit the job.
+CREATE OR REPLACE FUNCTION backfill.rows_done(ids bigint[], epoch bigint, rows bigint, wal_bytes bigint, nulls bigint DEFAULT 0) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  done backfill.left_behind;
+  n     bigint;
+  whose bigint;
 BEGIN
-  DELETE FROM backfill.left_behind l
-   USING backfill.job j
-   WHERE l.id = row_done.id AND l.reason = 'locked' AND l.epoch = row_done.epoch
-     AND j.id = l.job_id AND j.submitted_by_oid = backfill.role_oid(session_user)
-  RETURNING l.* INTO done;
-  IF NOT FOUND THEN
-    RAISE EXCEPTION 'row % is not left behind any more', id
-      USING ERRCODE = 'BF001', HINT = 'Another worker has done it; this one was undone.';
+  WITH done AS (
+    DELETE FROM backfill.left_behind l
+     USING backfill.job j
+     WHERE l.id = ANY (ids) AND l.reason = 'locked' AND l.epoch = rows_done.epoch
+       AND j.id = l.job_id AND j.submitted_by_oid = backfill.role_oid(session_user)
+    RETURNING l.range_id)
+  SELECT count(*), min(d.range_id) INTO n, whose FROM done d;
+  IF n < cardinality(ids) THEN
+    RAISE EXCEPTION 'rows are not left behind any more'
+      USING ERRCODE = 'BF001', HINT = 'Another worker has done them; this batch was undone.';
   END IF;
   UPDATE backfill.range r
-     SET rows = r.rows + greatest(row_done.rows, 0), found = r.found + greatest(row_done.rows - row_done.nulls, 0),
-         nulls = r.nulls + greatest(row_done.nulls, 0), wal_bytes = r.wal_bytes + greatest(row_done.wal_bytes, 0),
+     SET rows = r.rows + greatest(rows_done.rows, 0), found = r.found + greatest(rows_done.rows - rows_done.nulls, 0),
+         nulls = r.nulls + greatest(rows_done.nulls, 0), wal_bytes = r.wal_bytes + greatest(rows_done.wal_bytes, 0),
          checkpoint_at = clock_timestamp()
-   WHERE r.id = done.range_id;
+   WHERE r.id = whose;
 END
 $$;
 
--- Does one row that was put aside as locked: one statement, so one transaction, once. Not when it still is locked:
--- then done is false, and holders says who holds it.
-CREATE OR REPLACE FUNCTION backfill.retry_row(statement text, relation oid, name text, keys_of text, id bigint, epoch bigint, key text[], proof jsonb,
-    OUT rows bigint, OUT wal_bytes bigint, OUT done boolean, OUT holders integer[])
+-- Which of the keys of a portion are held still, by their numbers. held: keys as the table has them now; NULL: none. One that is written
+-- otherwise than when it was put aside (1.0, 1.00) can't be told by its text: then all are taken for held, until it is free.
+CREATE OR REPLACE FUNCTION backfill.held_ids(ids bigint[], keys text[], held text[]) RETURNS bigint[]
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT CASE WHEN held IS NULL THEN '{}' WHEN count(DISTINCT u.key) < cardinality(held) THEN ids ELSE array_agg(u.id) END
+    FROM unnest(ids, keys) AS u(id, key)
+    JOIN (SELECT DISTINCT k FROM unnest(held) AS k) AS h ON h.k = u.key
+$$;
+
+-- Does a portion of the rows that were put aside as locked: one statement, so one transaction, once. Those that are locked still
+-- it passes over: skipped, and holders says who holds them. statement, keys_of and proof are those of several keys (backfill.statements).
+CREATE OR REPLACE FUNCTION backfill.retry_rows(statement text, relation oid, name text, keys_of text, ids bigint[], epoch bigint, keys text[], proof jsonb,
+    OUT rows bigint, OUT wal_bytes bigint, OUT skipped bigint, OUT holders integer[])
 LANGUAGE plpgsql
 AS $$
 DECLARE
   start_lsn pg_catalog.pg_lsn := pg_catalog.pg_current_wal_insert_lsn();
   nulls     bigint;
+  held      pg_catalog.text[];
+  still     bigint[];
+  free      bigint[];
 BEGIN
   PERFORM backfill.check_name(relation, name);
-  SELECT f.held IS NULL, f.holders INTO done, holders
-    FROM backfill.lock_free_rows(statement, keys_of, relation, NULL, key) f;
+  SELECT f.held, f.holders INTO held, holders
+    FROM backfill.lock_free_rows(statement, keys_of, relation, NULL, keys) f;
+  still := backfill.held_ids(ids, keys, held);
+  skipped := pg_catalog.cardinality(still);
   rows := 0;
-  IF done THEN
-    SELECT w.rows, w.nulls INTO rows, nulls FROM backfill.run_rows(statement, relation, name, NULL, key, NULL, NULL, proof) w;
+  IF skipped OPERATOR(pg_catalog.<) pg_catalog.cardinality(ids) THEN
+    free := ARRAY(SELECT u.id FROM pg_catalog.unnest(ids) AS u(id) EXCEPT SELECT s.id FROM pg_catalog.unnest(still) AS s(id));
+    SELECT w.rows, w.nulls INTO rows, nulls FROM backfill.run_rows(statement, relation, name, NULL, keys, held, NULL, proof) w;
     wal_bytes := pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_insert_lsn(), start_lsn);
-    PERFORM backfill.row_done(id, epoch, rows, wal_bytes, nulls);
+    PERFORM backfill.rows_done(free, epoch, rows, wal_bytes, nulls);
   END IF;
 END
 $$;

@@ -523,14 +523,15 @@ END
 $$;
 
 -- Takes the first range of a job that is not done, by another epoch: whoever had it can checkpoint no more.
--- When all are done: the first row above number "above" that was put aside as locked, to be tried again.
--- One row, whose outcome is 'range', 'row' (its key is upper), 'locked' (none above, but so many that were tried before are
--- locked still), 'none' (all is done; changed: rows of this pass) or 'not ours' (another daemon holds the job).
+-- When all are done: the first rows above number "above" that were put aside as locked, "at_most" of them, to be tried again.
+-- One row, whose outcome is 'range', 'rows' (ids and row_keys, all of one range; the first key is upper), 'locked' (none above, but so many
+-- that were tried before are locked still), 'none' (all is done; changed: rows of this pass) or 'not ours' (another daemon holds the job).
+-- locked: of 'rows' with above = 0, how many there are in all.
 -- A range or row whose partition was dropped meanwhile has nothing left to do.
-CREATE OR REPLACE FUNCTION backfill.take_range(job_id bigint, phase text, above bigint,
+CREATE OR REPLACE FUNCTION backfill.take_range(job_id bigint, phase text, above bigint, at_most integer,
     OUT outcome text, OUT range bigint, OUT epoch bigint, OUT cursor text[], OUT upper text[], OUT point boolean,
     OUT relation oid, OUT name text, OUT key_columns text[], OUT batch text, OUT bound text, OUT keys bigint,
-    OUT keys_of text, OUT row_id bigint, OUT locked bigint, OUT changed bigint, OUT yields boolean, OUT proof jsonb)
+    OUT keys_of text, OUT ids bigint[], OUT row_keys text[], OUT locked bigint, OUT changed bigint, OUT yields boolean, OUT proof jsonb)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -580,8 +581,10 @@ BEGIN
       FROM backfill.left_behind l
      WHERE l.job_id = take_range.job_id AND l.reason = 'locked' AND l.id > above
      ORDER BY l.id LIMIT 1;
-    IF NOT FOUND THEN
+    IF left_row.id IS NULL OR above = 0 THEN
       locked := (SELECT count(*) FROM backfill.left_behind l WHERE l.job_id = take_range.job_id AND l.reason = 'locked');
+    END IF;
+    IF left_row.id IS NULL THEN
       outcome := CASE WHEN locked > 0 THEN 'locked' ELSE 'none' END;
       -- Rows that were tried again belong to no pass, and partitions that were taken out to no table.
       changed := (SELECT coalesce(sum(g.found), 0)
@@ -589,12 +592,25 @@ BEGIN
                    WHERE g.job_id = take_range.job_id AND g.lower IS NULL AND g.relation IN (SELECT backfill.relations_of(job)));
       RETURN;
     END IF;
-    outcome := 'row';
-    row_id := left_row.id;
+    outcome := 'rows';
     epoch := backfill.random_number();
-    UPDATE backfill.left_behind l SET epoch = take_range.epoch WHERE l.id = left_row.id;
+    -- Those behind each other that are of one range and one key: one statement does them, and none is passed over in this round. In a
+    -- statement of the user's own each column stands alone (batch_condition): but for the last one they are all alike.
+    SELECT array_agg(t.id ORDER BY t.id), array_agg(t.key::text ORDER BY t.id) INTO ids, row_keys
+      FROM (SELECT l.id, l.key, l.id = left_row.id OR
+                   sum(octet_length(l.key::text)) OVER (ORDER BY l.id) <= 1000000  -- as an answer they must fit in
+                   AND bool_and((l.range_id, l.relation, l.key_columns, l.key_identity, l.home)
+                            IS NOT DISTINCT FROM (left_row.range_id, left_row.relation, left_row.key_columns, left_row.key_identity, left_row.home)
+                            AND (job.statement IS NULL OR l.key[:cardinality(l.key) - 1] = left_row.key[:cardinality(l.key) - 1]))
+                     OVER (ORDER BY l.id) AS alike
+              FROM (SELECT i.* FROM backfill.left_behind i
+                     WHERE i.job_id = take_range.job_id AND i.reason = 'locked' AND i.id > above
+                     ORDER BY i.id
+                     LIMIT at_most) l) t
+     WHERE t.alike;
+    UPDATE backfill.left_behind l SET epoch = take_range.epoch WHERE l.id = ANY (ids);
     upper := left_row.key;
-    point := true;
+    point := false;
     relation := left_row.relation;
     key := left_row.key_columns;
     was := left_row.key_identity;
@@ -623,14 +639,14 @@ BEGIN
      WHERE g.id = r.id;
     UPDATE backfill.left_behind l
        SET key_columns = k.attnums, key_identity = k.identity, home = backfill.home(take_range.relation)
-     WHERE l.id = left_row.id;
+     WHERE l.id = ANY (ids);
   END IF;
   IF k.columns IS NOT NULL THEN
     key_columns := k.columns;
     yields := backfill.can_yield(job);
     name := CASE WHEN job.statement IS NULL THEN backfill.relation_name(relation) END;
     SELECT s.batch, s.keys, s.bound, backfill.proof_of(job, relation, k.columns, s.look, job.phase) INTO batch, keys_of, bound, proof
-      FROM backfill.statements(job, relation, k, point) s;
+      FROM backfill.statements(job, relation, k, point, CASE WHEN ids IS NOT NULL THEN CASE WHEN job.statement IS NULL THEN 'joined' ELSE 'each' END END) s;
   END IF;
   PERFORM backfill.check_is_there(relation, job);
   IF key_columns IS NULL THEN

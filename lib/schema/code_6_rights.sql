@@ -59,7 +59,7 @@ GRANT EXECUTE ON FUNCTION
   backfill.checkpoint, backfill.check_brake, backfill.run_statement, backfill.check_name, backfill.refuse_row, backfill.read_batch, backfill.run_rows, backfill.run_batch, backfill.plan_reads_all, backfill.has_nothing_to_do, backfill.survey,
   backfill.table_lock, backfill.row_lock, backfill.holders_of, backfill.lock_free_rows, backfill.locked_by,
   backfill.try_row, backfill.slow_cause, backfill.try_neighbours,
-  backfill.row_done, backfill.retry_row,
+  backfill.rows_done, backfill.held_ids, backfill.retry_rows,
   backfill.want, backfill.pause, backfill.resume, backfill.cancel, backfill.finish, backfill.undo, backfill.forget, backfill.retry,
   backfill.captured, backfill.is_wanted_here, backfill.check_asked, backfill.had_column, backfill.random_number, backfill.check_login,
   backfill.is_untidy, backfill.takes_all, backfill.has_remains

@@ -152,7 +152,7 @@ def test_checkpoint_can_be_called_by_nobody_who_cannot_read_its_epoch(db, jobs):
         FOR e IN 0 .. 300 LOOP
           BEGIN PERFORM backfill.checkpoint({at}, e, NULL, '{cursor[0]}'::text[], '{{1000}}', 0, 0, 0, NULL); done := done || 'checkpoint ' || e;
           EXCEPTION WHEN SQLSTATE 'BF001' THEN NULL; END;
-          BEGIN PERFORM backfill.row_done({row}, e, 1, 1); done := done || 'row ' || e; EXCEPTION WHEN SQLSTATE 'BF001' THEN NULL; END;
+          BEGIN PERFORM backfill.rows_done(ARRAY[{row}]::bigint[], e, 1, 1); done := done || 'row ' || e; EXCEPTION WHEN SQLSTATE 'BF001' THEN NULL; END;
         END LOOP;
         RETURN done; END""".replace(f"'{cursor[0]}'", f"'{{{cursor[0]}}}'"), "text")
     assert db.app.execute("SELECT public.forge()").fetchone()[0] == ""
