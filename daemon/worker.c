@@ -1064,6 +1064,11 @@ void worker_press(struct worker *w)
     w->relieves = false;
 }
 
+void worker_renew(struct worker *w, const char *token)
+{
+    replace_string(&w->job->token, token);
+}
+
 int worker_pid(const struct worker *w)
 {
     return w->session ? session_pid(w->session) : 0;

@@ -322,16 +322,20 @@ END
 $$;
 
 -- After the control session was lost: the jobs that this daemon was running are held by the new session from now on,
--- unless another daemon has claimed them meanwhile. One whose row somebody has locked is passed over, for the sake of the others: it is
--- claimed anew, as one whose daemon is gone.
-CREATE OR REPLACE FUNCTION backfill.hold_again(jobs bigint[], old_pid integer, old_start timestamptz) RETURNS void
+-- unless another daemon has claimed them meanwhile. One whose row somebody has locked is passed over, for the sake of the others. Returns
+-- how many those are: the daemon asks again, until they are held, or claimed anew as those of a daemon that is gone.
+CREATE OR REPLACE FUNCTION backfill.hold_again(jobs bigint[], old_pid integer, old_start timestamptz) RETURNS bigint
 LANGUAGE sql SET search_path = pg_catalog, pg_temp
 AS $$
-  UPDATE backfill.job
-     SET holder_pid = pg_backend_pid(), holder_start = backfill.session_start()
-   WHERE id = ANY (ARRAY(SELECT j.id FROM backfill.job j
-                          WHERE j.id = ANY (jobs) AND (j.holder_pid, j.holder_start) = (old_pid, old_start)
-                            FOR UPDATE SKIP LOCKED))
+  WITH held AS (
+    UPDATE backfill.job
+       SET holder_pid = pg_backend_pid(), holder_start = backfill.session_start()
+     WHERE id = ANY (ARRAY(SELECT j.id FROM backfill.job j
+                            WHERE j.id = ANY (jobs) AND (j.holder_pid, j.holder_start) = (old_pid, old_start)
+                              FOR UPDATE SKIP LOCKED))
+    RETURNING id)
+  SELECT count(*) FROM backfill.job j
+   WHERE j.id = ANY (jobs) AND (j.holder_pid, j.holder_start) = (old_pid, old_start) AND j.id NOT IN (SELECT h.id FROM held h)
 $$;
 
 -- Whether this session holds a job: a running one, or one that it tidies up.
@@ -359,6 +363,8 @@ DECLARE
   key     backfill.walk_key;
   trying  boolean;
   largest oid;
+  size    bigint := 0;
+  most    constant bigint := 8000000;  -- bytes: a control session takes in 10 MiB
 BEGIN
   SELECT * INTO job FROM backfill.job j WHERE j.id = job_id;
   IF NOT FOUND OR NOT backfill.is_held(job) OR backfill.has_moved_back(job, phase) THEN
@@ -391,6 +397,11 @@ BEGIN
     trial := CASE WHEN trying AND r = largest THEN 100 ELSE 0 END;
     whole := backfill.whole_look(job, r);
     data_directory := (SELECT s.setting FROM pg_settings s WHERE s.name = 'data_directory');  -- NULL without pg_monitor
+    size := size + octet_length(concat(name, batch, bound, last, keys_of, data_directory)) + 100;
+    IF size > most THEN
+      RAISE EXCEPTION 'the statements for the partitions of % come to more than % MB', backfill.relation_name(job.target), most / 1000000
+        USING ERRCODE = 'BF005', HINT = 'Make the clauses shorter (what is long belongs into a function that they call), or insert a job for each partition, or for each part of the tree.';
+    END IF;
     RETURN NEXT;
   END LOOP;
 END

@@ -60,7 +60,7 @@ GRANT EXECUTE ON FUNCTION
   backfill.table_lock, backfill.row_lock, backfill.holders_of, backfill.lock_free_rows, backfill.locked_by,
   backfill.try_row, backfill.slow_cause, backfill.try_neighbours,
   backfill.rows_done, backfill.held_ids, backfill.retry_rows,
-  backfill.want, backfill.pause, backfill.resume, backfill.cancel, backfill.finish, backfill.undo, backfill.forget, backfill.retry,
+  backfill.want, backfill.pause, backfill.pause_all, backfill.check_backslashes, backfill.resume, backfill.cancel, backfill.finish, backfill.undo, backfill.forget, backfill.retry,
   backfill.captured, backfill.is_wanted_here, backfill.check_asked, backfill.had_column, backfill.random_number, backfill.check_login,
   backfill.is_untidy, backfill.takes_all, backfill.has_remains
   TO backfill_submitter;

@@ -575,3 +575,47 @@ def test_who_may_read_some_columns_only_waits_for_a_row_and_does_not_fail(db):
         assert db.left_behind() == []
     db.finish(name)
     assert db.counts() == {1: 300}
+
+
+# ---- The row of a job is locked
+
+def test_all_jobs_but_those_whose_rows_are_held_are_paused_at_once_and_these_are_named(db):
+    """A prepared transaction that holds one job's row held up the UPDATE that was to pause all."""
+    for table in ("t", "u", "v", "w"):
+        db.table(table, rows=10)
+        db.submit(name=table, target=table, set_clause="n = n + 1")
+    db.admin.execute("BEGIN; UPDATE backfill.job SET priority = 1 WHERE name = 'v'; PREPARE TRANSACTION 'held'")
+    try:
+        with db.connect(application_name="editor") as editor:
+            editor.autocommit = False
+            editor.execute("UPDATE backfill.job SET priority = 1 WHERE name = 'w'")
+            owner = db.session("backfilld")
+            owner.execute("SET lock_timeout = '2s'")
+            said = dict(owner.execute("SELECT name, outcome FROM backfill.pause_all()").fetchall())
+            assert said == {"t": "paused", "u": "paused", "v": "not paused: its row is locked by prepared transaction 'held'",
+                            "w": f"not paused: its row is locked by pid {editor.info.backend_pid} (editor)"}
+            editor.rollback()
+    finally:
+        db.admin.execute("ROLLBACK PREPARED 'held'")
+    assert sorted(db.all("SELECT * FROM backfill.pause_all()", user="app")) == [("v", "paused"), ("w", "paused")]
+    assert {state for state, in db.all("SELECT state FROM backfill.job")} == {"paused"}
+
+
+def test_a_job_whose_row_was_locked_when_its_daemon_came_back_is_held_again_and_goes_on(db):
+    """It was passed over, and nobody asked again: behind its batch it was another's."""
+    db.table(rows=1000)
+    db.sleep_at(500, 2)
+    daemon = db.daemon()
+    name = db.submit(set_clause="n = n + 1")
+    db.wait_asleep()
+    with db.connect() as editor:
+        editor.autocommit = False
+        editor.execute("SELECT FROM backfill.job FOR UPDATE")
+        db.admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'backfilld control' AND datname = current_database()")
+        daemon.says("connected again")
+        let_pass(0.3)
+        assert not db.one("SELECT EXISTS (SELECT FROM pg_stat_get_activity(holder_pid)) FROM backfill.job")
+        editor.rollback()
+    wait_until(lambda: db.one("SELECT EXISTS (SELECT FROM pg_stat_get_activity(holder_pid)) FROM backfill.job"), what="it is held again")
+    db.finish(name)
+    assert db.counts() == {1: 1000} and daemon.log().count("running: public.t") == 1
