@@ -8,13 +8,19 @@
 
 #define ELLIPSIS "\xE2\x80\xA6"
 
-/* Whether the character of n bytes at s is obeyed by somebody who shows it: C0, DEL, C1, or a line's or paragraph's end. */
+/* Whether the character of n bytes at s is obeyed by somebody who shows it: C0, DEL, C1, a line's or paragraph's end, or what turns the
+ * direction of writing, by which a text is read as another than it is (U+061C, 200E, 200F, 202A to 202E, 2066 to 2069). */
 static bool is_control(const char *s, size_t n)
 {
     const unsigned char *b = (const unsigned char *)s;
 
-    return (n == 1 && (b[0] < 0x20 || b[0] == 0x7F)) || (n == 2 && b[0] == 0xC2 && b[1] < 0xA0) ||
-           (n == 3 && b[0] == 0xE2 && b[1] == 0x80 && (b[2] == 0xA8 || b[2] == 0xA9));
+    if (n == 1)
+        return b[0] < 0x20 || b[0] == 0x7F;
+    if (n == 2)
+        return (b[0] == 0xC2 && b[1] < 0xA0) || (b[0] == 0xD8 && b[1] == 0x9C);
+    return n == 3 && b[0] == 0xE2 &&
+           ((b[1] == 0x80 && (b[2] == 0x8E || b[2] == 0x8F || (b[2] >= 0xA8 && b[2] <= 0xAE))) ||
+               (b[1] == 0x81 && b[2] >= 0xA6 && b[2] <= 0xA9));
 }
 
 /* What stands for the character at *from, which is passed over: *ret_n bytes. */

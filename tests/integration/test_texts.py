@@ -15,7 +15,7 @@ import pytest
 from daemon import run
 from waiting import wait_until
 
-NASTY = r"x\nWATCHDOG=trigger\r\nSTOPPING=1\n\x1b[31m\u009b31m\u2028y"
+NASTY = r"x\nWATCHDOG=trigger\r\nSTOPPING=1\n\x1b[31m\u009b31m\u2028y\u202e\u2067z"
 
 
 def raising(db, message, sqlstate="40001", above=500):
@@ -54,7 +54,7 @@ def test_a_message_is_one_line_to_the_service_manager(db, notified):
             assert len(datagram.rstrip("\n").splitlines()) == 1, datagram
         else:
             assert datagram in ("READY=1", "STOPPING=1"), datagram
-    wait_until(lambda: db.job(name)["waiting_for"] == "x WATCHDOG=trigger  STOPPING=1  [31m 31m y", what="the job says it in one line")
+    wait_until(lambda: db.job(name)["waiting_for"] == "x WATCHDOG=trigger  STOPPING=1  [31m 31m y  z", what="the job says it in one line")
 
 
 def test_a_message_is_harmless_on_a_terminal_and_in_the_log(db):
@@ -81,7 +81,7 @@ def test_a_message_is_harmless_on_a_terminal_and_in_the_log(db):
     reader.join(5)
     os.close(terminal)
     ours = bytes(shown).replace(b"\r\x1b[K", b"").replace(b"\r\n", b"").decode()
-    assert not [c for c in ours if c < " " or "\x7f" <= c < "\xa0" or c in "\u2028\u2029"], ours
+    assert not [c for c in ours if c < " " or "\x7f" <= c < "\xa0" or c in "\u2028\u2029\u202e\u2067"], ours
 
 
 def test_names_of_tables_reach_the_log_as_one_line(db):

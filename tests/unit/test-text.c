@@ -33,7 +33,9 @@ static void test_nothing_in_it_is_obeyed(void **state)
     expect_line("x\nWATCHDOG=trigger\r\ny", 30, "x WATCHDOG=trigger  y");
     expect_line("\x1b[31m\t\x7f\x01", 30, " [31m   ");
     expect_line("\xC2\x9B" "31m\xC2\x80\xC2\x9F\xC2\xA0", 30, " 31m  \xC2\xA0"); /* C1; a no-break space is none */
-    expect_line("a\xE2\x80\xA8" "b\xE2\x80\xA9" "c\xE2\x80\xAA", 30, "a b c\xE2\x80\xAA");
+    expect_line("a\xE2\x80\xA8" "b\xE2\x80\xA9" "c\xE2\x80\xAF", 30, "a b c\xE2\x80\xAF");
+    expect_line("a\xE2\x80\xAE" "b\xE2\x80\xAA" "c\xE2\x81\xA6" "d\xE2\x81\xA9" "e\xE2\x80\x8F" "f\xD8\x9C", 30, "a b c d e f "); /* turns of direction */
+    expect_line("\xE2\x81\xA5\xE2\x81\xAA\xE2\x80\x8D\xE2\x80\x90\xD8\x9B\xD8\x9D", 30, "\xE2\x81\xA5\xE2\x81\xAA\xE2\x80\x8D\xE2\x80\x90\xD8\x9B\xD8\x9D");
 }
 
 static void test_what_is_no_utf8_is_replaced(void **state)
