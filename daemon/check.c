@@ -354,15 +354,14 @@ static void check_database(struct check *c)
 
 static bool check_metrics(const struct config_metrics *metrics)
 {
-    _cleanup_free_ char *problem = metrics->address.length > 0 ? http_try(&metrics->address) : NULL;
-
     if (metrics->address.length == 0)
         return true;
-    printf("%-16s %-28s %s\n", "metrics", metrics->listen, problem ? problem : "ok");
-    if (problem)
-        printf("%-16s %-28s HINT: %s\n", "", "",
-            "See who listens there: ss -ltnpx. When it is a backfilld that runs, all is well.");
-    return !problem;
+    _cleanup_free_ char *problem = http_try(&metrics->address);
+    bool ours = problem && http_is_backfilld(&metrics->address);
+    printf("%-16s %-28s %s\n", "metrics", metrics->listen, ours ? "ok, a backfilld serves them" : problem ? problem : "ok");
+    if (problem && !ours)
+        printf("%-16s %-28s HINT: %s\n", "", "", "See who listens there: ss -ltnpx. End it, or choose another metrics.listen.");
+    return !problem || ours;
 }
 
 int check_run(const struct config *config)

@@ -36,6 +36,8 @@ struct database {
     struct event *look_again;
     uint64_t look_again_us;
     struct event *opening; /* the hours of a queued job begin */
+    struct event *holding; /* jobs whose rows somebody had locked are to be held again, */
+    char *held_by_pid, *held_by_start; /* that bear this session of ours, which was lost */
 
     int n_workers;
     struct worker **workers; /* room for max_workers, and more while that is being lowered */
@@ -237,8 +239,11 @@ static void open_monitor(struct database *db)
 /* The row of SQL_CLAIM. */
 static void start_worker(struct database *db, const PGresult *row)
 {
-    if (find_worker(db, result_number(row, 0, 0))) /* ours, and held again by this claim */
+    struct worker *ours = find_worker(db, result_number(row, 0, 0));
+    if (ours) { /* held again by this claim */
+        worker_renew(ours, result_text(row, 0, 34));
         return;
+    }
     open_monitor(db);
     struct job *job = must(calloc(1, sizeof(*job)));
     const char *target = result_text(row, 0, 3);
@@ -520,16 +525,39 @@ static bool is_news(struct database *db, const char *reason)
     return true;
 }
 
+static void on_held_again(void *arg, const struct session_event *e)
+{
+    struct database *db = arg;
+    struct timeval wait = us_to_timeval(LOOK_AGAIN_US);
+
+    if (e->kind == SESSION_RESULT && strcmp(result_only(e->results[0]), "0") != 0)
+        event_add(db->holding, &wait);
+}
+
+static void hold_again(struct database *db)
+{
+    _cleanup_free_ char *jobs = running_jobs(db);
+
+    if (jobs && db->held_by_pid && control_is_ready(db->control))
+        control_ask_first(db->control,
+            &(struct session_query){SQL_HOLD_AGAIN, 3, {jobs, db->held_by_pid, db->held_by_start}}, on_held_again, db);
+}
+
+static void on_holding(evutil_socket_t socket, short what, void *arg)
+{
+    (void)socket;
+    (void)what;
+    hold_again(arg);
+}
+
 static void on_ready(void *arg)
 {
     struct database *db = arg;
-    _cleanup_free_ char *jobs = running_jobs(db);
 
-    if (jobs && control_old_pid(db->control))
-        control_ask_first(db->control,
-            &(struct session_query){
-                SQL_HOLD_AGAIN, 3, {jobs, control_old_pid(db->control), control_old_start(db->control)}},
-            NULL, db);
+    event_del(db->holding);
+    replace_string(&db->held_by_pid, control_old_pid(db->control));
+    replace_string(&db->held_by_start, control_old_start(db->control));
+    hold_again(db);
     if (db->is_lost)
         journal_write(LEVEL_NOTICE, JOURNAL_DATABASE, JOURNAL_ABOUT(.database = db->name), "connected again");
     else
@@ -611,6 +639,7 @@ struct database *database_open(struct event_base *base, const struct config_data
     db->turn = must(event_new(base, -1, 0, on_turn, db));
     db->look_again = must(event_new(base, -1, 0, look_for_jobs, db));
     db->opening = must(event_new(base, -1, 0, look_for_jobs, db));
+    db->holding = must(event_new(base, -1, 0, on_holding, db));
     db->keep_alive = must(event_new(base, -1, EV_PERSIST, look_for_jobs, db));
     event_add(db->keep_alive, &keep_alive);
     db->control = control_open(base, db->conninfo, &control_handlers, db);
@@ -731,6 +760,9 @@ struct database *database_close(struct database *db)
     event_free(db->keep_alive);
     event_free(db->look_again);
     event_free(db->opening);
+    event_free(db->holding);
+    free(db->held_by_pid);
+    free(db->held_by_start);
     forget_reasons(db);
     free(db->name);
     free(db->conninfo);

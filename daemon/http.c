@@ -341,6 +341,32 @@ char *http_try(const struct listen_address *address)
     return NULL;
 }
 
+bool http_is_backfilld(const struct listen_address *address)
+{
+    static const char question[] = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    const struct timeval patience = {.tv_sec = 1};
+    char answer[4096] = "";
+    size_t n = 0;
+    int fd = socket(address->at.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    if (fd < 0)
+        return false;
+    if (setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)) == 0 &&
+        setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience)) == 0 &&
+        connect(fd, &address->at.any, address->length) == 0 && send(fd, question, sizeof(question) - 1, MSG_NOSIGNAL) == (ssize_t)sizeof(question) - 1)
+        while (n < sizeof(answer) - 1) {
+            ssize_t more = recv(fd, answer + n, sizeof(answer) - 1 - n, 0);
+            if (more <= 0)
+                break;
+            n += (size_t)more;
+            answer[n] = '\0';
+            if (strstr(answer, "\n# TYPE backfilld_"))
+                break;
+        }
+    close(fd);
+    return strstr(answer, "\n# TYPE backfilld_") != NULL;
+}
+
 int http_n_streams(const struct http *http)
 {
     return http->n_streams;

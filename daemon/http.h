@@ -37,6 +37,9 @@ struct http *http_open(struct event_base *base, const struct listen_address *add
 /* Whether it could be listened to: the same, without a server. Returns NULL, or why not, which the caller frees. */
 char *http_try(const struct listen_address *address);
 
+/* Whether a backfilld serves its metrics there. Waits for two seconds at most: for a process that has no event loop yet. */
+bool http_is_backfilld(const struct listen_address *address);
+
 int http_n_streams(const struct http *http);
 bool http_has_room_for_stream(const struct http *http);
 

@@ -10,7 +10,7 @@ void range_take(struct range *range, const PGresult *result, struct runner_event
 {
     static const char *const outcomes[] = {
         [RUNNER_TAKE_RANGE] = "range",
-        [RUNNER_TAKE_ROW] = "row",
+        [RUNNER_TAKE_ROWS] = "rows",
         [RUNNER_TAKE_LOCKED] = "locked",
         [RUNNER_TAKE_NONE] = "none",
     };
@@ -22,9 +22,11 @@ void range_take(struct range *range, const PGresult *result, struct runner_event
             event->outcome = (enum runner_take)i;
     event->total_keys = (uint64_t)result_number(result, 0, 10);
     event->found = (uint64_t)result_number(result, 0, 15);
-    if (event->outcome != RUNNER_TAKE_RANGE && event->outcome != RUNNER_TAKE_ROW)
+    if (event->outcome != RUNNER_TAKE_RANGE && event->outcome != RUNNER_TAKE_ROWS)
         return;
     event->left_behind = result_number(result, 0, 12);
+    event->n_rows = (uint32_t)result_number(result, 0, 18);
+    event->locked = (uint64_t)result_number(result, 0, 13);
     event->range = result_number(result, 0, 1);
     event->epoch = result_number(result, 0, 2);
     event->cursor = result_text(result, 0, 3);
@@ -39,6 +41,8 @@ void range_take(struct range *range, const PGresult *result, struct runner_event
     replace_string(&range->name, result_text(result, 0, 14));
     event->yields = result_is_true(result, 0, 16);
     replace_string(&range->proof, result_text(result, 0, 17));
+    replace_string(&range->ids, result_text(result, 0, 19));
+    replace_string(&range->keys, result_text(result, 0, 20));
 }
 
 static const char *number(struct range *range, int i, int64_t n)
@@ -71,15 +75,15 @@ int range_batch(struct range *range, const struct runner *r, const struct runner
 
 struct session_query range_retry(struct range *range, const struct runner *r)
 {
-    return (struct session_query){SQL_RETRY_ROW, 8,
-        {range->batch, range->relation, range->name, range->keys_of, number(range, 0, r->left_behind),
-            number(range, 1, r->epoch), r->hi, range->proof}};
+    return (struct session_query){SQL_RETRY_ROWS, 8,
+        {range->batch, range->relation, range->name, range->keys_of, range->ids, number(range, 1, r->epoch), range->keys,
+            range->proof}};
 }
 
-struct session_query range_compare(struct range *range, const struct runner *r)
+struct session_query range_compare(struct range *range, const struct runner *r, const char *token)
 {
     return (struct session_query){
-        SQL_TRY_NEIGHBOURS, 4, {range->relation, range->key_columns, r->hi, r->row_sqlstate}};
+        SQL_TRY_NEIGHBOURS, 5, {token, range->relation, range->key_columns, r->hi, r->row_sqlstate}};
 }
 
 void range_done(struct range *range)
@@ -90,6 +94,8 @@ void range_done(struct range *range)
     free(range->relation);
     free(range->name);
     free(range->key_columns);
+    free(range->ids);
+    free(range->keys);
     free(range->proof);
     free(range->at);
     *range = (struct range){0};

@@ -10,6 +10,7 @@ struct range {
     char *batch, *bound, *keys_of; /* statements */
     char *relation, *name;         /* OID; the name that the statements call it by, or NULL */
     char *key_columns;             /* text[] literal */
+    char *ids, *keys;              /* of rows that were locked: array literals */
     char *proof;                   /* what its batches are proven by, or NULL */
     char *at;                      /* where its row is, as the last checkpoint said; NULL: not known */
     char numbers[5][24];           /* parameters of what was built last */
@@ -27,10 +28,10 @@ struct session_query range_bound(struct range *range, const struct runner *runne
 int range_batch(struct range *range, const struct runner *runner, const struct runner_action *action,
     struct session_query queries[2]);
 
-/* One row that was left behind. */
+/* A portion of the rows that were left behind. */
 struct session_query range_retry(struct range *range, const struct runner *runner);
 
-/* Others beside the row that failed, which are undone. */
-struct session_query range_compare(struct range *range, const struct runner *runner);
+/* Others beside the row that failed, which are undone. token: the job's. */
+struct session_query range_compare(struct range *range, const struct runner *runner, const char *token);
 
 void range_done(struct range *range);

@@ -65,7 +65,9 @@ void report_start(struct report *report, bool goes_on)
 void report_phase(struct report *report, int n_relations)
 {
     const struct runner *r = report->runner;
-    if (migration_walks(r->phase))
+    if (migration_walks(r->phase) && r->phase != PHASE_BACKFILL && r->estimate == 0)
+        journal_write(LEVEL_INFO, JOURNAL_PHASE, ABOUT(report, .sqlstate = NULL), "%s: no row is to do", job_phase_name(r->phase));
+    else if (migration_walks(r->phase))
         journal_write(LEVEL_INFO, JOURNAL_PHASE, ABOUT(report, .sqlstate = NULL),
             "%s: about %" PRIu64 " rows in %d %s", job_phase_name(r->phase), r->estimate, n_relations,
             n_relations == 1 ? "table" : "partitions");
@@ -255,10 +257,24 @@ void report_left(struct report *report)
         report->runner->waiting_for);
 }
 
+/* What else it waits for: rows that others had locked, which it comes back to. */
+static char *describe_waiting(const struct report *report)
+{
+    const struct runner *r = report->runner;
+    char *text = NULL;
+
+    if (r->waiting_for || r->left_behind == 0 || r->locked_left == 0)
+        return copy_string(r->waiting_for);
+    if (asprintf(&text, r->locked_left == 1 ? "%" PRIu64 " row that was locked is tried again%s%s" : "%" PRIu64 " rows that were locked are tried again%s%s",
+            r->locked_left, report->locked_by_now ? ": some are still " : "", report->locked_by_now ? report->locked_by_now : "") < 0)
+        abort();
+    return text;
+}
+
 static void say_progress(struct report *report)
 {
     struct journal_progress p = report_progress(report);
-    const char *waiting = report->runner->waiting_for;
+    _cleanup_free_ char *waiting = describe_waiting(report);
     _cleanup_free_ char *how_far = journal_progress_text(&p, ", ");
 
     if (*how_far)
@@ -307,7 +323,8 @@ static char *why_waiting(struct report *report, double share, double rate_share,
         report->moved_keys = r->progress.keys;
         report->moved_at_us = now_us;
     }
-    return copy_string(pressure ? pressure : rate ? rate : r->waiting_for ? r->waiting_for : step);
+    _cleanup_free_ char *waiting = describe_waiting(report);
+    return copy_string(pressure ? pressure : rate ? rate : waiting ? waiting : step);
 }
 
 char *report_look(struct report *report, uint64_t interval_us, uint64_t now_us)

@@ -27,6 +27,7 @@ struct report {
     uint64_t locked_rows,
         locked_naming; /* put aside: not said yet; being said, once their holders have names */
     uint64_t said_locked_us;
+    const char *locked_by_now;           /* who holds rows that are tried again, in words: the worker's; NULL: not known */
     int locked_by[8], n_locked_by;       /* pids, and prepared transactions (see backfill.holders_of) */
     uint64_t relieved, said_relieved_us; /* batches cancelled for somebody, not said yet */
 };

@@ -13,6 +13,7 @@ static void forget_relations(struct survey *s)
         free(s->relations[i].keys_of);
         free(s->relations[i].on_copy);
         free(s->relations[i].trial);
+        free(s->relations[i].whole);
         free(s->relations[i].upper);
     }
     free(s->relations);
@@ -34,6 +35,7 @@ void survey_take(struct survey *s, const PGresult *result)
             .keys_of = copy_string(result_text(result, i, 5)),
             .on_copy = copy_string(result_text(result, i, 6)),
             .trial = copy_string(result_text(result, i, 7)),
+            .whole = copy_string(result_text(result, i, 10)),
         };
     replace_string(&s->seen, NULL);
     replace_string(&s->data_directory, s->n_relations > 0 ? result_text(result, 0, 8) : NULL);
@@ -45,11 +47,11 @@ struct session_query survey_last(struct survey *s, int relation)
     return (struct session_query){.sql = s->relations[relation].last};
 }
 
-struct session_query survey_query(const struct survey *s, int relation)
+struct session_query survey_query(const struct survey *s, int relation, const char *token, bool at_once)
 {
     const struct relation *r = &s->relations[relation];
     return (struct session_query){
-        SQL_SURVEY, 7, {r->batch, r->bound, r->keys_of, r->oid, r->upper, r->on_copy, r->trial}};
+        SQL_SURVEY, 9, {token, r->batch, r->bound, r->keys_of, r->oid, r->upper, r->on_copy, r->trial, at_once ? r->whole : NULL}};
 }
 
 bool survey_take_last(struct survey *s, int relation, const PGresult *result)
@@ -59,11 +61,14 @@ bool survey_take_last(struct survey *s, int relation, const PGresult *result)
     return s->relations[relation].upper != NULL;
 }
 
-uint64_t survey_take_seen(struct survey *s, const PGresult *result)
+bool survey_take_seen(struct survey *s, int relation, const PGresult *result, uint64_t *ret_estimate)
 {
     if (result_text(result, 0, 1))
         replace_string(&s->seen, result_text(result, 0, 1));
-    return (uint64_t)result_number(result, 0, 0);
+    *ret_estimate = (uint64_t)result_number(result, 0, 0);
+    if (result_is_true(result, 0, 2))
+        replace_string(&s->relations[relation].upper, NULL);
+    return s->relations[relation].upper != NULL;
 }
 
 void survey_done(struct survey *s)

@@ -64,7 +64,7 @@ struct worker {
     double share;                /* of the database's max_rows_per_s; 0: no limit */
     struct runner_event pending; /* what the timer reports */
 
-    char *holders; /* of the row that was tried again last and is locked still: "locked by pid 4711" */
+    char *holders; /* of the rows that were tried again last and are locked still: "locked by pid 4711 (app)" */
     char *locked;  /* what the job waits for, when those are all that is left */
     bool relieves; /* an abort is for somebody who waits on the batch */
 
@@ -165,7 +165,7 @@ static bool limit_first(struct worker *w, const struct runner_action *a)
     w->limiting_ms = lock_ms;
     w->limiting = true;
     send_queries(w,
-        &(struct session_query){SQL_LIMIT_SESSION, 3,
+        &(struct session_query){SQL_STEP_TIMEOUT, 3,
             {number_text(statement_text, wanted == LIMITS_BATCH ? b->statement_timeout_ms : 0),
                 b->synchronous_commit, number_text(lock_text, lock_ms)}},
         1, 1);
@@ -183,9 +183,8 @@ static void send_role(struct worker *w)
         {SQL_ROLE, 9,
             {job->settings, job->search_path, job->time_zone, job->date_style, number_text(lock_timeout, b->lock_timeout_ms),
                 number_text(statement_timeout, b->statement_timeout_ms), b->synchronous_commit,
-                strcmp(job->owner, job->submitted_by) == 0 ? NULL : job->owner, job->session}},
-        {SQL_BEGIN_SESSION, 2, {job->token, job->settings}}};
-    send_queries(w, queries, 3, 3);
+                strcmp(job->owner, job->submitted_by) == 0 ? NULL : job->owner, job->session}}};
+    send_queries(w, queries, 2, 2);
 }
 
 static void send_batch(struct worker *w, const struct runner_action *a)
@@ -366,7 +365,7 @@ static void end(struct worker *w)
 static void perform(struct worker *w, const struct runner_action *a)
 {
     const struct runner *r = &w->runner;
-    char job[24], n[24], epoch[24], free_bytes[24], tries[24];
+    char job[24], n[24], epoch[24], free_bytes[24], tries[24], at_most[24];
 
     if (a->kind == RUNNER_ABORT)
         abort_action(w);
@@ -404,16 +403,16 @@ static void perform(struct worker *w, const struct runner_action *a)
         break;
     case RUNNER_STEP:
         report_step(&w->report, &w->step);
-        send_one(w, step_query(&w->step, job_phase_name(r->phase)));
+        send_one(w, step_query(&w->step, w->job->token, job_phase_name(r->phase)));
         break;
     case RUNNER_TAKE:
         ask(w, &(struct session_query){
-                   SQL_TAKE_RANGE, 3, {job, job_phase_name(r->phase), number_text(n, r->left_behind)}});
+                   SQL_TAKE_RANGE, 4, {job, job_phase_name(r->phase), number_text(n, r->left_behind), number_text(at_most, a->keys)}});
         break;
     case RUNNER_BOUND: send_one(w, range_bound(&w->range, r, a->keys)); break;
     case RUNNER_BATCH: send_batch(w, a); break;
     case RUNNER_RETRY: send_one(w, range_retry(&w->range, r)); break;
-    case RUNNER_COMPARE: send_one(w, range_compare(&w->range, r)); break;
+    case RUNNER_COMPARE: send_one(w, range_compare(&w->range, r, w->job->token)); break;
     case RUNNER_PUT_ASIDE:
         report_put_aside(&w->report, w->range.key_columns);
         if (!r->range) {
@@ -589,6 +588,7 @@ static void say_locked_still(struct worker *w, int64_t rows, struct runner_event
     const char *who = by ? by + strlen("locked by ") : "another session";
 
     w->holders = NULL;
+    w->report.locked_by_now = NULL;
     free(w->locked);
     if (asprintf(&w->locked,
             rows == 1 ? "%" PRId64 " row is locked by %s" : "%" PRId64 " rows are locked, one of them by %s",
@@ -685,16 +685,18 @@ static void on_batch(struct worker *w, const struct session_event *e, struct run
     }
 }
 
-static void on_row(struct worker *w, const struct session_event *e, struct runner_event *event)
+static void on_rows(struct worker *w, const struct session_event *e, struct runner_event *event)
 {
     const PGresult *row = e->results[0];
 
     event->rows = (uint64_t)result_number(row, 0, 0);
     event->wal_bytes = (uint64_t)result_number(row, 0, 1);
     event->elapsed_us = e->elapsed_us[0];
-    event->skipped = !result_is_true(row, 0, 2);
-    if (event->skipped)
+    event->skipped = (uint64_t)result_number(row, 0, 2);
+    if (event->skipped) {
         replace_string(&w->holders, result_text(row, 0, 3));
+        w->report.locked_by_now = w->holders;
+    }
 }
 
 static void on_compared(const PGresult *result, struct runner_event *event)
@@ -809,18 +811,18 @@ static void on_session(struct session *session, const struct session_event *e, v
 
     if (w->action.kind == RUNNER_SURVEY && !w->survey.knows_last) {
         if (survey_take_last(&w->survey, w->action.relation, first)) {
-            send_one(w, survey_query(&w->survey, w->action.relation));
+            send_one(w, survey_query(&w->survey, w->action.relation, w->job->token, w->action.at_once));
             return;
         }
         event.empty = true;
     } else if (w->action.kind == RUNNER_SURVEY) {
-        event.estimate = survey_take_seen(&w->survey, first);
+        event.empty = !survey_take_seen(&w->survey, w->action.relation, first, &event.estimate);
     } else if (w->action.kind == RUNNER_BOUND)
         event.bound = result_only(first);
     else if (w->action.kind == RUNNER_BATCH)
         on_batch(w, e, &event);
     else if (w->action.kind == RUNNER_RETRY)
-        on_row(w, e, &event);
+        on_rows(w, e, &event);
     else if (w->action.kind == RUNNER_COMPARE)
         on_compared(first, &event);
     feed(w, &event);
@@ -1060,6 +1062,11 @@ void worker_press(struct worker *w)
     w->relieves = true;
     feed(w, &(struct runner_event){.kind = RUNNER_RELIEVE});
     w->relieves = false;
+}
+
+void worker_renew(struct worker *w, const char *token)
+{
+    replace_string(&w->job->token, token);
 }
 
 int worker_pid(const struct worker *w)

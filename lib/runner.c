@@ -19,6 +19,7 @@
 #define WAY_AGAIN_AFTER_US 2000000  /* and so long when it has done so before, or nobody queued */
 #define WAY_BASE_US        10000000 /* and takes its turn again after so long at first, */
 #define WAY_CAP_US         600000000 /* and at last */
+#define PORTION_MOST       1000 /* rows that were locked are looked up by their keys, one by one */
 #define PACE_STEP_US       50000 /* a rest is taken in steps, so that it ends when the pressure does */
 #define KEYS_A_YIELD       1000 /* keys from one changed row to the next: so rarely it is no use to yield there */
 #define BOUND_TOO_FAR      2.0 /* a bound found for this many times today's size is thrown away */
@@ -116,6 +117,14 @@ static uint32_t next_keys(const struct runner *r)
     return keys < most ? keys : most;
 }
 
+/* Of rows that were locked. What one takes, a batch's rows have told; what a portion takes beside them is no reason to make it smaller. */
+static uint32_t next_portion(const struct runner *r)
+{
+    uint32_t keys = r->range ? batch_size_keys(&r->size) : next_keys(r);
+    uint32_t most = r->portion ? r->portion : PORTION_MOST;
+    return keys < most ? keys : most;
+}
+
 static double share_on_host(const struct runner *r)
 {
     return r->host.signal == SIGNAL_NONE ? 1 : pace_share_on_host(r->host.ratio, r->limits.busy_share);
@@ -128,6 +137,14 @@ static bool in_pieces(const struct runner *r)
     return r->host.signal == SIGNAL_CPU && share_on_host(r) < 1 && r->quickest_bound_us < PACE_STRETCH_US;
 }
 
+/* A pass that proves that nothing is left reads each row twice by its key, for the bound and for the look; one statement that reads the
+ * table as it lies takes a tenth of the time, and one snapshot sees each row once. But nothing slows it down, so not beside others that do. */
+static bool looks_at_once(const struct runner *r)
+{
+    return (r->next_phase == PHASE_GUARD || r->next_phase == PHASE_VERIFY) && !r->piecewise &&
+           runner_slowed_by(r)->signal == SIGNAL_NONE;
+}
+
 static struct runner_action enter(struct runner *r, enum runner_action_kind kind)
 {
     r->doing = kind;
@@ -135,6 +152,9 @@ static struct runner_action enter(struct runner *r, enum runner_action_kind kind
 
     switch (kind) {
     case RUNNER_SURVEY:
+        a.relation = r->relation;
+        a.at_once = looks_at_once(r);
+        break;
     case RUNNER_ADD_RANGE: a.relation = r->relation; break;
     case RUNNER_LAYOUT: r->planning = true; break;
     case RUNNER_BEGIN:
@@ -157,9 +177,9 @@ static struct runner_action enter(struct runner *r, enum runner_action_kind kind
     case RUNNER_CONNECT: r->connected = false; break;
     case RUNNER_NONE:
     case RUNNER_ABORT:
+    case RUNNER_TAKE: a.keys = next_portion(r); break;
     case RUNNER_NEXT_STEP:
     case RUNNER_STEP:
-    case RUNNER_TAKE:
     case RUNNER_RETRY:
     case RUNNER_COMPARE:
     case RUNNER_PUT_ASIDE:
@@ -428,25 +448,40 @@ static struct runner_action wait_for(struct runner *r, const struct runner_event
     return start_waiting(r, again, now_us + note_wait(r, e, contention), now_us);
 }
 
-static struct runner_action take_row(struct runner *r, const struct runner_event *e, uint64_t now_us)
+static struct runner_action take_rows(struct runner *r, const struct runner_event *e, uint64_t now_us)
 {
-    forget_range(r);
+    if (r->range)
+        forget_range(r);
+    if (r->left_behind == 0) {
+        r->round_began_us = now_us;
+        r->locked_left = e->locked;
+    }
+    r->row_above = r->left_behind;
     r->left_behind = e->left_behind;
     r->epoch = e->epoch;
-    r->keys = 1;
+    r->keys = e->n_rows;
     replace_string(&r->hi, e->upper);
     progress_set(&r->progress, e->total_keys, now_us);
     return pace(r, RUNNER_RETRY, now_us);
 }
 
-/* Every row that is left was tried. The next round follows soon as long as rounds get something done. */
+/* Every row that is left was tried. The next round follows soon as long as rounds get something done; but no sooner than this one took, for
+ * many rows that others hold for long are not worth a CPU. */
 static struct runner_action end_round(struct runner *r, const struct runner_event *e, uint64_t now_us)
 {
+    uint64_t took_us = now_us - r->round_began_us;
+
     if (r->round_moved)
         backoff_reset(&r->backoff);
+    if (took_us > BACKOFF_CAP_US)
+        took_us = BACKOFF_CAP_US;
+    if (r->round_moved)
+        took_us = 0;
     r->round_moved = false;
     r->left_behind = 0;
-    return wait_for(r, e, true, RUNNER_TAKE, now_us);
+    r->isolate = 0;
+    uint64_t wait_us = note_wait(r, e, true);
+    return start_waiting(r, RUNNER_TAKE, now_us + (took_us > wait_us ? took_us : wait_us), now_us);
 }
 
 /* Another walk of the phase, after a while. */
@@ -546,17 +581,19 @@ static struct runner_action on_taken(struct runner *r, const struct runner_event
     switch (e->outcome) {
     case RUNNER_TAKE_NOT_OURS: return enter(r, RUNNER_END);
     case RUNNER_TAKE_NONE:
-    case RUNNER_TAKE_ROW:
+    case RUNNER_TAKE_ROWS:
     case RUNNER_TAKE_LOCKED:
     case RUNNER_TAKE_RANGE: break;
     }
     if (r->phase == PHASE_PREFLIGHT) /* ours after all, and its ranges may not be complete */
         return work(r);
     r->skipping = false;
-    if (e->outcome == RUNNER_TAKE_NONE)
+    if (e->outcome == RUNNER_TAKE_NONE) {
+        r->left_behind = 0;
         return end_walk(r, e, now_us);
-    if (e->outcome == RUNNER_TAKE_ROW)
-        return take_row(r, e, now_us);
+    }
+    if (e->outcome == RUNNER_TAKE_ROWS)
+        return take_rows(r, e, now_us);
     if (e->outcome == RUNNER_TAKE_LOCKED)
         return end_round(r, e, now_us);
     r->left_behind = 0;
@@ -573,6 +610,14 @@ static struct runner_action on_taken(struct runner *r, const struct runner_event
     if (r->point)
         return start_batch(r, NULL, now_us);
     return enter(r, RUNNER_BOUND);
+}
+
+/* So many keys of a search for a row that fails are behind it. */
+static void search_passed(struct runner *r, uint64_t keys)
+{
+    r->isolate_left -= keys < r->isolate_left ? keys : r->isolate_left;
+    if (r->isolate_left == 0)
+        r->isolate = 0;
 }
 
 /* The cursor has moved to hi. */
@@ -592,9 +637,7 @@ static void advance(struct runner *r, uint64_t keys, uint64_t now_us)
     backoff_reset(&r->backoff);
     r->reread = r->stale = r->doubted = false;
     move_on(r);
-    r->isolate_left -= keys < r->isolate_left ? keys : r->isolate_left;
-    if (r->isolate_left == 0)
-        r->isolate = 0;
+    search_passed(r, keys);
 }
 
 /* How much work the next batch should be. yields: it can, and what it sleeps comes on top. */
@@ -648,21 +691,27 @@ static struct runner_action on_batch_done(struct runner *r, const struct runner_
     return start_batch(r, e->bound, now_us);
 }
 
-/* A row that was left behind as locked is done, or locked still. */
+/* Of rows that were left behind as locked some are done, the rest is locked still. */
 static struct runner_action on_retry_done(struct runner *r, const struct runner_event *e, uint64_t now_us)
 {
     struct runner_action away;
+    uint64_t done = r->keys - e->skipped;
 
     r->batch_us = r->worked_us = e->elapsed_us;
     r->batch_at_us = r->answered_us = now_us;
-    if (!e->skipped) {
-        r->counts.retried++;
-        r->rate_due_us = pace_rate_due_us(r->rate_due_us, r->batch_began_us, 1, r->limits.max_keys_per_s);
+    r->portion = r->portion < PORTION_MOST ? 2 * r->portion : 0;
+    r->isolate *= 2; /* so many were passed; which of the rest it is, isn't known */
+    search_passed(r, r->keys);
+    if (done > 0) {
+        r->counts.retried += done;
+        r->locked_left -= done < r->locked_left ? done : r->locked_left;
+        r->rate_due_us = pace_rate_due_us(r->rate_due_us, r->batch_began_us, done, r->limits.max_keys_per_s);
         r->counts.rows += e->rows;
         r->counts.wal_bytes += e->wal_bytes;
         r->round_moved = true;
         r->reread = r->stale = r->doubted = false;
-        blame_passed(&r->blame);
+        if (blame_passed(&r->blame))
+            r->isolate = 0;
         move_on(r);
     }
     return leave(r, &away) ? away : enter(r, RUNNER_TAKE);
@@ -751,7 +800,7 @@ static struct runner_action on_compared(struct runner *r, const struct runner_ev
     case BLAME_WAIT: break;
     }
     if (!r->range) /* the same row again */
-        r->left_behind--;
+        r->left_behind = r->row_above;
     if (asprintf(&text, "%s%s", e->compared.alike > 0 ? "every row that was tried fails, so none is to blame: " : "", message) < 0)
         abort();
     return wait_for(r, &(struct runner_event){.sqlstate = r->row_sqlstate, .message = text}, false, RUNNER_TAKE, now_us);
@@ -814,8 +863,10 @@ static struct runner_action on_done(struct runner *r, const struct runner_event 
         replace_string(&r->row_detail, NULL);
         if (r->range)
             advance(r, 1, now_us);
-        else
+        else {
             r->round_moved = true;
+            r->locked_left -= r->locked_left > 0;
+        }
         break;
     case RUNNER_NONE:
     case RUNNER_ABORT:
@@ -923,6 +974,8 @@ static void search(struct runner *r)
     if (!r->isolate)
         r->isolate_left = r->keys ? r->keys : UINT64_MAX; /* not known: it ends with the range */
     uint32_t of = r->isolate ? r->isolate : r->keys ? r->keys : batch_size_keys(&r->size);
+    if (r->keys && of > r->keys)
+        of = r->keys;
     r->isolate = of > 1 ? of / 2 : 1;
 }
 
@@ -950,7 +1003,10 @@ static struct runner_action on_row_error(struct runner *r, const struct runner_e
         return finish_unproven(r, e);
     if (!is_alone(r)) {
         search(r);
-        return enter(r, RUNNER_BOUND);
+        if (r->doing == RUNNER_BATCH)
+            return enter(r, RUNNER_BOUND);
+        r->left_behind = r->row_above;
+        return enter(r, RUNNER_TAKE);
     }
     replace_string(&r->row_sqlstate, e->sqlstate);
     replace_string(&r->row_message, e->message);
@@ -977,6 +1033,8 @@ static struct runner_action on_cut_short(struct runner *r, const struct runner_e
             search(r); /* below batch.min_rows, as for a row that fails */
     } else if (r->doing == RUNNER_BATCH)
         batch_size_halve(&r->size);
+    else if (r->doing == RUNNER_RETRY)
+        r->portion = r->keys > 1 ? r->keys / 2 : 1;
     return wait_and_retry(r, e, true, now_us);
 }
 
@@ -998,6 +1056,7 @@ static struct runner_action on_error(struct runner *r, const struct runner_event
 
     r->counts.retries[class]++;
     r->skipping = false;
+    r->piecewise = r->piecewise || r->doing == RUNNER_SURVEY;
     if (class == RETRY_RECONNECT)
         r->connected = r->planning = false;
 
@@ -1081,6 +1140,7 @@ static struct runner_action on_lost(struct runner *r, const struct runner_event 
     struct runner_action away;
 
     r->connected = r->skipping = false;
+    r->piecewise = r->piecewise || r->doing == RUNNER_SURVEY;
     /* The server may have crashed: what the phase has done is looked at again, if it isn't written that it is over. */
     r->planning = false;
     r->counts.retries[RETRY_RECONNECT]++;

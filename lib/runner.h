@@ -24,7 +24,8 @@
  *   a row that cannot be computed: BOUND with half the keys, down to one; then COMPARE with others: it is that row's, and
  *   PUT_ASIDE or FINISH (failed), or nobody's, and REST (lib/blame); so with one key that timed out a few times;
  *   a batch that met a lock: the same at once, passing over locked rows; REST when it met one all the same;
- *   when no range is left, each row that was passed over: TAKE ─► RETRY ─► TAKE; after a round of them REST;
+ *   when no range is left, the rows that were passed over, in portions: TAKE ─► RETRY ─► TAKE; after a round of them REST; a portion in
+ *   which a row fails is tried again with half the rows, down to one;
  *   a step that failed for want of room: NEXT_STEP at once, for what it has left is cleared away; then REST before the next try;
  *   a job that has only waited for a while, where all places are taken: GIVE_WAY ─► END, or back to REST: nobody queues for it;
  *   pause, stop: RELEASE ─► END;  cancel: FINISH (cancelled) ─► END;  another daemon's job: END.
@@ -51,15 +52,15 @@ enum runner_action_kind {
     RUNNER_CONNECT, /* a worker session, logged in and set up; an open one is closed first */
     RUNNER_LAYOUT,  /* list the job's relations -> n_relations */
     RUNNER_SURVEY, /* relation: check the batch's plan, find the last key -> upper (NULL: empty), estimate; in preflight
-                       a batch may be tried too */
+                       a batch may be tried too; at_once: look whether any row is to do */
     RUNNER_ADD_RANGE, /* relation: write its range, up to the last key that the survey found, if it found one */
     RUNNER_BEGIN,     /* phase: write that it begins, or one more walk of it, and estimate -> ours */
     RUNNER_NEXT_STEP, /* ask the catalog which step of the phase is to do -> has_step */
     RUNNER_STEP,      /* do that */
-    RUNNER_TAKE,  /* take the first range to do, or row above left_behind -> outcome, and the range or row */
+    RUNNER_TAKE,  /* take the first range to do, or so many (keys) rows above left_behind -> outcome, and the range or rows */
     RUNNER_BOUND, /* find the key that ends a batch of keys above the cursor -> bound (NULL: fewer are left) */
     RUNNER_BATCH,     /* run (cursor, hi], then find the bound next_keys above hi -> rows, elapsed, bound */
-    RUNNER_RETRY,     /* run the row left_behind, whose key is hi, if it is free -> skipped, rows, elapsed */
+    RUNNER_RETRY,     /* run the rows that were taken, as far as they are free -> skipped, rows, elapsed */
     RUNNER_COMPARE,   /* try other rows than the one at hi, then that one again, and undo all -> compared, hint */
     RUNNER_PUT_ASIDE, /* note the row at hi as left behind, move the cursor over it; no range in hand: note why
                          the row left_behind, which was locked, stays so */
@@ -73,7 +74,8 @@ enum runner_action_kind {
 struct runner_action {
     enum runner_action_kind kind;
     int relation;         /* SURVEY, ADD_RANGE: 0 to n_relations - 1 */
-    uint32_t keys;        /* BOUND, BATCH: how many; BATCH: 0 when not known (the last batch of a range) */
+    bool at_once;         /* SURVEY: one statement may look at all of it -> empty, when no row is to do */
+    uint32_t keys;        /* BOUND, BATCH, TAKE: how many; BATCH: 0 when not known (the last batch of a range) */
     uint32_t next_keys;   /* BATCH: for the bound that follows; 0 when none is wanted */
     uint32_t yield_us;    /* BATCH: sleep for PACE_YIELD_US after so much work; 0: never */
     bool skipping;        /* BATCH: pass over rows that others have locked, and note them -> skipped */
@@ -105,8 +107,8 @@ enum runner_want {
 
 enum runner_take {
     RUNNER_TAKE_RANGE,
-    RUNNER_TAKE_ROW,    /* no range is left, but this row that was locked */
-    RUNNER_TAKE_LOCKED, /* nor another row above left_behind; some below are locked still: message says so */
+    RUNNER_TAKE_ROWS,   /* no range is left, but these rows that were locked */
+    RUNNER_TAKE_LOCKED, /* nor other rows above left_behind; some below are locked still: message says so */
     RUNNER_TAKE_NONE,   /* all is done */
     RUNNER_TAKE_NOT_OURS, /* another daemon holds the job */
 };
@@ -126,7 +128,7 @@ struct runner_event {
     const char *sqlstate, *message, *hint, *detail; /* ERROR; hint and detail may be NULL */
 
     int n_relations;          /* LAYOUT */
-    bool empty;               /* SURVEY: no key, no row */
+    bool empty;               /* SURVEY: no key, no row; at_once: or none to do */
     uint64_t estimate;        /* SURVEY: rows, as the planner guesses */
     bool has_step;            /* NEXT_STEP */
     bool clears;              /* NEXT_STEP: it only clears away what a step that failed has left */
@@ -139,12 +141,14 @@ struct runner_event {
     const char *cursor, *upper;
     bool point;
     bool yields;         /* its batches can yield */
-    int64_t left_behind; /* TAKE_ROW: its number; upper is its key */
+    int64_t left_behind; /* TAKE_ROWS: the last one's number; upper is the first one's key */
+    uint32_t n_rows;     /* so many */
+    uint64_t locked;     /* and in all, at the begin of a round */
     uint64_t total_keys; /* TAKE: scanned in all ranges so far */
     const char *bound;   /* BOUND, BATCH */
     bool bound_unknown;  /* BATCH: the batch is done, but the search for the next bound failed */
     uint64_t rows;       /* BATCH, RETRY: changed */
-    uint64_t skipped; /* BATCH: rows that were locked and are left behind now; RETRY: 1, it is locked still */
+    uint64_t skipped; /* BATCH: rows that were locked and are left behind now; RETRY: that are locked still */
     uint64_t elapsed_us; /* BATCH: from sending to its commit, without the bound that followed */
     uint64_t wal_bytes;  /* BATCH */
 };
@@ -177,6 +181,7 @@ struct runner {
     struct runner_limits limits;
 
     struct batch_size size;
+    uint32_t portion;       /* of rows that were locked: no more, for larger ones failed; 0: as many as a batch has */
     struct backoff backoff;
     struct progress progress;
     struct runner_counts counts;
@@ -190,6 +195,7 @@ struct runner {
     struct quiet quiet;
     bool guard_walked; /* what stood in the way of a constraint was walked for */
     uint32_t verified; /* walks in verify */
+    bool piecewise;    /* a look at all of a relation at once was cut short, or failed: it is walked by its key */
     char *lacking;     /* what rows that are still to do lack, in words: "amount_cents" */
     int relation, n_relations;
     uint64_t estimate;
@@ -203,7 +209,10 @@ struct runner {
     bool skipping; /* the batch that is next or under way passes over locked rows */
     int64_t range, epoch; /* of the range in hand; 0: none. A row that was put aside has an epoch, too */
     int64_t left_behind;  /* the row that was tried last in this round; 0: none yet */
+    int64_t row_above;    /* what it was before the portion that is next or under way */
+    uint64_t locked_left; /* rows that were locked and are to do, as far as is known */
     bool round_moved;     /* a row of this round was done */
+    uint64_t round_began_us;
     char *cursor, *upper;
     char *hi; /* the end of the batch that is next or under way */
     bool point;

@@ -220,8 +220,10 @@ $$;
 -- text[]. Plans are custom (plan_cache_mode), so "$1 IS NULL" is decided before the plan is chosen.
 -- Beside the comparison of rows stand bounds of each column as far as the columns before it are the same at both ends, which is also
 -- decided before: the planner sees how little the batch spans, and takes the key's index however many others there are.
--- prefix: what qualifies the columns, '' or 'app.orders.'. point: the one key $2.
-CREATE OR REPLACE FUNCTION backfill.batch_condition(prefix text, key backfill.walk_key, point boolean) RETURNS text
+-- prefix: what qualifies the columns, '' or 'app.orders.'. point: the one key $2. several: $2 is a text[] of positions in their text form;
+-- 'joined': the condition stands where the planner can make it a join; 'each': anywhere, and then it means those keys alone only when they
+-- differ in no more than one column.
+CREATE OR REPLACE FUNCTION backfill.batch_condition(prefix text, key backfill.walk_key, point boolean, several text DEFAULT NULL) RETURNS text
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -234,7 +236,16 @@ DECLARE
   deeper text := '';
   checked constant text := CASE WHEN key.index_oid IS NULL THEN '' ELSE format('backfill.check_key(%s, %s) AND ', key.index_oid, key.filenode) END;
 BEGIN
-  IF point THEN
+  IF several = 'joined' AND n > 1 THEN
+    RETURN checked || format('ROW(%s) %s ANY (SELECT %s FROM pg_catalog.unnest($2::pg_catalog.text[]) AS wanted(key))', array_to_string(mine, ', '),
+                             backfill.row_operator(key, 3),
+                             (SELECT string_agg(format('(wanted.key::pg_catalog.text[])[%s]::%s', u.ord, backfill.whose_type(u.type)), ', ' ORDER BY u.ord)
+                                FROM unnest(key.types) WITH ORDINALITY AS u(type, ord)));
+  ELSIF several IS NOT NULL THEN
+    RETURN checked || (SELECT string_agg(format('%s %s ANY (ARRAY(SELECT (wanted.key::pg_catalog.text[])[%s]::%s FROM pg_catalog.unnest($2::pg_catalog.text[]) AS wanted(key)))',
+                                                mine[u.ord], op[u.ord][3], u.ord, backfill.whose_type(u.type)), ' AND ' ORDER BY u.ord)
+                         FROM unnest(key.types) WITH ORDINALITY AS u(type, ord));
+  ELSIF point THEN
     RETURN checked || (SELECT string_agg(format('%s %s %s', mine[i], op[i][3], hi[i]), ' AND ' ORDER BY i) FROM generate_series(1, n) AS i);
   ELSIF n = 1 THEN
     RETURN checked || format('($1::pg_catalog.text[] IS NULL OR %s %s %s) AND %s %s %s', mine[1], op[1][5], lo[1], mine[1], op[1][2], hi[1]);
@@ -303,7 +314,7 @@ END
 $$;
 
 -- Puts the condition where {batch} stands, but for strings, comments and quoted names; {batch o} qualifies its columns with the alias o.
-CREATE OR REPLACE FUNCTION backfill.place_batch(statement text, key backfill.walk_key, point boolean) RETURNS text
+CREATE OR REPLACE FUNCTION backfill.place_batch(statement text, key backfill.walk_key, point boolean, several text DEFAULT NULL) RETURNS text
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -317,7 +328,7 @@ BEGIN
       SELECT * INTO found FROM backfill.batch_place(array_to_string(tokens[i:i + 5], ''));  -- {, batch, a blank, an alias, a blank, }
       left_over := length(found.place);
       IF left_over > 0 THEN
-        tokens[i] := '(' || backfill.batch_condition(coalesce(found.alias || '.', ''), key, point)
+        tokens[i] := '(' || backfill.batch_condition(coalesce(found.alias || '.', ''), key, point, several)
                   || ' AND ' || backfill.skip_condition(coalesce(found.alias || '.', ''), key) || ')';
         left_over := left_over - 1;
         WHILE left_over > 0 LOOP
@@ -356,7 +367,8 @@ $$;
 --   look   the same, with xmin in its place, which tells who wrote them
 --   bound  the key that ends a batch of $3 keys above $1, at most $2; no row when fewer are left
 --   last   the greatest key
-CREATE OR REPLACE FUNCTION backfill.statements(job backfill.job, relation oid, key backfill.walk_key, point boolean,
+-- several: $2 is a text[] of positions, which are the batch: backfill.batch_condition.
+CREATE OR REPLACE FUNCTION backfill.statements(job backfill.job, relation oid, key backfill.walk_key, point boolean, several text DEFAULT NULL,
     OUT batch text, OUT keys text, OUT bound text, OUT last text, OUT look text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -369,19 +381,20 @@ DECLARE
                               FROM unnest(key.columns, key.collations) WITH ORDINALITY AS u(c, coll, ord) ORDER BY ord);
 BEGIN
   IF job.statement IS NOT NULL THEN
-    batch := '/* backfilld */ ' || backfill.place_batch(job.statement, key, point);
+    batch := '/* backfilld */ ' || backfill.place_batch(job.statement, key, point, several);
   ELSE
     batch := format(E'/* backfilld */ UPDATE %s\nSET %s\nWHERE %s', source, job.set_clause,
-                    backfill.batch_condition(name || '.', key, point)
+                    backfill.batch_condition(name || '.', key, point, several)
                     || ' AND ' || backfill.skip_condition(name || '.', key))
           || coalesce(E'\nAND (' || job.where_clause || E'\n)', '')
-          || CASE WHEN NOT point AND backfill.can_yield(job) THEN E'\nAND ' || backfill.yield_condition() ELSE '' END;
+          || coalesce(E'\nAND ' || backfill.batch_mark(job), '')
+          || CASE WHEN NOT point AND several IS NULL AND backfill.can_yield(job) THEN E'\nAND ' || backfill.yield_condition() ELSE '' END;
   END IF;
   keys := format('SELECT %s, %s.xmax FROM %s WHERE %s', position, name, source,
-                 backfill.batch_condition(name || '.', key, point))
+                 backfill.batch_condition(name || '.', key, point, several))
        || coalesce(E'\nAND (' || job.where_clause || E'\n)', '');
   look := format('SELECT %s, %s.xmin FROM %s WHERE %s', position, name, source,
-                 backfill.batch_condition(name || '.', key, point))
+                 backfill.batch_condition(name || '.', key, point, several))
        || coalesce(E'\nAND (' || job.where_clause || E'\n)', '');
   bound := format('/* backfilld */ SELECT %s FROM %s WHERE %s ORDER BY %s OFFSET $3::bigint OPERATOR(pg_catalog.-) 1 LIMIT 1', position, source,
                   backfill.batch_condition(name || '.', key, point),
@@ -389,6 +402,17 @@ BEGIN
   last := format('/* backfilld */ SELECT %s FROM %s ORDER BY %s LIMIT 1', position, source,
                  array_to_string(ARRAY(SELECT o || ' DESC' FROM unnest(ordering) WITH ORDINALITY AS u(o, ord) ORDER BY ord), ', '));
 END
+$$;
+
+-- Asks whether no row of a relation is to do, by one look at all of it, and whether that relation is still called so; NULL for a job that
+-- no where_clause tells of.
+CREATE OR REPLACE FUNCTION backfill.whole_look(job backfill.job, relation oid) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT format(E'/* backfilld */ SELECT NOT EXISTS (SELECT FROM %s WHERE (%s\n)) AND pg_catalog.to_regclass(%L)::pg_catalog.oid OPERATOR(pg_catalog.=) %s::pg_catalog.oid',
+                c.source, job.where_clause, backfill.relation_name(relation), relation)
+    FROM backfill.relation_in_clauses(job, relation) c
+   WHERE job.where_clause IS NOT NULL AND job.set_clause IS NOT NULL
 $$;
 
 -- The relations that a job works on: the table itself, or the leaves of a partitioned one. A job with a statement of its

@@ -194,7 +194,12 @@ BEGIN
      ORDER BY r.oid LIMIT 1;
     IF FOUND THEN
       PERFORM backfill.refuse('set_clause', format('changes %s, by which rows belong to partitions', changed),
-        'set_clause changes rows where they are. A statement moves them: ''UPDATE … SET … WHERE {batch}'' of the partitioned table, walked by a key that it leaves alone.', '0A000');
+        format(CASE WHEN EXISTS (SELECT FROM pg_index i, backfill.key_of(job.target, (i.indkey::smallint[])[0:i.indnkeyatts - 1]) k
+                                  WHERE i.indrelid = job.target AND i.indisunique AND NOT k.columns && ARRAY(SELECT quote_ident(a) FROM unnest(assigned) a))
+                    THEN 'set_clause changes rows where they are. A statement moves them: ''UPDATE … SET … WHERE {batch}'' of the partitioned table, with key = a unique index''s columns that it leaves alone.'
+                    ELSE 'set_clause changes rows where they are. A statement moves them, on the topmost table: '
+                         '''WITH gone AS (DELETE FROM %1$s WHERE {batch} AND … RETURNING *) INSERT INTO %1$s SELECT … FROM gone'', in which … says which rows are still to do, so that one that was moved is left alone.' END,
+               backfill.relation_name(coalesce(pg_partition_root(job.target), job.target))), '0A000');
     END IF;
   END IF;
   SELECT c INTO changed FROM unnest(columns) c WHERE c IN (SELECT quote_ident(a) FROM unnest(assigned) a) LIMIT 1;
@@ -207,6 +212,8 @@ BEGIN
       format('changes %s, which is of the key that the job walks by: a row that has moved ahead would be changed again', changed),
       format('%s, or give set_clause with a where_clause that a row which is done no longer meets.', CASE WHEN other IS NOT NULL
              THEN format('Walk by another key: key = ''{%s}''', other)
+             WHEN EXISTS (SELECT FROM pg_partitioned_table p WHERE p.partrelid = job.target) AND job.statement IS NOT NULL
+             THEN 'No unique index leaves it out: move the rows by ''WITH gone AS (DELETE FROM … WHERE {batch} AND … RETURNING *) INSERT INTO … SELECT … FROM gone'', in which … says which rows are still to do'
              ELSE 'Walk by another key: name the columns of a unique index that the job leaves alone in key' END), '0A000');
   END IF;
 END
@@ -727,7 +734,6 @@ CREATE OR REPLACE FUNCTION backfill.captured(job backfill.job, own_path text) RE
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  PERFORM backfill.check_outside();
   job.name         := coalesce(job.name, 'job-' || job.id);
   job.submitted_by_oid := backfill.login();
   job.submitted_by := backfill.role_name(job.submitted_by_oid);
@@ -753,26 +759,6 @@ BEGIN
 END
 $$;
 
--- Whether a job has that name. Asked of one that the caller doesn't see: with ON CONFLICT DO NOTHING its own would be there for nobody, and no word said.
-CREATE OR REPLACE FUNCTION backfill.is_taken(name text) RETURNS boolean
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS $$
-  SELECT EXISTS (SELECT FROM backfill.job j WHERE j.name = is_taken.name)
-$$;
-
--- A name that a job may give itself: not another's, nor one that a job gets which gives itself none.
-CREATE OR REPLACE FUNCTION backfill.check_own_name(job backfill.job) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-  IF job.name ~ '^job-[1-9][0-9]*$' AND job.name <> 'job-' || job.id THEN
-    PERFORM backfill.refuse('name', format('"%s" is what a job without a name is called', job.name), 'Give it another name, or none.', '42939');
-  ELSIF backfill.is_taken(job.name) THEN
-    PERFORM backfill.refuse('name', format('"%s" is the name of another role''s job', job.name), 'Give it another name, or none. Whoever has the rights of pg_monitor sees whose it is.', '23505');
-  END IF;
-END
-$$;
-
 -- BEFORE INSERT: fills in who, and refuses what can be known to be wrong.
 CREATE OR REPLACE FUNCTION backfill.job_before_insert() RETURNS trigger
 LANGUAGE plpgsql SET standard_conforming_strings = on SET quote_all_identifiers = off
@@ -791,7 +777,6 @@ BEGIN
     RETURN NEW;  -- the unique constraint has its say, or ON CONFLICT DO NOTHING: a migration that runs again
   END IF;
   BEGIN
-    PERFORM backfill.check_own_name(NEW);
     NEW := backfill.check_job(NEW);
   EXCEPTION WHEN OTHERS THEN
     -- Said again from here, without the call stack that only backfilld's authors would read.
@@ -805,6 +790,32 @@ BEGIN
 END
 $$;
 
+-- BEFORE INSERT, and before the other, in which standard_conforming_strings is on: a session that has it off reads '\n' in a statement of its own as a
+-- line feed, and the job reads a backslash and an n.
+CREATE OR REPLACE FUNCTION backfill.check_backslashes() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  backslash constant text := chr(92);
+  wrong     text;
+BEGIN
+  IF NEW.submitted_by IS NOT NULL OR current_setting('standard_conforming_strings')::boolean THEN
+    RETURN NEW;
+  END IF;
+  SELECT c.name INTO wrong
+    FROM (VALUES (1, 'add_column', ARRAY[NEW.add_column]), (2, 'set_clause', ARRAY[NEW.set_clause]), (3, 'where_clause', ARRAY[NEW.where_clause]),
+                 (4, 'statement', ARRAY[NEW.statement]), (5, 'sync_back', ARRAY[NEW.sync_back]), (6, 'enforce', NEW.enforce)) AS c(ord, name, texts)
+   WHERE EXISTS (SELECT FROM unnest(c.texts) AS t(text), unnest(CASE WHEN strpos(t.text, backslash) > 0 AND octet_length(t.text) <= 32000 THEN backfill.tokens(t.text) END) AS x(token)
+                  WHERE strpos(x.token, backslash) > 0 AND left(x.token, 1) = '''')
+   ORDER BY c.ord LIMIT 1;
+  IF wrong IS NOT NULL THEN
+    PERFORM backfill.refuse(wrong, 'has a backslash within ''…'', which this session reads as an escape (standard_conforming_strings is off), and a job as itself',
+                            'SET standard_conforming_strings = on and insert it again: then a backslash is one. What is to be an escape, write as E''…''.');
+  END IF;
+  RETURN NEW;
+END
+$$;
+
 -- What a changed job becomes: what a user wants of one that no daemon holds is done here and now. Whose login is gone, it is ended by whoever
 -- asks for that, with our own commands alone; and run again by whoever asks for that, by their own login, for then they mean its text.
 -- cancel and undo of a job that has ended take back what it left, so that a migration's way down works whenever it is called.
@@ -815,7 +826,6 @@ DECLARE
   ends  constant boolean := NEW.asked IS NULL AND NEW.wanted IN ('cancel', 'finish', 'undo');
   ended constant boolean := OLD.state IN ('succeeded', 'failed', 'cancelled');
 BEGIN
-  PERFORM backfill.check_outside();
   PERFORM backfill.check_not_yet(NEW);
   IF NEW.throttle_off IS DISTINCT FROM OLD.throttle_off THEN
     PERFORM backfill.check_sizes(NEW);
@@ -950,6 +960,8 @@ BEGIN
 END
 $$;
 
+CREATE OR REPLACE TRIGGER job_backslashes BEFORE INSERT ON backfill.job  -- by its name it is the first
+  FOR EACH ROW EXECUTE FUNCTION backfill.check_backslashes();
 CREATE OR REPLACE TRIGGER job_before_insert BEFORE INSERT ON backfill.job
   FOR EACH ROW EXECUTE FUNCTION backfill.job_before_insert();
 CREATE OR REPLACE TRIGGER job_before_update

@@ -1,7 +1,7 @@
 -- What is seen of a relation before anything is changed, and the trial of a batch on it. Runs in the worker's session, by the names of
 -- the job: operators and functions are qualified.
 
--- An empty copy of a relation, with the column that the job adds. By the clauses' own name for the table, it is meant: until what is tried is undone.
+-- An empty copy of a relation, with the column that the job adds.
 CREATE OR REPLACE FUNCTION backfill.make_copy(job backfill.job, relation oid) RETURNS regclass
 LANGUAGE plpgsql
 AS $$
@@ -11,7 +11,6 @@ BEGIN
   PERFORM pg_catalog.set_config('client_min_messages', 'error', true);
   EXECUTE backfill.copy_statement(relation);
   EXECUTE pg_catalog.format('ALTER TABLE %s ADD COLUMN %s', copy, job.add_column);
-  PERFORM pg_catalog.set_config('search_path', pg_catalog.concat_ws(', ', 'pg_temp', CASE WHEN pg_catalog.current_setting('search_path') OPERATOR(pg_catalog.<>) '' THEN pg_catalog.current_setting('search_path') END), true);
   RETURN copy::pg_catalog.regclass;
 END
 $$;
@@ -105,21 +104,38 @@ AS $$
    LIMIT 1
 $$;
 
+-- Whether no row of a relation is to do, by one look at all of it. Not of one that takes long to read: the statement holds its snapshot,
+-- and works at a stretch. 2 GB are some seconds when they are cached; statement_timeout ends it where they are not.
+CREATE OR REPLACE FUNCTION backfill.has_nothing_to_do(whole text, relation oid) RETURNS boolean
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  nothing boolean;
+BEGIN
+  IF pg_catalog.pg_relation_size(relation) OPERATOR(pg_catalog.>) 2147483648::bigint THEN
+    RETURN false;
+  END IF;
+  PERFORM pg_catalog.set_config('enable_seqscan', 'on', true), pg_catalog.set_config('max_parallel_workers_per_gather', '0', true);
+  EXECUTE whole INTO nothing;
+  RETURN nothing;
+END
+$$;
+
 -- Surveys one relation, and tries a batch, which is undone again: what it costs, and whether a row that is done still meets the
 -- where_clause. keys: at most so many; 0 tries nothing. First it is one key, then ten, then a hundred, as long as the next will
 -- probably end within 200 ms: rows stay locked meanwhile. on_copy: the column that it fills is still to be added, which would lock
 -- everybody out while it is tried: it is tried on a copy of some rows, and the batch's plan is checked when the column is there. Where
 -- the table itself may refuse its rows, one of them is tried there, as it is, and ten when that fails.
 -- What every row meets is raised, for it would end the job later; what one row meets, or what cuts the trial short, is said.
--- Returns the estimate of rows, and what was seen.
-CREATE OR REPLACE FUNCTION backfill.survey(batch text, bound text, keys_of text, relation oid, upper text[], on_copy boolean,
-    keys bigint, OUT estimate bigint, OUT seen jsonb)
+-- token: that of the job. whole: backfill.whole_look's, or NULL. Returns the estimate of rows, what was seen,
+-- and whether one look at the whole relation found nothing to do: then there is nothing to try, either.
+CREATE OR REPLACE FUNCTION backfill.survey(token bigint, batch text, bound text, keys_of text, relation oid, upper text[], on_copy boolean,
+    keys bigint, whole text, OUT estimate bigint, OUT seen jsonb, OUT nothing_to_do boolean)
 LANGUAGE plpgsql
 AS $$
 DECLARE
   budget    constant interval := '200 ms';
-  work      constant backfill.work := backfill.begin_work();
-  job       backfill.job := backfill.own_job((work).ticket);
+  job       backfill.job := backfill.own_job(token);
   key       backfill.walk_key;
   began     pg_catalog.timestamptz;
   round_at  pg_catalog.timestamptz;
@@ -139,13 +155,13 @@ DECLARE
   as_is     backfill.job;
   is_tried  boolean := false;
 BEGIN
-  PERFORM backfill.check_session(work);
   SELECT * INTO key FROM backfill.key_of(relation, backfill.key_numbers(relation, job.key));
   PERFORM backfill.check_operators(key);
   estimate := backfill.check_bound(bound, relation, upper);
   IF NOT on_copy THEN
     PERFORM backfill.check_batch(batch, relation, upper);
   END IF;
+  nothing_to_do := whole IS NOT NULL AND backfill.has_nothing_to_do(whole, relation);
   IF keys OPERATOR(pg_catalog.=) 0::bigint THEN
     RETURN;
   END IF;
@@ -219,7 +235,6 @@ BEGIN
       END;
     END IF;
   END IF;
-  PERFORM backfill.check_prepared();
   IF code IS NULL THEN
     RETURN;
   END IF;
@@ -242,7 +257,6 @@ BEGIN
       WHEN query_canceled OR OTHERS THEN
         NULL;  -- then it isn't known
     END;
-    PERFORM backfill.check_prepared();
   END IF;
   IF always THEN
     RAISE EXCEPTION USING ERRCODE = code, MESSAGE = problem, DETAIL = reason, HINT = coalesce(CASE WHEN advice OPERATOR(pg_catalog.<>) '' THEN advice END,

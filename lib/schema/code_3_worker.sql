@@ -1,15 +1,14 @@
--- What a worker's session calls. It is logged in as the role that submitted the job, and runs code of others: nothing here may trust its caller
--- (code_1_callers.sql).
+-- What a worker's session calls. It is logged in as the role that submitted the job, so nothing here may trust its caller.
 
--- Moves a range's cursor from lo to hi, in the transaction that did the rows between. It does so only for the job's worker, in a transaction that
--- run_batch has begun (ticket), at the epoch under which the range was last taken, and from where the cursor
+-- Moves a range's cursor from lo to hi, in the transaction that did the rows between. It does so only for the login that
+-- submitted the job, at the epoch under which the range was last taken, which nobody can guess, and from where the cursor
 -- stands; otherwise it raises BF001 and the batch is undone with it. That is what makes a batch happen exactly once.
 -- keys: how many keys the batch spans, NULL when not known (then its rows); rate: keys a second, for the status view.
 -- nulls: rows whose value the clause makes NULL, so many of them written by this batch. held: keys of rows that others have locked, which are noted as put aside, for the reason in message.
 -- at: where the last checkpoint left the range's row; returns where it is now. Found by its key, the row would be looked for
 -- among all versions that vacuum may not remove yet: 8,000 batches beside one old snapshot made that 1 ms.
 -- Its own statements have generic plans, unlike the batch's: planning them anew was 60 us of a batch's 290 us of overhead.
-CREATE OR REPLACE FUNCTION backfill.checkpoint(ticket bigint, range bigint, epoch bigint, at tid, lo text[], hi text[], keys bigint, rows bigint,
+CREATE OR REPLACE FUNCTION backfill.checkpoint(range bigint, epoch bigint, at tid, lo text[], hi text[], keys bigint, rows bigint,
     wal_bytes bigint, rate real, nulls bigint DEFAULT 0, written bigint DEFAULT 0, held text[] DEFAULT NULL, message text DEFAULT NULL) RETURNS tid
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
 AS $$
@@ -34,7 +33,6 @@ BEGIN
      AND r.epoch = checkpoint.epoch
      AND r.cursor IS NOT DISTINCT FROM checkpoint.lo
      AND r.submitted_by_oid = quote_ident(session_user)::regrole
-     AND EXISTS (SELECT FROM backfill.token t WHERE t.worker = pg_backend_pid() AND t.ticket = checkpoint.ticket AND t.job_id = r.job_id)
   RETURNING r.ctid INTO now_at;
   IF NOT FOUND THEN
     RAISE EXCEPTION 'range % is no longer at this cursor and epoch', range
@@ -85,12 +83,11 @@ BEGIN
 END
 $$;
 
--- Runs the statement of a batch, with all that is deferred to its end, so that nothing of it comes after what is looked at, and returns the rows
--- that it changed.
+-- Runs the statement of a batch and returns the rows that it changed.
 -- With synchronous_commit off it is the WAL writer that writes the batch's WAL out. Where that has fallen behind (a disk that
 -- stalls for a moment), a batch waits until its own is written: what isn't, is sent to no standby, so that none seems late.
 -- Seen was 17 MB within 0.3 s, and then a lag of two seconds behind a link of 10 MB/s. 4 MB: the WAL writer's own measure is 1 MB.
-CREATE OR REPLACE FUNCTION backfill.run_statement(statement text, relation oid, name text, lo text[], hi text[], held text[], yield_us bigint, work backfill.work) RETURNS bigint
+CREATE OR REPLACE FUNCTION backfill.run_statement(statement text, relation oid, name text, lo text[], hi text[], held text[], yield_us bigint) RETURNS bigint
 LANGUAGE plpgsql
 AS $$
 DECLARE
@@ -99,10 +96,6 @@ BEGIN
   PERFORM backfill.check_brake();
   EXECUTE statement USING lo, hi, held, yield_us;
   GET DIAGNOSTICS rows = ROW_COUNT;
-  SET CONSTRAINTS ALL IMMEDIATE;
-  IF NOT pg_catalog.array_eq(backfill.settings_now(), (work).pinned) OR (work).own IS NOT NULL THEN
-    PERFORM backfill.restore_session(work);
-  END IF;
   IF pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_insert_lsn(), pg_catalog.pg_current_wal_lsn()) OPERATOR(pg_catalog.>) 4000000
      AND pg_catalog.current_setting('synchronous_commit') OPERATOR(pg_catalog.=) 'off' THEN
     PERFORM pg_catalog.set_config('synchronous_commit', 'local', true);  -- of this transaction
@@ -126,7 +119,7 @@ BEGIN
     ERRCODE = 'BF003',
     MESSAGE = CASE why
       WHEN 'kept back' THEN format('%s keeps the row from being changed: it still meets where_clause', coalesce(proof ->> 'keepers', 'something'))
-      WHEN 'changed back' THEN format('%s changes the row back: it still meets where_clause', proof ->> 'changers')
+      WHEN 'changed back' THEN format('%s changes the row back: it still meets where_clause', proof ->> 'keepers')
       WHEN 'null' THEN format('set_clause gives NULL%s', coalesce(', which ' || (proof ->> 'forbids') || ' forbids', ''))
       ELSE 'the row still meets where_clause after set_clause has changed it' END,
     HINT = CASE why
@@ -161,7 +154,7 @@ $$;
 -- changed, and how many of them the clause has made NULL, which is done. Any other that is left raises BF003.
 -- passed: keys that it passes over, in their text form, or NULL.
 CREATE OR REPLACE FUNCTION backfill.run_rows(statement text, relation oid, name text, lo text[], hi text[], passed text[], yield_us bigint, proof jsonb,
-    work backfill.work, OUT rows bigint, OUT nulls bigint)
+    OUT rows bigint, OUT nulls bigint)
 LANGUAGE plpgsql
 AS $$
 DECLARE
@@ -172,7 +165,7 @@ DECLARE
   others    pg_catalog.text[];
   kept      pg_catalog.text;
 BEGIN
-  rows := backfill.run_statement(statement, relation, name, lo, hi, passed, yield_us, work);
+  rows := backfill.run_statement(statement, relation, name, lo, hi, passed, yield_us);
   nulls := 0;
   IF proof IS NULL OR NOT (proof OPERATOR(pg_catalog.->>) 'looks')::boolean THEN
     RETURN;
@@ -197,7 +190,7 @@ BEGIN
     END IF;
   END IF;
   IF others IS NOT NULL THEN
-    rows := rows OPERATOR(pg_catalog.+) backfill.run_statement(statement, relation, name, lo, hi, pg_catalog.array_cat(passed, changed), yield_us, work);
+    rows := rows OPERATOR(pg_catalog.+) backfill.run_statement(statement, relation, name, lo, hi, pg_catalog.array_cat(passed, changed), yield_us);
     IF (proof OPERATOR(pg_catalog.->>) 'versions')::boolean THEN
       EXECUTE pg_catalog.concat(
         'SELECT (pg_catalog.array_agg(k.key::pg_catalog.text) FILTER (WHERE pg_catalog.concat(k.key::pg_catalog.text, '' '', k.version::pg_catalog.text) OPERATOR(pg_catalog.=) ANY ($5)))[1],'
@@ -313,17 +306,20 @@ BEGIN
     'WITH "free rows of the batch" AS MATERIALIZED (', keys_of, E'\n', strength, ' SKIP LOCKED) '
     'SELECT pg_catalog.array_agg(k.key::pg_catalog.text), pg_catalog.array_agg(DISTINCT k.holder::pg_catalog.text)::pg_catalog.xid[] '
     '  FROM (', keys_of, ') AS k(key, holder) '
-    ' WHERE NOT EXISTS (SELECT FROM "free rows of the batch" AS f(key, holder) WHERE f.key OPERATOR(pg_catalog.=) k.key)')
+    ' WHERE NOT (k.key::pg_catalog.text OPERATOR(pg_catalog.=) ANY (SELECT f.key::pg_catalog.text FROM "free rows of the batch" AS f(key, holder)))')  -- hashed, whatever is estimated
      INTO held, xids USING lo, hi;
   holders := CASE WHEN held IS NOT NULL THEN backfill.holders_of(xids[1:20]) END;
 END
 $$;
 
-CREATE OR REPLACE FUNCTION backfill.locked_by(holders integer[]) RETURNS text
+-- named: with what the sessions are called.
+CREATE OR REPLACE FUNCTION backfill.locked_by(holders integer[], named boolean DEFAULT false) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT 'locked by ' ||
-         coalesce((SELECT string_agg(CASE WHEN h.holder > 0 THEN 'pid ' || h.holder
+         coalesce((SELECT string_agg(CASE WHEN h.holder > 0
+                                          THEN concat('pid ', h.holder, CASE WHEN named THEN (SELECT ' (' || nullif(a.application_name, '') || ')'
+                                                                                                FROM pg_stat_get_activity(h.holder) a) END)
                                           ELSE coalesce('prepared transaction ' || quote_literal(t.gid), 'a prepared transaction') END, ', ')
                      FROM unnest(holders) AS h(holder)
                      LEFT JOIN pg_prepared_xacts t ON t.transaction::text::bigint & 2147483647 = -h.holder), 'another session')
@@ -344,13 +340,8 @@ DECLARE
   known     pg_catalog.text[];   -- rows whose value the clause makes NULL: by an earlier pass,
   nulls     bigint;   -- and by this batch
   held      pg_catalog.text[];
-  work      backfill.work;
 BEGIN
   PERFORM backfill.check_name(relation, name);
-  work := backfill.begin_work();
-  IF NOT pg_catalog.array_eq(backfill.settings_now(), (work).pinned) OR (work).own IS NOT NULL THEN
-    PERFORM backfill.check_session(work);
-  END IF;
   rows := 0;
   nulls := 0;
   IF (proof OPERATOR(pg_catalog.->>) 'reads')::boolean THEN
@@ -363,75 +354,80 @@ BEGIN
     END IF;
   END IF;
   skipped := coalesce(pg_catalog.cardinality(held), 0);
-  IF NOT to_do OR skipping OR (proof OPERATOR(pg_catalog.->>) 'reads')::boolean THEN
-    PERFORM backfill.restore_session(work);
-  END IF;
   IF to_do THEN
-    SELECT w.rows, w.nulls INTO rows, nulls FROM backfill.run_rows(statement, relation, name, lo, hi, pg_catalog.array_cat(held, known), yield_us, proof, work) w;
-    IF proof IS NOT NULL THEN
-      PERFORM backfill.restore_session(work);
-    END IF;
+    SELECT w.rows, w.nulls INTO rows, nulls FROM backfill.run_rows(statement, relation, name, lo, hi, pg_catalog.array_cat(held, known), yield_us, proof) w;
   ELSE
     PERFORM backfill.check_name(relation, name);
   END IF;
   wal_bytes := pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_insert_lsn(), start_lsn);
-  PERFORM backfill.check_prepared();
-  now_at := backfill.checkpoint((work).ticket, range, epoch, at, lo, hi, coalesce(keys, rows OPERATOR(pg_catalog.+) skipped), rows, wal_bytes, rate,
+  now_at := backfill.checkpoint(range, epoch, at, lo, hi, coalesce(keys, rows OPERATOR(pg_catalog.+) skipped), rows, wal_bytes, rate,
                                 nulls OPERATOR(pg_catalog.+) coalesce(pg_catalog.cardinality(known), 0), nulls, held, CASE WHEN held IS NOT NULL THEN backfill.locked_by(holders) END);
 END
 $$;
 
--- A row that was put aside as locked is done: it is left behind no longer. epoch: under which take_range gave it to the worker. Raises
--- BF001, and undoes the row, when another worker was first, or for who isn't the job's worker (ticket).
-CREATE OR REPLACE FUNCTION backfill.row_done(ticket bigint, id bigint, epoch bigint, rows bigint, wal_bytes bigint, nulls bigint DEFAULT 0) RETURNS void
+-- Rows that were put aside as locked are done: they are left behind no longer. ids: all of one range. epoch: under which take_range gave them
+-- to the worker. Raises BF001, and undoes the rows, when another worker was first at one of them, or for a login that didn't submit the job.
+CREATE OR REPLACE FUNCTION backfill.rows_done(ids bigint[], epoch bigint, rows bigint, wal_bytes bigint, nulls bigint DEFAULT 0) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  done backfill.left_behind;
+  n     bigint;
+  whose bigint;
 BEGIN
-  DELETE FROM backfill.left_behind l
-   USING backfill.job j
-   WHERE l.id = row_done.id AND l.reason = 'locked' AND l.epoch = row_done.epoch
-     AND j.id = l.job_id AND j.id = (backfill.own_job(row_done.ticket)).id
-  RETURNING l.* INTO done;
-  IF NOT FOUND THEN
-    RAISE EXCEPTION 'row % is not left behind any more', id
-      USING ERRCODE = 'BF001', HINT = 'Another worker has done it; this one was undone.';
+  WITH done AS (
+    DELETE FROM backfill.left_behind l
+     USING backfill.job j
+     WHERE l.id = ANY (ids) AND l.reason = 'locked' AND l.epoch = rows_done.epoch
+       AND j.id = l.job_id AND j.submitted_by_oid = backfill.role_oid(session_user)
+    RETURNING l.range_id)
+  SELECT count(*), min(d.range_id) INTO n, whose FROM done d;
+  IF n < cardinality(ids) THEN
+    RAISE EXCEPTION 'rows are not left behind any more'
+      USING ERRCODE = 'BF001', HINT = 'Another worker has done them; this batch was undone.';
   END IF;
   UPDATE backfill.range r
-     SET rows = r.rows + greatest(row_done.rows, 0), found = r.found + greatest(row_done.rows - row_done.nulls, 0),
-         nulls = r.nulls + greatest(row_done.nulls, 0), wal_bytes = r.wal_bytes + greatest(row_done.wal_bytes, 0),
+     SET rows = r.rows + greatest(rows_done.rows, 0), found = r.found + greatest(rows_done.rows - rows_done.nulls, 0),
+         nulls = r.nulls + greatest(rows_done.nulls, 0), wal_bytes = r.wal_bytes + greatest(rows_done.wal_bytes, 0),
          checkpoint_at = clock_timestamp()
-   WHERE r.id = done.range_id;
+   WHERE r.id = whose;
 END
 $$;
 
--- Does one row that was put aside as locked: one statement, so one transaction, once. Not when it still is locked:
--- then done is false, and held_by says who holds it.
-CREATE OR REPLACE FUNCTION backfill.retry_row(statement text, relation oid, name text, keys_of text, id bigint, epoch bigint, key text[], proof jsonb,
-    OUT rows bigint, OUT wal_bytes bigint, OUT done boolean, OUT held_by text)
+-- Which of the keys of a portion are held still, by their numbers. held: keys as the table has them now; NULL: none. One that is written
+-- otherwise than when it was put aside (1.0, 1.00) can't be told by its text: then all are taken for held, until it is free.
+CREATE OR REPLACE FUNCTION backfill.held_ids(ids bigint[], keys text[], held text[]) RETURNS bigint[]
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT CASE WHEN held IS NULL THEN '{}' WHEN count(DISTINCT u.key) < cardinality(held) THEN ids ELSE array_agg(u.id) END
+    FROM unnest(ids, keys) AS u(id, key)
+    JOIN (SELECT DISTINCT k FROM unnest(held) AS k) AS h ON h.k = u.key
+$$;
+
+-- Does a portion of the rows that were put aside as locked: one statement, so one transaction, once. Those that are locked still
+-- it passes over: skipped, and holders says who holds them. statement, keys_of and proof are those of several keys (backfill.statements).
+CREATE OR REPLACE FUNCTION backfill.retry_rows(statement text, relation oid, name text, keys_of text, ids bigint[], epoch bigint, keys text[], proof jsonb,
+    OUT rows bigint, OUT wal_bytes bigint, OUT skipped bigint, OUT holders integer[])
 LANGUAGE plpgsql
 AS $$
 DECLARE
   start_lsn pg_catalog.pg_lsn := pg_catalog.pg_current_wal_insert_lsn();
   nulls     bigint;
-  work      backfill.work;
+  held      pg_catalog.text[];
+  still     bigint[];
+  free      bigint[];
 BEGIN
   PERFORM backfill.check_name(relation, name);
-  work := backfill.begin_work();
-  PERFORM backfill.check_session(work);
-  SELECT f.held IS NULL, backfill.locked_by(f.holders) INTO done, held_by
-    FROM backfill.lock_free_rows(statement, keys_of, relation, NULL, key) f;
-  PERFORM backfill.restore_session(work);
+  SELECT f.held, f.holders INTO held, holders
+    FROM backfill.lock_free_rows(statement, keys_of, relation, NULL, keys) f;
+  still := backfill.held_ids(ids, keys, held);
+  skipped := pg_catalog.cardinality(still);
   rows := 0;
-  IF done THEN
-    SELECT w.rows, w.nulls INTO rows, nulls FROM backfill.run_rows(statement, relation, name, NULL, key, NULL, NULL, proof, work) w;
-    PERFORM backfill.restore_session(work);
+  IF skipped OPERATOR(pg_catalog.<) pg_catalog.cardinality(ids) THEN
+    free := ARRAY(SELECT u.id FROM pg_catalog.unnest(ids) AS u(id) EXCEPT SELECT s.id FROM pg_catalog.unnest(still) AS s(id));
+    SELECT w.rows, w.nulls INTO rows, nulls FROM backfill.run_rows(statement, relation, name, NULL, keys, held, NULL, proof) w;
     wal_bytes := pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_insert_lsn(), start_lsn);
-    held_by := NULL;
-    PERFORM backfill.row_done((work).ticket, id, epoch, rows, wal_bytes, nulls);
+    PERFORM backfill.rows_done(free, epoch, rows, wal_bytes, nulls);
   END IF;
-  PERFORM backfill.check_prepared();
 END
 $$;
 

@@ -90,14 +90,19 @@ EXCEPTION WHEN OTHERS THEN
 END
 $$;
 
--- The token of a job that is claimed: a new one, which nobody has who had the job before; nor is their session its worker any more.
+-- The token of a job that is claimed: a new one, which nobody has who had the job before.
 CREATE OR REPLACE FUNCTION backfill.new_token(job_id bigint) RETURNS bigint
 LANGUAGE sql SET search_path = pg_catalog, pg_temp
 AS $$
-  INSERT INTO backfill.token AS t (job_id, token, mark)
-  SELECT j.id, backfill.random_number(), CASE WHEN j.keep_in_sync THEN backfill.random_number()::text END FROM backfill.job j WHERE j.id = new_token.job_id
-  ON CONFLICT ON CONSTRAINT token_pkey DO UPDATE SET token = excluded.token, mark = coalesce(t.mark, excluded.mark), worker = NULL, ticket = NULL
+  INSERT INTO backfill.token AS t (job_id, token) VALUES (new_token.job_id, backfill.random_number())
+  ON CONFLICT ON CONSTRAINT token_pkey DO UPDATE SET token = excluded.token
   RETURNING t.token
+$$;
+
+CREATE OR REPLACE FUNCTION backfill.token_of(job backfill.job) RETURNS bigint
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT t.token FROM backfill.token t WHERE t.job_id = job.id
 $$;
 
 -- Whether a job's login and role still bear the names under which it was claimed.
@@ -279,10 +284,7 @@ BEGIN
       ELSIF (backfill.hours_of(candidate)).open THEN
         token := backfill.new_token(candidate.id);
         UPDATE backfill.job j
-           SET plan = CASE WHEN j.keep_in_sync
-                           THEN jsonb_set(j.plan, '{sync,mark}', to_jsonb((SELECT encode(sha256(convert_to(t.mark, getdatabaseencoding())), 'hex') FROM backfill.token t WHERE t.job_id = j.id)))
-                           ELSE j.plan END,
-               state = 'running', holder_pid = pg_backend_pid(), holder_start = mine_start,
+           SET state = 'running', holder_pid = pg_backend_pid(), holder_start = mine_start,
                started_at = coalesce(j.started_at, clock_timestamp()), finished_at = NULL, phase_at = clock_timestamp(),
                error = NULL, hint = NULL, waiting_for = NULL, opens_at = NULL,
                submitted_by = backfill.role_name(j.submitted_by_oid), owner = backfill.role_name(j.owner_oid)
@@ -320,16 +322,20 @@ END
 $$;
 
 -- After the control session was lost: the jobs that this daemon was running are held by the new session from now on,
--- unless another daemon has claimed them meanwhile. One whose row somebody has locked is passed over, for the sake of the others: it is
--- claimed anew, as one whose daemon is gone.
-CREATE OR REPLACE FUNCTION backfill.hold_again(jobs bigint[], old_pid integer, old_start timestamptz) RETURNS void
+-- unless another daemon has claimed them meanwhile. One whose row somebody has locked is passed over, for the sake of the others. Returns
+-- how many those are: the daemon asks again, until they are held, or claimed anew as those of a daemon that is gone.
+CREATE OR REPLACE FUNCTION backfill.hold_again(jobs bigint[], old_pid integer, old_start timestamptz) RETURNS bigint
 LANGUAGE sql SET search_path = pg_catalog, pg_temp
 AS $$
-  UPDATE backfill.job
-     SET holder_pid = pg_backend_pid(), holder_start = backfill.session_start()
-   WHERE id = ANY (ARRAY(SELECT j.id FROM backfill.job j
-                          WHERE j.id = ANY (jobs) AND (j.holder_pid, j.holder_start) = (old_pid, old_start)
-                            FOR UPDATE SKIP LOCKED))
+  WITH held AS (
+    UPDATE backfill.job
+       SET holder_pid = pg_backend_pid(), holder_start = backfill.session_start()
+     WHERE id = ANY (ARRAY(SELECT j.id FROM backfill.job j
+                            WHERE j.id = ANY (jobs) AND (j.holder_pid, j.holder_start) = (old_pid, old_start)
+                              FOR UPDATE SKIP LOCKED))
+    RETURNING id)
+  SELECT count(*) FROM backfill.job j
+   WHERE j.id = ANY (jobs) AND (j.holder_pid, j.holder_start) = (old_pid, old_start) AND j.id NOT IN (SELECT h.id FROM held h)
 $$;
 
 -- Whether this session holds a job: a running one, or one that it tidies up.
@@ -347,7 +353,7 @@ $$;
 -- its own plan's, which begins anew. Else the pass that it takes for done must be so, and is looked at, before its ranges go.
 -- outcome: NULL, or in the only row 'not over' or 'not ours'.
 CREATE OR REPLACE FUNCTION backfill.layout(job_id bigint, phase text, planned timestamptz)
-RETURNS TABLE (relation oid, name text, batch text, bound text, last text, keys_of text, on_copy boolean, trial bigint, data_directory text, outcome text)
+RETURNS TABLE (relation oid, name text, batch text, bound text, last text, keys_of text, on_copy boolean, trial bigint, data_directory text, outcome text, whole text)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
@@ -357,6 +363,8 @@ DECLARE
   key     backfill.walk_key;
   trying  boolean;
   largest oid;
+  size    bigint := 0;
+  most    constant bigint := 8000000;  -- bytes: a control session takes in 10 MiB
 BEGIN
   SELECT * INTO job FROM backfill.job j WHERE j.id = job_id;
   IF NOT FOUND OR NOT backfill.is_held(job) OR backfill.has_moved_back(job, phase) THEN
@@ -387,7 +395,13 @@ BEGIN
       FROM backfill.statements(job, r, key, false) s;
     PERFORM backfill.check_is_there(r, job);
     trial := CASE WHEN trying AND r = largest THEN 100 ELSE 0 END;
+    whole := backfill.whole_look(job, r);
     data_directory := (SELECT s.setting FROM pg_settings s WHERE s.name = 'data_directory');  -- NULL without pg_monitor
+    size := size + octet_length(concat(name, batch, bound, last, keys_of, data_directory)) + 100;
+    IF size > most THEN
+      RAISE EXCEPTION 'the statements for the partitions of % come to more than % MB', backfill.relation_name(job.target), most / 1000000
+        USING ERRCODE = 'BF005', HINT = 'Make the clauses shorter (what is long belongs into a function that they call), or insert a job for each partition, or for each part of the tree.';
+    END IF;
     RETURN NEXT;
   END LOOP;
 END
@@ -520,14 +534,15 @@ END
 $$;
 
 -- Takes the first range of a job that is not done, by another epoch: whoever had it can checkpoint no more.
--- When all are done: the first row above number "above" that was put aside as locked, to be tried again.
--- One row, whose outcome is 'range', 'row' (its key is upper), 'locked' (none above, but so many that were tried before are
--- locked still), 'none' (all is done; changed: rows of this pass) or 'not ours' (another daemon holds the job).
+-- When all are done: the first rows above number "above" that were put aside as locked, "at_most" of them, to be tried again.
+-- One row, whose outcome is 'range', 'rows' (ids and row_keys, all of one range; the first key is upper), 'locked' (none above, but so many
+-- that were tried before are locked still), 'none' (all is done; changed: rows of this pass) or 'not ours' (another daemon holds the job).
+-- locked: of 'rows' with above = 0, how many there are in all.
 -- A range or row whose partition was dropped meanwhile has nothing left to do.
-CREATE OR REPLACE FUNCTION backfill.take_range(job_id bigint, phase text, above bigint,
+CREATE OR REPLACE FUNCTION backfill.take_range(job_id bigint, phase text, above bigint, at_most integer,
     OUT outcome text, OUT range bigint, OUT epoch bigint, OUT cursor text[], OUT upper text[], OUT point boolean,
     OUT relation oid, OUT name text, OUT key_columns text[], OUT batch text, OUT bound text, OUT keys bigint,
-    OUT keys_of text, OUT row_id bigint, OUT locked bigint, OUT changed bigint, OUT yields boolean, OUT proof jsonb)
+    OUT keys_of text, OUT ids bigint[], OUT row_keys text[], OUT locked bigint, OUT changed bigint, OUT yields boolean, OUT proof jsonb)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -577,8 +592,10 @@ BEGIN
       FROM backfill.left_behind l
      WHERE l.job_id = take_range.job_id AND l.reason = 'locked' AND l.id > above
      ORDER BY l.id LIMIT 1;
-    IF NOT FOUND THEN
+    IF left_row.id IS NULL OR above = 0 THEN
       locked := (SELECT count(*) FROM backfill.left_behind l WHERE l.job_id = take_range.job_id AND l.reason = 'locked');
+    END IF;
+    IF left_row.id IS NULL THEN
       outcome := CASE WHEN locked > 0 THEN 'locked' ELSE 'none' END;
       -- Rows that were tried again belong to no pass, and partitions that were taken out to no table.
       changed := (SELECT coalesce(sum(g.found), 0)
@@ -586,12 +603,25 @@ BEGIN
                    WHERE g.job_id = take_range.job_id AND g.lower IS NULL AND g.relation IN (SELECT backfill.relations_of(job)));
       RETURN;
     END IF;
-    outcome := 'row';
-    row_id := left_row.id;
+    outcome := 'rows';
     epoch := backfill.random_number();
-    UPDATE backfill.left_behind l SET epoch = take_range.epoch WHERE l.id = left_row.id;
+    -- Those behind each other that are of one range and one key: one statement does them, and none is passed over in this round. In a
+    -- statement of the user's own each column stands alone (batch_condition): but for the last one they are all alike.
+    SELECT array_agg(t.id ORDER BY t.id), array_agg(t.key::text ORDER BY t.id) INTO ids, row_keys
+      FROM (SELECT l.id, l.key, l.id = left_row.id OR
+                   sum(octet_length(l.key::text)) OVER (ORDER BY l.id) <= 1000000  -- as an answer they must fit in
+                   AND bool_and((l.range_id, l.relation, l.key_columns, l.key_identity, l.home)
+                            IS NOT DISTINCT FROM (left_row.range_id, left_row.relation, left_row.key_columns, left_row.key_identity, left_row.home)
+                            AND (job.statement IS NULL OR l.key[:cardinality(l.key) - 1] = left_row.key[:cardinality(l.key) - 1]))
+                     OVER (ORDER BY l.id) AS alike
+              FROM (SELECT i.* FROM backfill.left_behind i
+                     WHERE i.job_id = take_range.job_id AND i.reason = 'locked' AND i.id > above
+                     ORDER BY i.id
+                     LIMIT at_most) l) t
+     WHERE t.alike;
+    UPDATE backfill.left_behind l SET epoch = take_range.epoch WHERE l.id = ANY (ids);
     upper := left_row.key;
-    point := true;
+    point := false;
     relation := left_row.relation;
     key := left_row.key_columns;
     was := left_row.key_identity;
@@ -620,14 +650,14 @@ BEGIN
      WHERE g.id = r.id;
     UPDATE backfill.left_behind l
        SET key_columns = k.attnums, key_identity = k.identity, home = backfill.home(take_range.relation)
-     WHERE l.id = left_row.id;
+     WHERE l.id = ANY (ids);
   END IF;
   IF k.columns IS NOT NULL THEN
     key_columns := k.columns;
     yields := backfill.can_yield(job);
     name := CASE WHEN job.statement IS NULL THEN backfill.relation_name(relation) END;
     SELECT s.batch, s.keys, s.bound, backfill.proof_of(job, relation, k.columns, s.look, job.phase) INTO batch, keys_of, bound, proof
-      FROM backfill.statements(job, relation, k, point) s;
+      FROM backfill.statements(job, relation, k, point, CASE WHEN ids IS NOT NULL THEN CASE WHEN job.statement IS NULL THEN 'joined' ELSE 'each' END END) s;
   END IF;
   PERFORM backfill.check_is_there(relation, job);
   IF key_columns IS NULL THEN

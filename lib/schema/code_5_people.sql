@@ -41,6 +41,38 @@ LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$ SELECT backfill.want(na
 CREATE OR REPLACE FUNCTION backfill.undo(name text) RETURNS void
 LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$ SELECT backfill.want(name, 'undo') $$;
 
+-- Pauses all jobs that the caller may pause: a line each. One whose row somebody has locked holds up none of the others; it is named, with
+-- who has it, and the same call tries it again.
+CREATE OR REPLACE FUNCTION backfill.pause_all() RETURNS TABLE (name text, outcome text)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  candidate record;
+BEGIN
+  FOR candidate IN
+    SELECT j.id, j.name, j.xmax AS holder
+      FROM backfill.job j
+     WHERE j.state IN ('queued', 'running') AND j.wanted = 'run' AND (NOT row_security_active('backfill.job') OR backfill.may_steer(j))
+     ORDER BY j.state = 'queued', j.id
+  LOOP
+    name := candidate.name;
+    BEGIN
+      PERFORM FROM backfill.job j WHERE j.id = candidate.id FOR NO KEY UPDATE SKIP LOCKED;
+      IF FOUND THEN
+        UPDATE backfill.job j SET wanted = 'pause' WHERE j.id = candidate.id AND j.state IN ('queued', 'running') AND j.wanted = 'run';
+        CONTINUE WHEN NOT FOUND;
+        outcome := 'paused';
+      ELSE
+        outcome := 'not paused: its row is ' || backfill.locked_by(backfill.holders_of(ARRAY[candidate.holder]), true);
+      END IF;
+    EXCEPTION WHEN OTHERS THEN
+      outcome := 'not paused: ' || SQLERRM;
+    END;
+    RETURN NEXT;
+  END LOOP;
+END
+$$;
+
 -- Forgets a job that has ended, and that has left nothing in its table: backfill.check_asked, backfill.job_forget.
 CREATE OR REPLACE FUNCTION backfill.forget(name text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp

@@ -4,6 +4,7 @@ import contextlib
 import os
 import pwd
 import re
+import socket
 import stat
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from cluster import Cluster
 from daemon import run
 from database import Database, prepare
+from ports import free_port
 from standby import Standby
 from waiting import wait_until
 
@@ -230,3 +232,20 @@ def test_every_problem_has_its_own_line(broken):
         assert len(problems(broken.conninfo())) == 2
     finally:
         broken.admin.execute("GRANT pg_signal_backend TO backfilld")
+
+
+def test_a_port_that_a_backfilld_serves_is_no_problem_and_one_of_a_stranger_is(db, tmp_path):
+    port = free_port()
+    with socket.create_server(("127.0.0.1", port)):
+        config = tmp_path / "c.conf"
+        config.write_text(db.config(listen=f"127.0.0.1:{port}"))
+        ended = run("-c", str(config), "--check")
+        assert ended.returncode == 1 and "Address already in use" in ended.stdout and "HINT: " in ended.stdout
+    for listen in (f"127.0.0.1:{port}", f"unix:{tmp_path}/m.sock"):
+        config.write_text(db.config(listen=listen))
+        daemon = db.daemon(listen=listen)
+        daemon.says("connected")
+        ended = run("-c", str(config), "--check")
+        assert ended.returncode == 0 and "ok, a backfilld serves them" in ended.stdout, ended.stdout
+        daemon.terminate()
+    assert run("-c", str(config), "--check").returncode == 0

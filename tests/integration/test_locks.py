@@ -103,7 +103,7 @@ def test_a_row_held_for_the_jobs_whole_length_is_done_soon_after_its_release(db,
         pid = holder.info.backend_pid
         name = db.submit(set_clause="n = n + 1")
         wait_until(lambda: db.counts() == {0: 1, 1: 999}, what="the rest is done")
-        wait_until(lambda: db.one("SELECT throttled_by FROM backfill.status") == f"1 row is locked by pid {pid}",
+        wait_until(lambda: db.one("SELECT throttled_by FROM backfill.status") == f"1 row is locked by pid {pid} (holder)",
                    what="it says why it waits")
         assert db.all("SELECT state, left_behind, rows FROM backfill.status") == [("running", 1, 999)]
         assert db.all("SELECT relation::text, key, reason, message FROM backfill.left_behind") == [
@@ -428,6 +428,81 @@ def test_a_daemon_killed_while_locked_rows_are_retried_repeats_none(db, rng):
     assert job["report"]["rows"] == job["report"]["keys"] == 3000
 
 
+PORTIONS = {
+    "one column": ("CREATE TABLE t (id bigint PRIMARY KEY, n int NOT NULL DEFAULT 0); INSERT INTO t SELECT generate_series(1, 10000)",
+                   {"set_clause": "n = n + 1", "on_error": "quarantine"}, 1000),
+    "two columns": ("CREATE TABLE t (a text COLLATE \"C\", id date, n int NOT NULL DEFAULT 0, PRIMARY KEY (a, id));"
+                    "INSERT INTO t SELECT 'it''s ' || i % 7, date '2000-01-01' + i FROM generate_series(1, 10000) i",
+                    {"set_clause": "n = n + 1"}, 1000),
+    "statement": ("CREATE TABLE t (id bigint PRIMARY KEY, n int NOT NULL DEFAULT 0); INSERT INTO t SELECT generate_series(1, 10000)",
+                  {"statement": "UPDATE t x SET n = n + 1 WHERE {batch x}"}, 1000),
+    "statement, two columns": ("CREATE TABLE t (a int, id bigint, n int NOT NULL DEFAULT 0, PRIMARY KEY (a, id));"
+                               "INSERT INTO t SELECT i % 7, i FROM generate_series(1, 10000) i",
+                               {"statement": "UPDATE t SET n = n + 1 WHERE {batch}"}, 20),
+}
+
+
+@pytest.mark.parametrize("kind", PORTIONS)
+def test_rows_that_are_held_for_long_are_done_by_hundreds_and_it_says_how_many_wait_for_whom(db, kind, measured):
+    """One by one they took a look at the catalog each: 20 a second, and nobody was told."""
+    tables, columns, n = PORTIONS[kind]
+    db.app.execute(tables)
+    daemon = db.daemon()
+    first, second = (f"id IN (SELECT id FROM t ORDER BY id LIMIT {n} OFFSET {at})" for at in (0, n))
+    with db.locked_rows(first, name="billing") as billing:
+        with db.locked_rows(second, name="report"):
+            name = db.submit(**columns)
+            wait_until(lambda: db.throttled_by(name).startswith(f"{2 * n} rows are locked, one of them by pid "), 40, "it waits")
+            assert db.counts() == {0: 2 * n, 1: 10000 - 2 * n}
+            released = time.monotonic()
+        wait_until(lambda: db.counts() == {0: n, 1: 10000 - n}, 40, what="those that are free are done, beside the others")
+        took = time.monotonic() - released
+        who = f"{n} rows are locked, one of them by pid {billing.info.backend_pid} (billing)"
+        wait_until(lambda: db.throttled_by(name) == who, what="it waits for the others")
+        daemon.says(f"waits, and tries again: {who}")
+    job = db.finish(name)
+    measured(f"rows a second, of {n} that were held for long, {kind}", f"{n / took:.0f}")
+    assert db.counts() == {1: 10000} and job["report"]["rows"] == job["report"]["keys"] == 10000 and db.left_behind() == []
+    assert job["report"]["locked"]["done_later"] == 2 * n
+    if n >= 1000:
+        assert took < 8
+
+
+def test_a_bad_row_among_thousands_that_were_held_is_found_and_the_others_are_done(db):
+    db.table(rows=4000, columns="n int NOT NULL DEFAULT 0, d int NOT NULL DEFAULT 1")
+    db.daemon()
+    with db.locked_rows("id > 1000") as holder:
+        holder.execute("UPDATE t SET d = 0 WHERE id IN (1700, 3333)")
+        name = db.submit(set_clause="n = n + 1 / d", on_error="quarantine")
+        wait_until(lambda: len(db.left_behind()) == 3000, what="they are put aside")
+    job = db.finish(name)
+    assert db.counts() == {0: 2, 1: 3998} and db.left_behind("error") == [(["1700"],), (["3333"],)] and db.left_behind() == []
+    assert job["report"]["rows"] == 3998
+
+
+def test_a_held_row_whose_key_is_written_in_another_way_by_now_is_not_taken_for_done(db):
+    """1.0 and 1.00 are one key, and what is put aside bears its text."""
+    ids, keys = [1, 2, 3], ["{1.0}", "{2}", "{3}"]
+    held = "SELECT backfill.held_ids(%s, %s, %s)"
+    assert db.one(held, ids, keys, ["{2}"]) == [2] and db.one(held, ids, keys, None) == []
+    assert db.one(held, ids, keys, ["{1.00}", "{2}"]) == ids
+    db.app.execute("CREATE TABLE t (id numeric PRIMARY KEY, n int NOT NULL DEFAULT 0); INSERT INTO t VALUES (1.0), (2), (3)")
+    daemon = db.daemon()
+    with db.locked_rows("id IN (1, 2)", user="app") as holder:
+        name = db.submit(set_clause="n = n + 1")
+        wait_until(lambda: len(db.left_behind()) == 2, what="they are put aside")
+        daemon.terminate()
+        holder.execute("UPDATE t SET id = 1.00 WHERE id = 1")
+        holder.commit()
+        with db.locked_rows("id = 1"):
+            daemon.start()
+            wait_until(lambda: "locked" in db.throttled_by(name), what="it was tried again")
+            assert db.one("SELECT n FROM t WHERE id = 1") == 0
+            assert ["1.0"] in [key for key, in db.left_behind()]
+    db.finish(name)
+    assert db.counts() == {1: 3}
+
+
 def test_two_workers_cannot_both_do_a_row_that_was_left_behind(db):
     db.table()
     daemon = db.daemon()
@@ -436,7 +511,7 @@ def test_two_workers_cannot_both_do_a_row_that_was_left_behind(db):
         wait_until(lambda: db.one("SELECT max(epoch) FROM backfill.left_behind"), what="it was put aside, and is tried again")
         daemon.kill()
     row, epoch = db.all("SELECT id, epoch FROM backfill.left_behind")[0]
-    done = "SELECT backfill.row_done(%s, %s::bigint, 1, 0)"
+    done = "SELECT backfill.rows_done(ARRAY[%s::bigint], %s::bigint, 1, 0)"
     for role in ("other", "stranger"):
         with pytest.raises(psycopg.Error) as refused:
             db.session(role).execute(done, [row, epoch])
@@ -500,3 +575,47 @@ def test_who_may_read_some_columns_only_waits_for_a_row_and_does_not_fail(db):
         assert db.left_behind() == []
     db.finish(name)
     assert db.counts() == {1: 300}
+
+
+# ---- The row of a job is locked
+
+def test_all_jobs_but_those_whose_rows_are_held_are_paused_at_once_and_these_are_named(db):
+    """A prepared transaction that holds one job's row held up the UPDATE that was to pause all."""
+    for table in ("t", "u", "v", "w"):
+        db.table(table, rows=10)
+        db.submit(name=table, target=table, set_clause="n = n + 1")
+    db.admin.execute("BEGIN; UPDATE backfill.job SET priority = 1 WHERE name = 'v'; PREPARE TRANSACTION 'held'")
+    try:
+        with db.connect(application_name="editor") as editor:
+            editor.autocommit = False
+            editor.execute("UPDATE backfill.job SET priority = 1 WHERE name = 'w'")
+            owner = db.session("backfilld")
+            owner.execute("SET lock_timeout = '2s'")
+            said = dict(owner.execute("SELECT name, outcome FROM backfill.pause_all()").fetchall())
+            assert said == {"t": "paused", "u": "paused", "v": "not paused: its row is locked by prepared transaction 'held'",
+                            "w": f"not paused: its row is locked by pid {editor.info.backend_pid} (editor)"}
+            editor.rollback()
+    finally:
+        db.admin.execute("ROLLBACK PREPARED 'held'")
+    assert sorted(db.all("SELECT * FROM backfill.pause_all()", user="app")) == [("v", "paused"), ("w", "paused")]
+    assert {state for state, in db.all("SELECT state FROM backfill.job")} == {"paused"}
+
+
+def test_a_job_whose_row_was_locked_when_its_daemon_came_back_is_held_again_and_goes_on(db):
+    """It was passed over, and nobody asked again: behind its batch it was another's."""
+    db.table(rows=1000)
+    db.sleep_at(500, 2)
+    daemon = db.daemon()
+    name = db.submit(set_clause="n = n + 1")
+    db.wait_asleep()
+    with db.connect() as editor:
+        editor.autocommit = False
+        editor.execute("SELECT FROM backfill.job FOR UPDATE")
+        db.admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'backfilld control' AND datname = current_database()")
+        daemon.says("connected again")
+        let_pass(0.3)
+        assert not db.one("SELECT EXISTS (SELECT FROM pg_stat_get_activity(holder_pid)) FROM backfill.job")
+        editor.rollback()
+    wait_until(lambda: db.one("SELECT EXISTS (SELECT FROM pg_stat_get_activity(holder_pid)) FROM backfill.job"), what="it is held again")
+    db.finish(name)
+    assert db.counts() == {1: 1000} and daemon.log().count("running: public.t") == 1

@@ -170,6 +170,14 @@ def test_rows_that_come_in_behind_the_cursor_are_done(db):
     assert nulls(db) == 0 and job["phase"] == "verify" and job["report"]["verified"]["found"] == 3
 
 
+def test_a_table_that_is_read_in_a_moment_is_proven_by_one_look(db):
+    db.table(rows=1000)
+    db.daemon(min_rows=100, max_rows=100)
+    alone = {"throttle_off": ["lag", "lag_mb", "standby", "dead", "blocked", "xmin"]}  # beside others it walks
+    report = db.finish(db.submit(set_clause="n = 1", where_clause="n IS DISTINCT FROM 1", **alone))["report"]
+    assert report["verified"] == {"walks": 1, "found": 0} and report["batches"] == 10
+
+
 def test_a_row_locked_while_verify_reads_is_no_trouble(db):
     table(db)
     db.daemon(max_rows=70)

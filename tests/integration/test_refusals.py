@@ -489,3 +489,29 @@ def test_drop_column_names_what_would_go_with_it_and_whose_trigger_it_is(db):
     db.app.execute("SELECT backfill.finish('step')")
     wait_until(lambda: not db.job("step")["tidy"], what="it is tidied up")
     db.finish(db.submit(drop_column="v"))
+
+
+def test_a_backslash_that_the_session_reads_otherwise_than_the_job_is_refused(db):
+    db.table(rows=3, columns="n int NOT NULL DEFAULT 0, b text")
+    session = db.session("app")
+    session.execute("SET standard_conforming_strings = off")
+    for columns in ({"set_clause": r"b = 'a\tb'"}, {"set_clause": "b = n::text", "where_clause": r"b <> '\\'"}, {"enforce": [r"CHECK (b <> 'a\n')"]},
+                    {"statement": r"UPDATE t SET b = 'it\'s' WHERE {batch}"}, {"statement": "UPDATE t SET b = '" + "x" * 2000 + r"\t' WHERE {batch}"}):
+        said = refusal(db, session, **columns)
+        assert "backslash" in said and "standard_conforming_strings = on" in said and "E'" in said
+    db.submit(session=session, set_clause=r"b = E'a\tb' /* \ */", wanted="pause")
+    session.execute("SET standard_conforming_strings = on")
+    done(db, set_clause=r"b = 'a\tb'", session=session)
+    assert db.one("SELECT DISTINCT b FROM t") == r"a\tb"
+
+
+def test_the_hint_for_rows_that_change_their_partition_moves_them(db):
+    """It sent its reader to a key that a partitioned table can't have."""
+    db.app.execute("""CREATE TABLE p (id int, k int NOT NULL, b text, PRIMARY KEY (id, k)) PARTITION BY LIST (k);
+                      CREATE TABLE p1 PARTITION OF p FOR VALUES IN (1); CREATE TABLE p2 PARTITION OF p FOR VALUES IN (2);
+                      INSERT INTO p SELECT g, 1, 'b' || g FROM generate_series(1, 500) g""")
+    for columns in ({"target": "p", "set_clause": "k = 2", "where_clause": "k = 1"}, {"target": "p", "statement": "UPDATE p SET k = 2 WHERE {batch}"},
+                    {"target": "p1", "set_clause": "k = 2", "where_clause": "k = 1"}):
+        assert "WITH gone AS (DELETE FROM" in refusal(db, **columns)
+    done(db, target="p", statement="WITH gone AS (DELETE FROM public.p WHERE {batch} AND k = 1 RETURNING *) INSERT INTO public.p SELECT id, 2, b FROM gone")
+    assert db.all("SELECT k, count(*), count(DISTINCT b) FROM p GROUP BY k") == [(2, 500, 500)]

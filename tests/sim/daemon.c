@@ -101,7 +101,7 @@ static void note_session(struct daemon *d, const struct runner_event *e, enum ru
 static void note_wait(const struct world *w, struct daemon *d, const struct runner_event *e, enum runner_action_kind was)
 {
     bool did = e->kind == RUNNER_DONE && (was == RUNNER_BATCH || was == RUNNER_PUT_ASIDE || (was == RUNNER_STEP && !d->clears) ||
-                                             (was == RUNNER_RETRY && !e->skipped));
+                                             (was == RUNNER_RETRY && e->skipped < d->runner.keys));
     bool hindered = e->kind == RUNNER_ERROR || e->kind == RUNNER_LOST ||
                     (e->kind == RUNNER_DONE && was == RUNNER_TAKE && e->outcome == RUNNER_TAKE_LOCKED);
     bool no_room = e->kind == RUNNER_ERROR && was == RUNNER_STEP && !d->clears && retry_class(e->sqlstate) == RETRY_LATER;
@@ -290,8 +290,9 @@ static void send_action(struct world *w, struct daemon *d, struct runner_action 
         .epoch = epoch_counted(r->epoch),
         .lo = key_of(r->cursor),
         .hi = key_of(r->hi),
-        .keys = a.keys,
+        .keys = a.kind == RUNNER_RETRY ? r->keys : a.keys,
         .skipping = a.skipping,
+        .row_above = r->row_above,
         .left_behind = r->left_behind};
     if (a.kind == RUNNER_BOUND || a.kind == RUNNER_BATCH || (a.kind == RUNNER_PUT_ASIDE && r->range)) {
         check_cursor(w, d, &s->batch);
@@ -333,15 +334,17 @@ static bool is_session(enum runner_action_kind kind)
 static void take(struct world *w, struct daemon *d, struct runner_event *e)
 {
     struct statement *s = &d->statement;
-    struct model_taken t = model_take_range(&w->model, d->session, s->phase, s->batch.left_behind);
+    struct model_taken t = model_take_range(&w->model, d->session, s->phase, s->batch.left_behind, s->action.keys);
     static const enum runner_take outcomes[] = {[MODEL_TAKEN_RANGE] = RUNNER_TAKE_RANGE,
-        [MODEL_TAKEN_ROW] = RUNNER_TAKE_ROW,
+        [MODEL_TAKEN_ROWS] = RUNNER_TAKE_ROWS,
         [MODEL_TAKEN_LOCKED] = RUNNER_TAKE_LOCKED,
         [MODEL_TAKEN_NONE] = RUNNER_TAKE_NONE,
         [MODEL_TAKEN_NOT_OURS] = RUNNER_TAKE_NOT_OURS};
 
     e->outcome = outcomes[t.outcome];
     e->left_behind = t.left_behind;
+    e->n_rows = t.n_rows;
+    e->locked = t.locked;
     if (t.outcome == MODEL_TAKEN_LOCKED) {
         e->sqlstate = SQLSTATE_LOCK;
         e->message = "locked";
@@ -376,12 +379,12 @@ static const char *run_batch(struct world *w, struct daemon *d, struct runner_ev
     return error;
 }
 
-static const char *retry_row(struct world *w, struct daemon *d, struct runner_event *e)
+static const char *retry_rows(struct world *w, struct daemon *d, struct runner_event *e)
 {
     struct statement *s = &d->statement;
 
     e->message = "a row cannot be computed";
-    const char *error = model_retry_row(&w->model, s->batch.left_behind, &e->rows, &e->skipped);
+    const char *error = model_retry_rows(&w->model, &s->batch, &e->rows, &e->skipped);
     e->elapsed_us = s->execute_us - s->sent_us;
     return error;
 }
@@ -423,6 +426,8 @@ static const char *execute_on_server(struct world *w, struct daemon *d, struct r
         return NULL;
     case RUNNER_SURVEY:
         d->surveyed[a->relation] = last = model_survey(m, a->relation, &e->estimate);
+        if (a->at_once && random_chance(&w->random, 500) && !model_is_to_do(m, a->relation))
+            d->surveyed[a->relation] = last = 0;
         e->empty = last == 0;
         return NULL;
     case RUNNER_ADD_RANGE:
@@ -445,7 +450,7 @@ static const char *execute_on_server(struct world *w, struct daemon *d, struct r
         e->bound = position_of(model_bound(m, s->batch.range, s->batch.lo, a->keys), s->bound);
         return NULL;
     case RUNNER_BATCH: return run_batch(w, d, e);
-    case RUNNER_RETRY: return retry_row(w, d, e);
+    case RUNNER_RETRY: return retry_rows(w, d, e);
     case RUNNER_COMPARE:
         e->compared = model_try_neighbours(m, &s->batch, d->runner.row_sqlstate);
         return NULL;
@@ -563,7 +568,7 @@ static void answer(struct world *w, struct daemon *d)
     struct runner_event e = s->answer;
 
     bool moved = s->action.kind == RUNNER_BATCH || s->action.kind == RUNNER_PUT_ASIDE ||
-                 (s->action.kind == RUNNER_RETRY && !e.skipped);
+                 (s->action.kind == RUNNER_RETRY && e.skipped < s->batch.keys);
     if (e.kind == RUNNER_DONE && moved)
         d->altered = 0;
     /* An end is written whatever was wished meanwhile; one that is not to be written leaves what is wished now. */

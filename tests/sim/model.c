@@ -319,21 +319,34 @@ static struct model_left_behind *find_locked(struct model *m, int64_t id)
     return NULL;
 }
 
-static void take_left_behind(const struct model *m, int64_t above, struct model_taken *t)
+/* The first ones above that number, all of one range. */
+static void take_left_behind(const struct model *m, int64_t above, uint32_t at_most, struct model_taken *t)
 {
-    for (int i = 0; i < m->n_left_behind; i++)
-        if (m->left_behind[i].locked) {
+    int64_t range = 0;
+
+    for (int i = 0; i < m->n_left_behind; i++) {
+        const struct model_left_behind *left = &m->left_behind[i];
+        if (!left->locked)
+            continue;
+        t->locked++;
+        if (t->outcome == MODEL_TAKEN_NONE)
             t->outcome = MODEL_TAKEN_LOCKED;
-            if (m->left_behind[i].id <= above)
-                continue;
-            t->outcome = MODEL_TAKEN_ROW;
-            t->left_behind = m->left_behind[i].id;
-            t->upper = m->left_behind[i].key;
-            return;
+        if (left->id <= above || range < 0)
+            continue;
+        if (range == 0) {
+            t->outcome = MODEL_TAKEN_ROWS;
+            t->upper = left->key;
+            range = left->range;
+        } else if (range != left->range || t->n_rows == at_most) {
+            range = -1;
+            continue;
         }
+        t->n_rows++;
+        t->left_behind = left->id;
+    }
 }
 
-struct model_taken model_take_range(struct model *m, int session, enum job_phase phase, int64_t above)
+struct model_taken model_take_range(struct model *m, int session, enum job_phase phase, int64_t above, uint32_t at_most)
 {
     struct model_taken t = {.outcome = MODEL_TAKEN_NOT_OURS};
     if (!model_is_held(m, session) || model_has_moved_back(m, session, phase))
@@ -355,7 +368,7 @@ struct model_taken model_take_range(struct model *m, int session, enum job_phase
     if (t.outcome == MODEL_TAKEN_RANGE)
         m->ranges[t.range - 1].epoch = t.epoch;
     else
-        take_left_behind(m, above, &t);
+        take_left_behind(m, above, at_most, &t);
     if (t.outcome == MODEL_TAKEN_NONE)
         model_end_walk(m, t.changed);
     return t;
@@ -452,37 +465,58 @@ const char *model_run_batch(
     return NULL;
 }
 
-const char *model_retry_row(struct model *m, int64_t left_behind, uint64_t *ret_rows, uint64_t *ret_skipped)
+static struct model_row *row_of(struct model *m, const struct model_left_behind *left)
 {
-    struct model_left_behind *left = NULL;
-    struct model_row *row = NULL;
-
-    /* The row comes first, as in a batch; the number of a row that is done is never used again. */
-    for (int i = 0; i < m->n_left_behind; i++)
-        if (m->left_behind[i].id == left_behind)
-            left = &m->left_behind[i];
-    if (!left)
-        return SQLSTATE_STALE;
     struct model_relation *r = &m->relations[left->relation];
+
     for (int i = 0; i < r->n_rows; i++)
         if (r->rows[i].key == left->key && !r->rows[i].deleted)
-            row = &r->rows[i];
-    *ret_rows = 0;
-    *ret_skipped = row && is_locked(m, row);
-    if (*ret_skipped)
-        return NULL;
-    if (row && is_refusing(m) && (!m->migrates || row->to_do))
-        return m->refuses_with;
-    if (row && row->bad && (!m->migrates || row->to_do))
-        return "22012";
-    if (!left->locked)
+            return &r->rows[i];
+    return NULL;
+}
+
+static bool in_portion(const struct model_left_behind *left, const struct model_batch *b)
+{
+    return left->id > b->row_above && left->id <= b->left_behind;
+}
+
+const char *model_retry_rows(struct model *m, const struct model_batch *b, uint64_t *ret_rows, uint64_t *ret_skipped)
+{
+    uint64_t n = 0, skipped = 0, rows = 0;
+    int kept = 0;
+
+    /* The rows come first, as in a batch; the number of a row that is done is never used again. */
+    for (int i = 0; i < m->n_left_behind; i++) {
+        const struct model_left_behind *left = &m->left_behind[i];
+        const struct model_row *row = row_of(m, left);
+        if (!in_portion(left, b) || !left->locked)
+            continue;
+        n++;
+        if (row && is_locked(m, row)) {
+            skipped++;
+            continue;
+        }
+        if (row && is_refusing(m) && (!m->migrates || row->to_do))
+            return m->refuses_with;
+        if (row && row->bad && (!m->migrates || row->to_do))
+            return "22012";
+    }
+    if (n < b->keys)
         return SQLSTATE_STALE;
-    bool wants = row && (!m->migrates || row->to_do);
-    if (wants)
-        do_row(m, &m->ranges[left->range - 1], row);
-    *ret_rows = wants;
-    m->n_left_behind--;
-    memmove(left, left + 1, (size_t)(&m->left_behind[m->n_left_behind] - left) * sizeof(*left));
+    for (int i = 0; i < m->n_left_behind; i++) {
+        struct model_row *row = row_of(m, &m->left_behind[i]);
+        if (!in_portion(&m->left_behind[i], b) || !m->left_behind[i].locked || (row && is_locked(m, row))) {
+            m->left_behind[kept++] = m->left_behind[i];
+            continue;
+        }
+        if (!row || (m->migrates && !row->to_do))
+            continue;
+        do_row(m, &m->ranges[m->left_behind[i].range - 1], row);
+        rows++;
+    }
+    m->n_left_behind = kept;
+    *ret_rows = rows;
+    *ret_skipped = skipped;
     return NULL;
 }
 

@@ -93,13 +93,15 @@ struct model {
 struct model_taken {
     enum {
         MODEL_TAKEN_RANGE,
-        MODEL_TAKEN_ROW,
+        MODEL_TAKEN_ROWS,
         MODEL_TAKEN_LOCKED,
         MODEL_TAKEN_NONE,
         MODEL_TAKEN_NOT_OURS
     } outcome;
     int64_t range, epoch, left_behind;
     int cursor, upper;
+    uint32_t n_rows;
+    uint64_t locked;
     bool point;
     uint64_t keys, changed;
 };
@@ -109,7 +111,7 @@ struct model_batch {
     int lo, hi;
     uint32_t keys;
     bool skipping;
-    int64_t left_behind; /* of RETRY */
+    int64_t row_above, left_behind; /* of RETRY: the rows above the one, up to the other */
 };
 
 /* A queued job and its tables, as the seed wants them. */
@@ -132,7 +134,7 @@ enum runner_look model_layout(struct model *m, int session, enum job_phase phase
 void model_add_range(struct model *m, int session, int relation, int upper, int planned);
 enum runner_look model_begin_phase(
     struct model *m, int session, enum job_phase from, enum job_phase phase, uint64_t estimate, int planned);
-struct model_taken model_take_range(struct model *m, int session, enum job_phase phase, int64_t above);
+struct model_taken model_take_range(struct model *m, int session, enum job_phase phase, int64_t above, uint32_t at_most);
 bool model_has_moved_back(struct model *m, int session, enum job_phase phase);
 const char *model_put_aside(struct model *m, const struct model_batch *b);
 const char *model_leave_row(struct model *m, int64_t left_behind);
@@ -144,12 +146,13 @@ void model_give_way(
     struct model *m, int session, uint64_t until_us, uint32_t tries, bool others, struct runner_event *e);
 
 /* What worker sessions call. */
+bool model_is_to_do(const struct model *m, int relation); /* whether a row of it is */
 int model_survey(const struct model *m, int relation, uint64_t *ret_estimate); /* the last key, or 0 */
 int model_bound(
     const struct model *m, int64_t range, int lo, uint32_t keys); /* a key, or 0: fewer are left */
 const char *model_run_batch(
     struct model *m, const struct model_batch *b, uint64_t *ret_rows, uint64_t *ret_skipped);
-const char *model_retry_row(struct model *m, int64_t left_behind, uint64_t *ret_rows, uint64_t *ret_skipped);
+const char *model_retry_rows(struct model *m, const struct model_batch *b, uint64_t *ret_rows, uint64_t *ret_skipped);
 
 struct blame_look model_try_neighbours(struct model *m, const struct model_batch *b, const char *sqlstate);
 bool model_is_bad(const struct model *m, const struct model_batch *b); /* the row at hi */

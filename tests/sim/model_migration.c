@@ -60,6 +60,16 @@ static bool is_anything_to_do(const struct model *m, bool with_left_behind)
     return false;
 }
 
+bool model_is_to_do(const struct model *m, int relation)
+{
+    const struct model_relation *r = &m->relations[relation];
+
+    for (int k = 0; k < r->n_rows; k++)
+        if (r->rows[k].to_do && !r->rows[k].deleted)
+            return true;
+    return false;
+}
+
 static bool tidy_has_step(const struct model *m)
 {
     return m->synced || (m->guarded && m->state == JOB_CANCELLED &&

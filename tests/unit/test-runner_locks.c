@@ -10,7 +10,7 @@ static void skipped(struct script *s, uint64_t n, const char *bound)
 static void row_taken(struct script *s, int64_t id, const char *key)
 {
     done_with(s, (struct runner_event){
-                     .outcome = RUNNER_TAKE_ROW, .left_behind = id, .upper = key, .total_keys = 1000});
+                     .outcome = RUNNER_TAKE_ROWS, .left_behind = id, .n_rows = 1, .upper = key, .total_keys = 1000});
 }
 
 static void locked_still(struct script *s)
@@ -22,6 +22,17 @@ static void locked_still(struct script *s)
 static void retried(struct script *s, bool locked)
 {
     done_with(s, (struct runner_event){.rows = !locked, .skipped = locked, .elapsed_us = 500});
+}
+
+static void portion_taken(struct script *s, int64_t last, uint32_t n, uint64_t locked)
+{
+    done_with(s, (struct runner_event){
+                     .outcome = RUNNER_TAKE_ROWS, .left_behind = last, .n_rows = n, .locked = locked, .upper = "{50}"});
+}
+
+static void portion_retried(struct script *s, uint64_t skipped)
+{
+    done_with(s, (struct runner_event){.rows = s->r.keys - skipped, .skipped = skipped, .elapsed_us = TARGET_US / 10});
 }
 
 /* As far as the first row that was locked: row 3, key 50. */
@@ -243,6 +254,97 @@ static void test_rows_that_are_done_later_keep_to_the_jobs_rate(void **state)
     EXPECT(s, RUNNER_RETRY);
 }
 
+static void test_rows_are_tried_again_in_portions_of_a_batch_and_in_smaller_ones_when_those_fail(void **state)
+{
+    struct script *s = *state;
+    start(s, PHASE_BACKFILL, false);
+    done(s);
+    EXPECT(s, RUNNER_TAKE);
+    assert_int_equal(s->a.keys, BATCH_FIRST_KEYS);
+    portion_taken(s, 100, 100, 5000);
+    EXPECT(s, RUNNER_RETRY);
+    assert_int_equal(s->r.locked_left, 5000);
+    portion_retried(s, 40);
+    EXPECT(s, RUNNER_TAKE);
+    assert_int_equal(s->a.keys, BATCH_FIRST_KEYS); /* however long it took: it is no batch */
+    assert_int_equal(s->r.locked_left, 4940);
+    assert_int_equal(s->r.counts.retried, 60);
+    portion_taken(s, 200, 100, 0);
+    refused(s, "57014"); /* by statement_timeout, say, or somebody's table lock */
+    done(s);
+    EXPECT(s, RUNNER_TAKE);
+    assert_int_equal(s->a.keys, 50);
+    assert_int_equal(s->r.left_behind, 200); /* others first */
+    portion_taken(s, 250, 50, 0);
+    refused(s, SQLSTATE_LOCK);
+    done(s);
+    assert_int_equal(s->a.keys, 25);
+    portion_taken(s, 275, 25, 0);
+    portion_retried(s, 0);
+    assert_int_equal(s->a.keys, 50);
+    s->r.size.keys = 100000;
+    for (int i = 1; i < 20; i++) {
+        portion_taken(s, 1000 * i, s->a.keys, 0);
+        portion_retried(s, 0);
+    }
+    assert_int_equal(s->a.keys, 1000);
+}
+
+static void test_in_a_portion_that_fails_the_row_is_found_by_halves_and_the_others_are_done(void **state)
+{
+    struct script *s = *state;
+    start(s, PHASE_BACKFILL, true);
+    done(s);
+    portion_taken(s, 100, 64, 64);
+    for (int tries = 0; s->a.kind == RUNNER_RETRY; tries++) { /* row 41 is bad */
+        int64_t above = s->r.row_above ? s->r.row_above : 36;
+        bool fails = above < 77 && s->r.left_behind >= 77;
+        assert_true(tries < 30);
+        if (!fails)
+            portion_retried(s, 0);
+        else
+            refused(s, "22012");
+        if (s->a.kind == RUNNER_TAKE) {
+            int64_t from = s->r.left_behind ? s->r.left_behind : 36;
+            portion_taken(s, from + s->a.keys, s->a.keys, 64);
+        }
+    }
+    EXPECT(s, RUNNER_COMPARE);
+    assert_int_equal(s->r.keys, 1);
+    assert_int_equal(s->r.left_behind, 77);
+    compared(s, true);
+    EXPECT(s, RUNNER_PUT_ASIDE);
+    done(s);
+    EXPECT(s, RUNNER_TAKE);
+    assert_int_equal(s->r.left_behind, 77);
+    assert_int_equal(s->r.isolate, 0);
+}
+
+static void test_a_round_that_got_nothing_done_is_followed_by_a_rest_as_long_as_it_took(void **state)
+{
+    struct script *s = *state;
+    start(s, PHASE_BACKFILL, false);
+    done(s);
+    portion_taken(s, 100, 100, 100);
+    s->now_us += 3000000;
+    portion_retried(s, 100);
+    locked_still(s);
+    EXPECT(s, RUNNER_REST);
+    assert_between(s->a.until_us - s->now_us, 3000000, 3100000);
+    done(s);
+    portion_taken(s, 100, 100, 100);
+    s->now_us += 60000000;
+    portion_retried(s, 100);
+    locked_still(s);
+    assert_between(s->a.until_us - s->now_us, 4000000, 5000000); /* but what is free again waits no longer than that */
+    done(s);
+    portion_taken(s, 100, 100, 100);
+    s->now_us += 60000000;
+    portion_retried(s, 99);
+    locked_still(s);
+    assert_between(s->a.until_us - s->now_us, 2500, 5000);
+}
+
 static void test_a_stop_lets_the_row_be_done_first(void **state)
 {
     struct script *s = *state;
@@ -269,6 +371,9 @@ int main(void)
         SCRIPTED(test_a_row_that_another_worker_has_done_is_no_error),
         SCRIPTED(test_wishes_pressure_and_waiting_sessions_count_there_too),
         SCRIPTED(test_rows_that_are_done_later_keep_to_the_jobs_rate),
+        SCRIPTED(test_rows_are_tried_again_in_portions_of_a_batch_and_in_smaller_ones_when_those_fail),
+        SCRIPTED(test_in_a_portion_that_fails_the_row_is_found_by_halves_and_the_others_are_done),
+        SCRIPTED(test_a_round_that_got_nothing_done_is_followed_by_a_rest_as_long_as_it_took),
         SCRIPTED(test_a_stop_lets_the_row_be_done_first),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

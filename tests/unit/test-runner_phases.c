@@ -121,6 +121,64 @@ static void test_without_a_trigger_a_constraint_waits_for_two_quiet_walks(void *
     EXPECT(s, RUNNER_STEP);
 }
 
+static void surveyed_in_verify(struct script *s, bool at_once)
+{
+    EXPECT(s, RUNNER_LAYOUT);
+    done_with(s, (struct runner_event){.n_relations = 1});
+    EXPECT(s, RUNNER_SURVEY);
+    assert_int_equal(s->a.at_once, at_once);
+}
+
+static void test_what_proves_looks_at_a_relation_at_once(void **state)
+{
+    struct script *s = *state;
+    begin(s, PHASE_BACKFILL, &(const struct migration_plan){.fill = true, .verify = true});
+    walked(s, 1000);
+    surveyed_in_verify(s, true);
+    done_with(s, (struct runner_event){.estimate = 1000, .empty = true}); /* no row is to do */
+    EXPECT(s, RUNNER_ADD_RANGE); /* which resets what an earlier walk has found */
+    done(s);
+    assert_int_equal(s->a.estimate, 0);
+    begun(s, PHASE_VERIFY);
+    walked(s, 0);
+    EXPECT(s, RUNNER_FINISH);
+    assert_int_equal(s->a.state, JOB_SUCCEEDED);
+}
+
+static void test_a_look_at_once_that_was_cut_short_or_lost_is_not_tried_again(void **state)
+{
+    struct script *s = *state;
+    const struct runner_event cut[] = {{.kind = RUNNER_ERROR, .sqlstate = "57014", .message = "canceled"},
+        {.kind = RUNNER_ERROR, .sqlstate = "22012", .message = "division by zero"},
+        {.kind = RUNNER_LOST, .sqlstate = SQLSTATE_LOST, .message = "lost"}};
+
+    for (int i = 0; i < 3; i++) {
+        runner_done(&s->r);
+        begin(s, PHASE_BACKFILL, &(const struct migration_plan){.fill = true, .verify = true});
+        walked(s, 1000);
+        surveyed_in_verify(s, true);
+        feed(s, &cut[i]);
+        EXPECT(s, RUNNER_REST);
+        done(s);
+        if (cut[i].kind == RUNNER_LOST) { /* then the ranges of backfill are looked at again */
+            EXPECT(s, RUNNER_CONNECT);
+            done(s);
+            walked(s, 1000);
+        }
+        surveyed_in_verify(s, false);
+    }
+}
+
+static void test_nothing_looks_at_once_beside_others_that_the_job_slows_down_for(void **state)
+{
+    struct script *s = *state;
+    begin(s, PHASE_BACKFILL, &(const struct migration_plan){.fill = true, .verify = true});
+    EXPECT(s, RUNNER_TAKE);
+    s->r.pressure = (struct pressure_verdict){.signal = SIGNAL_LAG_MS, .ratio = 1.5};
+    walked(s, 1000);
+    surveyed_in_verify(s, false);
+}
+
 static void test_verify_walks_again_until_it_finds_nothing(void **state)
 {
     struct script *s = *state;
@@ -408,6 +466,9 @@ int main(void)
         SCRIPTED(test_a_whole_migration),
         SCRIPTED(test_a_dry_run_surveys_and_ends),
         SCRIPTED(test_without_a_trigger_a_constraint_waits_for_two_quiet_walks),
+        SCRIPTED(test_what_proves_looks_at_a_relation_at_once),
+        SCRIPTED(test_a_look_at_once_that_was_cut_short_or_lost_is_not_tried_again),
+        SCRIPTED(test_nothing_looks_at_once_beside_others_that_the_job_slows_down_for),
         SCRIPTED(test_verify_walks_again_until_it_finds_nothing),
         SCRIPTED(test_a_job_beside_an_application_that_writes_rows_to_do_does_not_succeed),
         SCRIPTED(test_a_relation_that_has_become_empty_is_told_to_the_next_walk),
