@@ -71,13 +71,14 @@ const char SQL_LOGIN[] = "SELECT backfill.check_login($1)";
 
 /* Behind SQL_PIN. The last word has what the promises rest on: what is pinned, short locks, custom plans. Before it stand a job's own
  * settings, before those the inserting session's on which values depend, and first what is only good advice: a table is never read as a
- * whole because the planner's statistics are stale, and no batch waits for a compiler. What a batch writes out of the server's buffers
+ * whole because the planner's statistics are stale, or because a role or a database was told to do without indexes, and no batch waits for a compiler. What a batch writes out of the server's buffers
  * is handed to the disk soon: left to the kernel it goes out by the gigabyte, and commits of others wait behind it.
  * default_transaction_read_only stays what it is now, unless the job says otherwise: see backfill.check_brake. */
 const char SQL_ROLE[] =
     "SELECT pg_catalog.set_config(s.name, s.value, false)\n"
     "  FROM (SELECT 1 AS step, v.name, v.value\n"
-    "          FROM (VALUES ('enable_seqscan', 'off'), ('enable_sort', 'off'), ('jit', 'off'), ('backend_flush_after', '256kB')) AS v(name, value)\n"
+    "          FROM (VALUES ('enable_seqscan', 'off'), ('enable_sort', 'off'), ('enable_indexscan', 'on'), ('enable_indexonlyscan', 'on'), ('enable_bitmapscan', 'on'),\n"
+    "                       ('enable_tidscan', 'on'), ('enable_nestloop', 'on'), ('jit', 'off'), ('backend_flush_after', '256kB')) AS v(name, value)\n"
     "        UNION ALL\n"
     "        SELECT 2, e.key, e.value\n"
     "          FROM pg_catalog.jsonb_each_text($9::jsonb) AS e\n"

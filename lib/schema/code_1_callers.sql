@@ -116,6 +116,35 @@ AS $$
   SELECT coalesce(backfill.login_of(job) = backfill.login(), false) OR backfill.may_end(job)
 $$;
 
+-- ---- Refusals
+
+-- Names like one that there is no job of, of those that the caller may see: "Did you mean a, b? ".
+CREATE OR REPLACE FUNCTION backfill.did_you_mean(name text) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT coalesce((SELECT format('Did you mean %s? ', string_agg(quote_literal(n.name), ', ' ORDER BY n.name))
+    FROM (SELECT left(j.name, 100) AS name
+            FROM backfill.job j, regexp_replace(lower(j.name), '[^[:alnum:]]', '', 'g') AS has, regexp_replace(lower(left(did_you_mean.name, 200)), '[^[:alnum:]]', '', 'g') AS said
+           WHERE said <> '' AND (has = said OR strpos(has, said) > 0 OR strpos(said, has) > 0 AND length(has) > 2
+                 OR left(has, greatest(length(said) / 2, 3)) = left(said, greatest(length(said) / 2, 3))
+                 OR right(has, greatest(length(said) / 2, 3)) = right(said, greatest(length(said) / 2, 3)))
+           ORDER BY has <> said, abs(length(has) - length(said)), j.id DESC LIMIT 3) n
+  HAVING count(*) > 0), '')
+$$;
+
+-- Somebody else's job, which the caller may only see.
+CREATE OR REPLACE FUNCTION backfill.refuse_to_steer(job backfill.job) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  RAISE EXCEPTION 'job "%" belongs to %', job.name, job.submitted_by
+    USING ERRCODE = '42501', HINT = format('Only the role that submitted a job, or its owner, may change it: log in as %I%s, or ask whoever may.', job.submitted_by,
+                                           CASE WHEN job.owner <> job.submitted_by THEN format(', or SET ROLE %I', job.owner) ELSE '' END);
+END
+$$;
+
+-- ---- Numbers
+
 -- A number that nobody can guess: the epoch of a range, the token of a job.
 CREATE OR REPLACE FUNCTION backfill.random_number() RETURNS bigint
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp

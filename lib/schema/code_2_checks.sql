@@ -346,10 +346,37 @@ $$;
 
 -- Settings of the worker's session that a job may not bring along: with another role of replication neither triggers nor foreign keys
 -- would see what its batches write, and VALIDATE would find nothing wrong with it.
+-- Each is set as the worker's session will set it, and taken back.
 CREATE OR REPLACE FUNCTION backfill.check_settings(job backfill.job) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+  setting record;
+  problem text;
+  advice  text;
+  code    text;
 BEGIN
+  FOR setting IN SELECT s.key, s.value AS given, s.value #>> '{}' AS value FROM jsonb_each(job.settings) s LOOP
+    IF jsonb_typeof(setting.given) IN ('object', 'array') THEN
+      PERFORM backfill.refuse('settings', format('%s is no text, number, true or false', left(setting.key, 100)), 'Write its value as it stands in SET: ''{"work_mem": "64MB"}''.');
+    END IF;
+    BEGIN
+      PERFORM set_config(setting.key, setting.value, true);
+      RAISE EXCEPTION USING ERRCODE = 'BF009';  -- it takes back what was set
+    EXCEPTION
+      WHEN SQLSTATE 'BF009' THEN
+        NULL;
+      WHEN OTHERS THEN
+        GET STACKED DIAGNOSTICS problem = MESSAGE_TEXT, advice = PG_EXCEPTION_HINT, code = RETURNED_SQLSTATE;
+        IF code <> '42501' OR session_user = current_user THEN  -- it is the login that sets it, before it sets its role
+          PERFORM backfill.refuse('settings', problem,
+            coalesce(nullif(advice, ''), CASE code WHEN '42704' THEN format('The server has no setting of that name: SELECT name FROM pg_settings WHERE name LIKE %L lists those like it.', '%' || left(split_part(setting.key, '_', 1), 60) || '%')
+                                                   WHEN '42501' THEN format('%I may not set it: leave it out, or insert the job as a role that may.', session_user)
+                                                   WHEN '55P02' THEN 'A session can''t change it: leave it out.'
+                                                   ELSE format('SELECT setting, unit, min_val, max_val, enumvals FROM pg_settings WHERE name = %L tells what it takes.', lower(setting.key)) END), code);
+        END IF;
+    END;
+  END LOOP;
   IF EXISTS (SELECT FROM jsonb_each_text(job.settings) s WHERE lower(s.key COLLATE "C") = 'session_replication_role' AND lower(s.value COLLATE "C") NOT IN ('origin', 'local')) THEN
     PERFORM backfill.refuse('settings', 'session_replication_role would switch off triggers and foreign keys for the rows that the job writes',
                             'Leave it out. A trigger of yours that is not to fire for a job can ask: WHEN (current_setting(''backfilld.batch'', true) IS NULL).');
@@ -623,6 +650,39 @@ AS $$
                   WHERE a.attrelid = job.target AND a.attname = job.plan -> 'column' ->> 'name' AND a.attnum > 0 AND NOT a.attisdropped)
 $$;
 
+-- What each column may hold: said here, in words, before the table's own constraints would say it in theirs.
+CREATE OR REPLACE FUNCTION backfill.check_values(job backfill.job) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  wrong record;
+BEGIN
+  SELECT v.name, v.value, v.takes INTO wrong
+    FROM (VALUES
+      (1, 'target', NULL, job.target IS NOT NULL, 'Name the table: target = ''app.orders''.'),
+      (2, 'name', job.name, job.name ~ '^[^[:cntrl:]]+$', 'Give a name that people can type, without line breaks or other control characters; left out, it is job- and a number.'),
+      (3, 'keep_in_sync', NULL, job.keep_in_sync IS NOT NULL, 'It takes true or false; left out, it is false.'),
+      (4, 'dry_run', NULL, job.dry_run IS NOT NULL, 'It takes true or false; left out, it is false.'),
+      (5, 'scan', job.scan, job.scan IN ('auto', 'key', 'ctid'), 'It takes auto, key or ctid; left out, it is auto.'),
+      (6, 'workers', job.workers::text, coalesce(job.workers BETWEEN 1 AND 64, true), 'It takes 1 to 64 sessions; left out, it is what the daemon''s file says.'),
+      (7, 'target_ms', job.target_ms::text, coalesce(job.target_ms BETWEEN 1 AND 10000, true), 'It takes 1 to 10000 milliseconds; left out, it is what the daemon''s file says.'),
+      (8, 'max_rows_per_s', job.max_rows_per_s::text, coalesce(job.max_rows_per_s > 0, true), 'It takes a number of rows above 0; left out, there is no such limit. backfill.pause(name) stops a job.'),
+      (9, 'max_lag', job.max_lag::text, coalesce(job.max_lag > interval '0', true), 'It takes an interval above 0, ''5 s''; left out, it is what the daemon''s file says. throttle_off = ''{lag}'' is for a job that no standby is to slow down.'),
+      (10, 'priority', job.priority::text, job.priority BETWEEN -100 AND 100, 'It takes -100 to 100, the higher the sooner; left out, it is 0.'),
+      (11, 'on_error', job.on_error, job.on_error IN ('fail', 'quarantine'), 'It takes fail, which ends the job at a row that can''t be computed, or quarantine, which puts the row aside; left out, it is fail.'),
+      (12, 'settings', job.settings::text, coalesce(jsonb_typeof(job.settings) = 'object', true), 'It takes a JSON object of names and values: ''{"work_mem": "64MB"}''.'),
+      (13, 'wanted', job.wanted, job.wanted IN ('run', 'pause', 'cancel', 'finish', 'undo'), 'It takes run, pause, cancel, finish or undo.'),
+      (14, 'asked', job.asked, coalesce(job.asked IN ('retry', 'forget'), true), 'Call backfill.retry(name) or backfill.forget(name).')) AS v(ord, name, value, is_right, takes)
+   WHERE v.is_right IS NOT TRUE
+   ORDER BY v.ord LIMIT 1;
+  IF FOUND AND wrong.value IS NULL THEN
+    PERFORM backfill.refuse(wrong.name, CASE wrong.name WHEN 'target' THEN 'is missing' ELSE 'may not be NULL' END, wrong.takes, '23502');
+  ELSIF FOUND THEN
+    PERFORM backfill.refuse(wrong.name, format('may not be %L', CASE WHEN length(wrong.value) > 60 THEN left(wrong.value, 57) || '...' ELSE wrong.value END), wrong.takes, '23514');
+  END IF;
+END
+$$;
+
 -- How long the texts of a job may be: a name is part of each notification, which has 8000 bytes; a clause of each statement of each partition,
 -- which the daemon holds, and reads token by token.
 CREATE OR REPLACE FUNCTION backfill.check_sizes(job backfill.job) RETURNS void
@@ -656,6 +716,7 @@ DECLARE
   first pg_catalog.oid;
 BEGIN
   PERFORM backfill.check_sizes(job);
+  PERFORM backfill.check_values(job);
   PERFORM backfill.check_not_yet(job);
   PERFORM backfill.check_throttle_off(job);
   PERFORM backfill.check_active_hours(job);
@@ -826,6 +887,7 @@ DECLARE
   ends  constant boolean := NEW.asked IS NULL AND NEW.wanted IN ('cancel', 'finish', 'undo');
   ended constant boolean := OLD.state IN ('succeeded', 'failed', 'cancelled');
 BEGIN
+  PERFORM backfill.check_values(NEW);
   PERFORM backfill.check_not_yet(NEW);
   IF NEW.throttle_off IS DISTINCT FROM OLD.throttle_off THEN
     PERFORM backfill.check_sizes(NEW);
@@ -867,6 +929,10 @@ BEGIN
                               'undo takes back a column, a trigger and constraints; values that were filled, rows and columns that are gone do not come back.', '55000');
     END IF;
     NEW.state := CASE NEW.wanted WHEN 'finish' THEN OLD.state ELSE 'cancelled' END;
+    IF NEW.state = 'cancelled' THEN  -- why it failed before is no concern of it any more
+      NEW.error := NULL;
+      NEW.hint := NULL;
+    END IF;
     NEW.tidy := OLD.tidy OR (OLD.before IS NOT NULL AND backfill.has_remains(NEW));  -- asked again, it is looked for again
     RETURN backfill.keep_hours(NEW);
   END IF;
@@ -875,13 +941,14 @@ BEGIN
     RETURN backfill.keep_hours(NEW);
   END IF;
   IF OLD.wanted IN ('cancel', 'undo') AND OLD.state = 'running' AND NOT (OLD.wanted = 'cancel' AND NEW.wanted = 'undo') THEN
-    PERFORM backfill.refuse('wanted', format('job %I is being cancelled', OLD.name), 'Insert a new job.', '55000');
+    PERFORM backfill.refuse('wanted', format('job %I is being cancelled', OLD.name),
+                            format('When it is: SELECT backfill.forget(%L) and insert it again, or insert one of another name.', OLD.name), '55000');
   ELSIF NEW.wanted = 'finish' THEN
     PERFORM backfill.refuse('wanted', format('job %I is %s', OLD.name, OLD.state),
                             'finish is for a job that has succeeded or failed; cancel ends one that has not.', '55000');
   ELSIF ended AND NEW.state = OLD.state THEN
     PERFORM backfill.refuse('wanted', format('job %I has ended: it %s', OLD.name, CASE OLD.state WHEN 'cancelled' THEN 'was cancelled' ELSE OLD.state END),
-                            format('SELECT backfill.retry(%L) runs what failed or was left behind again.', OLD.name), '55000');
+                            backfill.what_now(OLD), '55000');
   ELSIF OLD.state IN ('queued', 'paused') THEN
     NEW.state := CASE NEW.wanted WHEN 'run' THEN 'queued' WHEN 'pause' THEN 'paused' ELSE 'cancelled' END;
     IF NEW.state = 'cancelled' THEN
@@ -893,6 +960,22 @@ BEGIN
 END
 $$;
 
+-- What can be done with a job as it stands, for who wished for something else.
+CREATE OR REPLACE FUNCTION backfill.what_now(job backfill.job) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT CASE job.state
+    WHEN 'queued' THEN 'It is in the queue already: throttled_by in backfill.status says what it waits for.'
+    WHEN 'running' THEN 'It runs already: throttled_by in backfill.status says what it waits for.'
+    WHEN 'paused' THEN format('SELECT backfill.resume(%L) goes on with it.', job.name)
+    WHEN 'cancelled' THEN format('A cancelled job doesn''t go on: SELECT backfill.forget(%L) and insert it again, or insert one of another name.', job.name)
+    ELSE CASE
+      WHEN job.wanted = 'finish' THEN format('What was finished doesn''t run again: SELECT backfill.forget(%L) and insert it again, or insert one of another name.', job.name)
+      WHEN job.state = 'failed' THEN format('SELECT backfill.retry(%L) runs it again, from where it stood; error and hint in backfill.job say what to mend first.', job.name)
+      WHEN EXISTS (SELECT FROM backfill.left_behind l WHERE l.job_id = job.id) THEN format('SELECT backfill.retry(%L) runs the rows again that it left behind.', job.name)
+      ELSE 'It has done all that it was for.' || CASE WHEN job.keep_in_sync THEN format(' Its trigger goes with SELECT backfill.finish(%L).', job.name) ELSE '' END END END
+$$;
+
 -- Whether a job may be run again, or forgotten; what it is asked for is done by triggers of the schema's owner: job_retry, job_forget.
 CREATE OR REPLACE FUNCTION backfill.check_asked(old backfill.job, new backfill.job) RETURNS backfill.job
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -902,7 +985,7 @@ BEGIN
   IF NEW.asked = 'retry' THEN
     IF OLD.state NOT IN ('succeeded', 'failed') OR OLD.wanted = 'finish' THEN
       RAISE EXCEPTION 'job "%" %', OLD.name, CASE WHEN OLD.wanted = 'finish' THEN 'was finished' ELSE 'is ' || OLD.state END
-        USING ERRCODE = '55000', HINT = 'retry is for jobs that failed, or that left rows behind.';
+        USING ERRCODE = '55000', HINT = backfill.what_now(OLD);
     ELSIF backfill.who_is_gone(NEW) IS NOT NULL THEN
       RAISE EXCEPTION 'job "%": %', OLD.name, backfill.who_is_gone(NEW) USING ERRCODE = '42704', HINT = backfill.login_is_gone(NEW);
     END IF;
@@ -910,7 +993,9 @@ BEGIN
     RAISE EXCEPTION 'job "%" is %', OLD.name, OLD.state USING ERRCODE = '55000', HINT = 'forget is for a job that has ended; cancel ends one.';
   ELSIF backfill.is_untidy(OLD) OR (OLD.keep_in_sync AND OLD.tidy)
         OR (OLD.wanted = 'undo' AND OLD.add_column IS NOT NULL AND backfill.has_column(OLD) AND NOT backfill.had_column(OLD)) THEN
-    RAISE EXCEPTION 'job "%" has left something in its table', OLD.name USING ERRCODE = '55000', HINT = format('First SELECT backfill.finish(%L), or undo.', OLD.name);
+    RAISE EXCEPTION 'job "%" has left something in its table', OLD.name USING ERRCODE = '55000', 
+      HINT = CASE WHEN OLD.wanted IN ('cancel', 'finish', 'undo') THEN 'A daemon takes it out, and backfill.status says what it waits for; then the job can be forgotten.'
+                  ELSE format('First SELECT backfill.finish(%L), which takes its trigger out, or backfill.undo(%L), which takes out all that it added.', OLD.name, OLD.name) END;
   END IF;
   RETURN NEW;
 END

@@ -777,7 +777,7 @@ BEGIN
   UPDATE backfill.job j
      SET tidy = j.tidy AND NOT backfill.takes_all(j), unfinished = false, waiting_for = NULL, holder_pid = NULL, holder_start = NULL,
          report = coalesce(j.report, '{}') - 'waits' || coalesce(backfill.compare(j, backfill.look_at(j.target, j.submitted_by)), '{}'),
-         error = coalesce(end_tidy.error, j.error), hint = coalesce(end_tidy.hint, CASE WHEN j.state = 'failed' THEN j.hint END)
+         error = coalesce(end_tidy.error, CASE WHEN j.state <> 'cancelled' THEN j.error END), hint = coalesce(end_tidy.hint, CASE WHEN j.state = 'failed' THEN j.hint END)
    WHERE j.id = end_tidy.job_id;
   RETURN 'written';
 END

@@ -9,7 +9,7 @@ BEGIN
   SELECT * INTO job FROM backfill.job j WHERE j.name = job_named.name;
   IF NOT FOUND THEN
     RAISE EXCEPTION 'there is no job "%" that you may see', name
-      USING ERRCODE = '02000', HINT = 'SELECT name, state FROM backfill.status lists them.';
+      USING ERRCODE = '02000', HINT = backfill.did_you_mean(name) || 'SELECT name, state FROM backfill.status lists them.';
   END IF;
   RETURN job;
 END
@@ -23,8 +23,9 @@ DECLARE
 BEGIN
   UPDATE backfill.job j SET wanted = want.wanted WHERE j.id = job.id;
   IF NOT FOUND THEN
-    RAISE EXCEPTION 'job "%" belongs to %', name, job.submitted_by
-      USING ERRCODE = '42501', HINT = 'Only the role that submitted a job, or its owner, may change it.';
+    PERFORM backfill.refuse_to_steer(job);
+  ELSIF job.state IN ('failed', 'cancelled') AND want.wanted = job.wanted AND want.wanted = 'run' THEN  -- it doesn't go on, and nobody would notice
+    PERFORM backfill.refuse('wanted', format('job %I has ended: it %s', name, CASE job.state WHEN 'cancelled' THEN 'was cancelled' ELSE job.state END), backfill.what_now(job), '55000');
   END IF;
 END
 $$;
@@ -80,8 +81,7 @@ AS $$
 BEGIN
   UPDATE backfill.job j SET asked = 'forget' WHERE j.name = forget.name;
   IF NOT FOUND THEN
-    RAISE EXCEPTION 'there is no job "%" that you may forget', name
-      USING ERRCODE = '02000', HINT = 'SELECT name, state FROM backfill.status lists yours.';
+    PERFORM backfill.refuse_to_steer(backfill.job_named(name));
   END IF;
 END
 $$;
@@ -96,8 +96,7 @@ DECLARE
 BEGIN
   UPDATE backfill.job j SET asked = 'retry' WHERE j.name = retry.name RETURNING j.again INTO n;
   IF NOT FOUND THEN
-    RAISE EXCEPTION 'there is no job "%" that you may retry', name
-      USING ERRCODE = '02000', HINT = 'SELECT name, state FROM backfill.status lists yours.';
+    PERFORM backfill.refuse_to_steer(backfill.job_named(name));
   END IF;
   RETURN n;
 END

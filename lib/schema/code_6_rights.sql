@@ -60,13 +60,13 @@ GRANT EXECUTE ON FUNCTION
   backfill.table_lock, backfill.row_lock, backfill.holders_of, backfill.lock_free_rows, backfill.locked_by,
   backfill.try_row, backfill.slow_cause, backfill.try_neighbours,
   backfill.rows_done, backfill.held_ids, backfill.retry_rows,
-  backfill.want, backfill.pause, backfill.pause_all, backfill.check_backslashes, backfill.resume, backfill.cancel, backfill.finish, backfill.undo, backfill.forget, backfill.retry,
+  backfill.want, backfill.pause, backfill.pause_all, backfill.check_backslashes, backfill.check_values, backfill.what_now, backfill.refuse_to_steer, backfill.resume, backfill.cancel, backfill.finish, backfill.undo, backfill.forget, backfill.retry,
   backfill.captured, backfill.is_wanted_here, backfill.check_asked, backfill.had_column, backfill.random_number, backfill.check_login,
   backfill.is_untidy, backfill.takes_all, backfill.has_remains
   TO backfill_submitter;
 -- The policies ask them, and who looks at a job.
 GRANT EXECUTE ON FUNCTION backfill.home, backfill.is_here, backfill.role_oid, backfill.role_name, backfill.is_plain_caller, backfill.login, backfill.role_here, backfill.login_of, backfill.role_of,
-  backfill.login_is_there, backfill.who_is_gone, backfill.login_is_gone, backfill.may_steer, backfill.may_end, backfill.job_named, backfill.is_done, backfill.effect, backfill.look_at, backfill.definition_of,
+  backfill.login_is_there, backfill.who_is_gone, backfill.login_is_gone, backfill.may_steer, backfill.may_end, backfill.job_named, backfill.did_you_mean, backfill.is_done, backfill.effect, backfill.look_at, backfill.definition_of,
   backfill.word_pattern, backfill.may_see_statements, backfill.statements_on, backfill.between_looks, backfill.three_times, backfill.steps, backfill.is_not_null
   TO backfill_submitter, pg_monitor;
 GRANT EXECUTE ON FUNCTION backfill.no_commit_here, backfill.taken_tables, backfill.is_served TO backfill_submitter, pg_monitor;

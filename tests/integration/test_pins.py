@@ -54,10 +54,10 @@ CAPTURED = {"TimeZone", "lc_monetary", "lc_numeric", "lc_time", "default_text_se
 REASONS = {
     "of speed alone; a role that has it otherwise is meant to have it so": """
         backend_flush_after commit_siblings constraint_exclusion cpu_index_tuple_cost cpu_operator_cost cpu_tuple_cost cursor_tuple_fraction
-        default_statistics_target effective_cache_size effective_io_concurrency enable_async_append enable_bitmapscan enable_gathermerge
-        enable_group_by_reordering enable_hashagg enable_hashjoin enable_incremental_sort enable_indexonlyscan enable_indexscan enable_material
-        enable_memoize enable_mergejoin enable_nestloop enable_parallel_append enable_parallel_hash enable_partition_pruning
-        enable_partitionwise_aggregate enable_partitionwise_join enable_presorted_aggregate enable_seqscan enable_sort enable_tidscan
+        default_statistics_target effective_cache_size effective_io_concurrency enable_async_append enable_gathermerge
+        enable_group_by_reordering enable_hashagg enable_hashjoin enable_incremental_sort enable_material
+        enable_memoize enable_mergejoin enable_parallel_append enable_parallel_hash enable_partition_pruning
+        enable_partitionwise_aggregate enable_partitionwise_join enable_presorted_aggregate
         enable_distinct_reordering enable_self_join_elimination from_collapse_limit geqo geqo_effort geqo_generations geqo_pool_size geqo_seed
         geqo_selection_bias geqo_threshold gin_pending_list_limit hash_mem_multiplier io_combine_limit io_max_concurrency jit jit_above_cost jit_expressions jit_tuple_deforming
         jit_inline_above_cost jit_optimize_above_cost join_collapse_limit logical_decoding_work_mem maintenance_io_concurrency
@@ -65,6 +65,7 @@ REASONS = {
         min_parallel_index_scan_size min_parallel_table_scan_size parallel_leader_participation parallel_setup_cost parallel_tuple_cost
         random_page_cost recursive_worktable_factor seq_page_cost synchronize_seqscans temp_buffers vacuum_buffer_usage_limit wal_skip_threshold
         work_mem debug_parallel_query force_parallel_mode eager_agg_threshold enable_eager_aggregate""",
+    "good advice to a job's session, whose own settings alone have it otherwise (SQL_ROLE)": "enable_bitmapscan enable_indexonlyscan enable_indexscan enable_nestloop enable_seqscan enable_sort enable_tidscan",
     "where what a job makes is put; its role's affair": "default_table_access_method default_tablespace default_toast_compression temp_tablespaces file_copy_method",
     "the server's log alone": "debug_pretty_print debug_print_parse debug_print_plan debug_print_raw_parse debug_print_rewritten log_parameter_max_length_on_error "
                               "escape_string_warning trace_notify trace_sort md5_password_warnings trace_connection_negotiation",
@@ -185,3 +186,16 @@ def test_settings_of_a_role_that_end_sessions_end_none_of_ours(db, role):
         wait_until(lambda: "locked" in (db.job(name)["waiting_for"] or ""), what="it waits for a row")
     db.finish(name)
     assert "not connected" not in daemon.log() and "connected again" not in daemon.log()
+
+
+def test_a_role_that_was_told_to_do_without_indexes_makes_no_batch_read_the_table(db):
+    db.table(rows=20000)
+    for setting in ("enable_indexscan", "enable_bitmapscan", "enable_indexonlyscan", "enable_tidscan"):
+        db.admin.execute(f"ALTER ROLE app IN DATABASE {db.name} SET {setting} = off")
+    db.app.execute("ANALYZE t")
+    db.daemon(max_rows=1000)
+    before = db.one("SELECT seq_tup_read FROM pg_stat_user_tables WHERE relname = 't'")
+    db.finish(db.submit(set_clause="n = 1"))
+    db.admin.execute("SELECT pg_stat_force_next_flush()")
+    assert db.counts() == {1: 20000}
+    assert db.one("SELECT seq_tup_read FROM pg_stat_user_tables WHERE relname = 't'") - before <= 20000, "of db.counts alone"

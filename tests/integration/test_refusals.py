@@ -515,3 +515,89 @@ def test_the_hint_for_rows_that_change_their_partition_moves_them(db):
         assert "WITH gone AS (DELETE FROM" in refusal(db, **columns)
     done(db, target="p", statement="WITH gone AS (DELETE FROM public.p WHERE {batch} AND k = 1 RETURNING *) INSERT INTO public.p SELECT id, 2, b FROM gone")
     assert db.all("SELECT k, count(*), count(DISTINCT b) FROM p GROUP BY k") == [(2, 500, 500)]
+
+
+WRONG = [("on_error", "skip", "quarantine"), ("on_error", None, "quarantine"), ("max_rows_per_s", 0, "above 0"), ("max_rows_per_s", -5, "above 0"), ("name", "", "left out"),
+         ("name", "a\nb", "line breaks"), ("scan", "seq", "auto, key or ctid"), ("scan", None, "auto"), ("workers", 0, "1 to 64"), ("workers", 65, "1 to 64"),
+         ("target_ms", 0, "1 to 10000"), ("target_ms", 10001, "1 to 10000"), ("max_lag", "0 s", "throttle_off"), ("max_lag", "-1 s", "interval"),
+         ("priority", 101, "-100 to 100"), ("priority", None, "-100 to 100"), ("wanted", "stop", "run, pause"), ("wanted", None, "run, pause"), ("keep_in_sync", None, "true or false"),
+         ("dry_run", None, "true or false"), ("target", None, "app.orders")]
+
+
+@pytest.mark.parametrize("column, value, hint", WRONG)
+def test_each_column_says_what_it_takes(db, column, value, hint):
+    """Else the table's constraint would, by its name."""
+    db.table(rows=3)
+    columns = {"set_clause": "n = 1", column: value}
+    said = refusal(db, **columns)
+    assert said.startswith(f"{column}: ") and hint in said
+    if column in ("on_error", "max_rows_per_s", "workers", "target_ms", "max_lag", "priority", "wanted"):
+        name = db.submit(set_clause="n = 1", wanted="pause")
+        with pytest.raises(psycopg.Error) as refused:
+            db.session("app").execute(f"UPDATE backfill.job SET {column} = %s WHERE name = %s", [value, name])
+        assert refused.value.diag.message_primary.startswith(f"{column}: ") and hint in refused.value.diag.message_hint
+
+
+def test_each_check_of_the_jobs_table_is_said_in_words_before(db):
+    """A new constraint of a column that a submitter writes needs its line in backfill.check_values."""
+    checked = {column for column, in db.all("""SELECT a.attname FROM pg_constraint k JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = ANY (k.conkey)
+        WHERE k.conrelid = 'backfill.job'::regclass AND k.contype = 'c' AND has_column_privilege('backfill_submitter', a.attrelid, a.attnum, 'INSERT, UPDATE')""")}
+    assert checked <= {column for column, _, _ in WRONG} | {"settings", "asked"}
+
+
+@pytest.mark.parametrize("settings, parts", [
+    ({"work_mem": "a lot"}, ("work_mem", "a lot")), ({"work_mem": -1}, ("work_mem",)), ({"enable_nestlop": "off"}, ("enable_nestlop", "LIKE '%enable%'")),
+    ({"IntervalStyle": "iso"}, ("IntervalStyle", "iso_8601")), ({"shared_buffers": "1GB"}, ("shared_buffers",)), ({"log_statement": "all"}, ("log_statement", "app may not set it")),
+    ({"work_mem": {"a": 1}}, ("work_mem", "SET"))])
+def test_a_setting_that_a_session_can_not_have_is_refused_by_its_name(db, settings, parts):
+    db.table(rows=3)
+    session = db.session("app")
+    before = session.execute("SHOW work_mem").fetchone()
+    said = refusal(db, session, set_clause="n = 1", settings=settings)
+    assert said.startswith("settings: ") and all(part in said for part in parts), said
+    db.submit(session=session, set_clause="n = 1", settings={"work_mem": "77MB", "my.own": "x", "enable_nestloop": False}, wanted="pause")
+    assert session.execute("SHOW work_mem").fetchone() == before, "what was tried is taken back"
+
+
+# ---- What somebody at night is told
+
+def told(db, call, user="app"):
+    with pytest.raises(psycopg.Error) as refused:
+        db.session(user).execute(call)
+    return f"{refused.value.diag.message_primary} | {refused.value.diag.message_hint}"
+
+
+def test_who_asks_for_what_a_job_can_not_do_is_told_what_it_can(db):
+    """Hints led in a circle: resume said retry, and retry said that it was for others."""
+    db.table(rows=30)
+    db.submit(name="orders-cents", set_clause="n = 1", wanted="pause")
+    assert "SELECT backfill.resume('orders-cents')" in told(db, "SELECT backfill.retry('orders-cents')")
+    db.app.execute("SELECT backfill.resume('orders-cents')")
+    assert "throttled_by" in told(db, "SELECT backfill.retry('orders-cents')")
+    for call in ("resume", "retry", "forget", "cancel"):
+        for typo in ("orders_cents", "order-cents", "orders-cent", "Orders-Cents", "orders"):
+            assert "Did you mean 'orders-cents'?" in told(db, f"SELECT backfill.{call}('{typo}')")
+        assert "Did you mean" not in told(db, f"SELECT backfill.{call}('invoices')")
+    db.app.execute("SELECT backfill.cancel('orders-cents')")
+    for call in ("resume", "pause", "retry"):
+        assert "SELECT backfill.forget('orders-cents')" in told(db, f"SELECT backfill.{call}('orders-cents')")
+    db.app.execute("SELECT backfill.forget('orders-cents')")
+    db.daemon()
+    db.finish(db.submit(name="orders-cents", set_clause="n = 1 / (n - n)"), "failed")
+    for call in ("resume", "pause"):
+        assert "SELECT backfill.retry('orders-cents')" in told(db, f"SELECT backfill.{call}('orders-cents')")
+    db.app.execute("SELECT backfill.cancel('orders-cents')")
+    assert db.all("SELECT state, error, hint FROM backfill.job") == [("cancelled", None, None)], "why it failed before is no concern of it any more"
+    db.finish(db.submit(name="done", set_clause="n = 1"))
+    assert "has done all that it was for" in told(db, "SELECT backfill.pause('done')")
+    db.app.execute("SELECT backfill.resume('done')")  # as a deployment does that runs again
+
+
+def test_a_failed_job_that_was_undone_says_nothing_of_the_failure(db):
+    db.table(rows=30)
+    db.daemon()
+    name = db.submit(add_column="c int", set_clause="c = 1 / (id - 7)", keep_in_sync=True)
+    db.finish(name, "failed")
+    db.app.execute("SELECT backfill.undo(%s)", [name])
+    wait_until(lambda: not db.one("SELECT tidy FROM backfill.job"), what="it is tidied up")
+    assert db.all("SELECT state, error, hint FROM backfill.job") == [("cancelled", None, None)]

@@ -328,7 +328,7 @@ def test_retry_by_a_stranger_is_refused(db):
     db.daemon()
     name = db.submit(set_clause="n = 1 / (id - 5)::int")
     db.finish(name, "failed")
-    with pytest.raises(psycopg.Error, match="no job .* that you may retry"):
+    with pytest.raises(psycopg.Error, match="no job .* that you may see"):
         db.session("other").execute("SELECT backfill.retry(%s)", [name])
     with pytest.raises(REFUSED):
         db.session("stranger").execute("SELECT backfill.retry(%s)", [name])
