@@ -105,7 +105,7 @@ static const char *const marks[] = {"\"", "«", "»", "„", "“", "”", "‚"
 static size_t mark_at(const char *s, bool *ret_apostrophe)
 {
     for (size_t i = 0; i < N_MARKS; i++)
-        if (strncmp(s, marks[i], strlen(marks[i])) == 0) {
+        if (*s == *marks[i] && strncmp(s, marks[i], strlen(marks[i])) == 0) {
             *ret_apostrophe = i >= N_MARKS - N_APOSTROPHES;
             return strlen(marks[i]);
         }

@@ -1,19 +1,19 @@
 #!/usr/bin/env bash
-# Fills a column of a table of 2 million rows while an application works on that table, and shows what both felt.
+# Fills a column of a table of 600,000 rows while an application works on that table, and shows what both felt.
 # Needs Debian 12 and nothing else, as root or as a user with sudo. What it starts, it ends; what it writes, it removes:
 # all but the packages and the build directory (BUILD, default build).
 set -euo pipefail
 
 repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 build=${BUILD:-$repo/build}
-rows=2000000
+rows=600000
 clients=8          # of the application
 load_percent=30    # of what the application could do at most
 calibrate_s=5
 settle_s=40        # the kernel keeps what is written for 30 s, then writes it out every 5: until that has begun
 before_s=15
 job_at_most_s=180
-disk_mb=4000
+disk_mb=2500
 primary_port=5501  # no port of the network: each names a socket in $dir
 standby_port=5502
 bin=/usr/lib/postgresql/15/bin

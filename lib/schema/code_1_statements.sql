@@ -357,6 +357,14 @@ AS $$
    WHERE c.oid = relation AND t.oid = job.target
 $$;
 
+-- A where_clause beside the condition of a batch. No index but the key's is to serve it: one on what is to do looks good to the planner
+-- where little is left, and each batch would read all of it. A subquery is left as it is: it may be joined to the rows.
+CREATE OR REPLACE FUNCTION backfill.condition_of(where_clause text) RETURNS text
+LANGUAGE sql IMMUTABLE STRICT SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT format(E'(%s\n)', where_clause) || CASE WHEN where_clause ~* '\mselect\M' THEN '' ELSE ' IS TRUE' END
+$$;
+
 -- The statements of a job on one of its relations. Parameters: $1 below, $2 end (text[] each); of batch also $3, keys to
 -- pass over, or NULL, and $4, after how many microseconds it yields, or NULL; of bound also $3, the number of keys (bigint).
 -- Clauses stand on lines of their own, so that a comment
@@ -377,6 +385,7 @@ DECLARE
   name      text := (backfill.relation_in_clauses(job, relation)).name;
   position  text := (SELECT 'ARRAY[' || string_agg(format('%s.%s::pg_catalog.text', name, c), ', ' ORDER BY ord) || ']'
                        FROM unnest(key.columns) WITH ORDINALITY AS u(c, ord));
+  to_do     text := backfill.condition_of(job.where_clause);
   ordering  text[] := ARRAY(SELECT format('%s.%s', name, c) || CASE coll WHEN '' THEN '' ELSE ' COLLATE ' || coll END
                               FROM unnest(key.columns, key.collations) WITH ORDINALITY AS u(c, coll, ord) ORDER BY ord);
 BEGIN
@@ -386,16 +395,16 @@ BEGIN
     batch := format(E'/* backfilld */ UPDATE %s\nSET %s\nWHERE %s', source, job.set_clause,
                     backfill.batch_condition(name || '.', key, point, several)
                     || ' AND ' || backfill.skip_condition(name || '.', key))
-          || coalesce(E'\nAND (' || job.where_clause || E'\n)', '')
+          || coalesce(E'\nAND ' || to_do, '')
           || coalesce(E'\nAND ' || backfill.batch_mark(job), '')
           || CASE WHEN NOT point AND several IS NULL AND backfill.can_yield(job) THEN E'\nAND ' || backfill.yield_condition() ELSE '' END;
   END IF;
   keys := format('SELECT %s, %s.xmax FROM %s WHERE %s', position, name, source,
                  backfill.batch_condition(name || '.', key, point, several))
-       || coalesce(E'\nAND (' || job.where_clause || E'\n)', '');
+       || coalesce(E'\nAND ' || to_do, '');
   look := format('SELECT %s, %s.xmin FROM %s WHERE %s', position, name, source,
                  backfill.batch_condition(name || '.', key, point, several))
-       || coalesce(E'\nAND (' || job.where_clause || E'\n)', '');
+       || coalesce(E'\nAND ' || to_do, '');
   bound := format('/* backfilld */ SELECT %s FROM %s WHERE %s ORDER BY %s OFFSET $3::bigint OPERATOR(pg_catalog.-) 1 LIMIT 1', position, source,
                   backfill.batch_condition(name || '.', key, point),
                   array_to_string(ordering, ', '));

@@ -452,20 +452,22 @@ def test_clause_may_name_the_schema_of_a_plain_table(db):
 
 # ---- How a batch reaches its rows
 
-@pytest.mark.parametrize("first, value", [("int", "{}"), ("date", "date '2026-01-01' + {}"), ("timestamptz", "timestamptz '2026-01-01' + {} * interval '1 h'")])
-def test_batch_of_a_composite_key_reads_what_it_spans_beside_an_index_on_what_is_to_do(db, first, value):
-    """The index on slug finds all rows that are to do, of all tenants: taken by each batch, the job would never end."""
+@pytest.mark.parametrize("first, value, nth", [("int", "{}", 2), ("date", "date '2026-01-01' + {}", 2), ("timestamptz", "timestamptz '2026-01-01' + {} * interval '1 h'", 2),
+                                                ("int", "{}", 50)])
+def test_batch_of_a_composite_key_reads_what_it_spans_beside_an_index_on_what_is_to_do(db, first, value, nth):
+    """The index on slug finds all rows that are to do, of all tenants: taken by each batch, the job would never end. Where few are, be it
+    that most are done by now and ANALYZE has seen it, that index looks good."""
     db.app.execute(f"""
         CREATE TABLE t (tenant {first}, id bigint, slug text, body text, PRIMARY KEY (tenant, id));
-        INSERT INTO t SELECT {value.format("CASE WHEN g % 3 = 0 THEN 7 ELSE g % 200 END")}, g, CASE WHEN g % 2 = 0 THEN 's' END, repeat('x', 100) FROM generate_series(1, 150000) g;
+        INSERT INTO t SELECT {value.format("CASE WHEN g % 3 = 0 THEN 7 ELSE g % 200 END")}, g, CASE WHEN g % {nth} <> 0 THEN 's' END, repeat('x', 100) FROM generate_series(1, 150000) g;
         CREATE INDEX todo ON t (slug)""")
     db.admin.execute("VACUUM ANALYZE t")
     db.daemon(max_rows=1000)
     job = db.finish(db.submit(set_clause="slug = 's' || id", where_clause="slug IS NULL"))
-    assert job["report"]["rows"] == 75000 and job["report"]["batches"] >= 150
+    assert job["report"]["rows"] == 150000 // nth and job["report"]["batches"] >= 150
     db.admin.execute("SELECT pg_stat_force_next_flush()")
     read = wait_until(lambda: db.one("SELECT sum(idx_tup_read) FROM pg_stat_all_indexes WHERE relname = 't' AND indexrelname <> 'todo'"), what="its reads are counted")
-    assert db.one("SELECT idx_tup_read FROM pg_stat_all_indexes WHERE indexrelname = 'todo'") == 0
+    assert db.one("SELECT idx_tup_read FROM pg_stat_all_indexes WHERE indexrelname = 'todo'") <= 2 * 150000 // nth  # one look at the end reads the rows that were to do
     assert read < 6 * 150000  # in each of two passes the bounds and the batches, and what the index holds twice by then
 
 
