@@ -99,6 +99,13 @@ void report_slower(struct report *report, const char *statements)
     free(each);
 }
 
+void report_total(struct report *report, uint64_t rows, uint64_t batches)
+{
+    report->knows_total = true;
+    report->total_rows = rows;
+    report->total_batches = batches;
+}
+
 void report_preflight(struct report *report, const char *words)
 {
     if (words)
@@ -245,9 +252,10 @@ void report_end(struct report *report, const struct runner_action *action, const
     else
         journal_write(r->end_state == JOB_FAILED ? LEVEL_ERROR : LEVEL_NOTICE, JOURNAL_STATE,
             ABOUT(report, .progress = &p, .sqlstate = r->row_sqlstate),
-            "%s%s%s: %" PRIu64 " rows done, %" PRIu64 " batches in %.1f s since this start",
-            job_state_name(r->end_state), r->error ? ": " : "", r->error ? r->error : "", r->counts.rows,
-            r->counts.batches, (double)(now_us() - report->started_us) / 1e6);
+            "%s%s%s: %" PRIu64 " rows done, %" PRIu64 " batches%s %.1f s since this start",
+            job_state_name(r->end_state), r->error ? ": " : "", r->error ? r->error : "",
+            report->knows_total ? report->total_rows : r->counts.rows, report->knows_total ? report->total_batches : r->counts.batches,
+            report->knows_total ? " in all;" : " in", (double)(now_us() - report->started_us) / 1e6);
 }
 
 void report_left(struct report *report)

@@ -662,8 +662,11 @@ static void on_control(void *arg, const struct session_event *e)
         event.gave_way = same_string(result_text(e->results[0], 0, 0), "given");
     } else if (w->action.kind == RUNNER_FINISH) {
         event.look = look_of(result_text(e->results[0], 0, 0));
-        if (w->runner.phase != PHASE_TIDY)
+        if (w->runner.phase != PHASE_TIDY) {
             report_slower(&w->report, result_text(e->results[0], 0, 1));
+            if (result_text(e->results[0], 0, 2))
+                report_total(&w->report, (uint64_t)result_number(e->results[0], 0, 2), (uint64_t)result_number(e->results[0], 0, 3));
+        }
     }
     feed(w, &event);
 }

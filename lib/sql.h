@@ -57,7 +57,7 @@ extern const char SQL_TAKE_RANGE[]; /* job, phase, row id above which, how many 
 extern const char SQL_PUT_ASIDE[]; /* range, epoch, lo, hi, sqlstate, message, detail */
 extern const char SQL_LEAVE_ROW[]; /* row id, sqlstate, message, detail */
 extern const char SQL_SESSION_NAMES[]; /* pids -> "pid 12 (psql), pid 34" */
-extern const char SQL_END_JOB[]; /* job, state, error, hint, measured -> statements that were slower (text[]) */
+extern const char SQL_END_JOB[]; /* job, phase, state, error, hint, measured -> outcome, statements that were slower (text[]), rows and batches of the whole job */
 extern const char SQL_HAS_ROLES[]; /* job, its login, its role -> whether these are their names still */
 extern const char SQL_RELEASE_JOB[]; /* job */
 extern const char SQL_GIVE_WAY[]; /* job, for so many ms, so often in a row, what it waits for -> 'given', 'kept' or 'not ours' */

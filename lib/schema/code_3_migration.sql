@@ -1,11 +1,11 @@
 -- The steps of a migration, as the worker's session runs them: as the table's owner, with a lock_timeout of some milliseconds.
 
--- A job that has ended, and of which all is to be taken out of its table: it was cancelled, or its owner has finished it. Of a
+-- A job that has ended, and of which all is to be taken out of its table: it was cancelled, or its owner has finished it, or the table was dropped. Of a
 -- restored one nothing is taken out before its owner wants it here.
 CREATE OR REPLACE FUNCTION backfill.takes_all(job backfill.job) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT job.tidy AND backfill.is_here(job) AND (job.state = 'cancelled' OR (job.state IN ('succeeded', 'failed') AND job.wanted = 'finish'))
+  SELECT job.tidy AND backfill.is_here(job) AND (job.state = 'cancelled' OR (job.state IN ('succeeded', 'failed') AND (job.wanted = 'finish' OR backfill.relation_name(job.target) IS NULL)))
 $$;
 
 -- Which login takes that out, and as which role: NULL when there is none any more.
@@ -35,7 +35,7 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   IF backfill.relation_name(job.target) IS NULL THEN
-    RETURN false;
+    RETURN job.keep_in_sync AND backfill.drop_sync_commands(job) <> '{}';
   END IF;
   RETURN job.keep_in_sync AND backfill.drop_sync_commands(job) <> '{}'
       OR job.enforce IS NOT NULL AND EXISTS (

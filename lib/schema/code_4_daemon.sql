@@ -396,7 +396,9 @@ BEGIN
     PERFORM backfill.check_is_there(r, job);
     trial := CASE WHEN trying AND r = largest THEN 100 ELSE 0 END;
     whole := backfill.whole_look(job, r);
-    data_directory := (SELECT s.setting FROM pg_settings s WHERE s.name = 'data_directory');  -- NULL without pg_monitor
+    data_directory := (SELECT coalesce(nullif(pg_tablespace_location(coalesce(nullif(c.reltablespace, 0), d.dattablespace)), ''),  -- where the largest is
+                                       (SELECT s.setting FROM pg_settings s WHERE s.name = 'data_directory'))  -- NULL without pg_monitor
+                         FROM pg_class c JOIN pg_database d ON d.datname = current_database() WHERE c.oid = largest);
     size := size + octet_length(concat(name, batch, bound, last, keys_of, data_directory)) + 100;
     IF size > most THEN
       RAISE EXCEPTION 'the statements for the partitions of % come to more than % MB', backfill.relation_name(job.target), most / 1000000
@@ -715,9 +717,9 @@ $$;
 -- Writes the end of a job that is in that phase. measured: what the daemon that ran it last knows of its own batches, as JSON.
 -- outcome: 'written', also when it is sent again; 'not over', and nothing was: what was to have succeeded has something to do;
 -- 'not ours': another daemon holds the job, or it stands in an earlier phase and was given back. slower: the statements on its table
--- that were slower while it ran.
+-- that were slower while it ran. rows, batches: of the whole job, as they are on disk: what a crash has lost is not counted.
 CREATE OR REPLACE FUNCTION backfill.end_job(job_id bigint, phase text, state text, error text, hint text, measured jsonb,
-    OUT outcome text, OUT slower text[])
+    OUT outcome text, OUT slower text[], OUT rows bigint, OUT batches bigint)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -753,7 +755,7 @@ BEGIN
             FROM backfill.range g WHERE g.job_id = end_job.job_id) r,
          (SELECT backfill.look_at(o.target, o.submitted_by) AS now FROM backfill.job o WHERE o.id = end_job.job_id) l
    WHERE j.id = end_job.job_id
-  RETURNING ARRAY(SELECT jsonb_array_elements_text(j.report -> 'slower')) INTO slower;
+  RETURNING ARRAY(SELECT jsonb_array_elements_text(j.report -> 'slower')), r.rows, r.batches INTO slower, rows, batches;
   outcome := 'written';
 END
 $$;

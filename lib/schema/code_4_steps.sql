@@ -219,8 +219,14 @@ BEGIN
   name := backfill.relation_name(job.target);
   apart := false;
   IF name IS NULL THEN
-    IF phase = 'tidy' THEN
-      RETURN;  -- went with its table
+    IF phase = 'tidy' THEN  -- all went with its table, but for the functions of its trigger
+      commands := CASE WHEN job.keep_in_sync AND backfill.takes_all(job) THEN nullif(backfill.drop_sync_commands(job), '{}') END;
+      IF commands IS NOT NULL THEN
+        step := 'drop trigger';
+        words := format('functions of trigger %s, whose table was dropped', backfill.sync_name(job));
+        RETURN NEXT;
+      END IF;
+      RETURN;
     END IF;
     RAISE EXCEPTION 'the table of job "%" was dropped', job.name USING ERRCODE = '42P01', HINT = 'There is nothing left to fill.';
   END IF;
@@ -371,7 +377,7 @@ AS $$
          CASE WHEN s.apart AND s.step LIKE 'drop%' THEN ARRAY[format('SELECT backfill.check_index(%L, %L, %L)', i.oid, (regexp_match(s.commands[1], '^DROP INDEX CONCURRENTLY (.*)$'))[1],
                                                                      s.step = 'drop invalid index')]
               WHEN s.apart THEN '{}'
-              WHEN s.step = 'look' THEN s.commands
+              WHEN s.step = 'look' OR s.name IS NULL THEN s.commands
               ELSE ARRAY[format('SELECT backfill.wait_aside(%L, %L)', s.name, s.waits_for)] || s.commands END,
          CASE WHEN s.apart THEN s.commands[1] END, s.relation, s.name, s.words
     FROM backfill.find_step(job_id, phase) s

@@ -58,7 +58,9 @@ AS $$
            SELECT backfill.sync_token(job) || ending FROM unnest('{_value, _todo, _rest, _back}'::text[]) AS e(ending))))
      AND p.proowner IN (SELECT c.relowner FROM pg_class c WHERE c.oid = job.target
                          UNION ALL
-                        SELECT f.proowner FROM backfill.sync_triggers(job) s JOIN pg_trigger t ON t.oid = s.oid JOIN pg_proc f ON f.oid = t.tgfoid)
+                        SELECT f.proowner FROM backfill.sync_triggers(job) s JOIN pg_trigger t ON t.oid = s.oid JOIN pg_proc f ON f.oid = t.tgfoid
+                         UNION ALL  -- the table was dropped, and left them behind: whose it was, nobody knows any more
+                        SELECT r.oid FROM pg_roles r WHERE backfill.relation_name(job.target) IS NULL AND pg_has_role(backfill.role_of(job), r.oid, 'USAGE'))
 $$;
 
 -- What the statement of a batch has in its WHERE for the triggers to know it by, evaluated once, before the first row; NULL: they

@@ -70,6 +70,7 @@ def test_crashed_server_resumes_without_repeating_a_row(own_db, scale, rng, meas
         print(before, after)
         steps_back += after is None or int(after[0]) < int(before[0])
     db.finish(name, timeout=60 * scale)
+    daemon.says(f"{name}: succeeded: {rows} rows done")  # what the crash has lost is not counted
     assert daemon.process.poll() is None
     assert db.counts() == {jobs_of(db): rows}
     assert steps_back > 0, "no crash has cost anything: this has shown nothing"

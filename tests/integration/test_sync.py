@@ -556,3 +556,21 @@ def test_a_job_whose_trigger_has_lost_its_function_does_not_succeed(db):
         db.wait_at(500, name)
         db.app.execute("DROP FUNCTION %s CASCADE" % db.one("SELECT oid::regprocedure FROM pg_proc WHERE proname ~ '^backfilld_sync_.*_value$'"))
     assert "which is not there any more" in db.finish(name, "failed")["error"]
+
+
+def test_the_functions_of_a_trigger_whose_table_was_dropped_go_too(db):
+    """DROP TABLE takes the trigger, and left its functions where they were, whether the job ran or had succeeded."""
+    db.daemon()
+    ours = "SELECT count(*) FROM pg_proc p WHERE p.proname LIKE 'backfilld%'"
+    before = db.one(ours)
+    for dropped in ("succeeded", "running"):
+        db.table(rows=300)
+        if dropped == "running":
+            db.sleep_at(200, 2)
+        name = db.submit(add_column="c bigint", set_clause="c = id", keep_in_sync=True)
+        db.wait_asleep() if dropped == "running" else db.finish(name)
+        assert db.one(ours) > before
+        db.app.execute("DROP TABLE t CASCADE")
+        db.wait_state(name, "succeeded", "failed")
+        db.admin.execute("NOTIFY backfill")
+        wait_until(lambda: db.one(ours) == before and not db.one("SELECT tidy FROM backfill.job WHERE name = %s", name), what="they are gone")
