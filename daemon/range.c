@@ -80,10 +80,10 @@ struct session_query range_retry(struct range *range, const struct runner *r)
             range->proof}};
 }
 
-struct session_query range_compare(struct range *range, const struct runner *r, const char *token)
+struct session_query range_compare(struct range *range, const struct runner *r)
 {
     return (struct session_query){
-        SQL_TRY_NEIGHBOURS, 5, {token, range->relation, range->key_columns, r->hi, r->row_sqlstate}};
+        SQL_TRY_NEIGHBOURS, 4, {range->relation, range->key_columns, r->hi, r->row_sqlstate}};
 }
 
 void range_done(struct range *range)

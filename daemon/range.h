@@ -31,7 +31,7 @@ int range_batch(struct range *range, const struct runner *runner, const struct r
 /* A portion of the rows that were left behind. */
 struct session_query range_retry(struct range *range, const struct runner *runner);
 
-/* Others beside the row that failed, which are undone. token: the job's. */
-struct session_query range_compare(struct range *range, const struct runner *runner, const char *token);
+/* Others beside the row that failed, which are undone. */
+struct session_query range_compare(struct range *range, const struct runner *runner);
 
 void range_done(struct range *range);

@@ -31,11 +31,11 @@ bool step_builds(const struct step *step)
     return step->name && strcmp(step->name, "build index") == 0;
 }
 
-struct session_query step_query(const struct step *step, const char *token, const char *phase)
+struct session_query step_query(const struct step *step, const char *phase)
 {
     if (step->apart && step->looked)
         return (struct session_query){.sql = step->apart};
-    return (struct session_query){SQL_RUN_STEP, 5, {token, phase, step->commands, step->relation, step->table}};
+    return (struct session_query){SQL_RUN_STEP, 4, {phase, step->commands, step->relation, step->table}};
 }
 
 char *step_text(const struct step *step)

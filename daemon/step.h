@@ -26,7 +26,7 @@ bool step_clears(const struct step *step);
 bool step_builds(const struct step *step);
 
 /* What is sent for it next; its parameters are pointers into the arguments. */
-struct session_query step_query(const struct step *step, const char *token, const char *phase);
+struct session_query step_query(const struct step *step, const char *phase);
 
 /* "validate: check orders_amount_cents_check, 43 %". The caller frees; NULL when there is no step. */
 char *step_text(const struct step *step);

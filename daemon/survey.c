@@ -47,11 +47,11 @@ struct session_query survey_last(struct survey *s, int relation)
     return (struct session_query){.sql = s->relations[relation].last};
 }
 
-struct session_query survey_query(const struct survey *s, int relation, const char *token, bool at_once)
+struct session_query survey_query(const struct survey *s, int relation, bool at_once)
 {
     const struct relation *r = &s->relations[relation];
     return (struct session_query){
-        SQL_SURVEY, 9, {token, r->batch, r->bound, r->keys_of, r->oid, r->upper, r->on_copy, r->trial, at_once ? r->whole : NULL}};
+        SQL_SURVEY, 8, {r->batch, r->bound, r->keys_of, r->oid, r->upper, r->on_copy, r->trial, at_once ? r->whole : NULL}};
 }
 
 bool survey_take_last(struct survey *s, int relation, const PGresult *result)

@@ -25,9 +25,9 @@ struct survey {
 /* Takes over the rows of SQL_LAYOUT, instead of what it had. */
 void survey_take(struct survey *survey, const PGresult *result);
 
-/* What is sent first for a relation, and when its last key is known. token: the job's. at_once: it may look at all of it. */
+/* What is sent first for a relation, and when its last key is known. at_once: it may look at all of it. */
 struct session_query survey_last(struct survey *survey, int relation);
-struct session_query survey_query(const struct survey *survey, int relation, const char *token, bool at_once);
+struct session_query survey_query(const struct survey *survey, int relation, bool at_once);
 
 /* The answer to the first: false when the relation is empty, and there is nothing to survey. */
 bool survey_take_last(struct survey *survey, int relation, const PGresult *result);

@@ -165,7 +165,7 @@ static bool limit_first(struct worker *w, const struct runner_action *a)
     w->limiting_ms = lock_ms;
     w->limiting = true;
     send_queries(w,
-        &(struct session_query){SQL_STEP_TIMEOUT, 3,
+        &(struct session_query){SQL_LIMIT_SESSION, 3,
             {number_text(statement_text, wanted == LIMITS_BATCH ? b->statement_timeout_ms : 0),
                 b->synchronous_commit, number_text(lock_text, lock_ms)}},
         1, 1);
@@ -183,8 +183,9 @@ static void send_role(struct worker *w)
         {SQL_ROLE, 9,
             {job->settings, job->search_path, job->time_zone, job->date_style, number_text(lock_timeout, b->lock_timeout_ms),
                 number_text(statement_timeout, b->statement_timeout_ms), b->synchronous_commit,
-                strcmp(job->owner, job->submitted_by) == 0 ? NULL : job->owner, job->session}}};
-    send_queries(w, queries, 2, 2);
+                strcmp(job->owner, job->submitted_by) == 0 ? NULL : job->owner, job->session}},
+        {SQL_BEGIN_SESSION, 2, {job->token, job->settings}}};
+    send_queries(w, queries, 3, 3);
 }
 
 static void send_batch(struct worker *w, const struct runner_action *a)
@@ -403,7 +404,7 @@ static void perform(struct worker *w, const struct runner_action *a)
         break;
     case RUNNER_STEP:
         report_step(&w->report, &w->step);
-        send_one(w, step_query(&w->step, w->job->token, job_phase_name(r->phase)));
+        send_one(w, step_query(&w->step, job_phase_name(r->phase)));
         break;
     case RUNNER_TAKE:
         ask(w, &(struct session_query){
@@ -412,7 +413,7 @@ static void perform(struct worker *w, const struct runner_action *a)
     case RUNNER_BOUND: send_one(w, range_bound(&w->range, r, a->keys)); break;
     case RUNNER_BATCH: send_batch(w, a); break;
     case RUNNER_RETRY: send_one(w, range_retry(&w->range, r)); break;
-    case RUNNER_COMPARE: send_one(w, range_compare(&w->range, r, w->job->token)); break;
+    case RUNNER_COMPARE: send_one(w, range_compare(&w->range, r)); break;
     case RUNNER_PUT_ASIDE:
         report_put_aside(&w->report, w->range.key_columns);
         if (!r->range) {
@@ -814,7 +815,7 @@ static void on_session(struct session *session, const struct session_event *e, v
 
     if (w->action.kind == RUNNER_SURVEY && !w->survey.knows_last) {
         if (survey_take_last(&w->survey, w->action.relation, first)) {
-            send_one(w, survey_query(&w->survey, w->action.relation, w->job->token, w->action.at_once));
+            send_one(w, survey_query(&w->survey, w->action.relation, w->action.at_once));
             return;
         }
         event.empty = true;

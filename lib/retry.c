@@ -18,6 +18,7 @@ static const struct {
     {SQLSTATE_UNPROVEN, RETRY_ROW},
     {SQLSTATE_TOO_LARGE, RETRY_ROW}, /* a row's value that a message quotes, as a rule */
     {SQLSTATE_OTHER_SCHEMA, RETRY_LATER}, /* a daemon of that version will go on */
+    {SQLSTATE_CHANGED, RETRY_RECONNECT},
     {"BF", RETRY_PERMANENT},
     {SQLSTATE_LOCK, RETRY_CONTENTION},
     {"40", RETRY_CONTENTION},   /* serialization failure, deadlock */
@@ -26,6 +27,7 @@ static const struct {
     {"08", RETRY_RECONNECT},    /* connection exceptions */
     {"25006", RETRY_RECONNECT}, /* read-only transaction: this server became, or is, a standby */
     {"25P03", RETRY_RECONNECT}, /* idle-in-transaction timeout */
+    {"26000", RETRY_RECONNECT}, /* a statement that was prepared is gone: code of others has said DEALLOCATE */
     {"25P04", RETRY_RECONNECT}, /* transaction timeout */
     {"53", RETRY_LATER},        /* disk full, out of memory, too many connections, temp_file_limit */
     {"58", RETRY_LATER},        /* errors of the system: io_error, a file that can't be opened */

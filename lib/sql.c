@@ -19,7 +19,7 @@
     "('extra_float_digits', '1'), ('row_security', 'off'), ('gin_fuzzy_search_limit', '0'),\n" \
     "('default_transaction_isolation', 'read committed'), ('default_transaction_deferrable', 'off'),\n" \
     "('idle_session_timeout', '0'), ('idle_in_transaction_session_timeout', '0'), ('transaction_timeout', '0'),\n" \
-    "('exit_on_error', 'off'), ('client_min_messages', 'error'),\n" \
+    "('exit_on_error', 'off'), ('client_min_messages', 'error'), ('log_parameter_max_length_on_error', '0'),\n" \
     "('client_connection_check_interval', '0'), ('tcp_keepalives_idle', '10'), ('tcp_keepalives_interval', '5'),\n" \
     "('tcp_keepalives_count', '3'), ('tcp_user_timeout', '20000'),\n" \
     "('plpgsql.extra_errors', 'none'), ('plpgsql.extra_warnings', 'none')"
@@ -69,7 +69,7 @@ const char SQL_TRIAL[] = "SELECT pg_catalog.set_config('idle_session_timeout', '
 
 const char SQL_LOGIN[] = "SELECT backfill.check_login($1)";
 
-/* Behind SQL_PIN. The last word has what the promises rest on: what is pinned, short locks, custom plans. Before it stand a job's own
+/* Behind SQL_PIN. Temporary tables come last in the path: code of others that runs in the session could put one in a table's place. The last word has what the promises rest on: what is pinned, short locks, custom plans. Before it stand a job's own
  * settings, before those the inserting session's on which values depend, and first what is only good advice: a table is never read as a
  * whole because the planner's statistics are stale, or because a role or a database was told to do without indexes, and no batch waits for a compiler. What a batch writes out of the server's buffers
  * is handed to the disk soon: left to the kernel it goes out by the gigabyte, and commits of others wait behind it.
@@ -87,7 +87,8 @@ const char SQL_ROLE[] =
     "          FROM pg_catalog.jsonb_each_text($1::jsonb) AS e\n"
     "        UNION ALL\n"
     "        SELECT 4, v.name, v.value\n"
-    "          FROM (VALUES ('search_path', $2::text), ('TimeZone', $3::text), ('DateStyle', $4::text), ('lock_timeout', $5::text),\n"
+    "          FROM (VALUES ('search_path', CASE WHEN $2::text OPERATOR(pg_catalog.~) '\\mpg_temp\\M' THEN $2\n"
+    "                                      ELSE pg_catalog.concat_ws(', ', CASE WHEN $2 OPERATOR(pg_catalog.<>) '' THEN $2 END, 'pg_temp') END), ('TimeZone', $3::text), ('DateStyle', $4::text), ('lock_timeout', $5::text),\n"
     "                       ('statement_timeout', $6::text), ('synchronous_commit', $7::text), ('plan_cache_mode', 'force_custom_plan'),\n"
     "                       ('backfilld.brake', CASE WHEN pg_catalog.jsonb_exists($9::jsonb, 'default_transaction_read_only')\n"
     "                                                  OR pg_catalog.jsonb_exists($1::jsonb, 'default_transaction_read_only') THEN 'off' ELSE 'on' END),\n"
@@ -99,18 +100,22 @@ const char SQL_ROLE[] =
     "         WHERE $8::text IS NOT NULL\n"
     "        ORDER BY 1) AS s";
 
-const char SQL_SURVEY[] = "SELECT estimate, seen, nothing_to_do FROM backfill.survey($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+/* Code of others has not run in the session yet: see code_1_callers.sql. */
+const char SQL_BEGIN_SESSION[] = "SELECT backfill.begin_session($1, backfill.settings_now(), backfill.own_settings_now($2))";
+
+/* What a worker's session runs is a plain call, and the only statement of its transaction: backfill.begin_work asks for that. */
+const char SQL_SURVEY[] = "SELECT estimate, seen, nothing_to_do FROM backfill.survey($1, $2, $3, $4, $5, $6, $7, $8)";
 
 const char SQL_RUN_BATCH[] =
     "SELECT rows, wal_bytes, now_at, skipped, holders\n"
     "  FROM backfill.run_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
 
 const char SQL_RETRY_ROWS[] =
-    "SELECT rows, wal_bytes, skipped, CASE WHEN skipped OPERATOR(pg_catalog.>) 0 THEN backfill.locked_by(holders, true) END\n"
+    "SELECT rows, wal_bytes, skipped, held_by\n"
     "  FROM backfill.retry_rows($1, $2, $3, $4, $5, $6, $7, $8)";
 
 const char SQL_TRY_NEIGHBOURS[] =
-    "SELECT passed, key_fails, alike, unclear, cause FROM backfill.try_neighbours($1, $2, $3, $4, $5)";
+    "SELECT passed, key_fails, alike, unclear, cause FROM backfill.try_neighbours($1, $2, $3, $4)";
 
 const char SQL_HELLO[] =
     "SELECT pg_catalog.current_setting('server_version_num'), pg_catalog.pg_is_in_recovery(),\n"
@@ -195,13 +200,9 @@ const char SQL_SESSION_NAMES[] =
     "  LEFT JOIN LATERAL pg_catalog.pg_stat_get_activity(p.pid) AS a ON p.pid > 0\n"
     "  LEFT JOIN pg_catalog.pg_prepared_xacts AS t ON t.transaction::text::bigint & 2147483647 = -p.pid";
 
-/* A batch may be lost with its checkpoint when the server crashes, a step not: the daemon goes on from it. */
-const char SQL_STEP_TIMEOUT[] =
-    "SELECT pg_catalog.set_config('statement_timeout', $1, false),\n"
-    "       pg_catalog.set_config('synchronous_commit', CASE WHEN $1 OPERATOR(pg_catalog.=) '0' AND $2 OPERATOR(pg_catalog.=) 'off' THEN 'local' ELSE $2 END, false),\n"
-    "       pg_catalog.set_config('lock_timeout', $3, false)";
+const char SQL_LIMIT_SESSION[] = "SELECT backfill.limit_session($1, $2, $3)";
 
-const char SQL_RUN_STEP[] = "SELECT backfill.run_step($1, $2, $3, $4, $5)";
+const char SQL_RUN_STEP[] = "SELECT backfill.run_step($1, $2, $3, $4)";
 
 const char SQL_NEXT_STEP[] =
     "SELECT step, commands, apart, relation, name, words FROM backfill.next_step($1, $2)";

@@ -16,16 +16,17 @@ extern const char SETTINGS_CONTROL[], SETTINGS_PROBE[], SETTINGS_INSTALL[]; /* J
 extern const char SQL_LOGIN[]; /* OID of the job's login -> nothing; fails in a session of another role */
 extern const char SQL_ROLE[]; /* settings (JSON or NULL), search_path, time zone, date style, lock_timeout ms,
     statement_timeout ms, synchronous_commit, role to SET or NULL, settings of the inserting session (JSON) -> nothing of use */
-extern const char SQL_SURVEY[]; /* token, batch, bound, keys_of, relation oid, upper, whether on a copy, keys to try -> rows estimated, what was seen (JSON) or NULL */
+extern const char SQL_BEGIN_SESSION[]; /* token, settings of the job (JSON or NULL) -> nothing */
+extern const char SQL_SURVEY[]; /* batch, bound, keys_of, relation oid, upper, whether on a copy, keys to try -> rows estimated, what was seen (JSON) or NULL */
 extern const char SQL_RUN_BATCH[]; /* batch, relation oid, its name or NULL, keys_of, range, epoch, at or NULL, lo, hi, keys or NULL,
     rate, yields after microseconds or NULL, whether it passes over locked rows, proof (JSON) or NULL -> rows, wal_bytes, now at, rows
     passed over, pids that hold them or NULL */
 extern const char SQL_RETRY_ROWS[]; /* batch, relation oid, its name or NULL, keys_of, ids, epoch, keys, proof (JSON) or NULL -> rows, wal_bytes,
                                        how many are locked still, and by whom */
-extern const char SQL_TRY_NEIGHBOURS[]; /* token, relation oid, key columns, key, SQLSTATE -> another row passes, that one fails again, how many
+extern const char SQL_TRY_NEIGHBOURS[]; /* relation oid, key columns, key, SQLSTATE -> another row passes, that one fails again, how many
     others fail alike, how many otherwise, what may make it slow or NULL */
-extern const char SQL_STEP_TIMEOUT[]; /* statement_timeout ms (0: of a step), synchronous_commit of batches, lock_timeout ms -> nothing of use */
-extern const char SQL_RUN_STEP[]; /* token, phase, commands (text[]), relation oid, its name -> nothing */
+extern const char SQL_LIMIT_SESSION[]; /* statement_timeout ms (0: of a step), synchronous_commit of batches, lock_timeout ms -> nothing of use */
+extern const char SQL_RUN_STEP[]; /* phase, commands (text[]), relation oid, its name -> nothing */
 
 /* The control session, as the daemon's role. */
 extern const char SQL_HELLO[]; /* -> server version number, in recovery, pid, backend start */

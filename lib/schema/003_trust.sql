@@ -98,11 +98,20 @@ UPDATE backfill.range g
   FROM backfill.job j
  WHERE j.id = g.job_id;
 
--- A number that the daemon draws when it takes a job, and gives to its worker's session alone: by it the functions that act beyond that
--- session's own rights know that it is the job's worker who calls, and no code of others that the login has only happened to call.
--- The schema's owner alone may read it.
+-- By what the functions that act beyond a session's own rights know that it is a job's worker who calls, and no code of others that the login
+-- has only happened to call, in this session or in another (code_1_callers.sql). The schema's owner alone may read it.
 CREATE TABLE backfill.token (
   job_id bigint PRIMARY KEY REFERENCES backfill.job ON DELETE CASCADE,
-  token  bigint NOT NULL UNIQUE
+  token  bigint NOT NULL UNIQUE,  -- drawn when a daemon takes the job; its session shows it once, before any code of others has run there
+  worker integer,                 -- the pid of that session,
+  since  timestamptz,             -- and when it began
+  ticket bigint,                  -- what functions hand each other within a transaction that one of them has begun
+  pinned text[],                  -- what that session's settings are: backfill.settings_now
+  own    jsonb,                   -- and others that the job names
+  mark   text                     -- by which the trigger of keep_in_sync knows a batch of the job: code_4_sync.sql
 );
-COMMENT ON TABLE backfill.token IS 'what the worker of a job shows: nobody''s to read';
+CREATE INDEX token_of_worker ON backfill.token (worker);
+COMMENT ON TABLE backfill.token IS 'who the worker of a job is: nobody''s to read';
+
+CREATE TYPE backfill.work AS (ticket bigint, pinned text[], own jsonb);
+COMMENT ON TYPE backfill.work IS 'what begins a transaction of a worker: backfill.begin_work';

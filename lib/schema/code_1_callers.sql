@@ -5,7 +5,7 @@
 -- That is one rule, here: backfill.login() says who counts as logged in, current_user is who acts. INSERT, UPDATE, the policies and all
 -- that steers a job ask it, and therefore run with the caller's rights. In a SECURITY DEFINER function of ours current_user is the
 -- schema's owner, and session_user says nothing of who calls: so those steer nothing. They are trigger functions, which nobody can call,
--- and what a worker's session needs, which shows its job's token, or an epoch, that nobody else can know.
+-- and what a worker's session needs, which is known for one by itself (below).
 
 CREATE OR REPLACE FUNCTION backfill.role_oid(name name) RETURNS oid
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -166,11 +166,202 @@ BEGIN
 END
 $$;
 
--- The job that a token is of. The worker's session can't read the table itself: row_security is off there, by which a policy is an error.
-CREATE OR REPLACE FUNCTION backfill.own_job(token bigint) RETURNS backfill.job
+-- The session of a job's worker runs code of others: triggers, cascades of a foreign key, functions in the clauses, some of it with another
+-- role's rights, some at COMMIT. Such code may call whatever the session may call, read what the server tells of it (the text of a statement,
+-- the context of an error), and change its settings. So nothing here relies on a secret that passes through the session:
+--
+-- - Who is the worker? The process that has shown the job's token, once, as the first that it did (begin_session). From then on it is known
+--   by its pid, which no other session has.
+-- - Does the daemon call, or code of others within what it has called? What the daemon calls begins a transaction and is its only statement.
+--   So begin_work asks that no statement has written before, and writes itself: once in a transaction, before any code of others has run,
+--   and not at its COMMIT. And the client's own statement has to be a plain call: a prepared one of the daemon's may have been replaced.
+-- - begin_work gives its caller a ticket, which stays in variables of plpgsql: it stands in no statement's text and is no statement's
+--   parameter. Whatever concludes something asks for it.
+-- - What the session's settings are is noted when it begins. They are compared before each transaction, and set again after all code of others.
+
+-- The names of the settings that a worker's session rests on, and what they are: in the same order. Written out, since it is asked in each batch.
+CREATE OR REPLACE FUNCTION backfill.setting_names() RETURNS text[]
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT '{role, search_path, row_security, client_encoding, standard_conforming_strings, backslash_quote, quote_all_identifiers, client_min_messages,
+           default_transaction_isolation, default_transaction_deferrable, session_replication_role,
+           statement_timeout, lock_timeout, transaction_timeout, idle_session_timeout, idle_in_transaction_session_timeout,
+           synchronous_commit, DateStyle, IntervalStyle, TimeZone, bytea_output, extra_float_digits, array_nulls, transform_null_equals, xmlbinary, xmloption,
+           lc_monetary, lc_numeric, lc_time, default_text_search_config, check_function_bodies, plan_cache_mode, enable_seqscan, enable_sort, jit,
+           default_tablespace, temp_tablespaces, log_parameter_max_length_on_error, backfilld.brake}'::text[]
+$$;
+
+CREATE OR REPLACE FUNCTION backfill.settings_now() RETURNS text[]
+LANGUAGE sql STABLE
+AS $$
+  SELECT ARRAY[
+    pg_catalog.current_setting('role'), pg_catalog.current_setting('search_path'), pg_catalog.current_setting('row_security'), pg_catalog.current_setting('client_encoding'),
+    pg_catalog.current_setting('standard_conforming_strings'), pg_catalog.current_setting('backslash_quote'), pg_catalog.current_setting('quote_all_identifiers'),
+    pg_catalog.current_setting('client_min_messages'), pg_catalog.current_setting('default_transaction_isolation'), pg_catalog.current_setting('default_transaction_deferrable'),
+    pg_catalog.current_setting('session_replication_role'), pg_catalog.current_setting('statement_timeout'),
+    pg_catalog.current_setting('lock_timeout'), pg_catalog.current_setting('transaction_timeout', true), pg_catalog.current_setting('idle_session_timeout'),
+    pg_catalog.current_setting('idle_in_transaction_session_timeout'), pg_catalog.current_setting('synchronous_commit'), pg_catalog.current_setting('DateStyle'),
+    pg_catalog.current_setting('IntervalStyle'), pg_catalog.current_setting('TimeZone'), pg_catalog.current_setting('bytea_output'), pg_catalog.current_setting('extra_float_digits'),
+    pg_catalog.current_setting('array_nulls'), pg_catalog.current_setting('transform_null_equals'), pg_catalog.current_setting('xmlbinary'), pg_catalog.current_setting('xmloption'),
+    pg_catalog.current_setting('lc_monetary'), pg_catalog.current_setting('lc_numeric'), pg_catalog.current_setting('lc_time'), pg_catalog.current_setting('default_text_search_config'),
+    pg_catalog.current_setting('check_function_bodies'), pg_catalog.current_setting('plan_cache_mode'), pg_catalog.current_setting('enable_seqscan'), pg_catalog.current_setting('enable_sort'),
+    pg_catalog.current_setting('jit'), pg_catalog.current_setting('default_tablespace'), pg_catalog.current_setting('temp_tablespaces'),
+    pg_catalog.current_setting('log_parameter_max_length_on_error'), pg_catalog.current_setting('backfilld.brake', true)]
+$$;
+
+-- Of settings that a job names itself, those that stand not among these, as they are.
+CREATE OR REPLACE FUNCTION backfill.own_settings_now(settings jsonb) RETURNS jsonb
+LANGUAGE plpgsql STABLE
+AS $$
+BEGIN
+  RETURN (SELECT pg_catalog.jsonb_object_agg(k.name, pg_catalog.current_setting(k.name, true))
+            FROM pg_catalog.jsonb_object_keys(settings) AS k(name)
+           WHERE NOT pg_catalog.starts_with(pg_catalog.lower(k.name), 'backfilld.')
+             AND pg_catalog.lower(k.name) OPERATOR(pg_catalog.<>) ALL (pg_catalog.lower(backfill.setting_names()::pg_catalog.text)::pg_catalog.text[]));
+END
+$$;
+
+-- This session is the worker of the job that a token is of: the first that it does. pinned, own: what its settings are.
+CREATE OR REPLACE FUNCTION backfill.begin_session(token bigint, pinned text[], own jsonb) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  UPDATE backfill.token t SET worker = NULL, ticket = NULL WHERE t.worker = pg_backend_pid();  -- of a session that is gone
+  UPDATE backfill.token t
+     SET worker = pg_backend_pid(), since = backfill.session_start(), ticket = backfill.random_number(), pinned = begin_session.pinned, own = begin_session.own
+    FROM backfill.job j
+   WHERE t.token = begin_session.token AND j.id = t.job_id
+     AND backfill.role_oid(session_user) IN (j.submitted_by_oid, (backfill.tidied_by(j)).login_oid);
+  IF NOT FOUND THEN
+    RAISE EXCEPTION 'the job is not this daemon''s any more' USING ERRCODE = 'BF001';
+  END IF;
+END
+$$;
+
+-- Whether this session is not a job's worker: what a job sets off neither inserts jobs nor steers them. Whoever wrote that has not chosen to, and
+-- whoever inserted the job has not chosen that.
+CREATE OR REPLACE FUNCTION backfill.check_outside() RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  IF EXISTS (SELECT FROM backfill.token t WHERE t.worker = pg_backend_pid() AND t.since IS NOT DISTINCT FROM backfill.session_start()) THEN
+    RAISE EXCEPTION 'what a job sets off, a trigger or a function, wants to insert a job or to steer one'
+      USING ERRCODE = '42501', HINT = 'Jobs are inserted and steered in sessions of their own, not by the rows that another one writes.';
+  END IF;
+END
+$$;
+
+-- Begins what a worker does in one transaction. Read-only looks end it without a trace, but for the transaction's number.
+CREATE OR REPLACE FUNCTION backfill.begin_work() RETURNS backfill.work
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
+AS $$
+DECLARE
+  mine backfill.token;
+BEGIN
+  SELECT t.* INTO mine FROM backfill.token t WHERE t.worker = pg_backend_pid();
+  IF NOT FOUND THEN
+    RAISE EXCEPTION 'this session is not, or no more, the worker of a job' USING ERRCODE = 'BF006';  -- the job was taken anew: the daemon that has done so begins one
+  ELSIF pg_current_xact_id_if_assigned() IS NOT NULL OR current_query() !~ '^SELECT [a-z_, \n]*?(?:FROM )?backfill\.[a-z_]+\([$0-9, ]*\)$' THEN
+    RAISE EXCEPTION 'what a job''s worker calls was called from within its own session'
+      USING ERRCODE = '42501', HINT = 'A trigger, a function or a foreign key''s cascade that the job sets off has done so. See which, and take the call out of it.';
+  END IF;
+  PERFORM pg_current_xact_id();  -- who comes later finds it
+  PERFORM set_config('backfilld.batch', coalesce(mine.mark, 'on'), true);  -- for triggers that ask
+  RETURN ROW(mine.ticket, mine.pinned, mine.own);
+END
+$$;
+
+-- Whether a ticket is this session's, for a job. Its functions can't read the table themselves: row_security is off there, by which a policy is an error.
+CREATE OR REPLACE FUNCTION backfill.own_job(ticket bigint) RETURNS backfill.job
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT j
     FROM backfill.token t JOIN backfill.job j ON j.id = t.job_id
-   WHERE t.token = own_job.token AND j.submitted_by_oid = backfill.role_oid(session_user)
+   WHERE t.worker = pg_backend_pid() AND t.ticket = own_job.ticket AND j.submitted_by_oid = backfill.role_oid(session_user)
+$$;
+
+-- The name of a setting that is another than it was when the session began; NULL: none.
+CREATE OR REPLACE FUNCTION backfill.changed_settings(work backfill.work) RETURNS TABLE (name text, was text)
+LANGUAGE plpgsql STABLE
+AS $$
+DECLARE
+  now pg_catalog.text[] := backfill.settings_now();
+BEGIN
+  RETURN QUERY
+  SELECT u.name, u.was
+    FROM ROWS FROM (pg_catalog.unnest(backfill.setting_names()), pg_catalog.unnest((work).pinned), pg_catalog.unnest(now)) AS u(name, was, now)
+   WHERE pg_catalog.record_image_ne(ROW(u.was), ROW(u.now))
+   UNION ALL
+  SELECT o.key, o.value
+    FROM pg_catalog.jsonb_each_text((work).own) AS o
+   WHERE pg_catalog.record_image_ne(ROW(o.value), ROW(pg_catalog.current_setting(o.key, true)));
+END
+$$;
+
+-- Before a worker's transaction: nobody has changed what the session rests on since the last one was looked at, at its COMMIT. Then nothing
+-- of the session is worth keeping.
+CREATE OR REPLACE FUNCTION backfill.check_session(work backfill.work) RETURNS void
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  name pg_catalog.text;
+BEGIN
+  IF pg_catalog.array_eq(backfill.settings_now(), (work).pinned) AND (work).own IS NULL THEN
+    RETURN;
+  END IF;
+  SELECT c.name INTO name FROM backfill.changed_settings(work) c LIMIT 1;
+  IF FOUND THEN
+    RAISE EXCEPTION 'something has changed % of the job''s session at the end of a batch: it is opened anew', name USING ERRCODE = 'BF006';
+  END IF;
+END
+$$;
+
+-- After code of others has run: what the session rests on is set again. A trigger that sets a search_path, and leaves it so, is common.
+CREATE OR REPLACE FUNCTION backfill.restore_session(work backfill.work) RETURNS void
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  changed record;
+BEGIN
+  IF pg_catalog.array_eq(backfill.settings_now(), (work).pinned) AND (work).own IS NULL THEN
+    RETURN;
+  END IF;
+  FOR changed IN SELECT c.name, c.was FROM backfill.changed_settings(work) c WHERE c.was IS NOT NULL LOOP
+    PERFORM pg_catalog.set_config(changed.name, changed.was, false);
+  END LOOP;
+END
+$$;
+
+-- The statement that the daemon has prepared for its batches: who puts another in its place has it run with the job's rights.
+CREATE OR REPLACE FUNCTION backfill.check_prepared() RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
+AS $$
+BEGIN
+  IF EXISTS (SELECT FROM pg_prepared_statement() p WHERE p.from_sql AND starts_with(p.name, 'kept ')) THEN
+    RAISE EXCEPTION 'something that the job sets off has prepared a statement under the name of the daemon''s'
+      USING ERRCODE = '42501', HINT = 'A trigger, a function or a foreign key''s cascade has done so: it is after the job''s rights.';
+  END IF;
+END
+$$;
+
+-- Other limits for what comes next in a worker's session. A batch may be lost with its checkpoint when the server crashes, a step not: the daemon
+-- goes on from it.
+CREATE OR REPLACE FUNCTION backfill.limit_session(statement_timeout text, synchronous_commit text, lock_timeout text) RETURNS void
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  work backfill.work := backfill.begin_work();
+BEGIN
+  PERFORM backfill.check_session(work);
+  PERFORM pg_catalog.set_config('statement_timeout', statement_timeout, false),
+          pg_catalog.set_config('synchronous_commit', CASE WHEN statement_timeout OPERATOR(pg_catalog.=) '0' AND synchronous_commit OPERATOR(pg_catalog.=) 'off' THEN 'local' ELSE synchronous_commit END, false),
+          pg_catalog.set_config('lock_timeout', lock_timeout, false);
+  PERFORM backfill.note_limits((work).ticket, backfill.settings_now());
+END
+$$;
+
+CREATE OR REPLACE FUNCTION backfill.note_limits(ticket bigint, pinned text[]) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+  UPDATE backfill.token t SET pinned = note_limits.pinned WHERE t.worker = pg_backend_pid() AND t.ticket = note_limits.ticket
 $$;

@@ -396,7 +396,6 @@ BEGIN
                     backfill.batch_condition(name || '.', key, point, several)
                     || ' AND ' || backfill.skip_condition(name || '.', key))
           || coalesce(E'\nAND ' || to_do, '')
-          || coalesce(E'\nAND ' || backfill.batch_mark(job), '')
           || CASE WHEN NOT point AND several IS NULL AND backfill.can_yield(job) THEN E'\nAND ' || backfill.yield_condition() ELSE '' END;
   END IF;
   keys := format('SELECT %s, %s.xmax FROM %s WHERE %s', position, name, source,

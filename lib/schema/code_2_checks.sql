@@ -795,6 +795,7 @@ CREATE OR REPLACE FUNCTION backfill.captured(job backfill.job, own_path text) RE
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+  PERFORM backfill.check_outside();
   job.name         := coalesce(job.name, 'job-' || job.id);
   job.submitted_by_oid := backfill.login();
   job.submitted_by := backfill.role_name(job.submitted_by_oid);
@@ -820,6 +821,26 @@ BEGIN
 END
 $$;
 
+-- Whether a job has that name. Asked of one that the caller doesn't see: with ON CONFLICT DO NOTHING its own would be there for nobody, and no word said.
+CREATE OR REPLACE FUNCTION backfill.is_taken(name text) RETURNS boolean
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT EXISTS (SELECT FROM backfill.job j WHERE j.name = is_taken.name)
+$$;
+
+-- A name that a job may give itself: not another's, nor one that a later job will get which gives itself none.
+CREATE OR REPLACE FUNCTION backfill.check_own_name(job backfill.job) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  IF job.name ~ '^job-[1-9][0-9]*$' AND substr(job.name, 5)::numeric > job.id THEN
+    PERFORM backfill.refuse('name', format('"%s" is what a later job without a name is called', job.name), 'Give it another name, or none.', '42939');
+  ELSIF backfill.is_taken(job.name) THEN
+    PERFORM backfill.refuse('name', format('"%s" is the name of another role''s job', job.name), 'Give it another name, or none. Whoever has the rights of pg_monitor sees whose it is.', '23505');
+  END IF;
+END
+$$;
+
 -- BEFORE INSERT: fills in who, and refuses what can be known to be wrong.
 CREATE OR REPLACE FUNCTION backfill.job_before_insert() RETURNS trigger
 LANGUAGE plpgsql SET standard_conforming_strings = on SET quote_all_identifiers = off
@@ -838,6 +859,7 @@ BEGIN
     RETURN NEW;  -- the unique constraint has its say, or ON CONFLICT DO NOTHING: a migration that runs again
   END IF;
   BEGIN
+    PERFORM backfill.check_own_name(NEW);
     NEW := backfill.check_job(NEW);
   EXCEPTION WHEN OTHERS THEN
     -- Said again from here, without the call stack that only backfilld's authors would read.
@@ -887,6 +909,7 @@ DECLARE
   ends  constant boolean := NEW.asked IS NULL AND NEW.wanted IN ('cancel', 'finish', 'undo');
   ended constant boolean := OLD.state IN ('succeeded', 'failed', 'cancelled');
 BEGIN
+  PERFORM backfill.check_outside();
   PERFORM backfill.check_values(NEW);
   PERFORM backfill.check_not_yet(NEW);
   IF NEW.throttle_off IS DISTINCT FROM OLD.throttle_off THEN

@@ -687,12 +687,12 @@ $$;
 
 -- Beside a CHECK that a step has just added, in its transaction: what the catalog has made of the text, by which it is known from one
 -- that somebody else makes under its name.
-CREATE OR REPLACE FUNCTION backfill.note_constraint(token bigint, name text) RETURNS void
+CREATE OR REPLACE FUNCTION backfill.note_constraint(ticket bigint, name text) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
   UPDATE backfill.job j
      SET plan = jsonb_set(j.plan, ARRAY['enforce', (i.ord - 1)::text, 'in_catalog'], to_jsonb(backfill.constraint_says(k.oid)))
-    FROM backfill.own_job(note_constraint.token) own,
+    FROM backfill.own_job(note_constraint.ticket) own,
          jsonb_array_elements(own.plan -> 'enforce') WITH ORDINALITY AS i(item, ord),
          pg_constraint k
    WHERE j.id = own.id

@@ -51,12 +51,12 @@ EXCEPTION WHEN OTHERS THEN
 END
 $$;
 
--- Whether a step of a phase of the job that a token is of is still to be done: the job may have been cancelled, or taken on, by now.
-CREATE OR REPLACE FUNCTION backfill.step_is_wanted(token bigint, phase text) RETURNS boolean
+-- Whether a step of a phase of this session's job is still to be done: the job may have been cancelled, or taken on, by now.
+CREATE OR REPLACE FUNCTION backfill.step_is_wanted(ticket bigint, phase text) RETURNS boolean
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT EXISTS (SELECT FROM backfill.token t JOIN backfill.job j ON j.id = t.job_id
-                  WHERE t.token = step_is_wanted.token
+                  WHERE t.worker = pg_backend_pid() AND t.ticket = step_is_wanted.ticket
                     AND backfill.role_oid(session_user) = CASE step_is_wanted.phase WHEN 'tidy' THEN (backfill.tidied_by(j)).login_oid ELSE j.submitted_by_oid END
                     AND CASE WHEN step_is_wanted.phase = 'tidy' THEN backfill.is_untidy(j) ELSE j.state = 'running' AND j.phase = step_is_wanted.phase END)
 $$;
@@ -153,28 +153,35 @@ END
 $$;
 
 -- No row breaks what is to be added, as of now.
-CREATE OR REPLACE FUNCTION backfill.note_look(token bigint) RETURNS void
+CREATE OR REPLACE FUNCTION backfill.note_look(ticket bigint) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
-  UPDATE backfill.job SET guard_looked_at = clock_timestamp() WHERE id = (backfill.own_job(note_look.token)).id
+  UPDATE backfill.job SET guard_looked_at = clock_timestamp() WHERE id = (backfill.own_job(note_look.ticket)).id
 $$;
 
 -- Runs the commands of one step in one transaction. They name the relation as it is called; when another one stands under that
 -- name by now, or the step is not wanted any more, BF001 undoes them. Asked first, and again at the end, when the commands have locked
--- what they found. token: that of the job.
-CREATE OR REPLACE FUNCTION backfill.run_step(token bigint, phase text, commands text[], relation oid, name text) RETURNS void
+-- what they found. $1 in a command: the ticket.
+CREATE OR REPLACE FUNCTION backfill.run_step(phase text, commands text[], relation oid, name text) RETURNS void
 LANGUAGE plpgsql
 AS $$
 DECLARE
   command pg_catalog.text;
+  work    backfill.work;
 BEGIN
   PERFORM backfill.check_brake();
   PERFORM backfill.check_name(relation, name);
+  work := backfill.begin_work();
+  PERFORM backfill.check_session(work);
   FOREACH command IN ARRAY commands LOOP
-    EXECUTE command;
+    EXECUTE command USING (work).ticket;
+    PERFORM backfill.restore_session(work);
   END LOOP;
+  SET CONSTRAINTS ALL IMMEDIATE;
+  PERFORM backfill.restore_session(work);
+  PERFORM backfill.check_prepared();
   PERFORM backfill.check_name(relation, name);
-  IF NOT backfill.step_is_wanted(token, phase) THEN
+  IF NOT backfill.step_is_wanted((work).ticket, phase) THEN
     RAISE EXCEPTION 'the job is not in phase % any more', phase USING ERRCODE = 'BF001', HINT = 'This step was undone.';
   END IF;
 END

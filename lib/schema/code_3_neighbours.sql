@@ -44,14 +44,15 @@ $$;
 -- far, the first of the relation, and its last; of these the where_clause isn't asked, so that rows which are done count, too.
 --   passed     another row passes                         alike, unclear   so many fail with the same SQLSTATE, or otherwise
 --   key_fails  the key fails again, with that SQLSTATE    cause            why it may be slow, in words
-CREATE OR REPLACE FUNCTION backfill.try_neighbours(token bigint, relation oid, key_columns text[], key text[], failed_with text,
+CREATE OR REPLACE FUNCTION backfill.try_neighbours(relation oid, key_columns text[], key text[], failed_with text,
     OUT passed boolean, OUT key_fails boolean, OUT alike integer, OUT unclear integer, OUT cause text)
 LANGUAGE plpgsql
 AS $$
 DECLARE
   started constant pg_catalog.timestamptz := pg_catalog.clock_timestamp();
   budget  constant interval := '1 s';
-  job     backfill.job := backfill.own_job(token);
+  work    constant backfill.work := backfill.begin_work();
+  job     backfill.job := backfill.own_job((work).ticket);
   numbers smallint[] := backfill.key_numbers(relation, ARRAY(SELECT (pg_catalog.parse_ident(c))[1] FROM pg_catalog.unnest(key_columns) AS c));
   k       backfill.walk_key;
   mine    record;
@@ -67,6 +68,7 @@ BEGIN
   key_fails := true;
   alike := 0;
   unclear := 0;
+  PERFORM backfill.check_session(work);
   SELECT * INTO k FROM backfill.key_of(relation, numbers);
   IF NOT FOUND THEN
     RETURN;  -- the next batch says so
@@ -104,6 +106,7 @@ BEGIN
   IF (outcome OPERATOR(pg_catalog.=) '57014') IS NOT TRUE THEN  -- what cut the last one short may have been a wish: no more is begun
     outcome := backfill.try_row(mine.batch, key);
   END IF;
+  PERFORM backfill.check_prepared();
   key_fails := outcome OPERATOR(pg_catalog.=) failed_with;
   IF failed_with OPERATOR(pg_catalog.=) '57014' THEN
     cause := backfill.slow_cause(relation, EXISTS (

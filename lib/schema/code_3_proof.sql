@@ -62,6 +62,16 @@ AS $$
            WHERE r.ev_class = relation AND r.is_instead AND r.ev_enabled <> 'D' AND r.ev_type = CASE event WHEN 'DELETE' THEN '4' ELSE '2' END) k
 $$;
 
+-- Who else may change a row back, in words: what fires after the UPDATE, or is deferred, by an UPDATE of its own. NULL when nobody does.
+CREATE OR REPLACE FUNCTION backfill.changers_of(relation oid) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT string_agg(format('trigger %I', t.tgname), ', ' ORDER BY t.tgname)
+    FROM pg_trigger t
+   WHERE t.tgrelid = relation AND NOT t.tgisinternal AND t.tgenabled <> 'D' AND t.tgname !~ 'backfilld'
+     AND t.tgtype::integer & 3 <> 3 AND t.tgtype::integer & 16 <> 0
+$$;
+
 -- What a batch of one relation is proven by; NULL for a job that no where_clause tells of. look: of backfill.statements.
 --   look      lists the rows of the batch that still meet where_clause: key, and xmin where the job's owner may read that
 --   columns   of the key, for messages
@@ -71,7 +81,7 @@ $$;
 --   null      a row whose value the clause makes NULL is done
 --   nulls     lists those of the rows that meet where_clause for which the clause gives NULL
 --   changed_back  lists those of the rows that meet where_clause for which the clause gives a value; left out when nobody changes rows back
---   keepers   who may
+--   keepers   who may keep a row from being changed, changers who may change it back
 --   forbids, clause   for messages: what forbids a NULL, and the where_clause that passes over such rows
 CREATE OR REPLACE FUNCTION backfill.proof_of(job backfill.job, relation oid, columns text[], look text, phase text) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -79,6 +89,7 @@ AS $$
 DECLARE
   filled   text[] := backfill.columns_to_fill(job);
   keepers  text := backfill.keepers_of(relation);
+  changers text := concat_ws(', ', keepers, backfill.changers_of(relation));
   forbids  text := backfill.forbids_null(job, filled);
   computed text;  -- that the clause gives NULL, as a condition
   versions boolean := coalesce((SELECT has_column_privilege(r.oid, relation, 'xmin', 'SELECT') FROM pg_roles r WHERE r.rolname = job.owner), false);
@@ -97,8 +108,8 @@ BEGIN
     'looks', phase IN ('guard', 'verify') OR keepers IS NOT NULL OR forbids IS NOT NULL OR filled IS NULL,
     'null', filled IS NOT NULL AND forbids IS NULL,
     'nulls', CASE WHEN filled IS NOT NULL AND forbids IS NULL THEN look || E'\nAND (' || computed || ')' END,
-    'keepers', keepers,
-    'changed_back', CASE WHEN keepers IS NOT NULL AND filled IS NOT NULL THEN
+    'keepers', keepers, 'changers', changers,
+    'changed_back', CASE WHEN changers <> '' AND filled IS NOT NULL THEN
       (SELECT look || E'\nAND (' || string_agg(CASE WHEN jsonb_array_length(a -> 'columns') = 1
                                                     THEN format(E'%I IS NULL AND (%s\n) IS NOT NULL', a -> 'columns' ->> 0, a ->> 'expression')
                                                     ELSE 'true' END, E'\nOR ') || ')'

@@ -1,7 +1,7 @@
 -- What is seen of a relation before anything is changed, and the trial of a batch on it. Runs in the worker's session, by the names of
 -- the job: operators and functions are qualified.
 
--- An empty copy of a relation, with the column that the job adds.
+-- An empty copy of a relation, with the column that the job adds. By the clauses' own name for the table, it is meant: until what is tried is undone.
 CREATE OR REPLACE FUNCTION backfill.make_copy(job backfill.job, relation oid) RETURNS regclass
 LANGUAGE plpgsql
 AS $$
@@ -11,6 +11,7 @@ BEGIN
   PERFORM pg_catalog.set_config('client_min_messages', 'error', true);
   EXECUTE backfill.copy_statement(relation);
   EXECUTE pg_catalog.format('ALTER TABLE %s ADD COLUMN %s', copy, job.add_column);
+  PERFORM pg_catalog.set_config('search_path', pg_catalog.concat_ws(', ', 'pg_temp', CASE WHEN pg_catalog.current_setting('search_path') OPERATOR(pg_catalog.<>) '' THEN pg_catalog.current_setting('search_path') END), true);
   RETURN copy::pg_catalog.regclass;
 END
 $$;
@@ -127,15 +128,16 @@ $$;
 -- everybody out while it is tried: it is tried on a copy of some rows, and the batch's plan is checked when the column is there. Where
 -- the table itself may refuse its rows, one of them is tried there, as it is, and ten when that fails.
 -- What every row meets is raised, for it would end the job later; what one row meets, or what cuts the trial short, is said.
--- token: that of the job. whole: backfill.whole_look's, or NULL. Returns the estimate of rows, what was seen,
+-- whole: backfill.whole_look's, or NULL. Returns the estimate of rows, what was seen,
 -- and whether one look at the whole relation found nothing to do: then there is nothing to try, either.
-CREATE OR REPLACE FUNCTION backfill.survey(token bigint, batch text, bound text, keys_of text, relation oid, upper text[], on_copy boolean,
+CREATE OR REPLACE FUNCTION backfill.survey(batch text, bound text, keys_of text, relation oid, upper text[], on_copy boolean,
     keys bigint, whole text, OUT estimate bigint, OUT seen jsonb, OUT nothing_to_do boolean)
 LANGUAGE plpgsql
 AS $$
 DECLARE
   budget    constant interval := '200 ms';
-  job       backfill.job := backfill.own_job(token);
+  work      constant backfill.work := backfill.begin_work();
+  job       backfill.job := backfill.own_job((work).ticket);
   key       backfill.walk_key;
   began     pg_catalog.timestamptz;
   round_at  pg_catalog.timestamptz;
@@ -155,6 +157,7 @@ DECLARE
   as_is     backfill.job;
   is_tried  boolean := false;
 BEGIN
+  PERFORM backfill.check_session(work);
   SELECT * INTO key FROM backfill.key_of(relation, backfill.key_numbers(relation, job.key));
   PERFORM backfill.check_operators(key);
   estimate := backfill.check_bound(bound, relation, upper);
@@ -162,6 +165,7 @@ BEGIN
     PERFORM backfill.check_batch(batch, relation, upper);
   END IF;
   nothing_to_do := whole IS NOT NULL AND backfill.has_nothing_to_do(whole, relation);
+  PERFORM backfill.restore_session(work);
   IF keys OPERATOR(pg_catalog.=) 0::bigint THEN
     RETURN;
   END IF;
@@ -235,6 +239,7 @@ BEGIN
       END;
     END IF;
   END IF;
+  PERFORM backfill.check_prepared();
   IF code IS NULL THEN
     RETURN;
   END IF;
@@ -257,6 +262,7 @@ BEGIN
       WHEN query_canceled OR OTHERS THEN
         NULL;  -- then it isn't known
     END;
+    PERFORM backfill.check_prepared();
   END IF;
   IF always THEN
     RAISE EXCEPTION USING ERRCODE = code, MESSAGE = problem, DETAIL = reason, HINT = coalesce(CASE WHEN advice OPERATOR(pg_catalog.<>) '' THEN advice END,

@@ -1,14 +1,15 @@
--- What a worker's session calls. It is logged in as the role that submitted the job, so nothing here may trust its caller.
+-- What a worker's session calls. It is logged in as the role that submitted the job, and runs code of others: nothing here may trust its caller
+-- (code_1_callers.sql).
 
--- Moves a range's cursor from lo to hi, in the transaction that did the rows between. It does so only for the login that
--- submitted the job, at the epoch under which the range was last taken, which nobody can guess, and from where the cursor
+-- Moves a range's cursor from lo to hi, in the transaction that did the rows between. It does so only for the job's worker, in a transaction that
+-- run_batch has begun (ticket), at the epoch under which the range was last taken, and from where the cursor
 -- stands; otherwise it raises BF001 and the batch is undone with it. That is what makes a batch happen exactly once.
 -- keys: how many keys the batch spans, NULL when not known (then its rows); rate: keys a second, for the status view.
 -- nulls: rows whose value the clause makes NULL, so many of them written by this batch. held: keys of rows that others have locked, which are noted as put aside, for the reason in message.
 -- at: where the last checkpoint left the range's row; returns where it is now. Found by its key, the row would be looked for
 -- among all versions that vacuum may not remove yet: 8,000 batches beside one old snapshot made that 1 ms.
 -- Its own statements have generic plans, unlike the batch's: planning them anew was 60 us of a batch's 290 us of overhead.
-CREATE OR REPLACE FUNCTION backfill.checkpoint(range bigint, epoch bigint, at tid, lo text[], hi text[], keys bigint, rows bigint,
+CREATE OR REPLACE FUNCTION backfill.checkpoint(ticket bigint, range bigint, epoch bigint, at tid, lo text[], hi text[], keys bigint, rows bigint,
     wal_bytes bigint, rate real, nulls bigint DEFAULT 0, written bigint DEFAULT 0, held text[] DEFAULT NULL, message text DEFAULT NULL) RETURNS tid
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
 AS $$
@@ -33,6 +34,7 @@ BEGIN
      AND r.epoch = checkpoint.epoch
      AND r.cursor IS NOT DISTINCT FROM checkpoint.lo
      AND r.submitted_by_oid = quote_ident(session_user)::regrole
+     AND EXISTS (SELECT FROM backfill.token t WHERE t.worker = pg_backend_pid() AND t.ticket = checkpoint.ticket AND t.job_id = r.job_id)
   RETURNING r.ctid INTO now_at;
   IF NOT FOUND THEN
     RAISE EXCEPTION 'range % is no longer at this cursor and epoch', range
@@ -83,11 +85,12 @@ BEGIN
 END
 $$;
 
--- Runs the statement of a batch and returns the rows that it changed.
+-- Runs the statement of a batch, with all that is deferred to its end, so that nothing of it comes after what is looked at, and returns the rows
+-- that it changed.
 -- With synchronous_commit off it is the WAL writer that writes the batch's WAL out. Where that has fallen behind (a disk that
 -- stalls for a moment), a batch waits until its own is written: what isn't, is sent to no standby, so that none seems late.
 -- Seen was 17 MB within 0.3 s, and then a lag of two seconds behind a link of 10 MB/s. 4 MB: the WAL writer's own measure is 1 MB.
-CREATE OR REPLACE FUNCTION backfill.run_statement(statement text, relation oid, name text, lo text[], hi text[], held text[], yield_us bigint) RETURNS bigint
+CREATE OR REPLACE FUNCTION backfill.run_statement(statement text, relation oid, name text, lo text[], hi text[], held text[], yield_us bigint, work backfill.work) RETURNS bigint
 LANGUAGE plpgsql
 AS $$
 DECLARE
@@ -96,6 +99,10 @@ BEGIN
   PERFORM backfill.check_brake();
   EXECUTE statement USING lo, hi, held, yield_us;
   GET DIAGNOSTICS rows = ROW_COUNT;
+  SET CONSTRAINTS ALL IMMEDIATE;
+  IF NOT pg_catalog.array_eq(backfill.settings_now(), (work).pinned) OR (work).own IS NOT NULL THEN
+    PERFORM backfill.restore_session(work);
+  END IF;
   IF pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_insert_lsn(), pg_catalog.pg_current_wal_lsn()) OPERATOR(pg_catalog.>) 4000000
      AND pg_catalog.current_setting('synchronous_commit') OPERATOR(pg_catalog.=) 'off' THEN
     PERFORM pg_catalog.set_config('synchronous_commit', 'local', true);  -- of this transaction
@@ -119,7 +126,7 @@ BEGIN
     ERRCODE = 'BF003',
     MESSAGE = CASE why
       WHEN 'kept back' THEN format('%s keeps the row from being changed: it still meets where_clause', coalesce(proof ->> 'keepers', 'something'))
-      WHEN 'changed back' THEN format('%s changes the row back: it still meets where_clause', proof ->> 'keepers')
+      WHEN 'changed back' THEN format('%s changes the row back: it still meets where_clause', proof ->> 'changers')
       WHEN 'null' THEN format('set_clause gives NULL%s', coalesce(', which ' || (proof ->> 'forbids') || ' forbids', ''))
       ELSE 'the row still meets where_clause after set_clause has changed it' END,
     HINT = CASE why
@@ -154,7 +161,7 @@ $$;
 -- changed, and how many of them the clause has made NULL, which is done. Any other that is left raises BF003.
 -- passed: keys that it passes over, in their text form, or NULL.
 CREATE OR REPLACE FUNCTION backfill.run_rows(statement text, relation oid, name text, lo text[], hi text[], passed text[], yield_us bigint, proof jsonb,
-    OUT rows bigint, OUT nulls bigint)
+    work backfill.work, OUT rows bigint, OUT nulls bigint)
 LANGUAGE plpgsql
 AS $$
 DECLARE
@@ -165,7 +172,7 @@ DECLARE
   others    pg_catalog.text[];
   kept      pg_catalog.text;
 BEGIN
-  rows := backfill.run_statement(statement, relation, name, lo, hi, passed, yield_us);
+  rows := backfill.run_statement(statement, relation, name, lo, hi, passed, yield_us, work);
   nulls := 0;
   IF proof IS NULL OR NOT (proof OPERATOR(pg_catalog.->>) 'looks')::boolean THEN
     RETURN;
@@ -190,7 +197,7 @@ BEGIN
     END IF;
   END IF;
   IF others IS NOT NULL THEN
-    rows := rows OPERATOR(pg_catalog.+) backfill.run_statement(statement, relation, name, lo, hi, pg_catalog.array_cat(passed, changed), yield_us);
+    rows := rows OPERATOR(pg_catalog.+) backfill.run_statement(statement, relation, name, lo, hi, pg_catalog.array_cat(passed, changed), yield_us, work);
     IF (proof OPERATOR(pg_catalog.->>) 'versions')::boolean THEN
       EXECUTE pg_catalog.concat(
         'SELECT (pg_catalog.array_agg(k.key::pg_catalog.text) FILTER (WHERE pg_catalog.concat(k.key::pg_catalog.text, '' '', k.version::pg_catalog.text) OPERATOR(pg_catalog.=) ANY ($5)))[1],'
@@ -340,8 +347,13 @@ DECLARE
   known     pg_catalog.text[];   -- rows whose value the clause makes NULL: by an earlier pass,
   nulls     bigint;   -- and by this batch
   held      pg_catalog.text[];
+  work      backfill.work;
 BEGIN
   PERFORM backfill.check_name(relation, name);
+  work := backfill.begin_work();
+  IF NOT pg_catalog.array_eq(backfill.settings_now(), (work).pinned) OR (work).own IS NOT NULL THEN
+    PERFORM backfill.check_session(work);
+  END IF;
   rows := 0;
   nulls := 0;
   IF (proof OPERATOR(pg_catalog.->>) 'reads')::boolean THEN
@@ -354,20 +366,27 @@ BEGIN
     END IF;
   END IF;
   skipped := coalesce(pg_catalog.cardinality(held), 0);
+  IF NOT to_do OR skipping OR (proof OPERATOR(pg_catalog.->>) 'reads')::boolean THEN
+    PERFORM backfill.restore_session(work);
+  END IF;
   IF to_do THEN
-    SELECT w.rows, w.nulls INTO rows, nulls FROM backfill.run_rows(statement, relation, name, lo, hi, pg_catalog.array_cat(held, known), yield_us, proof) w;
+    SELECT w.rows, w.nulls INTO rows, nulls FROM backfill.run_rows(statement, relation, name, lo, hi, pg_catalog.array_cat(held, known), yield_us, proof, work) w;
+    IF proof IS NOT NULL THEN
+      PERFORM backfill.restore_session(work);
+    END IF;
   ELSE
     PERFORM backfill.check_name(relation, name);
   END IF;
   wal_bytes := pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_insert_lsn(), start_lsn);
-  now_at := backfill.checkpoint(range, epoch, at, lo, hi, coalesce(keys, rows OPERATOR(pg_catalog.+) skipped), rows, wal_bytes, rate,
+  PERFORM backfill.check_prepared();
+  now_at := backfill.checkpoint((work).ticket, range, epoch, at, lo, hi, coalesce(keys, rows OPERATOR(pg_catalog.+) skipped), rows, wal_bytes, rate,
                                 nulls OPERATOR(pg_catalog.+) coalesce(pg_catalog.cardinality(known), 0), nulls, held, CASE WHEN held IS NOT NULL THEN backfill.locked_by(holders) END);
 END
 $$;
 
 -- Rows that were put aside as locked are done: they are left behind no longer. ids: all of one range. epoch: under which take_range gave them
--- to the worker. Raises BF001, and undoes the rows, when another worker was first at one of them, or for a login that didn't submit the job.
-CREATE OR REPLACE FUNCTION backfill.rows_done(ids bigint[], epoch bigint, rows bigint, wal_bytes bigint, nulls bigint DEFAULT 0) RETURNS void
+-- to the worker. Raises BF001, and undoes the rows, when another worker was first at one of them, or for who isn't the job's worker (ticket).
+CREATE OR REPLACE FUNCTION backfill.rows_done(ticket bigint, ids bigint[], epoch bigint, rows bigint, wal_bytes bigint, nulls bigint DEFAULT 0) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -378,7 +397,7 @@ BEGIN
     DELETE FROM backfill.left_behind l
      USING backfill.job j
      WHERE l.id = ANY (ids) AND l.reason = 'locked' AND l.epoch = rows_done.epoch
-       AND j.id = l.job_id AND j.submitted_by_oid = backfill.role_oid(session_user)
+       AND j.id = l.job_id AND j.id = (backfill.own_job(rows_done.ticket)).id
     RETURNING l.range_id)
   SELECT count(*), min(d.range_id) INTO n, whose FROM done d;
   IF n < cardinality(ids) THEN
@@ -404,30 +423,40 @@ AS $$
 $$;
 
 -- Does a portion of the rows that were put aside as locked: one statement, so one transaction, once. Those that are locked still
--- it passes over: skipped, and holders says who holds them. statement, keys_of and proof are those of several keys (backfill.statements).
+-- it passes over: skipped, and held_by says who holds them. statement, keys_of and proof are those of several keys (backfill.statements).
 CREATE OR REPLACE FUNCTION backfill.retry_rows(statement text, relation oid, name text, keys_of text, ids bigint[], epoch bigint, keys text[], proof jsonb,
-    OUT rows bigint, OUT wal_bytes bigint, OUT skipped bigint, OUT holders integer[])
+    OUT rows bigint, OUT wal_bytes bigint, OUT skipped bigint, OUT held_by text)
 LANGUAGE plpgsql
 AS $$
 DECLARE
   start_lsn pg_catalog.pg_lsn := pg_catalog.pg_current_wal_insert_lsn();
   nulls     bigint;
   held      pg_catalog.text[];
+  holders   integer[];
   still     bigint[];
   free      bigint[];
+  work      backfill.work;
 BEGIN
   PERFORM backfill.check_name(relation, name);
+  work := backfill.begin_work();
+  PERFORM backfill.check_session(work);
   SELECT f.held, f.holders INTO held, holders
     FROM backfill.lock_free_rows(statement, keys_of, relation, NULL, keys) f;
+  PERFORM backfill.restore_session(work);
   still := backfill.held_ids(ids, keys, held);
   skipped := pg_catalog.cardinality(still);
+  IF skipped OPERATOR(pg_catalog.>) 0 THEN
+    held_by := backfill.locked_by(holders, true);
+  END IF;
   rows := 0;
   IF skipped OPERATOR(pg_catalog.<) pg_catalog.cardinality(ids) THEN
     free := ARRAY(SELECT u.id FROM pg_catalog.unnest(ids) AS u(id) EXCEPT SELECT s.id FROM pg_catalog.unnest(still) AS s(id));
-    SELECT w.rows, w.nulls INTO rows, nulls FROM backfill.run_rows(statement, relation, name, NULL, keys, held, NULL, proof) w;
+    SELECT w.rows, w.nulls INTO rows, nulls FROM backfill.run_rows(statement, relation, name, NULL, keys, held, NULL, proof, work) w;
+    PERFORM backfill.restore_session(work);
     wal_bytes := pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_insert_lsn(), start_lsn);
-    PERFORM backfill.rows_done(free, epoch, rows, wal_bytes, nulls);
+    PERFORM backfill.rows_done((work).ticket, free, epoch, rows, wal_bytes, nulls);
   END IF;
+  PERFORM backfill.check_prepared();
 END
 $$;
 

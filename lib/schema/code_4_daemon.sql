@@ -90,19 +90,14 @@ EXCEPTION WHEN OTHERS THEN
 END
 $$;
 
--- The token of a job that is claimed: a new one, which nobody has who had the job before.
+-- The token of a job that is claimed: a new one, which nobody has who had the job before; nor is their session its worker any more.
 CREATE OR REPLACE FUNCTION backfill.new_token(job_id bigint) RETURNS bigint
 LANGUAGE sql SET search_path = pg_catalog, pg_temp
 AS $$
-  INSERT INTO backfill.token AS t (job_id, token) VALUES (new_token.job_id, backfill.random_number())
-  ON CONFLICT ON CONSTRAINT token_pkey DO UPDATE SET token = excluded.token
+  INSERT INTO backfill.token AS t (job_id, token, mark)
+  SELECT j.id, backfill.random_number(), CASE WHEN j.keep_in_sync THEN backfill.random_number()::text END FROM backfill.job j WHERE j.id = new_token.job_id
+  ON CONFLICT ON CONSTRAINT token_pkey DO UPDATE SET token = excluded.token, mark = coalesce(t.mark, excluded.mark), worker = NULL, ticket = NULL
   RETURNING t.token
-$$;
-
-CREATE OR REPLACE FUNCTION backfill.token_of(job backfill.job) RETURNS bigint
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-AS $$
-  SELECT t.token FROM backfill.token t WHERE t.job_id = job.id
 $$;
 
 -- Whether a job's login and role still bear the names under which it was claimed.
@@ -284,7 +279,10 @@ BEGIN
       ELSIF (backfill.hours_of(candidate)).open THEN
         token := backfill.new_token(candidate.id);
         UPDATE backfill.job j
-           SET state = 'running', holder_pid = pg_backend_pid(), holder_start = mine_start,
+           SET plan = CASE WHEN j.keep_in_sync
+                           THEN jsonb_set(j.plan, '{sync,mark}', to_jsonb((SELECT encode(sha256(convert_to(t.mark, getdatabaseencoding())), 'hex') FROM backfill.token t WHERE t.job_id = j.id)))
+                           ELSE j.plan END,
+               state = 'running', holder_pid = pg_backend_pid(), holder_start = mine_start,
                started_at = coalesce(j.started_at, clock_timestamp()), finished_at = NULL, phase_at = clock_timestamp(),
                error = NULL, hint = NULL, waiting_for = NULL, opens_at = NULL,
                submitted_by = backfill.role_name(j.submitted_by_oid), owner = backfill.role_name(j.owner_oid)

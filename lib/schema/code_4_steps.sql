@@ -160,7 +160,7 @@ AS $$
                     FILTER (WHERE backfill.breaks_item(i, quote_ident(c.relname)) IS NOT NULL
                               AND NOT (i ->> 'kind' = 'not null' AND job.set_clause IS NOT NULL AND NOT job.keep_in_sync
                                        AND backfill.null_columns(job.where_clause, c.relname::text) = ARRAY[i ->> 'column'])), '{}')
-         || format('SELECT backfill.note_look(%s)', backfill.token_of(job))
+         || 'SELECT backfill.note_look($1)'::text
     FROM jsonb_array_elements(job.plan -> 'enforce') WITH ORDINALITY AS e(i, ord)
     JOIN pg_class c ON c.oid = job.target
    WHERE i ->> 'kind' <> 'unique'
@@ -234,7 +234,7 @@ BEGIN
   IF phase = 'expand' THEN
     IF NOT backfill.has_column(job) THEN
       step := 'add column';
-      commands := CASE WHEN job.keep_in_sync THEN ARRAY[format('SELECT backfill.try_sync(%s)', backfill.token_of(job))] END
+      commands := CASE WHEN job.keep_in_sync THEN ARRAY['SELECT backfill.try_sync($1)'] END
                || ARRAY[format('ALTER TABLE %s ADD COLUMN %I %s%s', name, job.plan -> 'column' ->> 'name', job.plan -> 'column' ->> 'type',
                                coalesce(' COLLATE ' || (job.plan -> 'column' ->> 'collation'), ''))];
       words := format('column %s %s', job.plan -> 'column' ->> 'name', job.plan -> 'column' ->> 'type');
@@ -248,7 +248,7 @@ BEGIN
     uses := backfill.sync_trouble(job);
     IF uses IS NOT NULL AND (phase = 'expand' OR uses = 'is an earlier version''s') THEN
       step := 'keep in sync';
-      commands := ARRAY[format('SELECT backfill.make_sync(%s)', backfill.token_of(job))];
+      commands := ARRAY['SELECT backfill.make_sync($1)'];
       words := format('trigger %s', backfill.sync_name(job));
       RETURN NEXT;
       RETURN;
@@ -283,7 +283,7 @@ BEGIN
         WHEN item ->> 'kind' <> 'not null' THEN item ->> 'definition'
         WHEN newer THEN format('NOT NULL %I', item ->> 'column')
         ELSE format('CHECK (%I IS NOT NULL)', item ->> 'column') END)]
-        || CASE WHEN item ->> 'kind' = 'check' THEN ARRAY[format('SELECT backfill.note_constraint(%s, %L)', backfill.token_of(job), item ->> 'name')] ELSE '{}' END;
+        || CASE WHEN item ->> 'kind' = 'check' THEN ARRAY[format('SELECT backfill.note_constraint($1, %L)', item ->> 'name')] ELSE '{}' END;
     ELSIF phase = 'validate' AND it.constraint_name IS NOT NULL AND NOT it.validated THEN
       step := 'validate';
       commands := ARRAY[format('ALTER TABLE %s VALIDATE CONSTRAINT %I', name, it.constraint_name)];

@@ -12,10 +12,10 @@
 -- has: what somebody wrote there stays. When only a column of where_clause has changed, a row that is done stays as it is; one that now
 -- meets where_clause gets a value. Changed means other bytes (record_image_ne): 1.0 and 1.00 differ.
 -- In a batch of the job itself a source that another trigger changes counts although the filled column has changed, and nothing goes
--- back. It is known by backfilld.batch, which its own statement sets for its transaction alone (backfill.batch_mark).
+-- back. It is known by backfilld.batch, which is set for its transaction alone (backfill.begin_work).
 --
 -- job.plan -> 'sync', made at INSERT:
---   token; mode: 'null' (where_clause asks for NULL in filled columns), 'where' (another one), 'all' (none); rest: those conditions of
+--   token; mark: the hash of what a batch shows, since a daemon has taken the job; mode: 'null' (where_clause asks for NULL in filled columns), 'where' (another one), 'all' (none); rest: those conditions of
 --   where_clause that don't ask for a filled column; asked: filled columns that it asks for, with mode 'where'; self: set_clause reads what it fills; not_null: columns that were NOT NULL
 --   before; defaults: {column: constant} of columns that may be left out.
 
@@ -63,18 +63,13 @@ AS $$
                         SELECT r.oid FROM pg_roles r WHERE backfill.relation_name(job.target) IS NULL AND pg_has_role(backfill.role_of(job), r.oid, 'USAGE'))
 $$;
 
--- What the statement of a batch has in its WHERE for the triggers to know it by, evaluated once, before the first row; NULL: they
--- need not know it.
-CREATE OR REPLACE FUNCTION backfill.batch_mark(job backfill.job) RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+-- The condition by which the triggers know a batch of the job. They hold the hash of what it shows: who reads them, which anybody may, can't show it.
+-- What the batch itself sets off could, later: what it then writes is out of step, its own rows, which verify finds.
+CREATE OR REPLACE FUNCTION backfill.own_batch(job backfill.job) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT format('(SELECT pg_catalog.set_config(''backfilld.batch'', %L, true)) IS NOT NULL', job.plan -> 'sync' ->> 'token')
-   WHERE job.keep_in_sync
-     AND (job.sync_back IS NOT NULL
-          OR EXISTS (SELECT FROM pg_trigger t
-                      WHERE t.tgrelid IN (SELECT job.target::oid UNION ALL SELECT p.relid FROM pg_partition_tree(job.target) p)
-                        AND NOT t.tgisinternal AND t.tgtype & 19 = 19 AND t.tgenabled <> 'D'  -- BEFORE UPDATE FOR EACH ROW
-                        AND NOT starts_with(t.tgname, backfill.sync_name(job))))
+  SELECT format('pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(pg_catalog.current_setting(''backfilld.batch'', true), pg_catalog.getdatabaseencoding())), ''hex'')'
+                ' OPERATOR(pg_catalog.=) %L', job.plan -> 'sync' ->> 'mark')
 $$;
 
 -- ---- The row functions
@@ -448,8 +443,8 @@ AS $$
   SELECT format(E'    SELECT v.* INTO computed FROM %s AS v;\n', function)
       || (SELECT string_agg(format(CASE at WHEN 'always' THEN E'    %2$s\n' ELSE E'    IF %1$s THEN %2$s END IF;\n' END,
                                    CASE at WHEN 'insert' THEN CASE WHEN job.plan -> 'sync' -> 'asked' ? c.name THEN 'true' ELSE backfill.left_out(job, c.name) END
-                                           WHEN 'update' THEN format('pg_catalog.record_image_eq(ROW(OLD.%1$s), ROW(NEW.%1$s)) OR pg_catalog.current_setting(''backfilld.batch'', true) OPERATOR(pg_catalog.=) %2$L',
-                                                                     backfill.in_quotes(c.name), job.plan -> 'sync' ->> 'token') END,
+                                           WHEN 'update' THEN format('pg_catalog.record_image_eq(ROW(OLD.%1$s), ROW(NEW.%1$s)) OR %2$s',
+                                                                     backfill.in_quotes(c.name), backfill.own_batch(job)) END,
                                    format('NEW.%s%s := computed.%I;', backfill.in_quotes(c.name), substr(t, length(backfill.next_token(t)) + 1), ord::text)), '' ORDER BY ord)
             FROM unnest(v.targets) WITH ORDINALITY AS u(t, ord), LATERAL (SELECT backfill.assigned_column(t) AS name) c)
     FROM backfill.assigned_values(clause) v
@@ -579,7 +574,7 @@ DECLARE
   name     text := backfill.relation_name(job.target);
   filled   text[] := backfill.filled_columns(job.set_clause);
   back     text[] := backfill.filled_columns(job.sync_back);
-  own      constant text := format('pg_catalog.current_setting(''backfilld.batch'', true) OPERATOR(pg_catalog.=) %L AND pg_catalog.pg_trigger_depth() OPERATOR(pg_catalog.=) 0', sync ->> 'token');
+  own      constant text := backfill.own_batch(job) || ' AND pg_catalog.pg_trigger_depth() OPERATOR(pg_catalog.=) 0';
   self     boolean := (sync -> 'self')::boolean;
   watched  text[];
   meant    text[];
@@ -750,11 +745,11 @@ END
 $$;
 
 -- Before anything is changed: makes the row functions, tries them, and undoes them.
-CREATE OR REPLACE FUNCTION backfill.try_sync(token bigint) RETURNS void
+CREATE OR REPLACE FUNCTION backfill.try_sync(ticket bigint) RETURNS void
 LANGUAGE plpgsql
 AS $$
 BEGIN
-  PERFORM backfill.make_row_functions(backfill.own_job(token));
+  PERFORM backfill.make_row_functions(backfill.own_job(ticket));
   RAISE EXCEPTION USING ERRCODE = 'BF900';
 EXCEPTION WHEN SQLSTATE 'BF900' THEN
   NULL;
@@ -762,11 +757,11 @@ END
 $$;
 
 -- Makes all of it: row functions, the triggers' function, the triggers. What is there of an earlier try goes first.
-CREATE OR REPLACE FUNCTION backfill.make_sync(token bigint) RETURNS void
+CREATE OR REPLACE FUNCTION backfill.make_sync(ticket bigint) RETURNS void
 LANGUAGE plpgsql
 AS $$
 DECLARE
-  job      backfill.job := backfill.own_job(token);
+  job      backfill.job := backfill.own_job(ticket);
   class    pg_catalog.pg_class := (SELECT c FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) job.target);
   function pg_catalog.text := pg_catalog.format('%s.%I', class.relnamespace::pg_catalog.regnamespace, backfill.sync_token(job));
   owner    pg_catalog.text := class.relowner::pg_catalog.regrole::pg_catalog.text;

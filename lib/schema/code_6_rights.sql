@@ -41,7 +41,7 @@ GRANT EXECUTE ON FUNCTION
   backfill.other_constraint, backfill.constraint_name, backfill.check_given_name, backfill.has_constraint, backfill.check_schema_right,
   backfill.read_constraint, backfill.make_plan, backfill.check_batch, backfill.check_bound, backfill.own_job,
   backfill.make_copy, backfill.copy_more, backfill.measure_batch, backfill.all_fail, backfill.clause_that_changes_nothing, backfill.plan_in_words, backfill.old_sync_name,
-  backfill.session_settings, backfill.sync_token, backfill.sync_name, backfill.sync_functions, backfill.sync_triggers, backfill.batch_mark, backfill.derived_table, backfill.null_columns, backfill.missing_column,
+  backfill.session_settings, backfill.sync_token, backfill.sync_name, backfill.sync_functions, backfill.sync_triggers, backfill.own_batch, backfill.derived_table, backfill.null_columns, backfill.missing_column,
   backfill.target_type, backfill.assigned_values, backfill.row_function, backfill.columns_read, backfill.columns_of_function, backfill.function_traits, backfill.breaks_on,
   backfill.constant_defaults, backfill.check_sync_clause, backfill.left_out, backfill.sync_assignments, backfill.in_quotes, backfill.row_fault, backfill.custom_settings, backfill.sync_body, backfill.row_of,
   backfill.watched_columns, backfill.sync_sources, backfill.trigger_commands, backfill.called_elsewhere, backfill.compare_values, backfill.pin_settings, backfill.make_row_function, backfill.make_row_functions,
@@ -61,6 +61,8 @@ GRANT EXECUTE ON FUNCTION
   backfill.try_row, backfill.slow_cause, backfill.try_neighbours,
   backfill.rows_done, backfill.held_ids, backfill.retry_rows,
   backfill.want, backfill.pause, backfill.pause_all, backfill.check_backslashes, backfill.check_values, backfill.what_now, backfill.refuse_to_steer, backfill.resume, backfill.cancel, backfill.finish, backfill.undo, backfill.forget, backfill.retry,
+  backfill.begin_session, backfill.begin_work, backfill.setting_names, backfill.settings_now, backfill.own_settings_now, backfill.changed_settings,
+  backfill.is_taken, backfill.check_own_name, backfill.check_outside, backfill.check_session, backfill.restore_session, backfill.check_prepared, backfill.limit_session, backfill.note_limits,
   backfill.captured, backfill.is_wanted_here, backfill.check_asked, backfill.had_column, backfill.random_number, backfill.check_login,
   backfill.is_untidy, backfill.takes_all, backfill.has_remains
   TO backfill_submitter;

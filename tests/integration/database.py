@@ -179,6 +179,14 @@ class Database:
                         " WHERE j.name = %s ORDER BY r.id LIMIT 1", name)
         return rows[0][0] if rows else None
 
+    def as_worker(self, user, job):
+        """Notes a role's session as the worker of a job, in place of the daemon's; returns the ticket."""
+        session = self.session(user)
+        pinned = session.execute("SELECT backfill.settings_now()").fetchone()[0]
+        return self.one("INSERT INTO backfill.token AS t (job_id, token, worker, ticket, pinned) SELECT j.id, 4711, %s, 4712, %s FROM backfill.job j WHERE j.name = %s"
+                        " ON CONFLICT (job_id) DO UPDATE SET worker = excluded.worker, ticket = excluded.ticket, pinned = excluded.pinned RETURNING ticket",
+                        session.info.backend_pid, pinned, job)
+
     # ---- Daemons
 
     def conninfo(self):

@@ -511,16 +511,16 @@ def test_two_workers_cannot_both_do_a_row_that_was_left_behind(db):
         wait_until(lambda: db.one("SELECT max(epoch) FROM backfill.left_behind"), what="it was put aside, and is tried again")
         daemon.kill()
     row, epoch = db.all("SELECT id, epoch FROM backfill.left_behind")[0]
-    done = "SELECT backfill.rows_done(ARRAY[%s::bigint], %s::bigint, 1, 0)"
-    for role in ("other", "stranger"):
+    done = "SELECT backfill.rows_done(%s, ARRAY[%s::bigint], %s::bigint, 1, 0)"
+    for role, ticket in (("other", db.as_worker("other", name)), ("stranger", 0)):
         with pytest.raises(psycopg.Error) as refused:
-            db.session(role).execute(done, [row, epoch])
+            db.session(role).execute(done, [ticket, row, epoch])
         assert refused.value.sqlstate in ("BF001", "42501"), "who didn't submit the job may not"
     assert db.left_behind() == [(["500"],)]
     daemon.start()
     db.finish(name)
     with pytest.raises(psycopg.Error) as refused:
-        db.app.execute(done, [row, epoch])
+        db.app.execute(done, [db.as_worker("app", name), row, epoch])
     assert refused.value.sqlstate == "BF001" and db.counts() == {1: 1000}
 
 
@@ -531,12 +531,12 @@ def test_rows_are_put_aside_only_by_a_batch_that_may_checkpoint(db):
     with db.held_row(500):
         name = db.submit(set_clause="n = n + 1")
         db.wait_at(500, name)
-        note = ("SELECT backfill.checkpoint(id, {}, NULL, {}, '{{500}}', 1, 0, 0, 0, held => '{{\"{{500}}\"}}', message => 'x')"
+        note = ("SELECT backfill.checkpoint({}, id, {}, NULL, {}, '{{500}}', 1, 0, 0, 0, held => '{{\"{{500}}\"}}', message => 'x')"
                 " FROM backfill.range")
         for role, epoch, cursor in (("other", "epoch", "cursor"), ("app", "epoch - 1", "cursor"),
                                     ("app", "epoch", "'{498}'")):
             try:
-                rows = db.session(role).execute(note.format(epoch, cursor)).fetchall()
+                rows = db.session(role).execute(note.format(db.as_worker(role, name), epoch, cursor)).fetchall()
                 assert rows == [], "row-level security shows it no range"
             except psycopg.Error as error:
                 assert error.sqlstate == "BF001"

@@ -168,10 +168,10 @@ def test_jobs_that_have_ended_take_up_a_bounded_place(db, port):
     db.table(rows=1)
     db.daemon(listen=f"127.0.0.1:{port}")
     for i in range(35):
-        db.submit(name=f"job-{i:02}", set_clause="n = n + 1")
-    db.finish("job-34")
+        db.submit(name=f"task-{i:02}", set_clause="n = n + 1")
+    db.finish("task-34")
     wait_until(lambda: Scrape(port).one("backfilld_ended_jobs_total", state="succeeded") == 35, what="all have ended")
-    assert [job["name"] for job in sorted(event(port)["jobs"], key=lambda job: job["id"])] == [f"job-{i:02}" for i in range(3, 35)]
+    assert [job["name"] for job in sorted(event(port)["jobs"], key=lambda job: job["id"])] == [f"task-{i:02}" for i in range(3, 35)]
 
 
 def test_a_job_that_runs_again_has_one_set_of_series(db, port):

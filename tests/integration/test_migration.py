@@ -954,9 +954,9 @@ def test_step_of_a_job_that_was_cancelled_meanwhile_is_undone(db):
     orders(db)
     name = submit(db, **CENTS, keep_in_sync=True, wanted="pause")
     db.app.execute("SELECT backfill.cancel(%s)", [name])
-    db.admin.execute("INSERT INTO backfill.token (job_id, token) SELECT id, 4711 FROM backfill.job")
-    with pytest.raises(psycopg.Error) as refused:
-        db.app.execute("SELECT backfill.run_step(4711, 'expand', ARRAY['ALTER TABLE public.orders ADD COLUMN late int'], 'orders'::regclass, 'public.orders')")
+    db.as_worker("app", name)
+    with pytest.raises(psycopg.Error, match="not in phase expand any more") as refused:
+        db.app.execute("SELECT backfill.run_step(%s, %s, %s, %s)", ["expand", ["ALTER TABLE public.orders ADD COLUMN late int"], db.one("SELECT 'orders'::regclass::oid::bigint"), "public.orders"])
     assert refused.value.sqlstate == "BF001"
     assert db.one("SELECT count(*) FROM pg_attribute WHERE attrelid = 'orders'::regclass AND attname = 'late'") == 0
 

@@ -25,6 +25,7 @@ PINNED = {
     "client_min_messages": ("debug5", "error"),
     "client_connection_check_interval": ("100", "0"),
     "client_encoding": ("LATIN1", "UTF8"),
+    "log_parameter_max_length_on_error": ("-1", "0"),
 }
 # Only TCP shows these.
 KEPT_ALIVE = {"tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3", "tcp_user_timeout": "20000"}
@@ -67,7 +68,7 @@ REASONS = {
         work_mem debug_parallel_query force_parallel_mode eager_agg_threshold enable_eager_aggregate""",
     "good advice to a job's session, whose own settings alone have it otherwise (SQL_ROLE)": "enable_bitmapscan enable_indexonlyscan enable_indexscan enable_nestloop enable_seqscan enable_sort enable_tidscan",
     "where what a job makes is put; its role's affair": "default_table_access_method default_tablespace default_toast_compression temp_tablespaces file_copy_method",
-    "the server's log alone": "debug_pretty_print debug_print_parse debug_print_plan debug_print_raw_parse debug_print_rewritten log_parameter_max_length_on_error "
+    "the server's log alone": "debug_pretty_print debug_print_parse debug_print_plan debug_print_raw_parse debug_print_rewritten "
                               "escape_string_warning trace_notify trace_sort md5_password_warnings trace_connection_negotiation",
     "of VACUUM, which no session of ours runs": """vacuum_cost_delay vacuum_cost_limit vacuum_cost_page_dirty vacuum_cost_page_hit
         vacuum_cost_page_miss vacuum_failsafe_age vacuum_freeze_min_age vacuum_freeze_table_age vacuum_multixact_failsafe_age
@@ -148,7 +149,7 @@ def test_each_session_of_the_daemon_has_what_it_depends_on(hostile):
     assert not differing(control, own, db.known)
     worker = db.one("SELECT DISTINCT said::jsonb FROM t")
     kept = {"DateStyle": "ISO, DMY", "IntervalStyle": "sql_standard", "bytea_output": "escape", "array_nulls": "off", "transform_null_equals": "on",
-            "xmlbinary": "hex", "xmloption": "document", "search_path": '"public"'}
+            "xmlbinary": "hex", "xmloption": "document", "search_path": '"public", pg_temp'}
     own = {**plain, **kept, "lock_timeout": "20ms", "plan_cache_mode": "force_custom_plan", "default_transaction_read_only": "off", "check_function_bodies": "on"}
     assert not differing(worker, own, db.known)
     assert worker["statement_timeout"] not in ("0", "5ms")

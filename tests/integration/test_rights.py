@@ -154,9 +154,9 @@ def checkpoint(db, user, job, to, epoch=None):
                  " j.id = r.job_id"
                  " WHERE j.name = %s", job)[0]
     return db.session(user).execute(
-        "SELECT backfill.checkpoint(range => %s, epoch => %s, at => %s::tid, lo => %s, hi => %s, keys => 0,"
+        "SELECT backfill.checkpoint(ticket => %s, range => %s, epoch => %s, at => %s::tid, lo => %s, hi => %s, keys => 0,"
         " rows => 0,"
-        " wal_bytes => 0, rate => 0)", [row[0], row[1] if epoch is None else epoch, row[3], row[2], to])
+        " wal_bytes => 0, rate => 0)", [db.as_worker(user, job), row[0], row[1] if epoch is None else epoch, row[3], row[2], to])
 
 
 def test_checkpoint_from_another_login_is_refused(db):

@@ -170,7 +170,7 @@ def test_table_that_takes_the_place_of_another_runs_nothing(db):
     update = "UPDATE swapped.t SET n = 2"
     for call in (f"SELECT backfill.run_batch('{update}', {old}, 'swapped.t', NULL, 1, 1, NULL, NULL, NULL, NULL, NULL, NULL, false, NULL)",
                  f"SELECT backfill.retry_rows('{update}', {old}, 'swapped.t', 'SELECT 1', '{{1}}', 1, '{{1}}', NULL)",
-                 f"SELECT backfill.run_step(1, 'expand', ARRAY['{update}'], {old}, 'swapped.t')"):
+                 f"SELECT backfill.run_step('expand', ARRAY['{update}'], {old}, 'swapped.t')"):
         with pytest.raises(psycopg.Error, match="is another table now"):
             db.app.execute(call)
     assert not db.one("SELECT is_called FROM public.ran"), "a sequence keeps what an undone transaction has drawn"

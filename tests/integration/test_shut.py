@@ -38,14 +38,24 @@ def test_tables_of_the_schema_are_written_by_nobody_but_the_daemon(mine):
     assert (mine.state("mine"), mine.job("mine")["submitted_by"]) == ("paused", "app")
 
 
-def test_a_name_that_is_anothers_is_neither_changed_nor_told_of(mine):
+def test_a_name_that_is_anothers_is_refused(mine):
+    """Also with ON CONFLICT: it would be said to be there, and be another's."""
     other = mine.session("other")
     insert = "INSERT INTO backfill.job (name, target, set_clause) VALUES ('mine', 'theirs', 'n = n + 1') ON CONFLICT (name) "
-    with pytest.raises(psycopg.Error) as refused:
-        other.execute(insert + "DO UPDATE SET wanted = 'cancel'")
-    assert refused.value.sqlstate == "42501" and "row-level security" in str(refused.value)
-    assert other.execute(insert + "DO NOTHING RETURNING *").fetchall() == []
+    for conflict in ("DO UPDATE SET wanted = 'cancel'", "DO NOTHING"):
+        with pytest.raises(psycopg.errors.UniqueViolation, match="another role's job") as refused:
+            other.execute(insert + conflict)
+        assert "another name" in refused.value.diag.message_hint
     assert mine.state("mine") == "paused"
+
+
+def test_names_that_jobs_without_one_will_get_can_be_taken_by_nobody(mine):
+    """Their INSERT would fail, of whoever it is."""
+    for n in range(1, 30):
+        with pytest.raises(psycopg.Error, match="without a name"):
+            mine.session("other").execute(f"INSERT INTO backfill.job (name, target, set_clause) VALUES ('job-{n * 10000}', 'theirs', 'n = 1')")
+    assert mine.submit(set_clause="n = 1", wanted="pause").startswith("job-")
+    mine.submit(name="job-of-mine", set_clause="n = 1", wanted="pause")
 
 
 def test_leaky_functions_and_statistics_tell_of_own_rows_only(mine):
@@ -62,21 +72,24 @@ def test_leaky_functions_and_statistics_tell_of_own_rows_only(mine):
 
 
 def test_what_a_worker_shows_helps_no_other_login(db):
-    """Neither the epoch nor the token makes another role of it."""
+    """Neither the epoch nor the ticket makes another session of it."""
     db.table(rows=1000)
     db.daemon(max_rows=50)
     with db.held_row(500):
         name = db.submit(set_clause="n = n + 1")
         db.wait_at(500, name)
         at, epoch, cursor = db.all("SELECT id, epoch, cursor FROM backfill.range")[0]
-        token = db.one("SELECT token FROM backfill.token")
-        for role in ("other", "postgres"):
+        token, ticket = db.all("SELECT token, ticket FROM backfill.token")[0]
+        for role in ("other", "postgres", "app"):
             session = db.session(role)
             with pytest.raises(psycopg.Error, match="no longer at this cursor"):
-                session.execute("SELECT backfill.checkpoint(%s, %s, NULL, %s, '{1000}', 0, 0, 0, NULL)", [at, epoch, cursor])
-            assert session.execute("SELECT (backfill.own_job(%s)).id", [token]).fetchone()[0] is None
-            assert not session.execute("SELECT backfill.step_is_wanted(%s, 'backfill')", [token]).fetchone()[0]
-            session.execute("SELECT backfill.note_look(%s), backfill.note_constraint(%s, 'x')", [token, token])
+                session.execute("SELECT backfill.checkpoint(%s, %s, %s, NULL, %s, '{1000}', 0, 0, 0, NULL)", [ticket, at, epoch, cursor])
+            assert session.execute("SELECT (backfill.own_job(%s)).id", [ticket]).fetchone()[0] is None
+            assert not session.execute("SELECT backfill.step_is_wanted(%s, 'backfill')", [ticket]).fetchone()[0]
+            session.execute("SELECT backfill.note_look(%s), backfill.note_constraint(%s, 'x')", [ticket, ticket])
+        for role in ("other", "postgres"):
+            with pytest.raises(psycopg.Error, match="not this daemon's"):
+                db.session(role).execute("SELECT backfill.begin_session(%s, NULL, NULL)", [token])
         assert db.job(name)["guard_looked_at"] is None and db.cursor(name) == cursor
     db.finish(name)
 
@@ -190,7 +203,8 @@ def test_daemon_stays_up_whatever_a_clause_raises(db):
     assert not [line for line in daemon.log().splitlines() if not line[:4].isdigit()], "each record is one line"
 
 
-def test_cursor_of_ones_own_job_may_be_set_to_nonsense(db):
+def test_cursor_may_be_set_to_nonsense(db):
+    """By the job's owner it can't be set at all."""
     db.table(rows=1000)
     daemon = db.daemon(max_rows=50)
     for value in ("'{{1,2},{3,4}}'", "'[5:6]={1,2}'", "'{}'", "'{NULL}'", "'{x}'", "'{9223372036854775807}'", "'{-9223372036854775808}'", "ARRAY(SELECT g::text FROM generate_series(1, 100000) g)"):
@@ -200,7 +214,9 @@ def test_cursor_of_ones_own_job_may_be_set_to_nonsense(db):
             db.app.execute("SELECT backfill.pause(%s)", [name])
             db.wait_state(name, "paused")
             at, epoch, cursor = db.all("SELECT r.id, r.epoch, r.cursor FROM backfill.range r JOIN backfill.job j ON j.id = r.job_id WHERE j.name = %s", name)[0]
-            db.app.execute(f"SELECT backfill.checkpoint(%s, %s, NULL, %s, {value}, 0, 0, 0, NULL)", [at, epoch, cursor])
+            with pytest.raises(psycopg.Error, match="no longer at this cursor"):
+                db.app.execute(f"SELECT backfill.checkpoint(0, %s, %s, NULL, %s, {value}, 0, 0, 0, NULL)", [at, epoch, cursor])
+            db.admin.execute(f"UPDATE backfill.range SET cursor = {value} WHERE id = %s", [at])
         db.app.execute("SELECT backfill.resume(%s)", [name])
         wait_until(lambda: db.state(name) in ("failed", "succeeded") or db.throttled_by(name), what=f"something is said of {value:.20}")
         if db.state(name) not in ("failed", "succeeded"):

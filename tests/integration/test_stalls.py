@@ -54,7 +54,7 @@ def test_no_speed_is_too_small_or_too_odd_for_status(db):
         db.wait_state(name, "paused")
         for rate, kept in (("NaN", None), ("Infinity", None), ("-Infinity", None), ("-5", None), ("3e38", None), ("250", 250)):
             range_id, epoch, cursor = db.all("SELECT id, epoch, cursor FROM backfill.range")[0]
-            db.app.execute("SELECT backfill.checkpoint(%s, %s, '(0,1)', %s, '{501}', 1, 1, 1, %s)", [range_id, epoch, cursor, rate])
+            db.app.execute("SELECT backfill.checkpoint(%s, %s, %s, '(0,1)', %s, '{501}', 1, 1, 1, %s)", [db.as_worker("app", name), range_id, epoch, cursor, rate])
             assert db.one("SELECT rate FROM backfill.range") == kept
             db.admin.execute("UPDATE backfill.range SET cursor = %s", [cursor])
         db.app.execute("SELECT backfill.resume(%s)", [name])

@@ -143,16 +143,17 @@ def test_definer_function_of_another_sees_and_steers_no_job_of_its_caller(db, jo
         assert db.all(look) == noted, call
 
 
-def test_checkpoint_can_be_called_by_nobody_who_cannot_read_its_epoch(db, jobs):
-    """A definer function of another knows the range, and where its cursor stands, but not the epoch."""
+def test_checkpoint_is_the_workers_to_call(db, jobs):
+    """A definer function of another knows the range, where its cursor stands, and the epoch."""
     half, locked = (db.one("SELECT id FROM backfill.job WHERE name = %s", name) for name in ("half", "locked"))
     at, cursor = db.all("SELECT id, cursor FROM backfill.range WHERE job_id = %s", half)[0]
-    row = db.one("SELECT id FROM backfill.left_behind WHERE job_id = %s", locked)
+    epoch = db.one("SELECT epoch FROM backfill.range WHERE id = %s", at)
+    row, row_epoch = db.all("SELECT id, epoch FROM backfill.left_behind WHERE job_id = %s", locked)[0]
     definer(db, "other", "forge", f"""DECLARE done text := ''; BEGIN
         FOR e IN 0 .. 300 LOOP
-          BEGIN PERFORM backfill.checkpoint({at}, e, NULL, '{cursor[0]}'::text[], '{{1000}}', 0, 0, 0, NULL); done := done || 'checkpoint ' || e;
+          BEGIN PERFORM backfill.checkpoint(e, {at}, {epoch}, NULL, '{cursor[0]}'::text[], '{{1000}}', 0, 0, 0, NULL); done := done || 'checkpoint ' || e;
           EXCEPTION WHEN SQLSTATE 'BF001' THEN NULL; END;
-          BEGIN PERFORM backfill.rows_done(ARRAY[{row}]::bigint[], e, 1, 1); done := done || 'row ' || e; EXCEPTION WHEN SQLSTATE 'BF001' THEN NULL; END;
+          BEGIN PERFORM backfill.rows_done(e, ARRAY[{row}]::bigint[], {row_epoch or 0}, 1, 1); done := done || 'row ' || e; EXCEPTION WHEN SQLSTATE 'BF001' THEN NULL; END;
         END LOOP;
         RETURN done; END""".replace(f"'{cursor[0]}'", f"'{{{cursor[0]}}}'"), "text")
     assert db.app.execute("SELECT public.forge()").fetchone()[0] == ""
