@@ -189,3 +189,32 @@ AS $$
     'published by ' || (SELECT string_agg(t, ', ') FROM jsonb_array_elements_text(found -> 'publications') t)
       || CASE WHEN found ? 'replica_identity_full' THEN ' with REPLICA IDENTITY FULL: each change carries the whole row' ELSE '' END)
 $$;
+
+-- ---- Of which backfill.status is made
+
+-- What the ranges of a job say of it, and how many rows it has left behind, as far as the caller may see them. A function, so that a list of ten
+-- thousand jobs isn't thought to be worth a compiler, which took longer than the list.
+CREATE OR REPLACE FUNCTION backfill.figures_of(job_id bigint, OUT keys numeric, OUT rows numeric, OUT moved_at timestamptz, OUT rate real, OUT left_behind bigint)
+LANGUAGE plpgsql STABLE STRICT SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  SELECT coalesce(sum(g.keys), 0), coalesce(sum(g.rows), 0), max(g.checkpoint_at),
+         sum(g.rate) FILTER (WHERE NOT g.done AND g.checkpoint_at > clock_timestamp() - interval '5 s')
+    INTO keys, rows, moved_at, rate
+    FROM backfill.range g
+   WHERE g.job_id = figures_of.job_id;
+  left_behind := (SELECT count(*) FROM backfill.left_behind l WHERE l.job_id = figures_of.job_id);
+END
+$$;
+
+-- What of a job's constraints is in its table and isn't validated, in words; NULL: nothing.
+CREATE OR REPLACE FUNCTION backfill.not_valid_of(job backfill.job) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  RETURN (SELECT string_agg(format('%s %s', i ->> 'kind', i ->> 'name'), ', ')
+            FROM jsonb_array_elements(job.plan -> 'enforce') i
+            JOIN pg_constraint k ON k.conrelid = job.target AND k.conname = i ->> 'name' AND NOT k.convalidated
+           WHERE NOT (i -> 'existing')::boolean);
+END
+$$;

@@ -2,12 +2,15 @@
 
 -- When this session began: with its pid, the holder of a job. NULL for a session of another database: a job that was restored into the
 -- same cluster bears the pid of the daemon that serves the first one.
+-- In plpgsql, whose plans last as long as the session: SQL would plan it anew for each statement that asks.
 CREATE OR REPLACE FUNCTION backfill.session_start(pid integer DEFAULT pg_backend_pid()) RETURNS timestamptz
-LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql VOLATILE STRICT SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT a.backend_start
-    FROM pg_stat_get_activity(pid) a
-    JOIN pg_database d ON d.oid = a.datid AND d.datname = current_database()
+BEGIN
+  RETURN (SELECT a.backend_start
+            FROM pg_stat_get_activity(pid) a
+            JOIN pg_database d ON d.oid = a.datid AND d.datname = current_database());
+END
 $$;
 
 -- Where a job goes that nobody runs any more. The row is locked. Outside its hours it is passed over until they begin. A worker
@@ -51,9 +54,11 @@ CREATE OR REPLACE VIEW backfill.untidy_job AS
 -- Tables that a job has for itself, by the topmost one, and the job: one that runs, or that is to be tidied up first, while something of it
 -- is there: not while it waits for its next try, which may never go well. The caller's rights to see that job are the caller's to ask.
 CREATE OR REPLACE FUNCTION backfill.taken_tables() RETURNS TABLE (root oid, job_id bigint)
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SECURITY DEFINER ROWS 10 SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT DISTINCT ON (t.root) t.root, t.id
+BEGIN
+  RETURN QUERY
+  SELECT DISTINCT ON (t.root) t.root::oid, t.id
     FROM (SELECT j.root, j.id, 1 AS rank FROM backfill.job j WHERE j.state = 'running'
           UNION ALL
           SELECT j.root, j.id, 2 FROM backfill.job j
@@ -63,7 +68,8 @@ AS $$
           SELECT j.root, j.id, 2 FROM backfill.job j
            WHERE j.unfinished AND j.state IN ('paused', 'queued', 'failed') AND backfill.is_untidy(j)
              AND coalesce((j.report #>> '{waits,until}')::timestamptz <= statement_timestamp(), true) AND backfill.has_remains(j)) t
-   ORDER BY t.root, t.rank, t.id
+   ORDER BY t.root, t.rank, t.id;
+END
 $$;
 
 -- Queued jobs that may begin: their hours are thought to be open, and their table is free. Of one table and of conditions on its row alone,

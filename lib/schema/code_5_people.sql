@@ -210,29 +210,21 @@ CREATE OR REPLACE VIEW backfill.status WITH (security_invoker = true) AS
          p.error
     FROM (
       SELECT j.id, j.name, j.target, j.state, j.phase, j.estimate, j.waiting_for, j.opens_at, j.error, j.keep_in_sync, j.tidy, j.wanted,
-             (SELECT string_agg(format('%s %s', i ->> 'kind', i ->> 'name'), ', ')
-                FROM jsonb_array_elements(j.plan -> 'enforce') i
-                JOIN pg_catalog.pg_constraint k ON k.conrelid = j.target AND k.conname = i ->> 'name' AND NOT k.convalidated
-               WHERE NOT (i -> 'existing')::boolean) AS unfinished_items,
+             CASE WHEN j.state = 'paused' AND j.enforce IS NOT NULL THEN backfill.not_valid_of(j) END AS unfinished_items,
              CASE WHEN j.state = 'succeeded' THEN 100
                   WHEN j.phase IN ('preflight', 'expand') THEN NULL
                   WHEN j.estimate > 0 AND r.keys <= 1.1 * j.estimate THEN least(99.9, 100.0 * r.keys / j.estimate) END AS percent,
-             r.keys, r.rows,
+             coalesce(r.keys, 0) AS keys, coalesce(r.rows, 0) AS rows,
              CASE WHEN j.state = 'running' AND r.rate BETWEEN 0.01 AND 1e12 THEN r.rate::double precision END AS rate,
              CASE WHEN j.phase IN ('backfill', 'verify') THEN extract(epoch FROM clock_timestamp() - greatest(r.moved_at, j.phase_at)) END AS stands_s,
-             (SELECT count(*) FROM backfill.left_behind l WHERE l.job_id = j.id) AS left_behind,
-             EXISTS (SELECT FROM pg_catalog.pg_stat_get_activity(j.holder_pid) a
+             coalesce(r.left_behind, 0) AS left_behind,
+             j.holder_pid IS NOT NULL  -- of NULL the server tells all sessions
+             AND EXISTS (SELECT FROM pg_catalog.pg_stat_get_activity(j.holder_pid) a
                       JOIN pg_catalog.pg_database d ON d.oid = a.datid AND d.datname = current_database()) AS held,
              t.job_id AS taken_by, b.name AS behind
         FROM backfill.job j
         LEFT JOIN backfill.taken_tables() t ON t.root = j.root AND j.state = 'queued'
         LEFT JOIN backfill.job b ON b.id = t.job_id
-        CROSS JOIN LATERAL (
-          SELECT coalesce(sum(g.keys), 0) AS keys,
-                 coalesce(sum(g.rows), 0) AS rows,
-                 max(g.checkpoint_at) AS moved_at,
-                 sum(g.rate) FILTER (WHERE NOT g.done AND g.checkpoint_at > clock_timestamp() - interval '5 s') AS rate
-            FROM backfill.range g
-           WHERE g.job_id = j.id) r
+        CROSS JOIN LATERAL backfill.figures_of(CASE WHEN j.started_at IS NOT NULL OR j.phase <> 'preflight' OR j.again IS NOT NULL THEN j.id END) r  -- else it never began
     ) p
    ORDER BY p.state NOT IN ('running', 'queued', 'paused'), p.id;

@@ -71,7 +71,7 @@ GRANT EXECUTE ON FUNCTION backfill.home, backfill.is_here, backfill.role_oid, ba
   backfill.login_is_there, backfill.who_is_gone, backfill.login_is_gone, backfill.may_steer, backfill.may_end, backfill.job_named, backfill.did_you_mean, backfill.is_done, backfill.effect, backfill.look_at, backfill.definition_of,
   backfill.word_pattern, backfill.may_see_statements, backfill.statements_on, backfill.between_looks, backfill.three_times, backfill.steps, backfill.is_not_null
   TO backfill_submitter, pg_monitor;
-GRANT EXECUTE ON FUNCTION backfill.no_commit_here, backfill.taken_tables, backfill.is_served TO backfill_submitter, pg_monitor;
+GRANT EXECUTE ON FUNCTION backfill.no_commit_here, backfill.taken_tables, backfill.is_served, backfill.figures_of, backfill.not_valid_of TO backfill_submitter, pg_monitor;
 GRANT EXECUTE ON PROCEDURE backfill.wait TO backfill_submitter, pg_monitor;
 
 ALTER TABLE backfill.job ENABLE ROW LEVEL SECURITY;
