@@ -1071,6 +1071,7 @@ void worker_press(struct worker *w)
 void worker_renew(struct worker *w, const char *token)
 {
     replace_string(&w->job->token, token);
+    w->session_gone = w->session != NULL; /* it is no worker's any more */
 }
 
 int worker_pid(const struct worker *w)

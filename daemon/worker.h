@@ -68,7 +68,7 @@ void worker_reconnect(struct worker *worker);
 void worker_press(struct worker *worker);
 
 /* The pid of its session at the server, 0 when there is none. */
-/* Its job was claimed once more by its own daemon, under another token. */
+/* Its job was claimed once more by its own daemon, under another token: it begins a session anew. */
 void worker_renew(struct worker *worker, const char *token);
 
 int worker_pid(const struct worker *worker);
