@@ -180,32 +180,41 @@ $$;
 -- - What the session's settings are is noted when it begins. They are compared before each transaction, and set again after all code of others.
 
 -- The names of the settings that a worker's session rests on, and what they are: in the same order. Written out, since it is asked in each batch.
+-- The first eight are what triggers leave behind now and then (main_settings_now): that costs no session.
 CREATE OR REPLACE FUNCTION backfill.setting_names() RETURNS text[]
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT '{role, search_path, row_security, client_encoding, standard_conforming_strings, backslash_quote, quote_all_identifiers, client_min_messages,
-           default_transaction_isolation, default_transaction_deferrable, session_replication_role,
-           statement_timeout, lock_timeout, transaction_timeout, idle_session_timeout, idle_in_transaction_session_timeout,
-           synchronous_commit, DateStyle, IntervalStyle, TimeZone, bytea_output, extra_float_digits, array_nulls, transform_null_equals, xmlbinary, xmloption,
-           lc_monetary, lc_numeric, lc_time, default_text_search_config, check_function_bodies, plan_cache_mode, enable_seqscan, enable_sort, jit,
-           default_tablespace, temp_tablespaces, log_parameter_max_length_on_error, backfilld.brake}'::text[]
+  SELECT '{role, search_path, row_security, client_min_messages, statement_timeout, lock_timeout, DateStyle, TimeZone,
+           client_encoding, standard_conforming_strings, quote_all_identifiers, default_transaction_isolation, idle_session_timeout,
+           idle_in_transaction_session_timeout, synchronous_commit, IntervalStyle, bytea_output, extra_float_digits, transform_null_equals, xmlbinary,
+           xmloption, lc_monetary, lc_numeric, lc_time, default_text_search_config, plan_cache_mode, enable_seqscan, enable_sort, default_tablespace,
+           log_parameter_max_length_on_error, backfilld.brake}'::text[]
+$$;
+
+CREATE OR REPLACE FUNCTION backfill.main_settings_now() RETURNS text[]
+LANGUAGE sql STABLE
+AS $$
+  SELECT ARRAY[
+    pg_catalog.current_setting('role'), pg_catalog.current_setting('search_path'), pg_catalog.current_setting('row_security'),
+    pg_catalog.current_setting('client_min_messages'), pg_catalog.current_setting('statement_timeout'), pg_catalog.current_setting('lock_timeout'),
+    pg_catalog.current_setting('DateStyle'), pg_catalog.current_setting('TimeZone')]
 $$;
 
 CREATE OR REPLACE FUNCTION backfill.settings_now() RETURNS text[]
 LANGUAGE sql STABLE
 AS $$
   SELECT ARRAY[
-    pg_catalog.current_setting('role'), pg_catalog.current_setting('search_path'), pg_catalog.current_setting('row_security'), pg_catalog.current_setting('client_encoding'),
-    pg_catalog.current_setting('standard_conforming_strings'), pg_catalog.current_setting('backslash_quote'), pg_catalog.current_setting('quote_all_identifiers'),
-    pg_catalog.current_setting('client_min_messages'), pg_catalog.current_setting('default_transaction_isolation'), pg_catalog.current_setting('default_transaction_deferrable'),
-    pg_catalog.current_setting('session_replication_role'), pg_catalog.current_setting('statement_timeout'),
-    pg_catalog.current_setting('lock_timeout'), pg_catalog.current_setting('transaction_timeout', true), pg_catalog.current_setting('idle_session_timeout'),
-    pg_catalog.current_setting('idle_in_transaction_session_timeout'), pg_catalog.current_setting('synchronous_commit'), pg_catalog.current_setting('DateStyle'),
-    pg_catalog.current_setting('IntervalStyle'), pg_catalog.current_setting('TimeZone'), pg_catalog.current_setting('bytea_output'), pg_catalog.current_setting('extra_float_digits'),
-    pg_catalog.current_setting('array_nulls'), pg_catalog.current_setting('transform_null_equals'), pg_catalog.current_setting('xmlbinary'), pg_catalog.current_setting('xmloption'),
-    pg_catalog.current_setting('lc_monetary'), pg_catalog.current_setting('lc_numeric'), pg_catalog.current_setting('lc_time'), pg_catalog.current_setting('default_text_search_config'),
-    pg_catalog.current_setting('check_function_bodies'), pg_catalog.current_setting('plan_cache_mode'), pg_catalog.current_setting('enable_seqscan'), pg_catalog.current_setting('enable_sort'),
-    pg_catalog.current_setting('jit'), pg_catalog.current_setting('default_tablespace'), pg_catalog.current_setting('temp_tablespaces'),
+    pg_catalog.current_setting('role'), pg_catalog.current_setting('search_path'), pg_catalog.current_setting('row_security'),
+    pg_catalog.current_setting('client_min_messages'), pg_catalog.current_setting('statement_timeout'), pg_catalog.current_setting('lock_timeout'),
+    pg_catalog.current_setting('DateStyle'), pg_catalog.current_setting('TimeZone'), pg_catalog.current_setting('client_encoding'),
+    pg_catalog.current_setting('standard_conforming_strings'), pg_catalog.current_setting('quote_all_identifiers'),
+    pg_catalog.current_setting('default_transaction_isolation'), pg_catalog.current_setting('idle_session_timeout'),
+    pg_catalog.current_setting('idle_in_transaction_session_timeout'), pg_catalog.current_setting('synchronous_commit'),
+    pg_catalog.current_setting('IntervalStyle'), pg_catalog.current_setting('bytea_output'), pg_catalog.current_setting('extra_float_digits'),
+    pg_catalog.current_setting('transform_null_equals'), pg_catalog.current_setting('xmlbinary'), pg_catalog.current_setting('xmloption'),
+    pg_catalog.current_setting('lc_monetary'), pg_catalog.current_setting('lc_numeric'), pg_catalog.current_setting('lc_time'),
+    pg_catalog.current_setting('default_text_search_config'), pg_catalog.current_setting('plan_cache_mode'),
+    pg_catalog.current_setting('enable_seqscan'), pg_catalog.current_setting('enable_sort'), pg_catalog.current_setting('default_tablespace'),
     pg_catalog.current_setting('log_parameter_max_length_on_error'), pg_catalog.current_setting('backfilld.brake', true)]
 $$;
 
@@ -253,7 +262,7 @@ $$;
 
 -- Begins what a worker does in one transaction. Read-only looks end it without a trace, but for the transaction's number.
 CREATE OR REPLACE FUNCTION backfill.begin_work() RETURNS backfill.work
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   mine backfill.token;
@@ -334,7 +343,7 @@ $$;
 
 -- The statement that the daemon has prepared for its batches: who puts another in its place has it run with the job's rights.
 CREATE OR REPLACE FUNCTION backfill.check_prepared() RETURNS void
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   IF EXISTS (SELECT FROM pg_prepared_statement() p WHERE p.from_sql AND starts_with(p.name, 'kept ')) THEN

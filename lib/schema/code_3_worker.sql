@@ -100,7 +100,7 @@ BEGIN
   EXECUTE statement USING lo, hi, held, yield_us;
   GET DIAGNOSTICS rows = ROW_COUNT;
   SET CONSTRAINTS ALL IMMEDIATE;
-  IF NOT pg_catalog.array_eq(backfill.settings_now(), (work).pinned) OR (work).own IS NOT NULL THEN
+  IF NOT pg_catalog.array_eq(backfill.main_settings_now(), (work).pinned[1:8]) OR (work).own IS NOT NULL THEN
     PERFORM backfill.restore_session(work);
   END IF;
   IF pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_insert_lsn(), pg_catalog.pg_current_wal_lsn()) OPERATOR(pg_catalog.>) 4000000
@@ -378,7 +378,9 @@ BEGIN
     PERFORM backfill.check_name(relation, name);
   END IF;
   wal_bytes := pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_insert_lsn(), start_lsn);
-  PERFORM backfill.check_prepared();
+  IF EXISTS (SELECT FROM pg_catalog.pg_prepared_statement() AS p WHERE p.from_sql) THEN
+    PERFORM backfill.check_prepared();
+  END IF;
   now_at := backfill.checkpoint((work).ticket, range, epoch, at, lo, hi, coalesce(keys, rows OPERATOR(pg_catalog.+) skipped), rows, wal_bytes, rate,
                                 nulls OPERATOR(pg_catalog.+) coalesce(pg_catalog.cardinality(known), 0), nulls, held, CASE WHEN held IS NOT NULL THEN backfill.locked_by(holders) END);
 END

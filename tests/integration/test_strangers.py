@@ -242,3 +242,4 @@ def test_settings_are_named_in_the_order_in_which_they_are_compared(db):
     db.admin.execute("SET backfilld.brake = 'x'")
     assert db.all("SELECT name FROM unnest(backfill.setting_names(), backfill.settings_now()) AS s(name, value) WHERE value IS DISTINCT FROM current_setting(name, true)") == []
     assert db.one("SELECT count(*) FROM unnest(backfill.setting_names())") == db.one("SELECT cardinality(backfill.settings_now())")
+    assert db.one("SELECT (backfill.settings_now())[1:8] = backfill.main_settings_now()")
