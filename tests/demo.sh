@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Fills a column of a table of 600,000 rows while an application works on that table, and shows what both felt.
+# Fills a column of a table of 600,000 rows while an application works on that table, old and new code of it side by side, and shows what
+# both felt.
 # Needs Debian 12 and nothing else, as root or as a user with sudo. What it starts, it ends; what it writes, it removes:
 # all but the packages and the build directory (BUILD, default build).
 set -euo pipefail
@@ -8,6 +9,7 @@ repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 build=${BUILD:-$repo/build}
 rows=600000
 clients=8          # of the application
+new_rate=20        # transactions/s of its new code, which writes the new column alone
 load_percent=30    # of what the application could do at most
 calibrate_s=5
 settle_s=40        # the kernel keeps what is written for 30 s, then writes it out every 5: until that has begun
@@ -18,6 +20,7 @@ primary_port=5501  # no port of the network: each names a socket in $dir
 standby_port=5502
 bin=/usr/lib/postgresql/15/bin
 dir=
+new_application_pid=
 
 # shellcheck source=tests/packages.sh
 . "$repo/tests/packages.sh"
@@ -128,17 +131,31 @@ END
 
 # ---- The application ----
 
-# A transaction reads an order and writes its amount, by the old column alone: what becomes of the new one is the job's affair.
+# A transaction reads an order and writes its amount: the old code by the old column alone, the new code by the new one. What becomes of the
+# other one is the job's affair.
 write_application() {
   cat >"$dir/application.sql" <<END
 \\set id random(1, $rows)
 SELECT customer, amount, note FROM orders WHERE id = :id;
 UPDATE orders SET amount = amount + 0.01 WHERE id = :id;
 END
+  cat >"$dir/new_application.sql" <<END
+\\set id random(1, $rows)
+\\set cents random(100, 1000000)
+SELECT customer, amount_cents, note FROM orders WHERE id = :id;
+UPDATE orders SET amount_cents = :cents WHERE id = :id;
+END
 }
 
 application() {
   PGAPPNAME=application pgbench -h "$dir" -p "$primary_port" -U app -n -M prepared -c "$clients" -f "$dir/application.sql" "$@" shop
+}
+
+# The next release of it goes live as soon as its column is there.
+start_new_application() {
+  PGAPPNAME=application pgbench -h "$dir" -p "$primary_port" -U app -n -M prepared -c 2 -f "$dir/new_application.sql" -T 600 -R "$new_rate" \
+    --log --log-prefix "$dir/new" shop >"$dir/new_application.log" 2>&1 &
+  new_application_pid=$!
 }
 
 # Sets rate: transactions a second.
@@ -161,6 +178,8 @@ start_application() {
 stop_application() {
   sql postgres -c "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'application'" >/dev/null
   wait "$application_pid" || true
+  wait "$new_application_pid" || true
+  grep -h 'ERROR:  ' "$dir/application.log" "$dir/new_application.log" && fail "a statement of the application failed" || true
 }
 
 # latency FROM TO: of the transactions that were due then (seconds since 1970): how many, p50, p95, p99 in ms. pgbench
@@ -195,8 +214,8 @@ start_backfilld() {
 }
 
 insert_job() {
-  local insert="INSERT INTO backfill.job (name, target, add_column, set_clause, keep_in_sync, enforce)
-VALUES ('cents', 'orders', 'amount_cents bigint', 'amount_cents = (amount * 100)::bigint', true, '{NOT NULL amount_cents}')"
+  local insert="INSERT INTO backfill.job (name, target, add_column, set_clause, keep_in_sync, sync_back, enforce)
+VALUES ('cents', 'orders', 'amount_cents bigint', 'amount_cents = (amount * 100)::bigint', true, 'amount = amount_cents / 100.0', '{NOT NULL amount_cents}')"
 
   printf '         %s\n' "${insert//$'\n'/$'\n'         }"
   sql app -c "$insert"
@@ -204,11 +223,15 @@ VALUES ('cents', 'orders', 'amount_cents bigint', 'amount_cents = (amount * 100)
 
 # On a terminal the daemon draws a bar itself.
 wait_for_job() {
-  local state line until=$((SECONDS + job_at_most_s))
+  local state phase line until=$((SECONDS + job_at_most_s))
 
-  while state=$(sql app -c "SELECT state FROM backfill.job WHERE name = 'cents'"); [[ $state == queued || $state == running ]]; do
+  while IFS='|' read -r state phase < <(sql app -c "SELECT state, phase FROM backfill.job WHERE name = 'cents'"); [[ $state == queued || $state == running ]]; do
+    if [[ $phase == backfill && -z $new_application_pid ]]; then
+      say "The column and its trigger are there: starting the application's new code, which writes the new column alone"
+      start_new_application
+    fi
     kill -0 "$daemon_pid" 2>/dev/null || fail "backfilld has ended"
-    ((SECONDS < until)) || fail "the job takes longer than $job_at_most_s s"
+    ((SECONDS < until)) || fail "the job takes longer than $job_at_most_s s: $(sql app -c "SELECT throttled_by FROM backfill.status WHERE name = 'cents'"). It makes way for what else this machine does."
     if [[ -t 2 ]]; then sleep 0.2; continue; fi
     line=$(sql app -c "SELECT concat_ws('  ', phase, bar, percent || ' %', rows || ' rows', rows_per_s || ' rows/s', throttled_by)
                          FROM backfill.status WHERE name = 'cents' AND percent > 0")
@@ -245,6 +268,7 @@ show_result() {
   line 'greatest lag of the standby (MB / ms)' "$(greatest_lag "$started" "$finished")"
   line 'rows wrong, of all compared' "$wrong"
   line 'amount_cents' 'NOT NULL'
+  line 'written by the new code, orders' "$(group_digits "$(cat "$dir"/new.* | wc -l)")"
   echo
   line 'the application' before during
   line 'transactions' "$(group_digits "${b[0]}")" "$(group_digits "${d[0]}")"

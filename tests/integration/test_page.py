@@ -15,6 +15,7 @@ import browser as chromium
 import daemon
 from cluster import Cluster
 from cpu_pressure import CpuPressure, needs_pressure
+from daemon import SANITIZED
 from database import Database, prepare
 from look import Scrape, connect, raw, request
 from ports import free_port
@@ -221,7 +222,7 @@ def test_clients_that_do_not_read_cost_a_bounded_place_and_are_left_behind(db, s
         wait_until(are_gone, 60, "all are left behind", every=0.3)
         measured("16 clients that don't read", f"{grown} kB more at most, an answer of {size // 1000} kB; a scrape beside them took"
                                                f" {1000 * slowest:.0f} ms at most")
-        assert slowest < 2 and grown < 8 * size / 1000 + 8 * 100 + 8000
+        assert slowest < 2 and grown < 8 * size / 1000 + 8 * 100 + (400000 if SANITIZED else 8000)  # what a sanitizer keeps of what was freed
     finally:
         for peer in peers:
             peer.close()
