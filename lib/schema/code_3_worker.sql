@@ -34,7 +34,7 @@ BEGIN
      AND r.epoch = checkpoint.epoch
      AND r.cursor IS NOT DISTINCT FROM checkpoint.lo
      AND r.submitted_by_oid = quote_ident(session_user)::regrole
-     AND EXISTS (SELECT FROM backfill.token t WHERE t.worker = pg_backend_pid() AND t.ticket = checkpoint.ticket AND t.job_id = r.job_id)
+     AND r.job_id = ANY (ARRAY(SELECT t.job_id FROM backfill.token t WHERE t.worker = pg_backend_pid() AND t.ticket = checkpoint.ticket))  -- no join: looked up first
   RETURNING r.ctid INTO now_at;
   IF NOT FOUND THEN
     RAISE EXCEPTION 'range % is no longer at this cursor and epoch', range
