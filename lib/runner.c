@@ -507,16 +507,18 @@ static struct runner_action wait_until_quiet(struct runner *r, uint64_t now_us)
     return walk_again(r, why, QUIET_GAP_US, now_us);
 }
 
+/* The control session's question whose answer tells where the job stands, and whose it is. */
+static enum runner_action_kind where_it_stands(const struct runner *r)
+{
+    if (r->phase == PHASE_PREFLIGHT)
+        return RUNNER_LAYOUT;
+    return migration_walks(r->phase) || r->phase == PHASE_GUARD ? RUNNER_TAKE : RUNNER_NEXT_STEP;
+}
+
 /* What this daemon took for done, the server doesn't have any more. Where the phase's work stands is read back, after a rest:
  * whatever it is that doesn't stay done, is not tried without a pause. */
 static struct runner_action look_again(struct runner *r, uint64_t now_us)
 {
-    enum runner_action_kind again = RUNNER_NEXT_STEP;
-
-    if (r->phase == PHASE_PREFLIGHT)
-        again = RUNNER_LAYOUT;
-    else if (migration_walks(r->phase) || r->phase == PHASE_GUARD)
-        again = RUNNER_TAKE;
     r->planning = r->walking = false;
     r->quiet.passes = 0; /* nor is it known which walk it was that ended */
     forget_range(r);
@@ -524,7 +526,7 @@ static struct runner_action look_again(struct runner *r, uint64_t now_us)
         &(struct runner_event){.sqlstate = SQLSTATE_STALE,
             .message =
                 "some of what was done is to do again: the server has lost it, or somebody has undone it"},
-        false, r->connected ? again : RUNNER_CONNECT, now_us);
+        false, r->connected ? where_it_stands(r) : RUNNER_CONNECT, now_us);
 }
 
 /* Whoever reads "succeeded" may count on it that no row is to do. */
@@ -889,6 +891,9 @@ static struct runner_action on_done(struct runner *r, const struct runner_event 
         return enter(r, RUNNER_END);
     if (e->look == RUNNER_LOOK_NOT_OVER)
         return look_again(r, now_us);
+    /* Ours after all, but by another claim than the one that this daemon remembers: the server has lost that. */
+    if (!r->connected && (was == RUNNER_LAYOUT || was == RUNNER_NEXT_STEP || (was == RUNNER_TAKE && e->outcome != RUNNER_TAKE_NOT_OURS)))
+        return release(r, JOB_QUEUED);
 
     switch (was) {
     case RUNNER_CONNECT: return resume(r);
@@ -1071,6 +1076,8 @@ static struct runner_action on_error(struct runner *r, const struct runner_event
         bool passes = class == RETRY_RECONNECT || class == RETRY_LATER || class == RETRY_CONTENTION ||
                       class == RETRY_CANCELLED || class == RETRY_UNKNOWN;
         r->connected = false;
+        if (class == RETRY_STALE) /* another daemon has claimed the job since, as a rule */
+            return wait_for(r, e, true, where_it_stands(r), now_us);
         if (!passes && !r->ever_connected)
             return finish(r, JOB_FAILED, e->message, e->hint);
         return wait_and_retry(r, e, false, now_us);

@@ -203,6 +203,7 @@ static void claim(struct world *w, struct daemon *d)
     if (d->session == 0 || w->now_us < w->outage_until_us || !model_claim(m, d->session))
         return;
     world_trace(w, d, "claims the job in phase %s", job_phase_name(m->phase));
+    d->token = m->token = ++w->last_token;
     bool tidy = m->state != JOB_RUNNING;
     for (int i = 0; i < m->n_ranges; i++)
         keys += m->ranges[i].keys;
@@ -468,9 +469,9 @@ static const char *execute_on_server(struct world *w, struct daemon *d, struct r
             check_end(w);
         return NULL;
     case RUNNER_RELEASE: model_release_job(m, d->session); return NULL;
+    case RUNNER_CONNECT: return d->token == m->token ? NULL : SQLSTATE_STALE;
     case RUNNER_NONE:
     case RUNNER_ABORT:
-    case RUNNER_CONNECT:
     case RUNNER_REST:
     case RUNNER_END: return NULL;
     }

@@ -63,6 +63,7 @@ struct model {
     enum job_phase phase;
     enum job_wanted wanted;
     int holder; /* a control session; 0: nobody */
+    int token;  /* of the last claim: a session that shows it is the worker's */
     bool quarantine;
     uint64_t estimate;
     char error[64];

@@ -40,6 +40,7 @@ struct daemon {
     struct runner runner;
     struct statement statement;
     int surveyed[MODEL_RELATIONS]; /* the last key of each */
+    int token;                     /* of its claim */
     int planned;                   /* the control session that its plan was begun on; 0: none */
     enum job_wanted heard;
     bool session_open; /* the worker's, as far as its runner was told */
@@ -85,6 +86,7 @@ enum world_event {
 #define WORLD_PASTS 4
 
 struct world {
+    int last_token;
     struct model model;
     /* What the server, or a standby, may go back to; the oldest first. Behind what is flushed only a failover goes. */
     struct model pasts[WORLD_PASTS];

@@ -121,6 +121,32 @@ static void test_without_a_trigger_a_constraint_waits_for_two_quiet_walks(void *
     EXPECT(s, RUNNER_STEP);
 }
 
+static void test_a_session_that_is_refused_as_anothers_asks_whose_the_job_is(void **state)
+{
+    struct script *s = *state;
+    const struct {
+        enum job_phase phase;
+        enum runner_action_kind asks;
+    } phases[] = {{PHASE_PREFLIGHT, RUNNER_LAYOUT}, {PHASE_EXPAND, RUNNER_NEXT_STEP}, {PHASE_BACKFILL, RUNNER_TAKE}, {PHASE_TIDY, RUNNER_NEXT_STEP}};
+
+    for (int i = 0; i < 8; i++) {
+        bool ours = i % 2;
+        runner_done(&s->r);
+        begin(s, phases[i / 2].phase, &whole);
+        feed(s, &(struct runner_event){.kind = RUNNER_LOST, .sqlstate = SQLSTATE_LOST, .message = "lost"});
+        EXPECT(s, RUNNER_REST);
+        done(s);
+        EXPECT(s, RUNNER_CONNECT);
+        feed(s, &(struct runner_event){.kind = RUNNER_ERROR, .sqlstate = SQLSTATE_STALE, .message = "another's"});
+        EXPECT(s, RUNNER_REST);
+        done(s);
+        EXPECT(s, phases[i / 2].asks);
+        done_with(s, (struct runner_event){.look = ours ? RUNNER_LOOK_FINE : RUNNER_LOOK_NOT_OURS,
+                         .outcome = ours ? RUNNER_TAKE_NONE : RUNNER_TAKE_NOT_OURS, .has_step = true, .n_relations = 1});
+        EXPECT(s, ours ? RUNNER_RELEASE : RUNNER_END);
+    }
+}
+
 static void surveyed_in_verify(struct script *s, bool at_once)
 {
     EXPECT(s, RUNNER_LAYOUT);
@@ -466,6 +492,7 @@ int main(void)
         SCRIPTED(test_a_whole_migration),
         SCRIPTED(test_a_dry_run_surveys_and_ends),
         SCRIPTED(test_without_a_trigger_a_constraint_waits_for_two_quiet_walks),
+        SCRIPTED(test_a_session_that_is_refused_as_anothers_asks_whose_the_job_is),
         SCRIPTED(test_what_proves_looks_at_a_relation_at_once),
         SCRIPTED(test_a_look_at_once_that_was_cut_short_or_lost_is_not_tried_again),
         SCRIPTED(test_nothing_looks_at_once_beside_others_that_the_job_slows_down_for),
