@@ -559,6 +559,9 @@ static struct runner_action end_walk(struct runner *r, const struct runner_event
         quiet_note(&r->quiet, e->found, now_us);
         return quiet_is(&r->quiet) ? enter(r, RUNNER_NEXT_STEP) : wait_until_quiet(r, now_us);
     case PHASE_VERIFY:
+        /* One that was only planned, or that another daemon had begun: which relations it was to look at isn't known. */
+        if (!whole)
+            return plan_walk(r, PHASE_VERIFY);
         r->verified++;
         if (e->found == 0)
             return end_phase(r);

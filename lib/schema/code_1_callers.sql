@@ -188,7 +188,7 @@ AS $$
            client_encoding, standard_conforming_strings, quote_all_identifiers, default_transaction_isolation, idle_session_timeout,
            idle_in_transaction_session_timeout, synchronous_commit, IntervalStyle, bytea_output, extra_float_digits, transform_null_equals, xmlbinary,
            xmloption, lc_monetary, lc_numeric, lc_time, default_text_search_config, plan_cache_mode, enable_seqscan, enable_sort, default_tablespace,
-           log_parameter_max_length_on_error, backfilld.brake}'::text[]
+           log_parameter_max_length_on_error, backfilld.brake, default_transaction_read_only, exit_on_error}'::text[]
 $$;
 
 CREATE OR REPLACE FUNCTION backfill.main_settings_now() RETURNS text[]
@@ -215,7 +215,8 @@ AS $$
     pg_catalog.current_setting('lc_monetary'), pg_catalog.current_setting('lc_numeric'), pg_catalog.current_setting('lc_time'),
     pg_catalog.current_setting('default_text_search_config'), pg_catalog.current_setting('plan_cache_mode'),
     pg_catalog.current_setting('enable_seqscan'), pg_catalog.current_setting('enable_sort'), pg_catalog.current_setting('default_tablespace'),
-    pg_catalog.current_setting('log_parameter_max_length_on_error'), pg_catalog.current_setting('backfilld.brake', true)]
+    pg_catalog.current_setting('log_parameter_max_length_on_error'), pg_catalog.current_setting('backfilld.brake', true), pg_catalog.current_setting('default_transaction_read_only'),
+    pg_catalog.current_setting('exit_on_error')]
 $$;
 
 -- Of settings that a job names itself, those that stand not among these, as they are.

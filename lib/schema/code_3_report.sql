@@ -6,17 +6,17 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT array_agg(line ORDER BY kind, line)
     FROM (SELECT 1 AS kind, format('column %I %s%s%s', a.attname, format_type(a.atttypid, a.atttypmod), CASE WHEN backfill.is_not_null(relation, a.attname) THEN ' NOT NULL' END,
-                                   CASE a.attgenerated WHEN '' THEN ' DEFAULT ' ELSE ' GENERATED ALWAYS AS ' END || pg_get_expr(d.adbin, d.adrelid)) AS line
+                                   CASE a.attgenerated WHEN '' THEN ' DEFAULT ' ELSE ' GENERATED ALWAYS AS ' END || CASE WHEN pg_column_size(d.adbin) > 50000 THEN '…' ELSE pg_get_expr(d.adbin, d.adrelid) END) AS line
             FROM pg_attribute a
             LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
            WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped
           UNION ALL
-          SELECT 2, format('constraint %I %s', k.conname, pg_get_constraintdef(k.oid)) FROM pg_constraint k
+          SELECT 2, format('constraint %I %s', k.conname, CASE WHEN pg_column_size(k.conbin) > 50000 THEN 'CHECK …' ELSE pg_get_constraintdef(k.oid) END) FROM pg_constraint k
            WHERE k.conrelid = relation AND NOT (k.contype = 'n' AND k.convalidated)  -- the column's own line has it
           UNION ALL
-          SELECT 3, pg_get_indexdef(i.indexrelid) || CASE WHEN i.indisvalid THEN '' ELSE ' INVALID' END FROM pg_index i WHERE i.indrelid = relation
+          SELECT 3, CASE WHEN greatest(pg_column_size(i.indexprs), pg_column_size(i.indpred)) > 50000 THEN format('index %s …', backfill.relation_name(i.indexrelid)) ELSE pg_get_indexdef(i.indexrelid) END || CASE WHEN i.indisvalid THEN '' ELSE ' INVALID' END FROM pg_index i WHERE i.indrelid = relation
           UNION ALL
-          SELECT 4, pg_get_triggerdef(t.oid) FROM pg_trigger t WHERE t.tgrelid = relation AND NOT t.tgisinternal) AS lines
+          SELECT 4, CASE WHEN pg_column_size(t.tgqual) > 50000 THEN format('trigger %I …', t.tgname) ELSE pg_get_triggerdef(t.oid) END FROM pg_trigger t WHERE t.tgrelid = relation AND NOT t.tgisinternal) AS lines
 $$;
 
 -- A pattern that finds a name as a word, whatever it begins and ends with.

@@ -391,11 +391,11 @@ BEGIN
   IF job.sync_back IS NOT NULL THEN
     PERFORM backfill.check_sync_clause(job, 'sync_back', job.sync_back);
     one := (SELECT pg_catalog.min(a.attname::pg_catalog.text) FROM pg_catalog.pg_attribute a
-             WHERE a.attrelid OPERATOR(pg_catalog.=) job.target AND a.attname::pg_catalog.text OPERATOR(pg_catalog.=) ANY (back) AND (a.atthasdef OR a.attidentity OPERATOR(pg_catalog.<>) '')
-               AND NOT pg_catalog.jsonb_exists(backfill.constant_defaults(job.target, back), a.attname::pg_catalog.text));
+             WHERE a.attrelid OPERATOR(pg_catalog.=) job.target AND a.attname::pg_catalog.text OPERATOR(pg_catalog.=) ANY (pg_catalog.array_cat(back, filled)) AND a.attgenerated OPERATOR(pg_catalog.=) '' AND (a.atthasdef OR a.attidentity OPERATOR(pg_catalog.<>) '')
+               AND NOT pg_catalog.jsonb_exists(backfill.constant_defaults(job.target, pg_catalog.array_cat(back, filled)), a.attname::pg_catalog.text));
     IF one IS NOT NULL THEN
-      PERFORM backfill.refuse('sync_back', pg_catalog.format('the default of %I is no constant: a row that new code writes has it already, and nothing tells that it was left out', one),
-                              'Drop that default, or give it where old code writes the row.', '0A000');
+      PERFORM backfill.refuse('sync_back', pg_catalog.format('the default of %I is no constant: nothing tells of a new row whether it was given or left out', one),
+                              'Drop that default, or give it where the row is written.', '0A000');
     END IF;
     IF back OPERATOR(pg_catalog.&&) filled THEN
       PERFORM backfill.refuse('sync_back', pg_catalog.format('writes %s, which set_clause fills', (SELECT pg_catalog.string_agg(pg_catalog.quote_ident(b), ', ') FROM pg_catalog.unnest(back) b WHERE b OPERATOR(pg_catalog.=) ANY (filled))),
@@ -442,11 +442,14 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT format(E'    SELECT v.* INTO computed FROM %s AS v;\n', function)
       || (SELECT string_agg(format(CASE at WHEN 'always' THEN E'    %2$s\n' ELSE E'    IF %1$s THEN %2$s END IF;\n' END,
-                                   CASE at WHEN 'insert' THEN CASE WHEN job.plan -> 'sync' -> 'asked' ? c.name THEN 'true' ELSE backfill.left_out(job, c.name) END
+                                   CASE at WHEN 'insert' THEN CASE WHEN job.plan -> 'sync' -> 'asked' ? p.name THEN 'true' ELSE backfill.left_out(job, p.name) END
                                            WHEN 'update' THEN format('pg_catalog.record_image_eq(ROW(OLD.%1$s), ROW(NEW.%1$s)) OR %2$s',
-                                                                     backfill.in_quotes(c.name), backfill.own_batch(job)) END,
-                                   format('NEW.%s%s := computed.%I;', backfill.in_quotes(c.name), substr(t, length(backfill.next_token(t)) + 1), ord::text)), '' ORDER BY ord)
-            FROM unnest(v.targets) WITH ORDINALITY AS u(t, ord), LATERAL (SELECT backfill.assigned_column(t) AS name) c)
+                                                                     backfill.in_quotes(p.name), backfill.own_batch(job)) END,
+                                   p.parts), '' ORDER BY p.ord)
+            FROM (SELECT c.name, min(u.ord) AS ord,  -- asked once a column: its first part makes it one that is written
+                         string_agg(format('NEW.%s%s := computed.%I;', backfill.in_quotes(c.name), substr(u.t, length(backfill.next_token(u.t)) + 1), u.ord::text), ' ' ORDER BY u.ord) AS parts
+                    FROM unnest(v.targets) WITH ORDINALITY AS u(t, ord), LATERAL (SELECT backfill.assigned_column(u.t) AS name) c
+                   GROUP BY c.name) p)
     FROM backfill.assigned_values(clause) v
 $$;
 
@@ -494,6 +497,7 @@ DECLARE
   back    text := format('%s%I(%s)', prefix, token || '_back', new_row);
   todo    text := format('%s%I(%s)', prefix, token || '_todo', new_row);
   rest    text := format('%s%I(%s)', prefix, token || '_rest', new_row);
+  was     text := format('%s%I(%s)', prefix, token || '_rest', 'OLD' || substr(new_row, 4));
   custom  text[] := backfill.custom_settings(job);
   pin     text := coalesce((SELECT string_agg(format(E'    saved := saved || pg_catalog.current_setting(%L, true);\n    PERFORM pg_catalog.set_config(%L, %L, true);\n',
                                                      k, k, job.settings ->> k), '' ORDER BY ord)
@@ -508,7 +512,7 @@ BEGIN
       -- The way back: at UPDATE by a trigger of its own; at INSERT when the new columns were given and the old ones left out.
       || CASE WHEN job.sync_back IS NULL THEN '' ELSE
            format(E'    goes_back := TG_ARGV[0] OPERATOR(pg_catalog.=) \'back\'\n      OR TG_OP OPERATOR(pg_catalog.=) \'INSERT\' AND NOT (%s)\n         AND (%s);\n    IF goes_back THEN\n',
-                  (SELECT string_agg(format('NEW.%s IS NULL', backfill.in_quotes(c)), ' OR ' ORDER BY ord) FROM unnest(filled) WITH ORDINALITY AS u(c, ord)),
+                  (SELECT string_agg(backfill.left_out(job, c), ' OR ' ORDER BY ord) FROM unnest(filled) WITH ORDINALITY AS u(c, ord)),
                   (SELECT string_agg(backfill.left_out(job, c), ' OR ' ORDER BY ord) FROM unnest(backfill.filled_columns(job.sync_back)) WITH ORDINALITY AS u(c, ord)))
            || format(by_op, backfill.sync_assignments(job, job.sync_back, back, 'insert'), backfill.sync_assignments(job, job.sync_back, back, 'always')) || leave END
       || CASE WHEN (sync -> 'self')::boolean THEN format('    IF NOT EXISTS (SELECT FROM %s AS v WHERE v."1") THEN', todo) || leave
@@ -516,7 +520,8 @@ BEGIN
                 CASE WHEN NOT by_null THEN format('    IF TG_OP OPERATOR(pg_catalog.=) ''INSERT'' AND NOT EXISTS (SELECT FROM %s AS v WHERE v."1") THEN', todo) || leave END,
                 CASE WHEN sync -> 'rest' <> '[]' THEN
                   format('    IF TG_ARGV[0] OPERATOR(pg_catalog.=) ''meant'' AND NOT EXISTS (SELECT FROM %s AS v WHERE v."1") THEN', todo) || leave
-                  || format('    IF TG_OP OPERATOR(pg_catalog.=) ''UPDATE'' AND NOT EXISTS (SELECT FROM %s AS v WHERE v."1") THEN', rest) || leave END) END
+                  -- A row that was meant until now has a value, which follows its source a last time.
+                  || format('    IF TG_OP OPERATOR(pg_catalog.=) ''UPDATE'' AND NOT EXISTS (SELECT FROM %s AS v WHERE v."1") AND NOT EXISTS (SELECT FROM %s AS v WHERE v."1") THEN', rest, was) || leave END) END
       || CASE WHEN (sync -> 'self')::boolean THEN backfill.sync_assignments(job, job.set_clause, value, 'always')
               ELSE format(by_op, backfill.sync_assignments(job, job.set_clause, value, 'insert'), backfill.sync_assignments(job, job.set_clause, value, 'update')) END
       || unpin
@@ -578,6 +583,7 @@ DECLARE
   self     boolean := (sync -> 'self')::boolean;
   watched  text[];
   meant    text[];
+  given    text[];
   left_out text;
   commands text[] := '{}';
 BEGIN
@@ -591,7 +597,9 @@ BEGIN
   IF watched <> '{}' THEN
     commands := commands || format('CREATE TRIGGER %I BEFORE UPDATE ON %s FOR EACH ROW WHEN (pg_catalog.record_image_ne(%s, %s)%s) EXECUTE FUNCTION %s(''forth'')',
                                    backfill.sync_name(job) || '_update', name, backfill.row_of('OLD', watched), backfill.row_of('NEW', watched),
-                                   CASE WHEN self THEN '' ELSE format(' AND (%s OR %s)', (SELECT string_agg(format('pg_catalog.record_image_eq(ROW(OLD.%1$I), ROW(NEW.%1$I))', c), ' OR ') FROM unnest(filled) c), own) END,
+                                   CASE WHEN self THEN '' ELSE format(' AND (%s OR %s)', CASE WHEN back IS NOT NULL  -- new code writes some of the new columns, and what it leaves is what it means
+                                                                                                THEN format('pg_catalog.record_image_eq(%s, %s)', backfill.row_of('OLD', filled), backfill.row_of('NEW', filled))
+                                                                                                ELSE (SELECT string_agg(format('pg_catalog.record_image_eq(ROW(OLD.%1$I), ROW(NEW.%1$I))', c), ' OR ') FROM unnest(filled) c) END, own) END,
                                    function);
   END IF;
   IF meant <> '{}' THEN
@@ -600,10 +608,11 @@ BEGIN
                                    backfill.row_of('OLD', filled || watched), backfill.row_of('NEW', filled || watched), function);
   END IF;
   IF back IS NOT NULL THEN
-    watched := backfill.watched_columns(job, '{_back}', back);
+    -- What old code writes may stand in sync_back, too: only a column that new code writes calls for the way back.
+    given := ARRAY(SELECT c FROM unnest(backfill.watched_columns(job, '{_back}', back)) c WHERE c = ANY (filled));
     commands := commands || format('CREATE TRIGGER %I BEFORE UPDATE ON %s FOR EACH ROW WHEN (pg_catalog.record_image_ne(%s, %s) AND pg_catalog.record_image_eq(%s, %s)'
                                    ' AND (%s) IS NOT TRUE) EXECUTE FUNCTION %s(''back'')',
-                                   backfill.sync_name(job) || '_back', name, backfill.row_of('OLD', watched), backfill.row_of('NEW', watched),
+                                   backfill.sync_name(job) || '_back', name, backfill.row_of('OLD', given), backfill.row_of('NEW', given),
                                    backfill.row_of('OLD', back), backfill.row_of('NEW', back), own, function);
   END IF;
   RETURN commands || ARRAY(SELECT format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I', name, (regexp_match(c, '^CREATE TRIGGER ("(?:[^"]|"")+"|\S+)'))[1]) FROM unnest(commands) c);

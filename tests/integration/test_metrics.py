@@ -349,13 +349,15 @@ def test_a_port_that_is_taken_is_one_error_and_on_a_reload_the_old_settings_stay
 def test_check_tells_of_a_port_that_is_taken(db, port):
     daemon = db.daemon(listen=f"127.0.0.1:{port}")
     wait_served(port)
-    checked = run("-c", daemon.config_path, "--check")
-    line = next(line for line in checked.stdout.splitlines() if line.startswith("metrics"))
-    assert checked.returncode == 1 and "Address already in use" in line
-    assert "HINT: " in checked.stdout.partition(line)[2].splitlines()[1]
+    mine = rf"^metrics +127\.0\.0\.1:{port} +ok"
+    assert re.search(mine, run("-c", daemon.config_path, "--check").stdout, re.M), "the daemon itself serves there"
     daemon.terminate()
-    checked = run("-c", daemon.config_path, "--check")
-    assert re.search(rf"^metrics +127\.0\.0\.1:{port} +ok$", checked.stdout, re.M), checked.stdout
+    with socket.create_server(("127.0.0.1", port)):
+        checked = run("-c", daemon.config_path, "--check")
+        line = next(line for line in checked.stdout.splitlines() if line.startswith("metrics"))
+        assert checked.returncode == 1 and "Address already in use" in line
+        assert "HINT: " in checked.stdout.partition(line)[2].splitlines()[1]
+    assert re.search(mine, run("-c", daemon.config_path, "--check").stdout, re.M)
 
 
 # ---- What comes with them

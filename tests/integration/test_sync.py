@@ -55,6 +55,47 @@ def test_a_value_once_given_stays_when_another_column_of_the_where_clause_change
     assert row(db, 1) != (None,)
 
 
+def test_each_part_of_a_column_is_computed(db):
+    make(db, "a int, j jsonb, e int[]", "i")
+    in_step(db, "j['x'] = to_jsonb(a), j['y'] = to_jsonb(a + 1), e[1] = a, e[2] = a + 1", where_clause="j IS NULL")
+    db.app.execute("INSERT INTO t (id, a) VALUES (1000, 7); UPDATE t SET a = 70 WHERE id = 1")
+    assert row(db, 1000, "j, e") == ({"x": 7, "y": 8}, [7, 8]) and row(db, 1, "j, e") == ({"x": 70, "y": 71}, [70, 71])
+
+
+def test_who_writes_one_of_several_new_columns_keeps_the_others(db):
+    make(db, "a text", "'Anna Smith' || i")
+    db.app.execute("ALTER TABLE t ADD b text, ADD c text")
+    in_step(db, "b = split_part(a, ' ', 1), c = split_part(a, ' ', 2)", where_clause="b IS NULL AND c IS NULL", sync_back="a = b || ' ' || c")
+    db.app.execute("UPDATE t SET b = 'Anna Maria' WHERE id = 10; UPDATE t SET a = 'Anna Maria Smith11', b = 'Anna Maria', c = 'Smith11' WHERE id = 11; UPDATE t SET a = 'Eva Kay' WHERE id = 12")
+    assert row(db, 10, "a, b, c") == ("Anna Maria Smith10", "Anna Maria", "Smith10")
+    assert row(db, 11, "a, b, c") == ("Anna Maria Smith11", "Anna Maria", "Smith11")
+    assert row(db, 12, "a, b, c") == ("Eva Kay", "Eva", "Kay")
+
+
+def test_old_code_that_writes_what_sync_back_reads_loses_nothing(db):
+    make(db, "a numeric, rate numeric", "i, 2")
+    in_step(db, "b = (a * rate * 100)::bigint", add_column="b bigint", sync_back="a = b / 100.0 / rate")
+    for rate, b in ((4, 2000), (0, 0), ("NULL", None)):
+        db.app.execute(f"UPDATE t SET rate = {rate} WHERE id = 5")
+        assert row(db, 5, "a, b") == (5, b)
+    db.app.execute("UPDATE t SET b = 100 WHERE id = 6")
+    assert row(db, 6, "a, b") == (0.5, 100)
+
+
+def test_a_new_column_with_a_default_sends_nothing_back_for_old_code(db):
+    make(db, "a numeric, b bigint NOT NULL DEFAULT 0", "i")
+    in_step(db, "b = coalesce((a * 100)::bigint, -1)", where_clause="b = 0", sync_back="a = nullif(b, -1) / 100.0")
+    db.app.execute("INSERT INTO t (id, a) VALUES (1000, NULL); INSERT INTO t (id, b) VALUES (1001, 700)")
+    assert row(db, 1000, "a, b") == (None, -1) and row(db, 1001, "a, b") == (7, 700)
+
+
+def test_a_row_that_leaves_the_where_clause_follows_its_source_a_last_time(db):
+    make(db, "a int, b int", "i")
+    in_step(db, "b = a * 2", where_clause="b IS NULL AND a IS NOT NULL")
+    db.app.execute("UPDATE t SET a = NULL WHERE id = 1; UPDATE t SET a = 5 WHERE id = 2")
+    assert row(db, 1) == (None,) and row(db, 2) == (10,)
+
+
 def test_what_new_code_writes_into_the_new_column_stays(db):
     make(db, "a numeric, note text", "i, 'x'")
     in_step(db, "b = a * 100", add_column="b bigint", enforce=["NOT NULL b"])
