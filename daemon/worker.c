@@ -21,6 +21,7 @@
 #define CONNECT_TIMEOUT_MS 10000
 #define ANSWER_MARGIN_MS   5000 /* beyond statement_timeout: then the network is gone, not the query slow */
 #define STEP_TIMEOUT_MS    604800000 /* a step that reads a table of terabytes, or indexes it: a week */
+#define OBEYS_US           5000000   /* an action that is cut short and goes on for so long doesn't obey: its session is ended */
 #define TICK_US            1000000   /* how often status and journal are looked after while a job runs */
 #define TELL_EVERY_US                                                                                        \
     10000000 /* the same words with other numbers are written to the job so often at first, */
@@ -53,6 +54,8 @@ struct worker {
     char *planned;      /* when the control session began on which the relations were laid out last */
     struct range range; /* or row, in hand */
     bool cut_short; /* the action under way is to be given up, also when a part of it was quicker */
+    uint64_t cut_short_us; /* since when, or when its session was last told to end; 0: it isn't */
+    int pid;               /* of the session, also when that is gone */
     char *no_room;  /* what the runner is told of the disk */
     bool ended, failed;
     bool was_ours;       /* it ended by writing how; else another daemon has it */
@@ -288,9 +291,21 @@ static void on_relieved(void *arg, const struct session_event *e)
     on_cancelled(arg, e);
 }
 
+/* Its work would go on, for nobody, and hold its locks. */
+static void terminate_session(struct worker *w)
+{
+    char pid[24];
+
+    if (w->pid > 0 && control_is_ready(w->setup.control))
+        control_ask_first(w->setup.control, &(struct session_query){SQL_TERMINATE, 1, {number_text(pid, w->pid)}}, NULL, w);
+}
+
 static void abort_action(struct worker *w)
 {
     char pid[24], limit[24];
+
+    if (w->cut_short_us == 0)
+        w->cut_short_us = now_us();
 
     w->cut_short = w->cut_short || !w->relieves;
     if (w->action.kind == RUNNER_CONNECT) {
@@ -316,8 +331,10 @@ static void on_session(struct session *session, const struct session_event *e, v
 /* Whatever it is at, nobody waits for the answer. */
 static void close_session(struct worker *w)
 {
-    if (w->session && !w->session_gone && !session_is_idle(w->session) && session_pid(w->session) > 0)
-        session_cancel_aside(w->session);
+    if (w->session && !w->session_gone && !session_is_idle(w->session) && session_pid(w->session) > 0) {
+        session_cancel_aside(w->session); /* the control session may be away */
+        terminate_session(w);
+    }
     w->session = session_close(w->session);
 }
 
@@ -474,8 +491,10 @@ static void feed(struct worker *w, const struct runner_event *e)
     w->runner.crowded = control_is_ready(w->setup.control) && (w->runner.phase == PHASE_TIDY || w->setup.crowded(w->setup.arg));
     struct runner_action next = runner_step(&w->runner, e, now);
 
-    if (next.kind != RUNNER_NONE && next.kind != RUNNER_ABORT)
+    if (next.kind != RUNNER_NONE && next.kind != RUNNER_ABORT) {
         w->cut_short = false;
+        w->cut_short_us = 0;
+    }
     if (next.kind == RUNNER_END) {
         bool leaves = worker_is_leaving(w) || w->action.kind == RUNNER_GIVE_WAY;
         w->was_ours = leaves && e->look != RUNNER_LOOK_NOT_OURS;
@@ -771,7 +790,10 @@ static void on_session(struct session *session, const struct session_event *e, v
         return;
     }
     switch (e->kind) {
-    case SESSION_CONNECTED: send_role(w); return;
+    case SESSION_CONNECTED:
+        w->pid = session_pid(session);
+        send_role(w);
+        return;
     case SESSION_ERROR:
         if (w->limiting) {
             w->limiting = false;
@@ -790,6 +812,7 @@ static void on_session(struct session *session, const struct session_event *e, v
         return;
     case SESSION_CONNECT_FAILED: feed_error(w, e); return;
     case SESSION_TIMED_OUT:
+        terminate_session(w);
         event = (struct runner_event){.kind = RUNNER_LOST, .sqlstate = SQLSTATE_LOST, .message = e->message};
         feed(w, &event);
         return;
@@ -897,6 +920,10 @@ static void on_tick(evutil_socket_t socket, short what, void *arg)
     (void)what;
 
     name_holders(w, false);
+    if (w->cut_short_us > 0 && has_session(w->action.kind) && now - w->cut_short_us >= OBEYS_US) {
+        terminate_session(w);
+        w->cut_short_us = now;
+    }
     if (w->action.kind == RUNNER_STEP && same_string(w->step.name, "build index") && !w->asking_progress &&
         control_is_ready(w->setup.control)) {
         w->asking_progress = true;

@@ -243,6 +243,11 @@ const char SQL_WAITING_FOR[] =
 
 const char SQL_CANCEL[] = "SELECT pg_catalog.pg_cancel_backend($1)";
 
+/* What catches a cancel and goes on, ends with its session. Only while that is the worker's: its pid may be another's by now. */
+const char SQL_TERMINATE[] =
+    "SELECT pg_catalog.pg_terminate_backend(a.pid)\n"
+    "  FROM pg_catalog.pg_stat_get_activity($1::integer) AS a JOIN backfill.token AS t ON t.worker = a.pid AND t.since = a.backend_start";
+
 /* Who waits is looked up first: once the batch is cancelled, nobody does. A batch that nobody has waited on for so long is
  * another by now, or another job's is meant: it is let be.
  * Only who is hurt counts: who reads or writes (rows, transactions, relations, advisory locks of a trigger), and who wants a lock that

@@ -64,7 +64,8 @@ extern const char SQL_RELEASE_JOB[]; /* job */
 extern const char SQL_GIVE_WAY[]; /* job, for so many ms, so often in a row, what it waits for -> 'given', 'kept' or 'not ours' */
 extern const char SQL_OVER_SHARE[]; /* ids of the jobs that this daemon runs -> the one that is to make room for another login's, or NULL */
 extern const char SQL_WAITING_FOR[]; /* job, what or NULL */
-extern const char SQL_CANCEL[]; /* pid of a worker -> whether a signal was sent */
+extern const char SQL_CANCEL[];    /* pid of a worker -> whether a signal was sent */
+extern const char SQL_TERMINATE[]; /* the same; no row when that session isn't a worker's any more */
 extern const char SQL_RELIEVE[]; /* pid of a worker, ms -> who has waited on it so long or NULL, ms, whether a signal was sent */
 
 extern const char SQL_UNTANGLE[]; /* pid of a worker that builds an index -> who waited for that while it waited for them, and was cancelled, or NULL */

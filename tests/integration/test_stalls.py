@@ -5,6 +5,7 @@ import signal
 from decimal import Decimal
 
 import psycopg
+import pytest
 
 from cluster import Cluster
 from database import Database, prepare
@@ -103,3 +104,22 @@ def test_nothing_is_written_later_of_what_a_job_waited_for_while_the_server_was_
         assert not [problem for problem in [daemon.destroy()] if problem]
     finally:
         cluster.destroy()
+
+
+DEAF = """CREATE FUNCTION deaf(x bigint) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN
+    IF x < 100 THEN RETURN true; END IF;
+    LOOP BEGIN PERFORM pg_sleep(1000); EXCEPTION WHEN query_canceled THEN NULL; END; END LOOP; END $$"""
+
+
+@pytest.mark.parametrize("columns", [{"enforce": ["CHECK (deaf(id))"]}, {"set_clause": "n = deaf(id)::int"}])
+def test_what_does_not_obey_a_cancel_ends_with_its_session(db, columns):
+    """Else the job could not be cancelled, and each try would leave a session behind that works on, with its locks."""
+    db.table(rows=200)
+    db.app.execute(DEAF)
+    db.daemon(min_rows=50, max_rows=50)
+    name = db.submit(**columns)
+    sessions = "SELECT count(*) FROM pg_stat_activity WHERE application_name = %s AND wait_event = 'PgSleep'"
+    wait_until(lambda: db.one(sessions, f"backfilld {name}") > 0, what="it sleeps")
+    db.app.execute("SELECT backfill.cancel(%s)", [name])
+    wait_until(lambda: db.state(name) == "cancelled", 20, "the job is cancelled")
+    wait_until(lambda: db.one(sessions, f"backfilld {name}") == 0, what="no session of it is left")
