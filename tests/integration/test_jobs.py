@@ -614,13 +614,6 @@ def test_settings_cannot_undo_what_safety_rests_on(db):
     assert list(db.counts(column="seen")) == ["force_custom_plan 33ms 5s ISO, MDY"]
 
 
-def test_a_setting_that_does_not_exist_fails_the_job(db):
-    db.table()
-    db.daemon()
-    job = db.finish(db.submit(set_clause="n = 1", settings={"wrok_mem": "1MB"}), "failed")
-    assert "wrok_mem" in job["error"]
-
-
 def test_search_path_and_time_zone_are_the_submitters(db):
     db.admin.execute("CREATE SCHEMA mine AUTHORIZATION app")
     db.table(columns="n int NOT NULL DEFAULT 0, seen text")
