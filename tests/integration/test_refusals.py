@@ -362,6 +362,7 @@ def test_batch_is_placed_where_it_is_no_text(db):
 
 def test_what_switches_triggers_off_is_no_setting_of_a_job(db):
     db.table(rows=5)
+    db.admin.execute("GRANT SET ON PARAMETER session_replication_role TO app")
     assert "foreign keys" in refusal(db, set_clause="n = 1", settings={"Session_Replication_Role": "Replica"})
     db.submit(set_clause="n = 1", settings={"work_mem": "8MB", "session_replication_role": "origin"}, wanted="pause")
 
