@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Fills a column of a table of 600,000 rows while an application works on that table, old and new code of it side by side, and shows what
+# Fills a column of a table of 300,000 rows while an application works on that table, old and new code of it side by side, and shows what
 # both felt.
 # Needs Debian 12 and nothing else, as root or as a user with sudo. What it starts, it ends; what it writes, it removes:
 # all but the packages and the build directory (BUILD, default build).
@@ -7,7 +7,7 @@ set -euo pipefail
 
 repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 build=${BUILD:-$repo/build}
-rows=600000
+rows=300000
 clients=8          # of the application
 new_rate=20        # transactions/s of its new code, which writes the new column alone
 load_percent=30    # of what the application could do at most
