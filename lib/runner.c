@@ -175,9 +175,9 @@ static struct runner_action enter(struct runner *r, enum runner_action_kind kind
     case RUNNER_FINISH:
     case RUNNER_RELEASE: a.state = r->end_state; break;
     case RUNNER_CONNECT: r->connected = false; break;
+    case RUNNER_TAKE: a.keys = next_portion(r); break;
     case RUNNER_NONE:
     case RUNNER_ABORT:
-    case RUNNER_TAKE: a.keys = next_portion(r); break;
     case RUNNER_NEXT_STEP:
     case RUNNER_STEP:
     case RUNNER_RETRY:
