@@ -24,6 +24,15 @@ CREATE ROLE stranger LOGIN;
 CREATE ROLE ghost IN ROLE backfill_submitter;
 """
 
+# What a cluster's databases share of it: a test that changes it and leaves it so changes the tests behind it.
+SHARED = """
+SELECT setrole::regrole::text, setconfig::text FROM pg_db_role_setting WHERE setdatabase = 0
+UNION ALL SELECT parname, paracl::text FROM pg_parameter_acl
+UNION ALL SELECT rolname, row(rolsuper, rolinherit, rolcreaterole, rolcreatedb, rolcanlogin, rolreplication, rolbypassrls, rolconnlimit)::text
+  FROM pg_roles WHERE rolname IN ('backfilld', 'backfill_submitter', 'app_owner', 'app', 'other', 'watcher', 'stranger', 'ghost')
+ORDER BY 1, 2
+"""
+
 
 def prepare(cluster):
     """The roles, and a template that has the schema, for each test's database to be copied from."""
@@ -47,6 +56,7 @@ class Database:
         self.sessions = {}
         with cluster.connect() as admin:
             admin.execute(f"CREATE DATABASE {self.name} TEMPLATE {TEMPLATE}")
+            self.shared = admin.execute(SHARED).fetchall()
 
     def destroy(self):
         problems = [problem for problem in [daemon.destroy() for daemon in self.daemons] if problem]
@@ -54,6 +64,8 @@ class Database:
             session.close()
         with self.cluster.connect() as admin:
             admin.execute(f"DROP DATABASE {self.name} WITH (FORCE)")
+            shared = admin.execute(SHARED).fetchall()
+        assert shared == self.shared, f"the test leaves the roles of the server changed: {set(shared) ^ set(self.shared)}"
         assert not problems, f"a daemon was not well: {problems}"
 
     # ---- Sessions

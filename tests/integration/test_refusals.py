@@ -360,11 +360,20 @@ def test_batch_is_placed_where_it_is_no_text(db):
 
 # ---- Elsewhere
 
+@contextlib.contextmanager
+def a_right_to_switch_triggers_off(db):
+    db.admin.execute("GRANT SET ON PARAMETER session_replication_role TO app")
+    try:
+        yield
+    finally:
+        db.admin.execute("REVOKE SET ON PARAMETER session_replication_role FROM app")
+
+
 def test_what_switches_triggers_off_is_no_setting_of_a_job(db):
     db.table(rows=5)
-    db.admin.execute("GRANT SET ON PARAMETER session_replication_role TO app")
-    assert "foreign keys" in refusal(db, set_clause="n = 1", settings={"Session_Replication_Role": "Replica"})
-    db.submit(set_clause="n = 1", settings={"work_mem": "8MB", "session_replication_role": "origin"}, wanted="pause")
+    with a_right_to_switch_triggers_off(db):
+        assert "foreign keys" in refusal(db, set_clause="n = 1", settings={"Session_Replication_Role": "Replica"})
+        db.submit(set_clause="n = 1", settings={"work_mem": "8MB", "session_replication_role": "origin"}, wanted="pause")
 
 
 @pytest.mark.parametrize("may_set", [False, True])
@@ -372,17 +381,14 @@ def test_a_role_whose_sessions_switch_triggers_off_writes_with_them_on(db, may_s
     db.app.execute("CREATE TABLE c (id int PRIMARY KEY); CREATE TABLE t (id int PRIMARY KEY, n int, c_id int REFERENCES c);"
                    "INSERT INTO c SELECT generate_series(1, 49); INSERT INTO t SELECT i, i FROM generate_series(1, 50) i")
     name = db.submit(set_clause="c_id = n", where_clause="c_id IS NULL")
-    if may_set:
-        db.admin.execute("GRANT SET ON PARAMETER session_replication_role TO app")
     db.admin.execute("ALTER ROLE app SET session_replication_role = replica")
     try:
-        db.daemon()
-        job = db.finish(name, "failed")
-        assert "violates foreign key" in job["error"] if may_set else "session_replication_role = replica" in job["hint"], job
+        with a_right_to_switch_triggers_off(db) if may_set else contextlib.nullcontext():
+            db.daemon()
+            job = db.finish(name, "failed")
+            assert "violates foreign key" in job["error"] if may_set else "session_replication_role = replica" in job["hint"], job
     finally:
         db.admin.execute("ALTER ROLE app RESET session_replication_role")
-        if may_set:
-            db.admin.execute("REVOKE SET ON PARAMETER session_replication_role FROM app")
     assert db.one("SELECT count(*) FROM t WHERE c_id NOT IN (SELECT id FROM c)") == 0
 
 
