@@ -40,10 +40,10 @@ struct database {
     char *held_by_pid, *held_by_start; /* that bear this session of ours, which was lost */
 
     int n_workers;
-    struct worker **workers; /* room for max_workers, and more while that is being lowered */
+    struct worker **workers; /* up to max_workers; more while that is being lowered, and for newcomers: may_take_newcomer */
 
     bool look_for_jobs;   /* there may be one to claim */
-    bool look_for_share;  /* all places are taken, and a login that has none may queue */
+    bool look_for_share;  /* all places are taken, and a login that has none, a newcomer, may queue */
     bool look_for_wishes; /* somebody may want something of a running one */
     bool asking;          /* a claim or a look is under way */
     bool is_lost;
@@ -112,6 +112,14 @@ static bool is_crowded(void *arg)
 {
     const struct database *db = arg;
     return db->n_workers >= db->max_workers;
+}
+
+static void on_at_length(void *arg)
+{
+    struct database *db = arg;
+
+    db->look_for_share = true;
+    turn_soon(db);
 }
 
 static void on_worker_ended(struct worker *worker, void *arg)
@@ -198,21 +206,29 @@ static char *worker_pids(void *arg)
     return text;
 }
 
-/* The ids of running jobs as an array; NULL when there are none. The caller frees. */
-static char *running_jobs(const struct database *db)
+/* The ids of those workers' jobs as an array; NULL when there are none. The caller frees. */
+static char *jobs_of(const struct database *db, bool (*which)(const struct worker *))
 {
     char *text = NULL;
     size_t size = 0;
+    int n = 0;
 
-    if (db->n_workers == 0)
-        return NULL;
     FILE *out = must(open_memstream(&text, &size));
     for (int i = 0; i < db->n_workers; i++)
-        fprintf(out, "%s%" PRId64, i ? "," : "{", worker_job(db->workers[i]));
+        if (!which || which(db->workers[i]))
+            fprintf(out, "%s%" PRId64, n++ ? "," : "{", worker_job(db->workers[i]));
     fputc('}', out);
     if (fclose(out) != 0)
         abort();
-    return text;
+    if (n > 0)
+        return text;
+    free(text);
+    return NULL;
+}
+
+static char *running_jobs(const struct database *db)
+{
+    return jobs_of(db, NULL);
 }
 
 static char *worker_jobs(void *arg)
@@ -258,6 +274,7 @@ static void start_worker(struct database *db, const PGresult *row)
         .ended = on_worker_ended,
         .hours_over = on_hours_over,
         .crowded = is_crowded,
+        .at_length = on_at_length,
         .arg = db,
     };
 
@@ -350,6 +367,17 @@ static void on_over_share(void *arg, const struct session_event *e)
     if (worker)
         worker_give_back(worker, "all workers are busy, and another login's job is to have one");
     turn_soon(db);
+}
+
+/* All places are taken, but some by statements that take long and can't be given back before they end: those are kept from the other jobs
+ * of their login, and not from a login that has none. There are twice as many workers at most. */
+static bool may_take_newcomer(const struct database *db)
+{
+    int n = 0;
+
+    for (int i = 0; i < db->n_workers; i++)
+        n += !worker_is_at_length(db->workers[i]);
+    return n < db->max_workers && db->n_workers < 2 * db->max_workers;
 }
 
 static bool is_one_given_back(const struct database *db)
@@ -486,11 +514,14 @@ static void on_turn(evutil_socket_t socket, short what, void *arg)
         db->look_for_jobs =
             false; /* now, not when it is answered: a notification may come before the answer */
         ask(db, &(struct session_query){.sql = SQL_CLAIM}, on_claimed);
+    } else if (db->look_for_share && db->n_workers >= db->max_workers && !db->stopping && may_take_newcomer(db)) {
+        db->look_for_share = false;
+        ask(db, &(struct session_query){.sql = SQL_CLAIM_NEWCOMER}, on_claimed);
     } else if (db->look_for_share && db->n_workers >= db->max_workers && db->n_workers > 1 && !db->stopping &&
                !is_one_given_back(db)) {
-        _cleanup_free_ char *jobs = running_jobs(db);
+        _cleanup_free_ char *jobs = running_jobs(db), *at_length = jobs_of(db, worker_is_at_length);
         db->look_for_share = false;
-        ask(db, &(struct session_query){SQL_OVER_SHARE, 1, {jobs}}, on_over_share);
+        ask(db, &(struct session_query){SQL_OVER_SHARE, 2, {jobs, at_length}}, on_over_share);
     } else if (db->drain && db->n_workers == 0 && !db->look_for_jobs && !db->drained && !db->stopping)
         ask(db, &(struct session_query){.sql = SQL_UNFINISHED}, on_unfinished);
 }

@@ -22,6 +22,7 @@
 #define ANSWER_MARGIN_MS   5000 /* beyond statement_timeout: then the network is gone, not the query slow */
 #define STEP_TIMEOUT_MS    604800000 /* a step that reads a table of terabytes, or indexes it: a week */
 #define OBEYS_US           5000000   /* an action that is cut short and goes on for so long doesn't obey: its session is ended */
+#define AT_LENGTH_US       3000000   /* a statement that goes on for so long keeps no place from a login that has none: most steps are shorter */
 #define TICK_US            1000000   /* how often status and journal are looked after while a job runs */
 #define TELL_EVERY_US                                                                                        \
     10000000 /* the same words with other numbers are written to the job so often at first, */
@@ -43,6 +44,8 @@ struct worker {
     struct runner runner;
     struct throttle throttle;
     struct runner_action action; /* under way */
+    uint64_t acts_since_us;
+    bool told_at_length; /* that this one takes long */
     struct session *session;
     bool session_gone; /* it was lost while the runner waited for something else */
     enum limits limits;
@@ -390,6 +393,8 @@ static void perform(struct worker *w, const struct runner_action *a)
     if (a->kind == RUNNER_NONE || a->kind == RUNNER_ABORT)
         return;
     w->action = *a;
+    w->acts_since_us = now_us();
+    w->told_at_length = false;
     event_del(w->timer);
     number_text(job, w->job->id);
     if (limit_first(w, a))
@@ -931,6 +936,10 @@ static void on_tick(evutil_socket_t socket, short what, void *arg)
             on_progress);
     }
     tell_waiting(w, waiting, now);
+    if (!w->told_at_length && worker_is_at_length(w)) {
+        w->told_at_length = true;
+        w->setup.at_length(w->setup.arg);
+    }
 }
 
 static void on_hours(evutil_socket_t socket, short what, void *arg)
@@ -1037,6 +1046,11 @@ void worker_give_back(struct worker *w, const char *why)
 bool worker_is_given_back(const struct worker *w)
 {
     return w->given_back != NULL;
+}
+
+bool worker_is_at_length(const struct worker *w)
+{
+    return !w->ended && has_session(w->action.kind) && w->action.kind != RUNNER_CONNECT && now_us() - w->acts_since_us >= AT_LENGTH_US;
 }
 
 bool worker_hours_are_over(const struct worker *w)

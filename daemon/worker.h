@@ -23,6 +23,7 @@ struct worker_setup {
         struct worker *worker, void *arg); /* from the event loop; it may not free the worker at once */
     void (*hours_over)(struct worker *worker, void *arg); /* by the daemon's clock; it may ask the server */
     bool (*crowded)(void *arg);                           /* whether all places for jobs are taken */
+    void (*at_length)(void *arg); /* worker_is_at_length has become true */
     void *arg;
 };
 
@@ -53,6 +54,9 @@ void worker_end_hours_in(struct worker *worker, int64_t ms);
  * the queue. */
 void worker_give_back(struct worker *worker, const char *why);
 bool worker_is_given_back(const struct worker *worker);
+
+/* It is in the middle of a statement that takes long (an index is built, a constraint validated), and can't be given back before that ends. */
+bool worker_is_at_length(const struct worker *worker);
 
 /* By the daemon's clock they have ended, and the server has not said otherwise. */
 bool worker_hours_are_over(const struct worker *worker);

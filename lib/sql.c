@@ -148,19 +148,24 @@ const char SQL_WHOSE[] =
 
 const char SQL_LISTEN[] = "LISTEN backfill";
 
-const char SQL_CLAIM[] =
-    "SELECT j.id, c.ask_again, j.name, backfill.relation_name(j.target),\n"
-    "       j.submitted_by, j.owner, j.search_path, j.time_zone, j.date_style, j.settings,\n"
-    "       j.phase, j.on_error, j.target_ms, j.estimate,\n"
-    "       (SELECT pg_catalog.sum(r.keys) FROM backfill.range AS r WHERE r.job_id = j.id), j.wanted,\n"
-    "       pg_catalog.round(extract(epoch FROM j.max_lag) * 1000), j.throttle_off, j.max_rows_per_s,\n"
-    "       pg_catalog.ceil(c.opens_in_s * 1000), pg_catalog.ceil(extract(epoch FROM h.changes_at - pg_catalog.clock_timestamp()) * 1000),\n"
-    "       j.state = 'running', p.expand, p.fill, p.guard, p.quiet, p.verify, p.validate, p.in_step, p.dry_run, p.lacking, j.session,\n"
-    "       j.report #>> '{waits,tries}', j.submitted_by_oid, c.token\n"
-    "  FROM backfill.claim() AS c\n"
-    " CROSS JOIN LATERAL backfill.hours_of(c.job) AS h\n"
-    " CROSS JOIN LATERAL (SELECT (c.job).*) AS j\n"
-    " CROSS JOIN LATERAL backfill.phases_of(c.job) AS p";
+#define CLAIM(whose) \
+    "SELECT j.id, c.ask_again, j.name, backfill.relation_name(j.target),\n" \
+    "       j.submitted_by, j.owner, j.search_path, j.time_zone, j.date_style, j.settings,\n" \
+    "       j.phase, j.on_error, j.target_ms, j.estimate,\n" \
+    "       (SELECT pg_catalog.sum(r.keys) FROM backfill.range AS r WHERE r.job_id = j.id), j.wanted,\n" \
+    "       pg_catalog.round(extract(epoch FROM j.max_lag) * 1000), j.throttle_off, j.max_rows_per_s,\n" \
+    "       pg_catalog.ceil(c.opens_in_s * 1000), pg_catalog.ceil(extract(epoch FROM h.changes_at - pg_catalog.clock_timestamp()) * 1000),\n" \
+    "       j.state = 'running', p.expand, p.fill, p.guard, p.quiet, p.verify, p.validate, p.in_step, p.dry_run, p.lacking, j.session,\n" \
+    "       j.report #>> '{waits,tries}', j.submitted_by_oid, c.token\n" \
+    "  FROM backfill.claim(" whose ") AS c\n" \
+    " CROSS JOIN LATERAL backfill.hours_of(c.job) AS h\n" \
+    " CROSS JOIN LATERAL (SELECT (c.job).*) AS j\n" \
+    " CROSS JOIN LATERAL backfill.phases_of(c.job) AS p"
+
+const char SQL_CLAIM[] = CLAIM("");
+
+/* Only of a login for which no daemon is at work. */
+const char SQL_CLAIM_NEWCOMER[] = CLAIM("newcomers => true");
 
 const char SQL_WANTED[] =
     "SELECT j.id, j.wanted, j.target_ms, j.on_error,\n"
@@ -236,7 +241,7 @@ const char SQL_RELEASE_JOB[] = "SELECT backfill.release_job($1)";
 
 const char SQL_GIVE_WAY[] = "SELECT backfill.give_way($1, $2, $3, $4) AS outcome";
 
-const char SQL_OVER_SHARE[] = "SELECT backfill.over_share($1::bigint[]) AS job";
+const char SQL_OVER_SHARE[] = "SELECT backfill.over_share($1::bigint[], $2::bigint[]) AS job";
 
 const char SQL_WAITING_FOR[] =
     "UPDATE backfill.job AS j SET waiting_for = $2 WHERE j.id = $1 AND backfill.is_held(j)";

@@ -37,6 +37,7 @@ extern const char SQL_CLAIM[]; /* -> job id or NULL, held elsewhere, then the jo
     queued job begin, ms until those of this job end (NULL: never); whether it is running (else it has ended and
     is tidied up), and its phases in the order of struct migration_plan, what rows lack, settings of the inserting session, how often in a
     row it has given its place back, OID of its login, token */
+extern const char SQL_CLAIM_NEWCOMER[]; /* the same, of a login for which no daemon is at work */
 extern const char SQL_WANTED[]; /* job ids -> id, wanted, target_ms, on_error, max_lag ms, throttle_off, max_rows_per_s, ms until its hours
     change (NULL: never), what keeps it from running by its hours (NULL: nothing) */
 extern const char SQL_WHOSE[]; /* job, its name, table, phase -> the same, its state (NULL: its row is gone), pid of who holds it and what that
@@ -62,7 +63,7 @@ extern const char SQL_END_JOB[]; /* job, phase, state, error, hint, measured -> 
 extern const char SQL_HAS_ROLES[]; /* job, its login, its role -> whether these are their names still */
 extern const char SQL_RELEASE_JOB[]; /* job */
 extern const char SQL_GIVE_WAY[]; /* job, for so many ms, so often in a row, what it waits for -> 'given', 'kept' or 'not ours' */
-extern const char SQL_OVER_SHARE[]; /* ids of the jobs that this daemon runs -> the one that is to make room for another login's, or NULL */
+extern const char SQL_OVER_SHARE[]; /* ids of the jobs that this daemon runs, and of those that can't be given back soon -> the one that is to make room for another login's, or NULL */
 extern const char SQL_WAITING_FOR[]; /* job, what or NULL */
 extern const char SQL_CANCEL[];    /* pid of a worker -> whether a signal was sent */
 extern const char SQL_TERMINATE[]; /* the same; no row when that session isn't a worker's any more */

@@ -128,8 +128,20 @@ AS $$
   UPDATE backfill.range r SET epoch = backfill.random_number() WHERE r.job_id = job.id AND NOT r.done
 $$;
 
+-- Logins for which a daemon is at work, by the names under which it claimed their jobs: not those whose daemon is gone.
+CREATE OR REPLACE FUNCTION backfill.busy_logins() RETURNS name[]
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  RETURN (SELECT coalesce(array_agg(DISTINCT coalesce(backfill.role_name(j.ended_by_oid), j.submitted_by)), '{}')
+            FROM backfill.job j
+           WHERE j.holder_pid IS NOT NULL AND backfill.session_start(j.holder_pid) IS NOT DISTINCT FROM j.holder_start);
+END
+$$;
+
 -- The first of the queue, but for some: of the login that runs the fewest jobs, by priority and age. So no login has all workers while another queues.
-CREATE OR REPLACE FUNCTION backfill.next_in_queue(but bigint[]) RETURNS bigint
+-- newcomers: only of one that runs none.
+CREATE OR REPLACE FUNCTION backfill.next_in_queue(but bigint[], newcomers boolean) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -137,7 +149,8 @@ DECLARE
   level   record;
   free_id bigint;
 BEGIN
-  SELECT coalesce(array_agg(DISTINCT j.submitted_by), '{}') INTO busy FROM backfill.job j WHERE j.state = 'running';
+  busy := CASE WHEN newcomers THEN backfill.busy_logins()
+               ELSE ARRAY(SELECT DISTINCT j.submitted_by FROM backfill.job j WHERE j.state = 'running') END;
   FOR level IN
     SELECT 0 AS jobs, NULL::name[] AS logins
     UNION ALL
@@ -152,7 +165,7 @@ BEGIN
      ORDER BY f.priority DESC, f.id
      LIMIT 1
        FOR UPDATE SKIP LOCKED;
-    EXIT WHEN free_id IS NOT NULL;
+    EXIT WHEN free_id IS NOT NULL OR newcomers;
   END LOOP;
   RETURN free_id;
 END
@@ -160,7 +173,8 @@ $$;
 
 -- Of the jobs that a daemon runs and that take all its places, the one whose place another login's is to have: of a login that has
 -- more than one of them, while one that runs nothing queues. The least wanted, and the last that began. NULL: there is none.
-CREATE OR REPLACE FUNCTION backfill.over_share(mine bigint[]) RETURNS bigint
+-- at_length: those of them that can't be given back soon, for they are in the middle of something long.
+CREATE OR REPLACE FUNCTION backfill.over_share(mine bigint[], at_length bigint[]) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -171,7 +185,7 @@ BEGIN
     FROM backfill.job j
     JOIN (SELECT r.submitted_by AS login, count(*) AS jobs FROM backfill.job r WHERE r.id = ANY (mine) AND r.state = 'running' GROUP BY 1) s
       ON s.login = j.submitted_by AND s.jobs > 1
-   WHERE j.id = ANY (mine) AND j.state = 'running'
+   WHERE j.id = ANY (mine) AND j.id <> ALL (coalesce(at_length, '{}')) AND j.state = 'running'
    ORDER BY s.jobs DESC, j.priority, j.phase_at DESC, j.id DESC
    LIMIT 1;
   IF found IS NULL THEN
@@ -183,8 +197,9 @@ END
 $$;
 
 -- Takes the next job that is to be tidied up: of a login that has none at work, before others; of the logins in turn, from the one after
--- that of the last; its oldest. is_one: there was one; job may be NULL all the same, when its roles are gone and that was its end.
-CREATE OR REPLACE FUNCTION backfill.claim_untidy(OUT job backfill.job, OUT token bigint, OUT is_one boolean)
+-- that of the last; its oldest. newcomers: only of a login that has none at work. is_one: there was one; job may be NULL all the same, when
+-- its roles are gone and that was its end.
+CREATE OR REPLACE FUNCTION backfill.claim_untidy(newcomers boolean, OUT job backfill.job, OUT token bigint, OUT is_one boolean)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -201,6 +216,7 @@ BEGIN
   SELECT coalesce(array_agg(DISTINCT coalesce(j.ended_by_oid, j.submitted_by_oid)), '{}') INTO busy FROM backfill.job j WHERE j.holder_pid IS NOT NULL;
   SELECT u.id, u.login INTO job_id, whose
     FROM backfill.untidy_job u
+   WHERE NOT newcomers OR u.login <> ALL (busy)
    ORDER BY u.login = ANY (busy), u.login > last DESC, u.login, u.id
    LIMIT 1
      FOR UPDATE SKIP LOCKED;
@@ -229,11 +245,13 @@ $$;
 -- with a dump is paused, until its owner wants it; and one whose roles were dropped fails. A role that was renamed keeps its jobs: they are
 -- claimed under the names of today.
 -- A job that can't be claimed fails, and stops nobody else's.
+-- newcomers: only a job of a login for which no daemon is at work. For it the caller has a place that is none of the others'; to ask again,
+-- a notification is enough.
 -- One row: the job or NULL, whether it is worth asking again (other daemons hold jobs, or somebody had locked the row of one that could
 -- have been taken, and whoever writes to a row doesn't always notify), and the seconds until the hours of a queued job begin, NULL when
 -- none waits for that. The job as a whole: the statement that calls this sees an older state of the table, where a job of just now may
 -- not be yet.
-CREATE OR REPLACE FUNCTION backfill.claim(OUT job backfill.job, OUT ask_again boolean, OUT opens_in_s double precision, OUT token bigint)
+CREATE OR REPLACE FUNCTION backfill.claim(newcomers boolean DEFAULT false, OUT job backfill.job, OUT ask_again boolean, OUT opens_in_s double precision, OUT token bigint)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -244,12 +262,13 @@ DECLARE
   took       record;
   free_id    bigint;
   candidate  backfill.job;
+  busy       name[] := CASE WHEN newcomers THEN backfill.busy_logins() ELSE '{}' END;
   hopeless   bigint[] := '{}';  -- that can't be claimed: others are not to wait for them
   problem    text;
   code       text;
 BEGIN
   IF NOT tidied THEN
-    SELECT * INTO took FROM backfill.claim_untidy();
+    SELECT * INTO took FROM backfill.claim_untidy(newcomers);
     IF took.is_one THEN
       job := took.job;
       token := took.token;
@@ -265,11 +284,12 @@ BEGIN
      WHERE j.state = 'running'
        AND backfill.session_start(j.holder_pid) IS DISTINCT FROM j.holder_start
        AND j.id <> ALL (hopeless)
+       AND j.submitted_by <> ALL (busy)
      ORDER BY j.priority DESC, j.id
      LIMIT 1
        FOR UPDATE SKIP LOCKED;
     IF NOT FOUND THEN
-      free_id := backfill.next_in_queue(hopeless);  -- once: it is volatile
+      free_id := backfill.next_in_queue(hopeless, newcomers);  -- once: it is volatile
       SELECT j.* INTO candidate FROM backfill.job j WHERE j.id = free_id;
     END IF;
     EXIT WHEN NOT FOUND;
@@ -308,7 +328,7 @@ BEGIN
     opens_in_s := CASE i WHEN at_once THEN 0 END;
   END LOOP;
   IF tidied AND job.id IS NULL THEN
-    SELECT * INTO took FROM backfill.claim_untidy();
+    SELECT * INTO took FROM backfill.claim_untidy(newcomers);
     IF took.is_one THEN
       job := took.job;
       token := took.token;
@@ -316,8 +336,8 @@ BEGIN
       RETURN;
     END IF;
   END IF;
-  ask_again := EXISTS (SELECT FROM backfill.job j WHERE j.state = 'running' AND (j.holder_pid, j.holder_start) IS DISTINCT FROM (pg_backend_pid(), mine_start))
-            OR (job.id IS NULL AND (EXISTS (SELECT FROM backfill.untidy_job) OR EXISTS (SELECT FROM backfill.free_job)));
+  ask_again := NOT newcomers AND (EXISTS (SELECT FROM backfill.job j WHERE j.state = 'running' AND (j.holder_pid, j.holder_start) IS DISTINCT FROM (pg_backend_pid(), mine_start))
+            OR (job.id IS NULL AND (EXISTS (SELECT FROM backfill.untidy_job) OR EXISTS (SELECT FROM backfill.free_job))));
   opens_in_s := coalesce(opens_in_s, (SELECT greatest(extract(epoch FROM min(j.opens_at) - clock_timestamp()), 0)
                                         FROM backfill.job j
                                        WHERE j.state = 'queued' AND j.opens_at > looked_at

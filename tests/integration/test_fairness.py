@@ -79,6 +79,21 @@ def test_no_login_has_all_workers_while_another_queues(db, measured):
         assert db.counts(f"o{i}") == {1: 600} and job["report"]["rows"] == 600
 
 
+def test_what_takes_long_is_not_taken_for_one_that_gives_its_place_back(db):
+    tables(db, 2)
+    db.table()
+    with db.connect("postgres") as daemon:
+        for i in range(2):
+            db.submit("other", target=f"o{i}", set_clause="n = 1")
+        first, last = [daemon.execute("SELECT (job).id FROM backfill.claim()").fetchone()[0] for _ in range(2)]
+        over = "SELECT backfill.over_share(%s, %s)"
+        assert daemon.execute(over, [[first, last], None]).fetchone()[0] is None, "nobody queues"
+        db.submit(set_clause="n = 1")
+        assert daemon.execute(over, [[first, last], None]).fetchone()[0] == last
+        assert daemon.execute(over, [[first, last], [last]]).fetchone()[0] == first
+        assert daemon.execute(over, [[first, last], [first, last]]).fetchone()[0] is None
+
+
 def test_a_login_alone_has_all_workers(db):
     db.app.execute(SLOW)
     tables(db, 2, rows=300, user="app")
@@ -231,3 +246,55 @@ def test_a_locked_row_of_one_job_takes_no_other_from_its_daemon(db):
         session.execute("SET lock_timeout = '200ms'")
         session.execute("SELECT backfill.hold_again(ARRAY(SELECT id FROM backfill.job), %s, %s)", [pid, start])
         assert session.execute("SELECT name FROM backfill.job j WHERE backfill.is_held(j)").fetchall() == [(names[0],)]
+
+
+# ---- Steps that take long
+
+LONG = "CREATE FUNCTION long(int) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.5); RETURN true; END $$"
+
+
+def long_steps(db, names, user="other"):
+    """A constraint that takes 20 s to validate, on each of those tables."""
+    return [db.submit(user, target=name, enforce=["CHECK (long(n))"]) for name in names]
+
+
+def cancel_all(db, names):
+    for user in ("app", "other"):
+        db.session(user).execute("UPDATE backfill.job SET wanted = 'cancel' WHERE state IN ('queued', 'running')")
+    for name in names:
+        db.finish(name, "cancelled")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_long_steps_of_a_login_keep_no_place_from_another(db, workers):
+    """They can't be given back without losing what they have done. Nor does another's long step keep one from a third."""
+    db.admin.execute(LONG)
+    tables(db, workers + 1, rows=40)
+    db.table(rows=40)
+    db.table("third", rows=10, user="postgres")
+    db.daemon(workers=workers)
+    theirs = long_steps(db, [f"o{i}" for i in range(workers + 1)])
+    wait_until(lambda: [db.state(name) for name in theirs].count("running") == workers, what="they have all places")
+    mine = long_steps(db, ["t"], "app")[0]
+    db.wait_state(mine, "running", timeout=8)
+    if workers == 2:
+        db.finish(db.submit("postgres", target="third", set_clause="n = n + 1"), timeout=8)
+    assert [db.state(name) for name in theirs] == ["running"] * workers + ["queued"], "what is more is for others"
+    assert db.throttled_by(theirs[-1]) == "all workers are busy"
+    assert db.one("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND usename IN ('app', 'other') AND application_name LIKE 'backfilld %%'") == workers + 1
+    cancel_all(db, theirs + [mine])
+
+
+def test_there_are_twice_as_many_sessions_as_workers_at_most(db):
+    db.admin.execute(LONG)
+    tables(db, 1, rows=40)
+    db.table(rows=40)
+    db.table("third", rows=10, user="postgres")
+    db.daemon(workers=1)
+    steps = long_steps(db, ["o0"]) + long_steps(db, ["t"], "app")
+    wait_until(lambda: [db.state(name) for name in steps] == ["running", "running"], what="one more is taken")
+    third = db.submit("postgres", target="third", set_clause="n = n + 1")
+    let_pass(4)
+    assert db.state(third) == "queued"
+    cancel_all(db, steps)
+    db.finish(third, timeout=10)
