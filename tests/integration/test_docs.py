@@ -5,30 +5,14 @@ import re
 
 import pytest
 
-from daemon import ROOT, run
+from daemon import run
+from pages import BOLD, CONF, DAEMON, PAGES, README, RECIPES, SCHEMA, read, section
 
 
-def read(path):
-    with open(f"{ROOT}/{path}") as file:
-        return file.read()
-
-
-DAEMON, CONF, SCHEMA = (read(path) for path in (
-    "daemon/backfilld.8.scd", "conf/backfilld.conf.5.scd", "lib/schema/backfill-schema.7.scd"))
-PAGES = {"backfilld(8)": DAEMON, "backfilld.conf(5)": CONF, "backfill-schema(7)": SCHEMA}
-README, CATALOG, SAMPLE = read("README.md"), read("systemd/backfilld.catalog"), read("conf/backfilld.conf")
-BOLD = r"\*([^*\n]+)\*"
+CATALOG, SAMPLE = read("systemd/backfilld.catalog"), read("conf/backfilld.conf")
 
 
 # ---- What a page says
-
-def section(page, title):
-    """The text below a heading, up to the next one of its rank or above."""
-    parts = re.search(rf"^(#+) {re.escape(title)}$", page, re.M)
-    assert parts, f"there is no section {title}"
-    end = re.search(rf"^#{{1,{len(parts[1])}}} ", page[parts.end():], re.M)
-    return page[parts.end():parts.end() + end.start() if end else len(page)]
-
 
 def without_examples(text):
     return re.sub(r"^```$.*?^```$", "", text, flags=re.M | re.S)
