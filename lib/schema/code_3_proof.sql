@@ -101,7 +101,7 @@ BEGIN
     look := regexp_replace(look, ', [^,]*\.xmin FROM ', ', NULL::pg_catalog.xid FROM ');
   END IF;
   computed := (SELECT string_agg(format(E'(%s\n) IS NULL', e), CASE WHEN job.where_clause ~* '\mor\M' THEN ' OR ' ELSE ' AND ' END)
-                 FROM backfill.assigned_values(job.set_clause) v, unnest(v.targets, v.expressions) AS u(t, e)
+                 FROM backfill.computed_values(relation, job.set_clause) v, unnest(v.targets, v.expressions) AS u(t, e)
                 WHERE backfill.assigned_column(t) = ANY (filled));
   RETURN jsonb_strip_nulls(jsonb_build_object(
     'look', look, 'columns', to_jsonb(columns), 'reads', phase IN ('guard', 'verify'), 'versions', versions,
@@ -111,7 +111,7 @@ BEGIN
     'keepers', keepers, 'changers', changers,
     'changed_back', CASE WHEN changers <> '' AND filled IS NOT NULL THEN
       (SELECT look || E'\nAND (' || string_agg(CASE WHEN jsonb_array_length(a -> 'columns') = 1
-                                                    THEN format(E'%I IS NULL AND (%s\n) IS NOT NULL', a -> 'columns' ->> 0, a ->> 'expression')
+                                                    THEN format(E'%I IS NULL AND (%s\n) IS NOT NULL', a -> 'columns' ->> 0, backfill.value_of(relation, a -> 'columns' ->> 0, a ->> 'expression'))
                                                     ELSE 'true' END, E'\nOR ') || ')'
          FROM jsonb_array_elements(backfill.assignments_of(job.set_clause)) a
         WHERE a -> 'columns' ->> 0 = ANY (filled)) END,

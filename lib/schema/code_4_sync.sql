@@ -16,8 +16,8 @@
 --
 -- job.plan -> 'sync', made at INSERT:
 --   token; mark: the hash of what a batch shows, since a daemon has taken the job; mode: 'null' (where_clause asks for NULL in filled columns), 'where' (another one), 'all' (none); rest: those conditions of
---   where_clause that don't ask for a filled column; asked: filled columns that it asks for, with mode 'where'; self: set_clause reads what it fills; not_null: columns that were NOT NULL
---   before; defaults: {column: constant} of columns that may be left out.
+--   where_clause that don't ask for a filled column; asked: filled columns that it asks for, with mode 'where'; self: set_clause reads what it fills; not_null: columns that could not be
+--   NULL before (backfill.never_null); defaults: {column: constant} of columns that may be left out.
 
 CREATE OR REPLACE FUNCTION backfill.sync_token(job backfill.job) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
@@ -94,33 +94,111 @@ AS $$
   SELECT CASE WHEN NOT backfill.has_column(job) THEN job.plan -> 'column' END
 $$;
 
--- The type of what is assigned, without its length; NULL when it can't be told.
-CREATE OR REPLACE FUNCTION backfill.target_type(relation oid, target text, missing jsonb) RETURNS text
+-- The types of what is assigned; NULL when they can't be told. type: of the value, under domains and without its length: where the trigger writes
+-- it into the row, the server makes it what the column is, as in an UPDATE. literal: what a constant without a type is read as, which is
+-- the same but for an interval, whose fields say what a bare number counts.
+CREATE OR REPLACE FUNCTION backfill.target_type(relation oid, target text, missing jsonb, OUT type text, OUT literal text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  tokens text[] := backfill.tokens_of(target);
+  words  text[] := backfill.tokens_of(target);
   col    text := backfill.assigned_column(target);
-  type   oid := (SELECT a.atttypid FROM pg_attribute a WHERE a.attrelid = relation AND a.attname = col AND a.attnum > 0 AND NOT a.attisdropped);
-  base   oid;
+  i      integer := 2;
+  depth  integer;
+  slice  boolean;
+  typmod integer;
+  kind   oid;
+  t      pg_type;
 BEGIN
-  IF type IS NULL AND missing ->> 'name' = col THEN
-    type := to_regtype(missing ->> 'type');
+  SELECT a.atttypid, a.atttypmod INTO kind, typmod FROM pg_attribute a WHERE a.attrelid = relation AND a.attname = col AND a.attnum > 0 AND NOT a.attisdropped;
+  IF kind IS NULL AND missing ->> 'name' = col THEN
+    kind := to_regtype(missing ->> 'type');
   END IF;
-  base := backfill.base_type(type);
-  IF cardinality(tokens) = 1 THEN
-    NULL;
-  ELSIF tokens[2] = '.' AND cardinality(tokens) = 3 THEN
-    type := (SELECT a.atttypid FROM pg_type t JOIN pg_attribute a ON a.attrelid = t.typrelid AND a.attname = backfill.assigned_column(tokens[3]) AND a.attnum > 0
-              WHERE t.oid = base AND t.typrelid <> 0);
-  ELSIF tokens[2] = '[' AND base = 'jsonb'::regtype THEN
-    type := base;
-  ELSIF tokens[2] = '[' AND NOT '.' = ANY (tokens) THEN
-    type := CASE WHEN ':' = ANY (tokens) THEN type ELSE (SELECT t.typelem FROM pg_type t WHERE t.oid = base AND t.typelem <> 0) END;
-  ELSE
-    RETURN NULL;
+  LOOP
+    SELECT * INTO t FROM pg_type y WHERE y.oid = kind;
+    WHILE t.typtype = 'd' LOOP
+      typmod := CASE WHEN t.typtypmod <> -1 THEN t.typtypmod ELSE typmod END;
+      SELECT * INTO t FROM pg_type y WHERE y.oid = t.typbasetype;
+    END LOOP;
+    EXIT WHEN i > cardinality(words);
+    IF words[i] = '.' AND t.typrelid <> 0 THEN
+      SELECT a.atttypid, a.atttypmod INTO kind, typmod FROM pg_attribute a WHERE a.attrelid = t.typrelid AND a.attname = backfill.assigned_column(words[i + 1]) AND a.attnum > 0 AND NOT a.attisdropped;
+      i := i + 2;
+    ELSIF words[i] = '[' AND (t.oid = 'jsonb'::regtype OR t.typelem <> 0) THEN  -- those behind each other are one
+      slice := false;
+      depth := 0;
+      WHILE words[i] = '[' OR depth > 0 LOOP
+        depth := depth + CASE WHEN words[i] IN ('[', '(') THEN 1 WHEN words[i] IN (']', ')') THEN -1 ELSE 0 END;
+        slice := slice OR depth = 1 AND words[i] = ':' AND words[i - 1] <> ':' AND words[i + 1] IS DISTINCT FROM ':';
+        i := i + 1;
+        EXIT WHEN i > cardinality(words);
+      END LOOP;
+      kind := CASE WHEN slice OR t.oid = 'jsonb'::regtype THEN t.oid ELSE t.typelem END;
+    ELSE
+      kind := NULL;
+    END IF;
+    EXIT WHEN kind IS NULL;
+  END LOOP;
+  IF kind IS NULL OR t.oid IS NULL THEN
+    RETURN;
   END IF;
-  RETURN format_type(type, NULL);
+  type := format_type(t.oid, -1);
+  literal := CASE WHEN t.oid <> 'interval'::regtype THEN type
+                  WHEN typmod IS NULL THEN regexp_replace(missing ->> 'type', '\[\]$', '')
+                  ELSE format_type(t.oid, typmod) END;
+END
+$$;
+
+-- The default of a column as an expression: its own, or its type's; NULL: it has none.
+CREATE OR REPLACE FUNCTION backfill.default_of(relation oid, column_name text) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT coalesce(pg_get_expr(d.adbin, d.adrelid), pg_get_expr(t.typdefaultbin, 0))
+    FROM pg_attribute a
+    JOIN pg_type t ON t.oid = a.atttypid
+    LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+   WHERE a.attrelid = relation AND a.attname = column_name AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
+$$;
+
+-- Which of the columns may not be NULL as the table stands: by themselves, by their domain, or by a CHECK of that column alone.
+CREATE OR REPLACE FUNCTION backfill.never_null(relation oid, columns text[]) RETURNS text[]
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  result pg_catalog.text[] := '{}';
+  never  boolean;
+  c      record;
+  rule   pg_catalog.text;
+BEGIN
+  FOR c IN
+    SELECT a.attname::pg_catalog.text AS name, a.attnum, a.attnotnull, pg_catalog.format_type(a.atttypid, a.atttypmod) AS type, r.relname
+      FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class r ON r.oid OPERATOR(pg_catalog.=) a.attrelid
+     WHERE a.attrelid OPERATOR(pg_catalog.=) relation AND a.attnum OPERATOR(pg_catalog.>) 0::smallint AND NOT a.attisdropped AND a.attname::pg_catalog.text OPERATOR(pg_catalog.=) ANY (columns)
+     ORDER BY a.attnum
+  LOOP
+    never := c.attnotnull;
+    IF NOT never THEN
+      BEGIN
+        EXECUTE pg_catalog.format('SELECT NULL::%s', c.type);
+        FOR rule IN
+          SELECT pg_catalog.pg_get_expr(k.conbin, k.conrelid) FROM pg_catalog.pg_constraint k
+           WHERE k.conrelid OPERATOR(pg_catalog.=) relation AND k.contype OPERATOR(pg_catalog.=) 'c' AND k.conkey OPERATOR(pg_catalog.=) ARRAY[c.attnum]
+        LOOP
+          EXECUTE pg_catalog.format('SELECT (%s) IS FALSE FROM (SELECT NULL::%s) AS %I(%I)', rule, c.type, c.relname, c.name) INTO never;
+          EXIT WHEN never;
+        END LOOP;
+      EXCEPTION WHEN OTHERS THEN
+        IF backfill.is_trouble(SQLSTATE) THEN
+          RAISE;
+        END IF;
+        never := true;
+      END;
+    END IF;
+    IF never THEN
+      result := pg_catalog.array_append(result, c.name);
+    END IF;
+  END LOOP;
+  RETURN result;
 END
 $$;
 
@@ -145,6 +223,22 @@ BEGIN
     END LOOP;
   END LOOP;
 END
+$$;
+
+-- What is assigned to a column, as an expression; where it says DEFAULT, what that is in the relation.
+CREATE OR REPLACE FUNCTION backfill.value_of(relation oid, column_name text, expression text) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT CASE WHEN lower(expression COLLATE "C") = 'default' THEN coalesce(backfill.default_of(relation, column_name), 'NULL') ELSE expression END
+$$;
+
+-- backfill.assigned_values of a relation, in which nothing says DEFAULT.
+CREATE OR REPLACE FUNCTION backfill.computed_values(relation oid, set_clause text, OUT targets text[], OUT expressions text[])
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT v.targets, ARRAY(SELECT backfill.value_of(relation, backfill.assigned_column(u.t), u.e)
+                            FROM unnest(v.targets, v.expressions) WITH ORDINALITY AS u(t, e, ord) ORDER BY u.ord)
+    FROM backfill.assigned_values(set_clause) v
 $$;
 
 -- The command that creates a row function. types: of its results, one for each expression. columns: those that it reads, of those
@@ -283,13 +377,38 @@ $$;
 CREATE OR REPLACE FUNCTION backfill.constant_defaults(relation oid, columns text[]) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT coalesce(jsonb_object_agg(a.attname, format('(%s)::%s', pg_get_expr(d.adbin, d.adrelid), format_type(a.atttypid, a.atttypmod))), '{}')
-    FROM pg_attribute a JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-   WHERE a.attrelid = relation AND a.attname = ANY (columns) AND a.attgenerated = ''
-     AND pg_get_expr(d.adbin, d.adrelid) ~ '^\(?(''([^'']|'''')*''|-?[0-9.]+|true|false)\)?(::[[:alpha:]" ]+(\([0-9, ]+\))?(\[\])?)*$'
+  SELECT coalesce(jsonb_object_agg(a.attname, format('(%s)::%s', d.value, format_type(a.atttypid, a.atttypmod))), '{}')
+    FROM pg_attribute a, backfill.default_of(relation, a.attname) AS d(value)
+   WHERE a.attrelid = relation AND a.attname = ANY (columns)
+     AND d.value ~ '^\(?(''([^'']|'''')*''|-?[0-9.]+|true|false)\)?(::[[:alpha:]" ]+(\([0-9, ]+\))?(\[\])?)*$'
 $$;
 
--- Refuses what a trigger can't compute, and returns job.plan -> 'sync'. column_name: keep_in_sync's clause, or sync_back.
+-- A clause that says DEFAULT: it must be one, of each partition, that the trigger computes like any expression.
+CREATE OR REPLACE FUNCTION backfill.check_default(job backfill.job, column_name text, clause text) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  wrong record;
+BEGIN
+  SELECT c.name, a.attidentity, a.attgenerated, backfill.relation_name(r.oid) AS relation INTO wrong
+    FROM backfill.assigned_values(clause) v,
+         unnest(v.targets, v.expressions) AS u(target, expression),
+         backfill.assigned_column(u.target) AS c(name),
+         (SELECT job.target::oid UNION SELECT o FROM backfill.relations_of(job) AS o) AS r(oid)
+    JOIN pg_attribute a ON a.attrelid = r.oid
+   WHERE lower(u.expression COLLATE "C") = 'default' AND a.attname = c.name
+     AND (a.attidentity <> '' OR a.attgenerated <> '' OR backfill.default_of(r.oid, c.name) IS DISTINCT FROM backfill.default_of(job.target, c.name))
+   ORDER BY r.oid LIMIT 1;
+  IF FOUND THEN
+    PERFORM backfill.refuse(column_name, format('no trigger can compute DEFAULT for %I, which %s', wrong.name,
+                                                CASE WHEN wrong.attidentity <> '' THEN 'is an identity column' WHEN wrong.attgenerated <> '' THEN 'is a generated column'
+                                                     ELSE 'is another one in ' || wrong.relation END),
+                            'Write an expression instead of DEFAULT.', '0A000');
+  END IF;
+END
+$$;
+
+-- Refuses a clause that a trigger can't compute. column_name: keep_in_sync, whose clause is set_clause, or sync_back.
 CREATE OR REPLACE FUNCTION backfill.check_sync_clause(job backfill.job, column_name text, clause text) RETURNS void
 LANGUAGE plpgsql
 AS $$
@@ -301,17 +420,17 @@ DECLARE
   found     record;
   target    pg_catalog.text;
 BEGIN
-  SELECT * INTO v FROM backfill.assigned_values(clause);
-  FOREACH target IN ARRAY coalesce(v.targets, '{}') LOOP
-    IF backfill.target_type(job.target, target, missing) IS NULL THEN
-      v.targets := NULL;
-      EXIT;
-    END IF;
-  END LOOP;
-  IF v.targets IS NULL OR EXISTS (SELECT FROM pg_catalog.unnest(v.expressions) e WHERE pg_catalog.lower(e COLLATE "C") OPERATOR(pg_catalog.=) 'default') THEN
-    PERFORM backfill.refuse(column_name, pg_catalog.format('no trigger can compute this %s', CASE WHEN column_name OPERATOR(pg_catalog.=) 'sync_back' THEN 'clause' ELSE 'set_clause' END),
-                            'Write each column with an expression of its own; DEFAULT is none.', '0A000');
+  SELECT * INTO v FROM backfill.computed_values(job.target, clause);
+  target := (SELECT t FROM pg_catalog.unnest(v.targets) t  -- where in a column it writes may be no row's own affair
+              WHERE (backfill.target_type(job.target, t, missing)).type IS NULL
+                 OR t OPERATOR(pg_catalog.~) '\[' AND (backfill.breaks_on(ARRAY[pg_catalog.concat('(NULL::', (backfill.target_type(job.target, backfill.next_token(t), missing)).type, ')',
+                                                                                pg_catalog.substr(t, pg_catalog.length(backfill.next_token(t)) OPERATOR(pg_catalog.+) 1))], '(SELECT) AS "backfilld row"')).code IS NOT NULL
+              LIMIT 1);
+  IF v.targets IS NULL OR target IS NOT NULL THEN
+    PERFORM backfill.refuse(column_name, pg_catalog.concat('no trigger can compute this ', CASE WHEN column_name OPERATOR(pg_catalog.=) 'sync_back' THEN 'clause' ELSE 'set_clause' END, ': ' OPERATOR(pg_catalog.||) target),
+                            'Write each column, or an element or a field of it, with an expression of its own.', '0A000');
   END IF;
+  PERFORM backfill.check_default(job, column_name, clause);
   SELECT * INTO found FROM backfill.breaks_on(v.expressions, backfill.derived_table(job.target, class.relname, NULL, missing));
   IF found.code IS NOT NULL THEN
     PERFORM backfill.refuse(column_name, found.problem,
@@ -326,6 +445,7 @@ BEGIN
 END
 $$;
 
+-- Refuses what a trigger can't compute, and returns job.plan -> 'sync'.
 CREATE OR REPLACE FUNCTION backfill.read_sync(job backfill.job) RETURNS jsonb
 LANGUAGE plpgsql
 AS $$
@@ -353,7 +473,7 @@ BEGIN
                             pg_catalog.format('GRANT CREATE ON SCHEMA %s TO %s.', class.relnamespace::pg_catalog.regnamespace, class.relowner::pg_catalog.regrole), '42501');
   END IF;
   PERFORM backfill.check_sync_clause(job, 'keep_in_sync', job.set_clause);
-  SELECT * INTO v FROM backfill.assigned_values(job.set_clause);
+  SELECT * INTO v FROM backfill.computed_values(job.target, job.set_clause);
 
   others := backfill.derived_table(job.target, class.relname, filled, missing);
   SELECT * INTO found FROM backfill.breaks_on(v.expressions, others);
@@ -391,7 +511,7 @@ BEGIN
   IF job.sync_back IS NOT NULL THEN
     PERFORM backfill.check_sync_clause(job, 'sync_back', job.sync_back);
     one := (SELECT pg_catalog.min(a.attname::pg_catalog.text) FROM pg_catalog.pg_attribute a
-             WHERE a.attrelid OPERATOR(pg_catalog.=) job.target AND a.attname::pg_catalog.text OPERATOR(pg_catalog.=) ANY (pg_catalog.array_cat(back, filled)) AND a.attgenerated OPERATOR(pg_catalog.=) '' AND (a.atthasdef OR a.attidentity OPERATOR(pg_catalog.<>) '')
+             WHERE a.attrelid OPERATOR(pg_catalog.=) job.target AND a.attname::pg_catalog.text OPERATOR(pg_catalog.=) ANY (pg_catalog.array_cat(back, filled)) AND (backfill.default_of(job.target, a.attname) IS NOT NULL OR a.attidentity OPERATOR(pg_catalog.<>) '')
                AND NOT pg_catalog.jsonb_exists(backfill.constant_defaults(job.target, pg_catalog.array_cat(back, filled)), a.attname::pg_catalog.text));
     IF one IS NOT NULL THEN
       PERFORM backfill.refuse('sync_back', pg_catalog.format('the default of %I is no constant: nothing tells of a new row whether it was given or left out', one),
@@ -401,7 +521,7 @@ BEGIN
       PERFORM backfill.refuse('sync_back', pg_catalog.format('writes %s, which set_clause fills', (SELECT pg_catalog.string_agg(pg_catalog.quote_ident(b), ', ') FROM pg_catalog.unnest(back) b WHERE b OPERATOR(pg_catalog.=) ANY (filled))),
                               'It writes the old column from the new one: ''amount = amount_cents / 100.0''.', '22023');
     END IF;
-    SELECT * INTO v FROM backfill.assigned_values(job.sync_back);
+    SELECT * INTO v FROM backfill.computed_values(job.target, job.sync_back);
     SELECT * INTO found FROM backfill.breaks_on(v.expressions, others);
     IF found.code IS NULL THEN
       PERFORM backfill.refuse('sync_back', 'reads no column that set_clause fills', 'It writes the old column from the new one: ''amount = amount_cents / 100.0''.', '22023');
@@ -410,8 +530,7 @@ BEGIN
   RETURN pg_catalog.jsonb_build_object(
     'token', pg_catalog."left"(pg_catalog.replace(pg_catalog.gen_random_uuid()::pg_catalog.text, '-', ''), 12),
     'mode', mode, 'rest', pg_catalog.to_jsonb(rest), 'asked', pg_catalog.to_jsonb(asked), 'self', self,
-    'not_null', (SELECT coalesce(pg_catalog.jsonb_agg(a.attname), '[]') FROM pg_catalog.pg_attribute a
-                  WHERE a.attrelid OPERATOR(pg_catalog.=) job.target AND a.attnotnull AND a.attname::pg_catalog.text OPERATOR(pg_catalog.=) ANY (pg_catalog.array_cat(filled, back))),
+    'not_null', pg_catalog.to_jsonb(backfill.never_null(job.target, pg_catalog.array_cat(filled, back))),
     'defaults', backfill.constant_defaults(job.target, pg_catalog.array_cat(filled, back)));
 END
 $$;
@@ -436,7 +555,7 @@ $$;
 
 -- Lines of the trigger's function that assign what a row function computes. at: 'insert', to the columns that were left out, and those by which a
 -- where_clause of one's own tells that they are to do; 'update', to those that
--- were not written, or in a batch of the job to all; 'always', to all.
+-- were not written, or in a batch of the job to all; 'always', to all. A NULL that the row would be refused for is not assigned: what stands there stays.
 CREATE OR REPLACE FUNCTION backfill.sync_assignments(job backfill.job, clause text, function text, at text) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -447,21 +566,24 @@ AS $$
                                                                      backfill.in_quotes(p.name), backfill.own_batch(job)) END,
                                    p.parts), '' ORDER BY p.ord)
             FROM (SELECT c.name, min(u.ord) AS ord,  -- asked once a column: its first part makes it one that is written
-                         string_agg(format('NEW.%s%s := computed.%I;', backfill.in_quotes(c.name), substr(u.t, length(backfill.next_token(u.t)) + 1), u.ord::text), ' ' ORDER BY u.ord) AS parts
+                         string_agg(format(CASE WHEN job.plan -> 'sync' -> 'not_null' ? c.name AND cardinality(backfill.tokens_of(u.t)) = 1
+                                                THEN 'IF pg_catalog.num_nulls(computed.%3$I) OPERATOR(pg_catalog.=) 0 THEN NEW.%1$s%2$s := computed.%3$I; END IF;'
+                                                ELSE 'NEW.%s%s := computed.%I;' END,
+                                           backfill.in_quotes(c.name), substr(u.t, length(backfill.next_token(u.t)) + 1), u.ord::text), ' ' ORDER BY u.ord) AS parts
                     FROM unnest(v.targets) WITH ORDINALITY AS u(t, ord), LATERAL (SELECT backfill.assigned_column(u.t) AS name) c
                    GROUP BY c.name) p)
     FROM backfill.assigned_values(clause) v
 $$;
 
 -- What happens when a row function fails. What is the row's own fault (data, and what the clause raises): the row is written all the
--- same, with NULL where an UPDATE has made the old value wrong, unless the column was NOT NULL before the job; when the job's own
+-- same, with NULL where an UPDATE has made the old value wrong, unless the column could not be NULL before the job, or its domain takes none by now; when the job's own
 -- constraint forbids NULL, the writer gets the clause's error. What is the server's goes on. Any other error says nothing of the
 -- row: it is written as it came.
 CREATE OR REPLACE FUNCTION backfill.row_fault(job backfill.job, clause text) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT coalesce(E'      IF TG_OP OPERATOR(pg_catalog.=) \'UPDATE\' THEN\n'
-                  || string_agg(format(E'        IF pg_catalog.record_image_eq(ROW(OLD.%1$s), ROW(NEW.%1$s)) THEN NEW.%1$s := NULL; END IF;\n', backfill.in_quotes(c)), '' ORDER BY ord) FILTER (WHERE NOT job.plan -> 'sync' -> 'not_null' ? c)
+                  || string_agg(format(E'        IF pg_catalog.record_image_eq(ROW(OLD.%1$s), ROW(NEW.%1$s)) THEN BEGIN NEW.%1$s := NULL; EXCEPTION WHEN OTHERS THEN NULL; END; END IF;\n', backfill.in_quotes(c)), '' ORDER BY ord) FILTER (WHERE NOT job.plan -> 'sync' -> 'not_null' ? c)
                   || E'      END IF;\n', '')
       || coalesce(string_agg(format(E'      IF NEW.%s IS NULL AND (\n'
                                     '           EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid OPERATOR(pg_catalog.=) TG_RELID AND a.attname OPERATOR(pg_catalog.=) %L AND a.attnotnull)\n'
@@ -635,16 +757,13 @@ EXCEPTION WHEN OTHERS THEN
 END
 $$;
 
--- Tries a row function on some rows, each under the job's settings, as a batch computes it, and called in a session that has others.
+-- Tries a row function on some rows: one made like it, under the job's settings, as a batch computes it, and itself, called in a session that has others.
 -- Raises when they differ. For a fifth of a second, and a hundred rows at most.
-CREATE OR REPLACE FUNCTION backfill.compare_values(job backfill.job, function text, types text[], expressions text[]) RETURNS void
+CREATE OR REPLACE FUNCTION backfill.compare_values(job backfill.job, function text, twin text) RETURNS void
 LANGUAGE plpgsql
 AS $$
 DECLARE
-  name    pg_catalog.text := (SELECT c.relname FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) job.target);
-  here    pg_catalog.text := pg_catalog.format('SELECT 0, %s FROM (SELECT ($1).*%s) AS %I',
-                    (SELECT pg_catalog.string_agg(pg_catalog.format(E'(%s\n)::%s', e, t), ', ' ORDER BY ord) FROM ROWS FROM (pg_catalog.unnest(expressions), pg_catalog.unnest(types)) WITH ORDINALITY AS u(e, t, ord)),
-                    coalesce((SELECT pg_catalog.format(', NULL::%s AS %I', m OPERATOR(pg_catalog.->>) 'type', m OPERATOR(pg_catalog.->>) 'name') FROM backfill.missing_column(job) m WHERE m IS NOT NULL), ''), name);
+  here    pg_catalog.text := pg_catalog.format('SELECT * FROM %s($1)', twin);
   there   pg_catalog.text := pg_catalog.format('SELECT * FROM %s($1)', function);
   started pg_catalog.timestamptz := pg_catalog.clock_timestamp();
   r       record;
@@ -698,6 +817,7 @@ DECLARE
                           ELSE ARRAY(SELECT a.attname::pg_catalog.text FROM pg_catalog.pg_attribute a WHERE a.attrelid OPERATOR(pg_catalog.=) job.target AND a.attnum OPERATOR(pg_catalog.>) 0::smallint
                                         AND NOT a.attisdropped ORDER BY a.attnum) END;
   owner    pg_catalog.text := class.relowner::pg_catalog.regrole::pg_catalog.text;
+  twin     pg_catalog.text := name OPERATOR(pg_catalog.||) '_twin';
   traits   record;
   signature pg_catalog.text;
 BEGIN
@@ -712,8 +832,10 @@ BEGIN
                             pg_catalog.format('SET ROLE %s, then insert the job.', owner), '42501');
   END IF;
   IF traits.pinned OPERATOR(pg_catalog.<>) '{}'::pg_catalog.text[] AND NOT traits.volatile THEN
+    EXECUTE backfill.row_function(twin, job.target, types, expressions, columns, missing);
     PERFORM backfill.pin_settings(signature, traits.pinned);
-    PERFORM backfill.compare_values(job, name, types, expressions);
+    PERFORM backfill.compare_values(job, name, twin);
+    EXECUTE pg_catalog.format('DROP FUNCTION %s(%s)', twin, backfill.relation_name(job.target));
     EXECUTE pg_catalog.format('ALTER FUNCTION %s RESET ALL', signature);  -- the triggers' function has them
   END IF;
   EXECUTE pg_catalog.format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', signature);
@@ -721,6 +843,28 @@ BEGIN
     EXECUTE pg_catalog.format('ALTER FUNCTION %s OWNER TO %s', signature, owner);
   END IF;
   RETURN traits.pinned;
+END
+$$;
+
+-- The expressions of a clause for a row function, each of the type that it is assigned to. A constant without a type, which the server reads as what it is
+-- assigned to, would be a text there: it is told by what no function of any type takes.
+CREATE OR REPLACE FUNCTION backfill.typed_values(job backfill.job, clause text, missing jsonb, OUT types text[], OUT expressions text[])
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  derived pg_catalog.text := backfill.derived_table(job.target, (SELECT c.relname::pg_catalog.text FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) job.target), NULL, missing);
+  v       record;
+  target  record;
+BEGIN
+  SELECT * INTO v FROM backfill.computed_values(job.target, clause);
+  expressions := v.expressions;
+  FOR i IN 1 .. pg_catalog.cardinality(v.targets) LOOP
+    SELECT * INTO target FROM backfill.target_type(job.target, v.targets[i], missing);
+    types := pg_catalog.array_append(types, target.type);
+    IF (backfill.breaks_on(ARRAY[pg_catalog.format(E'pg_catalog.to_jsonb((%s\n))', v.expressions[i])], derived)).code OPERATOR(pg_catalog.=) '42804' THEN
+      expressions[i] := pg_catalog.format(E'(%s\n)::%s', v.expressions[i], target.literal);
+    END IF;
+  END LOOP;
 END
 $$;
 
@@ -736,8 +880,8 @@ DECLARE
   pinned  pg_catalog.text[];
   v       record;
 BEGIN
-  SELECT * INTO v FROM backfill.assigned_values(job.set_clause);
-  pinned := backfill.make_row_function(job, token OPERATOR(pg_catalog.||) '_value', ARRAY(SELECT backfill.target_type(job.target, t, missing) FROM pg_catalog.unnest(v.targets) t), v.expressions, missing);
+  SELECT * INTO v FROM backfill.typed_values(job, job.set_clause, missing);
+  pinned := backfill.make_row_function(job, token OPERATOR(pg_catalog.||) '_value', v.types, v.expressions, missing);
   IF sync OPERATOR(pg_catalog.->>) 'mode' OPERATOR(pg_catalog.=) 'where' OR (sync OPERATOR(pg_catalog.->) 'self')::boolean THEN
     pinned := pinned OPERATOR(pg_catalog.||) backfill.make_row_function(job, token OPERATOR(pg_catalog.||) '_todo', '{boolean}', ARRAY[job.where_clause], missing);
   END IF;
@@ -746,8 +890,8 @@ BEGIN
       ARRAY[(SELECT pg_catalog.string_agg('(' OPERATOR(pg_catalog.||) c OPERATOR(pg_catalog.||) E'\n)', ' AND ') FROM pg_catalog.jsonb_array_elements_text(sync OPERATOR(pg_catalog.->) 'rest') c)], missing);
   END IF;
   IF job.sync_back IS NOT NULL THEN
-    SELECT * INTO v FROM backfill.assigned_values(job.sync_back);
-    pinned := pinned OPERATOR(pg_catalog.||) backfill.make_row_function(job, token OPERATOR(pg_catalog.||) '_back', ARRAY(SELECT backfill.target_type(job.target, t, missing) FROM pg_catalog.unnest(v.targets) t), v.expressions, missing);
+    SELECT * INTO v FROM backfill.typed_values(job, job.sync_back, missing);
+    pinned := pinned OPERATOR(pg_catalog.||) backfill.make_row_function(job, token OPERATOR(pg_catalog.||) '_back', v.types, v.expressions, missing);
   END IF;
   RETURN ARRAY(SELECT DISTINCT p FROM pg_catalog.unnest(pinned) p);
 END

@@ -42,7 +42,7 @@ GRANT EXECUTE ON FUNCTION
   backfill.read_constraint, backfill.make_plan, backfill.check_batch, backfill.check_bound, backfill.own_job,
   backfill.make_copy, backfill.copy_more, backfill.measure_batch, backfill.all_fail, backfill.clause_that_changes_nothing, backfill.plan_in_words, backfill.old_sync_name,
   backfill.session_settings, backfill.sync_token, backfill.sync_name, backfill.sync_functions, backfill.sync_triggers, backfill.own_batch, backfill.derived_table, backfill.null_columns, backfill.missing_column,
-  backfill.target_type, backfill.assigned_values, backfill.row_function, backfill.columns_read, backfill.columns_of_function, backfill.function_traits, backfill.breaks_on,
+  backfill.target_type, backfill.default_of, backfill.never_null, backfill.value_of, backfill.computed_values, backfill.typed_values, backfill.check_default, backfill.assigned_values, backfill.row_function, backfill.columns_read, backfill.columns_of_function, backfill.function_traits, backfill.breaks_on,
   backfill.constant_defaults, backfill.check_sync_clause, backfill.left_out, backfill.sync_assignments, backfill.in_quotes, backfill.row_fault, backfill.custom_settings, backfill.sync_body, backfill.row_of,
   backfill.watched_columns, backfill.sync_sources, backfill.trigger_commands, backfill.called_elsewhere, backfill.compare_values, backfill.pin_settings, backfill.make_row_function, backfill.make_row_functions,
   backfill.try_sync, backfill.make_sync, backfill.drop_sync_commands, backfill.sync_trouble, backfill.step_is_wanted, backfill.run_step,

@@ -165,6 +165,47 @@ def test_rows_that_the_where_clause_excludes_are_left_alone(db):
 
 # ---- The clause gives what it gives in a batch, whoever writes
 
+ASSIGNED = [
+    ("int", "'5'"), ("int", "NULL"), ("int", "i / 3.0"), ("int", "( '5' -- five\n)"), ("numeric(6,2)", "i / 3.0"), ("numeric(6,2)", "'1.239'"), ("text", "'a'"), ("text", "i > 2"),
+    ("varchar(3)", "'abc   '"), ("char(4)", "'a' || i"), ("bit(4)", "'1010'"), ("bit(4)", "i::bit(4)"), ("timestamp(0)", "'2020-01-01 00:00:00.7'"), ("time(0)", "time '12:00:00.6'"),
+    ("interval hour", "'3'"), ("interval day to second(0)", "interval '1 day 1.7 s'"), ("jsonb", "'{}'"), ("tsvector", "'a b'"),
+    ("mood", "'glad'"), ("pair", "ROW(i, 'ab', 'c')"), ("pair", "NULL"), ("short", "'ab'"), ("cents", "i / 3.0"), ("cents_too", "'1.239'"),
+    ("numeric(5,1)[]", "'{1.25,2}'"), ("char(3)[]", "ARRAY['ab', 'c']"), ("bit(3)[]", "'{101}'"), ("list", "ARRAY[i / 3.0]"),
+    ("numeric(6,2) DEFAULT 1.239", "DEFAULT"), ("with_zero", "DEFAULT"), ("text", "DEFAULT"),
+]
+PARTS = [("int[]", "[2]", "'5'"), ("numeric(5,1)[]", "[2:3]", "ARRAY[i / 3.0, 7]"), ("char(3)[]", "[1]", "'a'"), ("interval hour[]", "[1]", "'3'"), ("jsonb", "['a']['b']", "'5'"),
+         ("pair", ".b", "'ab'"), ("pair[]", "[1].b", "'ab'"), ("list", "[1]", "i / 3.0"), ("int[]", "[1][1]", "i")]
+
+
+def test_a_value_is_made_what_its_column_is_as_an_update_does_it(db):
+    """By each batch and by the trigger: a constant takes the column's type, a value its length, its scale, its fields."""
+    db.app.execute("CREATE TYPE mood AS ENUM ('glad'); CREATE TYPE pair AS (a int, b varchar(3), c char(3)); CREATE DOMAIN short AS varchar(3); CREATE DOMAIN cents AS numeric(6,2);"
+                   "CREATE DOMAIN cents_too AS cents; CREATE DOMAIN list AS numeric(5,1)[]; CREATE DOMAIN with_zero AS int DEFAULT 0")
+    kinds = [kind for kind, _ in ASSIGNED] + [kind for kind, _, _ in PARTS]
+    clause = ", ".join([f"c{n} = {value}" for n, (_, value) in enumerate(ASSIGNED)] + [f"c{n}{part} = {value}" for n, (_, part, value) in enumerate(PARTS, len(ASSIGNED))])
+    make(db, "i int, " + ", ".join(f"c{n} {kind}" for n, kind in enumerate(kinds)))
+    db.app.execute("INSERT INTO t (id, i) SELECT i, i FROM generate_series(1, 4) AS i; CREATE TABLE updated (LIKE t INCLUDING ALL); INSERT INTO updated (id, i) SELECT id, i FROM t;"
+                   f"UPDATE updated SET {clause}")
+    in_step(db, clause)
+    db.app.execute("INSERT INTO t (id, i) SELECT id + 100, i FROM t")
+    for n, kind in enumerate(kinds):
+        given = [db.all(f"SELECT c{n}::text FROM {rows} ORDER BY id") for rows in ("updated", "t WHERE id < 100", "t WHERE id > 100")]
+        assert given[0] == given[1] == given[2], kind
+
+
+def test_an_element_that_each_row_names_is_refused(db):
+    make(db, "i int, c int[]")
+    with pytest.raises(psycopg.Error, match="no trigger can compute this set_clause: c\\[i\\]"):
+        db.submit(set_clause="c[i] = 7", keep_in_sync=True)
+
+
+def test_a_default_is_a_value_for_the_proof(db):
+    make(db, "b int")
+    db.app.execute("INSERT INTO t (id) SELECT generate_series(1, 300); ALTER TABLE t ALTER b SET DEFAULT 7")
+    db.daemon()
+    db.finish(db.submit(set_clause="b = DEFAULT", where_clause="b IS NULL"))
+    assert db.counts(column="b") == {7: 300}
+
 SETTINGS = {
     "TimeZone": ("timestamptz", "'2026-03-01 23:30+00'", "a::date::text", "SET TimeZone = 'Pacific/Auckland'"),
     "DateStyle": ("text", "'03/04/2026'", "a::date::text", "SET DateStyle = 'ISO, DMY'"),
@@ -356,12 +397,26 @@ def test_a_row_that_cannot_be_computed_is_written_until_a_constraint_forbids_it(
     assert row(db, 1, "a, b") == ("none", 5)
 
 
-def test_a_column_that_was_not_null_before_never_fails_its_writer(db):
-    make(db, "a text, b bigint NOT NULL DEFAULT 0")
+NEVER_NULL = {"b": "int NOT NULL", "c": "never", "d": "never_too", "e": "positive", "f": "int CHECK (f IS NOT NULL AND f > -100)", "g": "with_zero NOT NULL"}
+
+
+@pytest.mark.parametrize("value", ["none", None, "-5"])
+def test_a_column_that_could_not_be_null_before_never_fails_its_writer(db, value):
+    """Not by itself, nor by its domain, nor by its CHECK: whether the clause fails, gives NULL, or what the domain refuses."""
+    db.app.execute("CREATE DOMAIN never AS int NOT NULL; CREATE DOMAIN never_too AS never; CREATE DOMAIN positive AS int CHECK (value IS NOT NULL AND value > 0);"
+                   "CREATE DOMAIN with_zero AS int DEFAULT 0")
+    make(db, "a text, " + ", ".join(f"{name} {kind}{'' if name == 'g' else ' DEFAULT 1000'}" for name, kind in NEVER_NULL.items()))
     db.app.execute("INSERT INTO t (id, a) SELECT i, i::text FROM generate_series(1, 300) AS i")
-    in_step(db, "b = a::bigint * 100", where_clause="b = 0")
-    db.app.execute("INSERT INTO t (id, a) VALUES (1000, 'none'); UPDATE t SET a = 'none' WHERE id = 1")
-    assert row(db, 1000) == (0,) and row(db, 1, "a") == ("none",)
+    in_step(db, ", ".join(f"{name} = a::int" for name in NEVER_NULL), where_clause="b = 1000")
+    db.app.execute("UPDATE t SET a = %s WHERE id = 1", [value])
+    db.app.execute("INSERT INTO t (id, a) VALUES (1000, %s)", [value])
+    names = ", ".join(NEVER_NULL)
+    if value == "-5":
+        assert row(db, 1, "e") == (1,) and row(db, 1000, "e") == (1000,)
+    else:
+        assert row(db, 1, names) == (1,) * 6 and row(db, 1000, names) == (1000,) * 5 + (0,)
+    db.app.execute("INSERT INTO t (id, a) VALUES (1001, '7')")
+    assert row(db, 1001, names) == (7,) * 6, "what is left out has the domain's default, and is filled"
 
 
 def test_an_error_that_is_no_rows_fault_leaves_values_alone(db):
