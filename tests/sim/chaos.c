@@ -86,6 +86,11 @@ static void init(struct world *w, uint64_t seed, bool verbose)
     w->retries = w->n_pasts = 0;
     w->steps = w->calm_steps = 0;
     w->calm_after = random_below(r, 300);
+    if (w->model.plan.verify && !w->model.plan.guard) { /* all that rows meet behind a pass is another: so there are many of both */
+        w->event_shares[EVENT_WRITE] = random_between(r, 1, 10);
+        w->event_shares[EVENT_KILL] = random_between(r, 1, 10);
+        w->calm_after = random_below(r, 3000);
+    }
     w->broken = NULL;
     world_trace(w, NULL, "%d relations, at most %u keys, target %u us, rows that fail are %s",
         w->model.n_relations, w->limits.max_keys, w->limits.target_us,
@@ -189,6 +194,8 @@ static void happen(struct world *w)
     if (w->outage_until_us)
         end_outage(w);
     enum world_event event = w->due ? w->due : draw_event(w);
+    if (w->due && w->daemons[w->due_to].alive)
+        d = &w->daemons[w->due_to];
     w->due = EVENT_NOTHING;
     past_note(w);
     if (random_chance(&w->random, 300)) /* the WAL writer, or somebody's commit */

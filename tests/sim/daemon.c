@@ -312,9 +312,7 @@ static void send_action(struct world *w, struct daemon *d, struct runner_action 
     uint64_t longest_us = r->again == RUNNER_NEXT_STEP ? LONGEST_STEP_REST_US : LONGEST_REST_US;
     if (a.kind == RUNNER_REST && (a.until_us < w->now_us || a.until_us > w->now_us + longest_us))
         world_break(w, "a rest is longer than the longest backoff");
-    if (a.kind == RUNNER_FINISH || a.kind == RUNNER_BEGIN || a.kind == RUNNER_LAYOUT ||
-        a.kind == RUNNER_ADD_RANGE)
-        past_threaten(w);
+    past_threaten(w, d);
     fault_decide(w, d);
 }
 

@@ -725,7 +725,7 @@ void model_insert(struct model *m, struct random *random)
     if (at < r->n_rows && r->rows[at].key == key)
         return;
     memmove(&r->rows[at + 1], &r->rows[at], (size_t)(r->n_rows - at) * sizeof(r->rows[0]));
-    r->rows[at] = (struct model_row){.key = key, .born = m->layouts, .to_do = m->migrates && !m->synced};
+    r->rows[at] = (struct model_row){.key = key, .born = m->layouts, .due = m->layouts, .to_do = m->migrates && !m->synced};
     r->n_rows++;
 }
 

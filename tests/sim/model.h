@@ -23,6 +23,7 @@
 struct model_row {
     int key;
     uint32_t born;            /* when, in layouts of the job */
+    uint32_t due;             /* and when it became to do, of a migration */
     uint16_t counter;         /* what the job increments: SET n = n + 1 */
     bool bad;                 /* the job's expression raises on it */
     uint64_t locked_until_us; /* somebody else holds it until then */

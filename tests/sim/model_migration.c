@@ -45,8 +45,8 @@ bool model_is_untidy(const struct model *m)
                             ((m->state == JOB_SUCCEEDED || m->state == JOB_FAILED) && m->finished));
 }
 
-/* Rows that are to do, but for those that were put aside because they can't be. */
-static bool is_anything_to_do(const struct model *m, bool with_left_behind)
+/* Rows that are to do and were so before that layout, but for those that were put aside because they can't be. */
+static bool is_anything_due(const struct model *m, uint32_t before, bool with_left_behind)
 {
     for (int i = 0; i < m->n_relations; i++)
         for (int k = 0; k < m->relations[i].n_rows; k++) {
@@ -54,10 +54,15 @@ static bool is_anything_to_do(const struct model *m, bool with_left_behind)
             bool left = false;
             for (int l = 0; l < m->n_left_behind; l++)
                 left |= m->left_behind[l].relation == i && m->left_behind[l].key == row->key;
-            if (row->to_do && !row->deleted && (with_left_behind || !left))
+            if (row->to_do && row->due < before && !row->deleted && (with_left_behind || !left))
                 return true;
         }
     return false;
+}
+
+static bool is_anything_to_do(const struct model *m, bool with_left_behind)
+{
+    return is_anything_due(m, UINT32_MAX, with_left_behind);
 }
 
 bool model_is_to_do(const struct model *m, int relation)
@@ -168,14 +173,20 @@ enum runner_look model_end_tidy(struct model *m, int session, bool failed)
     return RUNNER_LOOK_FINE;
 }
 
-/* An application writes a row the old way: it is to do, unless the trigger sees to it; the constraint refuses it. */
+/* An application writes rows the old way: they are to do, unless the trigger sees to it; the constraint refuses them. */
 void model_write(struct model *m, struct random *random)
 {
     if (m->n_relations == 0 || (m->guarded && !m->synced))
         return;
-    struct model_relation *r = &m->relations[random_below(random, (uint32_t)m->n_relations)];
-    if (r->n_rows > 0)
-        r->rows[random_below(random, (uint32_t)r->n_rows)].to_do = !m->synced;
+    for (uint32_t n = random_between(random, 1, 3); n > 0; n--) {
+        struct model_relation *r = &m->relations[random_below(random, (uint32_t)m->n_relations)];
+        if (r->n_rows == 0)
+            continue;
+        struct model_row *row = &r->rows[random_below(random, (uint32_t)r->n_rows)];
+        if (!row->to_do)
+            row->due = m->layouts;
+        row->to_do = !m->synced;
+    }
 }
 
 void model_check_migration(struct model *m)
@@ -193,6 +204,8 @@ void model_check_migration(struct model *m)
             broken(m, "a job succeeded with a step to do");
     if ((p->in_step || (p->guard && p->verify)) && is_anything_to_do(m, false))
         broken(m, "a migration succeeded with a row to do");
+    if (p->verify && is_anything_due(m, m->layouts, false))
+        broken(m, "a migration succeeded with a row that was to do before its last pass of verify");
     if (m->synced != p->in_step)
         broken(m, "a migration succeeded without its trigger, or with one that nobody wants");
 }

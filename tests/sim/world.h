@@ -102,6 +102,7 @@ struct world {
     uint32_t timeout_keys; /* a batch of more takes too long, always; 0: none does */
     uint64_t now_us, event_us;
     enum world_event due;                      /* what happens then; EVENT_NOTHING: it is drawn */
+    int due_to;                                /* and to which daemon */
     uint64_t outage_began_us, outage_until_us; /* no server meanwhile */
     bool crowded;                              /* all places are taken, and others queue for them */
     uint64_t crowded_since_us;                 /* and there was a server since */
@@ -134,7 +135,7 @@ void daemon_lose_server(struct world *w, struct daemon *d);
 void past_note(struct world *w);  /* perhaps it comes back to what is so now */
 void past_flush(struct world *w); /* no crash goes behind this any more */
 void past_return(struct world *w, bool failover);
-void past_threaten(struct world *w); /* perhaps it happens soon */
+void past_threaten(struct world *w, const struct daemon *d); /* perhaps something happens soon, for what its runner asks */
 
 /* chaos.c */
 void world_break(struct world *w, const char *promise);
