@@ -133,10 +133,7 @@ static void check_passfile(struct check *c)
 static char *ask(PGconn *conn, const char *sql)
 {
     PGresult *result = PQexec(conn, sql);
-    char *value =
-        PQresultStatus(result) == PGRES_TUPLES_OK && PQntuples(result) > 0 && !PQgetisnull(result, 0, 0)
-            ? copy_string(PQgetvalue(result, 0, 0))
-            : NULL;
+    char *value = copy_string(result_only(result));
     PQclear(result);
     return value;
 }
@@ -157,16 +154,16 @@ static void check_role(struct check *c, PGconn *conn, const char *role)
 static void check_logins(struct check *c, PGconn *conn)
 {
     PGresult *roles =
-        PQexec(conn, "SELECT r.rolname FROM pg_catalog.pg_roles AS r WHERE r.rolcanlogin AND NOT r.rolsuper"
+        PQexec(conn, "SELECT r.rolname AS login FROM pg_catalog.pg_roles AS r WHERE r.rolcanlogin AND NOT r.rolsuper"
                      " AND pg_catalog.pg_has_role(r.oid, 'backfill_submitter', 'MEMBER') UNION"
                      " SELECT coalesce(backfill.role_name(backfill.login_of(j)), j.submitted_by) FROM backfill.job AS j"
                      " WHERE j.state IN ('queued', 'running', 'paused') ORDER BY 1");
     for (int i = 0; i < PQntuples(roles); i++) {
         char what[100];
         _cleanup_free_ char *problem = NULL, *hint = NULL;
-        PGconn *other = connect_as(c->database, PQgetvalue(roles, i, 0), &problem, &hint);
+        PGconn *other = connect_as(c->database, result_text(roles, i, "login"), &problem, &hint);
 
-        snprintf(what, sizeof(what), "login as %s", PQgetvalue(roles, i, 0));
+        snprintf(what, sizeof(what), "login as %s", result_text(roles, i, "login"));
         if (problem)
             print_problem(c, what, problem, "%s", remedy_for(problem, hint));
         else
@@ -180,7 +177,7 @@ static void check_logins(struct check *c, PGconn *conn)
 static void check_owners(struct check *c, PGconn *conn)
 {
     PGresult *jobs = PQexec(conn,
-        "SELECT j.name, s.rolname, coalesce(o.rolname, j.owner) FROM backfill.job AS j"
+        "SELECT j.name, s.rolname AS submitter, coalesce(o.rolname, j.owner) AS owner FROM backfill.job AS j"
         "  LEFT JOIN pg_catalog.pg_roles AS s ON s.oid = backfill.login_of(j)"
         "  LEFT JOIN pg_catalog.pg_roles AS o ON o.oid = backfill.role_of(j)"
         " WHERE j.state IN ('queued', 'running', 'paused') AND s.oid IS NOT NULL"
@@ -189,9 +186,9 @@ static void check_owners(struct check *c, PGconn *conn)
         "   IS NOT TRUE ORDER BY j.id");
     for (int i = 0; i < PQntuples(jobs); i++) {
         char what[100], problem[200];
-        const char *submitter = PQgetvalue(jobs, i, 1), *owner = PQgetvalue(jobs, i, 2);
+        const char *submitter = result_text(jobs, i, "submitter"), *owner = result_text(jobs, i, "owner");
 
-        snprintf(what, sizeof(what), "job %s", PQgetvalue(jobs, i, 0));
+        snprintf(what, sizeof(what), "job %s", result_text(jobs, i, "name"));
         snprintf(problem, sizeof(problem), "%s may not SET ROLE %s", submitter, owner);
         print_problem(c, what, problem, "GRANT %s TO %s; or cancel the job.", owner, submitter);
     }
@@ -202,15 +199,15 @@ static void check_owners(struct check *c, PGconn *conn)
 static void check_triggers(struct check *c, PGconn *conn)
 {
     PGresult *jobs = PQexec(conn,
-        "SELECT j.name, pg_catalog.format('the trigger of keep_in_sync on %s %s', j.target, t.trouble)"
+        "SELECT j.name, pg_catalog.format('the trigger of keep_in_sync on %s %s', j.target, t.trouble) AS trouble"
         "  FROM backfill.job AS j, LATERAL (SELECT backfill.sync_trouble(j)) AS t(trouble)"
         " WHERE j.keep_in_sync AND j.tidy AND j.phase NOT IN ('preflight', 'expand') AND t.trouble IS NOT NULL"
         "   AND backfill.relation_name(j.target) IS NOT NULL ORDER BY j.id");
     for (int i = 0; i < PQntuples(jobs); i++) {
         char what[100];
 
-        snprintf(what, sizeof(what), "job %s", PQgetvalue(jobs, i, 0));
-        print_problem(c, what, PQgetvalue(jobs, i, 1),
+        snprintf(what, sizeof(what), "job %s", result_text(jobs, i, "name"));
+        print_problem(c, what, result_text(jobs, i, "trouble"),
             "Put it right, or end it by backfill.finish(name); rows that were written meanwhile may be out of step.");
     }
     PQclear(jobs);
@@ -254,12 +251,12 @@ static bool check_schema_owner(struct check *c, PGconn *conn)
 {
     PGresult *result = PQexec(conn, SQL_SCHEMA);
     bool answered = PQntuples(result) == 1;
-    const char *problem = answered ? result_text(result, 0, 2) : PQerrorMessage(conn);
+    const char *problem = answered ? result_text(result, 0, "problem") : PQerrorMessage(conn);
     bool ok = false;
 
     if (problem)
-        print_problem(c, "schema", problem, "%s", answered ? result_text(result, 0, 3) : "");
-    else if (!result_is_true(result, 0, 1))
+        print_problem(c, "schema", problem, "%s", answered ? result_text(result, 0, "hint") : "");
+    else if (!result_is_true(result, 0, "is_there"))
         print_problem(c, "schema", "not installed", "Run backfilld --install with the same options.");
     else
         ok = true;
@@ -321,11 +318,11 @@ static void check_disk(struct check *c, PGconn *conn)
         return;
     struct flusher *flusher = flusher_new();
     PGresult *paths =
-        PQexec(conn, "SELECT pg_catalog.current_setting('data_directory') UNION"
+        PQexec(conn, "SELECT pg_catalog.current_setting('data_directory') AS path UNION"
                      " SELECT pg_catalog.pg_tablespace_location(t.oid) FROM pg_catalog.pg_tablespace AS t"
                      " WHERE pg_catalog.pg_tablespace_location(t.oid) <> '' ORDER BY 1");
     for (int i = 0; i < PQntuples(paths); i++)
-        check_path(c, PQgetvalue(paths, i, 0), flusher);
+        check_path(c, result_text(paths, i, "path"), flusher);
     flusher_free(flusher);
     PQclear(paths);
 }

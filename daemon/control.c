@@ -109,9 +109,9 @@ static void on_hello(struct control *c, const PGresult *hello)
 {
     free(c->pid);
     free(c->start);
-    c->pid = copy_string(PQgetvalue(hello, 0, 2));
-    c->start = copy_string(PQgetvalue(hello, 0, 3));
-    if (atoi(PQgetvalue(hello, 0, 0)) < OLDEST_SERVER)
+    c->pid = copy_string(result_text(hello, 0, "pid"));
+    c->start = copy_string(result_text(hello, 0, "start"));
+    if (result_number(hello, 0, "server_version") < OLDEST_SERVER)
         unusable(c, "the server is older than PostgreSQL 15", "Upgrade it; backfilld works from 15 on.");
     else
         ask(c, CONTROL_SCHEMA, SQL_SCHEMA);
@@ -119,11 +119,11 @@ static void on_hello(struct control *c, const PGresult *hello)
 
 static void on_schema(struct control *c, const PGresult *schema)
 {
-    const char *problem = result_text(schema, 0, 2);
+    const char *problem = result_text(schema, 0, "problem");
 
     if (problem)
-        unusable(c, problem, result_text(schema, 0, 3));
-    else if (!result_is_true(schema, 0, 1))
+        unusable(c, problem, result_text(schema, 0, "hint"));
+    else if (!result_is_true(schema, 0, "is_there"))
         unusable(c, "the control schema is not installed", "Run backfilld --install with the same options.");
     else
         ask(c, CONTROL_INSTALLED, SQL_INSTALLED);
@@ -131,11 +131,11 @@ static void on_schema(struct control *c, const PGresult *schema)
 
 static void on_installed(struct control *c, const PGresult *installed)
 {
-    int version = PQntuples(installed) == 1 ? atoi(PQgetvalue(installed, 0, 0)) : 0;
+    int version = (int)result_number(installed, 0, "version");
 
     if (version > schema_version)
         unusable(c, "the control schema is newer than this program", "Run the backfilld that installed it.");
-    else if (version < schema_version || strcmp(PQgetvalue(installed, 0, 1), schema_checksum) != 0)
+    else if (version < schema_version || !same_string(result_text(installed, 0, "checksum"), schema_checksum))
         unusable(
             c, "the control schema is another version's", "Run backfilld --install with the same options.");
     else

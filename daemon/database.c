@@ -62,7 +62,7 @@ static void turn_soon(struct database *db)
 
 static char *said_of_lost_job(const PGresult *whose)
 {
-    const char *state = result_text(whose, 0, 4), *pid = result_text(whose, 0, 5), *holder = result_text(whose, 0, 6);
+    const char *state = result_text(whose, 0, "state"), *pid = result_text(whose, 0, "holder_pid"), *holder = result_text(whose, 0, "holder");
     char *text = NULL;
     int n;
 
@@ -92,8 +92,8 @@ static void on_whose(void *arg, const struct session_event *e)
     const PGresult *whose = e->results[0];
     _cleanup_free_ char *text = said_of_lost_job(whose);
     journal_write(LEVEL_WARNING, JOURNAL_STATE,
-        JOURNAL_ABOUT(.database = db->name, .job = result_number(whose, 0, 0), .name = result_text(whose, 0, 1),
-            .table = result_text(whose, 0, 2), .phase = result_text(whose, 0, 3)),
+        JOURNAL_ABOUT(.database = db->name, .job = result_number(whose, 0, "id"), .name = result_text(whose, 0, "name"),
+            .table = result_text(whose, 0, "target"), .phase = result_text(whose, 0, "phase")),
         "%s", text);
 }
 
@@ -162,11 +162,11 @@ static void on_hours_over(struct worker *worker, void *arg)
     turn_soon(db);
 }
 
-/* ms: an integer column, NULL when the hours never end. */
-static void keep_hours(struct worker *worker, const PGresult *result, int row, int column)
+/* hours_end_in_ms: NULL when they never end. */
+static void keep_hours(struct worker *worker, const PGresult *result, int row)
 {
     worker_end_hours_in(
-        worker, result_text(result, row, column) ? result_number(result, row, column) : WORKER_NO_END);
+        worker, result_text(result, row, "hours_end_in_ms") ? result_number(result, row, "hours_end_in_ms") : WORKER_NO_END);
 }
 
 /* ---- Claiming a job
@@ -255,14 +255,14 @@ static void open_monitor(struct database *db)
 /* The row of SQL_CLAIM. */
 static void start_worker(struct database *db, const PGresult *row)
 {
-    struct worker *ours = find_worker(db, result_number(row, 0, 0));
+    struct worker *ours = find_worker(db, result_number(row, 0, "id"));
     if (ours) { /* held again by this claim */
-        worker_renew(ours, result_text(row, 0, 34));
+        worker_renew(ours, result_text(row, 0, "token"));
         return;
     }
     open_monitor(db);
     struct job *job = must(calloc(1, sizeof(*job)));
-    const char *target = result_text(row, 0, 3);
+    const char *target = result_text(row, 0, "target");
     const struct worker_setup setup = {
         .base = db->base,
         .control = db->control,
@@ -278,44 +278,44 @@ static void start_worker(struct database *db, const PGresult *row)
         .arg = db,
     };
 
-    job->id = result_number(row, 0, 0);
-    job->name = text_line(result_text(row, 0, 2), TEXT_NAME);
+    job->id = result_number(row, 0, "id");
+    job->name = text_line(result_text(row, 0, "name"), TEXT_NAME);
     job->target = text_line(target ? target : "a dropped table", TEXT_NAME);
-    job->submitted_by = copy_string(result_text(row, 0, 4));
-    job->owner = copy_string(result_text(row, 0, 5));
-    job->search_path = copy_string(result_text(row, 0, 6));
-    job->time_zone = copy_string(result_text(row, 0, 7));
-    job->date_style = copy_string(result_text(row, 0, 8));
-    job->settings = copy_string(result_text(row, 0, 9));
-    job->phase = job_phase_from_name(result_text(row, 0, 10));
-    job->quarantine = strcmp(result_text(row, 0, 11), "quarantine") == 0;
-    job->target_ms = (uint32_t)result_number(row, 0, 12);
-    job->max_lag_ms = (double)result_number(row, 0, 16);
-    job->throttle_off = copy_string(result_text(row, 0, 17));
-    job->max_rows_per_s = (uint32_t)result_number(row, 0, 18);
-    if (!result_is_true(row, 0, 21))
+    job->submitted_by = copy_string(result_text(row, 0, "submitted_by"));
+    job->owner = copy_string(result_text(row, 0, "owner"));
+    job->search_path = copy_string(result_text(row, 0, "search_path"));
+    job->time_zone = copy_string(result_text(row, 0, "time_zone"));
+    job->date_style = copy_string(result_text(row, 0, "date_style"));
+    job->settings = copy_string(result_text(row, 0, "settings"));
+    job->phase = job_phase_from_name(result_text(row, 0, "phase"));
+    job->quarantine = same_string(result_text(row, 0, "on_error"), "quarantine");
+    job->target_ms = (uint32_t)result_number(row, 0, "target_ms");
+    job->max_lag_ms = (double)result_number(row, 0, "max_lag_ms");
+    job->throttle_off = copy_string(result_text(row, 0, "throttle_off"));
+    job->max_rows_per_s = (uint32_t)result_number(row, 0, "max_rows_per_s");
+    if (!result_is_true(row, 0, "runs"))
         job->phase = PHASE_TIDY;
     job->plan = must(malloc(sizeof(*job->plan)));
     *job->plan = (struct migration_plan){
-        .expand = result_is_true(row, 0, 22),
-        .fill = result_is_true(row, 0, 23),
-        .guard = result_is_true(row, 0, 24),
-        .quiet = result_is_true(row, 0, 25),
-        .verify = result_is_true(row, 0, 26),
-        .validate = result_is_true(row, 0, 27),
-        .in_step = result_is_true(row, 0, 28),
-        .dry_run = result_is_true(row, 0, 29),
+        .expand = result_is_true(row, 0, "expand"),
+        .fill = result_is_true(row, 0, "fill"),
+        .guard = result_is_true(row, 0, "guard"),
+        .quiet = result_is_true(row, 0, "quiet"),
+        .verify = result_is_true(row, 0, "verify"),
+        .validate = result_is_true(row, 0, "validate"),
+        .in_step = result_is_true(row, 0, "in_step"),
+        .dry_run = result_is_true(row, 0, "dry_run"),
     };
-    job->lacking = copy_string(result_text(row, 0, 30));
-    job->session = copy_string(result_text(row, 0, 31));
-    job->gave_way = (uint32_t)result_number(row, 0, 32);
-    job->login = copy_string(result_text(row, 0, 33));
-    job->token = copy_string(result_text(row, 0, 34));
+    job->lacking = copy_string(result_text(row, 0, "lacking"));
+    job->session = copy_string(result_text(row, 0, "session"));
+    job->gave_way = (uint32_t)result_number(row, 0, "gave_way");
+    job->login = copy_string(result_text(row, 0, "login"));
+    job->token = copy_string(result_text(row, 0, "token"));
 
     db->workers = must(reallocarray(db->workers, (size_t)db->n_workers + 1, sizeof(*db->workers)));
     db->workers[db->n_workers++] =
-        worker_start(&setup, job, (uint64_t)result_number(row, 0, 14), (uint64_t)result_number(row, 0, 13));
-    keep_hours(db->workers[db->n_workers - 1], row, 0, 20);
+        worker_start(&setup, job, (uint64_t)result_number(row, 0, "keys_done"), (uint64_t)result_number(row, 0, "estimate"));
+    keep_hours(db->workers[db->n_workers - 1], row, 0);
     share_rate(db);
     db->look_for_wishes = true; /* one may have been made between the claim and now */
     db->changed(db->arg);
@@ -333,20 +333,20 @@ static void on_claimed(void *arg, const struct session_event *e)
             e->message);
         struct timeval wait = us_to_timeval(LOOK_AGAIN_CAP_US);
         event_add(db->look_again, &wait);
-    } else if (result_text(e->results[0], 0, 0)) {
+    } else if (result_text(e->results[0], 0, "id")) {
         start_worker(db, e->results[0]);
         if (db->stopping) /* it was asked before that: the job goes back at once */
             worker_want(db->workers[db->n_workers - 1], RUNNER_WANT_STOP);
         db->look_for_jobs = db->look_for_share = true;
         db->look_again_us = LOOK_AGAIN_US;
-    } else if (result_is_true(e->results[0], 0, 1)) {
+    } else if (result_is_true(e->results[0], 0, "ask_again")) {
         struct timeval wait = us_to_timeval(db->look_again_us);
         event_add(db->look_again, &wait);
         db->look_again_us =
             db->look_again_us * 2 < LOOK_AGAIN_CAP_US ? db->look_again_us * 2 : LOOK_AGAIN_CAP_US;
     }
-    if (e->kind == SESSION_RESULT && result_text(e->results[0], 0, 19)) {
-        struct timeval wait = us_to_timeval((uint64_t)result_number(e->results[0], 0, 19) * 1000);
+    if (e->kind == SESSION_RESULT && result_text(e->results[0], 0, "opens_in_ms")) {
+        struct timeval wait = us_to_timeval((uint64_t)result_number(e->results[0], 0, "opens_in_ms") * 1000);
         event_add(db->opening, &wait);
     }
     turn_soon(db);
@@ -362,8 +362,8 @@ static void on_over_share(void *arg, const struct session_event *e)
     if (e->kind == SESSION_ERROR)
         journal_write(LEVEL_ERROR, JOURNAL_DATABASE, JOURNAL_ABOUT(.database = db->name, .sqlstate = e->sqlstate),
             "can't share the workers: %s", e->message);
-    else if (result_text(e->results[0], 0, 0))
-        worker = find_worker(db, result_number(e->results[0], 0, 0));
+    else if (result_text(e->results[0], 0, "job"))
+        worker = find_worker(db, result_number(e->results[0], 0, "job"));
     if (worker)
         worker_give_back(worker, "all workers are busy, and another login's job is to have one");
     turn_soon(db);
@@ -393,7 +393,7 @@ static void on_unfinished(void *arg, const struct session_event *e)
     struct database *db = arg;
 
     db->asking = false;
-    if (e->kind == SESSION_RESULT && result_number(e->results[0], 0, 0) == 0 && db->n_workers == 0 &&
+    if (e->kind == SESSION_RESULT && same_string(result_only(e->results[0]), "0") && db->n_workers == 0 &&
         !db->look_for_jobs)
         db->drained = true;
     db->changed(db->arg);
@@ -424,22 +424,22 @@ static void on_wishes(void *arg, const struct session_event *e)
     if (e->kind == SESSION_RESULT) {
         const PGresult *result = e->results[0];
         for (int i = 0; i < PQntuples(result); i++) {
-            struct worker *worker = find_worker(db, result_number(result, i, 0));
+            struct worker *worker = find_worker(db, result_number(result, i, "id"));
             if (!worker)
                 continue;
             worker_limit(worker, &(struct worker_overrides){
-                                     .target_ms = (uint32_t)result_number(result, i, 2),
-                                     .max_rows_per_s = (uint32_t)result_number(result, i, 6),
-                                     .quarantine = strcmp(PQgetvalue(result, i, 3), "quarantine") == 0,
-                                     .max_lag_ms = (double)result_number(result, i, 4),
-                                     .throttle_off = result_text(result, i, 5),
+                                     .target_ms = (uint32_t)result_number(result, i, "target_ms"),
+                                     .max_rows_per_s = (uint32_t)result_number(result, i, "max_rows_per_s"),
+                                     .quarantine = same_string(result_text(result, i, "on_error"), "quarantine"),
+                                     .max_lag_ms = (double)result_number(result, i, "max_lag_ms"),
+                                     .throttle_off = result_text(result, i, "throttle_off"),
                                  });
-            if (result_text(result, i, 8))
-                worker_give_back(worker, result_text(result, i, 8));
+            if (result_text(result, i, "outside"))
+                worker_give_back(worker, result_text(result, i, "outside"));
             else
-                keep_hours(worker, result, i, 7);
+                keep_hours(worker, result, i);
             if (!db->stopping)
-                worker_want(worker, want_of(job_wanted_from_name(PQgetvalue(result, i, 1))));
+                worker_want(worker, want_of(job_wanted_from_name(result_text(result, i, "wanted"))));
         }
     }
     end_hours_unasked(db); /* of those that the answer left out */
@@ -561,7 +561,7 @@ static void on_held_again(void *arg, const struct session_event *e)
     struct database *db = arg;
     struct timeval wait = us_to_timeval(LOOK_AGAIN_US);
 
-    if (e->kind == SESSION_RESULT && strcmp(result_only(e->results[0]), "0") != 0)
+    if (e->kind == SESSION_RESULT && !same_string(result_only(e->results[0]), "0"))
         event_add(db->holding, &wait);
 }
 

@@ -55,13 +55,13 @@ static bool run(struct attempt *a, const char *what, const char *sql)
 static int installed_version(PGconn *conn, const char *database, bool *ret_same)
 {
     PGresult *result = PQexec(conn, SQL_SCHEMA);
-    bool answered = PQntuples(result) == 1, there = answered && result_is_true(result, 0, 1);
-    const char *problem = answered ? result_text(result, 0, 2) : PQerrorMessage(conn);
+    bool answered = PQntuples(result) == 1, there = answered && result_is_true(result, 0, "is_there");
+    const char *problem = answered ? result_text(result, 0, "problem") : PQerrorMessage(conn);
     int version = problem ? -1 : 0;
 
     *ret_same = false;
     if (problem)
-        fprintf(stderr, "backfilld: %s: %s\nHINT: %s\n", database, problem, answered ? result_text(result, 0, 3) : "");
+        fprintf(stderr, "backfilld: %s: %s\nHINT: %s\n", database, problem, answered ? result_text(result, 0, "hint") : "");
     PQclear(result);
     if (problem || !there)
         return version;
@@ -70,8 +70,8 @@ static int installed_version(PGconn *conn, const char *database, bool *ret_same)
         fprintf(stderr, "backfilld: %s: can't read backfill.installed: %s", database, PQerrorMessage(conn));
         version = -1;
     } else {
-        version = atoi(PQgetvalue(result, 0, 0));
-        *ret_same = strcmp(PQgetvalue(result, 0, 1), schema_checksum) == 0;
+        version = (int)result_number(result, 0, "version");
+        *ret_same = same_string(result_text(result, 0, "checksum"), schema_checksum);
     }
     PQclear(result);
     return version;

@@ -74,11 +74,11 @@ static void read_standbys(struct monitor *m, const PGresult *result, uint64_t no
 
     standby_begin(&m->standbys);
     for (int i = 0; i < PQntuples(result); i++) {
-        const char *kind = PQgetvalue(result, i, 0), *value = result_text(result, i, 2);
+        const char *kind = result_text(result, i, "kind"), *value = result_text(result, i, "value");
         if (strcmp(kind, "lsn") == 0 && lsn_parse(value, &primary))
             lag_note(&m->lag, primary, now);
         else if (strcmp(kind, "standby") == 0 || strcmp(kind, "if_named") == 0) {
-            const char *name = PQgetvalue(result, i, 1);
+            const char *name = result_text(result, i, "name");
             bool known = lsn_parse(value, &lsn);
             if (strcmp(kind, "standby") == 0 || standby_is_named(&m->standbys, name))
                 standby_see(&m->standbys, name, known, lsn, now);
@@ -100,11 +100,11 @@ static uint64_t read_blocked(struct monitor *m, const PGresult *result)
 
     m->n_waiting = 0;
     for (int i = 0; i < PQntuples(result); i++)
-        if (strcmp(PQgetvalue(result, i, 0), "waits") == 0 && m->n_waiting < WAITING_MAX)
-            m->waiting[m->n_waiting++] = (int)strtol(PQgetvalue(result, i, 1), NULL, 10);
-        else if (strcmp(PQgetvalue(result, i, 0), "blocked") == 0) {
-            double waited_ms = (double)result_number(result, i, 2);
-            pressure_note(&m->pressure, SIGNAL_BLOCKED_MS, waited_ms, waited_ms, PQgetvalue(result, i, 1));
+        if (strcmp(result_text(result, i, "kind"), "waits") == 0 && m->n_waiting < WAITING_MAX)
+            m->waiting[m->n_waiting++] = (int)strtol(result_text(result, i, "name"), NULL, 10);
+        else if (strcmp(result_text(result, i, "kind"), "blocked") == 0) {
+            double waited_ms = (double)result_number(result, i, "value");
+            pressure_note(&m->pressure, SIGNAL_BLOCKED_MS, waited_ms, waited_ms, result_text(result, i, "name"));
             if (waited_ms < limit_ms && limit_ms - waited_ms < soonest_ms)
                 soonest_ms = limit_ms - waited_ms;
         }
@@ -217,7 +217,7 @@ static void read_slowly(struct monitor *m, const PGresult *result)
     pressure_begin(&m->slow, now);
     m->n_watched = 0;
     for (int i = 0; i < PQntuples(result); i++)
-        read_slow_row(m, PQgetvalue(result, i, 0), result_text(result, i, 1), result_text(result, i, 2), now);
+        read_slow_row(m, result_text(result, i, "kind"), result_text(result, i, "name"), result_text(result, i, "value"), now);
 }
 
 /* The statement reads several signals, so all of them are in doubt. */

@@ -55,7 +55,7 @@ static struct answer failed(const char *why)
 /* The only value, as a number. */
 static struct answer read_answer(const PGresult *result)
 {
-    const char *text = PQntuples(result) == 1 && PQnfields(result) == 1 ? result_text(result, 0, 0) : NULL;
+    const char *text = PQntuples(result) == 1 && PQnfields(result) == 1 ? result_only(result) : NULL;
     char *end = NULL;
     double value = text ? strtod(text, &end) : 0;
 

@@ -14,35 +14,35 @@ void range_take(struct range *range, const PGresult *result, struct runner_event
         [RUNNER_TAKE_LOCKED] = "locked",
         [RUNNER_TAKE_NONE] = "none",
     };
-    const char *outcome = result_text(result, 0, 0);
+    const char *outcome = result_text(result, 0, "outcome");
 
     event->outcome = RUNNER_TAKE_NOT_OURS;
     for (int i = RUNNER_TAKE_RANGE; i < RUNNER_TAKE_NOT_OURS; i++)
         if (same_string(outcome, outcomes[i]))
             event->outcome = (enum runner_take)i;
-    event->total_keys = (uint64_t)result_number(result, 0, 10);
-    event->found = (uint64_t)result_number(result, 0, 15);
+    event->total_keys = (uint64_t)result_number(result, 0, "keys");
+    event->found = (uint64_t)result_number(result, 0, "changed");
     if (event->outcome != RUNNER_TAKE_RANGE && event->outcome != RUNNER_TAKE_ROWS)
         return;
-    event->left_behind = result_number(result, 0, 12);
-    event->n_rows = (uint32_t)result_number(result, 0, 18);
-    event->locked = (uint64_t)result_number(result, 0, 13);
-    event->range = result_number(result, 0, 1);
-    event->epoch = result_number(result, 0, 2);
-    event->cursor = result_text(result, 0, 3);
-    event->upper = result_text(result, 0, 4);
-    event->point = result_is_true(result, 0, 5);
+    event->left_behind = result_number(result, 0, "left_behind");
+    event->n_rows = (uint32_t)result_number(result, 0, "n_rows");
+    event->locked = (uint64_t)result_number(result, 0, "locked");
+    event->range = result_number(result, 0, "range");
+    event->epoch = result_number(result, 0, "epoch");
+    event->cursor = result_text(result, 0, "cursor");
+    event->upper = result_text(result, 0, "upper");
+    event->point = result_is_true(result, 0, "point");
     replace_string(&range->at, NULL);
-    replace_string(&range->relation, result_text(result, 0, 6));
-    replace_string(&range->key_columns, result_text(result, 0, 7));
-    replace_string(&range->batch, result_text(result, 0, 8));
-    replace_string(&range->bound, result_text(result, 0, 9));
-    replace_string(&range->keys_of, result_text(result, 0, 11));
-    replace_string(&range->name, result_text(result, 0, 14));
-    event->yields = result_is_true(result, 0, 16);
-    replace_string(&range->proof, result_text(result, 0, 17));
-    replace_string(&range->ids, result_text(result, 0, 19));
-    replace_string(&range->keys, result_text(result, 0, 20));
+    replace_string(&range->relation, result_text(result, 0, "relation"));
+    replace_string(&range->key_columns, result_text(result, 0, "key_columns"));
+    replace_string(&range->batch, result_text(result, 0, "batch"));
+    replace_string(&range->bound, result_text(result, 0, "bound"));
+    replace_string(&range->keys_of, result_text(result, 0, "keys_of"));
+    replace_string(&range->name, result_text(result, 0, "name"));
+    event->yields = result_is_true(result, 0, "yields");
+    replace_string(&range->proof, result_text(result, 0, "proof"));
+    replace_string(&range->ids, result_text(result, 0, "ids"));
+    replace_string(&range->keys, result_text(result, 0, "row_keys"));
 }
 
 static const char *number(struct range *range, int i, int64_t n)

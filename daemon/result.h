@@ -1,4 +1,5 @@
-/* Reading a PGresult's text. What isn't there is NULL: a job's own statements may have put other ones in the place of ours. */
+/* Reading a PGresult's text by row and the column's name. What isn't there is NULL, a column as well: a job's own statements may have put
+ * other ones in the place of ours. */
 #pragma once
 
 #include <libpq-fe.h>
@@ -8,25 +9,26 @@
 #include <string.h>
 
 /* A value, owned by the result; NULL for NULL. */
-static inline const char *result_text(const PGresult *result, int row, int column)
+static inline const char *result_text(const PGresult *result, int row, const char *column)
 {
-    return PQgetisnull(result, row, column) ? NULL : PQgetvalue(result, row, column);
+    int at = row < PQntuples(result) ? PQfnumber(result, column) : -1;
+    return at < 0 || PQgetisnull(result, row, at) ? NULL : PQgetvalue(result, row, at);
 }
 
-/* The first row's first column; NULL when there is no row, too. */
+/* The only value of a statement that is asked for one, whatever it calls it; NULL when there is no row, too. */
 static inline const char *result_only(const PGresult *result)
 {
-    return PQntuples(result) > 0 ? result_text(result, 0, 0) : NULL;
+    return PQntuples(result) > 0 && PQnfields(result) > 0 && !PQgetisnull(result, 0, 0) ? PQgetvalue(result, 0, 0) : NULL;
 }
 
 /* An integer; 0 for NULL. */
-static inline int64_t result_number(const PGresult *result, int row, int column)
+static inline int64_t result_number(const PGresult *result, int row, const char *column)
 {
     const char *text = result_text(result, row, column);
     return text ? strtoll(text, NULL, 10) : 0;
 }
 
-static inline bool result_is_true(const PGresult *result, int row, int column)
+static inline bool result_is_true(const PGresult *result, int row, const char *column)
 {
     const char *text = result_text(result, row, column);
     return text && strcmp(text, "t") == 0;

@@ -2,6 +2,7 @@
 #include "clock.h"
 #include "mem.h"
 #include "receive.h"
+#include "result.h"
 #include "retry.h"
 #include "sql.h"
 #include "text.h"
@@ -526,7 +527,7 @@ static void go_on_opening(struct session *s)
         PQclear(result);
         return;
     }
-    int pid = s->opening == OPENING_PIN ? atoi(PQgetvalue(result, 0, 0)) : 0;
+    int pid = s->opening == OPENING_PIN ? (int)result_number(result, 0, "pid") : 0;
     PQclear(result);
     if (s->opening == OPENING_TRIAL) {
         try_pooler(s);

@@ -11,12 +11,12 @@ bool step_take(struct step *step, const PGresult *result)
     if (PQntuples(result) == 0)
         return false;
     *step = (struct step){
-        .name = copy_string(result_text(result, 0, 0)),
-        .commands = copy_string(result_text(result, 0, 1)),
-        .apart = copy_string(result_text(result, 0, 2)),
-        .relation = copy_string(result_text(result, 0, 3)),
-        .table = copy_string(result_text(result, 0, 4)),
-        .words = copy_string(result_text(result, 0, 5)),
+        .name = copy_string(result_text(result, 0, "step")),
+        .commands = copy_string(result_text(result, 0, "commands")),
+        .apart = copy_string(result_text(result, 0, "apart")),
+        .relation = copy_string(result_text(result, 0, "relation")),
+        .table = copy_string(result_text(result, 0, "name")),
+        .words = copy_string(result_text(result, 0, "words")),
     };
     return true;
 }

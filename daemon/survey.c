@@ -28,17 +28,17 @@ void survey_take(struct survey *s, const PGresult *result)
     s->relations = must(calloc((size_t)s->n_relations + 1, sizeof(*s->relations)));
     for (int i = 0; i < s->n_relations; i++)
         s->relations[i] = (struct relation){
-            .oid = copy_string(result_text(result, i, 0)),
-            .batch = copy_string(result_text(result, i, 2)),
-            .bound = copy_string(result_text(result, i, 3)),
-            .last = copy_string(result_text(result, i, 4)),
-            .keys_of = copy_string(result_text(result, i, 5)),
-            .on_copy = copy_string(result_text(result, i, 6)),
-            .trial = copy_string(result_text(result, i, 7)),
-            .whole = copy_string(result_text(result, i, 10)),
+            .oid = copy_string(result_text(result, i, "relation")),
+            .batch = copy_string(result_text(result, i, "batch")),
+            .bound = copy_string(result_text(result, i, "bound")),
+            .last = copy_string(result_text(result, i, "last")),
+            .keys_of = copy_string(result_text(result, i, "keys_of")),
+            .on_copy = copy_string(result_text(result, i, "on_copy")),
+            .trial = copy_string(result_text(result, i, "trial")),
+            .whole = copy_string(result_text(result, i, "whole")),
         };
     replace_string(&s->seen, NULL);
-    replace_string(&s->data_directory, s->n_relations > 0 ? result_text(result, 0, 8) : NULL);
+    replace_string(&s->data_directory, s->n_relations > 0 ? result_text(result, 0, "data_directory") : NULL);
 }
 
 struct session_query survey_last(struct survey *s, int relation)
@@ -63,10 +63,10 @@ bool survey_take_last(struct survey *s, int relation, const PGresult *result)
 
 bool survey_take_seen(struct survey *s, int relation, const PGresult *result, uint64_t *ret_estimate)
 {
-    if (result_text(result, 0, 1))
-        replace_string(&s->seen, result_text(result, 0, 1));
-    *ret_estimate = (uint64_t)result_number(result, 0, 0);
-    if (result_is_true(result, 0, 2))
+    if (result_text(result, 0, "seen"))
+        replace_string(&s->seen, result_text(result, 0, "seen"));
+    *ret_estimate = (uint64_t)result_number(result, 0, "estimate");
+    if (result_is_true(result, 0, "nothing_to_do"))
         replace_string(&s->relations[relation].upper, NULL);
     return s->relations[relation].upper != NULL;
 }

@@ -286,10 +286,10 @@ static void on_cancelled(void *arg, const struct session_event *e)
 static void on_relieved(void *arg, const struct session_event *e)
 {
     struct worker *w = arg;
-    const char *who = e->kind == SESSION_RESULT ? result_text(e->results[0], 0, 0) : NULL;
+    const char *who = e->kind == SESSION_RESULT ? result_text(e->results[0], 0, "who") : NULL;
 
     if (who)
-        report_relieved(&w->report, who, (double)result_number(e->results[0], 0, 1),
+        report_relieved(&w->report, who, (double)result_number(e->results[0], 0, "ms"),
             w->throttle.limits.limit[SIGNAL_BLOCKED_MS], now_us());
     on_cancelled(arg, e);
 }
@@ -516,7 +516,7 @@ static void on_installed(void *arg, const struct session_event *e)
 {
     struct worker *w = arg;
     bool ours = e->kind == SESSION_RESULT && PQntuples(e->results[0]) == 1 &&
-                same_string(result_text(e->results[0], 0, 1), schema_checksum);
+                same_string(result_text(e->results[0], 0, "checksum"), schema_checksum);
     _cleanup_free_ char *message = w->unsure_message, *hint = w->unsure_hint;
 
     w->unsure_message = w->unsure_hint = NULL;
@@ -664,7 +664,7 @@ static void on_control(void *arg, const struct session_event *e)
     w->too_slow = 0;
     if (w->action.kind == RUNNER_LAYOUT) {
         const PGresult *layout = e->results[0];
-        event.look = PQntuples(layout) > 0 ? look_of(result_text(layout, 0, 9)) : RUNNER_LOOK_FINE;
+        event.look = PQntuples(layout) > 0 ? look_of(result_text(layout, 0, "outcome")) : RUNNER_LOOK_FINE;
         if (event.look == RUNNER_LOOK_FINE) {
             survey_take(&w->survey, layout);
             event.n_relations = w->survey.n_relations;
@@ -673,24 +673,24 @@ static void on_control(void *arg, const struct session_event *e)
     } else if (w->action.kind == RUNNER_TAKE) {
         range_take(&w->range, e->results[0], &event);
         if (event.outcome == RUNNER_TAKE_LOCKED)
-            say_locked_still(w, result_number(e->results[0], 0, 13), &event);
+            say_locked_still(w, result_number(e->results[0], 0, "locked"), &event);
     } else if (w->action.kind == RUNNER_NEXT_STEP) {
         event.has_step = step_take(&w->step, e->results[0]);
         event.clears = step_clears(&w->step);
         event.builds = step_builds(&w->step);
     } else if (w->action.kind == RUNNER_BEGIN) {
-        event.look = look_of(result_text(e->results[0], 0, 0));
-        report_preflight(&w->report, result_text(e->results[0], 0, 1));
+        event.look = look_of(result_text(e->results[0], 0, "outcome"));
+        report_preflight(&w->report, result_text(e->results[0], 0, "preflight"));
         replace_string(&w->survey.seen, NULL);
     } else if (w->action.kind == RUNNER_GIVE_WAY) {
-        event.look = look_of(result_text(e->results[0], 0, 0));
-        event.gave_way = same_string(result_text(e->results[0], 0, 0), "given");
+        event.look = look_of(result_text(e->results[0], 0, "outcome"));
+        event.gave_way = same_string(result_text(e->results[0], 0, "outcome"), "given");
     } else if (w->action.kind == RUNNER_FINISH) {
-        event.look = look_of(result_text(e->results[0], 0, 0));
+        event.look = look_of(result_text(e->results[0], 0, "outcome"));
         if (w->runner.phase != PHASE_TIDY) {
-            report_slower(&w->report, result_text(e->results[0], 0, 1));
-            if (result_text(e->results[0], 0, 2))
-                report_total(&w->report, (uint64_t)result_number(e->results[0], 0, 2), (uint64_t)result_number(e->results[0], 0, 3));
+            report_slower(&w->report, result_text(e->results[0], 0, "slower"));
+            if (result_text(e->results[0], 0, "rows"))
+                report_total(&w->report, (uint64_t)result_number(e->results[0], 0, "rows"), (uint64_t)result_number(e->results[0], 0, "batches"));
         }
     }
     feed(w, &event);
@@ -700,15 +700,15 @@ static void on_batch(struct worker *w, const struct session_event *e, struct run
 {
     const PGresult *batch = e->results[0];
 
-    event->rows = (uint64_t)result_number(batch, 0, 0);
-    event->wal_bytes = (uint64_t)result_number(batch, 0, 1);
+    event->rows = (uint64_t)result_number(batch, 0, "rows");
+    event->wal_bytes = (uint64_t)result_number(batch, 0, "wal_bytes");
     event->elapsed_us = e->elapsed_us[0];
     event->bound_unknown = w->action.next_keys && !e->results[1];
     event->bound = w->action.next_keys && e->results[1] ? result_only(e->results[1]) : NULL;
-    replace_string(&w->range.at, result_text(batch, 0, 2));
+    replace_string(&w->range.at, result_text(batch, 0, "now_at"));
     if (w->action.skipping) {
-        event->skipped = (uint64_t)result_number(batch, 0, 3);
-        report_locked(&w->report, event->skipped, result_text(batch, 0, 4));
+        event->skipped = (uint64_t)result_number(batch, 0, "skipped");
+        report_locked(&w->report, event->skipped, result_text(batch, 0, "holders"));
         name_holders(w, false);
     }
 }
@@ -717,25 +717,25 @@ static void on_rows(struct worker *w, const struct session_event *e, struct runn
 {
     const PGresult *row = e->results[0];
 
-    event->rows = (uint64_t)result_number(row, 0, 0);
-    event->wal_bytes = (uint64_t)result_number(row, 0, 1);
+    event->rows = (uint64_t)result_number(row, 0, "rows");
+    event->wal_bytes = (uint64_t)result_number(row, 0, "wal_bytes");
     event->elapsed_us = e->elapsed_us[0];
-    event->skipped = (uint64_t)result_number(row, 0, 2);
+    event->skipped = (uint64_t)result_number(row, 0, "skipped");
     if (event->skipped) {
-        replace_string(&w->holders, result_text(row, 0, 3));
+        replace_string(&w->holders, result_text(row, 0, "held_by"));
         w->report.locked_by_now = w->holders;
     }
 }
 
 static void on_compared(const PGresult *result, struct runner_event *event)
 {
-    const char *cause = result_text(result, 0, 4);
+    const char *cause = result_text(result, 0, "cause");
 
     event->compared = (struct blame_look){
-        .passed = result_is_true(result, 0, 0),
-        .key_fails = result_is_true(result, 0, 1),
-        .alike = (uint32_t)result_number(result, 0, 2),
-        .unclear = (uint32_t)result_number(result, 0, 3),
+        .passed = result_is_true(result, 0, "passed"),
+        .key_fails = result_is_true(result, 0, "key_fails"),
+        .alike = (uint32_t)result_number(result, 0, "alike"),
+        .unclear = (uint32_t)result_number(result, 0, "unclear"),
         .known = cause != NULL,
     };
     event->hint = cause;
@@ -745,7 +745,7 @@ static void on_compared(const PGresult *result, struct runner_event *event)
 static void on_holders(void *arg, const struct session_event *e)
 {
     struct worker *w = arg;
-    const char *who = e->kind == SESSION_RESULT ? result_text(e->results[0], 0, 0) : NULL;
+    const char *who = e->kind == SESSION_RESULT ? result_only(e->results[0]) : NULL;
     _cleanup_free_ char *message = NULL;
 
     if (w->ended || (w->action.kind != RUNNER_STEP && w->action.kind != RUNNER_SURVEY))
@@ -868,7 +868,7 @@ static void on_progress(void *arg, const struct session_event *e)
     struct worker *w = arg;
     w->asking_progress = false;
     if (e->kind == SESSION_RESULT && PQntuples(e->results[0]) > 0)
-        replace_string(&w->step.progress, result_text(e->results[0], 0, 0));
+        replace_string(&w->step.progress, result_only(e->results[0]));
 }
 
 static void on_told(void *arg, const struct session_event *e)
@@ -1068,7 +1068,7 @@ void worker_use(struct worker *w, const struct config_batch *batch, const struct
 static void on_untangled(void *arg, const struct session_event *e)
 {
     struct worker *w = arg;
-    const char *who = e->kind == SESSION_RESULT ? result_text(e->results[0], 0, 0) : NULL;
+    const char *who = e->kind == SESSION_RESULT ? result_text(e->results[0], 0, "who") : NULL;
 
     w->untangling = false;
     if (who)

@@ -36,7 +36,7 @@
 
 /* A pooler may be between: settings would stay with the session that it has for us just now, so they are set only in one whose pid we know. */
 const char SQL_PIN[] =
-    "SELECT pg_catalog.pg_backend_pid(),\n"
+    "SELECT pg_catalog.pg_backend_pid() AS pid,\n"
     "       (SELECT pg_catalog.count(pg_catalog.set_config(s.name, s.value, false))\n"
     "          FROM (SELECT 1 AS step, 'role' AS name, 'none' AS value\n"
     "                UNION ALL\n"
@@ -118,21 +118,21 @@ const char SQL_TRY_NEIGHBOURS[] =
     "SELECT passed, key_fails, alike, unclear, cause FROM backfill.try_neighbours($1, $2, $3, $4)";
 
 const char SQL_HELLO[] =
-    "SELECT pg_catalog.current_setting('server_version_num'), pg_catalog.pg_is_in_recovery(),\n"
-    "       a.pid, pg_catalog.to_char(a.backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US+00')\n"
+    "SELECT pg_catalog.current_setting('server_version_num') AS server_version,\n"
+    "       a.pid, pg_catalog.to_char(a.backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US+00') AS start\n"
     "  FROM pg_catalog.pg_stat_get_activity(pg_catalog.pg_backend_pid()) AS a";
 
 /* Before anything of the schema is read: whoever may create a schema in the database could have made one of this name, whose views and
  * functions would run as the daemon's role. Its own, and no other: membership in the owner's role is no sign of trust (a superuser has all
  * of them). */
 const char SQL_SCHEMA[] =
-    "SELECT n.nspname IS NOT NULL, c.oid IS NOT NULL,\n"
+    "SELECT c.oid IS NOT NULL AS is_there,\n"
     "       CASE WHEN n.nspowner OPERATOR(pg_catalog.<>) me.oid\n"
     "            THEN pg_catalog.format('schema backfill belongs to role %s, not to %s', n.nspowner::pg_catalog.regrole, me.oid::pg_catalog.regrole)\n"
     "            WHEN c.relowner OPERATOR(pg_catalog.<>) me.oid OR c.relkind OPERATOR(pg_catalog.<>) 'r'\n"
-    "            THEN 'backfill.installed is no table of the schema''s owner' END,\n"
+    "            THEN 'backfill.installed is no table of the schema''s owner' END AS problem,\n"
     "       'Run backfilld as the role that has installed the schema. If nobody knows where it comes from, look at it, then '\n"
-    "       'DROP SCHEMA backfill CASCADE, and run backfilld --install.'\n"
+    "       'DROP SCHEMA backfill CASCADE, and run backfilld --install.' AS hint\n"
     "  FROM (SELECT r.oid FROM pg_catalog.pg_roles AS r WHERE r.rolname OPERATOR(pg_catalog.=) current_user) AS me\n"
     "  LEFT JOIN pg_catalog.pg_namespace AS n ON n.nspname OPERATOR(pg_catalog.=) 'backfill'\n"
     "  LEFT JOIN pg_catalog.pg_class AS c ON c.relnamespace OPERATOR(pg_catalog.=) n.oid AND c.relname OPERATOR(pg_catalog.=) 'installed'";
@@ -141,22 +141,23 @@ const char SQL_INSTALLED[] = "SELECT version, checksum FROM backfill.installed";
 
 /* What has become of a job that isn't this daemon's any more. What is known of it comes back, for the record. */
 const char SQL_WHOSE[] =
-    "SELECT $1::bigint, $2::text, $3::text, $4::text, j.state, j.holder_pid,\n"
-    "       (SELECT a.application_name FROM pg_catalog.pg_stat_get_activity(j.holder_pid) AS a WHERE a.backend_start = j.holder_start)\n"
+    "SELECT $1::bigint AS id, $2::text AS name, $3::text AS target, $4::text AS phase, j.state, j.holder_pid,\n"
+    "       (SELECT a.application_name FROM pg_catalog.pg_stat_get_activity(j.holder_pid) AS a WHERE a.backend_start = j.holder_start) AS holder\n"
     "  FROM (VALUES (1)) AS one\n"
     "  LEFT JOIN backfill.job AS j ON j.id = $1::bigint";
 
 const char SQL_LISTEN[] = "LISTEN backfill";
 
 #define CLAIM(whose) \
-    "SELECT j.id, c.ask_again, j.name, backfill.relation_name(j.target),\n" \
+    "SELECT j.id, c.ask_again, j.name, backfill.relation_name(j.target) AS target,\n" \
     "       j.submitted_by, j.owner, j.search_path, j.time_zone, j.date_style, j.settings,\n" \
     "       j.phase, j.on_error, j.target_ms, j.estimate,\n" \
-    "       (SELECT pg_catalog.sum(r.keys) FROM backfill.range AS r WHERE r.job_id = j.id), j.wanted,\n" \
-    "       pg_catalog.round(extract(epoch FROM j.max_lag) * 1000), j.throttle_off, j.max_rows_per_s,\n" \
-    "       pg_catalog.ceil(c.opens_in_s * 1000), pg_catalog.ceil(extract(epoch FROM h.changes_at - pg_catalog.clock_timestamp()) * 1000),\n" \
-    "       j.state = 'running', p.expand, p.fill, p.guard, p.quiet, p.verify, p.validate, p.in_step, p.dry_run, p.lacking, j.session,\n" \
-    "       j.report #>> '{waits,tries}', j.submitted_by_oid, c.token\n" \
+    "       (SELECT pg_catalog.sum(r.keys) FROM backfill.range AS r WHERE r.job_id = j.id) AS keys_done,\n" \
+    "       pg_catalog.round(extract(epoch FROM j.max_lag) * 1000) AS max_lag_ms, j.throttle_off, j.max_rows_per_s,\n" \
+    "       pg_catalog.ceil(c.opens_in_s * 1000) AS opens_in_ms,\n" \
+    "       pg_catalog.ceil(extract(epoch FROM h.changes_at - pg_catalog.clock_timestamp()) * 1000) AS hours_end_in_ms,\n" \
+    "       j.state = 'running' AS runs, p.expand, p.fill, p.guard, p.quiet, p.verify, p.validate, p.in_step, p.dry_run, p.lacking, j.session,\n" \
+    "       j.report #>> '{waits,tries}' AS gave_way, j.submitted_by_oid AS login, c.token\n" \
     "  FROM backfill.claim(" whose ") AS c\n" \
     " CROSS JOIN LATERAL backfill.hours_of(c.job) AS h\n" \
     " CROSS JOIN LATERAL (SELECT (c.job).*) AS j\n" \
@@ -169,9 +170,9 @@ const char SQL_CLAIM_NEWCOMER[] = CLAIM("newcomers => true");
 
 const char SQL_WANTED[] =
     "SELECT j.id, j.wanted, j.target_ms, j.on_error,\n"
-    "       pg_catalog.round(extract(epoch FROM j.max_lag) * 1000), j.throttle_off, j.max_rows_per_s,\n"
-    "       pg_catalog.ceil(extract(epoch FROM h.changes_at - pg_catalog.clock_timestamp()) * 1000),\n"
-    "       CASE WHEN NOT h.open THEN coalesce('its active hours ended; they begin again at ' || h.opens, h.outside) END\n"
+    "       pg_catalog.round(extract(epoch FROM j.max_lag) * 1000) AS max_lag_ms, j.throttle_off, j.max_rows_per_s,\n"
+    "       pg_catalog.ceil(extract(epoch FROM h.changes_at - pg_catalog.clock_timestamp()) * 1000) AS hours_end_in_ms,\n"
+    "       CASE WHEN NOT h.open THEN coalesce('its active hours ended; they begin again at ' || h.opens, h.outside) END AS outside\n"
     "  FROM backfill.job AS j\n"
     " CROSS JOIN LATERAL backfill.hours_of(j) AS h\n"
     " WHERE j.id = ANY ($1::bigint[]) AND backfill.is_held(j)";
@@ -181,15 +182,15 @@ const char SQL_UNFINISHED[] =
 
 const char SQL_HOLD_AGAIN[] = "SELECT backfill.hold_again($1, $2, $3)";
 
-const char SQL_LAYOUT[] = "SELECT relation, name, batch, bound, last, keys_of, on_copy, trial, data_directory, outcome, whole FROM backfill.layout($1, $2, $3)";
+const char SQL_LAYOUT[] = "SELECT relation, batch, bound, last, keys_of, on_copy, trial, data_directory, outcome, whole FROM backfill.layout($1, $2, $3)";
 
 const char SQL_ADD_RANGE[] = "SELECT backfill.add_range($1, $2, $3, $4)";
 
 const char SQL_BEGIN_PHASE[] = "SELECT outcome, preflight FROM backfill.begin_phase($1, $2, $3, $4, $5, $6, $7)";
 
 const char SQL_TAKE_RANGE[] =
-    "SELECT outcome, range, epoch, cursor, upper, point, relation, key_columns, batch, bound, keys, keys_of, ids[pg_catalog.cardinality(ids)], locked, name,\n"
-    "       changed, yields, proof, pg_catalog.cardinality(ids), ids, row_keys\n"
+    "SELECT outcome, range, epoch, cursor, upper, point, relation, key_columns, batch, bound, keys, keys_of, ids[pg_catalog.cardinality(ids)] AS left_behind, locked, name,\n"
+    "       changed, yields, proof, pg_catalog.cardinality(ids) AS n_rows, ids, row_keys\n"
     "  FROM backfill.take_range($1, $2, $3, $4)";
 
 const char SQL_PUT_ASIDE[] = "SELECT backfill.put_aside($1, $2, $3, $4, $5, $6, $7)";
@@ -296,7 +297,7 @@ const char SQL_UNTANGLE[] =
  * A walreceiver without a name of its own is called by its slot, or by where it comes from.
  * Who waits on whom is looked up only for sessions that do wait for a lock; whose wait counts, SQL_RELIEVE says. */
 const char SQL_MONITOR[] =
-    "SELECT 'lsn', NULL, pg_catalog.pg_current_wal_lsn()::text\n"
+    "SELECT 'lsn' AS kind, NULL AS name, pg_catalog.pg_current_wal_lsn()::text AS value\n"
     "UNION ALL\n"
     "SELECT n.kind, n.name, p.lsn::text\n"
     "  FROM pg_catalog.pg_stat_replication AS r\n"
@@ -337,9 +338,9 @@ const char SQL_MONITOR[] =
  * A slot whose WAL is lost holds nothing back. Sizes of tables are as of their last vacuum: asking for the files of a table of
  * terabytes takes long. */
 const char SQL_MONITOR_SLOWLY[] =
-    "SELECT 'slot', s.slot_name::text,\n"
+    "SELECT 'slot' AS kind, s.slot_name::text AS name,\n"
     "       CASE WHEN s.wal_status <> 'unreserved'\n"
-    "            THEN pg_catalog.round(pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(), s.restart_lsn) / 1000000, 3)::text END\n"
+    "            THEN pg_catalog.round(pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_lsn(), s.restart_lsn) / 1000000, 3)::text END AS value\n"
     "  FROM pg_catalog.pg_replication_slots AS s\n"
     " WHERE s.restart_lsn IS NOT NULL AND s.wal_status <> 'lost'\n"
     "UNION ALL\n"

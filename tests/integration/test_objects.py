@@ -1,8 +1,10 @@
 """Each object of the control schema, with whose it is and who may what, stands in objects.txt. A new one, or other rights, are decided there."""
 
 import os
+import pathlib
 import re
 
+REPO = pathlib.Path(__file__).resolve().parents[2]
 FILE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "objects.txt")
 HEAD = """# What the control schema has, a line each: what it is, its owner, whose rights it runs with, whose search_path, who may what.
 # Behind "#" stands the reason, where one is needed: of a function that is SECURITY DEFINER, has the caller's search_path, or is open to all.
@@ -82,3 +84,14 @@ def test_schema_is_the_daemons_and_nothing_of_it_is_open_to_all(db):
         assert "PUBLIC" not in line, line
         if re.match(r"(table|view|sequence|index|type|function|procedure|schema) ", line):
             assert "| backfilld |" in line, line
+
+
+def test_each_column_that_the_daemon_reads_is_one_of_a_statement():
+    """A name that no statement gives would be read as NULL, without a word."""
+    code = {path.name: path.read_text() for path in (REPO / "daemon").glob("*.c")}
+    read = {name for text in code.values() for name in re.findall(r'\bresult_(?:text|number|is_true)\([^;"]*?, "(\w+)"\)', text)}
+    statements = (REPO / "lib/sql.c").read_text() + code["check.c"] + code["install.c"]
+    statements = re.sub(r'\\n"[\\\s]*"', " ", statements)
+    given = set(re.findall(r"\bAS (\w+)|(?:SELECT|,) +(?:\w+[.])?(\w+)(?= *,| +FROM)", statements))
+    given = {name for names in given for name in names}
+    assert len(read) > 60 and read <= given, read - given
