@@ -121,7 +121,7 @@ class Database:
     def held_row(self, key, table="t", user="postgres"):
         """Whoever updates a row needs a lock that somebody else's transaction holds, and which isn't on the row, so that
         it can't be put aside: a job on the table comes to stand just below it."""
-        gate = f"gate_{table}_{key}"
+        gate = f"gate_{table}_{key}".replace(".", "_")
         self.admin.execute(f"""
             CREATE OR REPLACE FUNCTION public.{gate}() RETURNS trigger LANGUAGE plpgsql
               AS $$ BEGIN

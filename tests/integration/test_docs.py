@@ -1,13 +1,13 @@
 """The man pages, the README, the sample file and the catalog say what the code has, and nothing that it has not."""
 
 import json
+import os
 import re
 
 import pytest
 
-from daemon import run
-from pages import BOLD, CONF, DAEMON, PAGES, README, RECIPES, SCHEMA, read, section
-
+from daemon import ROOT, run
+from pages import BOLD, CONF, DAEMON, INTERNALS, PAGES, README, RECIPES, SCHEMA, read, section
 
 CATALOG, SAMPLE = read("systemd/backfilld.catalog"), read("conf/backfilld.conf")
 
@@ -34,13 +34,6 @@ def terms(text):
 def table(text):
     """The first bold words of a table's rows."""
     return re.findall(rf"^\|  {BOLD}$", text, re.M)
-
-
-def readme_table(title):
-    """The names in the first column of the first table of a section of the README."""
-    first = re.search(r"^\|.*?(?:\n(?!\|)|\Z)", section(README, title), re.M | re.S)[0]
-    rows = [row for row in first.splitlines() if row.startswith("| `")]
-    return [name for row in rows for name in re.findall(r"`([^`]+)`", row.split(" | ")[0])]
 
 
 def same(documented, there, what):
@@ -143,27 +136,6 @@ def test_words_that_a_key_may_have():
         same(re.findall(BOLD, text.split("\n", 1)[1]), set(words) | ({"log"} if group == "LOG" else set()), f"words of {key}")
 
 
-def test_settings_in_the_readme():
-    there = {f"{GROUPS[group]}.{key}" for group in GROUPS for key in KEYS[group]} | {"databases"}
-    rows = [name if "." in name or name == "databases" else f"throttle.{name}" for name in readme_table("Settings")]
-    same(rows, there, "settings in the README")
-
-
-def test_defaults_in_the_readme():
-    for row in section(README, "Settings").splitlines():
-        cells = [cell.strip() for cell in row.strip("|").split(" | ")]
-        names = re.findall(r"`(\w+)\.(\w+)`", cells[0])
-        defaults = cells[1].strip("`").split(", ") if len(cells) == 4 else []
-        for (group, key), default in zip(names, defaults * (len(names) if len(defaults) == 1 else 1)):
-            kind, least, most, initial = KEYS["database" if group == "databases" else group][key]
-            if kind in ("INT", "LIMIT", "WHOLE_LIMIT"):
-                assert float(default) == initial, row
-                low, high = re.search(r"([\d.]+)–([\d.]+)", cells[2]).groups()
-                assert key == "max_latency_ratio" or (float(low), float(high)) == (least, most), row
-            elif kind == "NAME":
-                assert default == initial, row
-
-
 @pytest.mark.parametrize("group", GROUPS)
 def test_sample_file(group):
     """Each key stands there, with its default; what is off by default stands in a comment."""
@@ -197,8 +169,29 @@ def test_signals_that_slow_a_job():
     assert limits and {key: enum[signal] for key, signal in limits.items()} == {key: settings.get(key) for key in limits}
 
 
-def test_signals_in_the_readme():
-    same(readme_table("When a job is slow, stands still or fails"), set(SIGNALS), "signals in the README's guide")
+def test_signals_in_the_guide():
+    same(terms(section(SCHEMA, "Signals")), SIGNALS, "signals in the guide to trouble")
+    assert f"{len(SIGNALS) - 2} signals" in INTERNALS  # and rate, monitor
+
+
+def code():
+    """All that can say something: C, and SQL as it comes out of its quotes."""
+    files = [path for folder in ("lib", "daemon", "lib/schema") for path in sorted(os.listdir(f"{ROOT}/{folder}")) if path.endswith((".c", ".sql")) for path in [f"{folder}/{path}"]]
+    return " ".join(read(path).replace("''", "'") for path in files)
+
+
+def test_reasons_in_the_guide():
+    """Each is what the code says, word by word; in the README too."""
+    said = code()
+    reasons = terms(section(SCHEMA, "Other reasons"))
+    assert len(reasons) > 9
+    for words in reasons + ["is still used by", "no daemon serves this database"]:
+        assert words in said, f"nothing says {words!r}"
+    for row in section(README, "When it is slow or fails").splitlines():
+        for words in re.findall(r"`([^`]+)`", row.split(" | ")[0]):
+            words = words.rstrip(" …")
+            assert words in said or words in SIGNALS or words in ("backfill.status", "man backfill-schema", "pid"), f"nothing says {words!r}"
+    assert set(terms(section(SCHEMA, "By state"))) <= set(strings_of_table("lib/job.c", "state_names"))
 
 
 def test_journal_fields():
@@ -227,15 +220,6 @@ def test_metrics():
     documented += re.findall(r"\*(process_\w+)\*", text)
     same(documented, metric_names(), "metrics")
     same(re.findall(r"^\*(/\w*)\*", text, re.M), re.findall(r'strcmp\(request->path, "(/\w*)"\)', read("daemon/web.c")), "paths")
-
-
-def test_metrics_in_the_readme():
-    """There a group of names may share a beginning."""
-    known = metric_names()
-    text = section(README, "Looking on")
-    for name in re.findall(r"`((?:job|database|running|ended|sessions|build|process)\w*)`", text.split("|---|")[1]):
-        if name not in ("database", "job"):
-            assert any(name in (metric, metric.removeprefix("backfilld_")) for metric in known), f"{name} is no metric"
 
 
 def test_states_phases_and_wishes():
@@ -307,20 +291,52 @@ def test_types_of_columns(db):
                         " WHERE attrelid = 'backfill.job'::regclass AND attnum > 0 AND NOT attisdropped"))
     for name, type_name in re.findall(r"^\*(\w+)\* ([a-z]+(?:\[\])?)[,\n]", section(SCHEMA, "WHAT A JOB SAYS"), re.M):
         assert types[name] == type_name, name
-    for row in section(README, "What a job says").splitlines():
-        cells = row.split(" | ")
-        name = re.fullmatch(r"\| `(\w+)`", cells[0])
-        if name and cells[1].strip():
-            assert types[name[1]] == cells[1].strip(), row
 
 
-def test_columns_in_the_readme(db):
-    named = set(readme_table("What a job says"))
-    mine = set(settable(db))
-    assert named <= set(columns_of(db, "job")), f"no such column: {named - set(columns_of(db, 'job'))}"
-    text = section(README, "What a job says")
-    missing = {name for name in mine - named if f"`{name}" not in text}
-    assert not missing, f"the README doesn't say what {missing} are"
+# Names in a text that are no names of ours.
+TAKEN = {
+    "the server's": {"pg_stat_replication", "pg_stat_statements", "pg_hba", "pg_ident", "pg_cron", "pg_monitor", "pg_signal_backend", "pg_upgrade", "pg_recvlogical",
+                     "pg_receivewal", "deadlock_timeout", "synchronous_commit", "pg_replication_slots", "pg_terminate_backend"},
+    "an example's": {"amount_cents", "qty_old", "first_name", "last_name"},
+    "a tool's": {"--changeset", "disable_ddl_transaction", "get_context", "autocommit_block", "maintenance_tasks", "online_migrations", "dirty_background_bytes"},
+}
+
+
+def names(text):
+    """What looks like a name of the schema, of a setting or of an option."""
+    return set(re.findall(r"(?<![\w/.-])(--[a-z][a-z-]+[a-z]|[a-z]+(?:_[a-z]+)+)(?![\w/-])", text))
+
+
+def test_names_in_readme_recipes_and_internals_are_there(db):
+    """Columns, functions, settings, signals, options: what a text calls by name, the code has."""
+    there = {name for name, in db.all("SELECT attname::text FROM pg_attribute a JOIN pg_class c ON c.oid = attrelid WHERE relnamespace = 'backfill'::regnamespace UNION"
+                                      " SELECT proname::text FROM pg_proc WHERE pronamespace = 'backfill'::regnamespace")}
+    there |= {key for group in KEYS.values() for key in group} | set(SIGNALS) | {"backfill_submitter"}
+    there |= set(re.findall(r"--[a-z-]+", run("--help").stdout))
+    others = set().union(*TAKEN.values())
+    for name, text in (("README", " ".join(re.findall(r"`[^`]+`", re.sub(r"^```.*?^```$", "", README, flags=re.M | re.S)))),
+                       ("recipes", " ".join(re.findall(BOLD, without_examples(RECIPES)))), ("internals", " ".join(re.findall(BOLD, INTERNALS)))):
+        found = {word for word in names(text) if not word.startswith("test_")}
+        assert found & there, f"this test finds no name in {name}"
+        assert found <= there | others, f"{name}: not there: {sorted(found - there - others)}"
+
+
+def test_unit_names_the_pages():
+    unit = read("systemd/backfilld.service.in")
+    same(re.findall(r"man:(\S+)", " ".join(re.findall(r"^Documentation=(.*)$", unit, re.M))), PAGES, "pages that the unit names")
+
+
+def test_paths_in_the_readme_are_there():
+    paths = re.findall(r"(?<![\w/])((?:tests|conf|lib|daemon)/[\w./-]*\w)", README + INTERNALS) + re.findall(r"\]\((\w[^)]+)\)", README)
+    assert len(paths) > 8
+    for path in paths:
+        assert os.path.exists(f"{ROOT}/{path}"), path
+
+
+def test_readme_is_read_in_one_go():
+    assert len(README.splitlines()) <= 150
+    for page in PAGES:
+        assert f"man {page[:-3]}" in README, f"the README doesn't name {page}"
 
 
 @pytest.mark.parametrize("table_name, marker", [("left_behind", "*backfill.left_behind* holds"), ("range", "*backfill.range* holds")])
@@ -387,8 +403,6 @@ def test_what_is_ignored_and_switched_off(db):
         words = re.search(rf"{name} +constant text\[\] := '\{{(.*?)\}}'", read("lib/schema/code_2_checks.sql"))[1].split(", ")
         others = {column, "drop_column", "backfilld.conf"}
         same(set(re.findall(BOLD, says)) - others, words, f"what {column} may hold")
-        row = next(row for row in section(README, "What a job says").splitlines() if row.startswith(f"| `{column}`"))
-        same(set(re.findall(r"`(\w+)`", row)) - others, words, f"what {column} may hold, in the README")
 
 
 def test_notifications(db):

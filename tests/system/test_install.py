@@ -11,7 +11,8 @@ BUILD = os.path.dirname(os.path.dirname(os.path.abspath(PROGRAM)))
 INSTALLED = {"sbin/backfilld", "system/backfilld.service", "system/backfilld@.service", "catalog/backfilld.catalog",
              "sysusers.d/backfilld.conf", "backfilld/README.md", "backfilld/CHANGELOG.md", "backfilld/LICENSE", "examples/backfilld.conf",
              "examples/grafana-dashboard.json", "examples/prometheus-alerts.yml",
-             "man8/backfilld.8", "man5/backfilld.conf.5", "man7/backfill-schema.7", "man7/backfilld-recipes.7"}
+             "man8/backfilld.8", "man5/backfilld.conf.5", "man7/backfill-schema.7", "man7/backfilld-recipes.7",
+             "man7/backfilld-internals.7"}
 
 
 def tool(*command, **environment):

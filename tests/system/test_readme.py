@@ -8,6 +8,7 @@ import pytest
 
 from daemon import ROOT
 from machine import Machine, why_not
+from pages import readme_blocks
 from waiting import wait_until
 
 SOURCES = "README.md CHANGELOG.md LICENSE meson.build meson_options.txt conf daemon lib systemd tests"
@@ -23,13 +24,6 @@ CREATE SCHEMA app;
 CREATE TABLE app.orders (id bigint PRIMARY KEY, amount numeric NOT NULL);
 INSERT INTO app.orders SELECT i, i / 100.0 FROM generate_series(1, 5000) AS i;
 """
-
-
-def blocks(heading, kind):
-    """The blocks of a section that are of a kind, "" or "sql"."""
-    with open(f"{ROOT}/README.md") as file:
-        text = file.read().split(f"\n## {heading}\n")[1].split("\n## ")[0]
-    return [block for its_kind, block in re.findall(r"^```(\w*)\n(.*?)^```$", text, re.M | re.S) if its_kind == kind]
 
 
 @pytest.fixture
@@ -50,23 +44,30 @@ def site():
 
 
 def test_quick_start_as_it_stands_there(site):
-    install, access, start = blocks("On a database host, as a service", "")
-    hba, ident = access.split("\n\n")
-    roles = blocks("Set it up", "sql")[0]
-    first_job, _ = blocks("On a database host, as a service", "sql")
+    install, access, start = readme_blocks("Install", "")
+    hba, ident = access.split("# /etc/postgresql/15/main/pg_ident.conf")
+    roles = readme_blocks("Install", "sql")[0]
+    first_job, end = readme_blocks("The first migration", "sql")
     packages, install = install.split("\n", 1)
     assert packages.startswith("apt-get install ")  # all but this line: they are there, and the machine has no network
+
+    def as_said(text):
+        """By the command that the block begins with."""
+        return site.run("sh", "-ec", re.match(r"-- (.*)\n", text)[1], input="\\set ON_ERROR_STOP 1\n" + text)
 
     sources = subprocess.run(["tar", "-C", ROOT, "-cz", *SOURCES.split()], check=True, capture_output=True).stdout
     site.run("sh", "-ec", "mkdir /root/clone; base64 -d | tar -xzC /root/clone", input=base64.b64encode(sources).decode())  # /tmp is its own there
     site.run("sh", "-ec", f"cd /root/clone\n{install}", patience=300)
-    site.run("runuser", "-u", "postgres", "--", "psql", "-v", "ON_ERROR_STOP=1", "app", input=roles)
-    for name, lines in (("pg_hba.conf", hba), ("pg_ident.conf", ident)):
+    as_said(roles)
+    for name, lines in (("pg_hba.conf", hba), ("pg_ident.conf", "#" + ident)):
         site.write(f"{CONF}/{name}", lines + "\n" + site.run("cat", f"{CONF}/{name}") + "\n")
     said = site.run("sh", "-ec", start)
     assert "installed" in said and "HINT" not in said, said
-    command = re.match(r"-- (.*)\n", first_job)[1]
-    said = site.run("sh", "-ec", command, input=first_job)
+    said = as_said(first_job)
     assert re.search(r"orders-cents *\| succeeded .*\| +5000 \|", said), said
-    assert site.run("runuser", "-u", "alice", "--", "psql", "-U", "migrator", "-Atc", "SELECT count(*) FROM app.orders WHERE amount_cents = amount * 100",
-                    "app") == "5000"
+    query = ("runuser", "-u", "alice", "--", "psql", "-U", "migrator", "-Atc")
+    assert site.run(*query, "SELECT count(*) FROM app.orders WHERE amount_cents = amount * 100", "app") == "5000"
+    as_said(first_job.split("\n")[0] + "\n" + end)
+    assert site.run(*query, "SELECT count(*), sum(amount_cents) FROM app.orders", "app") == f"5000|{sum(range(1, 5001))}"
+    assert site.run(*query, "SELECT array_agg(attname ORDER BY attnum) FROM pg_attribute WHERE attrelid = 'app.orders'::regclass AND attnum > 0"
+                    " AND NOT attisdropped", "app") == "{id,amount_cents}"

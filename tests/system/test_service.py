@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from daemon import ROOT
 from machine import POSTGRESQL
+from pages import DAEMON, blocks, section
 from waiting import wait_until
 
 UNITS = ["/lib/systemd/system/backfilld.service", "/lib/systemd/system/backfilld@.service"]
@@ -208,18 +208,11 @@ def test_daemon_outlives_a_restart_of_the_server(machine, running):
     assert main_pid(machine) == before
 
 
-def readme_sql(heading):
-    """The statements of the block below it, without comments."""
-    with open(f"{ROOT}/README.md") as file:
-        block = file.read().split(heading)[1].split("```sql\n")[1].split("```")[0]
-    return [line.split("--")[0].strip() for line in block.splitlines()]
-
-
-def test_readme_takes_everything_away_but_the_tables(machine):
+def test_removal_takes_everything_away_but_the_tables(machine):
     """The last one that needs jobs."""
     tables = machine.psql("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'")
     machine.run("systemctl", "stop", "backfilld")
-    *in_each_database, once = readme_sql("**Take it away**")
+    *in_each_database, once = [line.split("--")[0] for line in blocks(section(DAEMON, "Removal"))[0].splitlines()]
     for database in machine.psql("SELECT datname FROM pg_database WHERE datname IN ('app', 'other')").split():
         machine.psql("\n".join(in_each_database), database=database)
     machine.psql(once)
