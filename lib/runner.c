@@ -7,7 +7,8 @@
 #include <stdio.h>
 
 #define BACKOFF_BASE_US    50000   /* the first wait after an error */
-#define BACKOFF_CAP_US     5000000 /* and the longest: so soon a server that is back is noticed */
+#define BACKOFF_CAP_US     5000000 /* and the longest */
+#define AWAY_CAP_US        1000000 /* while nobody lets it connect: so soon a server that is back, or a standby that was promoted, is noticed */
 #define TRIALS             7       /* 6 s in all */
 #define STEP_BASE_US       2000000   /* a step that found no room: it may have read a whole table before */
 #define STEP_CAP_US        300000000
@@ -436,7 +437,7 @@ static uint64_t note_wait(struct runner *r, const struct runner_event *e, bool c
     _cleanup_free_ char *message = retry_public_message(e->sqlstate, e->message);
 
     r->backoff.base_us = contention ? CONTENTION_BASE_US : step ? STEP_BASE_US : BACKOFF_BASE_US;
-    r->backoff.cap_us = contention ? CONTENTION_CAP_US : step ? STEP_CAP_US : BACKOFF_CAP_US;
+    r->backoff.cap_us = contention ? CONTENTION_CAP_US : step ? STEP_CAP_US : r->doing == RUNNER_CONNECT ? AWAY_CAP_US : BACKOFF_CAP_US;
     replace_string(&r->waiting_for, message ? message : "the connection was lost");
     replace_string(&r->sqlstate, e->sqlstate ? e->sqlstate : SQLSTATE_LOST);
     return backoff_next(&r->backoff);

@@ -128,12 +128,12 @@ static void user_wants(struct world *w, enum job_wanted wanted)
                 w->now_us + random_between(&w->random, 1, random_chance(&w->random, 500) ? 300 : 20000);
 }
 
-/* A runner that meets an absent server doubles its wait: 25 to 50 ms first, 2.5 to 5 s at last. */
+/* A runner that meets an absent server doubles its wait: 25 to 50 ms first, 0.5 to 1 s at last. */
 static void end_outage(struct world *w)
 {
     uint64_t lasted_us = w->outage_until_us - w->outage_began_us;
     for (int i = 0; i < WORLD_DAEMONS; i++)
-        if (w->daemons[i].has_runner && (uint64_t)w->daemons[i].outage_tries > 10 + lasted_us / 2500000)
+        if (w->daemons[i].has_runner && (uint64_t)w->daemons[i].outage_tries > 10 + lasted_us / 500000)
             world_break(w, "a server that was away was asked too often");
     w->outage_until_us = 0;
     w->crowded_since_us = w->now_us;
