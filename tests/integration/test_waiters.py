@@ -48,8 +48,8 @@ class Beside:
         self.thread.join()
 
 
-def wait_for_step(db, step):
-    wait_until(lambda: step in db.throttled_by("job-1"), what=f"it is at {step}")
+def wait_for_step(db, step, timeout=20):
+    wait_until(lambda: step in db.throttled_by("job-1"), timeout, what=f"it is at {step}")
 
 
 def cancelled(db, name):
@@ -67,7 +67,7 @@ def test_a_validation_ends_at_its_first_try_beside_analyze_and_vacuum(db, step_s
     daemon = db.daemon()
     name = db.submit(enforce=[slow_check(db, step_s)])
     db.app.execute("CREATE TABLE elsewhere AS SELECT * FROM t")
-    wait_for_step(db, "validate")
+    wait_for_step(db, "validate", 20 + step_s)  # guard looks for as long
     with Beside(db, 0.1, "ANALYZE t", "VACUUM t") as maintenance, Beside(db, 0.5, "CREATE INDEX CONCURRENTLY IF NOT EXISTS i ON elsewhere (id)", "DROP INDEX i") as others:
         db.finish(name, timeout=step_s + 30)
     assert not maintenance.errors and maintenance.ran > 0 and not others.errors
@@ -119,7 +119,7 @@ def test_a_validation_gives_way_to_an_alter_table(db, scale, step_s):
     daemon = db.daemon()
     name = db.submit(enforce=[slow_check(db, step_s + 5)])
     for i in range(scale):
-        wait_for_step(db, "validate")
+        wait_for_step(db, "validate", 20 + step_s)
         began = time.monotonic()
         db.admin.execute(f"ALTER TABLE t ADD COLUMN m{i} int")
         assert time.monotonic() - began < 1
