@@ -35,6 +35,16 @@ def test_all_files_go_below_destdir_and_none_into_etc(root):
     assert not (root / "etc").exists()
 
 
+def test_man_pages_are_whole(root):
+    pages = [path for path in all_below(root) if "/man/" in path and os.path.isfile(path)]
+    assert len(pages) == 5
+    for path in pages:
+        with open(path) as page:
+            text = page.read()
+        assert text.endswith("\\fR(1)\n") or text.endswith("\\fR(7)\n"), f"{path} ends with {text[-20:]!r}"
+        assert "\n.TH " in text and "\n.nh\n" in text[text.index("\n.TH "):]
+
+
 def test_units_name_the_program_that_was_installed(root):
     unit = next(path for path in all_below(root) if path.endswith("/backfilld.service"))
     program = next(line.split("=")[1].split()[0] for line in open(unit) if line.startswith("ExecStart="))
