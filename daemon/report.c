@@ -331,8 +331,10 @@ static char *why_waiting(struct report *report, double share, double rate_share,
         report->moved_keys = r->progress.keys;
         report->moved_at_us = now_us;
     }
-    _cleanup_free_ char *waiting = describe_waiting(report);
-    return copy_string(pressure ? pressure : rate ? rate : waiting ? waiting : step);
+    _cleanup_free_ char *waiting = describe_waiting(report), *both = NULL;
+    if (step && waiting && asprintf(&both, "%s; the last try: %s", step, waiting) < 0)
+        abort();
+    return copy_string(pressure ? pressure : rate ? rate : both ? both : waiting ? waiting : step);
 }
 
 char *report_look(struct report *report, uint64_t interval_us, uint64_t now_us)
