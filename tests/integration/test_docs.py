@@ -152,7 +152,8 @@ def test_sample_file(group):
 
 def test_examples_of_the_file_are_taken(tmp_path):
     examples = re.findall(r"^```\n(.*?)^```$", section(CONF, "EXAMPLES"), re.M | re.S)
-    assert examples
+    metrics, = re.findall(r"`(metrics = [^`]+)`", README)
+    examples.append('databases = ( { conninfo = "dbname=app"; } );' + metrics)
     for text in examples:
         (tmp_path / "conf").write_text(text)
         assert run("-c", str(tmp_path / "conf"), "--check").returncode != 2, text  # 2: the file is refused

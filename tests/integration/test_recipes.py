@@ -333,12 +333,14 @@ def test_one_job_for_each_tenant(shop, page):
 def test_with_a_migration_tool(db, page, monkeypatch):
     """Each statement is sent by itself, in the tool's own session, and a pipeline's daemon runs between."""
     open_shop(db)
-    expand, contract, drain = page.next("INSERT"), page.next("CALL"), page.next("backfilld")
+    expand, contract, own, drain = page.next("INSERT"), page.next("CALL"), page.next("ALTER TABLE"), page.next("backfilld")
     monkeypatch.setenv("CONNINFO", db.conninfo())
-    for change in (expand, contract):
+    db.app.execute("SELECT CAST(%t AS text[])", ["{NOT NULL amount_cents}"])  # a text that is bound
+    for change in (expand, contract, own):
         assert page.psql("SET search_path = app;" + change).returncode == 0
         subprocess.run(["sh", "-c", drain.replace("backfilld", PROGRAM, 1)], check=True, timeout=60, capture_output=True)
     assert db.one("SELECT array_agg(attname::text) FROM pg_attribute WHERE attrelid = 'app.orders'::regclass AND attname IN ('amount', 'amount_cents')") == ["amount_cents"]
+    assert db.one("SELECT count(*) FROM app.orders WHERE qty_new = qty") == 500
     assert "transaction block" in page.psql("BEGIN; CALL backfill.wait('orders-cents')").stderr
 
 
