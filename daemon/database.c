@@ -47,6 +47,7 @@ struct database {
     bool look_for_wishes; /* somebody may want something of a running one */
     bool asking;          /* a claim or a look is under way */
     bool is_lost;
+    char *lost_for;           /* why, the last time that it was tried */
     char *said[REASONS_SAID]; /* why, as the journal was told since it is */
     int n_said;
     bool drain, stopping, stopped, drained, hopeless, failed;
@@ -608,6 +609,7 @@ static void on_lost(void *arg, const char *message)
 {
     struct database *db = arg;
 
+    replace_string(&db->lost_for, message);
     if (!db->stopping && is_news(db, message))
         journal_write(LEVEL_WARNING, JOURNAL_DATABASE, JOURNAL_ABOUT(.database = db->name),
             "not connected, trying again: %s", message);
@@ -621,6 +623,7 @@ static void on_unusable(void *arg, const char *message, const char *hint)
 {
     struct database *db = arg;
 
+    replace_string(&db->lost_for, message);
     if (is_news(db, message))
         journal_write(LEVEL_ERROR, JOURNAL_DATABASE, JOURNAL_ABOUT(.database = db->name), "%s. HINT: %s",
             message, hint);
@@ -751,7 +754,12 @@ int database_n_workers(const struct database *db)
 
 char *database_bar_text(struct database *db)
 {
-    return db->n_workers > 0 ? worker_bar_text(db->workers[0]) : NULL;
+    _cleanup_free_ char *away = NULL;
+
+    /* What a job last waited for may be long over: nobody can tell now. */
+    if (!control_is_ready(db->control) && asprintf(&away, "not connected: %s", db->lost_for ? db->lost_for : "trying again") < 0)
+        abort();
+    return db->n_workers > 0 ? worker_bar_text(db->workers[0], away) : NULL;
 }
 
 void database_snapshot(struct database *db, struct snapshot *snapshot)
@@ -795,6 +803,7 @@ struct database *database_close(struct database *db)
     free(db->held_by_pid);
     free(db->held_by_start);
     forget_reasons(db);
+    free(db->lost_for);
     free(db->name);
     free(db->conninfo);
     free(db);

@@ -75,6 +75,7 @@ struct worker {
     bool relieves; /* an abort is for somebody who waits on the batch */
 
     char *shown_waiting; /* what job.waiting_for says, or will when the request is answered */
+    bool retell;         /* the server may have lost it */
     bool telling;        /* that is being written; never two at once, nor any while the server is away */
     uint64_t told_us, tell_every_us;
     bool asking_progress; /* of a step */
@@ -548,14 +549,41 @@ static void on_has_roles(void *arg, const struct session_event *e)
     feed(w, &(struct runner_event){.kind = RUNNER_ERROR, .sqlstate = sqlstate, .message = message, .hint = hint});
 }
 
-static void ask_roles(struct worker *w, const struct runner_event *event)
+/* The server has refused it something, of which it names the object at most: what is missing, the catalog tells. */
+static void on_why_denied(void *arg, const struct session_event *e)
 {
-    char job[24];
+    struct worker *w = arg;
+    const char *problem = e->kind == SESSION_RESULT ? result_text(e->results[0], 0, 0) : NULL;
+    _cleanup_free_ char *sqlstate = w->unsure_sqlstate, *message = w->unsure_message, *hint = w->unsure_hint;
 
+    w->unsure_sqlstate = w->unsure_message = w->unsure_hint = NULL;
+    w->unsure = false;
+    if (!w->ended)
+        feed(w, &(struct runner_event){.kind = RUNNER_ERROR, .sqlstate = sqlstate, .message = problem ? problem : message,
+                    .hint = problem ? result_text(e->results[0], 0, 1) : hint});
+}
+
+static void keep_unsure(struct worker *w, const struct runner_event *event)
+{
     w->unsure = true;
     replace_string(&w->unsure_sqlstate, event->sqlstate);
     replace_string(&w->unsure_message, event->message);
     replace_string(&w->unsure_hint, event->hint);
+}
+
+static void ask_why_denied(struct worker *w, const struct runner_event *event)
+{
+    char job[24];
+
+    keep_unsure(w, event);
+    ask_then(w, &(struct session_query){SQL_WHY_DENIED, 1, {number_text(job, w->job->id)}}, on_why_denied);
+}
+
+static void ask_roles(struct worker *w, const struct runner_event *event)
+{
+    char job[24];
+
+    keep_unsure(w, event);
     ask_then(w, &(struct session_query){SQL_HAS_ROLES, 3, {number_text(job, w->job->id), w->job->submitted_by, w->job->owner}},
         on_has_roles);
 }
@@ -568,6 +596,7 @@ static void feed_error(struct worker *w, const struct session_event *e)
         .message = e->message,
         .hint = e->hint,
         .detail = e->key ? e->key : e->detail};
+    bool denied = e->kind == SESSION_ERROR && !e->lost && same_string(e->sqlstate, "42501") && !e->hint;
 
     w->session_gone = w->session_gone || (e->lost && too_large);
 
@@ -583,11 +612,12 @@ static void feed_error(struct worker *w, const struct session_event *e)
         event.hint = "The job's login must be let SET ROLE to the job's role, and must not begin its sessions with session_replication_role = "
                      "replica, in which neither triggers nor foreign keys see what is written: GRANT the role, or ALTER ROLE ... RESET the "
                      "setting. Then SELECT backfill.retry(name).";
-    else if (e->kind == SESSION_ERROR && !e->lost && same_string(e->sqlstate, "42501") && same_string(e->raised_by, "check_enable_rls"))
+    else if (e->kind == SESSION_ERROR && !e->lost && same_string(e->sqlstate, "42501") && same_string(e->raised_by, "check_enable_rls")) {
+        denied = false;
         /* The server's own would open the table to all that its owner runs. */
         event.hint = "Row-level security may hide rows of that table from the job: insert the job as a role with BYPASSRLS "
                      "(ALTER ROLE ... BYPASSRLS, by a superuser).";
-    else if (e->kind == SESSION_ERROR && !e->lost && same_string(e->sqlstate, "42501") && !e->hint)
+    } else if (denied)
         event.hint = "The job's role needs what it had when the job was inserted: membership in backfill_submitter, and rights on "
                      "what the job touches. Then SELECT backfill.retry(name).";
     /* The server says which statement is not let write; why, is a setting's doing, for a standby takes no session of ours. */
@@ -602,6 +632,8 @@ static void feed_error(struct worker *w, const struct session_event *e)
     }
     if (w->action.kind == RUNNER_CONNECT && e->sqlstate && (strncmp(e->sqlstate, "28", 2) == 0 || same_string(e->sqlstate, "22023")))
         ask_roles(w, &event);
+    else if (denied && has_session(w->action.kind))
+        ask_why_denied(w, &event);
     else
         feed(w, &event);
 }
@@ -902,9 +934,10 @@ static void tell_waiting(struct worker *w, const char *text, uint64_t now_us)
     _cleanup_free_ char *waiting = text_line(text, TEXT_MESSAGE);
     bool same = same_words(w->shown_waiting, waiting);
 
-    if (w->telling || !control_is_ready(w->setup.control) || same_string(w->shown_waiting, waiting) ||
-        (same && now_us - w->told_us < w->tell_every_us))
+    if (w->telling || !control_is_ready(w->setup.control) ||
+        (!w->retell && (same_string(w->shown_waiting, waiting) || (same && now_us - w->told_us < w->tell_every_us))))
         return;
+    w->retell = false;
     w->tell_every_us = !same                               ? TELL_EVERY_US
                        : w->tell_every_us < TELL_RARELY_US ? 2 * w->tell_every_us
                                                            : TELL_RARELY_US;
@@ -1089,6 +1122,7 @@ static void untangle(struct worker *w)
 
 void worker_reconnect(struct worker *w)
 {
+    w->retell = true;
     if (!w->ended && w->action.kind == RUNNER_REST && worker_pid(w) == 0 && event_pending(w->timer, EV_TIMEOUT, NULL))
         event_active(w->timer, EV_TIMEOUT, 1);
 }
@@ -1151,10 +1185,10 @@ bool worker_is_leaving(const struct worker *w)
     return w->action.kind == RUNNER_RELEASE || w->action.kind == RUNNER_FINISH;
 }
 
-char *worker_bar_text(struct worker *w)
+char *worker_bar_text(struct worker *w, const char *away)
 {
     struct journal_progress p = report_progress(&w->report);
-    return journal_bar_text(w->job->name, &p, w->runner.waiting_for);
+    return journal_bar_text(w->job->name, &p, away ? away : w->runner.waiting_for);
 }
 
 bool worker_view(struct worker *w, struct job_view *ret_view)

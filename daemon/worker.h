@@ -86,8 +86,8 @@ bool worker_is_leaving(const struct worker *worker); /* all that is left is to w
 /* Its job, and the phase in which that is. */
 const struct job *worker_of(const struct worker *worker, enum job_phase *ret_phase);
 
-/* The bar's text of this job. The caller frees. */
-char *worker_bar_text(struct worker *worker);
+/* The bar's text of this job. away: why its server can't be asked; NULL: it can. The caller frees. */
+char *worker_bar_text(struct worker *worker, const char *away);
 
 /* How the job goes, or how it ended; false when there is nothing to tell: another daemon has it. */
 bool worker_view(struct worker *worker, struct job_view *ret_view);

@@ -236,6 +236,8 @@ const char SQL_END_TIDY[] = "SELECT backfill.end_tidy($1, $2, $3) AS outcome";
 
 const char SQL_END_JOB[] = "SELECT outcome, slower, rows, batches FROM backfill.end_job($1, $2, $3, $4, $5, $6)";
 
+const char SQL_WHY_DENIED[] = "SELECT problem, advice FROM backfill.why_denied($1)";
+
 const char SQL_HAS_ROLES[] = "SELECT backfill.has_roles(j, $2, $3) FROM backfill.job AS j WHERE j.id = $1";
 
 const char SQL_RELEASE_JOB[] = "SELECT backfill.release_job($1)";

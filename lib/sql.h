@@ -60,6 +60,7 @@ extern const char SQL_PUT_ASIDE[]; /* range, epoch, lo, hi, sqlstate, message, d
 extern const char SQL_LEAVE_ROW[]; /* row id, sqlstate, message, detail */
 extern const char SQL_SESSION_NAMES[]; /* pids -> "pid 12 (psql), pid 34" */
 extern const char SQL_END_JOB[]; /* job, phase, state, error, hint, measured -> outcome, statements that were slower (text[]), rows and batches of the whole job */
+extern const char SQL_WHY_DENIED[]; /* job -> what its session lacks, in words, and what to do; NULL, when nothing is known to be missing */
 extern const char SQL_HAS_ROLES[]; /* job, its login, its role -> whether these are their names still */
 extern const char SQL_RELEASE_JOB[]; /* job */
 extern const char SQL_GIVE_WAY[]; /* job, for so many ms, so often in a row, what it waits for -> 'given', 'kept' or 'not ours' */

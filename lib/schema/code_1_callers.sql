@@ -116,6 +116,34 @@ AS $$
   SELECT coalesce(backfill.login_of(job) = backfill.login(), false) OR backfill.may_end(job)
 $$;
 
+-- Of the tables and partitions that a job works on, the first on which its role lacks a right: in words, and what gives it; NULL: none. What
+-- single columns need is the server's to say. of_definition: what a step needs, which changes the definition of all of them.
+CREATE OR REPLACE FUNCTION backfill.missing_right(job backfill.job, role oid, of_definition boolean, OUT problem text, OUT advice text)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  SELECT format('role %I %s on %s, which belongs to %s', backfill.role_name(role),
+                CASE WHEN of_definition THEN 'lacks the owner''s rights' ELSE 'has no right to ' || array_to_string(t.lacks, ' and ') END,
+                t.what, t.owner),
+         CASE WHEN of_definition THEN format('ALTER TABLE %s OWNER TO %I, or GRANT %s TO %I;', t.name, backfill.role_name(role), t.owner, backfill.role_name(role))
+              ELSE format('As %s: GRANT %s ON %s TO %I;', t.owner, array_to_string(t.lacks, ', '), t.name, backfill.role_name(role)) END
+    INTO problem, advice
+    FROM (SELECT r.oid, backfill.relation_name(r.oid) AS name, c.relowner::regrole::text AS owner,
+                 CASE WHEN r.oid = job.target THEN backfill.relation_name(r.oid)
+                      ELSE format('partition %s of %s', backfill.relation_name(r.oid), backfill.relation_name(job.target)) END AS what,
+                 CASE WHEN of_definition THEN CASE WHEN NOT pg_has_role(role, c.relowner, 'USAGE') THEN '{}'::text[] END
+                      ELSE nullif(array_remove(ARRAY[CASE WHEN NOT has_any_column_privilege(role, r.oid, 'SELECT') THEN 'SELECT' END,
+                                                     CASE WHEN NOT has_any_column_privilege(role, r.oid, 'UPDATE') THEN 'UPDATE' END], NULL), '{}') END AS lacks
+            FROM (SELECT job.target::oid AS oid WHERE of_definition
+                  UNION SELECT p.relid FROM pg_partition_tree(job.target) p WHERE of_definition
+                  UNION SELECT o FROM backfill.relations_of(job) o WHERE NOT of_definition AND job.set_clause IS NOT NULL) r
+            JOIN pg_class c ON c.oid = r.oid) t
+   WHERE t.lacks IS NOT NULL
+   ORDER BY t.oid <> job.target, t.oid
+   LIMIT 1;
+END
+$$;
+
 -- ---- Refusals
 
 -- Names like one that there is no job of, of those that the caller may see: "Did you mean a, b? ".

@@ -36,6 +36,16 @@ AS $$
    WHERE cardinality(p.parts) = 2
 $$;
 
+-- A job is of the table that it was inserted for, and not of whatever bears its name.
+CREATE OR REPLACE FUNCTION backfill.refuse_dropped(job backfill.job) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  RAISE EXCEPTION 'the table of job "%" was dropped', job.name
+    USING ERRCODE = '42P01', HINT = 'There is nothing left to fill. A table that was made anew under its name is another one: insert a job of another name for that.';
+END
+$$;
+
 -- A partition may go between two statements, which see the catalog of their own time each. The next try passes it over.
 CREATE OR REPLACE FUNCTION backfill.check_is_there(relation oid, job backfill.job) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp

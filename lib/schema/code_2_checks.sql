@@ -454,12 +454,21 @@ $$;
 CREATE OR REPLACE FUNCTION backfill.check_may_write(job backfill.job) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+  missing record;
 BEGIN
   IF job.statement IS NOT NULL AND NOT has_any_column_privilege(job.target, 'UPDATE') AND NOT has_any_column_privilege(job.target, 'INSERT')
      AND NOT has_table_privilege(job.target, 'DELETE') THEN
     PERFORM backfill.refuse('target', format('%I may not write %s, and a job keeps other jobs off its table', current_user, backfill.relation_name(job.target)),
                             format('GRANT UPDATE ON %s TO %I (or INSERT, or DELETE, whichever is the job''s), or make the table that the statement changes the job''s target.',
                                    backfill.relation_name(job.target), current_user), '42501');
+  END IF;
+  -- An UPDATE of the table as a whole needs no right on its partitions; batches are of one each.
+  IF job.set_clause IS NOT NULL AND (SELECT c.relkind FROM pg_class c WHERE c.oid = job.target) = 'p' THEN
+    SELECT * INTO missing FROM backfill.missing_right(job, backfill.role_oid(current_user), false);
+    IF missing.problem IS NOT NULL THEN
+      PERFORM backfill.refuse('target', missing.problem, format('%s then insert the job again.', missing.advice), '42501');
+    END IF;
   END IF;
 END
 $$;

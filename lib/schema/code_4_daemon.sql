@@ -115,6 +115,49 @@ AS $$
     FROM backfill.tidied_by(job) t
 $$;
 
+-- Why the server may have refused a job's session something (42501), in words that say what is missing, and what gives it; NULL: it is none of
+-- these, and the server's own words are all there is to say.
+CREATE OR REPLACE FUNCTION backfill.why_denied(job_id bigint, OUT problem text, OUT advice text)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  job    backfill.job;
+  role   oid;
+  nobody text;  -- who may not use the schema
+  place  text;
+BEGIN
+  SELECT * INTO job FROM backfill.job j WHERE j.id = job_id;
+  role := backfill.role_of(job);
+  IF backfill.relation_name(job.target) IS NULL THEN
+    BEGIN
+      PERFORM backfill.refuse_dropped(job);
+    EXCEPTION WHEN undefined_table THEN
+      GET STACKED DIAGNOSTICS problem = MESSAGE_TEXT, advice = PG_EXCEPTION_HINT;
+      RETURN;
+    END;
+  END IF;
+  SELECT backfill.role_name(r.oid) INTO nobody
+    FROM (VALUES (1, backfill.login_of(job)), (2, role)) AS r(ord, oid)
+   WHERE backfill.role_name(r.oid) IS NOT NULL AND NOT has_schema_privilege(r.oid, 'backfill', 'USAGE')
+   ORDER BY r.ord LIMIT 1;
+  place := (SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+             WHERE c.oid = job.target AND backfill.role_name(role) IS NOT NULL AND NOT has_schema_privilege(role, n.oid, 'USAGE'));
+  IF nobody IS NOT NULL THEN
+    problem := format('role %I may run no job any more: it was taken out of backfill_submitter', nobody);
+    advice := format('GRANT backfill_submitter TO %I;', nobody);
+  ELSIF place IS NOT NULL THEN
+    problem := format('role %I may not use schema %I any more, where the job''s table is', backfill.role_name(role), place);
+    advice := format('GRANT USAGE ON SCHEMA %I TO %I;', place, backfill.role_name(role));
+  ELSIF backfill.role_name(role) IS NOT NULL THEN
+    SELECT m.problem, m.advice INTO problem, advice
+      FROM (VALUES (1, true), (2, false)) AS d(ord, of_definition), backfill.missing_right(job, role, d.of_definition) m
+     WHERE (d.of_definition <= (job.phase IN ('expand', 'guard', 'validate'))) AND m.problem IS NOT NULL
+     ORDER BY d.ord LIMIT 1;
+  END IF;
+  advice := format('%s then SELECT backfill.retry(%L).', advice, job.name);
+END
+$$;
+
 -- A job whose login, or role, was dropped: nobody can run it any more, least of all a new role of that name. It fails, and says what there
 -- is to do.
 CREATE OR REPLACE FUNCTION backfill.fail_for_roles(job backfill.job) RETURNS void
@@ -404,6 +447,9 @@ BEGIN
     RETURN;
   END IF;
   DELETE FROM backfill.range g WHERE g.job_id = layout.job_id AND job.phase = 'preflight';
+  IF backfill.relation_name(job.target) IS NULL THEN
+    PERFORM backfill.refuse_dropped(job);
+  END IF;
   PERFORM backfill.check_target(job);
   trying := job.phase = 'preflight' AND (job.dry_run OR job.plan <> '{}');
   largest := (SELECT c.oid FROM backfill.relations_of(job) o JOIN pg_class c ON c.oid = o ORDER BY c.relpages DESC, c.reltuples DESC LIMIT 1);
@@ -586,7 +632,7 @@ BEGIN
     RETURN;
   END IF;
   IF backfill.relation_name(job.target) IS NULL THEN
-    RAISE EXCEPTION 'the table of job "%" was dropped', job.name USING ERRCODE = '42P01', HINT = 'There is nothing left to fill.';
+    PERFORM backfill.refuse_dropped(job);
   END IF;
 
   UPDATE backfill.range g

@@ -228,7 +228,7 @@ BEGIN
       END IF;
       RETURN;
     END IF;
-    RAISE EXCEPTION 'the table of job "%" was dropped', job.name USING ERRCODE = '42P01', HINT = 'There is nothing left to fill.';
+    PERFORM backfill.refuse_dropped(job);
   END IF;
 
   IF phase = 'expand' THEN

@@ -438,6 +438,32 @@ def test_table_dropped_meanwhile_fails(db):
     assert db.one("SELECT error FROM backfill.status", user="app") == job["error"]
 
 
+@pytest.mark.parametrize("job", [{"set_clause": "n = n + 1"}, {"enforce": ["CHECK (n < 10)"]}])
+def test_table_made_again_under_its_name_is_another_one(db, job):
+    """In one transaction, so that the name is never free: the server knows of nothing but rights on the new one."""
+    db.table(rows=10)
+    name = db.submit(**job)
+    with db.connect("postgres") as session:
+        session.autocommit = False
+        session.execute("LOCK t")
+        db.daemon().says("tries again")
+        session.execute("DROP TABLE t; CREATE TABLE t (id bigint PRIMARY KEY, n int NOT NULL DEFAULT 0); ALTER TABLE t OWNER TO other")
+        session.commit()
+    job = db.finish(name, "failed")
+    assert job["error"] == f'the table of job "{name}" was dropped' and "under its name is another one" in job["hint"]
+
+
+def test_job_whose_table_was_dropped_before_it_began_says_so(db):
+    db.table(rows=10)
+    name = db.submit(set_clause="n = n + 1")
+    db.app.execute("DROP TABLE t")
+    db.table(rows=10)
+    db.daemon()
+    job = db.finish(name, "failed")
+    assert job["error"] == f'the table of job "{name}" was dropped' and "under its name is another one" in job["hint"]
+    assert db.counts() == {0: 10}
+
+
 def test_index_dropped_meanwhile_fails_and_says_what_to_do(db):
     db.table()
     db.daemon()

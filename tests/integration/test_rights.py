@@ -141,7 +141,7 @@ def test_rights_revoked_meanwhile_end_the_job(db):
         name = db.submit(user="other", set_clause="n = n + 1")
         db.wait_at(500, name)
         db.app.execute("REVOKE UPDATE ON t FROM other")
-    assert "permission denied" in db.finish(name, "failed")["error"]
+    assert db.finish(name, "failed")["error"] == "role other has no right to UPDATE on public.t, which belongs to app"
     counts = db.counts()  # the batch that waited for the lock had passed the check already
     assert set(counts) == {0, 1} and 499 <= counts[1] < 700
 
@@ -333,3 +333,57 @@ def test_retry_by_a_stranger_is_refused(db):
     with pytest.raises(REFUSED):
         db.session("stranger").execute("SELECT backfill.retry(%s)", [name])
     assert db.state(name) == "failed"
+
+
+# ---- Rights that are missing, or taken away, are named
+
+@pytest.fixture
+def parted(db):
+    """A table whose second partition belongs to another."""
+    db.app.execute("CREATE TABLE p (id bigint PRIMARY KEY, n int NOT NULL DEFAULT 0) PARTITION BY RANGE (id);"
+                   "CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (1) TO (50); CREATE TABLE p2 PARTITION OF p FOR VALUES FROM (50) TO (100);"
+                   "INSERT INTO p SELECT generate_series(1, 99)")
+    db.admin.execute("ALTER TABLE p2 OWNER TO other")
+
+
+def test_partition_that_the_role_may_not_write_is_named_at_insert(db, parted):
+    for job in ({"set_clause": "n = n + 1"}, {"add_column": "m int", "set_clause": "m = n"}):
+        with pytest.raises(REFUSED) as refused:
+            db.submit(target="p", **job)
+        assert "role app has no right to SELECT and UPDATE on partition public.p2 of public.p, which belongs to other" in str(refused.value)
+        assert refused.value.diag.message_hint == "As other: GRANT SELECT, UPDATE ON public.p2 TO app; then insert the job again."
+    db.session("other").execute("GRANT SELECT, UPDATE ON p2 TO app")
+    db.daemon()
+    db.finish(db.submit(target="p", set_clause="n = n + 1"))
+    assert db.counts("p") == {1: 99}
+
+
+def test_partition_whose_definition_the_role_may_not_change_is_named(db, parted):
+    db.daemon()
+    job = db.finish(db.submit(target="p", enforce=["CHECK (n >= 0)"]), "failed")
+    assert job["error"] == "role app lacks the owner's rights on partition public.p2 of public.p, which belongs to other"
+    assert job["hint"].startswith("ALTER TABLE public.p2 OWNER TO app, or GRANT other TO app; then SELECT backfill.retry(")
+
+
+@pytest.mark.parametrize("taken, error, hint", [
+    ("REVOKE backfill_submitter FROM app, app_owner", "role app may run no job any more: it was taken out of backfill_submitter", "GRANT backfill_submitter TO app;"),
+    ("REVOKE USAGE ON SCHEMA place FROM app", "role app may not use schema place any more, where the job's table is", "GRANT USAGE ON SCHEMA place TO app;"),
+    ("ALTER TABLE place.t OWNER TO other", "role app has no right to SELECT and UPDATE on place.t, which belongs to other", "As other: GRANT SELECT, UPDATE ON place.t TO app;"),
+])
+def test_right_that_is_taken_away_in_mid_job_is_named(db, taken, error, hint):
+    db.admin.execute("CREATE SCHEMA place; GRANT ALL ON SCHEMA place TO app, other")
+    db.table()
+    db.daemon()
+    try:
+        with db.held_row(500):
+            db.app.execute("ALTER TABLE t SET SCHEMA place")
+            name = db.submit(target="place.t", set_clause="n = n + 1")
+            db.wait_at(500, name)
+            db.admin.execute(taken)
+        job = db.finish(name, "failed")
+        assert job["error"] == error and job["hint"] == f"{hint} then SELECT backfill.retry('{name}')."
+    finally:
+        db.admin.execute("GRANT backfill_submitter TO app, app_owner; GRANT USAGE ON SCHEMA place TO app; ALTER TABLE place.t OWNER TO app")
+    db.app.execute("SELECT backfill.retry(%s)", [name])
+    db.finish(name)
+    assert db.counts("place.t") == {1: 1000}

@@ -57,6 +57,24 @@ def test_a_message_is_one_line_to_the_service_manager(db, notified):
     wait_until(lambda: db.job(name)["waiting_for"] == "x WATCHDOG=trigger  STOPPING=1  [31m 31m y  z", what="the job says it in one line")
 
 
+def test_what_a_job_waited_for_is_not_said_while_its_server_is_away(own_db, notified):
+    db = own_db
+    db.table(rows=10)
+    raising(db, "'too many of something'", "53300", above=0)
+    daemon = db.daemon()
+    name = db.submit(set_clause="n = f(id)")
+    wait_until(lambda: "too many of something" in notified()[-1], what="the status says what it waits for")
+    db.cluster.stop("immediate")
+    for session in db.sessions.values():
+        session.close()
+    try:
+        wait_until(lambda: notified()[-1].startswith("STATUS") and "not connected: " in notified()[-1] and "too many" not in notified()[-1], what="it says that the server is away")
+    finally:
+        db.cluster.start()
+    db.app.execute("CREATE OR REPLACE FUNCTION f(bigint) RETURNS int LANGUAGE sql AS 'SELECT 1'")
+    assert db.finish(name)["waiting_for"] is None
+
+
 def test_a_message_is_harmless_on_a_terminal_and_in_the_log(db):
     db.table()
     raising(db, f"E'{NASTY}'", "57P03")
