@@ -568,7 +568,7 @@ static bool send_query(struct session *s, int i, const struct session_query *q)
         at++;
     if (at == SESSION_MAX_KEPT)
         return PQsendQueryParams(s->conn, q->sql, q->n_params, NULL, q->params, NULL, NULL, 0);
-    snprintf(name, sizeof(name), "kept %d %016" PRIx64, at, s->serial);
+    snprintf(name, sizeof(name), SESSION_KEPT "%d %016" PRIx64, at, s->serial);
     if (!s->kept[at].prepared) {
         s->preparing[i] = &s->kept[at];
         if (!PQsendPrepare(s->conn, name, q->sql, q->n_params, NULL))

@@ -62,7 +62,8 @@ struct session *session_open(struct event_base *base, const char *conninfo, cons
     const char *settings, uint32_t timeout_ms, session_handler *handler, void *arg);
 
 /* This statement comes often: it is prepared at its first time. Known by the text's address, so that must live as long as the
- * session. SESSION_MAX_KEPT at most. */
+ * session. SESSION_MAX_KEPT at most. Its name at the server begins with SESSION_KEPT. */
+#define SESSION_KEPT "kept "
 void session_keep(struct session *session, const char *sql);
 
 /* So many bytes may an answer have, in place of SESSION_MAX_ANSWER. */

@@ -624,6 +624,9 @@ static void feed_error(struct worker *w, const struct session_event *e)
     if (e->kind == SESSION_ERROR && !e->lost && same_string(e->sqlstate, SQLSTATE_READ_ONLY))
         event.message = "default_transaction_read_only is on, and was off when the job was inserted: the job waits until it is off "
                         "again, and goes on by itself (is a disk full?)";
+    /* Its name is drawn for each session, and would make each time another message. */
+    if (e->kind == SESSION_ERROR && same_string(e->sqlstate, "26000") && strstr(e->message, SESSION_KEPT))
+        event.message = "code of others that runs in the job's session, a trigger say, has deallocated its prepared statements: it is opened anew";
     if (e->kind == SESSION_CONNECT_FAILED) {
         event.kind = RUNNER_ERROR;
         if (strncmp(e->sqlstate, "28", 2) == 0)

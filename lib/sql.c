@@ -60,9 +60,10 @@ const char SETTINGS_CONTROL[] =
 const char SETTINGS_PROBE[] =
     "{\"statement_timeout\": \"1s\", \"lock_timeout\": \"200ms\", \"default_transaction_read_only\": \"on\", \"search_path\": null}";
 
-/* What it makes is made where the database begins its sessions read-only, too. */
+/* What it makes is made where the database begins its sessions read-only, too. All who insert or ask for a job wait behind the lock that it
+ * waits for: it waits shortly, and tries again. */
 const char SETTINGS_INSTALL[] =
-    "{\"statement_timeout\": \"0\", \"lock_timeout\": \"10s\", \"default_transaction_read_only\": \"off\"}";
+    "{\"statement_timeout\": \"0\", \"lock_timeout\": \"2s\", \"default_transaction_read_only\": \"off\"}";
 
 /* See try_pooler in session.c. */
 const char SQL_TRIAL[] = "SELECT pg_catalog.set_config('idle_session_timeout', '100', false)";
@@ -136,6 +137,20 @@ const char SQL_SCHEMA[] =
     "  FROM (SELECT r.oid FROM pg_catalog.pg_roles AS r WHERE r.rolname OPERATOR(pg_catalog.=) current_user) AS me\n"
     "  LEFT JOIN pg_catalog.pg_namespace AS n ON n.nspname OPERATOR(pg_catalog.=) 'backfill'\n"
     "  LEFT JOIN pg_catalog.pg_class AS c ON c.relnamespace OPERATOR(pg_catalog.=) n.oid AND c.relname OPERATOR(pg_catalog.=) 'installed'";
+
+/* Who holds up an --install: the oldest transactions that have a table of the schema in use. */
+const char SQL_SCHEMA_HOLDERS[] =
+    "SELECT pg_catalog.string_agg(pg_catalog.format('%s (role %s%s)%s', coalesce('pid ' || h.pid, 'a prepared transaction'), coalesce(h.usename, '?'),\n"
+    "                                               coalesce(', ' || nullif(h.application_name, ''), ''), coalesce(' since ' || pg_catalog.to_char(h.xact_start, 'YYYY-MM-DD HH24:MI:SS'), '')), ', '\n"
+    "                             ORDER BY h.xact_start),\n"
+    "       pg_catalog.min(h.pid)\n"
+    "  FROM (SELECT DISTINCT l.pid, a.usename, a.application_name, a.xact_start\n"
+    "          FROM pg_catalog.pg_locks AS l\n"
+    "          JOIN pg_catalog.pg_class AS c ON c.oid = l.relation AND c.relnamespace = (SELECT n.oid FROM pg_catalog.pg_namespace AS n WHERE n.nspname = 'backfill')\n"
+    "          LEFT JOIN pg_catalog.pg_stat_activity AS a ON a.pid = l.pid\n"
+    "         WHERE l.granted AND l.locktype = 'relation' AND l.pid IS DISTINCT FROM pg_catalog.pg_backend_pid()\n"
+    "           AND l.database = (SELECT d.oid FROM pg_catalog.pg_database AS d WHERE d.datname = pg_catalog.current_database())\n"
+    "         ORDER BY a.xact_start LIMIT 3) AS h";
 
 const char SQL_INSTALLED[] = "SELECT version, checksum FROM backfill.installed";
 

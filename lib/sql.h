@@ -31,6 +31,7 @@ extern const char SQL_RUN_STEP[]; /* phase, commands (text[]), relation oid, its
 /* The control session, as the daemon's role. */
 extern const char SQL_HELLO[]; /* -> server version number, in recovery, pid, backend start */
 extern const char SQL_SCHEMA[]; /* -> whether the schema is there, and its table installed; why neither may be read or NULL, hint */
+extern const char SQL_SCHEMA_HOLDERS[]; /* -> who has the control schema's tables in use, in words */
 extern const char SQL_INSTALLED[]; /* -> version, checksum */
 extern const char SQL_LISTEN[];
 extern const char SQL_CLAIM[]; /* -> job id or NULL, held elsewhere, then the job's columns as database.c reads them; ms until the hours of a

@@ -5,10 +5,6 @@ DO $$
 DECLARE
   routine regprocedure;
 BEGIN
-  -- First the strongest lock that what follows takes: who got it later, from a weaker one, would meet those who call a function just now in a deadlock.
-  IF to_regclass('backfill.job') IS NOT NULL THEN
-    LOCK TABLE backfill.job IN ACCESS EXCLUSIVE MODE;
-  END IF;
   FOR routine IN SELECT p.oid FROM pg_catalog.pg_proc p
                   WHERE p.pronamespace = 'backfill'::regnamespace AND pg_catalog.pg_has_role(p.proowner, 'USAGE') LOOP
     BEGIN

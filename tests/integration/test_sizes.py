@@ -154,3 +154,22 @@ def test_a_layout_that_would_be_too_large_fails_its_job_with_one_error_and_costs
     assert "come to more than 8 MB" in job["error"] and "public.p" in job["error"] and "for each partition" in job["hint"]
     db.finish(db.submit(set_clause="n = n + 1"))
     assert "not connected" not in daemon.log() and daemon.log().count("8 MB") == 1
+
+
+def test_definition_of_megabytes_holds_up_neither_claims_nor_status(db, measured):
+    """Of a column's default, a constraint and a trigger: what is that long is left out of what is kept with the job."""
+    db.table("o", rows=10)
+    db.table(rows=100, columns="n int NOT NULL DEFAULT 0, word text")
+    long = f"repeat('{'x' * 5_000_000}', 1)"
+    db.app.execute(f"ALTER TABLE t ALTER word SET DEFAULT {long}, ADD CHECK (word <> {long})")
+    db.app.execute("CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'")
+    db.app.execute(f"CREATE TRIGGER f BEFORE UPDATE ON t FOR EACH ROW WHEN (OLD.word = {long}) EXECUTE FUNCTION f()")
+    db.daemon(workers=1)
+    name = db.submit(set_clause="n = n + 1")
+    job = db.finish(name, timeout=60)
+    assert len(str(job["before"])) < 100_000 and db.one("SELECT pg_column_size(j) FROM backfill.job j WHERE name = %s", name) < 100_000
+    began = time.monotonic()
+    db.finish(db.submit(target="o", set_clause="n = n + 1"), timeout=5)
+    db.throttled_by(name)
+    measured("a job and status beside definitions of 5 MB of text", f"{time.monotonic() - began:.1f} s")
+    assert {line.endswith("...") for line in job["before"]["definition"] if "word" in line or "trigger" in line} == {True}

@@ -141,6 +141,18 @@ def test_settings_that_a_strangers_code_leaves_behind_hold_for_no_batch_after_it
     assert ("opened anew" in daemon.log()) == late
 
 
+@pytest.mark.parametrize("setting", ["default_transaction_read_only", "exit_on_error"])
+def test_session_that_a_strangers_code_makes_read_only_or_end_at_each_error_is_opened_anew(table, setting):
+    """Else a brake would be said to hold the next batch, or the session end with the error of its row."""
+    db = table
+    stranger(db, "trigger", f"SET {setting} = on;", last=30)
+    daemon = db.daemon(max_rows=30)
+    job = db.finish(db.submit(set_clause="n = 1 / (90 - id)", on_error="quarantine"))
+    assert db.left_behind("error") == [(["90"],)] and job["report"]["rows"] == ROWS - 1
+    assert job["report"]["retries"].get("connection", 0) <= 1, "the session is opened anew, once"
+    assert "is a disk full" not in daemon.log()
+
+
 def test_role_that_a_strangers_code_sets_back_is_that_of_no_batch_after_it(table):
     db = table
     db.admin.execute("ALTER TABLE t OWNER TO app_owner; GRANT ALL ON noted TO app_owner")
@@ -179,10 +191,12 @@ def test_prepared_statement_of_the_daemon_cannot_be_replaced(table, how):
 
 def test_prepared_statement_that_is_gone_costs_a_session(table):
     db = table
-    stranger(db, "trigger", "DEALLOCATE ALL;", last=30)
-    db.daemon(max_rows=30)
-    db.finish(db.submit(set_clause="n = n + 1"))
-    assert db.counts() == {1: ROWS}
+    stranger(db, "trigger", "DEALLOCATE ALL;")
+    daemon = db.daemon(max_rows=10)
+    job = db.finish(db.submit(set_clause="n = n + 1"))
+    assert db.counts() == {1: ROWS} and job["report"]["retries"]["connection"] > 5
+    assert daemon.log().count("has deallocated its prepared statements") == 1, "it is said once, and counted"
+    assert "does not exist" not in daemon.log()
 
 
 def test_temporary_table_of_a_stranger_stands_in_no_clause(table):

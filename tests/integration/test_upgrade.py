@@ -6,7 +6,8 @@ import subprocess
 
 import pytest
 
-from daemon import run
+from daemon import PROGRAM, run
+from waiting import wait_until
 
 DUMPS = sorted(glob.glob(f"{os.path.dirname(os.path.abspath(__file__))}/old_schemas/[0-9]*.sql"))
 
@@ -82,3 +83,64 @@ def test_a_publication_of_all_tables_is_no_trouble(db2):
     db2.daemon()
     db2.finish(db2.submit(set_clause="n = 1", where_clause="n = 0", on_error="quarantine"))
     assert db2.counts() == {1: 100}
+
+
+# ---- Beside others
+
+def other_build(db):
+    """So that --install makes all anew."""
+    db.admin.execute("UPDATE backfill.installed SET checksum = 'of an earlier build'")
+
+
+def wait_for_lock(db):
+    wait_until(lambda: db.one("SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE a.application_name = 'backfilld --install' AND a.datname = current_database() AND NOT l.granted"),
+               what="--install waits for a lock")
+
+
+@pytest.mark.parametrize("earlier", [False, True])
+def test_install_beside_somebody_who_writes_jobs_takes_turns_with_them(db, earlier):
+    """Who has read the table and then writes to it would meet a lock that is made stronger in a deadlock."""
+    db.table(rows=10)
+    name = db.submit(set_clause="n = n + 1")
+    if earlier:
+        other_build(db)
+    with db.connect() as session:
+        session.autocommit = False
+        session.execute("SELECT FROM backfill.job")
+        installer = subprocess.Popen([PROGRAM, "-d", db.conninfo(), "--install"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        wait_for_lock(db)
+        session.execute("UPDATE backfill.job SET priority = 1")
+        db.submit(session=session, set_clause="n = n + 2")
+        session.commit()
+    output = installer.communicate(timeout=20)
+    assert installer.returncode == 0 and output[1] == "", output
+    assert db.one("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()") == 0
+    assert db.job(name)["priority"] == 1
+
+
+def test_install_that_is_held_up_says_by_whom(db):
+    with db.connect(application_name="a console") as session:
+        session.autocommit = False
+        session.execute("SELECT FROM backfill.job")
+        ended = run("-d", db.conninfo(), "--install", timeout=30)
+        assert ended.returncode == 1 and f"the control schema is in use: pid {session.info.backend_pid} (role app, a console) since " in ended.stderr
+        assert "HINT: Wait until that ends, or end it (SELECT pg_terminate_backend(pid)" in ended.stderr
+    assert run("-d", db.conninfo(), "--install").returncode == 0
+
+
+def test_nobody_else_holds_up_an_install(db2):
+    """A number that anybody may lock is no lock."""
+    for there in (True, False):
+        if not there:
+            db2.admin.execute(f"DROP SCHEMA backfill CASCADE; GRANT CREATE ON DATABASE {db2.name} TO backfilld")
+        with db2.connect("stranger") as session:
+            session.autocommit = False
+            session.execute("SELECT pg_advisory_lock(7089054359331365996)")
+            ended = run("-d", db2.conninfo(), "--install")
+            assert ended.returncode == 0, ended.stderr
+
+
+def test_two_first_installs_at_once_both_go_well(db2):
+    db2.admin.execute(f"DROP SCHEMA backfill CASCADE; GRANT CREATE ON DATABASE {db2.name} TO backfilld")
+    both = [subprocess.Popen([PROGRAM, "-d", db2.conninfo(), "--install"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    assert [(p.communicate(timeout=30)[1], p.returncode) for p in both] == [("", 0), ("", 0)]
