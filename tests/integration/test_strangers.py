@@ -192,11 +192,11 @@ def test_prepared_statement_of_the_daemon_cannot_be_replaced(table, how):
 def test_prepared_statement_that_is_gone_costs_a_session(table):
     db = table
     stranger(db, "trigger", "DEALLOCATE ALL;")
-    daemon = db.daemon(max_rows=10)
+    daemon = db.daemon(max_rows=30)
     job = db.finish(db.submit(set_clause="n = n + 1"))
-    assert db.counts() == {1: ROWS} and job["report"]["retries"]["connection"] > 5
-    assert daemon.log().count("has deallocated its prepared statements") == 1, "it is said once, and counted"
-    assert "does not exist" not in daemon.log()
+    log = daemon.log()
+    assert db.counts() == {1: ROWS} and job["report"]["retries"]["connection"] > 2
+    assert 1 <= log.count("waits, and tries again: code of others") <= 1 + log.count("rows/s,") and "does not exist" not in log, "it is said once, and with how far the job is"
 
 
 def test_temporary_table_of_a_stranger_stands_in_no_clause(table):
