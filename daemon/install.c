@@ -36,7 +36,7 @@ static void say_locked(struct attempt *a)
     PQclear(PQexec(a->conn, "ROLLBACK"));
     PGresult *result = PQexec(a->conn, SQL_SCHEMA_HOLDERS);
     bool known = PQntuples(result) == 1;
-    _cleanup_free_ char *who = text_line(known ? result_text(result, 0, 0) : NULL, TEXT_MESSAGE);
+    _cleanup_free_ char *who = text_line(known ? result_text(result, 0, "who") : NULL, TEXT_MESSAGE);
 
     fprintf(stderr, "backfilld: %s: the control schema is in use%s%s\nHINT: Wait until that ends, or end it (SELECT pg_terminate_backend(pid); where it is a job's session, "
                     "SELECT backfill.pause(name)), then run --install again.\n",

@@ -553,14 +553,14 @@ static void on_has_roles(void *arg, const struct session_event *e)
 static void on_why_denied(void *arg, const struct session_event *e)
 {
     struct worker *w = arg;
-    const char *problem = e->kind == SESSION_RESULT ? result_text(e->results[0], 0, 0) : NULL;
+    const char *problem = e->kind == SESSION_RESULT ? result_text(e->results[0], 0, "problem") : NULL;
     _cleanup_free_ char *sqlstate = w->unsure_sqlstate, *message = w->unsure_message, *hint = w->unsure_hint;
 
     w->unsure_sqlstate = w->unsure_message = w->unsure_hint = NULL;
     w->unsure = false;
     if (!w->ended)
         feed(w, &(struct runner_event){.kind = RUNNER_ERROR, .sqlstate = sqlstate, .message = problem ? problem : message,
-                    .hint = problem ? result_text(e->results[0], 0, 1) : hint});
+                    .hint = problem ? result_text(e->results[0], 0, "advice") : hint});
 }
 
 static void keep_unsure(struct worker *w, const struct runner_event *event)

@@ -142,8 +142,7 @@ const char SQL_SCHEMA[] =
 const char SQL_SCHEMA_HOLDERS[] =
     "SELECT pg_catalog.string_agg(pg_catalog.format('%s (role %s%s)%s', coalesce('pid ' || h.pid, 'a prepared transaction'), coalesce(h.usename, '?'),\n"
     "                                               coalesce(', ' || nullif(h.application_name, ''), ''), coalesce(' since ' || pg_catalog.to_char(h.xact_start, 'YYYY-MM-DD HH24:MI:SS'), '')), ', '\n"
-    "                             ORDER BY h.xact_start),\n"
-    "       pg_catalog.min(h.pid)\n"
+    "                             ORDER BY h.xact_start) AS who\n"
     "  FROM (SELECT DISTINCT l.pid, a.usename, a.application_name, a.xact_start\n"
     "          FROM pg_catalog.pg_locks AS l\n"
     "          JOIN pg_catalog.pg_class AS c ON c.oid = l.relation AND c.relnamespace = (SELECT n.oid FROM pg_catalog.pg_namespace AS n WHERE n.nspname = 'backfill')\n"
