@@ -129,8 +129,8 @@ def test_a_validation_gives_way_to_an_alter_table(db, scale, step_s):
     daemon.says("has waited")
     wait_for_step(db, "validate: check t_id_check; the last try: canceling")  # what it does now, before what there was
     db.app.execute("CREATE OR REPLACE FUNCTION slow(bigint) RETURNS boolean LANGUAGE sql AS 'SELECT true'")
-    db.finish(name)
-    assert cancelled(db, name) >= 1
+    db.finish(name, timeout=step_s + 30)
+    assert cancelled(db, name) >= scale
 
 
 # ---- What is in a step's way
