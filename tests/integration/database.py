@@ -55,7 +55,7 @@ class Database:
         self.daemons = []
         self.sessions = {}
         with cluster.connect() as admin:
-            admin.execute(f"CREATE DATABASE {self.name} TEMPLATE {TEMPLATE}")
+            admin.execute(f"CREATE DATABASE {self.name} TEMPLATE {TEMPLATE} STRATEGY file_copy")  # a third quicker than by WAL
             self.shared = admin.execute(SHARED).fetchall()
 
     def destroy(self):
