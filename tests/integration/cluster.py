@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import fcntl
 import getpass
 import os
 import pwd
@@ -77,6 +78,8 @@ def is_gone(pid):
 class Cluster:
     """Runs as the user postgres when the tests run as root, for a server refuses root; else as oneself."""
 
+    copied = False
+
     def __init__(self, **settings):
         self.account = "postgres" if os.getuid() == 0 else getpass.getuser()
         base = tempfile.gettempdir()
@@ -103,8 +106,23 @@ class Cluster:
             raise
 
     def make_data(self):
+        """By initdb, or as a copy of what it made for an earlier run of pytest, where run.sh names a directory for that. Only once
+        a run: the copies are one system to whoever asks the server who it is."""
+        shared = None if Cluster.copied or "PG_BINDIR" in os.environ else os.environ.get("CLUSTER_TEMPLATE")
+        if not shared:
+            self.initdb(self.data)
+            return
+        Cluster.copied = True
+        with open(f"{shared}/lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not os.path.exists(f"{shared}/data"):
+                self.initdb(f"{shared}/unfinished")
+                os.rename(f"{shared}/unfinished", f"{shared}/data")
+        subprocess.run(["cp", "-a", f"{shared}/data", self.data], check=True, cwd=self.directory, **self.as_account())
+
+    def initdb(self, directory):
         subprocess.run(
-            [f"{self.binaries}/initdb", "-D", self.data, "-U", "postgres", "-A", "trust", "-E", "UTF8",
+            [f"{self.binaries}/initdb", "-D", directory, "-U", "postgres", "-A", "trust", "-E", "UTF8",
              "--locale=C.UTF-8", "--no-sync", "--no-instructions"],
             check=True, stdout=subprocess.DEVNULL, cwd=self.directory, **self.as_account())
 
