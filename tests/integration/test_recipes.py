@@ -333,10 +333,10 @@ def test_one_job_for_each_tenant(shop, page):
 def test_with_a_migration_tool(db, page, monkeypatch):
     """Each statement is sent by itself, in the tool's own session, and a pipeline's daemon runs between."""
     open_shop(db)
-    expand, contract, own, drain = page.next("INSERT"), page.next("CALL"), page.next("ALTER TABLE"), page.next("backfilld")
+    expand, wait, contract, own, drain = [page.next(beginning) for beginning in ("INSERT", "CALL", "SET lock_timeout", "ALTER TABLE", "backfilld")]
     monkeypatch.setenv("CONNINFO", db.conninfo())
     db.app.execute("SELECT CAST(%t AS text[])", ["{NOT NULL amount_cents}"])  # a text that is bound
-    for change in (expand, contract, own):
+    for change in (expand, wait, "BEGIN;" + contract + "COMMIT;", own):
         assert page.psql("SET search_path = app;" + change).returncode == 0
         subprocess.run(["sh", "-c", drain.replace("backfilld", PROGRAM, 1)], check=True, timeout=60, capture_output=True)
     assert db.one("SELECT array_agg(attname::text) FROM pg_attribute WHERE attrelid = 'app.orders'::regclass AND attname IN ('amount', 'amount_cents')") == ["amount_cents"]
