@@ -94,6 +94,34 @@ BEGIN
 END
 $$;
 
+-- What stands where nothing of the kind may, and which the server's own words would not tell, or too late: the job's own statements are written
+-- around a clause, and have parameters of theirs.
+CREATE OR REPLACE FUNCTION backfill.check_text(column_name text, clause text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  words   text[];
+  depths  integer[];
+  n       integer;
+BEGIN
+  SELECT array_agg(t.word ORDER BY t.ord), array_agg(t.depth ORDER BY t.ord) INTO words, depths FROM backfill.token_places(clause) t;
+  FOR i IN 1 .. coalesce(cardinality(words), 0) LOOP
+    IF words[i] = '$' AND words[i + 1] ~ '^[0-9]' THEN
+      PERFORM backfill.refuse(column_name, format('there is no parameter $%s', words[i + 1]), 'Nothing gives it a value: write the value itself.', '42P02');
+    ELSIF words[i] = ';' AND i < cardinality(words) THEN
+      PERFORM backfill.refuse(column_name, 'holds more than one SQL command (syntax error at or near ";")', 'One job is one command; insert a job for each.', '42601');
+    ELSIF words[i] = ';' AND column_name <> 'statement' THEN
+      PERFORM backfill.refuse(column_name, 'syntax error at or near ";"', 'Leave the semicolon at its end out: the clause is a part of a statement.', '42601');
+    END IF;
+    CONTINUE WHEN column_name NOT IN ('set_clause', 'sync_back') OR depths[i] > 0 OR words[i] NOT IN ('from', 'where', 'returning') OR words[i - 1] = '.' OR words[i] = 'from' AND words[i - 1] = 'distinct';
+    PERFORM backfill.refuse(column_name, format('syntax error at or near "%s"', upper(words[i])),
+      CASE words[i] WHEN 'where' THEN 'Which rows are to do, where_clause says: write the condition there.'
+                    WHEN 'returning' THEN 'Leave it out: nobody would read what it returns.'
+                    ELSE 'What another table has, a sub-select tells: ''amount = (SELECT o.amount FROM other AS o WHERE o.id = orders.id)''; or give the job a statement.' END, '42601');
+  END LOOP;
+END
+$$;
+
 -- The clauses of a job: each must parse alone, and again where it will stand. A text that does both closes nothing and
 -- opens nothing. relation: the job's table, or a leaf of it.
 CREATE OR REPLACE FUNCTION backfill.check_clauses(job backfill.job, relation oid, key backfill.walk_key) RETURNS void
@@ -104,11 +132,11 @@ DECLARE
   plan  pg_catalog.jsonb;
 BEGIN
   IF job.where_clause IS NOT NULL THEN
-    PERFORM backfill.check_plan('where_clause', pg_catalog.format(E'SELECT FROM %s WHERE %s', name, job.where_clause));
-    PERFORM backfill.check_plan('where_clause', pg_catalog.format(E'SELECT FROM %s WHERE (%s\n)', name, job.where_clause));
+    PERFORM backfill.check_plan('where_clause', pg_catalog.format(E'SELECT FROM %s WHERE %s', name, job.where_clause), false);
+    PERFORM backfill.check_plan('where_clause', pg_catalog.format(E'SELECT FROM %s WHERE (%s\n)', name, job.where_clause), false);
   END IF;
   IF job.set_clause IS NOT NULL THEN
-    PERFORM backfill.check_plan('set_clause', pg_catalog.format(E'UPDATE %s SET %s', name, job.set_clause));
+    PERFORM backfill.check_plan('set_clause', pg_catalog.format(E'UPDATE %s SET %s', name, job.set_clause), false);
     PERFORM backfill.check_plan('set_clause', (backfill.statements(job, relation, key, false)).batch);
   END IF;
   IF job.statement IS NOT NULL THEN
@@ -740,6 +768,8 @@ BEGIN
   PERFORM backfill.check_may_write(job);
   PERFORM backfill.check_row_security(job);
   PERFORM backfill.check_rules(job);
+  PERFORM backfill.check_text(c.name, c.clause)
+     FROM (VALUES ('set_clause', job.set_clause), ('where_clause', job.where_clause), ('statement', job.statement), ('sync_back', job.sync_back)) AS c(name, clause);
   job := backfill.make_plan(job);
   PERFORM backfill.check_elsewhere(job);
   IF backfill.has_column(job) THEN

@@ -122,6 +122,24 @@ BEGIN
 END
 $$;
 
+-- Whether a batch would read the whole table, as far as that can be planned when the column is still to be added: what its clauses read, of its rows. A clause
+-- that names what a derived table doesn't have tells nothing here.
+CREATE OR REPLACE FUNCTION backfill.check_batch_ahead(job backfill.job, relation oid, key backfill.walk_key, upper text[]) RETURNS void
+LANGUAGE plpgsql
+AS $$
+BEGIN
+  PERFORM backfill.check_batch(pg_catalog.format(E'SELECT %s FROM %s WHERE %s AND (%s\n)',
+                                                 (SELECT pg_catalog.string_agg(pg_catalog.format(E'(%s\n)', e), ', ') FROM backfill.computed_values(relation, job.set_clause) v, pg_catalog.unnest(v.expressions) e),
+                                                 backfill.derived_table(relation, (SELECT c.relname::pg_catalog.text FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) job.target), NULL, backfill.missing_column(job)),
+                                                 backfill.batch_condition('', key, false), coalesce(job.where_clause, 'true')), relation, upper);
+EXCEPTION
+  WHEN invalid_table_definition THEN
+    RAISE;
+  WHEN OTHERS THEN
+    NULL;
+END
+$$;
+
 -- Surveys one relation, and tries a batch, which is undone again: what it costs, and whether a row that is done still meets the
 -- where_clause. keys: at most so many; 0 tries nothing. First it is one key, then ten, then a hundred, as long as the next will
 -- probably end within 200 ms: rows stay locked meanwhile. on_copy: the column that it fills is still to be added, which would lock
@@ -161,13 +179,19 @@ BEGIN
   SELECT * INTO key FROM backfill.key_of(relation, backfill.key_numbers(relation, job.key));
   PERFORM backfill.check_operators(key);
   estimate := backfill.check_bound(bound, relation, upper);
-  IF NOT on_copy THEN
+  IF on_copy THEN
+    PERFORM backfill.check_batch_ahead(job, relation, key, upper);
+  ELSE
     PERFORM backfill.check_batch(batch, relation, upper);
   END IF;
   nothing_to_do := whole IS NOT NULL AND backfill.has_nothing_to_do(whole, relation);
   PERFORM backfill.restore_session(work);
   IF keys OPERATOR(pg_catalog.=) 0::bigint THEN
     RETURN;
+  END IF;
+  IF job.keep_in_sync AND NOT EXISTS (SELECT FROM backfill.sync_functions(job)) THEN
+    PERFORM backfill.try_sync((work).ticket);
+    PERFORM backfill.restore_session(work);
   END IF;
   seen := '{}';
   BEGIN
@@ -218,6 +242,9 @@ BEGIN
     WHEN query_canceled OR assert_failure OR OTHERS THEN
       GET STACKED DIAGNOSTICS code = RETURNED_SQLSTATE, problem = MESSAGE_TEXT, reason = PG_EXCEPTION_DETAIL, advice = PG_EXCEPTION_HINT;
   END;
+  IF on_copy AND code OPERATOR(pg_catalog.=) '42P01' THEN
+    code := NULL;  -- a clause names the table with its schema, which no copy has
+  END IF;
   IF code IS NULL AND on_copy THEN
     as_is := job;
     as_is.set_clause := backfill.clause_that_changes_nothing(relation);

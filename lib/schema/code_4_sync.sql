@@ -364,11 +364,34 @@ CREATE OR REPLACE FUNCTION backfill.breaks_on(expressions text[], derived text, 
 LANGUAGE plpgsql
 AS $$
 BEGIN
-  PERFORM backfill.plan(pg_catalog.format('SELECT %s FROM %s', (SELECT pg_catalog.string_agg('(' OPERATOR(pg_catalog.||) e OPERATOR(pg_catalog.||) E'\n)', ', ') FROM pg_catalog.unnest(expressions) e), derived));
+  PERFORM backfill.plan(pg_catalog.format('SELECT %s FROM %s', (SELECT pg_catalog.string_agg('(' OPERATOR(pg_catalog.||) e OPERATOR(pg_catalog.||) E'\n)', ', ') FROM pg_catalog.unnest(expressions) e), derived), false);
 EXCEPTION WHEN OTHERS THEN
   GET STACKED DIAGNOSTICS problem = MESSAGE_TEXT, code = RETURNED_SQLSTATE;
   IF pg_catalog."left"(code, 2) OPERATOR(pg_catalog.=) ANY ('{08,40,53,55,57,58,XX}'::pg_catalog.text[]) THEN
     RAISE;
+  END IF;
+END
+$$;
+
+-- Refuses expressions that read of a row what no trigger has of it: generated columns, which are computed after it has run, and the row as a whole, of
+-- which they and what the job fills are a part. column_name, what: where they stand. The row as a whole is told by a column of the
+-- table's name, which comes before it, and breaks whatever reads it.
+CREATE OR REPLACE FUNCTION backfill.check_columns_alone(job backfill.job, column_name text, what text, expressions text[]) RETURNS void
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  name      pg_catalog.text := (SELECT c.relname FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) job.target);
+  missing   pg_catalog.jsonb := backfill.missing_column(job);
+  generated pg_catalog.text[] := ARRAY(SELECT a.attname::pg_catalog.text FROM pg_catalog.pg_attribute a WHERE a.attrelid OPERATOR(pg_catalog.=) job.target AND a.attgenerated OPERATOR(pg_catalog.<>) '' AND NOT a.attisdropped);
+BEGIN
+  IF generated OPERATOR(pg_catalog.<>) '{}' AND (backfill.breaks_on(expressions, backfill.derived_table(job.target, name, generated, missing))).code OPERATOR(pg_catalog.=) ANY ('{42703,42P01}'::pg_catalog.text[]) THEN
+    PERFORM backfill.refuse(column_name, pg_catalog.format('%s reads the generated column %s', what, pg_catalog.array_to_string(generated, ' or ')),
+      'Generated columns are computed after a trigger has run; write out what it is generated from.', '0A000');
+  ELSIF NOT EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid OPERATOR(pg_catalog.=) job.target AND a.attname::pg_catalog.text OPERATOR(pg_catalog.=) name AND NOT a.attisdropped)
+        AND (backfill.breaks_on(expressions, pg_catalog.format('(SELECT "backfilld row".*, 1 OPERATOR(pg_catalog./) 0 AS %I FROM %s) AS %1$I', name,
+                                                               backfill.derived_table(job.target, 'backfilld row', NULL, missing)))).code IS NOT NULL THEN
+    PERFORM backfill.refuse(column_name, pg_catalog.format('%s reads the row as a whole, and the column that the job fills with it', what),
+      'A trigger would compute another value each time. Name the columns that it is to read: to_jsonb(ROW(a, b)) instead of to_jsonb(table).', '0A000');
   END IF;
 END
 $$;
@@ -415,7 +438,6 @@ AS $$
 DECLARE
   class     pg_catalog.pg_class := (SELECT c FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) job.target);
   missing   pg_catalog.jsonb := backfill.missing_column(job);
-  generated pg_catalog.text[] := ARRAY(SELECT a.attname::pg_catalog.text FROM pg_catalog.pg_attribute a WHERE a.attrelid OPERATOR(pg_catalog.=) job.target AND a.attgenerated OPERATOR(pg_catalog.<>) '' AND NOT a.attisdropped);
   v         record;
   found     record;
   target    pg_catalog.text;
@@ -435,13 +457,8 @@ BEGIN
   IF found.code IS NOT NULL THEN
     PERFORM backfill.refuse(column_name, found.problem,
       'A trigger computes the clause for each row that is written: it may name the row''s columns, alone or behind the table''s name without its schema, but none of the system''s.', found.code);
-  ELSIF generated OPERATOR(pg_catalog.<>) '{}' THEN
-    SELECT * INTO found FROM backfill.breaks_on(v.expressions, backfill.derived_table(job.target, class.relname, generated, missing));
-    IF found.code OPERATOR(pg_catalog.=) ANY ('{42703,42P01}'::pg_catalog.text[]) THEN
-      PERFORM backfill.refuse(column_name, pg_catalog.format('set_clause reads the generated column %s', pg_catalog.array_to_string(generated, ' or ')),
-        'Generated columns are computed after a trigger has run; write out what it is generated from.', '0A000');
-    END IF;
   END IF;
+  PERFORM backfill.check_columns_alone(job, column_name, CASE WHEN column_name OPERATOR(pg_catalog.=) 'sync_back' THEN 'it' ELSE 'set_clause' END, v.expressions);
 END
 $$;
 
@@ -488,6 +505,7 @@ BEGIN
     IF found.code IS NOT NULL THEN
       PERFORM backfill.refuse('where_clause', found.problem, 'With keep_in_sync a trigger asks it of each row that is written: it may name the row''s columns only.', found.code);
     END IF;
+    PERFORM backfill.check_columns_alone(job, 'where_clause', 'with keep_in_sync, a trigger asks it, and it', ARRAY[job.where_clause]);
     FOREACH one IN ARRAY backfill.joined_by(job.where_clause, 'and') LOOP
       SELECT * INTO found FROM backfill.breaks_on(ARRAY[one], others);
       IF found.code IS NULL THEN

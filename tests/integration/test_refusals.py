@@ -122,6 +122,59 @@ def test_clauses_are_read_before_their_column_is_there(db):
             db.submit(add_column="c bigint", set_clause=clause, wanted="pause")
 
 
+# What is said of it, and what the hint names.
+AROUND = [
+    ({"set_clause": "c = n FROM other"}, 'near "FROM"', "sub-select"), ({"set_clause": "c = 3 WHERE n > 1"}, 'near "WHERE"', "where_clause"),
+    ({"set_clause": "c = 3 WHERE n > 1 --"}, 'near "WHERE"', "where_clause"), ({"set_clause": "c = 3 RETURNING n"}, 'near "RETURNING"', "Leave it out"),
+    ({"set_clause": "c = 3;"}, 'near ";"', "semicolon"), ({"set_clause": "c = 3", "where_clause": "c IS NULL; -- done"}, 'near ";"', "semicolon"),
+    ({"set_clause": "c = 3; DROP TABLE t"}, "more than one SQL command", "a job for each"), ({"set_clause": "c = 3 /* x"}, "unterminated /* comment", "after SET"),
+    ({"set_clause": "c = cardinality($1)"}, "no parameter $1", "value itself"), ({"set_clause": "c = 3", "where_clause": "$4 IS NULL"}, "no parameter $4", "value itself"),
+]
+
+
+@pytest.mark.parametrize("columns", [{}, {"keep_in_sync": True}, {"add_column": "c int"}])
+def test_what_stands_around_a_clause_is_refused_by_its_name(db, columns):
+    """An UPDATE may take it; a job's own statements, which are written around the clause, can't."""
+    db.app.execute(f"CREATE TABLE t (id int PRIMARY KEY, n int{'' if 'add_column' in columns else ', c int'}); CREATE TABLE other (n int)")
+    with unchanged(db):
+        for clauses, problem, hint in AROUND:
+            with pytest.raises(psycopg.Error) as refused:
+                db.submit(**columns, **clauses)
+            assert problem in str(refused.value) and hint in refused.value.diag.message_hint, (clauses, str(refused.value))
+    for fine in ("c = n -- FROM other", "c = CASE WHEN n IS DISTINCT FROM 3 THEN 1 END /* ; */", "c = length('$1; WHERE')", "c = (SELECT n FROM other WHERE false)"):
+        db.submit(wanted="pause", **columns, set_clause=fine)
+
+
+@pytest.mark.parametrize("columns", [{}, {"add_column": "c int"}])
+def test_what_no_trigger_has_of_a_row_is_refused_before_anything_is_changed(db, columns):
+    db.app.execute(f"CREATE TABLE t (id int PRIMARY KEY, n int, g int GENERATED ALWAYS AS (n * 2) STORED, j jsonb{'' if columns else ', c int'}); CREATE TABLE u (LIKE t INCLUDING ALL)")
+    db.app.execute("ALTER TABLE u DROP g")
+    whole = ("c = length({0}::text)", "c = (to_jsonb({0}) ->> 'n')::int", "c = hashtext(({0}.*)::text)", "c = CASE WHEN {0} IS NULL THEN 1 ELSE 2 END")
+    with unchanged(db):
+        for clause in ("c = g", "c = t.g + 1"):
+            assert "reads the generated column g" in refusal(db, keep_in_sync=True, set_clause=clause, **columns)
+        assert "reads the generated column g" in refusal(db, keep_in_sync=True, set_clause="c = n", where_clause="c IS NULL AND g > 2", **columns)
+        for clause in whole:
+            for target in "tu":
+                assert "reads the row as a whole" in refusal(db, target=target, keep_in_sync=True, set_clause=clause.format(target), **columns)
+        assert "reads the row as a whole" in refusal(db, keep_in_sync=True, set_clause="c = n", where_clause="c IS NULL AND t::text <> ''", **columns)
+    for clause in whole:
+        db.submit(wanted="pause", set_clause=clause.format("t"), **columns)
+    for clause in ("c = t.n", "c = length(to_jsonb(ROW(t.id, n))::text)", "c = (SELECT count(*) FROM t WHERE t.id = 1)"):
+        db.submit(wanted="pause", keep_in_sync=True, set_clause=clause, **columns)
+
+
+def test_a_dry_run_tells_what_the_job_would_meet_later(db):
+    db.table(rows=30)
+    db.daemon()
+    for columns, problem in (({"add_column": "c int", "set_clause": "c = (SELECT max(n) FROM t)"}, "would read the whole table"),
+                             ({"add_column": "d text", "set_clause": "d = session_user::text", "keep_in_sync": True}, "reads session_user")):
+        for dry in (True, False):
+            job = db.finish(db.submit(dry_run=dry, **columns), "failed")
+            assert problem in job["error"] and job["phase"] == "preflight", job["error"]
+    assert done(db, add_column="e int", set_clause="e = public.t.n + 1") and db.counts(column="e") == {1: 30}
+
+
 def test_how_a_clause_may_name_its_table_is_said(db):
     db.app.execute("CREATE TABLE t (id int PRIMARY KEY, n int, c int) PARTITION BY RANGE (id); CREATE TABLE t1 PARTITION OF t FOR VALUES FROM (0) TO (100)")
     db.app.execute("CREATE TABLE u (id int PRIMARY KEY, n int, c int); INSERT INTO t SELECT g, g FROM generate_series(1, 30) g; INSERT INTO u TABLE t")
