@@ -37,6 +37,7 @@ void report_done(struct report *report)
 {
     free(report->said_waiting);
     free(report->said_step);
+    free(report->not_proven);
 }
 
 struct journal_progress report_progress(struct report *report)
@@ -99,11 +100,12 @@ void report_slower(struct report *report, const char *statements)
     free(each);
 }
 
-void report_total(struct report *report, uint64_t rows, uint64_t batches)
+void report_total(struct report *report, uint64_t rows, uint64_t batches, const char *not_proven)
 {
     report->knows_total = true;
     report->total_rows = rows;
     report->total_batches = batches;
+    replace_string(&report->not_proven, not_proven);
 }
 
 void report_preflight(struct report *report, const char *words)
@@ -252,10 +254,11 @@ void report_end(struct report *report, const struct runner_action *action, const
     else
         journal_write(r->end_state == JOB_FAILED ? LEVEL_ERROR : LEVEL_NOTICE, JOURNAL_STATE,
             ABOUT(report, .progress = &p, .sqlstate = r->row_sqlstate),
-            "%s%s%s: %" PRIu64 " rows done, %" PRIu64 " batches%s %.1f s since this start",
+            "%s%s%s: %" PRIu64 " rows done, %" PRIu64 " batches%s %.1f s since this start%s%s",
             job_state_name(r->end_state), r->error ? ": " : "", r->error ? r->error : "",
             report->knows_total ? report->total_rows : r->counts.rows, report->knows_total ? report->total_batches : r->counts.batches,
-            report->knows_total ? " in all;" : " in", (double)(now_us() - report->started_us) / 1e6);
+            report->knows_total ? " in all;" : " in", (double)(now_us() - report->started_us) / 1e6,
+            report->not_proven ? ". " : "", report->not_proven ? report->not_proven : "");
 }
 
 void report_left(struct report *report)

@@ -31,6 +31,7 @@ struct report {
     int locked_by[8], n_locked_by;       /* pids, and prepared transactions (see backfill.holders_of) */
     uint64_t total_rows, total_batches;
     bool knows_total;
+    char *not_proven;
     uint64_t relieved, said_relieved_us; /* batches cancelled for somebody, not said yet */
 };
 
@@ -45,7 +46,8 @@ void report_phase(struct report *report, int n_relations);
 void report_step(struct report *report, const struct step *step);
 void report_slower(
     struct report *report, const char *statements);              /* text[] literal or NULL: one record each */
-void report_total(struct report *report, uint64_t rows, uint64_t batches); /* of the whole job, as its end was written; before report_end */
+/* Of the whole job, as its end was written; before report_end. not_proven: what it can't know, NULL: nothing. */
+void report_total(struct report *report, uint64_t rows, uint64_t batches, const char *not_proven);
 void report_preflight(struct report *report, const char *words); /* NULL: it tells nothing */
 void report_retry(struct report *report);
 void report_keeps_place(struct report *report, const char *sqlstate, const char *why); /* it waits, and can't let another job have its place */

@@ -725,7 +725,8 @@ static void on_control(void *arg, const struct session_event *e)
         if (w->runner.phase != PHASE_TIDY) {
             report_slower(&w->report, result_text(e->results[0], 0, "slower"));
             if (result_text(e->results[0], 0, "rows"))
-                report_total(&w->report, (uint64_t)result_number(e->results[0], 0, "rows"), (uint64_t)result_number(e->results[0], 0, "batches"));
+                report_total(&w->report, (uint64_t)result_number(e->results[0], 0, "rows"), (uint64_t)result_number(e->results[0], 0, "batches"),
+                             result_text(e->results[0], 0, "not_proven"));
         }
     }
     feed(w, &event);

@@ -248,7 +248,7 @@ const char SQL_DUPLICATE[] = "SELECT backfill.note_duplicate($1, $2, $3)";
 
 const char SQL_END_TIDY[] = "SELECT backfill.end_tidy($1, $2, $3) AS outcome";
 
-const char SQL_END_JOB[] = "SELECT outcome, slower, rows, batches FROM backfill.end_job($1, $2, $3, $4, $5, $6)";
+const char SQL_END_JOB[] = "SELECT outcome, slower, rows, batches, not_proven FROM backfill.end_job($1, $2, $3, $4, $5, $6)";
 
 const char SQL_WHY_DENIED[] = "SELECT problem, advice FROM backfill.why_denied($1)";
 

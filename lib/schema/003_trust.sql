@@ -113,5 +113,12 @@ CREATE TABLE backfill.token (
 CREATE INDEX token_of_worker ON backfill.token (worker);
 COMMENT ON TABLE backfill.token IS 'who the worker of a job is: nobody''s to read';
 
+-- ---- What a job without a where_clause has seen, by which it can tell what it hasn't.
+
+ALTER TABLE backfill.job
+  ADD COLUMN laid_out oid[];                         -- the leaves of its table when its ranges were laid out; NULL: not known
+ALTER TABLE backfill.range
+  ADD COLUMN gone bigint NOT NULL DEFAULT 0;         -- rows that were put aside as locked, and that the statement didn't find when they were tried again
+
 CREATE TYPE backfill.work AS (ticket bigint, pinned text[], own jsonb);
 COMMENT ON TYPE backfill.work IS 'what begins a transaction of a worker: backfill.begin_work';

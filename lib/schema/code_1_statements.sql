@@ -128,7 +128,7 @@ AS $$
                               ORDER BY o.amopstrategy) ORDER BY u.ord) AS operators,
              jsonb_agg(jsonb_strip_nulls(jsonb_build_object(
                'name', a.attname, 'type', format_type(backfill.base_type(a.atttypid), -1), 'opclass', format('%I.%I', ocn.nspname, oc.opcname),
-               'collation', n.name, 'order', backfill.collation_order(nullif(u.coll, 0)))) ORDER BY u.ord) AS identity,
+               'collation', n.name, 'order', backfill.collation_order(nullif(u.coll, 0)), 'file', t.relfilenode, 'version', a.xmin::text)) ORDER BY u.ord) AS identity,
              bool_and(backfill.is_not_null(relation, a.attname)) AS not_null,
              count(DISTINCT u.opt) = 1 AND bool_and(u.opt IN (0, 3)) AS one_direction,
              bool_and(EXISTS (
@@ -137,6 +137,7 @@ AS $$
         FROM unnest(i.indkey::smallint[], i.indclass::oid[], i.indcollation::oid[], i.indoption::smallint[])
              WITH ORDINALITY AS u(attnum, opc, coll, opt, ord)
         JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = u.attnum
+        JOIN pg_class t ON t.oid = i.indrelid
         JOIN pg_opclass oc ON oc.oid = u.opc
         JOIN pg_namespace ocn ON ocn.oid = oc.opcnamespace
         LEFT JOIN LATERAL (SELECT format('%I.%I', cn.nspname, co.collname) AS name
@@ -164,6 +165,23 @@ AS $$
             FROM jsonb_array_elements(was) WITH ORDINALITY AS x(w, ord)
             JOIN jsonb_array_elements(now) WITH ORDINALITY AS y(n, ord) USING (ord),
                  (SELECT '{smallint, integer, bigint, numeric}'::text[] AS widening) t)
+$$;
+
+-- A column of a key whose values may be others than they were: its table was written anew, and so was what the catalog says of it. ALTER COLUMN TYPE … USING
+-- leaves such a trace, CLUSTER and the like don't. NULL: there is none. An integer that was widened is taken for what it was.
+CREATE OR REPLACE FUNCTION backfill.rewritten(was jsonb, now jsonb) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT min(n ->> 'name')
+    FROM jsonb_array_elements(was) WITH ORDINALITY AS x(w, ord)
+    JOIN jsonb_array_elements(now) WITH ORDINALITY AS y(n, ord) USING (ord)
+   WHERE w ->> 'file' <> n ->> 'file' AND w ->> 'version' <> n ->> 'version' AND w -> 'type' = n -> 'type'
+$$;
+
+CREATE OR REPLACE FUNCTION backfill.without_traces(identity jsonb) RETURNS jsonb
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT jsonb_agg(c - 'file' - 'version' ORDER BY ord) FROM jsonb_array_elements(identity) WITH ORDINALITY AS x(c, ord)
 $$;
 
 -- How a key's identity has changed, in words.

@@ -789,7 +789,7 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   job.home := NULL;
-  job.submitted_by_oid := NULL; job.owner_oid := NULL; job.ended_by_oid := NULL; job.ended_as_oid := NULL;  -- of elsewhere
+  job.submitted_by_oid := NULL; job.owner_oid := NULL; job.ended_by_oid := NULL; job.ended_as_oid := NULL; job.laid_out := NULL;  -- of elsewhere
   job.holder_pid := NULL; job.holder_start := NULL; job.waiting_for := NULL; job.opens_at := NULL;
   IF job.state IN ('queued', 'running', 'paused') THEN
     job.state := 'paused';
@@ -851,7 +851,7 @@ BEGIN
   job.submitted_at := clock_timestamp();
   job.error := NULL; job.hint := NULL; job.waiting_for := NULL; job.opens_at := NULL; job.report := NULL; job.estimate := NULL;
   job.holder_pid := NULL; job.holder_start := NULL; job.started_at := NULL; job.finished_at := NULL;
-  job.plan := '{}'; job.tidy := false; job.before := NULL; job.after := NULL; job.asked := NULL; job.again := NULL;
+  job.plan := '{}'; job.tidy := false; job.before := NULL; job.after := NULL; job.laid_out := NULL; job.asked := NULL; job.again := NULL;
   IF NOT backfill.is_plain_caller() AND NOT (SELECT r.rolcanlogin FROM pg_roles r WHERE r.oid = job.submitted_by_oid) THEN
     PERFORM backfill.refuse('submitted_by', format('a function that runs with the rights of %I has inserted the job, and that role can''t log in', current_user),
                             'What such a function inserts is a job of its own role, whoever calls it. Insert the job outside of it, by a login of your own.', '42501');

@@ -196,6 +196,9 @@ AS $$
 BEGIN
   NEW.asked := NULL;
   DELETE FROM backfill.left_behind l WHERE l.job_id = NEW.id AND l.reason = 'duplicate';
+  -- Whoever asks for that has the keys as they were (backfill.rewritten).
+  UPDATE backfill.range g SET key_identity = backfill.without_traces(g.key_identity) WHERE g.job_id = NEW.id AND NOT g.done;
+  UPDATE backfill.left_behind l SET key_identity = backfill.without_traces(l.key_identity) WHERE l.job_id = NEW.id;
   WITH again AS (
     DELETE FROM backfill.left_behind l WHERE l.job_id = NEW.id AND l.reason = 'error' RETURNING l.*)
   INSERT INTO backfill.range (job_id, submitted_by, submitted_by_oid, epoch, relation, key, key_identity, home, lower, upper)

@@ -120,14 +120,34 @@ BEGIN
 END
 $$;
 
--- What a job that has filled can't know, in words; NULL when there is nothing: without a where_clause no row tells that it is done, and somebody
--- may have kept it back.
+-- What a job without a where_clause knows that it may have missed, in words; NULL when there is nothing: who may have kept rows back, rows that weren't
+-- there when they were tried again, partitions that came after its ranges had been laid out.
+CREATE OR REPLACE FUNCTION backfill.may_lack(job backfill.job) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT nullif(concat_ws(' ',
+    (SELECT format('Its %s may keep rows back.', string_agg(DISTINCT k.who, ', '))
+       FROM backfill.relations_of(job) AS relation,
+            backfill.keepers_of(relation, CASE WHEN job.statement ~* '^\s*delete\M' THEN 'DELETE' ELSE 'UPDATE' END) AS k(who)
+      WHERE k.who IS NOT NULL
+     HAVING count(*) > 0),
+    (SELECT format('%s put aside %s not changed when it was %s turn: deleted, under another key, or kept back.',
+                   CASE g.n WHEN 1 THEN '1 row that was' ELSE g.n || ' rows that were' END, CASE g.n WHEN 1 THEN 'was' ELSE 'were' END, CASE g.n WHEN 1 THEN 'its' ELSE 'their' END)
+       FROM (SELECT sum(r.gone + CASE WHEN r.done AND r.lower = r.upper AND r.rows = 0 AND job.set_clause IS NOT NULL THEN 1 ELSE 0 END) AS n
+               FROM backfill.range r WHERE r.job_id = job.id) g
+      WHERE g.n > 0),
+    (SELECT format('%s came to the table while the job ran, and %s not scanned.', string_agg(backfill.relation_name(o), ', ' ORDER BY o), CASE count(*) WHEN 1 THEN 'was' ELSE 'were' END)
+       FROM backfill.relations_of(job) AS o
+      WHERE o <> ALL (job.laid_out) AND pg_relation_size(o) > 0
+     HAVING count(*) > 0)), '')
+   WHERE job.where_clause IS NULL AND (job.set_clause IS NOT NULL OR job.statement IS NOT NULL)
+$$;
+
+-- What such a job can't know, in words; NULL for one with a where_clause, which reads the table at its end.
 CREATE OR REPLACE FUNCTION backfill.not_proven(job backfill.job) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT format('It can''t know whether each row was changed: there is no where_clause, and %s may keep rows back.', string_agg(DISTINCT k.who, ', '))
-    FROM backfill.relations_of(job) AS relation,
-         backfill.keepers_of(relation, CASE WHEN job.statement ~* '^\s*delete\M' THEN 'DELETE' ELSE 'UPDATE' END) AS k(who)
-   WHERE (job.set_clause IS NOT NULL OR job.statement IS NOT NULL) AND job.where_clause IS NULL AND k.who IS NOT NULL
-  HAVING count(*) > 0
+  SELECT concat_ws(' ', 'It can''t know whether each row was changed, and once: there is no where_clause. A row whose key or partition was changed meanwhile may have been missed, or met twice.',
+                   backfill.may_lack(job))
+   WHERE job.where_clause IS NULL AND (job.set_clause IS NOT NULL OR job.statement IS NOT NULL) AND NOT job.dry_run
 $$;

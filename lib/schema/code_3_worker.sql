@@ -407,10 +407,12 @@ BEGIN
       USING ERRCODE = 'BF001', HINT = 'Another worker has done them; this batch was undone.';
   END IF;
   UPDATE backfill.range r
-     SET rows = r.rows + greatest(rows_done.rows, 0), found = r.found + greatest(rows_done.rows - rows_done.nulls, 0),
+     SET gone = r.gone + CASE WHEN own.set_clause IS NOT NULL AND own.where_clause IS NULL THEN greatest(n - rows_done.rows, 0) ELSE 0 END,
+         rows = r.rows + greatest(rows_done.rows, 0), found = r.found + greatest(rows_done.rows - rows_done.nulls, 0),
          nulls = r.nulls + greatest(rows_done.nulls, 0), wal_bytes = r.wal_bytes + greatest(rows_done.wal_bytes, 0),
          checkpoint_at = clock_timestamp()
-   WHERE r.id = whose;
+    FROM backfill.job own
+   WHERE r.id = whose AND own.id = r.job_id;
 END
 $$;
 

@@ -450,6 +450,9 @@ BEGIN
   IF backfill.relation_name(job.target) IS NULL THEN
     PERFORM backfill.refuse_dropped(job);
   END IF;
+  IF job.phase = 'preflight' AND job.where_clause IS NULL THEN
+    UPDATE backfill.job j SET laid_out = ARRAY(SELECT o FROM backfill.relations_of(job) o) WHERE j.id = layout.job_id;
+  END IF;
   PERFORM backfill.check_target(job);
   trying := job.phase = 'preflight' AND (job.dry_run OR job.plan <> '{}');
   largest := (SELECT c.oid FROM backfill.relations_of(job) o JOIN pg_class c ON c.oid = o ORDER BY c.relpages DESC, c.reltuples DESC LIMIT 1);
@@ -704,7 +707,12 @@ BEGIN
     key := backfill.key_numbers(relation, ARRAY(SELECT c ->> 'name' FROM jsonb_array_elements(was) WITH ORDINALITY AS x(c, ord) ORDER BY ord));
   END IF;
   SELECT * INTO k FROM backfill.key_of(relation, key);
-  IF FOUND AND NOT backfill.same_order(was, k.identity) THEN
+  IF FOUND AND job.where_clause IS NULL AND home = backfill.home(relation) AND backfill.rewritten(was, k.identity) IS NOT NULL THEN
+    RAISE EXCEPTION 'key column % of % may have other values than when job "%" began: it was altered, and the table rewritten',
+                    quote_ident(backfill.rewritten(was, k.identity)), backfill.relation_name(relation), job.name
+      USING ERRCODE = '42P16',
+            HINT = format('When each row has the key that it had, SELECT backfill.retry(%L); else nothing tells which rows are done: cancel the job, and insert one with a where_clause that only the rest meets.', job.name);
+  ELSIF k.columns IS NOT NULL AND NOT backfill.same_order(was, k.identity) THEN
     PERFORM backfill.check_collations(k);
     IF job.where_clause IS NULL THEN
       RAISE EXCEPTION 'the key of % is ordered in another way than when job "%" began: it was %, and is %',
@@ -716,7 +724,7 @@ BEGIN
     PERFORM backfill.begin_anew(job, format('the key of %s was %s, and is %s', backfill.relation_name(relation), backfill.key_in_words(was), backfill.key_in_words(k.identity)));
     outcome := 'not ours';
     RETURN;
-  ELSIF FOUND AND (home <> backfill.home(relation) OR was IS DISTINCT FROM k.identity) THEN
+  ELSIF k.columns IS NOT NULL AND (home <> backfill.home(relation) OR was IS DISTINCT FROM k.identity) THEN
     UPDATE backfill.range g
        SET key = k.attnums, key_identity = k.identity, home = backfill.home(take_range.relation)
      WHERE g.id = r.id;
@@ -775,21 +783,22 @@ END
 $$;
 
 -- What was measured, with what the job's proof says of it: rows whose value the clause makes NULL, or why nothing was proven.
-CREATE OR REPLACE FUNCTION backfill.add_proof(job backfill.job, measured jsonb) RETURNS jsonb
+CREATE OR REPLACE FUNCTION backfill.add_proof(job backfill.job, state text, measured jsonb) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT coalesce(measured, '{}')
          || CASE WHEN n.nulls > 0 THEN jsonb_build_object('verified', coalesce(measured -> 'verified', '{}') || jsonb_build_object('null', n.nulls)) ELSE '{}' END
-         || jsonb_strip_nulls(jsonb_build_object('not_proven', backfill.not_proven(job)))
+         || jsonb_strip_nulls(jsonb_build_object('not_proven', CASE WHEN state = 'succeeded' THEN backfill.not_proven(job) END))
     FROM (SELECT sum(g.nulls) AS nulls FROM backfill.range g WHERE g.job_id = job.id) n
 $$;
 
 -- Writes the end of a job that is in that phase. measured: what the daemon that ran it last knows of its own batches, as JSON.
 -- outcome: 'written', also when it is sent again; 'not over', and nothing was: what was to have succeeded has something to do;
 -- 'not ours': another daemon holds the job, or it stands in an earlier phase and was given back. slower: the statements on its table
--- that were slower while it ran. rows, batches: of the whole job, as they are on disk: what a crash has lost is not counted.
+-- that were slower while it ran. rows, batches: of the whole job, as they are on disk: what a crash has lost is not counted. not_proven: what it can't
+-- know, of a job without a where_clause.
 CREATE OR REPLACE FUNCTION backfill.end_job(job_id bigint, phase text, state text, error text, hint text, measured jsonb,
-    OUT outcome text, OUT slower text[], OUT rows bigint, OUT batches bigint)
+    OUT outcome text, OUT slower text[], OUT rows bigint, OUT batches bigint, OUT not_proven text)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -810,7 +819,7 @@ BEGIN
   UPDATE backfill.job j
      SET after = l.now - 'definition', state = end_job.state,
          error = end_job.error,
-         hint = nullif(concat_ws(' ', CASE WHEN end_job.state = 'failed' THEN coalesce(backfill.login_is_gone(j), end_job.hint) ELSE end_job.hint END, CASE WHEN end_job.state = 'succeeded' THEN backfill.not_proven(j) END), ''),
+         hint = nullif(concat_ws(' ', CASE WHEN end_job.state = 'failed' THEN coalesce(backfill.login_is_gone(j), end_job.hint) ELSE end_job.hint END, CASE WHEN end_job.state = 'succeeded' AND NOT j.dry_run THEN backfill.may_lack(j) END), ''),
          waiting_for = NULL, holder_pid = NULL, holder_start = NULL,
          finished_at = clock_timestamp(),
          tidy = (j.tidy OR (j.wanted = 'undo' AND j.before IS NOT NULL)) AND (j.keep_in_sync OR end_job.state <> 'succeeded'),  -- what is left is wanted, or goes with finish
@@ -819,13 +828,13 @@ BEGIN
                     'rows', r.rows, 'keys', r.keys, 'ranges', r.ranges, 'batches', r.batches, 'wal_bytes', r.wal_bytes,
                     'seconds', round(extract(epoch FROM clock_timestamp() - j.started_at)::numeric, 3),
                     'left_behind', (SELECT count(*) FROM backfill.left_behind l WHERE l.job_id = j.id))
-                  || backfill.add_proof(j, measured)
+                  || backfill.add_proof(j, end_job.state, measured)
     FROM (SELECT coalesce(sum(g.rows), 0) AS rows, coalesce(sum(g.keys), 0) AS keys, count(*) AS ranges,
                  coalesce(sum(g.batches), 0) AS batches, coalesce(sum(g.wal_bytes), 0) AS wal_bytes
             FROM backfill.range g WHERE g.job_id = end_job.job_id) r,
          (SELECT backfill.look_at(o.target, o.submitted_by) AS now FROM backfill.job o WHERE o.id = end_job.job_id) l
    WHERE j.id = end_job.job_id
-  RETURNING ARRAY(SELECT jsonb_array_elements_text(j.report -> 'slower')), r.rows, r.batches INTO slower, rows, batches;
+  RETURNING ARRAY(SELECT jsonb_array_elements_text(j.report -> 'slower')), r.rows, r.batches, j.report ->> 'not_proven' INTO slower, rows, batches, not_proven;
   outcome := 'written';
 END
 $$;
