@@ -1,8 +1,8 @@
 -- The trigger of keep_in_sync, and of sync_back.
 --
 -- What stands in and beside the table, owned by the table's owner; <token> is a name that nobody can guess:
---   <token>_value, _todo, _rest, _back   functions of a row, in SQL with a parsed body: what set_clause computes; where_clause; its
---          conditions that don't ask for a filled column; what sync_back computes. The server follows a column that is renamed in
+--   <token>_value, _todo, _rest, _back, _breaks   functions of a row, in SQL with a parsed body: what set_clause computes; where_clause; its
+--          conditions that don't ask for a filled column; what sync_back computes; which CHECK of before the job the row breaks. The server follows a column that is renamed in
 --          them, and refuses to drop one.
 --   <token>   the triggers' function. It calls those with the owner's rights, and qualifies all that it names.
 --   zz_backfilld_keep_in_sync_<id>_insert, _update, _meant, _back   the triggers. They fire for every writer (ENABLE ALWAYS), and by their name
@@ -17,7 +17,7 @@
 -- job.plan -> 'sync', made at INSERT:
 --   token; mark: the hash of what a batch shows, since a daemon has taken the job; mode: 'null' (where_clause asks for NULL in filled columns), 'where' (another one), 'all' (none); rest: those conditions of
 --   where_clause that don't ask for a filled column; asked: filled columns that it asks for, with mode 'where'; self: set_clause reads what it fills; not_null: columns that could not be
---   NULL before (backfill.never_null); defaults: {column: constant} of columns that may be left out.
+--   NULL before (backfill.never_null); checks: {name: expression} of CHECKs of before that read filled columns; defaults: {column: constant} of columns that may be left out.
 
 CREATE OR REPLACE FUNCTION backfill.sync_token(job backfill.job) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
@@ -55,7 +55,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT p.oid, p.proname::text FROM pg_proc p
    WHERE (p.proname IN (backfill.old_sync_name(job), backfill.sync_token(job)) OR p.proname = ANY (ARRAY(
-           SELECT backfill.sync_token(job) || ending FROM unnest('{_value, _todo, _rest, _back}'::text[]) AS e(ending))))
+           SELECT backfill.sync_token(job) || ending FROM unnest('{_value, _todo, _rest, _back, _breaks}'::text[]) AS e(ending))))
      AND p.proowner IN (SELECT c.relowner FROM pg_class c WHERE c.oid = job.target
                          UNION ALL
                         SELECT f.proowner FROM backfill.sync_triggers(job) s JOIN pg_trigger t ON t.oid = s.oid JOIN pg_proc f ON f.oid = t.tgfoid
@@ -431,6 +431,30 @@ BEGIN
 END
 $$;
 
+-- The CHECKs of a table that read some of its columns, as far as a trigger can ask them: none that reads a generated column, or what only a table has.
+CREATE OR REPLACE FUNCTION backfill.checks_on(relation oid, columns text[]) RETURNS jsonb
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  result pg_catalog.jsonb := '{}';
+  k      record;
+BEGIN
+  FOR k IN
+    SELECT c.name, c.expression, r.relname::pg_catalog.text AS relname
+      FROM backfill.checks_of(relation, NULL) c
+      JOIN pg_catalog.pg_constraint o ON o.conrelid OPERATOR(pg_catalog.=) relation AND o.conname OPERATOR(pg_catalog.=) c.name
+      JOIN pg_catalog.pg_class r ON r.oid OPERATOR(pg_catalog.=) relation
+     WHERE EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid OPERATOR(pg_catalog.=) relation AND a.attnum OPERATOR(pg_catalog.=) ANY (o.conkey) AND a.attname::pg_catalog.text OPERATOR(pg_catalog.=) ANY (columns))
+       AND NOT EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid OPERATOR(pg_catalog.=) relation AND a.attnum OPERATOR(pg_catalog.=) ANY (o.conkey) AND a.attgenerated OPERATOR(pg_catalog.<>) '')
+  LOOP
+    IF (backfill.breaks_on(ARRAY[k.expression], backfill.derived_table(relation, k.relname, NULL, NULL))).code IS NULL THEN
+      result := pg_catalog.jsonb_set(result, ARRAY[k.name::pg_catalog.text], pg_catalog.to_jsonb(k.expression));
+    END IF;
+  END LOOP;
+  RETURN result;
+END
+$$;
+
 -- Refuses a clause that a trigger can't compute. column_name: keep_in_sync, whose clause is set_clause, or sync_back.
 CREATE OR REPLACE FUNCTION backfill.check_sync_clause(job backfill.job, column_name text, clause text) RETURNS void
 LANGUAGE plpgsql
@@ -459,6 +483,42 @@ BEGIN
       'A trigger computes the clause for each row that is written: it may name the row''s columns, alone or behind the table''s name without its schema, but none of the system''s.', found.code);
   END IF;
   PERFORM backfill.check_columns_alone(job, column_name, CASE WHEN column_name OPERATOR(pg_catalog.=) 'sync_back' THEN 'it' ELSE 'set_clause' END, v.expressions);
+END
+$$;
+
+-- The columns of other jobs that keep rows of a job's table in step, or will: filled, read by set_clause (once its trigger is there), and back, which sync_back writes.
+-- Jobs of all roles, for who has the rights of the table's owner.
+CREATE OR REPLACE FUNCTION backfill.other_syncs(job backfill.job) RETURNS TABLE (name text, filled text[], reads text[], back text[])
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT j.name, backfill.filled_columns(j.set_clause),
+         ARRAY(SELECT DISTINCT c FROM backfill.sync_functions(j) f, unnest(backfill.columns_of_function(f.oid, j.target)) AS c WHERE f.name = backfill.sync_token(j) || '_value'),
+         coalesce(backfill.filled_columns(j.sync_back), '{}')
+    FROM backfill.job j JOIN pg_class t ON t.oid = j.target
+   WHERE j.target = job.target AND j.id <> job.id AND j.keep_in_sync AND NOT j.dry_run AND pg_has_role(session_user, t.relowner, 'MEMBER')
+     AND (j.state IN ('queued', 'running', 'paused') OR EXISTS (SELECT FROM backfill.sync_triggers(j)))
+$$;
+
+-- Refuses a job whose trigger another's would not see: the triggers of the older job fire first, so the younger one may read what the older
+-- fills, and no more. What the younger sends back into such a column, the older sends no further.
+CREATE OR REPLACE FUNCTION backfill.check_other_syncs(job backfill.job) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  mine   text[] := backfill.filled_columns(job.set_clause);
+  sent   text[] := coalesce(backfill.filled_columns(job.sync_back), '{}');
+  other  record;
+BEGIN
+  SELECT o.name, o.reads && mine OR o.back && mine AS upstream INTO other
+    FROM backfill.other_syncs(job) o
+   WHERE o.reads && mine OR o.back && mine OR (o.back <> '{}' AND o.filled && sent)
+   LIMIT 1;
+  IF FOUND THEN
+    PERFORM backfill.refuse(CASE WHEN other.upstream THEN 'keep_in_sync' ELSE 'sync_back' END,
+      CASE WHEN other.upstream THEN format('job "%s" computes from a column that this one fills, by a trigger that fires before this one''s', other.name)
+           ELSE format('writes a column that job "%s" fills, and sends back itself by a trigger that fires before', other.name) END,
+      format('First SELECT backfill.finish(%L).%s', other.name, CASE WHEN other.upstream THEN ' Of two jobs of which one reads what the other fills, insert that other one first.' ELSE '' END), '55000');
+  END IF;
 END
 $$;
 
@@ -526,6 +586,7 @@ BEGIN
     PERFORM backfill.refuse('keep_in_sync', pg_catalog.format('trigger %I would fire after the triggers of keep_in_sync, which would not see what it makes of a row', one),
                             pg_catalog.format('Triggers fire by name: ALTER TRIGGER %I ON %s RENAME TO …, to a name before zz_backfilld.', one, backfill.relation_name(job.target)), '55000');
   END IF;
+  PERFORM backfill.check_other_syncs(job);
   IF job.sync_back IS NOT NULL THEN
     PERFORM backfill.check_sync_clause(job, 'sync_back', job.sync_back);
     one := (SELECT pg_catalog.min(a.attname::pg_catalog.text) FROM pg_catalog.pg_attribute a
@@ -548,6 +609,7 @@ BEGIN
   RETURN pg_catalog.jsonb_build_object(
     'token', pg_catalog."left"(pg_catalog.replace(pg_catalog.gen_random_uuid()::pg_catalog.text, '-', ''), 12),
     'mode', mode, 'rest', pg_catalog.to_jsonb(rest), 'asked', pg_catalog.to_jsonb(asked), 'self', self,
+    'checks', backfill.checks_on(job.target, pg_catalog.array_cat(filled, back)),
     'not_null', pg_catalog.to_jsonb(backfill.never_null(job.target, pg_catalog.array_cat(filled, back))),
     'defaults', backfill.constant_defaults(job.target, pg_catalog.array_cat(filled, back)));
 END
@@ -645,16 +707,25 @@ DECLARE
   unpin   text := coalesce((SELECT string_agg(format(E'    PERFORM pg_catalog.set_config(%L, coalesce(saved[%s], \'\'), true);\n', k, ord), '' ORDER BY ord)
                               FROM unnest(custom) WITH ORDINALITY AS u(k, ord)), '');
   leave   text := E'\n' || unpin || E'    RETURN NEW;\n    END IF;\n';
+  breaks  text := format('%s%I(%s)', prefix, token || '_breaks', new_row);
+  checks  boolean := coalesce(sync -> 'checks', '{}') <> '{}';
+  -- Which CHECK the row breaks as it is now, and whether the table still has that.
+  look    text := CASE WHEN checks THEN format(E'    broken := (SELECT v."1" FROM %s AS v);\n', breaks) ELSE '' END;
+  there   constant text := 'broken IS NOT NULL AND EXISTS (SELECT FROM pg_catalog.pg_constraint k WHERE k.conrelid OPERATOR(pg_catalog.=) TG_RELID AND k.conname OPERATOR(pg_catalog.=) broken::pg_catalog.name)';
+  refuse  text := CASE WHEN checks THEN look || format(E'    IF %s THEN\n      RAISE check_violation USING CONSTRAINT = broken, MESSAGE = pg_catalog.format(''what the clause of backfilld''''s job %%s gives violates check constraint %%I'', %L::pg_catalog.text, broken);\n    END IF;\n', there, job.name) ELSE '' END;
+  restore text := CASE WHEN checks THEN E'    NEW := came;\n' ELSE '' END;
+  at_last text := CASE WHEN checks THEN look || format(E'    IF %s THEN NEW := came; END IF;\n', there) ELSE '' END;
   by_op   constant text := E'    IF TG_OP OPERATOR(pg_catalog.=) \'INSERT\' THEN\n%s    ELSE\n%s    END IF;\n';
 BEGIN
   pin := replace(pin, 'saved || ', 'saved OPERATOR(pg_catalog.||) ');
-  RETURN E'#variable_conflict use_column\nDECLARE\n  computed record;\n  saved    text[] := \'{}\';\n  goes_back boolean := false;\n  of_row   boolean;\nBEGIN\n  BEGIN\n' || pin
+  RETURN E'#variable_conflict use_column\nDECLARE\n  computed record;\n  saved    text[] := \'{}\';\n  goes_back boolean := false;\n  of_row   boolean;\n'
+      || CASE WHEN checks THEN E'  came     record := NEW;\n  broken   text;\n' ELSE '' END || E'BEGIN\n  BEGIN\n' || pin
       -- The way back: at UPDATE by a trigger of its own; at INSERT when the new columns were given and the old ones left out.
       || CASE WHEN job.sync_back IS NULL THEN '' ELSE
            format(E'    goes_back := TG_ARGV[0] OPERATOR(pg_catalog.=) \'back\'\n      OR TG_OP OPERATOR(pg_catalog.=) \'INSERT\' AND NOT (%s)\n         AND (%s);\n    IF goes_back THEN\n',
                   (SELECT string_agg(backfill.left_out(job, c), ' OR ' ORDER BY ord) FROM unnest(filled) WITH ORDINALITY AS u(c, ord)),
                   (SELECT string_agg(backfill.left_out(job, c), ' OR ' ORDER BY ord) FROM unnest(backfill.filled_columns(job.sync_back)) WITH ORDINALITY AS u(c, ord)))
-           || format(by_op, backfill.sync_assignments(job, job.sync_back, back, 'insert'), backfill.sync_assignments(job, job.sync_back, back, 'always')) || leave END
+           || format(by_op, backfill.sync_assignments(job, job.sync_back, back, 'insert'), backfill.sync_assignments(job, job.sync_back, back, 'always')) || refuse || leave END
       || CASE WHEN (sync -> 'self')::boolean THEN format('    IF NOT EXISTS (SELECT FROM %s AS v WHERE v."1") THEN', todo) || leave
               ELSE concat(
                 CASE WHEN NOT by_null THEN format('    IF TG_OP OPERATOR(pg_catalog.=) ''INSERT'' AND NOT EXISTS (SELECT FROM %s AS v WHERE v."1") THEN', todo) || leave END,
@@ -664,15 +735,15 @@ BEGIN
                   || format('    IF TG_OP OPERATOR(pg_catalog.=) ''UPDATE'' AND NOT EXISTS (SELECT FROM %s AS v WHERE v."1") AND NOT EXISTS (SELECT FROM %s AS v WHERE v."1") THEN', rest, was) || leave END) END
       || CASE WHEN (sync -> 'self')::boolean THEN backfill.sync_assignments(job, job.set_clause, value, 'always')
               ELSE format(by_op, backfill.sync_assignments(job, job.set_clause, value, 'insert'), backfill.sync_assignments(job, job.set_clause, value, 'update')) END
-      || unpin
+      || refuse || unpin
       || E'  EXCEPTION WHEN OTHERS OR assert_failure THEN\n'
          '    IF SQLSTATE OPERATOR(pg_catalog.~) \'^(40|53|57|58|XX)\' THEN RAISE; END IF;\n'
          '    -- Of the row: data, and what the clause raises, with whatever code. All other codes say that something is wrong with a function or a right.\n'
          '    of_row := SQLSTATE OPERATOR(pg_catalog.~) \'^(21|22|23|38|39|44|54|P0)\' OR SQLSTATE OPERATOR(pg_catalog.!~) \'^(0[0-9ABFLPZ]|2[0-9BDF]|3[48BDF]|4[024]|5[3-8]|72|F0|HV)\';\n'
          '    IF NOT of_row THEN RAISE WARNING \'backfilld can\'\'t keep a row of % in step: %\', TG_RELID::regclass, SQLERRM USING ERRCODE = SQLSTATE; END IF;\n'
       || CASE WHEN job.sync_back IS NULL THEN '' ELSE
-           E'    IF of_row AND goes_back THEN\n' || backfill.row_fault(job, job.sync_back) || E'      RETURN NEW;\n    END IF;\n' END
-      || E'    IF of_row THEN\n' || backfill.row_fault(job, job.set_clause) || E'    END IF;\n'
+           E'    IF of_row AND goes_back THEN\n' || restore || backfill.row_fault(job, job.sync_back) || at_last || E'      RETURN NEW;\n    END IF;\n' END
+      || E'    IF of_row THEN\n' || restore || backfill.row_fault(job, job.set_clause) || at_last || E'    END IF;\n'
          '  END;\n  RETURN NEW;\nEND';
 END
 $$;
@@ -864,6 +935,28 @@ BEGIN
 END
 $$;
 
+-- Makes the row function that names a CHECK which the row breaks. It is asked as the server asks them: nothing is pinned for it.
+CREATE OR REPLACE FUNCTION backfill.make_breaks(job backfill.job, name text) RETURNS void
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  class       pg_catalog.pg_class := (SELECT c FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) job.target);
+  owner       pg_catalog.text := class.relowner::pg_catalog.regrole::pg_catalog.text;
+  signature   pg_catalog.text := pg_catalog.format('%s(%s)', name, backfill.relation_name(job.target));
+  expressions pg_catalog.text[];
+BEGIN
+  SELECT pg_catalog.array_agg(c.value ORDER BY c.key) INTO expressions FROM pg_catalog.jsonb_each_text(job.plan OPERATOR(pg_catalog.->) 'sync' OPERATOR(pg_catalog.->) 'checks') c;
+  EXECUTE backfill.row_function(name, job.target, '{text}',
+    ARRAY[(SELECT pg_catalog.concat('CASE ', pg_catalog.string_agg(pg_catalog.format('WHEN NOT (%s) THEN %L', c.value, c.key), ' ' ORDER BY c.key), ' END')
+             FROM pg_catalog.jsonb_each_text(job.plan OPERATOR(pg_catalog.->) 'sync' OPERATOR(pg_catalog.->) 'checks') c)],
+    backfill.columns_read(job.target, expressions), NULL);
+  EXECUTE pg_catalog.format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', signature);
+  IF owner OPERATOR(pg_catalog.<>) pg_catalog.quote_ident(current_user) THEN
+    EXECUTE pg_catalog.format('ALTER FUNCTION %s OWNER TO %s', signature, owner);
+  END IF;
+END
+$$;
+
 -- The expressions of a clause for a row function, each of the type that it is assigned to. A constant without a type, which the server reads as what it is
 -- assigned to, would be a text there: it is told by what no function of any type takes.
 CREATE OR REPLACE FUNCTION backfill.typed_values(job backfill.job, clause text, missing jsonb, OUT types text[], OUT expressions text[])
@@ -910,6 +1003,9 @@ BEGIN
   IF job.sync_back IS NOT NULL THEN
     SELECT * INTO v FROM backfill.typed_values(job, job.sync_back, missing);
     pinned := pinned OPERATOR(pg_catalog.||) backfill.make_row_function(job, token OPERATOR(pg_catalog.||) '_back', v.types, v.expressions, missing);
+  END IF;
+  IF coalesce(sync OPERATOR(pg_catalog.->) 'checks', '{}') OPERATOR(pg_catalog.<>) '{}'::pg_catalog.jsonb THEN
+    PERFORM backfill.make_breaks(job, token OPERATOR(pg_catalog.||) '_breaks');
   END IF;
   RETURN ARRAY(SELECT DISTINCT p FROM pg_catalog.unnest(pinned) p);
 END
@@ -990,7 +1086,7 @@ BEGIN
     RETURN 'is not there any more';
   END IF;
   problem := (SELECT format('calls %I, which is not there any more', token || ending)
-                FROM unnest('{_value, _todo, _rest, _back}'::text[]) AS e(ending)
+                FROM unnest('{_value, _todo, _rest, _back, _breaks}'::text[]) AS e(ending)
                WHERE strpos(function.prosrc, token || ending) > 0
                  AND NOT EXISTS (SELECT FROM backfill.sync_functions(job) f WHERE f.name = token || ending) LIMIT 1);
   IF problem IS NOT NULL THEN

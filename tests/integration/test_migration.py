@@ -600,7 +600,7 @@ REFUSED = [
     ("add_column", "already, of type text", {**CENTS, "add_column": "note bigint", "set_clause": "note = 1"}),
     ("set_clause", 'column "amount_cent"', {**CENTS, "set_clause": "amount_cent = 1"}),
     ("keep_in_sync", "goes with set_clause", {"statement": "UPDATE orders SET note = 'x' WHERE {batch}", "keep_in_sync": True}),
-    ("keep_in_sync", "no trigger can compute", {"set_clause": "note = DEFAULT", "where_clause": "note IS NULL", "keep_in_sync": True}),
+    ("keep_in_sync", "reads the row as a whole", {"set_clause": "note = orders::text", "where_clause": "note IS NULL", "keep_in_sync": True}),
     ("enforce", "nothing tells when", {"set_clause": "note = 'x'", "enforce": ["NOT NULL note"]}),
     ("enforce", "no constraint", {"enforce": ["PRIMARY KEY (id)"]}),
     ("enforce", "has no column", {"enforce": ["NOT NULL nix"]}),

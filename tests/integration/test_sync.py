@@ -2,6 +2,7 @@
 
 import re
 import threading
+from decimal import Decimal
 
 import psycopg
 import pytest
@@ -256,7 +257,7 @@ def test_a_clause_of_which_each_writer_has_its_own_is_refused_before_anything_is
                       CREATE FUNCTION drifting() RETURNS text LANGUAGE plpgsql STABLE AS 'BEGIN RETURN clock_timestamp()::text; END'""")
     make(db, "a text", "'x'")
     job = in_step(db, clause, state="failed", add_column="b text")
-    assert problem in job["error"] and job["hint"] and job["phase"] == "expand"
+    assert problem in job["error"] and job["hint"] and job["phase"] == "preflight"
     assert db.one(TRIGGERS) == 0 and db.all("SELECT attname::text FROM pg_attribute WHERE attrelid = 't'::regclass AND attnum > 0 ORDER BY attnum") == [("id",), ("a",)]
     assert db.one("SELECT count(*) FROM pg_proc WHERE proname LIKE 'backfilld_sync%%'") == 0
 
@@ -417,6 +418,19 @@ def test_a_column_that_could_not_be_null_before_never_fails_its_writer(db, value
         assert row(db, 1, names) == (1,) * 6 and row(db, 1000, names) == (1000,) * 5 + (0,)
     db.app.execute("INSERT INTO t (id, a) VALUES (1001, '7')")
     assert row(db, 1001, names) == (7,) * 6, "what is left out has the domain's default, and is filled"
+
+
+def test_a_check_of_before_never_fails_a_writer_for_what_the_trigger_gives(db):
+    """The filled column and the old one have CHECKs; a row that the clause would bring into conflict with them keeps what stands there."""
+    make(db, "a numeric CHECK (a >= 0), b bigint CHECK (b < 1000), CONSTRAINT together CHECK ((a IS NULL) = (b IS NULL))")
+    db.app.execute("INSERT INTO t (id, a, b) SELECT i, i / 100.0, 0 FROM generate_series(1, 300) AS i")
+    in_step(db, "b = nullif(a * 100, 700)", where_clause="b = 0", sync_back="a = b / 100.0")
+    db.app.execute("UPDATE t SET a = 50 WHERE id = 1; UPDATE t SET a = 7 WHERE id = 2; UPDATE t SET b = -100 WHERE id = 3; UPDATE t SET a = 5 WHERE id = 4")
+    assert [row(db, key, "a, b") for key in (1, 2, 3, 4)] == [(50, 1), (7, 2), (Decimal("0.03"), -100), (5, 500)]
+    with pytest.raises(psycopg.errors.CheckViolation):
+        db.app.execute("UPDATE t SET a = -1 WHERE id = 5")  # theirs
+    db.app.execute("ALTER TABLE t DROP CONSTRAINT t_b_check; UPDATE t SET a = 60 WHERE id = 1")
+    assert row(db, 1, "a, b") == (60, 6000)
 
 
 def test_an_error_that_is_no_rows_fault_leaves_values_alone(db):
@@ -611,6 +625,23 @@ def test_the_younger_of_two_jobs_sees_what_the_older_has_filled(db):
     in_step(db, "b = c + 1", add_column="b int", enforce=["NOT NULL b"])
     db.app.execute("INSERT INTO t (id, a) VALUES (1000, 1); UPDATE t SET a = 5 WHERE id = 1")
     assert [row(db, key, "c, b") for key in (1000, 1)] == [(2, 3), (6, 7)]
+
+
+def test_two_jobs_of_which_one_would_not_see_the_other_are_refused(db):
+    """The triggers of the older job fire first: what the younger writes into a column that the older reads or sends back would stay there."""
+    make(db, "a int, b int, c int", "i")
+    in_step(db, "b = a * 2", where_clause="b IS NULL", sync_back="a = b / 2", name="older")
+    for columns, problem in (({"set_clause": "c = b * 2", "where_clause": "c IS NULL", "sync_back": "b = c / 2"}, "sync_back: writes a column that job \"older\" fills"),
+                             ({"set_clause": "a = c", "where_clause": "a = 0"}, "keep_in_sync: job \"older\" computes from a column that this one fills")):
+        with pytest.raises(psycopg.Error) as refused:
+            db.submit(keep_in_sync=True, **columns)
+        assert problem in str(refused.value) and "backfill.finish('older')" in refused.value.diag.message_hint
+    in_step(db, "c = b * 2", where_clause="c IS NULL")
+    db.app.execute("UPDATE t SET a = 100 WHERE id = 1; UPDATE t SET b = 100 WHERE id = 2")
+    assert row(db, 1, "a, b, c") == (100, 200, 400) and row(db, 2, "a, b, c") == (50, 100, 200)
+    db.app.execute("SELECT backfill.finish('older')")
+    wait_until(lambda: not db.job("older")["tidy"], what="its triggers are gone")
+    db.submit(keep_in_sync=True, set_clause="a = c", where_clause="a = 0", wanted="pause")
 
 
 def test_what_an_applications_trigger_writes_in_a_batch_is_the_applications(db):
