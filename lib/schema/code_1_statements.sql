@@ -2,16 +2,18 @@
 
 -- The type under a chain of domains; a type itself otherwise.
 CREATE OR REPLACE FUNCTION backfill.base_type(type oid) RETURNS oid
-LANGUAGE sql STABLE STRICT SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE STRICT SET search_path = pg_catalog, pg_temp
 AS $$
-  WITH RECURSIVE below AS (
-    SELECT base_type.type AS oid, 0 AS depth
-    UNION ALL
-    SELECT t.typbasetype, below.depth + 1
-      FROM below
-      JOIN pg_type t ON t.oid = below.oid AND t.typtype = 'd'
-  )
-  SELECT oid FROM below ORDER BY depth DESC LIMIT 1
+DECLARE
+  above oid;
+BEGIN
+  LOOP
+    SELECT t.typbasetype INTO above FROM pg_type t WHERE t.oid = base_type.type AND t.typtype = 'd';
+    EXIT WHEN NOT FOUND;
+    type := above;
+  END LOOP;
+  RETURN type;
+END
 $$;
 
 -- schema.table, quoted, whatever the search_path; NULL when it is gone.
@@ -108,9 +110,12 @@ $$;
 --   columns, types, collations  ready to stand in SQL; collations holds '' where the column's own applies
 --   operators                   of each column <, <=, =, >= and > as the index has them, ready to stand in SQL whatever the search_path
 --   identity                    what the order of the key rests on: backfill.same_order
+-- In plpgsql, whose plans last as long as the session: it is asked several times for each job, and many may come in one INSERT.
 CREATE OR REPLACE FUNCTION backfill.key_of(relation oid, wanted smallint[] DEFAULT NULL) RETURNS SETOF backfill.walk_key
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE ROWS 1 SET search_path = pg_catalog, pg_temp
 AS $$
+BEGIN
+  RETURN QUERY
   SELECT i.indexrelid, c.relfilenode, k.attnums, k.columns, k.types, k.collations, k.operators, k.identity
     FROM pg_index i
     JOIN pg_class c ON c.oid = i.indexrelid
@@ -149,7 +154,8 @@ AS $$
      AND k.not_null AND k.one_direction AND k.default_order
      AND (wanted IS NULL OR k.attnums = wanted)
    ORDER BY i.indisprimary DESC, i.indnkeyatts, c.relpages, i.indexrelid
-   LIMIT 1
+   LIMIT 1;
+END
 $$;
 
 -- Whether what was walked in one order may go on in another: the same columns, of types whose values are written and ordered alike. An
