@@ -885,6 +885,7 @@ CREATE OR REPLACE FUNCTION backfill.job_before_insert() RETURNS trigger
 LANGUAGE plpgsql SET standard_conforming_strings = on SET quote_all_identifiers = off
 AS $$
 DECLARE
+  again       pg_catalog.bool := false;
   message     pg_catalog.text;
   hint        pg_catalog.text;
   code        pg_catalog.text;
@@ -895,9 +896,13 @@ BEGIN
   END IF;
   NEW := backfill.captured(NEW, pg_catalog.current_setting('search_path'));
   IF EXISTS (SELECT FROM backfill.job j WHERE j.name OPERATOR(pg_catalog.=) NEW.name) THEN
-    RETURN NEW;  -- the unique constraint has its say, or ON CONFLICT DO NOTHING: a migration that runs again
+    again := true;  -- the unique constraint has its say, or ON CONFLICT DO NOTHING: a migration that runs again
   END IF;
   BEGIN
+    IF again THEN
+      PERFORM backfill.check_same(NEW);
+      RETURN NEW;
+    END IF;
     PERFORM backfill.check_own_name(NEW);
     NEW := backfill.check_job(NEW);
   EXCEPTION WHEN OTHERS THEN

@@ -1,5 +1,6 @@
 """A job's life: claimed, run, steered, reported."""
 
+import concurrent.futures
 import contextlib
 import json
 import os
@@ -142,6 +143,49 @@ def test_a_migration_can_run_again(db):
     assert db.counts(column="cents") == {150: 1000}
     with pytest.raises(psycopg.errors.UniqueViolation):
         db.app.execute(insert.replace("ON CONFLICT (name) DO NOTHING", ""))
+
+
+@pytest.mark.parametrize("another, differs", [
+    ({"set_clause": "n = 2"}, "set_clause 'n = 1'"), ({"where_clause": "n = 1"}, "where_clause 'n = 0'"), ({"enforce": ["CHECK (n > 0)"]}, "enforce NULL"),
+    ({"dry_run": True}, "dry_run 'false'"), ({"target": "o"}, "target public.t")])
+@pytest.mark.parametrize("conflict", ["", "ON CONFLICT (name) DO NOTHING"])
+def test_another_job_under_a_used_name_is_refused_and_told_what_differs(db, another, differs, conflict):
+    """Its owner would take it for done."""
+    db.table()
+    db.table("o")
+    job = {"name": "fill", "target": "t", "set_clause": "n = 1", "where_clause": "n = 0"}
+    insert = "INSERT INTO backfill.job ({}) VALUES ({}) " + conflict
+    db.submit(**job)
+    job |= another
+    with pytest.raises(psycopg.errors.UniqueViolation) as refused:
+        db.app.execute(insert.format(", ".join(job), ", ".join(["%s"] * len(job))), list(job.values()))
+    assert f'name: there is another job "fill": it has {differs}' in str(refused.value)
+    assert "SELECT backfill.cancel('fill'), then backfill.forget('fill') first" in refused.value.diag.message_hint
+
+
+def test_the_same_job_may_be_written_in_another_way(db):
+    db.table(columns="n int")
+    db.submit(name="fill", add_column="m int", set_clause="m = n + 1", keep_in_sync=True)
+    assert db.app.execute("""INSERT INTO backfill.job (name, target, add_column, set_clause, keep_in_sync, priority)
+                             VALUES ('fill', 't', ' m  int', E'm =\n n + 1 ', true, 7) ON CONFLICT (name) DO NOTHING""").rowcount == 0
+
+
+def test_a_name_that_another_role_takes_at_the_same_time_is_refused(db):
+    """Whose INSERT comes second waits for the first one's transaction, and with ON CONFLICT DO NOTHING would do nothing and say nothing."""
+    db.table()
+    db.table("o", user="other")
+    with db.connect("other") as first, db.connect() as second:
+        first.autocommit = False
+        db.submit(session=first, name="fill", target="o", set_clause="n = 1")
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            inserted = pool.submit(second.execute, "INSERT INTO backfill.job (name, target, set_clause) VALUES ('mine', 't', 'n = 1'), ('fill', 't', 'n = 1') ON CONFLICT (name) DO NOTHING")
+            wait_until(lambda: db.one("SELECT count(*) FROM pg_locks WHERE pid = %s AND NOT granted", second.info.backend_pid), what="it waits")
+            first.commit()
+            with pytest.raises(psycopg.errors.UniqueViolation) as refused:
+                inserted.result(10)
+        assert "another role's job, which was inserted at the same time" in str(refused.value)
+        assert db.all("SELECT name FROM backfill.job") == [("fill",)]
+        assert second.execute("INSERT INTO backfill.job (name, target, set_clause) VALUES ('mine', 't', 'n = 1'), ('mine', 't', 'n = 1') ON CONFLICT (name) DO NOTHING").rowcount == 1
 
 
 def test_a_job_starts_soon_after_its_commit(db, measured):
