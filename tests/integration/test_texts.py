@@ -75,6 +75,18 @@ def test_what_a_job_waited_for_is_not_said_while_its_server_is_away(own_db, noti
     assert db.finish(name)["waiting_for"] is None
 
 
+def test_what_a_job_waits_for_is_said_anew_to_a_server_that_came_back(db):
+    """One that has failed over may know an older reason only."""
+    db.table(rows=10)
+    raising(db, "'too many of something'", "53300", above=0)
+    db.daemon()
+    name = db.submit(set_clause="n = f(id)")
+    wait_until(lambda: db.job(name)["waiting_for"] == "too many of something", what="status says what it waits for")
+    db.admin.execute("UPDATE backfill.job SET waiting_for = 'something of before'")
+    db.admin.execute("SELECT pg_terminate_backend(holder_pid) FROM backfill.job")
+    wait_until(lambda: db.job(name)["waiting_for"] == "too many of something", timeout=8, what="it is said again")
+
+
 def test_a_message_is_harmless_on_a_terminal_and_in_the_log(db):
     db.table()
     raising(db, f"E'{NASTY}'", "57P03")

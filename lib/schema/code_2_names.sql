@@ -1,0 +1,65 @@
+-- Names of jobs that are used already.
+
+-- A job that comes again under its name, as with ON CONFLICT (name) DO NOTHING, must be the same: another would else be taken for done, and
+-- never run. Blanks don't count, nor does what may be changed while it runs.
+CREATE OR REPLACE FUNCTION backfill.check_same(job backfill.job) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  there   backfill.job;
+  differs text;
+BEGIN
+  SELECT * INTO there FROM backfill.job j WHERE j.name = job.name;
+  IF there.target <> job.target THEN
+    differs := 'target ' || coalesce(backfill.relation_name(there.target), 'a table that was dropped');
+  ELSE
+    SELECT format('%s %s', c.name, coalesce(quote_literal(CASE WHEN length(c.was) > 60 THEN left(c.was, 57) || '...' ELSE c.was END), 'NULL')) INTO differs
+      FROM (VALUES (1, 'add_column', there.add_column, job.add_column), (2, 'set_clause', there.set_clause, job.set_clause),
+                   (3, 'where_clause', there.where_clause, CASE WHEN job.where_clause IS NULL AND job.add_column IS NOT NULL THEN there.where_clause ELSE job.where_clause END),
+                   (4, 'statement', there.statement, job.statement), (5, 'keep_in_sync', there.keep_in_sync::text, job.keep_in_sync::text),
+                   (6, 'sync_back', there.sync_back, job.sync_back), (7, 'enforce', array_to_string(there.enforce, ', '), array_to_string(job.enforce, ', ')),
+                   (8, 'drop_column', there.drop_column, job.drop_column), (9, 'dry_run', there.dry_run::text, job.dry_run::text)) AS c(ord, name, was, now)
+     WHERE btrim(regexp_replace(c.was, '\s+', ' ', 'g')) IS DISTINCT FROM btrim(regexp_replace(c.now, '\s+', ' ', 'g'))
+     ORDER BY c.ord LIMIT 1;
+  END IF;
+  IF differs IS NOT NULL THEN
+    PERFORM backfill.refuse('name', format('there is another job "%s": it has %s', job.name, differs),
+      CASE WHEN there.state IN ('succeeded', 'failed', 'cancelled') THEN format('Give this one another name; or, where it is to take the place of that one, which %s, SELECT backfill.forget(%L) first.',
+                                                                               CASE there.state WHEN 'cancelled' THEN 'was cancelled' ELSE 'has ' || there.state END, job.name)
+           ELSE format('Give this one another name; or, where it is to take the place of that one, SELECT backfill.cancel(%L), then backfill.forget(%L) first.', job.name, job.name) END, '23505');
+  END IF;
+END
+$$;
+
+-- Which names a statement inserts is noted, and at its end it is looked at whether they are there, and the caller's: another role may have
+-- inserted the same in a transaction that was not over when is_taken was asked. The server then waits for it, and with ON CONFLICT DO NOTHING
+-- says nothing.
+CREATE OR REPLACE FUNCTION backfill.note_names() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  another text;
+BEGIN
+  IF TG_LEVEL = 'ROW' THEN
+    IF NEW.submitted_by_oid IS NOT NULL THEN  -- else it is restored from a dump
+      PERFORM set_config('backfill.names', current_setting('backfill.names', true) || NEW.name || chr(10), true);
+    END IF;
+    RETURN NEW;
+  END IF;
+  IF TG_WHEN = 'AFTER' THEN
+    SELECT n.name INTO another
+      FROM string_to_table(rtrim(current_setting('backfill.names', true), chr(10)), chr(10)) AS n(name)
+     WHERE n.name <> '' AND NOT EXISTS (SELECT FROM backfill.job j WHERE j.name = n.name) AND backfill.is_taken(n.name)
+     LIMIT 1;
+  END IF;
+  PERFORM set_config('backfill.names', '', true);
+  IF another IS NOT NULL THEN
+    RAISE EXCEPTION 'name: "%" is the name of another role''s job, which was inserted at the same time', another
+      USING ERRCODE = '23505', HINT = 'Give it another name, or none. Whoever has the rights of pg_monitor sees whose it is.';
+  END IF;
+  RETURN NULL;
+END
+$$;
+CREATE OR REPLACE TRIGGER job_names_begin BEFORE INSERT ON backfill.job FOR EACH STATEMENT EXECUTE FUNCTION backfill.note_names();
+CREATE OR REPLACE TRIGGER job_names_note BEFORE INSERT ON backfill.job FOR EACH ROW EXECUTE FUNCTION backfill.note_names();
+CREATE OR REPLACE TRIGGER job_names_there AFTER INSERT ON backfill.job FOR EACH STATEMENT EXECUTE FUNCTION backfill.note_names();
