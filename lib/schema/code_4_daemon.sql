@@ -857,7 +857,8 @@ BEGIN
   END IF;
   UPDATE backfill.job j
      SET tidy = j.tidy AND NOT backfill.takes_all(j), unfinished = false, waiting_for = NULL, holder_pid = NULL, holder_start = NULL,
-         report = coalesce(j.report, '{}') - 'waits' || coalesce(backfill.compare(j, backfill.look_at(j.target, j.submitted_by)), '{}'),
+         report = (SELECT jsonb_build_object('rows', coalesce(sum(g.rows), 0), 'keys', coalesce(sum(g.keys), 0)) FROM backfill.range g WHERE g.job_id = j.id)  -- one that was cancelled while it was paused has none yet
+                  || coalesce(j.report, '{}') - 'waits' || coalesce(backfill.compare(j, backfill.look_at(j.target, j.submitted_by)), '{}'),
          error = coalesce(end_tidy.error, CASE WHEN j.state <> 'cancelled' THEN j.error END), hint = coalesce(end_tidy.hint, CASE WHEN j.state = 'failed' THEN j.hint END)
    WHERE j.id = end_tidy.job_id;
   RETURN 'written';

@@ -175,3 +175,18 @@ def test_a_job_whose_row_was_locked_when_the_daemon_looked_is_looked_at_again(db
         wait_until(lambda: made(db) == [("b",)], what="the trigger is gone")
     else:
         db.finish(name)
+
+
+def test_report_of_a_job_that_was_undone_while_it_was_paused_has_its_rows(db):
+    db.table()
+    daemon = db.daemon()
+    with db.held_row(500):
+        name = db.submit(add_column="m int", set_clause="m = n")
+        db.wait_at(500, name)
+        db.app.execute("SELECT backfill.pause(%s)", [name])
+        db.wait_state(name, "paused")
+    assert (db.job(name)["report"] or {}).get("rows") is None
+    db.app.execute("SELECT backfill.undo(%s)", [name])
+    wait_until(lambda: not db.job(name)["tidy"], what="it is undone")
+    assert db.job(name)["report"]["rows"] == 499 and db.one("SELECT rows FROM backfill.status WHERE name = %s", name) == 499
+    daemon.says("tidy: drop column")
