@@ -264,6 +264,7 @@ static void report_results(struct session *s)
         e.hint = hint = text_line(PQresultErrorField(failed, PG_DIAG_MESSAGE_HINT), TEXT_MESSAGE);
         e.detail = detail = text_line(PQresultErrorField(failed, PG_DIAG_MESSAGE_DETAIL), TEXT_MESSAGE);
         e.raised_by = PQresultErrorField(failed, PG_DIAG_SOURCE_FUNCTION);
+        e.in_text = PQresultErrorField(failed, PG_DIAG_STATEMENT_POSITION) || PQresultErrorField(failed, PG_DIAG_INTERNAL_POSITION);
         if (!e.sqlstate)
             e.sqlstate = SQLSTATE_LOST;
         if (!e.message)

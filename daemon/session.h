@@ -43,6 +43,7 @@ struct session_event {
     bool lost;
     const char *sqlstate; /* never NULL with an error */
     const char *message, *hint, *detail; /* one line each, of TEXT_MESSAGE bytes at most (lib/text) */
+    bool in_text; /* ERROR: the server's parser found it in a statement's text: what the message quotes is a name there, and no value */
     const char *raised_by; /* the function of the server's source that found it, the same in every language; may be NULL */
     const char *key; /* the detail as it came, of SQLSTATE_UNPROVEN alone, where it is a key */
     PGresult *const *results;                       /* owned by the session, gone when the handler returns */

@@ -588,12 +588,24 @@ static void ask_roles(struct worker *w, const struct runner_event *event)
         on_has_roles);
 }
 
+/* What the server says of a name may be said of a row's value that was taken for one: then only what the statement itself names is told. */
+static char *told_message(const struct worker *w, const struct session_event *e)
+{
+    const struct runner_action *a = &w->action;
+    bool of_rows = a->kind == RUNNER_BATCH || a->kind == RUNNER_RETRY || a->kind == RUNNER_COMPARE || a->kind == RUNNER_SURVEY;
+
+    if (e->kind != SESSION_ERROR || e->in_text || !of_rows || !retry_is_final(e->sqlstate) || strncmp(e->sqlstate, "BF", 2) == 0)
+        return copy_string(e->message);
+    return retry_named_message(e->message, a->kind == RUNNER_SURVEY ? w->survey.relations[a->relation].batch : w->range.batch);
+}
+
 static void feed_error(struct worker *w, const struct session_event *e)
 {
+    _cleanup_free_ char *message = told_message(w, e);
     bool too_large = same_string(e->sqlstate, SQLSTATE_TOO_LARGE); /* an answer like another, though the session is closed */
     struct runner_event event = {.kind = e->lost && !too_large ? RUNNER_LOST : RUNNER_ERROR,
         .sqlstate = e->sqlstate,
-        .message = e->message,
+        .message = message,
         .hint = e->hint,
         .detail = e->key ? e->key : e->detail};
     bool denied = e->kind == SESSION_ERROR && !e->lost && same_string(e->sqlstate, "42501") && !e->hint;
@@ -602,7 +614,7 @@ static void feed_error(struct worker *w, const struct session_event *e)
 
     if (e->kind == SESSION_ERROR && !e->lost && same_string(e->sqlstate, "42883")) {
         w->unsure = true;
-        replace_string(&w->unsure_message, e->message);
+        replace_string(&w->unsure_message, message);
         replace_string(&w->unsure_hint, e->hint);
         ask_then(w, &(struct session_query){.sql = SQL_INSTALLED}, on_installed);
         return;

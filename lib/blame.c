@@ -1,4 +1,5 @@
 #include "blame.h"
+#include "retry.h"
 
 #include <stddef.h>
 #include <string.h>
@@ -42,6 +43,8 @@ enum blame_verdict blame_judge(
         b->run = false;
         return blame_it(b);
     }
+    if (retry_is_final(sqlstate) && look->key_fails) /* a name or a right that is missing: no row has it, and none will soon */
+        return BLAME_NOBODY;
     if (b->run && patience[i].data && look->key_fails)
         return blame_it(b);
     if (b->looks++ == 0)

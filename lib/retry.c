@@ -160,13 +160,60 @@ static char *without_quotes(const char *message)
     return text;
 }
 
+/* A number or a date behind the last colon stands there without marks: "date out of range: 5874898-01-01". */
+static char *without_number(char *text)
+{
+    char *last = text;
+
+    for (char *s = text; (s = strstr(s, ": ")); s += 2)
+        last = s + 2;
+    const char *digits = *last == '-' || *last == '+' ? last + 1 : last;
+    if (last > text && isdigit((unsigned char)*digits) && strncmp(digits, "0x", 2) != 0 && strlen(last) > 3)
+        strcpy(last, "...");
+    return text;
+}
+
 char *retry_public_message(const char *sqlstate, const char *message)
 {
     if (!message)
         return NULL;
     enum retry_class class = retry_class(sqlstate);
     bool of_data = class == RETRY_RAISED || class == RETRY_UNKNOWN || (sqlstate && strncmp(sqlstate, "22", 2) == 0);
-    return of_data ? without_bytes(without_quotes(message)) : copy_string(message);
+    return of_data ? without_number(without_bytes(without_quotes(message))) : copy_string(message);
+}
+
+/* Whether all that stands between a mark and the next stands in the text. */
+static bool names_only(const char *message, const char *text)
+{
+    const char *from = NULL;
+    bool apostrophe = false;
+
+    for (const char *s = message; *s;) {
+        size_t length = mark_at(s, &apostrophe);
+        if (length == 0) {
+            s++;
+            continue;
+        }
+        if (from) {
+            _cleanup_free_ char *quoted = strndup(from, (size_t)(s - from));
+            if (!text || !quoted || !*quoted || !strstr(text, quoted))
+                return false;
+        }
+        s += length;
+        from = from ? NULL : s;
+    }
+    return !from;
+}
+
+char *retry_named_message(const char *message, const char *text)
+{
+    return !message ? NULL : names_only(message, text) ? copy_string(message) : without_quotes(message);
+}
+
+bool retry_is_final(const char *sqlstate)
+{
+    enum retry_class class = retry_class(sqlstate);
+    return class == RETRY_PERMANENT || class == RETRY_ALTERED;
 }
 
 /* ---- Waits.

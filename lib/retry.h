@@ -1,6 +1,7 @@
 /* What an error means for the work (DESIGN section 9), and how long to wait before the next try. */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 enum retry_class {
@@ -40,6 +41,13 @@ enum retry_class retry_class(const char *sqlstate);
 /* A server's message without the values of rows that it may quote, in any language: 'invalid input syntax for type integer:
  * "..."'. What a class of error quotes that isn't about data is names. Never NULL for a message; the caller frees. */
 char *retry_public_message(const char *sqlstate, const char *message);
+
+/* A message of which isn't known whether it quotes a name or a value ('relation "..." does not exist', of a value that was taken for a name): quotes
+ * of what stands in the text, the job's own words, stay. Never NULL for a message; the caller frees. */
+char *retry_named_message(const char *message, const char *text);
+
+/* Whether no try helps against an error of that code, be it a row's fault or nobody's. */
+bool retry_is_final(const char *sqlstate);
 
 /* The name that report and journal use: "contention", "connection", ... */
 const char *retry_class_name(enum retry_class kind);

@@ -753,6 +753,18 @@ static struct runner_action on_step_done(struct runner *r)
     return enter(r, RUNNER_NEXT_STEP);
 }
 
+/* The job fails of what the server said, but for values of rows. Why a table that is published can't be updated, stands in the
+ * detail alone. */
+static struct runner_action finish_in_its_words(struct runner *r, const struct runner_event *e)
+{
+    _cleanup_free_ char *message = retry_public_message(e->sqlstate, e->message), *both = NULL;
+    bool with_detail = e->detail && *e->detail && same_string(e->sqlstate, "55000");
+
+    if (with_detail && asprintf(&both, "%s: %s", message, e->detail) < 0)
+        abort();
+    return finish(r, JOB_FAILED, both ? both : message, e->hint);
+}
+
 /* What to do about it: what a comparison has found, what the server said, what is likely. */
 static const char *row_hint(const struct runner *r, const struct runner_event *e, const char *likely)
 {
@@ -777,6 +789,8 @@ static struct runner_action finish_for_all(struct runner *r, const struct runner
 {
     _cleanup_free_ char *message = retry_public_message(r->row_sqlstate, r->row_message), *error = NULL;
 
+    if (retry_is_final(r->row_sqlstate))
+        return finish_in_its_words(r, &(struct runner_event){.sqlstate = r->row_sqlstate, .message = r->row_message, .detail = r->row_detail, .hint = r->row_hint});
     if (asprintf(&error, "no row that was tried can be changed: %s", message) < 0)
         abort();
     return finish(r, JOB_FAILED, error,
@@ -965,18 +979,6 @@ static struct runner_action wait_and_retry(
     return wait_for(r, e, contention, after_error(r), now_us);
 }
 
-/* The job fails of what the server said, but for values of rows. Why a table that is published can't be updated, stands in the
- * detail alone. */
-static struct runner_action finish_in_its_words(struct runner *r, const struct runner_event *e)
-{
-    _cleanup_free_ char *message = retry_public_message(e->sqlstate, e->message), *both = NULL;
-    bool with_detail = e->detail && *e->detail && same_string(e->sqlstate, "55000");
-
-    if (with_detail && asprintf(&both, "%s: %s", message, e->detail) < 0)
-        abort();
-    return finish(r, JOB_FAILED, both ? both : message, e->hint);
-}
-
 /* A batch fails: half its keys, or half of those that were searched last, until one is left. */
 static void search(struct runner *r)
 {
@@ -1110,6 +1112,8 @@ static struct runner_action on_error(struct runner *r, const struct runner_event
         r->stale = true;
         return enter(r, after_error(r));
     case RETRY_ALTERED:
+        if (r->reread && is_work(r->doing))
+            return on_row_error(r, e);
         if (r->reread || (!is_work(r->doing) && r->doing != RUNNER_BOUND && r->doing != RUNNER_COMPARE && r->doing != RUNNER_STEP &&
                              r->doing != RUNNER_SURVEY))
             return finish(r, JOB_FAILED, e->message, e->hint);
@@ -1137,6 +1141,9 @@ static struct runner_action on_error(struct runner *r, const struct runner_event
         }
         return on_row_error(r, e);
     case RETRY_PERMANENT:
+        /* A value may be taken for a name, or a policy may refuse one row: where others fail alike, it is no row's, and final. */
+        if (is_work(r->doing) && strncmp(e->sqlstate, "BF", 2) != 0)
+            return on_row_error(r, e);
         /* A step that somebody else has done meanwhile fails: the catalog is asked once more. */
         if (r->doing != RUNNER_STEP || r->reread)
             return finish_in_its_words(r, e);

@@ -308,7 +308,7 @@ BEGIN
     ELSE pg_catalog.jsonb_build_object('not_tried', CASE
       WHEN code OPERATOR(pg_catalog.=) '57014' THEN 'it was cut short: a row takes too long, or somebody waited on it'
       WHEN code OPERATOR(pg_catalog.=) '55P03' THEN 'rows are locked by others'
-      WHEN code OPERATOR(pg_catalog.~) '^(42|53|55)' THEN problem
+      WHEN code OPERATOR(pg_catalog.~) '^(53|55)' THEN problem
       ELSE 'a row can''t be changed (SQLSTATE ' OPERATOR(pg_catalog.||) code OPERATOR(pg_catalog.||) ')' END) END;
 END
 $$;

@@ -715,6 +715,9 @@ DECLARE
   refuse  text := CASE WHEN checks THEN look || format(E'    IF %s THEN\n      RAISE check_violation USING CONSTRAINT = broken, MESSAGE = pg_catalog.format(''what the clause of backfilld''''s job %%s gives violates check constraint %%I'', %L::pg_catalog.text, broken);\n    END IF;\n', there, job.name) ELSE '' END;
   restore text := CASE WHEN checks THEN E'    NEW := came;\n' ELSE '' END;
   at_last text := CASE WHEN checks THEN look || format(E'    IF %s THEN NEW := came; END IF;\n', there) ELSE '' END;
+  -- The row as it was, or none, computed: names and rights that a value has no part in; and the columns that are filled, which may be gone.
+  tried   constant text := E'        IF TG_OP OPERATOR(pg_catalog.=) \'UPDATE\' THEN\n          SELECT * INTO computed FROM %1$s(OLD%2$s) AS v;\n        ELSE\n          SELECT * INTO computed FROM %1$s(NULL::%3$s) AS v;\n        END IF;\n        computed := ROW(%4$s);\n';
+  whole   text := backfill.relation_name(job.target);
   by_op   constant text := E'    IF TG_OP OPERATOR(pg_catalog.=) \'INSERT\' THEN\n%s    ELSE\n%s    END IF;\n';
 BEGIN
   pin := replace(pin, 'saved || ', 'saved OPERATOR(pg_catalog.||) ');
@@ -737,9 +740,16 @@ BEGIN
               ELSE format(by_op, backfill.sync_assignments(job, job.set_clause, value, 'insert'), backfill.sync_assignments(job, job.set_clause, value, 'update')) END
       || refuse || unpin
       || E'  EXCEPTION WHEN OTHERS OR assert_failure THEN\n'
-         '    IF SQLSTATE OPERATOR(pg_catalog.~) \'^(40|53|57|58|XX)\' THEN RAISE; END IF;\n'
-         '    -- Of the row: data, and what the clause raises, with whatever code. All other codes say that something is wrong with a function or a right.\n'
+         '    IF SQLSTATE OPERATOR(pg_catalog.~) \'^(40|53|55P03|57|58|XX)\' THEN RAISE; END IF;\n'
+         '    -- Of the row: data, and what the clause raises, with whatever code. All other codes say that something is wrong with a function or a right,\n'
+         '    -- or with a value that is taken for a name (a regclass, a query of text search): then the row as it was, or none, can be computed.\n'
          '    of_row := SQLSTATE OPERATOR(pg_catalog.~) \'^(21|22|23|38|39|44|54|P0)\' OR SQLSTATE OPERATOR(pg_catalog.!~) \'^(0[0-9ABFLPZ]|2[0-9BDF]|3[48BDF]|4[024]|5[3-8]|72|F0|HV)\';\n'
+         '    IF NOT of_row THEN\n      BEGIN\n'
+      || CASE WHEN job.sync_back IS NULL THEN format(tried, format('%s%I', prefix, token || '_value'), substr(new_row, 4), whole, (SELECT string_agg('NEW.' || backfill.in_quotes(c), ', ') FROM unnest(filled) c))
+              ELSE format(E'        IF goes_back THEN\n%s        ELSE\n%s        END IF;\n',
+                          format(tried, format('%s%I', prefix, token || '_back'), substr(new_row, 4), whole, (SELECT string_agg('NEW.' || backfill.in_quotes(c), ', ') FROM unnest(backfill.filled_columns(job.sync_back)) c)),
+                          format(tried, format('%s%I', prefix, token || '_value'), substr(new_row, 4), whole, (SELECT string_agg('NEW.' || backfill.in_quotes(c), ', ') FROM unnest(filled) c))) END
+      || E'        of_row := true;\n      EXCEPTION WHEN OTHERS OR assert_failure THEN NULL;\n      END;\n    END IF;\n'
          '    IF NOT of_row THEN RAISE WARNING \'backfilld can\'\'t keep a row of % in step: %\', TG_RELID::regclass, SQLERRM USING ERRCODE = SQLSTATE; END IF;\n'
       || CASE WHEN job.sync_back IS NULL THEN '' ELSE
            E'    IF of_row AND goes_back THEN\n' || restore || backfill.row_fault(job, job.sync_back) || at_last || E'      RETURN NEW;\n    END IF;\n' END

@@ -503,3 +503,30 @@ def test_role_dropped_meanwhile_fails(db):
     daemon.start()
     job = db.finish(name, "failed")
     assert "leaving" in job["error"] and "leaving, who submitted the job, is gone" in job["hint"] and "backfill.retry" in job["hint"]
+
+
+# ---- Values that are taken for names
+
+@pytest.mark.parametrize("clause", ["q = to_tsquery('english', secret)::text", "q = secret::regclass::text", "q = secret::regtype::text"])
+def test_a_value_that_is_taken_for_a_name_is_put_aside_by_its_key_and_stays_out_of_the_journal(db, clause):
+    db.app.execute("CREATE TABLE t (id int PRIMARY KEY, secret text, q text); INSERT INTO t SELECT i, 'int4' FROM generate_series(1, 100) i;"
+                   "CREATE TABLE int4 (); UPDATE t SET secret = 'jane doe' WHERE id = 70")
+    daemon = db.daemon()
+    job = db.finish(db.submit(set_clause=clause, where_clause="q IS NULL", on_error="quarantine"))
+    assert db.left_behind("error") == [(["70"],)] and db.one("SELECT count(q) FROM t") == 99
+    name = db.submit(set_clause=clause, where_clause="q IS NULL", name="strict")
+    job = db.finish(name, "failed")
+    assert "id = 70" in job["error"] or "70" in daemon.log()
+    assert "jane" not in daemon.log() and "jane" not in str(job)
+
+
+def test_a_function_that_is_gone_in_mid_job_fails_it_in_the_servers_words(db):
+    """Every row fails alike, so none is put aside."""
+    db.app.execute("CREATE FUNCTION f(int) RETURNS int LANGUAGE plpgsql AS 'BEGIN RETURN $1; END'")
+    db.table(rows=2000)
+    daemon = db.daemon()
+    name = db.submit(set_clause="n = f(id::int)", on_error="quarantine", max_rows_per_s=500)
+    wait_until(lambda: db.cursor(name), what="it is at work")
+    db.app.execute("DROP FUNCTION f(int)")
+    job = db.finish(name, "failed")
+    assert "function f(integer) does not exist" in job["error"] and not db.left_behind("error"), daemon.log()

@@ -717,3 +717,38 @@ def test_the_functions_of_a_trigger_whose_table_was_dropped_go_too(db):
         db.wait_state(name, "succeeded", "failed")
         db.admin.execute("NOTIFY backfill")
         wait_until(lambda: db.one(ours) == before and not db.one("SELECT tidy FROM backfill.job WHERE name = %s", name), what="they are gone")
+
+
+# ---- Values that are taken for names
+
+@pytest.mark.parametrize("enforce", [None, ["NOT NULL q"]])
+def test_a_value_that_is_taken_for_a_name_is_a_rows_fault(db, enforce):
+    """Its error has a code of the class of names and rights. What was computed of the value before must not stay."""
+    db.app.execute("CREATE TABLE t (id int PRIMARY KEY, secret text); INSERT INTO t SELECT i, 'word' FROM generate_series(1, 50) i")
+    db.daemon()
+    db.finish(db.submit(add_column="q text", set_clause="q = to_tsquery('simple', secret)::text", keep_in_sync=True, enforce=enforce))
+    for write in ("UPDATE t SET secret = 'john doe' WHERE id = 1", "INSERT INTO t VALUES (51, 'john doe')"):
+        if enforce:
+            with pytest.raises(psycopg.Error, match="syntax error in tsquery"):
+                db.app.execute(write)
+        else:
+            db.app.execute(write)
+    assert db.all("SELECT secret, q FROM t WHERE id IN (1, 51) ORDER BY id") == ([("word", "'word'")] if enforce else [("john doe", None), ("john doe", None)])
+
+
+def test_a_writer_that_waits_no_longer_for_a_lock_gets_that_error(db):
+    """It chose so; the row would be left beside another's value."""
+    db.app.execute("""CREATE TABLE rates (cur text PRIMARY KEY, r numeric); INSERT INTO rates VALUES ('a', 2), ('b', 3);
+                      CREATE FUNCTION rate(c text) RETURNS numeric LANGUAGE sql STABLE AS 'SELECT r FROM rates WHERE cur = c';
+                      CREATE TABLE t (id int PRIMARY KEY, cur text); INSERT INTO t SELECT i, 'a' FROM generate_series(1, 10) i""")
+    db.daemon()
+    db.finish(db.submit(add_column="q numeric", set_clause="q = rate(cur)", keep_in_sync=True, enforce=["NOT NULL q"]))
+    with db.connect() as holder, db.connect() as writer:
+        holder.autocommit = False
+        holder.execute("LOCK TABLE rates")
+        writer.execute("SET lock_timeout = '100ms'")
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            writer.execute("UPDATE t SET cur = 'b' WHERE id = 1")
+        holder.commit()
+        writer.execute("UPDATE t SET cur = 'b' WHERE id = 1")
+    assert db.one("SELECT q FROM t WHERE id = 1") == 3

@@ -31,6 +31,17 @@ static void test_a_row_that_fails_beside_one_that_passes_is_blamed_at_once(void 
         assert_int_equal(seconds_to(&(struct blame){0}, codes[i], &its_own, BLAME_KEY), 0);
 }
 
+static void test_a_name_or_a_right_that_every_row_lacks_is_waited_for_by_nobody(void **state)
+{
+    static const char *const codes[] = {"42501", "42P01", "42883", "3F000", "55000", "0A000"};
+    (void)state;
+    for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++) {
+        assert_int_equal(seconds_to(&(struct blame){0}, codes[i], &its_own, BLAME_KEY), 0);
+        assert_int_equal(seconds_to(&(struct blame){0}, codes[i], &all_alike, BLAME_NOBODY), 0);
+        assert_int_equal(seconds_to(&(struct blame){0}, codes[i], &no_other, BLAME_NOBODY), 0);
+    }
+}
+
 static void test_what_meets_every_row_is_waited_for_and_blames_none(void **state)
 {
     (void)state;
@@ -113,6 +124,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_row_that_fails_beside_one_that_passes_is_blamed_at_once),
+        cmocka_unit_test(test_a_name_or_a_right_that_every_row_lacks_is_waited_for_by_nobody),
         cmocka_unit_test(test_what_meets_every_row_is_waited_for_and_blames_none),
         cmocka_unit_test(test_a_table_full_of_bad_rows_is_believed_soon_and_then_at_once),
         cmocka_unit_test(test_a_row_without_others_is_blamed_after_a_while),

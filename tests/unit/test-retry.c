@@ -180,14 +180,36 @@ static void test_a_message_about_a_row_does_not_tell_its_value(void **state)
     assert_public("P0001", "customer \"Smith\" is frozen", "customer \"...\" is frozen");
     assert_public("MY001", "customer »Smith« is frozen", "customer »...« is frozen");
     assert_public("P0001", "frozen until six", "frozen until six");
+    assert_public("22008", "date out of range: 5874898-01-01", "date out of range: ...");
     assert_public("42501", "permission denied for table \"t\"", "permission denied for table \"t\"");
     assert_public("23505", "duplicate key value violates unique constraint \"t_pkey\"",
         "duplicate key value violates unique constraint \"t_pkey\"");
 }
 
+static void assert_named(const char *message, const char *expected)
+{
+    char *text = retry_named_message(message, "UPDATE ONLY app.t SET kind = rel::regclass::text || lookup(code) WHERE kind IS NULL");
+    assert_string_equal(text, expected);
+    free(text);
+}
+
+static void test_a_message_about_a_name_tells_those_of_the_statement_alone(void **state)
+{
+    (void)state;
+    assert_named("relation \"secret\" does not exist", "relation \"...\" does not exist");
+    assert_named("column \"kind\" of relation \"app.t\" does not exist", "column \"kind\" of relation \"app.t\" does not exist");
+    assert_named("column \"kind\" of relation \"secret\" does not exist", "column \"...\" does not exist");
+    assert_named("Relation »secret« existiert nicht", "Relation »...« existiert nicht");
+    assert_named("syntax error in tsquery: \"jane doe\"", "syntax error in tsquery: \"...\"");
+    assert_named("cut \"kin", "cut \"...");
+    assert_named("permission denied for table x", "permission denied for table x");
+    assert_null(retry_named_message(NULL, ""));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_message_about_a_name_tells_those_of_the_statement_alone),
         cmocka_unit_test(test_conflicts_and_locks_are_tried_again_soon),
         cmocka_unit_test(test_a_session_that_is_gone_is_opened_again),
         cmocka_unit_test(test_a_server_that_is_short_of_something_is_waited_for),

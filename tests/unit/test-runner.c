@@ -367,7 +367,8 @@ static void test_a_cancel_is_final(void **state)
 static void test_an_end_that_is_being_written_is_not_up_for_discussion(void **state)
 {
     struct script *s = *state;
-    start_filling(s, false);
+    start(s, PHASE_PREFLIGHT, false);
+    done(s);
     refused(s, "42501");
     EXPECT(s, RUNNER_FINISH);
     wish(s, RUNNER_WANT_PAUSE);

@@ -238,13 +238,32 @@ static void test_no_plan_succeeds_without_having_begun(void **state)
 
 /* ---- The end. --------------------------------------------------------------------------------------- */
 
-static void test_a_permanent_error_fails_the_job_in_the_servers_words(void **state)
+static void find_bad_row_as(struct script *s, const char *sqlstate);
+
+/* A value that is taken for a name, a row that a policy refuses. */
+static void test_a_permanent_error_may_be_a_rows(void **state)
 {
     struct script *s = *state;
     start_filling(s, true);
+    find_bad_row_as(s, "42704");
+    refused(s, "42704");
+    EXPECT(s, RUNNER_COMPARE);
+    compared(s, true);
+    EXPECT(s, RUNNER_PUT_ASIDE);
+    assert_string_equal(s->r.row_sqlstate, "42704");
+}
+
+static void test_a_permanent_error_of_all_rows_fails_the_job_in_the_servers_words(void **state)
+{
+    struct script *s = *state;
+    start_filling(s, true);
+    find_bad_row_as(s, "42501");
     refused(s, "42501");
+    EXPECT(s, RUNNER_COMPARE);
+    done_with(s, (struct runner_event){.compared = {.key_fails = true, .alike = 1}});
     EXPECT(s, RUNNER_FINISH);
     assert_int_equal(s->a.state, JOB_FAILED);
+    assert_false(s->r.names_row);
     assert_string_equal(s->r.error, "the message");
     assert_string_equal(s->r.hint, "the hint");
 }
@@ -257,6 +276,16 @@ static void test_an_undefined_table_is_read_anew_once(void **state)
     EXPECT(s, RUNNER_TAKE);
     taken(s, 1, NULL, "{1000}");
     found(s, "{100}");
+    refused(s, "42P01");
+    EXPECT(s, RUNNER_BOUND); /* the name may be a row's value */
+    for (uint32_t keys = s->a.keys; keys > 1; keys /= 2) {
+        found(s, "{50}");
+        refused(s, "42P01");
+        EXPECT(s, RUNNER_BOUND);
+    }
+    found(s, "{1}");
+    refused(s, "42P01");
+    EXPECT(s, RUNNER_COMPARE);
     refused(s, "42P01");
     EXPECT(s, RUNNER_FINISH);
     assert_int_equal(s->a.state, JOB_FAILED);
@@ -931,7 +960,8 @@ int main(void)
         SCRIPTED(test_a_stale_batch_asks_whose_the_job_is),
         SCRIPTED(test_a_batch_that_stays_stale_is_no_busy_loop),
         SCRIPTED(test_no_plan_succeeds_without_having_begun),
-        SCRIPTED(test_a_permanent_error_fails_the_job_in_the_servers_words),
+        SCRIPTED(test_a_permanent_error_may_be_a_rows),
+        SCRIPTED(test_a_permanent_error_of_all_rows_fails_the_job_in_the_servers_words),
         SCRIPTED(test_an_undefined_table_is_read_anew_once),
         SCRIPTED(test_a_table_may_be_renamed_twice),
         SCRIPTED(test_partitions_may_be_dropped_one_after_another_while_a_job_is_planned),
