@@ -687,6 +687,15 @@ AS $$
                   WHERE a.attrelid = job.target AND a.attname = job.plan -> 'column' ->> 'name' AND a.attnum > 0 AND NOT a.attisdropped)
 $$;
 
+-- Whether a name can be told from others by who reads it: nothing in it is unseen, or looks like a plain blank.
+CREATE OR REPLACE FUNCTION backfill.can_be_told(name text) RETURNS boolean
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT name ~ '^[^[:cntrl:]]+$' AND name = btrim(name)
+         AND CASE WHEN getdatabaseencoding() = 'UTF8'
+                  THEN name !~ '[\u00a0\u00ad\u034f\u061c\u1680\u180e\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufeff]' ELSE true END
+$$;
+
 -- What each column may hold: said here, in words, before the table's own constraints would say it in theirs.
 CREATE OR REPLACE FUNCTION backfill.check_values(job backfill.job) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -697,7 +706,7 @@ BEGIN
   SELECT v.name, v.value, v.takes INTO wrong
     FROM (VALUES
       (1, 'target', NULL, job.target IS NOT NULL, 'Name the table: target = ''app.orders''.'),
-      (2, 'name', job.name, job.name ~ '^[^[:cntrl:]]+$', 'Give a name that people can type, without line breaks or other control characters; left out, it is job- and a number.'),
+      (2, 'name', job.name, backfill.can_be_told(job.name), 'Give a name that people can type, without line breaks, control characters, or what can''t be seen: blanks at its ends, a blank of no width; left out, it is job- and a number.'),
       (3, 'keep_in_sync', NULL, job.keep_in_sync IS NOT NULL, 'It takes true or false; left out, it is false.'),
       (4, 'dry_run', NULL, job.dry_run IS NOT NULL, 'It takes true or false; left out, it is false.'),
       (5, 'scan', job.scan, job.scan IN ('auto', 'key', 'ctid'), 'It takes auto, key or ctid; left out, it is auto.'),

@@ -49,6 +49,14 @@ def test_a_name_that_is_anothers_is_refused(mine):
     assert mine.state("mine") == "paused"
 
 
+@pytest.mark.parametrize("name", ["orders-cents ", " orders-cents", "orders-cents\u200b", "\ufeff", "orders\u00a0cents", "a\u2028b", "orders-cents\u3000"])
+def test_a_name_that_looks_like_anothers_is_refused(db, name):
+    db.table(rows=1)
+    with pytest.raises(psycopg.Error, match="name") as refused:
+        db.submit(user="other", name=name, set_clause="n = 1")
+    assert refused.value.diag.message_hint.startswith("Give a name that people can type")
+
+
 def test_names_that_jobs_without_one_will_get_can_be_taken_by_nobody(mine):
     """Their INSERT would fail, of whoever it is."""
     for n in range(1, 30):
