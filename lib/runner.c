@@ -9,6 +9,7 @@
 #define BACKOFF_BASE_US    50000   /* the first wait after an error */
 #define BACKOFF_CAP_US     5000000 /* and the longest */
 #define AWAY_CAP_US        1000000 /* while nobody lets it connect: so soon a server that is back, or a standby that was promoted, is noticed */
+#define LOSSES_MOST        20 /* a minute and more, with the waits between */
 #define TRIALS             7       /* 6 s in all */
 #define STEP_BASE_US       2000000   /* a step that found no room: it may have read a whole table before */
 #define STEP_CAP_US        300000000
@@ -386,6 +387,7 @@ static struct runner_action on_bound(struct runner *r, const struct runner_event
 /* Something was done: the job doesn't wait. */
 static void move_on(struct runner *r)
 {
+    r->losses = 0;
     replace_string(&r->waiting_for, NULL);
     replace_string(&r->sqlstate, NULL);
     r->waits_since_us = r->asked_way_us = 0;
@@ -605,6 +607,8 @@ static struct runner_action on_taken(struct runner *r, const struct runner_event
     r->left_behind = 0;
     if (r->range != e->range)
         forget_range(r);
+    if (e->total_keys != r->lost_at_keys) /* the answer alone was lost */
+        r->losses = 0;
     r->range = e->range;
     r->epoch = e->epoch;
     r->point = e->point;
@@ -1059,6 +1063,26 @@ static struct runner_action clear_away(struct runner *r, const struct runner_eve
     return enter(r, RUNNER_NEXT_STEP);
 }
 
+/* The session went while rows were changed. Once it is the network, or a restart. Again and again in one batch, it is something that the batch sets
+ * off: a trigger that ends it, a function that crashes the server under everybody. */
+static bool is_lost_for_good(struct runner *r)
+{
+    if (!is_work(r->doing))
+        return false;
+    r->lost_at_keys = r->progress.keys;
+    return ++r->losses >= LOSSES_MOST;
+}
+
+static struct runner_action finish_lost(struct runner *r, const struct runner_event *e)
+{
+    _cleanup_free_ char *error = NULL;
+
+    if (asprintf(&error, "the session was lost %d times in a row in the same batch%s%s", LOSSES_MOST, e->message ? ": " : "", e->message ? e->message : "") < 0)
+        abort();
+    return finish(r, JOB_FAILED, error,
+        "Something that the batch sets off ends its session, or crashes the server: the server's log says what. Then SELECT backfill.retry(name).");
+}
+
 static struct runner_action on_error(struct runner *r, const struct runner_event *e, uint64_t now_us)
 {
     struct runner_action away;
@@ -1102,7 +1126,7 @@ static struct runner_action on_error(struct runner *r, const struct runner_event
         if (r->doing == RUNNER_STEP && !r->clears)
             return clear_away(r, e, now_us);
         return wait_and_retry(r, e, false, now_us);
-    case RETRY_RECONNECT: return wait_and_retry(r, e, false, now_us);
+    case RETRY_RECONNECT: return is_lost_for_good(r) ? finish_lost(r, e) : wait_and_retry(r, e, false, now_us);
     case RETRY_CONTENTION:
     case RETRY_CANCELLED: return on_cut_short(r, e, class == RETRY_CANCELLED && !r->relieving, now_us);
     case RETRY_STALE:
@@ -1166,7 +1190,7 @@ static struct runner_action on_lost(struct runner *r, const struct runner_event 
         return wait_and_retry(r, e, false, now_us);
     if (leave(r, &away))
         return away;
-    return wait_and_retry(r, e, false, now_us);
+    return is_lost_for_good(r) ? finish_lost(r, e) : wait_and_retry(r, e, false, now_us);
 }
 
 /* A wish. Sessions' statements and waits are cut short; what the control session writes is let be, it is

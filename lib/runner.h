@@ -27,6 +27,7 @@
  *   when no range is left, the rows that were passed over, in portions: TAKE ─► RETRY ─► TAKE; after a round of them REST; a portion in
  *   which a row fails is tried again with half the rows, down to one;
  *   a step that failed for want of room: NEXT_STEP at once, for what it has left is cleared away; then REST before the next try;
+ *   a session that goes again and again in one batch: FINISH (failed);
  *   a job that has only waited for a while, where all places are taken: GIVE_WAY ─► END, or back to REST: nobody queues for it;
  *   pause, stop: RELEASE ─► END;  cancel: FINISH (cancelled) ─► END;  another daemon's job: END.
  *
@@ -205,6 +206,8 @@ struct runner {
     bool reread;   /* names were read anew because one was gone; the second time is final */
     bool doubted;  /* a batch met what may be anybody's error; the second time it is searched for a row */
     bool clears;   /* the step that is next or under way: when it is done, the one after it has failed all the same */
+    uint32_t losses;       /* so often in a row the session went in the middle of a batch, and nothing was done between */
+    uint64_t lost_at_keys; /* scanned in all ranges, as it was then */
     bool stale;    /* a batch was refused as another's; the second time there is a rest before the next */
     bool skipping; /* the batch that is next or under way passes over locked rows */
     int64_t range, epoch; /* of the range in hand; 0: none. A row that was put aside has an epoch, too */

@@ -530,3 +530,15 @@ def test_a_function_that_is_gone_in_mid_job_fails_it_in_the_servers_words(db):
     db.app.execute("DROP FUNCTION f(int)")
     job = db.finish(name, "failed")
     assert "function f(integer) does not exist" in job["error"] and not db.left_behind("error"), daemon.log()
+
+
+def test_a_batch_that_ends_its_own_session_each_time_ends_the_job(db, scale):
+    """No pause helps; with a crash of the server in place of the trigger, everybody else would be thrown out each time."""
+    if scale < 5:
+        pytest.skip("the long form, BACKFILL_SCALE=5: it takes 50 s")
+    db.table(rows=10)
+    db.admin.execute("""CREATE FUNCTION ends() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); RETURN NEW; END $$;
+                        CREATE TRIGGER ends BEFORE UPDATE ON t FOR EACH ROW WHEN (NEW.id = 7) EXECUTE FUNCTION ends()""")
+    db.daemon()
+    job = db.finish(db.submit(set_clause="n = 1"), "failed", timeout=150)
+    assert "lost 20 times in a row" in job["error"] and "the server's log" in job["hint"]

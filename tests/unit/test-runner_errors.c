@@ -120,6 +120,43 @@ static void test_a_session_that_breaks_again_and_again_is_opened_ever_more_rarel
     }
 }
 
+/* Connects, takes the range where it stands, and loses the batch, so often. */
+static void lose_batches(struct script *s, int n)
+{
+    for (int i = 0; i < n; i++) {
+        lost(s);
+        EXPECT(s, RUNNER_REST);
+        done(s);
+        EXPECT(s, RUNNER_CONNECT);
+        done(s);
+        taken(s, 1, NULL, "{1000}");
+        found(s, "{100}");
+        EXPECT(s, RUNNER_BATCH);
+    }
+}
+
+static void test_a_batch_that_costs_its_session_each_time_ends_the_job(void **state)
+{
+    struct script *s = *state;
+    start_filling(s, false);
+    lose_batches(s, 19);
+    lost(s);
+    EXPECT(s, RUNNER_FINISH);
+    assert_int_equal(s->a.state, JOB_FAILED);
+    assert_non_null(strstr(s->r.error, "lost 20 times in a row"));
+}
+
+static void test_a_batch_that_is_done_between_sessions_that_go_is_no_end(void **state)
+{
+    struct script *s = *state;
+    start_filling(s, false);
+    for (int i = 0; i < 5; i++) {
+        lose_batches(s, 15);
+        batch_done(s, TARGET_US, "{200}");
+        EXPECT(s, RUNNER_BATCH);
+    }
+}
+
 static void test_the_next_batch_that_is_done_ends_the_waiting(void **state)
 {
     struct script *s = *state;
@@ -951,6 +988,8 @@ int main(void)
         SCRIPTED(test_an_error_while_planning_begins_the_plan_anew),
         SCRIPTED(test_a_server_that_is_away_is_asked_ever_more_rarely_but_each_second),
         SCRIPTED(test_a_session_that_breaks_again_and_again_is_opened_ever_more_rarely),
+        SCRIPTED(test_a_batch_that_costs_its_session_each_time_ends_the_job),
+        SCRIPTED(test_a_batch_that_is_done_between_sessions_that_go_is_no_end),
         SCRIPTED(test_the_next_batch_that_is_done_ends_the_waiting),
         SCRIPTED(test_rests_and_retries_are_counted),
         SCRIPTED(test_a_login_refused_at_first_fails_the_job),
