@@ -178,7 +178,7 @@ __attribute__((format(printf, 2, 3))) static void add_field(FILE *out, const cha
     if (vasprintf(&text, format, args) < 0)
         abort();
     va_end(args);
-    _cleanup_free_ char *line = text_line(text, MAX_MESSAGE + 64); /* with its name */
+    _cleanup_free_ char *line = text_line(text, MAX_MESSAGE + 64 + TEXT_NAME); /* with its name, and whose it is */
     free(text);
     fprintf(out, "%s\n", line);
 }
@@ -200,8 +200,9 @@ static bool write_journal(
     _cleanup_free_ char *record = NULL;
     size_t n = 0;
     FILE *out = must(open_memstream(&record, &n));
+    _cleanup_free_ char *whose = text_line(about && about->name ? about->name : about ? about->database : NULL, TEXT_NAME);
 
-    add_field(out, "MESSAGE=%s", message);
+    add_field(out, "MESSAGE=%s%s%s", whose ? whose : "", whose ? ": " : "", message);
     add_field(out, "MESSAGE_ID=%s", message_ids[kind]);
     add_field(out, "PRIORITY=%d", (int)level);
     add_field(out, "SYSLOG_IDENTIFIER=backfilld");

@@ -46,14 +46,16 @@ def test_the_journal_tells_a_jobs_story_in_fields(db, records):
     job = db.job(name)
     assert all(r["BACKFILL_JOB"] == str(job["id"]) and r["BACKFILL_TABLE"] == "public.t"
                and r["BACKFILL_DATABASE"] == db.name for r in mine)
-    assert [r["BACKFILL_PHASE"] for r in mine if r["MESSAGE"].startswith("running")] == ["preflight"]
+    assert [r["BACKFILL_PHASE"] for r in mine if r["MESSAGE"].startswith(f"{name}: running")] == ["preflight"]
+    assert all(r["MESSAGE"].startswith(f"{name}: ") for r in mine), "whose it is stands where people look"
+    assert any(r["MESSAGE"] == f"{db.name}: connected" for r in told)
 
     left = next(r for r in mine if "left behind" in r["MESSAGE"])
     assert "row id = 1234" in left["MESSAGE"] and left["BACKFILL_SQLSTATE"] == "23514" and left["PRIORITY"] == "4"
     assert not any("Failing row" in value for r in told for value in r.values()), "a row's values stay out"
 
     end = mine[-1]
-    assert end["MESSAGE"].startswith("succeeded") and end["BACKFILL_ROWS"] == "3000" and end["PRIORITY"] == "5"
+    assert end["MESSAGE"].startswith(f"{name}: succeeded") and end["BACKFILL_ROWS"] == "3000" and end["PRIORITY"] == "5"
     assert float(end["BACKFILL_PERCENT"]) == 100, "whatever was estimated"
 
 
@@ -72,14 +74,14 @@ def test_the_journal_says_who_held_a_row_and_who_waited_on_a_batch(db, records):
 
     thread = threading.Thread(target=others)
     thread.start()
-    db.submit(set_clause="n = n + 1")
+    name = db.submit(set_clause="n = n + 1")
     told = records()
     thread.join()
-    held = next(r for r in told if r["MESSAGE"].startswith("1 row is locked by"))
-    assert held["MESSAGE"] == f"1 row is locked by pid {pids['holder']} (holder): put aside, tried again later"
+    held = next(r for r in told if "1 row is locked by" in r["MESSAGE"])
+    assert held["MESSAGE"] == f"{name}: 1 row is locked by pid {pids['holder']} (holder): put aside, tried again later"
     assert held["BACKFILL_SQLSTATE"] == "55P03" and held["PRIORITY"] == "6"
     waited = next(r for r in told if "has waited" in r["MESSAGE"])
-    assert re.fullmatch(rf"pid {pids['waiter']} \(waiter\) has waited \d+ ms on a batch: it was cancelled", waited["MESSAGE"])
+    assert re.fullmatch(rf"{name}: pid {pids['waiter']} \(waiter\) has waited \d+ ms on a batch: it was cancelled", waited["MESSAGE"])
     assert waited["BACKFILL_SIGNAL"] == "blocked" and waited["BACKFILL_LIMIT"] == "50.000"
     assert 49 <= float(waited["BACKFILL_VALUE"]) < 500
     assert db.counts() == {1: 1000}
