@@ -344,6 +344,32 @@ BEGIN
 END
 $$;
 
+-- Whether the value of a row function may also depend on the role that computes it: whose function of the user's, table, name in a catalog or right it
+-- meets. Settings are pinned, whoever it is; of the server's own functions those that do no more than convert and reckon are known.
+CREATE OR REPLACE FUNCTION backfill.depends_on_role(function oid) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  WITH b AS (SELECT p.prosqlbody::text AS body FROM pg_proc p WHERE p.oid = function),
+       types AS (SELECT (m)[1]::oid AS oid FROM b, regexp_matches(b.body, ':\w*type (\d+)', 'g') AS t(m)),
+       called AS (SELECT (m)[1]::oid AS oid FROM b, regexp_matches(b.body, ':(?:funcid|opfuncid|aggfnoid|winfnoid) (\d+)', 'g') AS t(m)
+                   UNION
+                  SELECT o.oprcode::oid FROM b, regexp_matches(b.body, ':opno (\d+)', 'g') AS t(m) JOIN pg_operator o ON o.oid = (m)[1]::oid
+                   UNION
+                  SELECT o.oprcode::oid FROM b, regexp_matches(b.body, ':opnos \(o ([\d ]+)\)', 'g') AS t(m), regexp_split_to_table((m)[1], ' ') AS n(oid)
+                    JOIN pg_operator o ON o.oid = n.oid::oid)
+  SELECT (SELECT b.body ~ ':rtekind 0 |XMLEXPR|\{SQLVALUEFUNCTION :op (9|1\d) ' FROM b)  -- CURRENT_ROLE and what follows it
+         OR EXISTS (SELECT FROM types t JOIN pg_type y ON y.oid = t.oid
+                     WHERE y.typname ~ '^_?reg' OR t.oid >= 16384 AND coalesce(nullif(y.typelem, 0), y.oid) NOT IN (SELECT e.oid FROM pg_type e WHERE e.typtype = 'e')
+                       AND y.typrelid NOT IN (SELECT p.typrelid FROM pg_proc f JOIN pg_type p ON p.oid = f.proargtypes[0] WHERE f.oid = function))
+         OR EXISTS (SELECT FROM called k JOIN pg_proc p ON p.oid = k.oid
+                     WHERE p.oid >= 16384 OR p.pronamespace <> 'pg_catalog'::regnamespace
+                        OR p.provolatile <> 'i'
+                       AND p.proname <> ALL ('{textanycat, anytextcat, concat, concat_ws, format, to_char, to_timestamp, to_date, array_to_string, to_json, to_jsonb, row_to_json,
+                                               array_to_json, json_build_object, json_build_array, jsonb_build_object, jsonb_build_array,
+                                               random, gen_random_uuid, now, transaction_timestamp, statement_timestamp, clock_timestamp}'::name[])
+                       AND NOT EXISTS (SELECT FROM unnest(p.proargtypes) a JOIN pg_type y ON y.oid = a WHERE y.typcategory IN ('D', 'T')))
+$$;
+
 -- ---- At INSERT
 
 -- The settings of this session that values depend on, beside search_path, TimeZone and DateStyle: a clause gives in each batch what it
@@ -906,7 +932,7 @@ END
 $$;
 
 -- Makes one row function, and gives it to the table's owner. Returns the settings that are to be pinned when it is called, none when its
--- value depends on the row alone. When on more, it must be what batches compute: in the name of the same role, under these settings.
+-- value depends on the row alone. When on more, it must be what batches compute: under these settings, and, where the role matters, in its name.
 CREATE OR REPLACE FUNCTION backfill.make_row_function(job backfill.job, name text, types text[], expressions text[], missing jsonb) RETURNS text[]
 LANGUAGE plpgsql
 AS $$
@@ -926,8 +952,9 @@ BEGIN
   IF traits.refused IS NOT NULL THEN
     PERFORM backfill.refuse('keep_in_sync', 'set_clause ' OPERATOR(pg_catalog.||) traits.refused,
                             'Name a setting in settings of the job, with its value, or write the value into the clause.', '0A000');
-  ELSIF traits.pinned OPERATOR(pg_catalog.<>) '{}'::pg_catalog.text[] AND owner OPERATOR(pg_catalog.<>) pg_catalog.quote_ident(current_user) THEN
-    PERFORM backfill.refuse('keep_in_sync', pg_catalog.format('set_clause depends on more than the row, and the trigger has the rights of %s, the table''s owner, where batches have those of %I', owner, current_user),
+  ELSIF traits.pinned OPERATOR(pg_catalog.<>) '{}'::pg_catalog.text[] AND owner OPERATOR(pg_catalog.<>) pg_catalog.quote_ident(current_user)
+        AND backfill.depends_on_role(pg_catalog.to_regproc(name)) THEN
+    PERFORM backfill.refuse('keep_in_sync', pg_catalog.format('the value of set_clause may depend on who computes it, and the trigger has the rights of %s, the table''s owner, where batches have those of %I', owner, current_user),
                             pg_catalog.format('SET ROLE %s, then insert the job.', owner), '42501');
   END IF;
   IF traits.pinned OPERATOR(pg_catalog.<>) '{}'::pg_catalog.text[] AND NOT traits.volatile THEN
