@@ -153,7 +153,7 @@ $$;
 CREATE OR REPLACE FUNCTION backfill.default_of(relation oid, column_name text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT coalesce(pg_get_expr(d.adbin, d.adrelid), pg_get_expr(t.typdefaultbin, 0))
+  SELECT nullif(regexp_replace(coalesce(pg_get_expr(d.adbin, d.adrelid), pg_get_expr(t.typdefaultbin, 0)), '^NULL(::.*)?$', ''), '')
     FROM pg_attribute a
     JOIN pg_type t ON t.oid = a.atttypid
     LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
@@ -429,7 +429,7 @@ AS $$
   SELECT coalesce(jsonb_object_agg(a.attname, format('(%s)::%s', d.value, format_type(a.atttypid, a.atttypmod))), '{}')
     FROM pg_attribute a, backfill.default_of(relation, a.attname) AS d(value)
    WHERE a.attrelid = relation AND a.attname = ANY (columns)
-     AND d.value ~ '^\(?(''([^'']|'''')*''|-?[0-9.]+|true|false)\)?(::[[:alpha:]" ]+(\([0-9, ]+\))?(\[\])?)*$'
+     AND d.value ~ '^\(?(''([^'']|'''')*''|-?[0-9.]+|true|false)\)?(::[[:alpha:]_"][[:alnum:]_". ]*(\([0-9, ]+\))?(\[\])*)*$|^ARRAY\[\](::[[:alpha:]_"][[:alnum:]_". ]*(\[\])+)+$'
 $$;
 
 -- A clause that says DEFAULT: it must be one, of each partition, that the trigger computes like any expression.
@@ -636,7 +636,8 @@ BEGIN
     'token', pg_catalog."left"(pg_catalog.replace(pg_catalog.gen_random_uuid()::pg_catalog.text, '-', ''), 12),
     'mode', mode, 'rest', pg_catalog.to_jsonb(rest), 'asked', pg_catalog.to_jsonb(asked), 'self', self,
     'checks', backfill.checks_on(job.target, pg_catalog.array_cat(filled, back)),
-    'not_null', pg_catalog.to_jsonb(backfill.never_null(job.target, pg_catalog.array_cat(filled, back))),
+    'not_null', pg_catalog.to_jsonb(ARRAY(SELECT DISTINCT c FROM (SELECT job.target::pg_catalog.oid UNION SELECT o FROM backfill.relations_of(job) AS o) AS r(oid),
+                                                 pg_catalog.unnest(backfill.never_null(r.oid, pg_catalog.array_cat(filled, back))) AS c ORDER BY c)),
     'defaults', backfill.constant_defaults(job.target, pg_catalog.array_cat(filled, back)));
 END
 $$;
@@ -661,7 +662,7 @@ $$;
 
 -- Lines of the trigger's function that assign what a row function computes. at: 'insert', to the columns that were left out, and those by which a
 -- where_clause of one's own tells that they are to do; 'update', to those that
--- were not written, or in a batch of the job to all; 'always', to all. A NULL that the row would be refused for is not assigned: what stands there stays.
+-- were not written, or in a batch of the job to all; 'always', to all. A NULL that the row would be refused for is not assigned, nor one in place of a default: what stands there stays.
 CREATE OR REPLACE FUNCTION backfill.sync_assignments(job backfill.job, clause text, function text, at text) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -672,7 +673,7 @@ AS $$
                                                                      backfill.in_quotes(p.name), backfill.own_batch(job)) END,
                                    p.parts), '' ORDER BY p.ord)
             FROM (SELECT c.name, min(u.ord) AS ord,  -- asked once a column: its first part makes it one that is written
-                         string_agg(format(CASE WHEN job.plan -> 'sync' -> 'not_null' ? c.name AND cardinality(backfill.tokens_of(u.t)) = 1
+                         string_agg(format(CASE WHEN (job.plan -> 'sync' -> 'not_null' ? c.name OR at = 'insert' AND job.plan -> 'sync' -> 'defaults' ? c.name) AND cardinality(backfill.tokens_of(u.t)) = 1
                                                 THEN 'IF pg_catalog.num_nulls(computed.%3$I) OPERATOR(pg_catalog.=) 0 THEN NEW.%1$s%2$s := computed.%3$I; END IF;'
                                                 ELSE 'NEW.%s%s := computed.%I;' END,
                                            backfill.in_quotes(c.name), substr(u.t, length(backfill.next_token(u.t)) + 1), u.ord::text), ' ' ORDER BY u.ord) AS parts
@@ -685,12 +686,30 @@ $$;
 -- same, with NULL where an UPDATE has made the old value wrong, unless the column could not be NULL before the job, or its domain takes none by now; when the job's own
 -- constraint forbids NULL, the writer gets the clause's error. What is the server's goes on. Any other error says nothing of the
 -- row: it is written as it came.
-CREATE OR REPLACE FUNCTION backfill.row_fault(job backfill.job, clause text) RETURNS text
+-- A column that was there before the job has values that are nobody's to take: what stands there is wrong only where it is what the clause gives for the
+-- row as it was. A clause that reads what it fills has its source there, which stays. was: the row function, of OLD.
+CREATE OR REPLACE FUNCTION backfill.row_fault(job backfill.job, clause text, was text) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT coalesce(E'      IF TG_OP OPERATOR(pg_catalog.=) \'UPDATE\' THEN\n'
-                  || string_agg(format(E'        IF pg_catalog.record_image_eq(ROW(OLD.%1$s), ROW(NEW.%1$s)) THEN BEGIN NEW.%1$s := NULL; EXCEPTION WHEN OTHERS THEN NULL; END; END IF;\n', backfill.in_quotes(c)), '' ORDER BY ord) FILTER (WHERE NOT job.plan -> 'sync' -> 'not_null' ? c)
-                  || E'      END IF;\n', '')
+  SELECT coalesce(
+           (SELECT E'      IF TG_OP OPERATOR(pg_catalog.=) \'UPDATE\' THEN\n        kept := NEW;\n'
+                   || coalesce(string_agg(p.emptied, '' ORDER BY p.ord) FILTER (WHERE p.added), '')
+                   || coalesce(format(E'        BEGIN\n          SELECT v.* INTO computed FROM %s AS v;\n          NEW := OLD;\n', was)
+                               || string_agg(format(E'          NEW.%s := computed.%I;\n', p.target, p.ord::text), '' ORDER BY p.ord) FILTER (WHERE NOT p.added)
+                               || format(E'          is_ours := pg_catalog.record_image_eq(ROW(%s), ROW(%s));\n          NEW := kept;\n          IF is_ours THEN\n',
+                                         string_agg('OLD.' || p.quoted, ', ' ORDER BY p.ord) FILTER (WHERE NOT p.added), string_agg('NEW.' || p.quoted, ', ' ORDER BY p.ord) FILTER (WHERE NOT p.added))
+                               || string_agg(p.emptied, '' ORDER BY p.ord) FILTER (WHERE NOT p.added)
+                               || E'          END IF;\n        EXCEPTION WHEN OTHERS OR assert_failure THEN NEW := kept;\n        END;\n', '')
+                   || E'      END IF;\n'
+              FROM (SELECT u.ord, backfill.in_quotes(c.name) AS quoted, t.target, coalesce(job.plan -> 'column' ->> 'name' = c.name, false) AS added,
+                           format(E'        IF pg_catalog.record_image_eq(ROW(OLD.%1$s), ROW(kept.%1$s)) THEN BEGIN NEW.%2$s := NULL; EXCEPTION WHEN OTHERS THEN NULL; END; END IF;\n',
+                                  backfill.in_quotes(c.name), t.target) AS emptied
+                      FROM backfill.assigned_values(clause) v, unnest(v.targets) WITH ORDINALITY AS u(t, ord),
+                           LATERAL (SELECT backfill.assigned_column(u.t) AS name) c,
+                           LATERAL (SELECT backfill.in_quotes(c.name) || substr(u.t, length(backfill.next_token(u.t)) + 1) AS target) t
+                     WHERE NOT job.plan -> 'sync' -> 'not_null' ? c.name) p
+             WHERE NOT coalesce((job.plan -> 'sync' -> 'self')::boolean, false)
+            HAVING count(*) > 0), '')
       || coalesce(string_agg(format(E'      IF NEW.%s IS NULL AND (\n'
                                     '           EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid OPERATOR(pg_catalog.=) TG_RELID AND a.attname OPERATOR(pg_catalog.=) %L AND a.attnotnull)\n'
                                     '           OR EXISTS (SELECT FROM pg_catalog.pg_constraint k WHERE k.conrelid OPERATOR(pg_catalog.=) TG_RELID AND k.conname OPERATOR(pg_catalog.=) ANY (%L::name[]))) THEN\n'
@@ -744,10 +763,11 @@ DECLARE
   -- The row as it was, or none, computed: names and rights that a value has no part in; and the columns that are filled, which may be gone.
   tried   constant text := E'        IF TG_OP OPERATOR(pg_catalog.=) \'UPDATE\' THEN\n          SELECT * INTO computed FROM %1$s(OLD%2$s) AS v;\n        ELSE\n          SELECT * INTO computed FROM %1$s(NULL::%3$s) AS v;\n        END IF;\n        computed := ROW(%4$s);\n';
   whole   text := backfill.relation_name(job.target);
+  named   text := (SELECT string_agg('NEW.' || backfill.in_quotes(c), ', ') FROM unnest(filled || coalesce(backfill.filled_columns(job.sync_back), '{}')) c);
   by_op   constant text := E'    IF TG_OP OPERATOR(pg_catalog.=) \'INSERT\' THEN\n%s    ELSE\n%s    END IF;\n';
 BEGIN
   pin := replace(pin, 'saved || ', 'saved OPERATOR(pg_catalog.||) ');
-  RETURN E'#variable_conflict use_column\nDECLARE\n  computed record;\n  saved    text[] := \'{}\';\n  goes_back boolean := false;\n  of_row   boolean;\n'
+  RETURN E'#variable_conflict use_column\nDECLARE\n  computed record;\n  saved    text[] := \'{}\';\n  goes_back boolean := false;\n  of_row   boolean;\n  kept     record;\n  is_ours  boolean;\n'
       || CASE WHEN checks THEN E'  came     record := NEW;\n  broken   text;\n' ELSE '' END || E'BEGIN\n  BEGIN\n' || pin
       -- The way back: at UPDATE by a trigger of its own; at INSERT when the new columns were given and the old ones left out.
       || CASE WHEN job.sync_back IS NULL THEN '' ELSE
@@ -771,15 +791,15 @@ BEGIN
          '    -- or with a value that is taken for a name (a regclass, a query of text search): then the row as it was, or none, can be computed.\n'
          '    of_row := SQLSTATE OPERATOR(pg_catalog.~) \'^(21|22|23|38|39|44|54|P0)\' OR SQLSTATE OPERATOR(pg_catalog.!~) \'^(0[0-9ABFLPZ]|2[0-9BDF]|3[48BDF]|4[024]|5[3-8]|72|F0|HV)\';\n'
          '    IF NOT of_row THEN\n      BEGIN\n'
-      || CASE WHEN job.sync_back IS NULL THEN format(tried, format('%s%I', prefix, token || '_value'), substr(new_row, 4), whole, (SELECT string_agg('NEW.' || backfill.in_quotes(c), ', ') FROM unnest(filled) c))
+      || CASE WHEN job.sync_back IS NULL THEN format(tried, format('%s%I', prefix, token || '_value'), substr(new_row, 4), whole, named)
               ELSE format(E'        IF goes_back THEN\n%s        ELSE\n%s        END IF;\n',
-                          format(tried, format('%s%I', prefix, token || '_back'), substr(new_row, 4), whole, (SELECT string_agg('NEW.' || backfill.in_quotes(c), ', ') FROM unnest(backfill.filled_columns(job.sync_back)) c)),
-                          format(tried, format('%s%I', prefix, token || '_value'), substr(new_row, 4), whole, (SELECT string_agg('NEW.' || backfill.in_quotes(c), ', ') FROM unnest(filled) c))) END
+                          format(tried, format('%s%I', prefix, token || '_back'), substr(new_row, 4), whole, named),
+                          format(tried, format('%s%I', prefix, token || '_value'), substr(new_row, 4), whole, named)) END
       || E'        of_row := true;\n      EXCEPTION WHEN OTHERS OR assert_failure THEN NULL;\n      END;\n    END IF;\n'
          '    IF NOT of_row THEN RAISE WARNING \'backfilld can\'\'t keep a row of % in step: %\', TG_RELID::regclass, SQLERRM USING ERRCODE = SQLSTATE; END IF;\n'
       || CASE WHEN job.sync_back IS NULL THEN '' ELSE
-           E'    IF of_row AND goes_back THEN\n' || restore || backfill.row_fault(job, job.sync_back) || at_last || E'      RETURN NEW;\n    END IF;\n' END
-      || E'    IF of_row THEN\n' || restore || backfill.row_fault(job, job.set_clause) || at_last || E'    END IF;\n'
+           E'    IF of_row AND goes_back THEN\n' || restore || backfill.row_fault(job, job.sync_back, format('%s%I(OLD%s)', prefix, token || '_back', substr(new_row, 4))) || at_last || E'      RETURN NEW;\n    END IF;\n' END
+      || E'    IF of_row THEN\n' || restore || backfill.row_fault(job, job.set_clause, format('%s%I(OLD%s)', prefix, token || '_value', substr(new_row, 4))) || at_last || E'    END IF;\n'
          '  END;\n  RETURN NEW;\nEND';
 END
 $$;

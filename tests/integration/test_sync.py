@@ -771,3 +771,65 @@ def test_a_writer_that_waits_no_longer_for_a_lock_gets_that_error(db):
         holder.commit()
         writer.execute("UPDATE t SET cur = 'b' WHERE id = 1")
     assert db.one("SELECT q FROM t WHERE id = 1") == 3
+
+
+# ---- Columns that were there before the job
+
+def test_a_row_that_cannot_be_computed_keeps_a_value_that_the_job_has_not_computed(db):
+    """It is the only one there is: of a row that isn't done yet, of a clause that reads what it fills, of all of a document but the part that is filled."""
+    db.app.execute("""CREATE TYPE money2 AS (amt int, cur text);
+      CREATE FUNCTION norm(p text, c text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN IF c IS NULL OR length(c) <> 2 THEN RAISE 'bad country'; END IF; RETURN '+' || c || p; END $$;
+      CREATE TABLE p (id int PRIMARY KEY, country text, phone text); INSERT INTO p SELECT i, 'DE', '0' || i FROM generate_series(1, 300) i;
+      CREATE TABLE d (id int PRIMARY KEY, n int, j jsonb, arr int[], m money2, q int);
+      INSERT INTO d SELECT i, i, '{"doc": "precious"}', '{1,2,3}', ROW(1, 'EUR')::money2, -i FROM generate_series(1, 300) i""")
+    db.daemon()
+    with db.held_row(200, "p"), db.held_row(200, "d"):
+        own = db.submit(target="p", set_clause="phone = norm(phone, country)", where_clause="phone NOT LIKE '+%'", keep_in_sync=True, name="own", max_rows_per_s=100)
+        parts = db.submit(target="d", set_clause="j['n'] = to_jsonb(1000 / n), arr[1] = 1000 / n, m.amt = 1000 / n, q = 1000 / n", keep_in_sync=True, name="parts", max_rows_per_s=100)
+        wait_until(lambda: db.cursor(own) and db.cursor(parts), what="both are at work")
+        db.app.execute("UPDATE p SET country = 'DEU' WHERE id = 290; UPDATE d SET n = 0 WHERE id = 290")
+        assert db.all("SELECT phone FROM p WHERE id = 290") == [("0290",)]
+        assert db.all("SELECT j, arr, (m).cur, q FROM d WHERE id = 290") == [({"doc": "precious"}, [1, 2, 3], "EUR", -290)]
+        db.app.execute("UPDATE p SET country = 'DE' WHERE id = 290; UPDATE d SET n = 290 WHERE id = 290")
+        db.app.execute("UPDATE backfill.job SET max_rows_per_s = NULL")
+    db.finish(own)
+    db.finish(parts)
+    db.app.execute("UPDATE d SET n = 0 WHERE id = 1")
+    assert db.all("SELECT j, arr, (m).amt, (m).cur, q FROM d WHERE id = 1") == [({"doc": "precious", "n": None}, [None, 2, 3], None, "EUR", None)], "what was computed is wrong now"
+
+
+@pytest.mark.parametrize("type, default, value", [("mood_2", "'unknown'", "low"), ("text[]", "ARRAY[]::text[]", "{low}"), ("int4range", "'empty'", "[1,5)"), ("varchar", "NULL::character varying", "low")])
+def test_a_default_of_any_type_tells_what_a_writer_left_out(db, type, default, value):
+    db.app.execute("CREATE TYPE mood_2 AS ENUM ('unknown', 'low')")
+    db.app.execute(f"CREATE TABLE t (id int PRIMARY KEY, n int, m {type} DEFAULT {default}); INSERT INTO t SELECT i, i FROM generate_series(1, 20) i")
+    db.daemon()
+    db.finish(db.submit(set_clause=f"m = CASE WHEN n > 0 THEN '{value}'::{type} END", keep_in_sync=True, sync_back="n = CASE WHEN m IS NULL THEN 0 ELSE 1 END" if "NULL" in default else None))
+    db.app.execute("INSERT INTO t (id, n) VALUES (21, 77)")
+    assert db.one("SELECT m::text FROM t WHERE id = 21") == value
+
+
+def test_a_default_that_a_writer_gave_is_not_replaced_by_null(db):
+    db.app.execute("CREATE TABLE t (id int PRIMARY KEY, amount numeric, cents bigint DEFAULT 0); INSERT INTO t SELECT i, i FROM generate_series(1, 20) i")
+    db.daemon()
+    db.finish(db.submit(set_clause="cents = (amount * 100)::bigint", keep_in_sync=True, sync_back="amount = cents / 100.0"))
+    db.app.execute("INSERT INTO t (id, cents) VALUES (21, 0), (22, 5); INSERT INTO t (id, amount) VALUES (23, 7)")
+    assert db.all("SELECT id, cents, amount FROM t WHERE id > 20 ORDER BY id") == [(21, 0, None), (22, 5, Decimal("0.05")), (23, 700, Decimal(7))]
+
+
+def test_a_leaf_that_takes_no_null_gets_none(db):
+    db.app.execute("""CREATE TABLE t (id int, k int, n int, m int, PRIMARY KEY (id, k)) PARTITION BY LIST (k); CREATE TABLE t1 PARTITION OF t FOR VALUES IN (1);
+                      CREATE TABLE t2 PARTITION OF t FOR VALUES IN (2); ALTER TABLE t2 ALTER m SET NOT NULL; INSERT INTO t SELECT i, 1 + i % 2, i, i FROM generate_series(1, 20) i""")
+    db.daemon()
+    db.finish(db.submit(set_clause="m = 100 / n", keep_in_sync=True))
+    db.app.execute("UPDATE t SET n = 0 WHERE id = 1; UPDATE t SET n = NULL WHERE id = 3")
+    assert db.all("SELECT m FROM t WHERE id IN (1, 3) ORDER BY id") == [(100,), (33,)]
+
+
+def test_writes_go_on_when_the_old_column_is_renamed_while_the_triggers_are_there(db):
+    db.app.execute("CREATE TABLE t (id int PRIMARY KEY, amount numeric); INSERT INTO t SELECT i, i FROM generate_series(1, 20) i")
+    db.daemon()
+    db.finish(db.submit(add_column="cents bigint", set_clause="cents = (amount * 100)::bigint", keep_in_sync=True, sync_back="amount = cents / 100.0", enforce=["NOT NULL cents"]))
+    db.app.execute("ALTER TABLE t RENAME amount TO amount_old")
+    db.app.execute("UPDATE t SET amount_old = 7 WHERE id = 1; UPDATE t SET cents = 6 WHERE id = 2")
+    checked = run("-d", db.conninfo(), "--check")
+    assert checked.returncode == 1 and "writes column amount, which is not there any more" in checked.stdout, checked.stdout
