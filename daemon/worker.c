@@ -588,13 +588,15 @@ static void ask_roles(struct worker *w, const struct runner_event *event)
         on_has_roles);
 }
 
-/* What the server says of a name may be said of a row's value that was taken for one: then only what the statement itself names is told. */
+/* What the server says of a name may be said of a row's value that was taken for one: then only what the statement itself names is told. A column's name
+ * is none, as a rule: a trigger's own statement has it. */
 static char *told_message(const struct worker *w, const struct session_event *e)
 {
     const struct runner_action *a = &w->action;
     bool of_rows = a->kind == RUNNER_BATCH || a->kind == RUNNER_RETRY || a->kind == RUNNER_COMPARE || a->kind == RUNNER_SURVEY;
 
-    if (e->kind != SESSION_ERROR || e->in_text || !of_rows || !retry_is_final(e->sqlstate) || strncmp(e->sqlstate, "BF", 2) == 0)
+    if (e->kind != SESSION_ERROR || e->in_text || !of_rows || !retry_is_final(e->sqlstate) || strncmp(e->sqlstate, "BF", 2) == 0 ||
+        same_string(e->sqlstate, "42703"))
         return copy_string(e->message);
     return retry_named_message(e->message, a->kind == RUNNER_SURVEY ? w->survey.relations[a->relation].batch : w->range.batch);
 }
