@@ -65,6 +65,8 @@ struct session {
         bool prepared;
     } kept[SESSION_MAX_KEPT];
     struct kept *preparing[SESSION_MAX_QUERIES]; /* of a statement under way, until it is prepared */
+    bool doubted;       /* an error came: what is prepared may be another's by now, who raised it after that. Sent as they are, ours look (check_prepared) */
+    bool sends_kept;    /* one of those is under way */
     uint64_t serial;    /* in their names: what a job runs in its session can't know them beforehand */
     size_t max_answer;
     struct receive_budget budget; /* of the answer under way */
@@ -247,8 +249,10 @@ static void report_results(struct session *s)
 
     event_del(s->deadline);
     s->state = STATE_IDLE;
+    s->doubted = s->doubted && !s->sends_kept;
     for (int i = 0; i < s->n_sent; i++)
         if (is_error(s->results[i])) {
+            s->doubted = true;
             if (i < s->n_needed) {
                 at = i;
                 break;
@@ -567,7 +571,8 @@ static bool send_query(struct session *s, int i, const struct session_query *q)
     s->preparing[i] = NULL;
     while (at < SESSION_MAX_KEPT && s->kept[at].sql != q->sql)
         at++;
-    if (at == SESSION_MAX_KEPT)
+    s->sends_kept = s->sends_kept || at < SESSION_MAX_KEPT;
+    if (at == SESSION_MAX_KEPT || s->doubted)
         return PQsendQueryParams(s->conn, q->sql, q->n_params, NULL, q->params, NULL, NULL, 0);
     snprintf(name, sizeof(name), SESSION_KEPT "%d %016" PRIx64, at, s->serial);
     if (!s->kept[at].prepared) {
@@ -773,6 +778,7 @@ void session_send(
     s->n_sent = n_queries;
     s->n_needed = n_needed;
     s->n_done = 0;
+    s->sends_kept = false;
     s->sent_us = now_us();
     s->budget.left = s->max_answer;
     for (int i = 0; i < n_queries && sent; i++)

@@ -370,14 +370,15 @@ BEGIN
 END
 $$;
 
--- The statement that the daemon has prepared for its batches: who puts another in its place has it run with the job's rights.
+-- The statement that the daemon has prepared for its batches: who puts another in its place has it run with the job's rights. BF007 ends the
+-- job at once: nothing is sent to such a session any more, not even to look for a row whose fault it is.
 CREATE OR REPLACE FUNCTION backfill.check_prepared() RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   IF EXISTS (SELECT FROM pg_prepared_statement() p WHERE p.from_sql AND starts_with(p.name, 'kept ')) THEN
     RAISE EXCEPTION 'something that the job sets off has prepared a statement under the name of the daemon''s'
-      USING ERRCODE = '42501', HINT = 'A trigger, a function or a foreign key''s cascade has done so: it is after the job''s rights.';
+      USING ERRCODE = 'BF007', HINT = 'A trigger, a function or a foreign key''s cascade has done so: it is after the job''s rights.';
   END IF;
 END
 $$;

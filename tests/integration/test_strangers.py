@@ -189,6 +189,21 @@ def test_prepared_statement_of_the_daemon_cannot_be_replaced(table, how):
     assert db.all("SELECT * FROM noted") == []
 
 
+def test_prepared_statement_that_is_replaced_before_an_error_is_not_run_after_it(table):
+    """A batch that fails is tried again in the same session, in parts."""
+    db = table
+    clause = stranger(db, "trigger", """
+        FOR statement IN SELECT p.name FROM pg_prepared_statements p WHERE NOT p.from_sql LOOP
+          EXECUTE format('DEALLOCATE %I', statement);
+          EXECUTE format('PREPARE %I(text,oid,text,text,bigint,bigint,tid,text[],text[],bigint,real,bigint,boolean,jsonb) AS INSERT INTO public.noted VALUES (''evil'')', statement);
+        END LOOP;
+        PERFORM 1 / (NEW.id - 20);""", declare="statement text;")
+    db.daemon(max_rows=30)
+    job = db.finish(db.submit(set_clause=clause, on_error="quarantine"), "failed")
+    assert "prepared a statement under the name" in job["error"]
+    assert db.all("SELECT * FROM noted") == []
+
+
 def test_prepared_statement_that_is_gone_costs_a_session(table):
     db = table
     stranger(db, "trigger", "DEALLOCATE ALL;")

@@ -290,6 +290,15 @@ static void test_a_permanent_error_may_be_a_rows(void **state)
     assert_string_equal(s->r.row_sqlstate, "42704");
 }
 
+static void test_nothing_more_is_sent_to_a_session_that_runs_anothers_statement(void **state)
+{
+    struct script *s = *state;
+    start_filling(s, true);
+    refused(s, SQLSTATE_HIJACKED);
+    EXPECT(s, RUNNER_FINISH);
+    assert_int_equal(s->a.state, JOB_FAILED);
+}
+
 static void test_a_permanent_error_of_all_rows_fails_the_job_in_the_servers_words(void **state)
 {
     struct script *s = *state;
@@ -1000,6 +1009,7 @@ int main(void)
         SCRIPTED(test_a_batch_that_stays_stale_is_no_busy_loop),
         SCRIPTED(test_no_plan_succeeds_without_having_begun),
         SCRIPTED(test_a_permanent_error_may_be_a_rows),
+        SCRIPTED(test_nothing_more_is_sent_to_a_session_that_runs_anothers_statement),
         SCRIPTED(test_a_permanent_error_of_all_rows_fails_the_job_in_the_servers_words),
         SCRIPTED(test_an_undefined_table_is_read_anew_once),
         SCRIPTED(test_a_table_may_be_renamed_twice),
