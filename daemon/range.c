@@ -53,37 +53,37 @@ static const char *number(struct range *range, int i, int64_t n)
 
 struct session_query range_bound(struct range *range, const struct runner *r, uint32_t keys)
 {
-    return (struct session_query){range->bound, 3, {r->cursor, r->upper, number(range, 0, keys)}};
+    return (struct session_query){range->bound, 3, {r->walker.cursor, r->walker.upper, number(range, 0, keys)}};
 }
 
 int range_batch(struct range *range, const struct runner *r, const struct runner_action *a,
     struct session_query queries[2])
 {
-    const char *id = number(range, 0, r->range), *epoch = number(range, 1, r->epoch);
+    const char *id = number(range, 0, r->walker.range), *epoch = number(range, 1, r->walker.epoch);
     const char *keys = a->keys ? number(range, 2, a->keys) : NULL;
     const char *yield_us = a->yield_us ? number(range, 4, a->yield_us) : NULL;
 
-    const char *rate = r->progress.rate > 0 ? range->rate : NULL; /* never one that a float can't hold */
+    const char *rate = r->work.progress.rate > 0 ? range->rate : NULL; /* never one that a float can't hold */
 
-    snprintf(range->rate, sizeof(range->rate), "%.3g", r->progress.rate);
+    snprintf(range->rate, sizeof(range->rate), "%.3g", r->work.progress.rate);
     queries[0] = (struct session_query){SQL_RUN_BATCH, 14,
-        {range->batch, range->relation, range->name, range->keys_of, id, epoch, range->at, r->cursor, r->hi,
+        {range->batch, range->relation, range->name, range->keys_of, id, epoch, range->at, r->walker.cursor, r->walker.hi,
             keys, rate, yield_us, a->skipping ? "true" : "false", range->proof}};
-    queries[1] = (struct session_query){range->bound, 3, {r->hi, r->upper, number(range, 3, a->next_keys)}};
+    queries[1] = (struct session_query){range->bound, 3, {r->walker.hi, r->walker.upper, number(range, 3, a->next_keys)}};
     return a->next_keys ? 2 : 1;
 }
 
 struct session_query range_retry(struct range *range, const struct runner *r)
 {
     return (struct session_query){SQL_RETRY_ROWS, 8,
-        {range->batch, range->relation, range->name, range->keys_of, range->ids, number(range, 1, r->epoch), range->keys,
+        {range->batch, range->relation, range->name, range->keys_of, range->ids, number(range, 1, r->walker.epoch), range->keys,
             range->proof}};
 }
 
 struct session_query range_compare(struct range *range, const struct runner *r)
 {
     return (struct session_query){
-        SQL_TRY_NEIGHBOURS, 4, {range->relation, range->key_columns, r->hi, r->row_sqlstate}};
+        SQL_TRY_NEIGHBOURS, 4, {range->relation, range->key_columns, r->walker.hi, r->walker.row.sqlstate}};
 }
 
 void range_done(struct range *range)

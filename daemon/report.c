@@ -17,7 +17,7 @@
 
 #define ABOUT(report, ...)                                                                                   \
     JOURNAL_ABOUT(.database = (report)->database, .job = (report)->job->id, .name = (report)->job->name,     \
-        .table = (report)->job->target, .phase = job_phase_name((report)->runner->phase), __VA_ARGS__)
+        .table = (report)->job->target, .phase = job_phase_name((report)->runner->migration.phase), __VA_ARGS__)
 
 void report_init(struct report *report, const char *database, const struct job *job, struct runner *runner,
     uint64_t now_us)
@@ -28,7 +28,7 @@ void report_init(struct report *report, const char *database, const struct job *
         .runner = runner,
         .started_us = now_us,
         .progress_at_us = now_us,
-        .moved_keys = runner->progress.keys,
+        .moved_keys = runner->work.progress.keys,
         .moved_at_us = now_us,
     };
 }
@@ -43,8 +43,8 @@ void report_done(struct report *report)
 struct journal_progress report_progress(struct report *report)
 {
     const struct runner *r = report->runner;
-    struct progress *p = &report->runner->progress;
-    bool walks = migration_walks(r->phase) || r->walking;
+    struct progress *p = &report->runner->work.progress;
+    bool walks = migration_walks(r->migration.phase) || r->migration.walking;
 
     progress_update(p, now_us());
     return (struct journal_progress){.rows = p->keys,
@@ -55,7 +55,7 @@ struct journal_progress report_progress(struct report *report)
 
 void report_start(struct report *report, bool goes_on)
 {
-    if (report->runner->phase == PHASE_TIDY)
+    if (report->runner->migration.phase == PHASE_TIDY)
         journal_write(LEVEL_INFO, JOURNAL_STATE, ABOUT(report, .sqlstate = NULL), "is tidied up: %s",
             report->job->target);
     else
@@ -66,15 +66,15 @@ void report_start(struct report *report, bool goes_on)
 void report_phase(struct report *report, int n_relations)
 {
     const struct runner *r = report->runner;
-    if (migration_walks(r->phase) && r->phase != PHASE_BACKFILL && r->estimate == 0)
-        journal_write(LEVEL_INFO, JOURNAL_PHASE, ABOUT(report, .sqlstate = NULL), "%s: no row is to do", job_phase_name(r->phase));
-    else if (migration_walks(r->phase))
+    if (migration_walks(r->migration.phase) && r->migration.phase != PHASE_BACKFILL && r->migration.estimate == 0)
+        journal_write(LEVEL_INFO, JOURNAL_PHASE, ABOUT(report, .sqlstate = NULL), "%s: no row is to do", job_phase_name(r->migration.phase));
+    else if (migration_walks(r->migration.phase))
         journal_write(LEVEL_INFO, JOURNAL_PHASE, ABOUT(report, .sqlstate = NULL),
-            "%s: about %" PRIu64 " rows in %d %s", job_phase_name(r->phase), r->estimate, n_relations,
+            "%s: about %" PRIu64 " rows in %d %s", job_phase_name(r->migration.phase), r->migration.estimate, n_relations,
             n_relations == 1 ? "table" : "partitions");
     else
         journal_write(
-            LEVEL_INFO, JOURNAL_PHASE, ABOUT(report, .sqlstate = NULL), "%s", job_phase_name(r->phase));
+            LEVEL_INFO, JOURNAL_PHASE, ABOUT(report, .sqlstate = NULL), "%s", job_phase_name(r->migration.phase));
 }
 
 void report_step(struct report *report, const struct step *step)
@@ -85,7 +85,7 @@ void report_step(struct report *report, const struct step *step)
         return;
     replace_string(&report->said_step, text);
     journal_write(LEVEL_INFO, JOURNAL_PHASE, ABOUT(report, .sqlstate = NULL), "%s: %s",
-        job_phase_name(report->runner->phase), text);
+        job_phase_name(report->runner->migration.phase), text);
 }
 
 void report_slower(struct report *report, const char *statements)
@@ -118,18 +118,18 @@ void report_retry(struct report *report)
 {
     const struct runner *r = report->runner;
     /* A lock that is busy for a moment is daily bread; what keeps a job from its session is not. */
-    bool lock = retry_class(r->sqlstate) == RETRY_CONTENTION;
+    bool lock = retry_class(r->work.patience.sqlstate) == RETRY_CONTENTION;
     enum journal_level level = lock ? LEVEL_INFO : LEVEL_WARNING;
     uint64_t now = now_us();
 
-    if (!r->waiting_for || same_string(report->said_waiting, r->waiting_for) ||
+    if (!r->work.patience.waiting_for || same_string(report->said_waiting, r->work.patience.waiting_for) ||
         (lock && now - report->said_retry_us < LOCKS_EVERY_US))
         return;
-    replace_string(&report->said_waiting, r->waiting_for);
+    replace_string(&report->said_waiting, r->work.patience.waiting_for);
     if (lock)
         report->said_retry_us = now;
-    journal_write(level, JOURNAL_RETRY, ABOUT(report, .sqlstate = r->sqlstate), "waits, and tries again: %s",
-        r->waiting_for);
+    journal_write(level, JOURNAL_RETRY, ABOUT(report, .sqlstate = r->work.patience.sqlstate), "waits, and tries again: %s",
+        r->work.patience.waiting_for);
 }
 
 void report_keeps_place(struct report *report, const char *sqlstate, const char *why)
@@ -146,10 +146,10 @@ char *report_key(const char *key_columns, const char *position)
 void report_put_aside(struct report *report, const char *key_columns)
 {
     const struct runner *r = report->runner;
-    _cleanup_free_ char *key = report_key(key_columns, r->hi);
-    _cleanup_free_ char *message = retry_public_message(r->row_sqlstate, r->row_message);
+    _cleanup_free_ char *key = report_key(key_columns, r->walker.hi);
+    _cleanup_free_ char *message = retry_public_message(r->walker.row.sqlstate, r->walker.row.message);
 
-    journal_write(LEVEL_WARNING, JOURNAL_LEFT_BEHIND, ABOUT(report, .sqlstate = r->row_sqlstate),
+    journal_write(LEVEL_WARNING, JOURNAL_LEFT_BEHIND, ABOUT(report, .sqlstate = r->walker.row.sqlstate),
         "row %s is left behind: %s", key, message);
 }
 
@@ -234,29 +234,29 @@ void report_end(struct report *report, const struct runner_action *action, const
     report_say_locked(report, NULL);
 
     struct journal_progress p = report_progress(report);
-    if (action && action->kind == RUNNER_FINISH && r->end_state == JOB_SUCCEEDED)
+    if (action && action->kind == RUNNER_FINISH && r->work.ending.state == JOB_SUCCEEDED)
         p.percent = 100; /* whatever was estimated */
 
     if (!action) /* the database says whose it is by now (database.c) */
         return;
     if (action->kind == RUNNER_GIVE_WAY)
-        journal_write(LEVEL_NOTICE, JOURNAL_STATE, ABOUT(report, .progress = &p, .sqlstate = r->sqlstate),
+        journal_write(LEVEL_NOTICE, JOURNAL_STATE, ABOUT(report, .progress = &p, .sqlstate = r->work.patience.sqlstate),
             "gives its place to others, and waits for %.0f s: %s",
-            (double)(action->until_us > now_us() ? action->until_us - now_us() : 0) / 1e6, r->waiting_for);
+            (double)(action->until_us > now_us() ? action->until_us - now_us() : 0) / 1e6, r->work.patience.waiting_for);
     else if (action->kind == RUNNER_RELEASE)
         journal_write(LEVEL_NOTICE, JOURNAL_STATE, ABOUT(report, .progress = &p), "%s%s%s",
-            r->end_state == JOB_PAUSED ? "paused" : "given back to the queue",
-            r->end_state != JOB_PAUSED && given_back ? ": " : "",
-            r->end_state != JOB_PAUSED && given_back ? given_back : "");
-    else if (r->phase == PHASE_TIDY)
-        journal_write(r->error ? LEVEL_ERROR : LEVEL_NOTICE, JOURNAL_STATE, ABOUT(report, .sqlstate = NULL),
-            r->error ? "can't be tidied up: %s" : "is tidied up%s", r->error ? r->error : "");
+            r->work.ending.state == JOB_PAUSED ? "paused" : "given back to the queue",
+            r->work.ending.state != JOB_PAUSED && given_back ? ": " : "",
+            r->work.ending.state != JOB_PAUSED && given_back ? given_back : "");
+    else if (r->migration.phase == PHASE_TIDY)
+        journal_write(r->work.ending.error ? LEVEL_ERROR : LEVEL_NOTICE, JOURNAL_STATE, ABOUT(report, .sqlstate = NULL),
+            r->work.ending.error ? "can't be tidied up: %s" : "is tidied up%s", r->work.ending.error ? r->work.ending.error : "");
     else
-        journal_write(r->end_state == JOB_FAILED ? LEVEL_ERROR : LEVEL_NOTICE, JOURNAL_STATE,
-            ABOUT(report, .progress = &p, .sqlstate = r->row_sqlstate),
+        journal_write(r->work.ending.state == JOB_FAILED ? LEVEL_ERROR : LEVEL_NOTICE, JOURNAL_STATE,
+            ABOUT(report, .progress = &p, .sqlstate = r->walker.row.sqlstate),
             "%s%s%s: %" PRIu64 " rows done, %" PRIu64 " batches%s %.1f s since this start%s%s",
-            job_state_name(r->end_state), r->error ? ": " : "", r->error ? r->error : "",
-            report->knows_total ? report->total_rows : r->counts.rows, report->knows_total ? report->total_batches : r->counts.batches,
+            job_state_name(r->work.ending.state), r->work.ending.error ? ": " : "", r->work.ending.error ? r->work.ending.error : "",
+            report->knows_total ? report->total_rows : r->work.counts.rows, report->knows_total ? report->total_batches : r->work.counts.batches,
             report->knows_total ? " in all;" : " in", (double)(now_us() - report->started_us) / 1e6,
             report->not_proven ? ". " : "", report->not_proven ? report->not_proven : "");
 }
@@ -264,8 +264,8 @@ void report_end(struct report *report, const struct runner_action *action, const
 void report_left(struct report *report)
 {
     struct journal_progress p = report_progress(report);
-    journal_write(LEVEL_WARNING, JOURNAL_STATE, ABOUT(report, .progress = &p, .sqlstate = report->runner->sqlstate), "left as it stands: %s",
-        report->runner->waiting_for);
+    journal_write(LEVEL_WARNING, JOURNAL_STATE, ABOUT(report, .progress = &p, .sqlstate = report->runner->work.patience.sqlstate), "left as it stands: %s",
+        report->runner->work.patience.waiting_for);
 }
 
 /* What else it waits for: rows that others had locked, which it comes back to. */
@@ -274,10 +274,10 @@ static char *describe_waiting(const struct report *report)
     const struct runner *r = report->runner;
     char *text = NULL;
 
-    if (r->waiting_for || r->left_behind == 0 || r->locked_left == 0)
-        return copy_string(r->waiting_for);
-    if (asprintf(&text, r->locked_left == 1 ? "%" PRIu64 " row that was locked is tried again%s%s" : "%" PRIu64 " rows that were locked are tried again%s%s",
-            r->locked_left, report->locked_by_now ? ": some are still " : "", report->locked_by_now ? report->locked_by_now : "") < 0)
+    if (r->work.patience.waiting_for || r->walker.round.last == 0 || r->walker.round.left == 0)
+        return copy_string(r->work.patience.waiting_for);
+    if (asprintf(&text, r->walker.round.left == 1 ? "%" PRIu64 " row that was locked is tried again%s%s" : "%" PRIu64 " rows that were locked are tried again%s%s",
+            r->walker.round.left, report->locked_by_now ? ": some are still " : "", report->locked_by_now ? report->locked_by_now : "") < 0)
         abort();
     return text;
 }
@@ -295,7 +295,7 @@ static void say_progress(struct report *report)
 
 static void say_throttle(struct report *report, double share)
 {
-    const struct pressure_verdict *v = runner_slowed_by(report->runner);
+    const struct pressure_verdict *v = pace_slowed_by(&report->runner->work.pace);
     _cleanup_free_ char *text = pressure_describe(v);
 
     if (!report->throttled && share > SHARE_BEGIN && text) {
@@ -317,7 +317,7 @@ static void say_throttle(struct report *report, double share)
 static char *describe_rate(const struct runner *r)
 {
     return pressure_describe(&(struct pressure_verdict){
-        .signal = SIGNAL_RATE, .value = r->progress.rate, .limit = r->limits.max_keys_per_s, .known = true});
+        .signal = SIGNAL_RATE, .value = r->work.progress.rate, .limit = r->work.pace.limits.max_keys_per_s, .known = true});
 }
 
 /* share of the time since the last look that pressure has cost, and that the target speed has. */
@@ -325,13 +325,13 @@ static char *why_waiting(struct report *report, double share, double rate_share,
 {
     const struct runner *r = report->runner;
     _cleanup_free_ char *pressure =
-        share > SHARE_SAID && share >= rate_share ? pressure_describe(runner_slowed_by(r)) : NULL;
+        share > SHARE_SAID && share >= rate_share ? pressure_describe(pace_slowed_by(&r->work.pace)) : NULL;
     _cleanup_free_ char *step = r->doing == RUNNER_STEP ? step_text(report->step) : NULL;
     _cleanup_free_ char *rate =
-        rate_share > SHARE_SAID && r->limits.max_keys_per_s > 0 ? describe_rate(r) : NULL;
+        rate_share > SHARE_SAID && r->work.pace.limits.max_keys_per_s > 0 ? describe_rate(r) : NULL;
 
-    if (r->progress.keys != report->moved_keys) {
-        report->moved_keys = r->progress.keys;
+    if (r->work.progress.keys != report->moved_keys) {
+        report->moved_keys = r->work.progress.keys;
         report->moved_at_us = now_us;
     }
     _cleanup_free_ char *waiting = describe_waiting(report), *both = NULL;
@@ -342,7 +342,7 @@ static char *why_waiting(struct report *report, double share, double rate_share,
 
 char *report_look(struct report *report, uint64_t interval_us, uint64_t now_us)
 {
-    const uint64_t *throttled_us = report->runner->counts.throttled_us;
+    const uint64_t *throttled_us = report->runner->work.counts.throttled_us;
     uint64_t throttled = 0, rate = throttled_us[SIGNAL_RATE];
 
     for (int i = 0; i < _SIGNAL_MAX; i++)
@@ -363,7 +363,7 @@ char *report_look(struct report *report, uint64_t interval_us, uint64_t now_us)
 /* Names and numbers alone, so nothing needs escaping. */
 char *report_measured(const struct report *report)
 {
-    const struct runner_counts *counts = &report->runner->counts;
+    const struct runner_counts *counts = &report->runner->work.counts;
     char *text = NULL;
     size_t size = 0;
     const char *comma = "";
@@ -385,9 +385,9 @@ char *report_measured(const struct report *report)
         ", \"cancelled_for_others\": %" PRIu64,
         counts->skipping, counts->skipped, counts->retried, counts->relieved);
     fputs("}", out);
-    if (report->runner->plan.verify)
+    if (report->runner->migration.plan.verify)
         fprintf(out, ", \"verified\": {\"walks\": %" PRIu32 ", \"found\": %" PRIu64 "}",
-            report->runner->verified, counts->found_again);
+            report->runner->migration.verified, counts->found_again);
     fputs(", \"throttled_s\": {", out);
     comma = "";
     for (int i = 0; i < _SIGNAL_MAX; i++)

@@ -23,21 +23,14 @@ double snapshot_time(uint64_t us)
     return round(10 * (snapshot_now() - (double)(now_us() - us) / 1e6)) / 10;
 }
 
-static double pace_of(const struct runner *r)
-{
-    double host = r->host.signal == SIGNAL_NONE ? 1 : pace_share_on_host(r->host.ratio, r->limits.busy_share);
-    double others = r->pressure.signal == SIGNAL_NONE ? 1 : pace_share(r->pressure.ratio);
-    return host < others ? host : others;
-}
-
 /* Held to a speed is who comes near it, or has its rests for it. */
 static enum slow_reason reason_of(const struct job_view *view, const struct runner *r)
 {
-    if (r->waiting_for)
+    if (r->work.patience.waiting_for)
         return SLOW_ERROR;
     if (view->by.signal != SIGNAL_NONE && view->pace < PACE_SAID)
         return SLOW_SIGNAL;
-    if (r->limits.max_keys_per_s > 0 && r->doing == RUNNER_REST && r->rests_for == SIGNAL_RATE)
+    if (r->work.pace.limits.max_keys_per_s > 0 && r->doing == RUNNER_REST && r->rests_for == SIGNAL_RATE)
         return SLOW_RATE;
     return SLOW_NOT;
 }
@@ -45,28 +38,28 @@ static enum slow_reason reason_of(const struct job_view *view, const struct runn
 void job_view_fill(struct job_view *view, const char *database, const struct job *job, const struct runner *r,
     const struct throttle *throttle)
 {
-    struct progress now = r->progress;
-    const char *sqlstate = r->waiting_for ? r->sqlstate : r->end_state == JOB_FAILED ? r->row_sqlstate : NULL;
+    struct progress now = r->work.progress;
+    const char *sqlstate = r->work.patience.waiting_for ? r->work.patience.sqlstate : r->work.ending.state == JOB_FAILED ? r->walker.row.sqlstate : NULL;
 
     utf8_cut(view->database, sizeof(view->database), database);
     utf8_cut(view->name, sizeof(view->name), job->name);
     utf8_cut(view->table, sizeof(view->table), job->target);
     view->id = job->id;
     view->state = JOB_RUNNING;
-    view->phase = r->phase;
+    view->phase = r->migration.phase;
     progress_update(&now, now_us());
     view->keys = now.keys;
     view->estimate = now.estimate;
     view->rate = now.rate;
     view->percent = progress_percent(&now);
-    view->eta_s = migration_walks(r->phase) || r->walking ? progress_eta_s(&now) : -1;
-    view->pace = pace_of(r);
-    view->max_keys_per_s = r->limits.max_keys_per_s;
-    view->counts = r->counts;
+    view->eta_s = migration_walks(r->migration.phase) || r->migration.walking ? progress_eta_s(&now) : -1;
+    view->pace = pace_share_of(&r->work.pace);
+    view->max_keys_per_s = r->work.pace.limits.max_keys_per_s;
+    view->counts = r->work.counts;
     view->pressure = throttle->pressure;
     view->limits = throttle->limits;
     view->read_us_ago = throttle->pressure.read_at_us ? now_us() - throttle->pressure.read_at_us : 0;
-    view->by = *runner_slowed_by(r);
+    view->by = *pace_slowed_by(&r->work.pace);
     view->slow = reason_of(view, r);
     view->error = retry_class(sqlstate);
     snprintf(view->sqlstate, sizeof(view->sqlstate), "%s", sqlstate ? sqlstate : "");

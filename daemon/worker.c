@@ -102,12 +102,6 @@ static const char *number_text(char buffer[24], int64_t n)
 /* ---- What a runner's action means
  * ---------------------------------------------------------------------------------- */
 
-static bool has_session(enum runner_action_kind kind)
-{
-    return kind == RUNNER_CONNECT || kind == RUNNER_SURVEY || kind == RUNNER_STEP || kind == RUNNER_BOUND ||
-           kind == RUNNER_BATCH || kind == RUNNER_RETRY || kind == RUNNER_COMPARE;
-}
-
 /* Reports e from the event loop, after the handlers that run now. */
 static void feed_later(struct worker *w, const struct runner_event *e)
 {
@@ -152,7 +146,7 @@ static uint32_t lock_ms_for(const struct worker *w, enum limits limits)
     switch (limits) {
     case LIMITS_BATCH: return first;
     case LIMITS_STEP:
-        return migration_lock_ms(w->runner.backoff.tries, first,
+        return migration_lock_ms(w->runner.work.patience.pause.tries, first,
             others->off[SIGNAL_BLOCKED_MS] ? 0 : others->limit[SIGNAL_BLOCKED_MS]);
     case LIMITS_APART: break;
     }
@@ -167,7 +161,7 @@ static bool limit_first(struct worker *w, const struct runner_action *a)
     uint32_t lock_ms = lock_ms_for(w, wanted);
     char statement_text[24], lock_text[24];
 
-    if (!has_session(a->kind) || a->kind == RUNNER_CONNECT || (w->limits == wanted && w->lock_ms == lock_ms))
+    if (!action_has_session(a->kind) || a->kind == RUNNER_CONNECT || (w->limits == wanted && w->lock_ms == lock_ms))
         return false;
     w->limiting_ms = lock_ms;
     w->limiting = true;
@@ -237,12 +231,12 @@ static void name_holders(struct worker *w, bool at_once)
 static void name_row(struct worker *w)
 {
     struct runner *r = &w->runner;
-    _cleanup_free_ char *key = report_key(w->range.key_columns, r->hi), *which = NULL, *error = NULL;
+    _cleanup_free_ char *key = report_key(w->range.key_columns, r->walker.hi), *which = NULL, *error = NULL;
 
-    if (asprintf(&which, "row %s: ", key) < 0 || asprintf(&error, "%s%s", which, r->error) < 0)
+    if (asprintf(&which, "row %s: ", key) < 0 || asprintf(&error, "%s%s", which, r->work.ending.error) < 0)
         abort();
-    if (strncmp(r->error, which, strlen(which)) != 0)
-        replace_string(&r->error, error);
+    if (strncmp(r->work.ending.error, which, strlen(which)) != 0)
+        replace_string(&r->work.ending.error, error);
 }
 
 static void ask_finish(struct worker *w)
@@ -250,29 +244,29 @@ static void ask_finish(struct worker *w)
     struct runner *r = &w->runner;
     char job[24];
 
-    if (r->phase == PHASE_TIDY) {
-        ask(w, &(struct session_query){SQL_END_TIDY, 3, {number_text(job, w->job->id), r->error, r->hint}});
+    if (r->migration.phase == PHASE_TIDY) {
+        ask(w, &(struct session_query){SQL_END_TIDY, 3, {number_text(job, w->job->id), r->work.ending.error, r->work.ending.hint}});
         return;
     }
     _cleanup_free_ char *json = report_measured(&w->report);
 
-    if (r->names_row)
+    if (r->work.ending.names_row)
         name_row(w);
-    const char *hint = r->hint;
+    const char *hint = r->work.ending.hint;
     _cleanup_free_ char *both = NULL;
-    if (!hint && r->names_row)
+    if (!hint && r->work.ending.names_row)
         hint = "Correct the row or the clause, then SELECT backfill.retry(name); or insert the job with "
                "on_error = 'quarantine'.";
-    else if (r->end_state == JOB_SUCCEEDED && r->counts.put_aside > 0)
+    else if (r->work.ending.state == JOB_SUCCEEDED && r->work.counts.put_aside > 0)
         hint = "Rows were left behind: SELECT * FROM backfill.left_behind; then SELECT backfill.retry(name).";
-    if (r->plan.in_step && r->phase > PHASE_EXPAND && r->end_state != JOB_CANCELLED) {
+    if (r->migration.plan.in_step && r->migration.phase > PHASE_EXPAND && r->work.ending.state != JOB_CANCELLED) {
         if (asprintf(&both, "%s%sIts trigger keeps rows in step until SELECT backfill.finish(name).",
                 hint ? hint : "", hint ? " " : "") < 0)
             abort();
         hint = both;
     }
     ask(w, &(struct session_query){SQL_END_JOB, 6,
-               {number_text(job, w->job->id), job_phase_name(r->phase), job_state_name(r->end_state), r->error,
+               {number_text(job, w->job->id), job_phase_name(r->migration.phase), job_state_name(r->work.ending.state), r->work.ending.error,
                    hint, json}});
 }
 
@@ -369,7 +363,7 @@ static int64_t free_bytes_of(const struct worker *w)
 static bool has_nowhere_to_go(const struct worker *w)
 {
     const struct runner *r = &w->runner;
-    enum retry_class class = retry_class(r->sqlstate);
+    enum retry_class class = retry_class(r->work.patience.sqlstate);
 
     return r->stopping && (r->again == RUNNER_RELEASE || r->again == RUNNER_FINISH) && class != RETRY_CONTENTION && class != RETRY_CANCELLED;
 }
@@ -406,7 +400,7 @@ static void perform(struct worker *w, const struct runner_action *a)
     case RUNNER_ABORT: break;
     case RUNNER_CONNECT: connect_worker(w); break;
     case RUNNER_LAYOUT:
-        ask(w, &(struct session_query){SQL_LAYOUT, 3, {job, job_phase_name(r->phase), w->planned}});
+        ask(w, &(struct session_query){SQL_LAYOUT, 3, {job, job_phase_name(r->migration.phase), w->planned}});
         break;
     case RUNNER_SURVEY: send_one(w, survey_last(&w->survey, a->relation)); break;
     case RUNNER_ADD_RANGE: {
@@ -417,21 +411,21 @@ static void perform(struct worker *w, const struct runner_action *a)
     case RUNNER_BEGIN: {
         int64_t bytes = free_bytes_of(w);
         ask(w, &(struct session_query){SQL_BEGIN_PHASE, 7,
-                   {job, job_phase_name(r->phase), job_phase_name(a->phase),
+                   {job, job_phase_name(r->migration.phase), job_phase_name(a->phase),
                        a->estimate ? number_text(n, (int64_t)a->estimate) : NULL, w->survey.seen,
                        bytes >= 0 ? number_text(free_bytes, bytes) : NULL, a->planned ? w->planned : NULL}});
         break;
     }
     case RUNNER_NEXT_STEP:
-        ask(w, &(struct session_query){SQL_NEXT_STEP, 2, {job, job_phase_name(r->phase)}});
+        ask(w, &(struct session_query){SQL_NEXT_STEP, 2, {job, job_phase_name(r->migration.phase)}});
         break;
     case RUNNER_STEP:
         report_step(&w->report, &w->step);
-        send_one(w, step_query(&w->step, job_phase_name(r->phase)));
+        send_one(w, step_query(&w->step, job_phase_name(r->migration.phase)));
         break;
     case RUNNER_TAKE:
         ask(w, &(struct session_query){
-                   SQL_TAKE_RANGE, 4, {job, job_phase_name(r->phase), number_text(n, r->left_behind), number_text(at_most, a->keys)}});
+                   SQL_TAKE_RANGE, 4, {job, job_phase_name(r->migration.phase), number_text(n, r->walker.round.last), number_text(at_most, a->keys)}});
         break;
     case RUNNER_BOUND: send_one(w, range_bound(&w->range, r, a->keys)); break;
     case RUNNER_BATCH: send_batch(w, a); break;
@@ -439,14 +433,14 @@ static void perform(struct worker *w, const struct runner_action *a)
     case RUNNER_COMPARE: send_one(w, range_compare(&w->range, r)); break;
     case RUNNER_PUT_ASIDE:
         report_put_aside(&w->report, w->range.key_columns);
-        if (!r->range) {
+        if (!r->walker.range) {
             ask(w, &(struct session_query){SQL_LEAVE_ROW, 4,
-                       {number_text(n, r->left_behind), r->row_sqlstate, r->row_message, r->row_detail}});
+                       {number_text(n, r->walker.round.last), r->walker.row.sqlstate, r->walker.row.message, r->walker.row.detail}});
             break;
         }
         ask(w, &(struct session_query){SQL_PUT_ASIDE, 7,
-                   {number_text(n, r->range), number_text(epoch, r->epoch), r->cursor, r->hi, r->row_sqlstate,
-                       r->row_message, r->row_detail}});
+                   {number_text(n, r->walker.range), number_text(epoch, r->walker.epoch), r->walker.cursor, r->walker.hi, r->walker.row.sqlstate,
+                       r->walker.row.message, r->walker.row.detail}});
         break;
     case RUNNER_REST: {
         uint64_t now = now_us();
@@ -467,7 +461,7 @@ static void perform(struct worker *w, const struct runner_action *a)
         uint64_t now = now_us();
         ask(w, &(struct session_query){SQL_GIVE_WAY, 4,
                    {job, number_text(n, a->until_us > now ? (int64_t)(a->until_us - now) / 1000 : 0),
-                       number_text(tries, a->tries), r->waiting_for}});
+                       number_text(tries, a->tries), r->work.patience.waiting_for}});
         break;
     }
     case RUNNER_FINISH:
@@ -487,14 +481,14 @@ static void perform(struct worker *w, const struct runner_action *a)
 
 static void feed(struct worker *w, const struct runner_event *e)
 {
-    enum job_phase phase = w->runner.phase;
+    enum job_phase phase = w->runner.migration.phase;
     uint64_t now = now_us();
 
-    throttle_judge(&w->throttle, w->setup.monitor, now, &w->runner.pressure, &w->runner.host);
+    throttle_judge(&w->throttle, w->setup.monitor, now, &w->runner.work.pace.others, &w->runner.work.pace.host);
     free(w->no_room);
     w->runner.no_room = w->no_room = throttle_no_room(&w->throttle);
     /* What is being tidied up keeps others off its table, however many places are free. */
-    w->runner.crowded = control_is_ready(w->setup.control) && (w->runner.phase == PHASE_TIDY || w->setup.crowded(w->setup.arg));
+    w->runner.crowded = control_is_ready(w->setup.control) && (w->runner.migration.phase == PHASE_TIDY || w->setup.crowded(w->setup.arg));
     struct runner_action next = runner_step(&w->runner, e, now);
 
     if (next.kind != RUNNER_NONE && next.kind != RUNNER_ABORT) {
@@ -504,10 +498,10 @@ static void feed(struct worker *w, const struct runner_event *e)
     if (next.kind == RUNNER_END) {
         bool leaves = worker_is_leaving(w) || w->action.kind == RUNNER_GIVE_WAY;
         w->was_ours = leaves && e->look != RUNNER_LOOK_NOT_OURS;
-        w->failed = w->was_ours && w->action.kind == RUNNER_FINISH && w->runner.end_state == JOB_FAILED;
+        w->failed = w->was_ours && w->action.kind == RUNNER_FINISH && w->runner.work.ending.state == JOB_FAILED;
         report_end(&w->report, w->was_ours ? &w->action : NULL, w->given_back);
     }
-    if (w->runner.phase != phase)
+    if (w->runner.migration.phase != phase)
         report_phase(&w->report, w->survey.n_relations);
     perform(w, &next);
 }
@@ -649,7 +643,7 @@ static void feed_error(struct worker *w, const struct session_event *e)
     }
     if (w->action.kind == RUNNER_CONNECT && e->sqlstate && (strncmp(e->sqlstate, "28", 2) == 0 || same_string(e->sqlstate, "22023")))
         ask_roles(w, &event);
-    else if (denied && has_session(w->action.kind))
+    else if (denied && action_has_session(w->action.kind))
         ask_why_denied(w, &event);
     else
         feed(w, &event);
@@ -736,7 +730,7 @@ static void on_control(void *arg, const struct session_event *e)
         event.gave_way = same_string(result_text(e->results[0], 0, "outcome"), "given");
     } else if (w->action.kind == RUNNER_FINISH) {
         event.look = look_of(result_text(e->results[0], 0, "outcome"));
-        if (w->runner.phase != PHASE_TIDY) {
+        if (w->runner.migration.phase != PHASE_TIDY) {
             report_slower(&w->report, result_text(e->results[0], 0, "slower"));
             if (result_text(e->results[0], 0, "rows"))
                 report_total(&w->report, (uint64_t)result_number(e->results[0], 0, "rows"), (uint64_t)result_number(e->results[0], 0, "batches"),
@@ -840,7 +834,7 @@ static void on_session(struct session *session, const struct session_event *e, v
     const PGresult *first = e->results ? e->results[0] : NULL;
     (void)session;
 
-    if (!has_session(w->action.kind) || w->unsure) {
+    if (!action_has_session(w->action.kind) || w->unsure) {
         w->session_gone = w->session_gone || e->lost || e->kind == SESSION_TIMED_OUT;
         return;
     }
@@ -976,7 +970,7 @@ static void on_tick(evutil_socket_t socket, short what, void *arg)
     (void)what;
 
     name_holders(w, false);
-    if (w->cut_short_us > 0 && has_session(w->action.kind) && now - w->cut_short_us >= OBEYS_US) {
+    if (w->cut_short_us > 0 && action_has_session(w->action.kind) && now - w->cut_short_us >= OBEYS_US) {
         terminate_session(w);
         w->cut_short_us = now;
     }
@@ -1011,12 +1005,12 @@ static void apply_limits(struct worker *w)
     const struct job *job = w->job;
     double rate = job->max_rows_per_s;
     const struct runner_limits limits = {
-        .target_us = (job->target_ms ? job->target_ms : (uint32_t)batch->target_ms) * 1000,
-        .busy_us = (uint32_t)batch->busy_target_ms * 1000,
-        .busy_share = batch->busy_share,
-        .min_keys = (uint32_t)batch->min_rows,
-        .max_keys = (uint32_t)batch->max_rows,
-        .max_keys_per_s = rate > 0 && (w->share <= 0 || rate < w->share) ? rate : w->share,
+        .pace.target_us = (job->target_ms ? job->target_ms : (uint32_t)batch->target_ms) * 1000,
+        .pace.busy_us = (uint32_t)batch->busy_target_ms * 1000,
+        .pace.busy_share = batch->busy_share,
+        .pace.min_keys = (uint32_t)batch->min_rows,
+        .pace.max_keys = (uint32_t)batch->max_rows,
+        .pace.max_keys_per_s = rate > 0 && (w->share <= 0 || rate < w->share) ? rate : w->share,
         .quarantine = job->quarantine,
     };
 
@@ -1038,7 +1032,7 @@ struct worker *worker_start(
     w->hours = must(event_new(setup->base, -1, 0, on_hours, w));
     event_add(w->tick, &tick);
     runner_init(&w->runner, job->phase, estimate, keys_done,
-        &(struct runner_limits){.min_keys = 1, .max_keys = BATCH_FIRST_KEYS},
+        &(struct runner_limits){.pace.min_keys = 1, .pace.max_keys = BATCH_FIRST_KEYS},
         now ^ ((uint64_t)getpid() << 32) ^ (uint64_t)job->id, now);
     runner_plan(&w->runner, job->plan, job->lacking);
     runner_gave_way(&w->runner, job->gave_way);
@@ -1101,7 +1095,7 @@ bool worker_is_given_back(const struct worker *w)
 
 bool worker_is_at_length(const struct worker *w)
 {
-    return !w->ended && has_session(w->action.kind) && w->action.kind != RUNNER_CONNECT && now_us() - w->acts_since_us >= AT_LENGTH_US;
+    return !w->ended && action_has_session(w->action.kind) && w->action.kind != RUNNER_CONNECT && now_us() - w->acts_since_us >= AT_LENGTH_US;
 }
 
 bool worker_hours_are_over(const struct worker *w)
@@ -1154,7 +1148,7 @@ void worker_press(struct worker *w)
     /* The verdict may name another signal, which is worse; who waits is let through all the same. */
     if (w->ended || !pressure->there[SIGNAL_BLOCKED_MS] || w->throttle.limits.off[SIGNAL_BLOCKED_MS] ||
         pressure->readings[SIGNAL_BLOCKED_MS].value < w->throttle.limits.limit[SIGNAL_BLOCKED_MS] ||
-        !has_session(w->action.kind) || w->action.kind == RUNNER_CONNECT || w->action.kind == RUNNER_BOUND)
+        !action_has_session(w->action.kind) || w->action.kind == RUNNER_CONNECT || w->action.kind == RUNNER_BOUND)
         return;
     w->relieves = true;
     feed(w, &(struct runner_event){.kind = RUNNER_RELIEVE});
@@ -1189,7 +1183,7 @@ bool worker_was_ours(const struct worker *w)
 
 const struct job *worker_of(const struct worker *w, enum job_phase *ret_phase)
 {
-    *ret_phase = w->runner.phase;
+    *ret_phase = w->runner.migration.phase;
     return w->job;
 }
 
@@ -1206,7 +1200,7 @@ bool worker_is_leaving(const struct worker *w)
 char *worker_bar_text(struct worker *w, const char *away)
 {
     struct journal_progress p = report_progress(&w->report);
-    return journal_bar_text(w->job->name, &p, away ? away : w->runner.waiting_for);
+    return journal_bar_text(w->job->name, &p, away ? away : w->runner.work.patience.waiting_for);
 }
 
 bool worker_view(struct worker *w, struct job_view *ret_view)
@@ -1217,7 +1211,7 @@ bool worker_view(struct worker *w, struct job_view *ret_view)
     ret_view->started_at = snapshot_time(w->report.started_us);
     ret_view->moved_at = snapshot_time(w->report.moved_at_us);
     if (w->ended) {
-        ret_view->state = w->runner.end_state;
+        ret_view->state = w->runner.work.ending.state;
         ret_view->slow = SLOW_NOT;
         ret_view->ended_at = snapshot_now();
     }

@@ -9,6 +9,7 @@
 #pragma once
 
 #include "job.h"
+#include "work.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -60,3 +61,61 @@ void quiet_note(struct quiet *q, uint64_t rows, uint64_t now_us);
 bool quiet_is(const struct quiet *q);
 /* Rows found in the last minute. */
 uint64_t quiet_recent(const struct quiet *q, uint64_t now_us);
+
+/* ---- The machine: phases, steps, plans. It sees no batch. Part of lib/runner, whose header says how one thing follows another. */
+
+struct migration {
+    enum job_phase phase;
+    enum job_phase next_phase; /* that is being planned, or begun */
+    struct migration_plan plan;
+    char *lacking;      /* what rows that are still to do lack, in words: "amount_cents" */
+    bool planning;      /* from LAYOUT to the end of BEGIN */
+    bool surveyed_only; /* LAYOUT in preflight: no ranges are written */
+    bool walking;       /* from the end of a walk's BEGIN to the walk's end */
+    bool piecewise;     /* a look at all of a relation at once was cut short, or failed: it is walked by its key */
+    bool guard_walked;  /* what stood in the way of a constraint was walked for */
+    bool clears;        /* the step that is next or under way: when it is done, the one after it has failed all the same */
+    uint32_t verified;  /* walks in verify */
+    int relation, n_relations;
+    uint64_t estimate;
+    uint64_t step_due_us; /* no step before, but one that clears */
+    struct quiet quiet;
+};
+
+void migration_init(struct migration *m, enum job_phase phase, uint64_t estimate);
+void migration_done(struct migration *m);
+
+/* Which phases it has; one that isn't told only fills. lacking: copied. */
+void migration_use(struct migration *m, const struct migration_plan *plan, const char *lacking);
+
+/* An action of the migration's begins: fills in what it is about. */
+void migration_enter(struct migration *m, const struct work *k, struct runner_action *action);
+
+/* The work of the phase begins, or goes on where the database says. */
+struct next migration_work(struct migration *m, struct work *k);
+
+/* Answers. */
+struct next migration_laid_out(struct migration *m, struct work *k, const struct runner_event *e);
+struct next migration_surveyed(struct migration *m, const struct runner_event *e);
+struct next migration_range_added(struct migration *m);
+struct next migration_begun(struct migration *m, struct work *k, uint64_t now_us);
+/* no_room: NULL, or how full the disk is. */
+struct next migration_next_step(struct migration *m, struct work *k, const struct runner_event *e, const char *no_room, uint64_t now_us);
+struct next migration_step_done(struct migration *m, struct work *k);
+
+/* A walk has come to its end, and has changed so many rows. */
+struct next migration_walked(struct migration *m, struct work *k, uint64_t found, uint64_t now_us);
+
+/* A step found no room, or not enough of something else. What it has left, an index that is full and not valid, takes room until it
+ * is cleared away: that is asked for at once, and the pause comes before the next try. */
+struct next migration_clear_away(struct migration *m, struct work *k, const struct runner_event *e, uint64_t now_us);
+
+/* Rows break what is to be enforced. True when they may only be to do still: one that was moved by its key while the table was
+ * walked was met by no batch. One walk (ret_next) tells. */
+bool migration_walks_for_check(struct migration *m, const struct runner_event *e, struct next *ret_next);
+
+/* The control session's question whose answer tells where the job stands, and whose it is. */
+enum runner_action_kind migration_where(const struct migration *m);
+
+/* What this daemon took for done, the server doesn't have any more; or it isn't known what it has. */
+void migration_forget(struct migration *m);

@@ -1,5 +1,10 @@
 #include "pace.h"
 
+#include <math.h>
+
+#define PACE_STEP_US  50000 /* a rest is taken in steps, so that it ends when the pressure does */
+#define KEYS_A_YIELD  1000  /* keys from one changed row to the next: so rarely it is no use to yield there */
+
 /* Where x stands between from (0) and to (1). */
 static double between(double x, double from, double to)
 {
@@ -93,4 +98,133 @@ uint64_t pace_rate_due_us(uint64_t due_us, uint64_t began_us, uint64_t keys, dou
     else if (due_us + PACE_RATE_CREDIT_US < began_us)
         from_us = began_us - PACE_RATE_CREDIT_US;
     return from_us + (uint64_t)((double)keys * 1e6 / keys_per_s);
+}
+
+/* ---- What came, what presses -> how much next, and when. ----------------------------------------------------------------- */
+
+void pace_job_limit(struct pace_job *job, const struct pace_limits *limits)
+{
+    if (limits->max_keys_per_s < job->limits.max_keys_per_s || limits->max_keys_per_s > job->limits.max_keys_per_s)
+        job->rate_due_us = 0; /* what was due was so at another speed */
+    job->limits = *limits;
+}
+
+void pace_init(struct pace *p, const struct pace_limits *limits)
+{
+    *p = (struct pace){.yields_to = SIGNAL_NONE};
+    batch_size_init(&p->size, limits->target_us, limits->min_keys, limits->max_keys);
+}
+
+void pace_limit(struct pace *p, const struct pace_limits *limits)
+{
+    batch_size_limit(&p->size, limits->target_us, limits->min_keys, limits->max_keys);
+}
+
+static double share_on_host(const struct pace_job *job)
+{
+    return job->host.signal == SIGNAL_NONE ? 1 : pace_share_on_host(job->host.ratio, job->limits.busy_share);
+}
+
+static double share_by_others(const struct pace_job *job)
+{
+    return job->others.signal == SIGNAL_NONE ? 1 : pace_share(job->others.ratio);
+}
+
+const struct pressure_verdict *pace_slowed_by(const struct pace_job *job)
+{
+    static const struct pressure_verdict nothing = {.signal = SIGNAL_NONE};
+    double on_host = share_on_host(job), by_others = share_by_others(job);
+
+    if (on_host >= 1 && by_others >= 1)
+        return &nothing;
+    return on_host < by_others ? &job->host : &job->others;
+}
+
+double pace_share_of(const struct pace_job *job)
+{
+    return fmin(share_on_host(job), share_by_others(job));
+}
+
+/* How much work the next batch should be. yields: it can, and what it sleeps comes on top. */
+static void aim(struct pace *p, const struct pace_job *job, bool yields)
+{
+    double host = job->host.signal == SIGNAL_NONE ? 0 : job->host.ratio, share = yields ? share_on_host(job) : 1;
+    uint32_t busy_us = job->limits.busy_us;
+    if (!yields && busy_us > PACE_STRETCH_US)
+        busy_us = PACE_STRETCH_US; /* others wait for all of it */
+    uint32_t whole_us = pace_portion_us(share_by_others(job), pace_target_us(host, job->limits.target_us, busy_us));
+    uint32_t work_us = (uint32_t)(whole_us * share);
+
+    batch_size_aim(&p->size, work_us < PACE_LEAST_US && whole_us > PACE_LEAST_US ? PACE_LEAST_US : work_us);
+}
+
+uint64_t pace_note(struct pace *p, struct pace_job *job, const struct pace_came *came, uint64_t now_us)
+{
+    uint64_t keys = came->keys, most = pace_rate_keys(job->limits.max_keys_per_s), slept_us = 0;
+
+    p->answered_us = now_us;
+    if (came->piece == PACE_BOUND) {
+        if (p->quickest_bound_us == 0 || came->elapsed_us < p->quickest_bound_us)
+            p->quickest_bound_us = came->elapsed_us;
+        return 0;
+    }
+    p->batch_us = p->worked_us = came->elapsed_us;
+    p->batch_at_us = now_us;
+    if (came->piece == PACE_BATCH) {
+        bool often = p->yields && came->rows > keys / KEYS_A_YIELD;
+        if (p->yield_us && often)
+            p->worked_us = pace_worked_us(p->yield_us, came->rows, came->elapsed_us);
+        slept_us = p->batch_us - p->worked_us;
+        aim(p, job, often);
+        if (came->tells)
+            batch_size_observe(&p->size, came->tells, p->worked_us, came->wal_bytes);
+        /* One that began before the speed was lowered counts for no more than one of today's. */
+        keys = keys < most ? keys : most;
+    }
+    if (keys > 0)
+        job->rate_due_us = pace_rate_due_us(job->rate_due_us, came->began_us, keys, job->limits.max_keys_per_s);
+    return slept_us;
+}
+
+uint32_t pace_keys(const struct pace *p, const struct pace_job *job)
+{
+    uint32_t keys = batch_size_keys(&p->size), most = pace_rate_keys(job->limits.max_keys_per_s);
+    return keys < most ? keys : most;
+}
+
+uint32_t pace_yield(struct pace *p, const struct pace_job *job)
+{
+    p->yield_us = p->yields ? pace_yield_after_us(share_on_host(job)) : 0;
+    p->yields_to = job->host.signal;
+    return p->yield_us;
+}
+
+bool pace_in_pieces(const struct pace *p, const struct pace_job *job)
+{
+    return job->host.signal == SIGNAL_CPU && share_on_host(job) < 1 && p->quickest_bound_us < PACE_STRETCH_US;
+}
+
+static uint64_t left_of(uint64_t due_us, uint64_t since_us, uint64_t now_us)
+{
+    return now_us - since_us < due_us ? due_us - (now_us - since_us) : 0;
+}
+
+struct pace_next pace_next(const struct pace *p, const struct pace_job *job, enum pace_piece piece, uint64_t now_us)
+{
+    const struct pressure_verdict *by = pace_slowed_by(job);
+    double share = by == &job->host ? share_on_host(job) : share_by_others(job);
+    bool works = piece != PACE_BOUND;
+    uint64_t by_pressure =
+        works && by->signal != SIGNAL_NONE ? left_of(pace_rest_us(share, p->worked_us, p->batch_us), p->batch_at_us, now_us) : 0;
+    uint64_t by_others = share_on_host(job) < 1 ? left_of(PACE_YIELD_US, p->answered_us, now_us) : 0;
+    uint64_t by_rate = works && now_us < job->rate_due_us ? job->rate_due_us - now_us : 0;
+    struct pace_next next = {.rest_us = by_pressure, .why = by->signal};
+
+    if (by_others > next.rest_us)
+        next = (struct pace_next){.rest_us = by_others, .why = job->host.signal};
+    if (by_rate > next.rest_us)
+        next = (struct pace_next){.rest_us = by_rate, .why = SIGNAL_RATE};
+    if (next.rest_us > PACE_STEP_US)
+        next.rest_us = PACE_STEP_US;
+    return next;
 }

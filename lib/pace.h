@@ -20,6 +20,10 @@
  *             0 FREE BUSY   NEAR 1      pressure of the host; CROWDED is between BUSY and NEAR */
 #pragma once
 
+#include "batch_size.h"
+#include "pressure.h"
+
+#include <stdbool.h>
 #include <stdint.h>
 
 #define PACE_FREE    0.2
@@ -86,3 +90,79 @@ uint32_t pace_rate_keys(double keys_per_s);
  * the first). A batch that comes late by a little (timers, a slow batch) is made up for, so that the average is the target; a
  * long stop is not. */
 uint64_t pace_rate_due_us(uint64_t due_us, uint64_t began_us, uint64_t keys, double keys_per_s);
+
+/* ---- What came, what presses -> how much next, and when. ----------------------------------------------------------------- */
+
+struct pace_limits {
+    uint32_t target_us;
+    uint32_t min_keys, max_keys;
+    uint32_t busy_us;      /* how long a batch should take when the host is busy with others, if that is less */
+    double busy_share;     /* and the share of the time, above 0 to 1 */
+    double max_keys_per_s; /* 0: no limit */
+};
+
+/* What presses, and what is due: of the job, whoever walks for it. */
+struct pace_job {
+    struct pace_limits limits;
+    struct pressure_verdict others, host; /* as of now: the driver sets them before each step */
+    uint64_t rate_due_us;                 /* when the next work may begin, by max_keys_per_s; 0: at once */
+};
+
+/* What came: of one session that does the work. */
+struct pace {
+    struct batch_size size;
+    bool yields;                    /* batches of the range in hand can */
+    uint32_t yield_us;              /* the batch under way, or the last one, does */
+    enum pressure_signal yields_to; /* to whom */
+    uint64_t batch_us, batch_at_us; /* the last batch: how long it took, when it ended */
+    uint64_t worked_us;             /* and how much of that was work */
+    uint64_t answered_us;           /* when the last batch or bound was answered */
+    uint64_t quickest_bound_us;     /* so far; 0: there was none */
+};
+
+enum pace_piece {
+    PACE_BOUND, /* the search for a batch's end: it changes nothing */
+    PACE_BATCH,
+    PACE_ROWS, /* some that were locked before, by their keys */
+};
+
+struct pace_came {
+    enum pace_piece piece;
+    uint64_t began_us, elapsed_us; /* elapsed: of a batch, to its commit, without the bound that followed */
+    uint64_t keys;                 /* that count for the target speed */
+    uint32_t tells;                /* so many keys tell by their time what a key takes; 0: they were too few for that */
+    uint64_t rows, wal_bytes;      /* BATCH: changed */
+};
+
+struct pace_next {
+    uint64_t rest_us;         /* 0: now */
+    enum pressure_signal why; /* of the rest */
+};
+
+void pace_job_limit(struct pace_job *job, const struct pace_limits *limits);
+
+/* The first batch is a small one. */
+void pace_init(struct pace *p, const struct pace_limits *limits);
+void pace_limit(struct pace *p, const struct pace_limits *limits);
+
+/* What slows the job down most just now; its signal is SIGNAL_NONE when nothing does. */
+const struct pressure_verdict *pace_slowed_by(const struct pace_job *job);
+
+/* How much of the time pressure leaves the job, 1 to 0. */
+double pace_share_of(const struct pace_job *job);
+
+/* Microseconds of it that a batch slept, for others. */
+uint64_t pace_note(struct pace *p, struct pace_job *job, const struct pace_came *came, uint64_t now_us);
+
+/* How much next: keys, when nothing is known of them but what the last ones took. */
+uint32_t pace_keys(const struct pace *p, const struct pace_job *job);
+
+/* After how much work a batch that begins now yields; 0: never. Kept for what is said of it when it is done. */
+uint32_t pace_yield(struct pace *p, const struct pace_job *job);
+
+/* While others wait for the host's CPUs, a batch and the bound of the next are sent apart, with a rest between them: each is
+ * work at a stretch. Not where a round trip takes long. */
+bool pace_in_pieces(const struct pace *p, const struct pace_job *job);
+
+/* And when. */
+struct pace_next pace_next(const struct pace *p, const struct pace_job *job, enum pace_piece piece, uint64_t now_us);

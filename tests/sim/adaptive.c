@@ -88,9 +88,9 @@ static void cost_of(const struct table *t, int64_t lo, int64_t hi, double *ret_u
 /* How many rows a batch should have: what the target, the WAL cap and the limits allow. */
 static double ideal_keys(const struct table *t, const struct stretch *s)
 {
-    double keys = (t->limits.target_us - s->fixed_us) / s->us_per_row;
+    double keys = (t->limits.pace.target_us - s->fixed_us) / s->us_per_row;
     keys = fmin(keys, BATCH_MAX_WAL_BYTES / s->wal_per_row);
-    return fmax(fmin(keys, t->limits.max_keys), t->limits.min_keys);
+    return fmax(fmin(keys, t->limits.pace.max_keys), t->limits.pace.min_keys);
 }
 
 /* ---- The server. ------------------------------------------------------------------------------------ */
@@ -98,7 +98,7 @@ static double ideal_keys(const struct table *t, const struct stretch *s)
 static void count_batch(struct table *t, double us, double keys, double wal)
 {
     struct stretch *s = &t->stretches[t->now];
-    double worst = fmax(t->limits.target_us, s->fixed_us + s->us_per_row);
+    double worst = fmax(t->limits.pace.target_us, s->fixed_us + s->us_per_row);
 
     if (keys > BATCH_FIRST_KEYS && keys > 1.5 * t->greatest_keys + 1)
         say(t, "a batch is more than half as great again as those before");
@@ -122,13 +122,13 @@ static void count_batch(struct table *t, double us, double keys, double wal)
 
 static bool in_isolation(const struct runner *r)
 {
-    return r->isolate > 0;
+    return r->walker.isolate > 0;
 }
 
 static struct runner_event run_batch(
     struct table *t, struct runner *r, const struct runner_action *a, char bound[24])
 {
-    int64_t hi = strtoll(r->hi, NULL, 10), keys = hi - t->cursor;
+    int64_t hi = strtoll(r->walker.hi, NULL, 10), keys = hi - t->cursor;
     double us, wal;
 
     if (t->scenario == GROWING)
@@ -231,7 +231,7 @@ static void judge(struct table *t, struct stretch *s)
     if (t->verbose)
         printf("%12.6f stretch: median %.3f ms, ideal %.3f ms, target %.3f ms, mean keys %.1f, ideal %.1f, "
                "%d too long, %d bounds\n",
-            (double)t->now_us / 1e6, median_us / 1e3, ideal_us / 1e3, t->limits.target_us / 1e3, keys, ideal,
+            (double)t->now_us / 1e6, median_us / 1e3, ideal_us / 1e3, t->limits.pace.target_us / 1e3, keys, ideal,
             s->too_long, s->asked_bounds);
 
     if (median_us < few * 0.5 * ideal_us || median_us > 1.5 * fmax(ideal_us, s->fixed_us + s->us_per_row))
@@ -255,7 +255,7 @@ static void init(struct table *t, uint64_t seed, bool verbose)
     *t = (struct table){.random = {.state = seed}, .verbose = verbose, .now_us = 1000000};
     t->scenario = (enum scenario)random_below(r, _SCENARIO_MAX);
     t->limits = (struct runner_limits){
-        .target_us = random_between(r, 10000, 50000), .min_keys = 1, .max_keys = 100000, .quarantine = true};
+        .pace.target_us = random_between(r, 10000, 50000), .pace.min_keys = 1, .pace.max_keys = 100000, .quarantine = true};
     t->n_stretches = t->scenario == SLOW_SERVER ? 3 : t->scenario == GROWING ? 2 : 1;
 
     double bytes = t->scenario == BIG_ROWS ? 1e6 : 100;
@@ -269,7 +269,7 @@ static void init(struct table *t, uint64_t seed, bool verbose)
         double row_us =
             t->scenario == GROWING ? base_us * (i == 1 ? 1000 : 1) : base_us + bytes_now * us_per_byte;
         t->stretches[i].us_per_row = slow * row_us;
-        t->stretches[i].fixed_us = fmin(slow * fixed_us, t->limits.target_us / 4.0);
+        t->stretches[i].fixed_us = fmin(slow * fixed_us, t->limits.pace.target_us / 4.0);
         t->stretches[i].wal_per_row = 100 + bytes_now;
     }
     t->changes_at =
@@ -278,7 +278,7 @@ static void init(struct table *t, uint64_t seed, bool verbose)
         t->next_bad = t->bad_every = (int64_t)(ideal_keys(t, &t->stretches[0]) * random_between(r, 50, 100));
     if (verbose)
         printf("%s, target %.3f ms, %.3f ms + %.3f ms a row\n", scenario_names[t->scenario],
-            t->limits.target_us / 1e3, t->stretches[0].fixed_us / 1e3, t->stretches[0].us_per_row / 1e3);
+            t->limits.pace.target_us / 1e3, t->stretches[0].fixed_us / 1e3, t->stretches[0].us_per_row / 1e3);
 }
 
 const char *adaptive_run(uint64_t seed, bool verbose)

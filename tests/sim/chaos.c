@@ -61,12 +61,12 @@ static void init(struct world *w, uint64_t seed, bool verbose)
         .slow = draw_rate(r),
     };
     w->limits = (struct runner_limits){
-        .target_us = random_between(r, 500, 5000),
-        .min_keys = 1,
-        .max_keys = max_keys[random_below(r, sizeof(max_keys) / sizeof(max_keys[0]))],
+        .pace.target_us = random_between(r, 500, 5000),
+        .pace.min_keys = 1,
+        .pace.max_keys = max_keys[random_below(r, sizeof(max_keys) / sizeof(max_keys[0]))],
         .quarantine = w->model.quarantine,
     };
-    w->greatest_keys = w->limits.max_keys;
+    w->greatest_keys = w->limits.pace.max_keys;
     w->timeout_keys = random_chance(r, 800) ? 0 : random_between(r, 1, 10);
     for (int i = 0; i < _WORLD_EVENT_MAX; i++)
         w->event_shares[i] = random_chance(r, 500) ? random_between(r, 1, 10) : 0;
@@ -93,7 +93,7 @@ static void init(struct world *w, uint64_t seed, bool verbose)
     }
     w->broken = NULL;
     world_trace(w, NULL, "%d relations, at most %u keys, target %u us, rows that fail are %s",
-        w->model.n_relations, w->limits.max_keys, w->limits.target_us,
+        w->model.n_relations, w->limits.pace.max_keys, w->limits.pace.target_us,
         w->limits.quarantine ? "put aside" : "the end");
     daemon_start(w, &w->daemons[0]);
 }
@@ -164,14 +164,14 @@ static void begin_outage(struct world *w, enum world_event why)
 
 static void change_limits(struct world *w)
 {
-    w->limits.max_keys = random_between(&w->random, 1, 100);
-    w->limits.target_us = random_between(&w->random, 500, 5000);
+    w->limits.pace.max_keys = random_between(&w->random, 1, 100);
+    w->limits.pace.target_us = random_between(&w->random, 500, 5000);
     for (int i = 0; i < WORLD_DAEMONS; i++)
         if (w->daemons[i].has_runner)
             runner_limit(&w->daemons[i].runner, &w->limits);
     /* A batch whose bound was found before may be greater than the new limit, but not than the greatest. */
-    if (w->limits.max_keys > w->greatest_keys)
-        w->greatest_keys = w->limits.max_keys;
+    if (w->limits.pace.max_keys > w->greatest_keys)
+        w->greatest_keys = w->limits.pace.max_keys;
 }
 
 static enum world_event draw_event(struct world *w)

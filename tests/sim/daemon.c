@@ -101,14 +101,14 @@ static void note_session(struct daemon *d, const struct runner_event *e, enum ru
 static void note_wait(const struct world *w, struct daemon *d, const struct runner_event *e, enum runner_action_kind was)
 {
     bool did = e->kind == RUNNER_DONE && (was == RUNNER_BATCH || was == RUNNER_PUT_ASIDE || (was == RUNNER_STEP && !d->clears) ||
-                                             (was == RUNNER_RETRY && e->skipped < d->runner.keys));
+                                             (was == RUNNER_RETRY && e->skipped < d->runner.walker.keys));
     bool hindered = e->kind == RUNNER_ERROR || e->kind == RUNNER_LOST ||
                     (e->kind == RUNNER_DONE && was == RUNNER_TAKE && e->outcome == RUNNER_TAKE_LOCKED);
     bool no_room = e->kind == RUNNER_ERROR && was == RUNNER_STEP && !d->clears && retry_class(e->sqlstate) == RETRY_LATER;
 
     if (did)
         d->waits_since_us = d->no_room_us = 0;
-    else if (d->runner.blame.looks > 0 || d->runner.blame.slow > 0 || d->runner.isolate > 0)
+    else if (d->runner.walker.blame.looks > 0 || d->runner.walker.blame.slow > 0 || d->runner.walker.isolate > 0)
         d->waits_since_us = 0; /* for rows that fail it has a patience of its own, which ends */
     else if (hindered && d->waits_since_us == 0)
         d->waits_since_us = w->now_us;
@@ -129,7 +129,7 @@ static void check_wait(struct world *w, const struct daemon *d, enum runner_acti
         world_break(w, "a job that only waits keeps its place while others queue");
     if (kind == RUNNER_STEP && !d->clears && d->no_room_us && w->now_us < d->no_room_us + SOONEST_STEP_US)
         world_break(w, "a step that found no room was tried again without a pause");
-    if (kind == RUNNER_STEP && !d->clears && d->runner.phase == PHASE_VALIDATE && w->model.leftover && d->session_open &&
+    if (kind == RUNNER_STEP && !d->clears && d->runner.migration.phase == PHASE_VALIDATE && w->model.leftover && d->session_open &&
         !d->session_gone && model_is_held(&w->model, d->session) && w->model.phase == PHASE_VALIDATE && d->no_room_us)
         world_break(w, "a step was tried again beside what it had left");
 }
@@ -286,18 +286,18 @@ static void send_action(struct world *w, struct daemon *d, struct runner_action 
             end_process(w, d);
         return;
     }
-    *s = (struct statement){.under_way = true, .action = a, .phase = r->phase, .sent_us = w->now_us};
-    s->batch = (struct model_batch){.range = r->range,
-        .epoch = epoch_counted(r->epoch),
-        .lo = key_of(r->cursor),
-        .hi = key_of(r->hi),
-        .keys = a.kind == RUNNER_RETRY ? r->keys : a.keys,
+    *s = (struct statement){.under_way = true, .action = a, .phase = r->migration.phase, .sent_us = w->now_us};
+    s->batch = (struct model_batch){.range = r->walker.range,
+        .epoch = epoch_counted(r->walker.epoch),
+        .lo = key_of(r->walker.cursor),
+        .hi = key_of(r->walker.hi),
+        .keys = a.kind == RUNNER_RETRY ? r->walker.keys : a.keys,
         .skipping = a.skipping,
-        .row_above = r->row_above,
-        .left_behind = r->left_behind};
-    if (a.kind == RUNNER_BOUND || a.kind == RUNNER_BATCH || (a.kind == RUNNER_PUT_ASIDE && r->range)) {
+        .row_above = r->walker.round.above,
+        .left_behind = r->walker.round.last};
+    if (a.kind == RUNNER_BOUND || a.kind == RUNNER_BATCH || (a.kind == RUNNER_PUT_ASIDE && r->walker.range)) {
         check_cursor(w, d, &s->batch);
-        world_trace(w, d, "  range %d epoch %d (%d, %d], %u keys", (int)r->range, (int)s->batch.epoch, s->batch.lo,
+        world_trace(w, d, "  range %d epoch %d (%d, %d], %u keys", (int)r->walker.range, (int)s->batch.epoch, s->batch.lo,
             a.kind == RUNNER_BOUND ? 0 : s->batch.hi, a.keys);
     }
     if ((a.kind == RUNNER_SURVEY || a.kind == RUNNER_BOUND || a.kind == RUNNER_BATCH ||
@@ -451,7 +451,7 @@ static const char *execute_on_server(struct world *w, struct daemon *d, struct r
     case RUNNER_BATCH: return run_batch(w, d, e);
     case RUNNER_RETRY: return retry_rows(w, d, e);
     case RUNNER_COMPARE:
-        e->compared = model_try_neighbours(m, &s->batch, d->runner.row_sqlstate);
+        e->compared = model_try_neighbours(m, &s->batch, d->runner.walker.row.sqlstate);
         return NULL;
     case RUNNER_PUT_ASIDE:
         return s->batch.range ? model_put_aside(m, &s->batch) : model_leave_row(m, s->batch.left_behind);
@@ -460,9 +460,9 @@ static const char *execute_on_server(struct world *w, struct daemon *d, struct r
             e->look = model_end_tidy(m, d->session, a->state == JOB_FAILED);
             return NULL;
         }
-        if (held && d->runner.names_row && !model_is_bad(m, &s->batch))
+        if (held && d->runner.work.ending.names_row && !model_is_bad(m, &s->batch))
             world_break(w, "a job failed for an innocent row");
-        e->look = model_end_job(m, d->session, s->phase, a->state, d->runner.error);
+        e->look = model_end_job(m, d->session, s->phase, a->state, d->runner.work.ending.error);
         if (held && e->look == RUNNER_LOOK_FINE)
             check_end(w);
         return NULL;

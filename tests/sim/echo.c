@@ -124,13 +124,13 @@ static void pass(struct echo *e, uint64_t us, double job)
 /* Trouble comes, until half a minute in; then all is well. */
 static void trouble(struct echo *e)
 {
-    e->r.host = (struct pressure_verdict){.signal = SIGNAL_NONE};
+    e->r.work.pace.host = (struct pressure_verdict){.signal = SIGNAL_NONE};
     if (!e->stalls || e->now_us > 30000000)
         return;
     /* Others on the host come and go. */
     if (random_chance(&e->random, 20))
         e->load = 1.2 * random_fraction(&e->random);
-    e->r.host = (struct pressure_verdict){.signal = e->load > 0 ? SIGNAL_CPU : SIGNAL_NONE,
+    e->r.work.pace.host = (struct pressure_verdict){.signal = e->load > 0 ? SIGNAL_CPU : SIGNAL_NONE,
         .ratio = e->load,
         .value = e->load,
         .limit = 1,
@@ -147,7 +147,7 @@ static void run_batch(struct echo *e, const struct runner_action *a, struct runn
     uint64_t us = 300 + (uint64_t)((double)keys * e->us_per_key * (0.8 + 0.4 * random_fraction(&e->random)));
     struct pressure_verdict v = pressure_judge(&e->pressure, &e->limits, false, e->now_us);
 
-    if (v.ratio >= 1 || e->r.host.ratio >= 1)
+    if (v.ratio >= 1 || e->r.work.pace.host.ratio >= 1)
         say(e, "a batch was begun at the limit");
     uint64_t elapsed = a->yield_us && us > a->yield_us ? us + us / a->yield_us * PACE_YIELD_US : us;
     pass(e, elapsed, (double)keys * e->wal_per_key / (double)elapsed);
@@ -226,18 +226,18 @@ static void check_account(struct echo *e)
 {
     uint64_t throttled = 0;
     for (int i = 0; i < _SIGNAL_MAX; i++)
-        throttled += e->r.counts.throttled_us[i];
-    if (throttled + e->r.counts.rest_us + e->busy_us != e->now_us)
+        throttled += e->r.work.counts.throttled_us[i];
+    if (throttled + e->r.work.counts.rest_us + e->busy_us != e->now_us)
         say(e, "a moment was not accounted for");
 }
 
 static void set_up(struct echo *e, uint64_t seed, bool verbose)
 {
-    struct runner_limits limits = {.target_us = TARGET_US,
-        .busy_us = TARGET_US / 10,
-        .busy_share = 0.5,
-        .min_keys = 1,
-        .max_keys = 100000};
+    struct runner_limits limits = {.pace.target_us = TARGET_US,
+        .pace.busy_us = TARGET_US / 10,
+        .pace.busy_share = 0.5,
+        .pace.min_keys = 1,
+        .pace.max_keys = 100000};
     *e = (struct echo){.random = {.state = seed}, .verbose = verbose};
 
     e->stalls = random_chance(&e->random, 500);
@@ -255,7 +255,7 @@ static void set_up(struct echo *e, uint64_t seed, bool verbose)
     if (random_chance(&e->random, 500)) { /* from one key in a while to more than there is speed for */
         e->target = pow(10, 0.5 + 5 * random_fraction(&e->random));
         e->keys = (int64_t)fmin((double)e->keys, e->target * TARGET_FOR_US / 1e6);
-        limits.max_keys_per_s = e->target;
+        limits.pace.max_keys_per_s = e->target;
     }
     runner_init(&e->r, PHASE_BACKFILL, (uint64_t)e->keys, 0, &limits, seed, 0);
 }
@@ -272,7 +272,7 @@ const char *echo_run(uint64_t seed, bool verbose)
     set_up(e, seed, verbose);
     while (!e->broken && e->now_us < LONGEST_US) {
         trouble(e);
-        e->r.pressure = pressure_judge(&e->pressure, &e->limits, false, e->now_us);
+        e->r.work.pace.others = pressure_judge(&e->pressure, &e->limits, false, e->now_us);
         struct runner_action a = runner_step(&e->r, &event, e->now_us);
         if (verbose)
             printf(

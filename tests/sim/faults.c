@@ -44,7 +44,7 @@ static bool may_fail_of(struct daemon *d, enum retry_class retry)
     if (kind == RUNNER_CONNECT)
         return !d->runner.ever_connected && retry != RETRY_UNKNOWN;
     switch (retry) {
-    case RETRY_STALE: return d->runner.phase == PHASE_PREFLIGHT;
+    case RETRY_STALE: return d->runner.migration.phase == PHASE_PREFLIGHT;
     case RETRY_ALTERED:
         return (kind != RUNNER_BATCH && kind != RUNNER_BOUND && kind != RUNNER_RETRY && kind != RUNNER_COMPARE) ||
                ++d->altered > 1;

@@ -23,11 +23,11 @@ void past_threaten(struct world *w, const struct daemon *d)
 {
     static const enum world_event ends[] = {EVENT_CRASH, EVENT_FAILOVER, EVENT_KILL, EVENT_CONTROL_LOST};
     enum runner_action_kind kind = d->statement.action.kind;
-    bool verifies = d->runner.phase == PHASE_VERIFY && (kind == RUNNER_BATCH || kind == RUNNER_BOUND);
+    bool verifies = d->runner.migration.phase == PHASE_VERIFY && (kind == RUNNER_BATCH || kind == RUNNER_BOUND);
     bool concludes = kind == RUNNER_FINISH || kind == RUNNER_BEGIN || kind == RUNNER_LAYOUT || kind == RUNNER_ADD_RANGE;
     enum world_event event = verifies ? EVENT_WRITE : ends[random_below(&w->random, sizeof(ends) / sizeof(ends[0]))];
 
-    if (w->calm || (!verifies && !concludes) || w->event_shares[event] == 0 || w->outage_until_us || !random_chance(&w->random, verifies || d->runner.phase != PHASE_VERIFY ? 60 : 500))
+    if (w->calm || (!verifies && !concludes) || w->event_shares[event] == 0 || w->outage_until_us || !random_chance(&w->random, verifies || d->runner.migration.phase != PHASE_VERIFY ? 60 : 500))
         return;
     w->due = event;
     w->due_to = (int)(d - w->daemons);

@@ -91,7 +91,7 @@ static inline void compared(struct script *s, bool its_own)
 static inline void start(struct script *s, enum job_phase phase, bool quarantine)
 {
     const struct runner_limits limits = {
-        .target_us = TARGET_US, .min_keys = 1, .max_keys = 100000, .quarantine = quarantine};
+        .pace.target_us = TARGET_US, .pace.min_keys = 1, .pace.max_keys = 100000, .quarantine = quarantine};
     s->now_us = 1000000;
     runner_init(&s->r, phase, 1000, 0, &limits, 42, s->now_us);
     feed(s, &(struct runner_event){.kind = RUNNER_START});

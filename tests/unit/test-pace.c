@@ -38,7 +38,7 @@ static void limit_to(struct script *s, double keys_per_s)
 {
     runner_limit(
         &s->r, &(struct runner_limits){
-                   .target_us = TARGET_US, .min_keys = 50, .max_keys = 100000, .max_keys_per_s = keys_per_s});
+                   .pace.target_us = TARGET_US, .pace.min_keys = 50, .pace.max_keys = 100000, .pace.max_keys_per_s = keys_per_s});
 }
 
 /* In the middle of a long range, held to that speed; the last event led to a batch. */
@@ -56,7 +56,7 @@ static void run_at(struct script *s, double keys_per_s)
 /* Batches and rests for that long, timers late_us late; the keys that were done. */
 static uint64_t run_for(struct script *s, uint64_t us, uint64_t late_us)
 {
-    uint64_t until_us = s->now_us + us, keys = s->r.counts.keys;
+    uint64_t until_us = s->now_us + us, keys = s->r.work.counts.keys;
 
     while (s->now_us < until_us) {
         if (s->a.kind == RUNNER_REST) {
@@ -70,7 +70,7 @@ static uint64_t run_for(struct script *s, uint64_t us, uint64_t late_us)
             batch_done(s, 1000, "{2}");
         }
     }
-    return s->r.counts.keys - keys;
+    return s->r.work.counts.keys - keys;
 }
 
 static void test_the_average_is_the_target_though_timers_are_late(void **state)
@@ -80,8 +80,8 @@ static void test_the_average_is_the_target_though_timers_are_late(void **state)
     run_at(s, 5000);
     run_for(s, 1000000, 3000);
     assert_between(run_for(s, 10000000, 3000), 49000, 51000);
-    assert_between(s->r.counts.throttled_us[SIGNAL_RATE], 8000000, 11000000);
-    assert_int_equal(s->r.counts.rest_us, 0);
+    assert_between(s->r.work.counts.throttled_us[SIGNAL_RATE], 8000000, 11000000);
+    assert_int_equal(s->r.work.counts.rest_us, 0);
 }
 
 static void test_a_slow_target_takes_key_by_key(void **state)
@@ -162,17 +162,17 @@ static void test_the_one_that_asks_for_more_rest_is_named(void **state)
     struct script *s = *state;
 
     run_at(s, 5000);
-    s->r.pressure = (struct pressure_verdict){.signal = SIGNAL_LAG_MS, .ratio = 1, .known = true, .limit = 1};
+    s->r.work.pace.others = (struct pressure_verdict){.signal = SIGNAL_LAG_MS, .ratio = 1, .known = true, .limit = 1};
     batch_done(s, 1000, "{2}");
     done(s);
-    assert_int_equal(s->r.counts.throttled_us[SIGNAL_RATE], 0);
-    assert_true(s->r.counts.throttled_us[SIGNAL_LAG_MS] > 0);
-    s->r.pressure =
+    assert_int_equal(s->r.work.counts.throttled_us[SIGNAL_RATE], 0);
+    assert_true(s->r.work.counts.throttled_us[SIGNAL_LAG_MS] > 0);
+    s->r.work.pace.others =
         (struct pressure_verdict){.signal = SIGNAL_LAG_MS, .ratio = 0.3, .known = true, .limit = 1};
-    uint64_t by_lag = s->r.counts.throttled_us[SIGNAL_LAG_MS];
+    uint64_t by_lag = s->r.work.counts.throttled_us[SIGNAL_LAG_MS];
     run_for(s, 1000000, 0);
-    assert_true(s->r.counts.throttled_us[SIGNAL_RATE] > 500000);
-    assert_true(s->r.counts.throttled_us[SIGNAL_LAG_MS] < by_lag + 200000);
+    assert_true(s->r.work.counts.throttled_us[SIGNAL_RATE] > 500000);
+    assert_true(s->r.work.counts.throttled_us[SIGNAL_LAG_MS] < by_lag + 200000);
 }
 
 int main(void)

@@ -250,7 +250,7 @@ static struct pressure_verdict pressed(enum pressure_signal signal, double ratio
 
 static void press_host(struct script *s, double ratio)
 {
-    s->r.host = pressed(SIGNAL_CPU, ratio);
+    s->r.work.pace.host = pressed(SIGNAL_CPU, ratio);
 }
 
 /* Until the next batch. */
@@ -264,11 +264,11 @@ static void rest_over(struct script *s)
 static void test_on_a_busy_host_batches_yield_and_what_they_slept_is_accounted_for(void **state)
 {
     struct script *s = *state;
-    const uint64_t *throttled_us = s->r.counts.throttled_us;
+    const uint64_t *throttled_us = s->r.work.counts.throttled_us;
 
     start_filling(s, false);
-    s->r.limits.busy_us = 10000;
-    s->r.limits.busy_share = 0.5;
+    s->r.work.pace.limits.busy_us = 10000;
+    s->r.work.pace.limits.busy_share = 0.5;
     assert_int_equal(s->a.yield_us, 0);
     press_host(s, PACE_CROWDED);
     batch_done(s, TARGET_US, "{200}");
@@ -296,9 +296,9 @@ static void test_while_others_wait_for_the_cpu_a_bound_is_asked_for_apart(void *
     struct script *s = *state;
 
     start_filling(s, false);
-    s->r.limits.busy_share = 0.9;
+    s->r.work.pace.limits.busy_share = 0.9;
     /* The server may be far: two statements in one round trip. */
-    s->r.host = pressed(SIGNAL_LATENCY, PACE_BUSY);
+    s->r.work.pace.host = pressed(SIGNAL_LATENCY, PACE_BUSY);
     batch_done(s, TARGET_US, "{200}");
     rest_over(s);
     assert_true(s->a.next_keys > 0);
@@ -332,7 +332,7 @@ static void test_over_a_slow_link_a_bound_comes_with_the_batch(void **state)
     struct script *s = *state;
 
     start(s, PHASE_BACKFILL, false);
-    s->r.limits.busy_share = 0.9;
+    s->r.work.pace.limits.busy_share = 0.9;
     press_host(s, PACE_BUSY);
     done(s);
     taken(s, 1, NULL, "{1000}");
@@ -348,8 +348,8 @@ static void test_a_batch_that_changes_nothing_cannot_yield_so_it_is_short(void *
     struct script *s = *state;
 
     start_filling(s, false);
-    s->r.limits.busy_us = 15000;
-    s->r.limits.busy_share = 0.5;
+    s->r.work.pace.limits.busy_us = 15000;
+    s->r.work.pace.limits.busy_share = 0.5;
     press_host(s, PACE_CROWDED);
     for (int i = 0; i < 60; i++) { /* a key takes 10 us; one with a row to change, and one without */
         bool changes = i < 30;
@@ -366,7 +366,7 @@ static void test_a_batch_that_changes_nothing_cannot_yield_so_it_is_short(void *
 
 static void press(struct script *s, double ratio)
 {
-    s->r.pressure = pressed(SIGNAL_LAG_MS, ratio);
+    s->r.work.pace.others = pressed(SIGNAL_LAG_MS, ratio);
 }
 
 static void test_a_rest_before_a_bound_is_the_hosts_whatever_else_slows_the_job_down(void **state)
@@ -374,19 +374,19 @@ static void test_a_rest_before_a_bound_is_the_hosts_whatever_else_slows_the_job_
     struct script *s = *state;
 
     start_filling(s, false);
-    s->r.limits.busy_share = 0.9;
+    s->r.work.pace.limits.busy_share = 0.9;
     press_host(s, PACE_BUSY);
     batch_done(s, TARGET_US, "{200}");
     rest_over(s);
     press(s, 0.5);
-    assert_int_equal(runner_slowed_by(&s->r)->signal, SIGNAL_LAG_MS);
+    assert_int_equal(pace_slowed_by(&s->r.work.pace)->signal, SIGNAL_LAG_MS);
     batch_done(s, TARGET_US, NULL);
-    uint64_t before = s->r.counts.throttled_us[SIGNAL_CPU];
+    uint64_t before = s->r.work.counts.throttled_us[SIGNAL_CPU];
     EXPECT(s, RUNNER_REST);
     done(s);
     EXPECT(s, RUNNER_BOUND);
-    assert_int_equal(s->r.counts.throttled_us[SIGNAL_CPU] - before, PACE_YIELD_US);
-    assert_int_equal(s->r.counts.throttled_us[SIGNAL_LAG_MS], 0);
+    assert_int_equal(s->r.work.counts.throttled_us[SIGNAL_CPU] - before, PACE_YIELD_US);
+    assert_int_equal(s->r.work.counts.throttled_us[SIGNAL_LAG_MS], 0);
 }
 
 static void test_a_job_rests_for_as_long_as_the_pressure_says(void **state)
@@ -402,8 +402,8 @@ static void test_a_job_rests_for_as_long_as_the_pressure_says(void **state)
     while (s->a.kind == RUNNER_REST)
         done(s);
     EXPECT(s, RUNNER_BATCH);
-    assert_between(s->r.counts.throttled_us[SIGNAL_LAG_MS], 7 * TARGET_US - 5, 7 * TARGET_US + 5);
-    assert_int_equal(s->r.counts.rest_us, 0);
+    assert_between(s->r.work.counts.throttled_us[SIGNAL_LAG_MS], 7 * TARGET_US - 5, 7 * TARGET_US + 5);
+    assert_int_equal(s->r.work.counts.rest_us, 0);
 }
 
 static void test_at_the_limit_it_holds_until_the_pressure_is_gone(void **state)
@@ -423,10 +423,10 @@ static void test_at_the_limit_it_holds_until_the_pressure_is_gone(void **state)
     press(s, 0);
     done(s);
     EXPECT(s, RUNNER_BOUND); /* what was asked for before is more than it should begin with */
-    assert_int_equal(s->r.counts.throttled_us[SIGNAL_LAG_MS], s->now_us - began);
+    assert_int_equal(s->r.work.counts.throttled_us[SIGNAL_LAG_MS], s->now_us - began);
     found(s, "{120}");
     EXPECT(s, RUNNER_BATCH);
-    assert_string_equal(s->r.hi, "{120}");
+    assert_string_equal(s->r.walker.hi, "{120}");
 }
 
 static void test_a_held_job_is_paused_at_once(void **state)
@@ -446,13 +446,13 @@ static void test_a_batch_that_somebody_waits_on_is_cancelled_and_halved(void **s
     struct script *s = *state;
 
     start_filling(s, false);
-    uint32_t keys = batch_size_keys(&s->r.size);
+    uint32_t keys = batch_size_keys(&s->r.walker.pace.size);
     feed(s, &(struct runner_event){.kind = RUNNER_RELIEVE});
     EXPECT(s, RUNNER_ABORT);
     refused(s, "57014");
     EXPECT(s, RUNNER_REST);
-    assert_int_equal(s->r.counts.relieved, 1);
-    assert_int_equal(batch_size_keys(&s->r.size), keys / 2);
+    assert_int_equal(s->r.work.counts.relieved, 1);
+    assert_int_equal(batch_size_keys(&s->r.walker.pace.size), keys / 2);
     feed(s, &(struct runner_event){.kind = RUNNER_RELIEVE}); /* it does nothing now that could be given up */
     EXPECT(s, RUNNER_NONE);
 }

@@ -76,7 +76,7 @@ static void test_a_planned_job_goes_on_where_it_stood(void **state)
     EXPECT(s, RUNNER_TAKE);
     taken(s, 3, "{500}", "{1000}");
     EXPECT(s, RUNNER_BOUND);
-    assert_string_equal(s->r.cursor, "{500}");
+    assert_string_equal(s->r.walker.cursor, "{500}");
 }
 
 /* ---- Filling. --------------------------------------------------------------------------------------- */
@@ -87,12 +87,12 @@ static void test_a_batch_brings_the_bound_of_the_next(void **state)
     start_filling(s, false);
     assert_int_equal(s->a.keys, BATCH_FIRST_KEYS);
     assert_int_equal(s->a.next_keys, BATCH_FIRST_KEYS);
-    assert_null(s->r.cursor);
-    assert_string_equal(s->r.hi, "{100}");
+    assert_null(s->r.walker.cursor);
+    assert_string_equal(s->r.walker.hi, "{100}");
     batch_done(s, TARGET_US, "{200}");
     EXPECT(s, RUNNER_BATCH);
-    assert_string_equal(s->r.cursor, "{100}");
-    assert_string_equal(s->r.hi, "{200}");
+    assert_string_equal(s->r.walker.cursor, "{100}");
+    assert_string_equal(s->r.walker.hi, "{200}");
     assert_int_equal(s->a.keys, BATCH_FIRST_KEYS);
 }
 
@@ -102,7 +102,7 @@ static void test_where_fewer_keys_are_left_the_batch_goes_to_the_end(void **stat
     start_filling(s, false);
     batch_done(s, TARGET_US, NULL);
     EXPECT(s, RUNNER_BATCH);
-    assert_string_equal(s->r.hi, "{1000}");
+    assert_string_equal(s->r.walker.hi, "{1000}");
     assert_int_equal(s->a.keys, 0);
     assert_int_equal(s->a.next_keys, 0);
     batch_done(s, TARGET_US, NULL);
@@ -141,7 +141,7 @@ static void test_a_point_is_one_key_and_needs_no_bound(void **state)
     done_with(s, (struct runner_event){
                      .outcome = RUNNER_TAKE_RANGE, .range = 5, .epoch = 1, .upper = "{77}", .point = true});
     EXPECT(s, RUNNER_BATCH);
-    assert_string_equal(s->r.hi, "{77}");
+    assert_string_equal(s->r.walker.hi, "{77}");
     assert_int_equal(s->a.keys, 1);
     batch_done(s, 900, NULL);
     EXPECT(s, RUNNER_TAKE);
@@ -186,13 +186,13 @@ static void test_a_bound_that_was_not_found_is_asked_for_again(void **state)
     start_filling(s, false);
     done_with(s, (struct runner_event){.rows = 100, .elapsed_us = TARGET_US, .bound_unknown = true});
     EXPECT(s, RUNNER_BOUND);
-    assert_string_equal(s->r.cursor, "{100}");
+    assert_string_equal(s->r.walker.cursor, "{100}");
 }
 
 static void test_new_limits_hold_from_the_next_bound_on(void **state)
 {
     struct script *s = *state;
-    const struct runner_limits limits = {.target_us = TARGET_US, .min_keys = 1, .max_keys = 10};
+    const struct runner_limits limits = {.pace.target_us = TARGET_US, .pace.min_keys = 1, .pace.max_keys = 10};
     start_filling(s, false);
     runner_limit(&s->r, &limits);
     batch_done(s, TARGET_US, "{200}");
@@ -208,12 +208,12 @@ static void test_what_was_done_is_counted(void **state)
         s, (struct runner_event){.rows = 60, .elapsed_us = TARGET_US, .wal_bytes = 5000, .bound = "{200}"});
     done_with(
         s, (struct runner_event){.rows = 70, .elapsed_us = TARGET_US, .wal_bytes = 6000, .bound = "{300}"});
-    assert_int_equal(s->r.counts.batches, 2);
-    assert_int_equal(s->r.counts.rows, 130);
-    assert_int_equal(s->r.counts.keys, 200);
-    assert_int_equal(s->r.counts.wal_bytes, 11000);
-    assert_int_equal(s->r.counts.batch_us.count, 2);
-    assert_int_equal(s->r.progress.keys, 200);
+    assert_int_equal(s->r.work.counts.batches, 2);
+    assert_int_equal(s->r.work.counts.rows, 130);
+    assert_int_equal(s->r.work.counts.keys, 200);
+    assert_int_equal(s->r.work.counts.wal_bytes, 11000);
+    assert_int_equal(s->r.work.counts.batch_us.count, 2);
+    assert_int_equal(s->r.work.progress.keys, 200);
 }
 
 /* ---- Wishes. ---------------------------------------------------------------------------------------- */
@@ -238,7 +238,7 @@ static void test_a_batch_that_was_quicker_than_its_abort_counts(void **state)
     wish(s, RUNNER_WANT_PAUSE);
     batch_done(s, TARGET_US, "{200}");
     EXPECT(s, RUNNER_RELEASE);
-    assert_int_equal(s->r.counts.batches, 1);
+    assert_int_equal(s->r.work.counts.batches, 1);
 }
 
 static void test_a_stop_waits_for_the_batch(void **state)
@@ -250,7 +250,7 @@ static void test_a_stop_waits_for_the_batch(void **state)
     batch_done(s, TARGET_US, "{200}");
     EXPECT(s, RUNNER_RELEASE);
     assert_int_equal(s->a.state, JOB_QUEUED);
-    assert_int_equal(s->r.counts.batches, 1);
+    assert_int_equal(s->r.work.counts.batches, 1);
 }
 
 static void test_a_second_stop_aborts_the_batch(void **state)
@@ -274,7 +274,7 @@ static void test_a_cancelled_batch_is_aborted_and_the_job_ends_cancelled(void **
     refused(s, "57014");
     EXPECT(s, RUNNER_FINISH);
     assert_int_equal(s->a.state, JOB_CANCELLED);
-    assert_null(s->r.error);
+    assert_null(s->r.work.ending.error);
 }
 
 static void test_a_rest_is_cut_by_a_wish(void **state)

@@ -47,9 +47,9 @@ static void test_a_lost_connection_reads_the_cursor_back(void **state)
                      .upper = "{1000}",
                      .total_keys = 100}); /* it had been done */
     EXPECT(s, RUNNER_BOUND);
-    assert_string_equal(s->r.cursor, "{100}");
-    assert_int_equal(s->r.epoch, 8);
-    assert_int_equal(s->r.progress.keys, 100);
+    assert_string_equal(s->r.walker.cursor, "{100}");
+    assert_int_equal(s->r.walker.epoch, 8);
+    assert_int_equal(s->r.work.progress.keys, 100);
 }
 
 static void test_a_session_that_the_server_ended_is_opened_again(void **state)
@@ -100,8 +100,8 @@ static void test_a_server_that_is_away_is_asked_ever_more_rarely_but_each_second
         tries++;
     }
     assert_between(tries, 600, 1200);
-    assert_string_equal(s->r.waiting_for, "the message");
-    assert_string_equal(s->r.sqlstate, "08006");
+    assert_string_equal(s->r.work.patience.waiting_for, "the message");
+    assert_string_equal(s->r.work.patience.sqlstate, "08006");
 }
 
 static void test_a_session_that_breaks_again_and_again_is_opened_ever_more_rarely(void **state)
@@ -143,7 +143,7 @@ static void test_a_batch_that_costs_its_session_each_time_ends_the_job(void **st
     lost(s);
     EXPECT(s, RUNNER_FINISH);
     assert_int_equal(s->a.state, JOB_FAILED);
-    assert_non_null(strstr(s->r.error, "lost 20 times in a row"));
+    assert_non_null(strstr(s->r.work.ending.error, "lost 20 times in a row"));
 }
 
 static void test_a_batch_that_is_done_between_sessions_that_go_is_no_end(void **state)
@@ -168,9 +168,9 @@ static void test_the_next_batch_that_is_done_ends_the_waiting(void **state)
         taken(s, 1, NULL, "{1000}");
         found(s, "{100}");
     }
-    assert_non_null(s->r.waiting_for);
+    assert_non_null(s->r.work.patience.waiting_for);
     batch_done(s, TARGET_US, "{200}");
-    assert_null(s->r.waiting_for);
+    assert_null(s->r.work.patience.waiting_for);
     refused(s, "53300");
     assert_between(s->a.until_us - s->now_us, 25000, 50000);
 }
@@ -182,8 +182,8 @@ static void test_rests_and_retries_are_counted(void **state)
     refused(s, "40001");
     uint64_t wait_us = s->a.until_us - s->now_us;
     done(s);
-    assert_int_equal(s->r.counts.rest_us, wait_us);
-    assert_int_equal(s->r.counts.retries[RETRY_CONTENTION], 1);
+    assert_int_equal(s->r.work.counts.rest_us, wait_us);
+    assert_int_equal(s->r.work.counts.retries[RETRY_CONTENTION], 1);
 }
 
 static void test_a_login_refused_at_first_fails_the_job(void **state)
@@ -193,7 +193,7 @@ static void test_a_login_refused_at_first_fails_the_job(void **state)
     refused(s, "28P01");
     EXPECT(s, RUNNER_FINISH);
     assert_int_equal(s->a.state, JOB_FAILED);
-    assert_string_equal(s->r.error, "the message");
+    assert_string_equal(s->r.work.ending.error, "the message");
 }
 
 static void test_a_login_refused_later_is_tried_again(void **state)
@@ -287,7 +287,7 @@ static void test_a_permanent_error_may_be_a_rows(void **state)
     EXPECT(s, RUNNER_COMPARE);
     compared(s, true);
     EXPECT(s, RUNNER_PUT_ASIDE);
-    assert_string_equal(s->r.row_sqlstate, "42704");
+    assert_string_equal(s->r.walker.row.sqlstate, "42704");
 }
 
 static void test_nothing_more_is_sent_to_a_session_that_runs_anothers_statement(void **state)
@@ -309,9 +309,9 @@ static void test_a_permanent_error_of_all_rows_fails_the_job_in_the_servers_word
     done_with(s, (struct runner_event){.compared = {.key_fails = true, .alike = 1}});
     EXPECT(s, RUNNER_FINISH);
     assert_int_equal(s->a.state, JOB_FAILED);
-    assert_false(s->r.names_row);
-    assert_string_equal(s->r.error, "the message");
-    assert_string_equal(s->r.hint, "the hint");
+    assert_false(s->r.work.ending.names_row);
+    assert_string_equal(s->r.work.ending.error, "the message");
+    assert_string_equal(s->r.work.ending.hint, "the hint");
 }
 
 static void test_an_undefined_table_is_read_anew_once(void **state)
@@ -410,16 +410,16 @@ static void test_a_row_that_fails_is_found_by_halves_and_put_aside(void **state)
     EXPECT(s, RUNNER_COMPARE);
     compared(s, true);
     EXPECT(s, RUNNER_PUT_ASIDE);
-    assert_null(s->r.cursor);
-    assert_string_equal(s->r.hi, "{1}");
-    assert_string_equal(s->r.row_sqlstate, "22012");
-    assert_string_equal(s->r.row_message, "the message");
-    assert_string_equal(s->r.row_detail, "the detail");
+    assert_null(s->r.walker.cursor);
+    assert_string_equal(s->r.walker.hi, "{1}");
+    assert_string_equal(s->r.walker.row.sqlstate, "22012");
+    assert_string_equal(s->r.walker.row.message, "the message");
+    assert_string_equal(s->r.walker.row.detail, "the detail");
     done(s);
     EXPECT(s, RUNNER_BOUND);
-    assert_string_equal(s->r.cursor, "{1}");
+    assert_string_equal(s->r.walker.cursor, "{1}");
     assert_int_equal(s->a.keys, BATCH_FIRST_KEYS); /* at full size again */
-    assert_int_equal(s->r.counts.put_aside, 1);
+    assert_int_equal(s->r.work.counts.put_aside, 1);
 }
 
 static void test_a_row_that_fails_ends_a_job_that_wants_that(void **state)
@@ -432,8 +432,8 @@ static void test_a_row_that_fails_ends_a_job_that_wants_that(void **state)
     compared(s, true);
     EXPECT(s, RUNNER_FINISH);
     assert_int_equal(s->a.state, JOB_FAILED);
-    assert_string_equal(s->r.hi, "{1}");
-    assert_string_equal(s->r.row_sqlstate, "22012");
+    assert_string_equal(s->r.walker.hi, "{1}");
+    assert_string_equal(s->r.walker.row.sqlstate, "22012");
 }
 
 /* The session goes with each answer, so nobody is asked about it. */
@@ -460,7 +460,7 @@ static void test_a_row_whose_error_is_too_large_is_found_without_a_comparison(vo
     found(s, "{1}");
     refused(s, SQLSTATE_TOO_LARGE);
     EXPECT(s, RUNNER_PUT_ASIDE);
-    assert_string_equal(s->r.row_sqlstate, SQLSTATE_TOO_LARGE);
+    assert_string_equal(s->r.walker.row.sqlstate, SQLSTATE_TOO_LARGE);
 }
 
 static void test_an_answer_about_a_job_that_is_too_large_or_too_slow_fails_it(void **state)
@@ -477,7 +477,7 @@ static void test_an_answer_about_a_job_that_is_too_large_or_too_slow_fails_it(vo
     done(s);
     refused(s, SQLSTATE_TOO_SLOW);
     EXPECT(s, RUNNER_FINISH);
-    assert_string_equal(s->r.hint, "the hint");
+    assert_string_equal(s->r.work.ending.hint, "the hint");
 }
 
 static void test_halves_that_are_done_say_nothing_of_the_batch_size(void **state)
@@ -487,7 +487,7 @@ static void test_halves_that_are_done_say_nothing_of_the_batch_size(void **state
     find_bad_row(s);
     batch_done(s, TARGET_US / 2, NULL);
     EXPECT(s, RUNNER_BOUND);
-    assert_int_equal(batch_size_keys(&s->r.size), BATCH_FIRST_KEYS);
+    assert_int_equal(batch_size_keys(&s->r.walker.pace.size), BATCH_FIRST_KEYS);
 }
 
 static void test_a_search_ends_when_its_batch_is_passed(void **state)
@@ -599,7 +599,7 @@ static void test_a_point_that_still_fails_is_put_aside_again(void **state)
     EXPECT(s, RUNNER_COMPARE);
     compared(s, true);
     EXPECT(s, RUNNER_PUT_ASIDE);
-    assert_string_equal(s->r.hi, "{77}");
+    assert_string_equal(s->r.walker.hi, "{77}");
     done(s);
     EXPECT(s, RUNNER_TAKE);
 }
@@ -633,7 +633,7 @@ static void test_what_refuses_every_row_is_waited_for(void **state)
         EXPECT(s, RUNNER_COMPARE);
         compared(s, false);
         EXPECT(s, RUNNER_REST);
-        assert_string_equal(s->r.waiting_for, "every row that was tried fails, so none is to blame: the message");
+        assert_string_equal(s->r.work.patience.waiting_for, "every row that was tried fails, so none is to blame: the message");
         done(s);
         EXPECT(s, RUNNER_TAKE);
         taken(s, 1, NULL, "{1000}");
@@ -644,8 +644,8 @@ static void test_what_refuses_every_row_is_waited_for(void **state)
     batch_done(s, TARGET_US, NULL);
     EXPECT(s, RUNNER_BOUND);
     assert_int_equal(s->a.keys, BATCH_FIRST_KEYS); /* there is no row to search for */
-    assert_null(s->r.waiting_for);
-    assert_int_equal(s->r.counts.put_aside, 0);
+    assert_null(s->r.work.patience.waiting_for);
+    assert_int_equal(s->r.work.counts.put_aside, 0);
 }
 
 static void test_what_refuses_every_row_for_too_long_fails_the_job_without_naming_one(void **state)
@@ -664,9 +664,9 @@ static void test_what_refuses_every_row_for_too_long_fails_the_job_without_namin
         found(s, "{1}");
     }
     EXPECT(s, RUNNER_FINISH);
-    assert_false(s->r.names_row);
-    assert_string_equal(s->r.error, "no row that was tried can be changed: the message");
-    assert_int_equal(s->r.counts.put_aside, 0);
+    assert_false(s->r.work.ending.names_row);
+    assert_string_equal(s->r.work.ending.error, "no row that was tried can be changed: the message");
+    assert_int_equal(s->r.work.counts.put_aside, 0);
 }
 
 static void test_a_row_that_can_be_changed_by_now_is_not_blamed(void **state)
@@ -712,13 +712,13 @@ static void test_one_key_that_times_out_again_and_again_is_blamed(void **state)
     assert_between(tries, 3, 5);
     compared(s, true);
     EXPECT(s, RUNNER_PUT_ASIDE);
-    assert_string_equal(s->r.hi, "{1}");
+    assert_string_equal(s->r.walker.hi, "{1}");
 }
 
 static void test_batches_that_time_out_get_below_the_least_size(void **state)
 {
     struct script *s = *state;
-    struct runner_limits limits = {.target_us = TARGET_US, .min_keys = 80, .max_keys = 100000};
+    struct runner_limits limits = {.pace.target_us = TARGET_US, .pace.min_keys = 80, .pace.max_keys = 100000};
     uint32_t least = UINT32_MAX;
 
     start_filling(s, false);
@@ -799,7 +799,7 @@ static void test_the_next_build_waits_longer_though_what_was_left_is_cleared_awa
         done_with(s, (struct runner_event){.has_step = true, .clears = true});
         EXPECT(s, RUNNER_STEP);
         done(s);
-        assert_non_null(s->r.waiting_for);
+        assert_non_null(s->r.work.patience.waiting_for);
         EXPECT(s, RUNNER_NEXT_STEP);
         done_with(s, (struct runner_event){.has_step = true});
         while (s->a.kind == RUNNER_REST)
@@ -832,7 +832,7 @@ static void test_a_build_does_not_begin_while_the_disk_is_above_its_limit(void *
     for (int i = 0; i < 3; i++) {
         done_with(s, (struct runner_event){.has_step = true, .builds = true});
         EXPECT(s, RUNNER_REST);
-        assert_string_equal(s->r.waiting_for, "disk 95 %");
+        assert_string_equal(s->r.work.patience.waiting_for, "disk 95 %");
         done(s);
         EXPECT(s, RUNNER_NEXT_STEP);
     }

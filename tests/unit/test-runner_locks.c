@@ -32,7 +32,7 @@ static void portion_taken(struct script *s, int64_t last, uint32_t n, uint64_t l
 
 static void portion_retried(struct script *s, uint64_t skipped)
 {
-    done_with(s, (struct runner_event){.rows = s->r.keys - skipped, .skipped = skipped, .elapsed_us = TARGET_US / 10});
+    done_with(s, (struct runner_event){.rows = s->r.walker.keys - skipped, .skipped = skipped, .elapsed_us = TARGET_US / 10});
 }
 
 /* As far as the first row that was locked: row 3, key 50. */
@@ -55,7 +55,7 @@ static void test_a_batch_that_met_a_lock_is_tried_once_more_at_once_without_the_
     refused(s, SQLSTATE_LOCK);
     EXPECT(s, RUNNER_BATCH);
     assert_true(s->a.skipping);
-    assert_string_equal(s->r.hi, "{100}");
+    assert_string_equal(s->r.walker.hi, "{100}");
     refused(s, SQLSTATE_LOCK);
     EXPECT(s, RUNNER_REST);
     assert_between(s->a.until_us - s->now_us, 2500, 5000);
@@ -75,14 +75,14 @@ static void test_a_batch_that_passed_over_rows_is_done_and_the_next_does_not_wai
     refused(s, SQLSTATE_LOCK);
     skipped(s, 2, "{200}");
     EXPECT(s, RUNNER_BATCH);
-    assert_string_equal(s->r.cursor, "{100}");
+    assert_string_equal(s->r.walker.cursor, "{100}");
     assert_true(s->a.skipping);
     skipped(s, 0, "{300}");
     EXPECT(s, RUNNER_BATCH);
     assert_false(s->a.skipping);
-    assert_int_equal(s->r.counts.keys, 200);
-    assert_int_equal(s->r.counts.skipped, 2);
-    assert_int_equal(s->r.counts.skipping, 1);
+    assert_int_equal(s->r.work.counts.keys, 200);
+    assert_int_equal(s->r.work.counts.skipped, 2);
+    assert_int_equal(s->r.work.counts.skipping, 1);
 }
 
 static void test_rows_passed_over_count_as_scanned_also_in_a_ranges_last_batch(void **state)
@@ -94,7 +94,7 @@ static void test_rows_passed_over_count_as_scanned_also_in_a_ranges_last_batch(v
     refused(s, SQLSTATE_LOCK);
     done_with(s, (struct runner_event){.rows = 40, .skipped = 2});
     EXPECT(s, RUNNER_TAKE);
-    assert_int_equal(s->r.counts.keys, 142);
+    assert_int_equal(s->r.work.counts.keys, 142);
 }
 
 static void test_a_lock_is_no_reason_to_begin_under_pressure(void **state)
@@ -102,10 +102,10 @@ static void test_a_lock_is_no_reason_to_begin_under_pressure(void **state)
     struct script *s = *state;
     start_filling(s, false);
     batch_done(s, TARGET_US, "{200}");
-    s->r.pressure = (struct pressure_verdict){.signal = SIGNAL_BLOCKED_MS, .ratio = 2};
+    s->r.work.pace.others = (struct pressure_verdict){.signal = SIGNAL_BLOCKED_MS, .ratio = 2};
     refused(s, SQLSTATE_LOCK);
     EXPECT(s, RUNNER_REST);
-    s->r.pressure = (struct pressure_verdict){.signal = SIGNAL_NONE};
+    s->r.work.pace.others = (struct pressure_verdict){.signal = SIGNAL_NONE};
     done(s);
     EXPECT(s, RUNNER_BATCH);
     assert_true(s->a.skipping);
@@ -131,28 +131,28 @@ static void test_the_job_ends_only_when_no_row_is_locked(void **state)
 {
     struct script *s = *state;
     start_retrying(s, false);
-    assert_string_equal(s->r.hi, "{50}");
+    assert_string_equal(s->r.walker.hi, "{50}");
     retried(s, true);
     EXPECT(s, RUNNER_TAKE);
-    assert_int_equal(s->r.left_behind, 3); /* the next one above it */
+    assert_int_equal(s->r.walker.round.last, 3); /* the next one above it */
     row_taken(s, 8, "{90}");
     retried(s, false);
     EXPECT(s, RUNNER_TAKE);
     locked_still(s);
     EXPECT(s, RUNNER_REST);
-    assert_string_equal(s->r.waiting_for, "locked by pid 5");
+    assert_string_equal(s->r.work.patience.waiting_for, "locked by pid 5");
     done(s);
     EXPECT(s, RUNNER_TAKE);
-    assert_int_equal(s->r.left_behind, 0); /* from the first again */
+    assert_int_equal(s->r.walker.round.last, 0); /* from the first again */
     row_taken(s, 3, "{50}");
     retried(s, false);
-    assert_null(s->r.waiting_for);
+    assert_null(s->r.work.patience.waiting_for);
     done_with(s, (struct runner_event){.outcome = RUNNER_TAKE_NONE});
     EXPECT(s, RUNNER_FINISH);
     assert_int_equal(s->a.state, JOB_SUCCEEDED);
-    assert_int_equal(s->r.counts.retried, 2);
-    assert_int_equal(s->r.counts.rows, 2);
-    assert_int_equal(s->r.counts.keys, 0); /* they were counted when they were passed over */
+    assert_int_equal(s->r.work.counts.retried, 2);
+    assert_int_equal(s->r.work.counts.rows, 2);
+    assert_int_equal(s->r.work.counts.keys, 0); /* they were counted when they were passed over */
 }
 
 static void test_rounds_that_get_nothing_done_come_ever_more_rarely(void **state)
@@ -182,12 +182,12 @@ static void test_a_row_that_was_locked_and_cannot_be_computed_is_left_behind_for
     EXPECT(s, RUNNER_COMPARE);
     compared(s, true);
     EXPECT(s, RUNNER_PUT_ASIDE);
-    assert_int_equal(s->r.range, 0);
-    assert_string_equal(s->r.row_message, "the message");
+    assert_int_equal(s->r.walker.range, 0);
+    assert_string_equal(s->r.walker.row.message, "the message");
     done(s);
     EXPECT(s, RUNNER_TAKE);
-    assert_int_equal(s->r.counts.put_aside, 1);
-    assert_int_equal(s->r.counts.keys, 0);
+    assert_int_equal(s->r.work.counts.put_aside, 1);
+    assert_int_equal(s->r.work.counts.keys, 0);
 }
 
 static void test_a_row_that_was_locked_and_cannot_be_computed_ends_a_job_that_wants_that(void **state)
@@ -199,8 +199,8 @@ static void test_a_row_that_was_locked_and_cannot_be_computed_ends_a_job_that_wa
     compared(s, true);
     EXPECT(s, RUNNER_FINISH);
     assert_int_equal(s->a.state, JOB_FAILED);
-    assert_string_equal(s->r.row_sqlstate, "22012");
-    assert_int_equal(s->r.keys, 1); /* so its key is named */
+    assert_string_equal(s->r.walker.row.sqlstate, "22012");
+    assert_int_equal(s->r.walker.keys, 1); /* so its key is named */
 }
 
 static void test_a_row_that_another_worker_has_done_is_no_error(void **state)
@@ -222,18 +222,18 @@ static void test_wishes_pressure_and_waiting_sessions_count_there_too(void **sta
     EXPECT(s, RUNNER_ABORT);
     refused(s, "57014");
     EXPECT(s, RUNNER_REST);
-    assert_int_equal(s->r.counts.relieved, 1);
+    assert_int_equal(s->r.work.counts.relieved, 1);
     done(s);
     EXPECT(s, RUNNER_TAKE);
-    s->r.pressure = (struct pressure_verdict){.signal = SIGNAL_LAG_MS, .ratio = 2};
-    s->r.batch_at_us = s->now_us;
-    s->r.batch_us = TARGET_US;
+    s->r.work.pace.others = (struct pressure_verdict){.signal = SIGNAL_LAG_MS, .ratio = 2};
+    s->r.walker.pace.batch_at_us = s->now_us;
+    s->r.walker.pace.batch_us = TARGET_US;
     row_taken(s, 3, "{50}");
     EXPECT(s, RUNNER_REST);
-    s->r.pressure = (struct pressure_verdict){.signal = SIGNAL_NONE};
+    s->r.work.pace.others = (struct pressure_verdict){.signal = SIGNAL_NONE};
     done(s);
     EXPECT(s, RUNNER_RETRY);
-    assert_true(s->r.counts.throttled_us[SIGNAL_LAG_MS] > 0);
+    assert_true(s->r.work.counts.throttled_us[SIGNAL_LAG_MS] > 0);
     wish(s, RUNNER_WANT_PAUSE);
     EXPECT(s, RUNNER_ABORT);
     refused(s, "57014");
@@ -245,7 +245,7 @@ static void test_rows_that_are_done_later_keep_to_the_jobs_rate(void **state)
 {
     struct script *s = *state;
     start_retrying(s, false);
-    s->r.limits.max_keys_per_s = 100;
+    s->r.work.pace.limits.max_keys_per_s = 100;
     retried(s, false);
     row_taken(s, 8, "{90}");
     EXPECT(s, RUNNER_REST);
@@ -263,18 +263,18 @@ static void test_rows_are_tried_again_in_portions_of_a_batch_and_in_smaller_ones
     assert_int_equal(s->a.keys, BATCH_FIRST_KEYS);
     portion_taken(s, 100, 100, 5000);
     EXPECT(s, RUNNER_RETRY);
-    assert_int_equal(s->r.locked_left, 5000);
+    assert_int_equal(s->r.walker.round.left, 5000);
     portion_retried(s, 40);
     EXPECT(s, RUNNER_TAKE);
     assert_int_equal(s->a.keys, BATCH_FIRST_KEYS); /* however long it took: it is no batch */
-    assert_int_equal(s->r.locked_left, 4940);
-    assert_int_equal(s->r.counts.retried, 60);
+    assert_int_equal(s->r.walker.round.left, 4940);
+    assert_int_equal(s->r.work.counts.retried, 60);
     portion_taken(s, 200, 100, 0);
     refused(s, "57014"); /* by statement_timeout, say, or somebody's table lock */
     done(s);
     EXPECT(s, RUNNER_TAKE);
     assert_int_equal(s->a.keys, 50);
-    assert_int_equal(s->r.left_behind, 200); /* others first */
+    assert_int_equal(s->r.walker.round.last, 200); /* others first */
     portion_taken(s, 250, 50, 0);
     refused(s, SQLSTATE_LOCK);
     done(s);
@@ -282,7 +282,7 @@ static void test_rows_are_tried_again_in_portions_of_a_batch_and_in_smaller_ones
     portion_taken(s, 275, 25, 0);
     portion_retried(s, 0);
     assert_int_equal(s->a.keys, 50);
-    s->r.size.keys = 100000;
+    s->r.walker.pace.size.keys = 100000;
     for (int i = 1; i < 20; i++) {
         portion_taken(s, 1000 * i, s->a.keys, 0);
         portion_retried(s, 0);
@@ -297,27 +297,27 @@ static void test_in_a_portion_that_fails_the_row_is_found_by_halves_and_the_othe
     done(s);
     portion_taken(s, 100, 64, 64);
     for (int tries = 0; s->a.kind == RUNNER_RETRY; tries++) { /* row 41 is bad */
-        int64_t above = s->r.row_above ? s->r.row_above : 36;
-        bool fails = above < 77 && s->r.left_behind >= 77;
+        int64_t above = s->r.walker.round.above ? s->r.walker.round.above : 36;
+        bool fails = above < 77 && s->r.walker.round.last >= 77;
         assert_true(tries < 30);
         if (!fails)
             portion_retried(s, 0);
         else
             refused(s, "22012");
         if (s->a.kind == RUNNER_TAKE) {
-            int64_t from = s->r.left_behind ? s->r.left_behind : 36;
+            int64_t from = s->r.walker.round.last ? s->r.walker.round.last : 36;
             portion_taken(s, from + s->a.keys, s->a.keys, 64);
         }
     }
     EXPECT(s, RUNNER_COMPARE);
-    assert_int_equal(s->r.keys, 1);
-    assert_int_equal(s->r.left_behind, 77);
+    assert_int_equal(s->r.walker.keys, 1);
+    assert_int_equal(s->r.walker.round.last, 77);
     compared(s, true);
     EXPECT(s, RUNNER_PUT_ASIDE);
     done(s);
     EXPECT(s, RUNNER_TAKE);
-    assert_int_equal(s->r.left_behind, 77);
-    assert_int_equal(s->r.isolate, 0);
+    assert_int_equal(s->r.walker.round.last, 77);
+    assert_int_equal(s->r.walker.isolate, 0);
 }
 
 static void test_a_round_that_got_nothing_done_is_followed_by_a_rest_as_long_as_it_took(void **state)

@@ -6,7 +6,7 @@ static const struct migration_plan whole = {
 
 static void begin(struct script *s, enum job_phase phase, const struct migration_plan *plan)
 {
-    const struct runner_limits limits = {.target_us = TARGET_US, .min_keys = 1, .max_keys = 100000};
+    const struct runner_limits limits = {.pace.target_us = TARGET_US, .pace.min_keys = 1, .pace.max_keys = 100000};
     s->now_us = 1000000;
     runner_init(&s->r, phase, 1000, 0, &limits, 42, s->now_us);
     runner_plan(&s->r, plan, "amount_cents");
@@ -26,7 +26,7 @@ static void begun(struct script *s, enum job_phase phase)
     EXPECT(s, RUNNER_BEGIN);
     assert_int_equal(s->a.phase, phase);
     done_with(s, (struct runner_event){.look = RUNNER_LOOK_FINE});
-    assert_int_equal(s->r.phase, phase);
+    assert_int_equal(s->r.migration.phase, phase);
 }
 
 /* One relation of 1000 rows: planned, begun, and walked to its end in which so many rows were changed. */
@@ -77,7 +77,7 @@ static void test_a_whole_migration(void **state)
     next_step(s, false);
     EXPECT(s, RUNNER_FINISH);
     assert_int_equal(s->a.state, JOB_SUCCEEDED);
-    assert_int_equal(s->r.counts.steps, 3);
+    assert_int_equal(s->r.work.counts.steps, 3);
 }
 
 static void test_a_dry_run_surveys_and_ends(void **state)
@@ -108,7 +108,7 @@ static void test_without_a_trigger_a_constraint_waits_for_two_quiet_walks(void *
     walked(s, 17);
     EXPECT(s, RUNNER_REST);
     assert_string_equal(
-        s->r.waiting_for, "the application still writes rows without amount_cents (17 in the last minute)");
+        s->r.work.patience.waiting_for, "the application still writes rows without amount_cents (17 in the last minute)");
     assert_int_equal(s->a.until_us - s->now_us, QUIET_GAP_US);
     done(s);
     planned(s, PHASE_GUARD);
@@ -200,7 +200,7 @@ static void test_nothing_looks_at_once_beside_others_that_the_job_slows_down_for
     struct script *s = *state;
     begin(s, PHASE_BACKFILL, &(const struct migration_plan){.fill = true, .verify = true});
     EXPECT(s, RUNNER_TAKE);
-    s->r.pressure = (struct pressure_verdict){.signal = SIGNAL_LAG_MS, .ratio = 1.5};
+    s->r.work.pace.others = (struct pressure_verdict){.signal = SIGNAL_LAG_MS, .ratio = 1.5};
     walked(s, 1000);
     surveyed_in_verify(s, false);
 }
@@ -229,7 +229,7 @@ static void test_verify_walks_again_until_it_finds_nothing(void **state)
     planned(s, PHASE_VERIFY);
     walked(s, 0);
     begun(s, PHASE_VALIDATE);
-    assert_int_equal(s->r.counts.found_again, 4);
+    assert_int_equal(s->r.work.counts.found_again, 4);
 }
 
 static void test_a_job_beside_an_application_that_writes_rows_to_do_does_not_succeed(void **state)
@@ -245,7 +245,7 @@ static void test_a_job_beside_an_application_that_writes_rows_to_do_does_not_suc
     walked(s, 2);
     EXPECT(s, RUNNER_FINISH);
     assert_int_equal(s->a.state, JOB_FAILED);
-    assert_string_equal(s->r.error, "rows that are to do still come in: each of 5 walks of verify found some, the last one 2");
+    assert_string_equal(s->r.work.ending.error, "rows that are to do still come in: each of 5 walks of verify found some, the last one 2");
 }
 
 static void test_a_relation_that_has_become_empty_is_told_to_the_next_walk(void **state)
@@ -267,7 +267,7 @@ static void test_a_step_that_meets_a_lock_is_asked_for_again_after_a_moment(void
     next_step(s, true);
     refused(s, SQLSTATE_LOCK);
     EXPECT(s, RUNNER_REST);
-    assert_string_equal(s->r.waiting_for, "the message");
+    assert_string_equal(s->r.work.patience.waiting_for, "the message");
     done(s);
     EXPECT(s, RUNNER_NEXT_STEP);
 }
@@ -293,7 +293,7 @@ static void test_rows_that_break_a_constraint_fail_the_job_in_the_servers_words(
     refused(s, "23514");
     EXPECT(s, RUNNER_FINISH);
     assert_int_equal(s->a.state, JOB_FAILED);
-    assert_string_equal(s->r.error, "the message");
+    assert_string_equal(s->r.work.ending.error, "the message");
 }
 
 static void test_a_lost_session_asks_the_catalog_again(void **state)
@@ -353,7 +353,7 @@ static void test_a_step_is_cut_short_for_whoever_waits_on_it_and_for_any_wish(vo
     EXPECT(s, RUNNER_ABORT);
     refused(s, "57014");
     EXPECT(s, RUNNER_REST);
-    assert_int_equal(s->r.counts.relieved, 1);
+    assert_int_equal(s->r.work.counts.relieved, 1);
     done(s);
     next_step(s, true);
     wish(s, RUNNER_WANT_STOP);
