@@ -747,6 +747,12 @@ static void connect_to(struct session *s)
         wait_for(s, EV_WRITE);
 }
 
+const char *number_text(char buffer[24], int64_t n)
+{
+    snprintf(buffer, 24, "%" PRId64, n);
+    return buffer;
+}
+
 struct session *session_open(struct event_base *base, const char *conninfo, const char *user, const char *application_name,
     const char *settings, uint32_t timeout_ms, session_handler *handler, void *arg)
 {

@@ -29,6 +29,9 @@ struct session_query {
     const char *params[SESSION_MAX_PARAMS];
 };
 
+/* A number as a parameter: returns buffer. */
+const char *number_text(char buffer[24], int64_t n);
+
 enum session_event_kind {
     SESSION_CONNECTED,
     SESSION_CONNECT_FAILED, /* closed: sqlstate, message; not lost: it answers, but is no session that can be used */

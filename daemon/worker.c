@@ -1,6 +1,8 @@
 #include "worker.h"
 #include "clock.h"
 #include "cursor.h"
+#include "doubt.h"
+#include "hand.h"
 #include "host.h"
 #include "mem.h"
 #include "range.h"
@@ -18,10 +20,6 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#define CONNECT_TIMEOUT_MS 10000
-#define ANSWER_MARGIN_MS   5000 /* beyond statement_timeout: then the network is gone, not the query slow */
-#define STEP_TIMEOUT_MS    604800000 /* a step that reads a table of terabytes, or indexes it: a week */
-#define OBEYS_US           5000000   /* an action that is cut short and goes on for so long doesn't obey: its session is ended */
 #define AT_LENGTH_US       3000000   /* a statement that goes on for so long keeps no place from a login that has none: most steps are shorter */
 #define TICK_US            1000000   /* how often status and journal are looked after while a job runs */
 #define TELL_EVERY_US                                                                                        \
@@ -31,13 +29,6 @@
 #define TOO_SLOW_TRIES 2         /* of a question about the job, ten seconds each, in which nobody else is answered */
 #define ROUNDING_MS    1         /* a wait that the monitor read as at its limit may be that much below */
 
-/* What a session's statements are held to. */
-enum limits {
-    LIMITS_BATCH, /* short */
-    LIMITS_STEP,  /* it may take its time, but waits for a lock no longer than others may wait on it */
-    LIMITS_APART, /* nor does it mind to wait: what builds an index concurrently waits for transactions, nobody for it */
-};
-
 struct worker {
     struct worker_setup setup;
     struct job *job;
@@ -46,19 +37,11 @@ struct worker {
     struct runner_action action; /* under way */
     uint64_t acts_since_us;
     bool told_at_length; /* that this one takes long */
-    struct session *session;
-    bool session_gone; /* it was lost while the runner waited for something else */
-    enum limits limits;
-    uint32_t lock_ms;     /* its lock_timeout */
-    uint32_t limiting_ms; /* and what that is being changed to */
-    bool limiting;        /* that is being changed; then comes the action */
+    struct hand hand;
     struct step step;     /* of STEP */
     struct survey survey;
     char *planned;      /* when the control session began on which the relations were laid out last */
     struct range range; /* or row, in hand */
-    bool cut_short; /* the action under way is to be given up, also when a part of it was quicker */
-    uint64_t cut_short_us; /* since when, or when its session was last told to end; 0: it isn't */
-    int pid;               /* of the session, also when that is gone */
     char *no_room;  /* what the runner is told of the disk */
     bool ended, failed;
     bool was_ours;       /* it ended by writing how; else another daemon has it */
@@ -82,22 +65,16 @@ struct worker {
     bool untangling;      /* it is asked who waits for a build that waits for them */
     int too_slow;         /* answers in a row that the control session didn't get in time */
 
-    bool unsure; /* it is asked whether the control schema is another version's, or a role another's; then this error is told */
-    char *unsure_sqlstate, *unsure_message, *unsure_hint;
+    struct doubt doubt; /* about an error */
     struct report report;
 };
 
 static void feed(struct worker *w, const struct runner_event *e);
 
+static const struct runner_event lost = {.kind = RUNNER_LOST, .message = "the connection was lost", .sqlstate = SQLSTATE_LOST};
+
 /* ---- Small things
  * -------------------------------------------------------------------------------------------------- */
-
-/* A number as a parameter. */
-static const char *number_text(char buffer[24], int64_t n)
-{
-    snprintf(buffer, 24, "%" PRId64, n);
-    return buffer;
-}
 
 /* ---- What a runner's action means
  * ---------------------------------------------------------------------------------- */
@@ -121,34 +98,27 @@ static void on_timer(evutil_socket_t socket, short what, void *arg)
 
 static void send_queries(struct worker *w, const struct session_query *queries, int n, int n_needed)
 {
-    if (w->session_gone || !w->session)
-        feed_later(
-            w, &(struct runner_event){
-                   .kind = RUNNER_LOST, .message = "the connection was lost", .sqlstate = SQLSTATE_LOST});
-    else
-        session_send(w->session, queries, n, n_needed,
-            w->limits != LIMITS_BATCH && !w->limiting
-                ? STEP_TIMEOUT_MS
-                : (uint32_t)(n * w->setup.batch->statement_timeout_ms) + ANSWER_MARGIN_MS); /* each has its own */
+    if (!hand_send(&w->hand, queries, n, n_needed))
+        feed_later(w, &lost);
 }
 
-static enum limits limits_for(const struct worker *w, const struct runner_action *a)
+static enum hand_limits limits_for(const struct worker *w, const struct runner_action *a)
 {
-    return a->kind != RUNNER_STEP ? LIMITS_BATCH : w->step.apart && w->step.looked ? LIMITS_APART : LIMITS_STEP;
+    return a->kind != RUNNER_STEP ? HAND_BATCH : w->step.apart && w->step.looked ? HAND_APART : HAND_STEP;
 }
 
 /* The session's lock_timeout, in ms; 0: none. */
-static uint32_t lock_ms_for(const struct worker *w, enum limits limits)
+static uint32_t lock_ms_for(const struct worker *w, enum hand_limits limits)
 {
     const struct pressure_limits *others = &w->throttle.limits;
     uint32_t first = (uint32_t)w->setup.batch->lock_timeout_ms;
 
     switch (limits) {
-    case LIMITS_BATCH: return first;
-    case LIMITS_STEP:
+    case HAND_BATCH: return first;
+    case HAND_STEP:
         return migration_lock_ms(w->runner.work.patience.pause.tries, first,
             others->off[SIGNAL_BLOCKED_MS] ? 0 : others->limit[SIGNAL_BLOCKED_MS]);
-    case LIMITS_APART: break;
+    case HAND_APART: break;
     }
     return 0;
 }
@@ -156,37 +126,14 @@ static uint32_t lock_ms_for(const struct worker *w, enum limits limits)
 /* Whether the session's limits have to be changed first: then that is under way, and the action comes after it. */
 static bool limit_first(struct worker *w, const struct runner_action *a)
 {
-    const struct config_batch *b = w->setup.batch;
-    enum limits wanted = limits_for(w, a);
-    uint32_t lock_ms = lock_ms_for(w, wanted);
-    char statement_text[24], lock_text[24];
+    enum hand_limits wanted = limits_for(w, a);
+    bool sent;
 
-    if (!action_has_session(a->kind) || a->kind == RUNNER_CONNECT || (w->limits == wanted && w->lock_ms == lock_ms))
+    if (!action_has_session(a->kind) || a->kind == RUNNER_CONNECT || !hand_limit_first(&w->hand, wanted, lock_ms_for(w, wanted), &sent))
         return false;
-    w->limiting_ms = lock_ms;
-    w->limiting = true;
-    send_queries(w,
-        &(struct session_query){SQL_LIMIT_SESSION, 3,
-            {number_text(statement_text, wanted == LIMITS_BATCH ? b->statement_timeout_ms : 0),
-                b->synchronous_commit, number_text(lock_text, lock_ms)}},
-        1, 1);
+    if (!sent)
+        feed_later(w, &lost);
     return true;
-}
-
-static void send_role(struct worker *w)
-{
-    const struct job *job = w->job;
-    const struct config_batch *b = w->setup.batch;
-    char lock_timeout[24], statement_timeout[24];
-
-    w->lock_ms = (uint32_t)b->lock_timeout_ms;
-    const struct session_query queries[] = {{SQL_LOGIN, 1, {job->login}},
-        {SQL_ROLE, 9,
-            {job->settings, job->search_path, job->time_zone, job->date_style, number_text(lock_timeout, b->lock_timeout_ms),
-                number_text(statement_timeout, b->statement_timeout_ms), b->synchronous_commit,
-                strcmp(job->owner, job->submitted_by) == 0 ? NULL : job->owner, job->session}},
-        {SQL_BEGIN_SESSION, 2, {job->token, job->settings}}};
-    send_queries(w, queries, 3, 3);
 }
 
 static void send_batch(struct worker *w, const struct runner_action *a)
@@ -270,14 +217,6 @@ static void ask_finish(struct worker *w)
                    hint, json}});
 }
 
-static void on_cancelled(void *arg, const struct session_event *e)
-{
-    struct worker *w = arg;
-    /* pg_signal_backend may not cancel a superuser's batch. */
-    if (e->kind == SESSION_ERROR && w->session && !w->session_gone)
-        session_cancel_aside(w->session);
-}
-
 static void on_relieved(void *arg, const struct session_event *e)
 {
     struct worker *w = arg;
@@ -286,75 +225,25 @@ static void on_relieved(void *arg, const struct session_event *e)
     if (who)
         report_relieved(&w->report, who, (double)result_number(e->results[0], 0, "ms"),
             w->throttle.limits.limit[SIGNAL_BLOCKED_MS], now_us());
-    on_cancelled(arg, e);
-}
-
-/* Its work would go on, for nobody, and hold its locks. */
-static void terminate_session(struct worker *w)
-{
-    char pid[24];
-
-    if (w->pid > 0 && control_is_ready(w->setup.control))
-        control_ask_first(w->setup.control, &(struct session_query){SQL_TERMINATE, 1, {number_text(pid, w->pid)}}, NULL, w);
+    if (e->kind == SESSION_ERROR)
+        hand_cancel_aside(&w->hand);
 }
 
 static void abort_action(struct worker *w)
 {
-    char pid[24], limit[24];
+    int64_t relieve_ms = (int64_t)w->throttle.limits.limit[SIGNAL_BLOCKED_MS] - ROUNDING_MS;
 
-    if (w->cut_short_us == 0)
-        w->cut_short_us = now_us();
-
-    w->cut_short = w->cut_short || !w->relieves;
-    if (w->action.kind == RUNNER_CONNECT) {
-        w->session = session_close(w->session);
-        feed_later(
-            w, &(struct runner_event){.kind = RUNNER_LOST, .message = "given up", .sqlstate = SQLSTATE_LOST});
-    } else if (control_is_ready(w->setup.control) && w->relieves)
-        control_ask_first(w->setup.control,
-            &(struct session_query){SQL_RELIEVE, 2,
-                {number_text(pid, session_pid(w->session)),
-                    number_text(limit, (int64_t)w->throttle.limits.limit[SIGNAL_BLOCKED_MS] - ROUNDING_MS)}},
-            on_relieved, w);
-    else if (control_is_ready(w->setup.control))
-        control_ask_first(w->setup.control,
-            &(struct session_query){SQL_CANCEL, 1, {number_text(pid, session_pid(w->session))}}, on_cancelled,
-            w);
-    else
-        session_cancel_aside(w->session);
+    if (!hand_abort(&w->hand, w->action.kind == RUNNER_CONNECT, w->relieves ? on_relieved : NULL, relieve_ms, w))
+        feed_later(w, &(struct runner_event){.kind = RUNNER_LOST, .message = "given up", .sqlstate = SQLSTATE_LOST});
 }
 
 static void on_session(struct session *session, const struct session_event *e, void *arg);
-
-/* Whatever it is at, nobody waits for the answer. */
-static void close_session(struct worker *w)
-{
-    if (w->session && !w->session_gone && !session_is_idle(w->session) && session_pid(w->session) > 0) {
-        session_cancel_aside(w->session); /* the control session may be away */
-        terminate_session(w);
-    }
-    w->session = session_close(w->session);
-}
-
-static void connect_worker(struct worker *w)
-{
-    _cleanup_free_ char *name = NULL;
-
-    if (asprintf(&name, "backfilld %s", w->job->name) < 0)
-        abort();
-    close_session(w);
-    w->session_gone = w->limiting = false;
-    w->limits = LIMITS_BATCH;
-    w->session = session_open(
-        w->setup.base, w->setup.conninfo, w->job->submitted_by, name, NULL, CONNECT_TIMEOUT_MS, on_session, w);
-    session_keep(w->session, SQL_RUN_BATCH);
-}
 
 /* What a preflight tells of the disk; -1: the server is elsewhere, or its files are out of sight. */
 static int64_t free_bytes_of(const struct worker *w)
 {
     const struct survey *s = &w->survey;
-    bool local = s->seen && s->data_directory && w->session && session_is_local(w->session);
+    bool local = s->seen && s->data_directory && w->hand.session && session_is_local(w->hand.session);
     return local ? host_free_bytes(s->data_directory) : -1;
 }
 
@@ -374,7 +263,7 @@ static void end(struct worker *w)
     event_del(w->timer);
     event_del(w->tick);
     event_del(w->hours);
-    close_session(w);
+    hand_close(&w->hand);
     w->setup.ended(w, w->setup.arg);
 }
 
@@ -398,7 +287,7 @@ static void perform(struct worker *w, const struct runner_action *a)
     switch (a->kind) {
     case RUNNER_NONE:
     case RUNNER_ABORT: break;
-    case RUNNER_CONNECT: connect_worker(w); break;
+    case RUNNER_CONNECT: hand_connect(&w->hand, w->setup.conninfo, w->job, on_session, w); break;
     case RUNNER_LAYOUT:
         ask(w, &(struct session_query){SQL_LAYOUT, 3, {job, job_phase_name(r->migration.phase), w->planned}});
         break;
@@ -491,10 +380,8 @@ static void feed(struct worker *w, const struct runner_event *e)
     w->runner.crowded = control_is_ready(w->setup.control) && (w->runner.migration.phase == PHASE_TIDY || w->setup.crowded(w->setup.arg));
     struct runner_action next = runner_step(&w->runner, e, now);
 
-    if (next.kind != RUNNER_NONE && next.kind != RUNNER_ABORT) {
-        w->cut_short = false;
-        w->cut_short_us = 0;
-    }
+    if (next.kind != RUNNER_NONE && next.kind != RUNNER_ABORT)
+        hand_begin(&w->hand);
     if (next.kind == RUNNER_END) {
         bool leaves = worker_is_leaving(w) || w->action.kind == RUNNER_GIVE_WAY;
         w->was_ours = leaves && e->look != RUNNER_LOOK_NOT_OURS;
@@ -506,147 +393,28 @@ static void feed(struct worker *w, const struct runner_event *e)
     perform(w, &next);
 }
 
-/* An --install of another version changes functions under a daemon that runs: that is no fault of the job's. */
-static void on_installed(void *arg, const struct session_event *e)
+static void on_settled(void *arg, const struct runner_event *event)
 {
     struct worker *w = arg;
-    bool ours = e->kind == SESSION_RESULT && PQntuples(e->results[0]) == 1 &&
-                same_string(result_text(e->results[0], 0, "checksum"), schema_checksum);
-    _cleanup_free_ char *message = w->unsure_message, *hint = w->unsure_hint;
-
-    w->unsure_message = w->unsure_hint = NULL;
-    w->unsure = false;
-    if (w->ended)
-        return;
-    if (ours)
-        feed(w, &(struct runner_event){.kind = RUNNER_ERROR, .sqlstate = "42883", .message = message, .hint = hint});
-    else
-        feed(w, &(struct runner_event){.kind = RUNNER_ERROR,
-                    .sqlstate = SQLSTATE_OTHER_SCHEMA,
-                    .message = "the control schema is another version's: restart backfilld"});
-}
-
-/* It can't log in, or set its role. Where one of them was renamed, or dropped, it goes back to the queue, from which it is claimed under
- * the names of today, or failed. */
-static void on_has_roles(void *arg, const struct session_event *e)
-{
-    struct worker *w = arg;
-    bool renamed = e->kind == SESSION_RESULT && !same_string(result_only(e->results[0]), "t");
-    _cleanup_free_ char *sqlstate = w->unsure_sqlstate, *message = w->unsure_message, *hint = w->unsure_hint;
-
-    w->unsure_sqlstate = w->unsure_message = w->unsure_hint = NULL;
-    w->unsure = false;
-    if (w->ended)
-        return;
-    if (renamed)
-        worker_give_back(w, "the role that it logs in as, or runs as, was renamed or dropped");
-    feed(w, &(struct runner_event){.kind = RUNNER_ERROR, .sqlstate = sqlstate, .message = message, .hint = hint});
-}
-
-/* The server has refused it something, of which it names the object at most: what is missing, the catalog tells. */
-static void on_why_denied(void *arg, const struct session_event *e)
-{
-    struct worker *w = arg;
-    const char *problem = e->kind == SESSION_RESULT ? result_text(e->results[0], 0, "problem") : NULL;
-    _cleanup_free_ char *sqlstate = w->unsure_sqlstate, *message = w->unsure_message, *hint = w->unsure_hint;
-
-    w->unsure_sqlstate = w->unsure_message = w->unsure_hint = NULL;
-    w->unsure = false;
     if (!w->ended)
-        feed(w, &(struct runner_event){.kind = RUNNER_ERROR, .sqlstate = sqlstate, .message = problem ? problem : message,
-                    .hint = problem ? result_text(e->results[0], 0, "advice") : hint});
+        feed(w, event);
 }
 
-static void keep_unsure(struct worker *w, const struct runner_event *event)
+static void on_roles_changed(void *arg)
 {
-    w->unsure = true;
-    replace_string(&w->unsure_sqlstate, event->sqlstate);
-    replace_string(&w->unsure_message, event->message);
-    replace_string(&w->unsure_hint, event->hint);
-}
-
-static void ask_why_denied(struct worker *w, const struct runner_event *event)
-{
-    char job[24];
-
-    keep_unsure(w, event);
-    ask_then(w, &(struct session_query){SQL_WHY_DENIED, 1, {number_text(job, w->job->id)}}, on_why_denied);
-}
-
-static void ask_roles(struct worker *w, const struct runner_event *event)
-{
-    char job[24];
-
-    keep_unsure(w, event);
-    ask_then(w, &(struct session_query){SQL_HAS_ROLES, 3, {number_text(job, w->job->id), w->job->submitted_by, w->job->owner}},
-        on_has_roles);
-}
-
-/* What the server says of a name may be said of a row's value that was taken for one: then only what the statement itself names is told. A column's name
- * is none, as a rule: a trigger's own statement has it. */
-static char *told_message(const struct worker *w, const struct session_event *e)
-{
-    const struct runner_action *a = &w->action;
-    bool of_rows = a->kind == RUNNER_BATCH || a->kind == RUNNER_RETRY || a->kind == RUNNER_COMPARE || a->kind == RUNNER_SURVEY;
-
-    if (e->kind != SESSION_ERROR || e->in_text || !of_rows || !retry_is_final(e->sqlstate) || strncmp(e->sqlstate, "BF", 2) == 0 ||
-        same_string(e->sqlstate, "42703"))
-        return copy_string(e->message);
-    return retry_named_message(e->message, a->kind == RUNNER_SURVEY ? w->survey.relations[a->relation].batch : w->range.batch);
+    struct worker *w = arg;
+    if (!w->ended)
+        worker_give_back(w, "the role that it logs in as, or runs as, was renamed or dropped");
 }
 
 static void feed_error(struct worker *w, const struct session_event *e)
 {
-    _cleanup_free_ char *message = told_message(w, e);
-    bool too_large = same_string(e->sqlstate, SQLSTATE_TOO_LARGE); /* an answer like another, though the session is closed */
-    struct runner_event event = {.kind = e->lost && !too_large ? RUNNER_LOST : RUNNER_ERROR,
-        .sqlstate = e->sqlstate,
-        .message = message,
-        .hint = e->hint,
-        .detail = e->key ? e->key : e->detail};
-    bool denied = e->kind == SESSION_ERROR && !e->lost && same_string(e->sqlstate, "42501") && !e->hint;
+    const struct runner_action *a = &w->action;
+    bool of_rows = action_is_work(a->kind) || a->kind == RUNNER_COMPARE;
+    const char *statement = a->kind == RUNNER_SURVEY ? w->survey.relations[a->relation].batch : of_rows ? w->range.batch : NULL;
 
-    w->session_gone = w->session_gone || (e->lost && too_large);
-
-    if (e->kind == SESSION_ERROR && !e->lost && same_string(e->sqlstate, "42883")) {
-        w->unsure = true;
-        replace_string(&w->unsure_message, message);
-        replace_string(&w->unsure_hint, e->hint);
-        ask_then(w, &(struct session_query){.sql = SQL_INSTALLED}, on_installed);
-        return;
-    }
-    /* The session's own beginning (SQL_PIN, SQL_ROLE): it sets a role, and one setting that takes a right. */
-    if (!e->lost && same_string(e->sqlstate, "42501") && w->action.kind == RUNNER_CONNECT)
-        event.hint = "The job's login must be let SET ROLE to the job's role, and must not begin its sessions with session_replication_role = "
-                     "replica, in which neither triggers nor foreign keys see what is written: GRANT the role, or ALTER ROLE ... RESET the "
-                     "setting. Then SELECT backfill.retry(name).";
-    else if (e->kind == SESSION_ERROR && !e->lost && same_string(e->sqlstate, "42501") && same_string(e->raised_by, "check_enable_rls")) {
-        denied = false;
-        /* The server's own would open the table to all that its owner runs. */
-        event.hint = "Row-level security may hide rows of that table from the job: insert the job as a role with BYPASSRLS "
-                     "(ALTER ROLE ... BYPASSRLS, by a superuser).";
-    } else if (denied)
-        event.hint = "The job's role needs what it had when the job was inserted: membership in backfill_submitter, and rights on "
-                     "what the job touches. Then SELECT backfill.retry(name).";
-    /* The server says which statement is not let write; why, is a setting's doing, for a standby takes no session of ours. */
-    if (e->kind == SESSION_ERROR && !e->lost && same_string(e->sqlstate, SQLSTATE_READ_ONLY))
-        event.message = "default_transaction_read_only is on, and was off when the job was inserted: the job waits until it is off "
-                        "again, and goes on by itself (is a disk full?)";
-    /* Its name is drawn for each session, and would make each time another message. */
-    if (e->kind == SESSION_ERROR && same_string(e->sqlstate, "26000") && strstr(e->message, SESSION_KEPT))
-        event.message = "code of others that runs in the job's session, a trigger say, has deallocated its prepared statements: it is opened anew";
-    if (e->kind == SESSION_CONNECT_FAILED) {
-        event.kind = RUNNER_ERROR;
-        if (strncmp(e->sqlstate, "28", 2) == 0)
-            event.hint = "backfilld logs in as the role that submitted the job: allow that in pg_hba.conf, "
-                         "with a pg_ident map or a passfile.";
-    }
-    if (w->action.kind == RUNNER_CONNECT && e->sqlstate && (strncmp(e->sqlstate, "28", 2) == 0 || same_string(e->sqlstate, "22023")))
-        ask_roles(w, &event);
-    else if (denied && action_has_session(w->action.kind))
-        ask_why_denied(w, &event);
-    else
-        feed(w, &event);
+    w->hand.gone = w->hand.gone || (e->lost && same_string(e->sqlstate, SQLSTATE_TOO_LARGE));
+    doubt_error(&w->doubt, e, a->kind, statement);
 }
 
 /* What the job waits for at the end of a round of rows that were locked. */
@@ -834,18 +602,17 @@ static void on_session(struct session *session, const struct session_event *e, v
     const PGresult *first = e->results ? e->results[0] : NULL;
     (void)session;
 
-    if (!action_has_session(w->action.kind) || w->unsure) {
-        w->session_gone = w->session_gone || e->lost || e->kind == SESSION_TIMED_OUT;
+    if (!action_has_session(w->action.kind) || w->doubt.asking) {
+        w->hand.gone = w->hand.gone || e->lost || e->kind == SESSION_TIMED_OUT;
         return;
     }
     switch (e->kind) {
     case SESSION_CONNECTED:
-        w->pid = session_pid(session);
-        send_role(w);
+        hand_log_in(&w->hand, w->job);
         return;
     case SESSION_ERROR:
-        if (w->limiting) {
-            w->limiting = false;
+        if (w->hand.limiting) {
+            w->hand.limiting = false;
             feed_error(w, e);
             return;
         }
@@ -861,21 +628,19 @@ static void on_session(struct session *session, const struct session_event *e, v
         return;
     case SESSION_CONNECT_FAILED: feed_error(w, e); return;
     case SESSION_TIMED_OUT:
-        terminate_session(w);
+        hand_terminate(&w->hand);
         event = (struct runner_event){.kind = RUNNER_LOST, .sqlstate = SQLSTATE_LOST, .message = e->message};
         feed(w, &event);
         return;
     case SESSION_RESULT: break;
     }
 
-    bool is_part = w->limiting; /* the action's own statement is still to come */
-    if (w->limiting) {
-        w->limiting = false;
-        w->limits = limits_for(w, &w->action);
-        w->lock_ms = w->limiting_ms;
-    } else if (w->action.kind == RUNNER_STEP && w->step.apart && !w->step.looked)
+    bool is_part = w->hand.limiting; /* the action's own statement is still to come */
+    if (is_part)
+        hand_limited(&w->hand, limits_for(w, &w->action));
+    else if (w->action.kind == RUNNER_STEP && w->step.apart && !w->step.looked)
         is_part = w->step.looked = true;
-    if (is_part && w->cut_short) {
+    if (is_part && w->hand.cut_short) {
         feed(w, &(struct runner_event){.kind = RUNNER_ERROR, .sqlstate = "57014", .message = "given up before it began"});
         return;
     }
@@ -970,10 +735,8 @@ static void on_tick(evutil_socket_t socket, short what, void *arg)
     (void)what;
 
     name_holders(w, false);
-    if (w->cut_short_us > 0 && action_has_session(w->action.kind) && now - w->cut_short_us >= OBEYS_US) {
-        terminate_session(w);
-        w->cut_short_us = now;
-    }
+    if (action_has_session(w->action.kind))
+        hand_look(&w->hand, now);
     if (w->action.kind == RUNNER_STEP && same_string(w->step.name, "build index") && !w->asking_progress &&
         control_is_ready(w->setup.control)) {
         w->asking_progress = true;
@@ -1026,6 +789,8 @@ struct worker *worker_start(
 
     w->setup = *setup;
     w->job = job;
+    w->hand = (struct hand){.base = setup->base, .control = setup->control, .batch = setup->batch};
+    w->doubt = (struct doubt){.control = setup->control, .job = job, .settled = on_settled, .roles_changed = on_roles_changed, .arg = w};
     uint64_t now = now_us();
     w->timer = must(event_new(setup->base, -1, 0, on_timer, w));
     w->tick = must(event_new(setup->base, -1, EV_PERSIST, on_tick, w));
@@ -1105,7 +870,7 @@ bool worker_hours_are_over(const struct worker *w)
 
 void worker_use(struct worker *w, const struct config_batch *batch, const struct config_throttle *throttle)
 {
-    w->setup.batch = batch;
+    w->setup.batch = w->hand.batch = batch;
     w->setup.throttle = throttle;
     apply_limits(w);
 }
@@ -1158,12 +923,12 @@ void worker_press(struct worker *w)
 void worker_renew(struct worker *w, const char *token)
 {
     replace_string(&w->job->token, token);
-    w->session_gone = w->session != NULL; /* it is no worker's any more */
+    w->hand.gone = w->hand.session != NULL; /* it is no worker's any more */
 }
 
 int worker_pid(const struct worker *w)
 {
-    return w->session ? session_pid(w->session) : 0;
+    return w->hand.session ? session_pid(w->hand.session) : 0;
 }
 
 int64_t worker_job(const struct worker *w)
@@ -1223,7 +988,9 @@ struct worker *worker_free(struct worker *w)
     if (!w)
         return NULL;
     control_forget(w->setup.control, w);
-    close_session(w);
+    control_forget(w->setup.control, &w->hand);
+    control_forget(w->setup.control, &w->doubt);
+    hand_close(&w->hand);
     event_free(w->timer);
     event_free(w->tick);
     event_free(w->hours);
@@ -1234,9 +1001,7 @@ struct worker *worker_free(struct worker *w)
     range_done(&w->range);
     step_done(&w->step);
     free(w->shown_waiting);
-    free(w->unsure_sqlstate);
-    free(w->unsure_message);
-    free(w->unsure_hint);
+    doubt_done(&w->doubt);
     free(w->given_back);
     free(w->no_room);
     report_done(&w->report);
