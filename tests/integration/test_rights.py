@@ -143,7 +143,7 @@ def test_rights_revoked_meanwhile_end_the_job(db):
         db.app.execute("REVOKE UPDATE ON t FROM other")
     assert db.finish(name, "failed")["error"] == "role other has no right to UPDATE on public.t, which belongs to app"
     counts = db.counts()  # the batch that waited for the lock had passed the check already
-    assert set(counts) == {0, 1} and 499 <= counts[1] < 700
+    assert set(counts) == {0, 1} and counts[1] >= 499  # how many a batch is, its time decides
 
 
 # ---- Checkpoints
