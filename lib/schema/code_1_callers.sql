@@ -116,6 +116,14 @@ AS $$
   SELECT coalesce(backfill.login_of(job) = backfill.login(), false) OR backfill.may_end(job)
 $$;
 
+-- Whether who acts has the rights of the owner of a job's table. He sees the job, and may have it pause or cancelled, whoever submitted it: it keeps his
+-- own jobs off the table. He can't have it run, for the code of his triggers would run with the rights of that login, as often as he likes.
+CREATE OR REPLACE FUNCTION backfill.owns_table(target regclass) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT EXISTS (SELECT FROM pg_class c WHERE c.oid = target AND pg_has_role(current_user, c.relowner, 'USAGE'))
+$$;
+
 -- Of the tables and partitions that a job works on, the first on which its role lacks a right: in words, and what gives it; NULL: none. What
 -- single columns need is the server's to say. of_definition: what a step needs, which changes the definition of all of them.
 CREATE OR REPLACE FUNCTION backfill.missing_right(job backfill.job, role oid, of_definition boolean, OUT problem text, OUT advice text)
@@ -166,8 +174,9 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   RAISE EXCEPTION 'job "%" belongs to %', job.name, job.submitted_by
-    USING ERRCODE = '42501', HINT = format('Only the role that submitted a job, or its owner, may change it: log in as %I%s, or ask whoever may.', job.submitted_by,
-                                           CASE WHEN job.owner <> job.submitted_by THEN format(', or SET ROLE %I', job.owner) ELSE '' END);
+    USING ERRCODE = '42501', HINT = format('Only the role that submitted a job, or that it runs as, may change it: log in as %I%s, or ask whoever may.%s', job.submitted_by,
+                                           CASE WHEN job.owner <> job.submitted_by THEN format(', or SET ROLE %I', job.owner) ELSE '' END,
+                                           CASE WHEN backfill.owns_table(job.target) THEN ' As the owner of its table you may pause and cancel it.' ELSE '' END);
 END
 $$;
 

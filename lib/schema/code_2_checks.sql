@@ -954,7 +954,8 @@ $$;
 
 -- What a changed job becomes: what a user wants of one that no daemon holds is done here and now. Whose login is gone, it is ended by whoever
 -- asks for that, with our own commands alone; and run again by whoever asks for that, by their own login, for then they mean its text.
--- cancel and undo of a job that has ended take back what it left, so that a migration's way down works whenever it is called.
+-- cancel and undo of a job that has ended take back what it left, so that a migration's way down works whenever it is called. The owner of its table,
+-- who has no say in it else, may have it pause or cancelled: backfill.owns_table.
 CREATE OR REPLACE FUNCTION backfill.change_job(old backfill.job, new backfill.job) RETURNS backfill.job
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -963,6 +964,10 @@ DECLARE
   ended constant boolean := OLD.state IN ('succeeded', 'failed', 'cancelled');
 BEGIN
   PERFORM backfill.check_outside();
+  IF row_security_active('backfill.job') AND NOT backfill.may_steer(OLD)
+     AND (NEW.wanted NOT IN ('pause', 'cancel') OR to_jsonb(NEW) - 'wanted' <> to_jsonb(OLD) - 'wanted') THEN
+    PERFORM backfill.refuse_to_steer(OLD);
+  END IF;
   PERFORM backfill.check_values(NEW);
   PERFORM backfill.check_not_yet(NEW);
   IF NEW.throttle_off IS DISTINCT FROM OLD.throttle_off THEN

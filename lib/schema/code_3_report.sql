@@ -192,6 +192,21 @@ $$;
 
 -- ---- Of which backfill.status is made
 
+-- How many rows a job has left behind: for pg_monitor, which may see how many, but not which, for their keys and messages may hold values of rows.
+-- NULL for anybody else. Whose session it is counts, not whose function asks: current_user is this function's owner here.
+CREATE OR REPLACE FUNCTION backfill.count_left_behind(job_id bigint) RETURNS bigint
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  role text := current_setting('role');
+BEGIN
+  IF pg_has_role(CASE role WHEN 'none' THEN session_user ELSE role::name END, 'pg_monitor', 'USAGE') THEN
+    RETURN (SELECT count(*) FROM backfill.left_behind l WHERE l.job_id = count_left_behind.job_id);
+  END IF;
+  RETURN NULL;
+END
+$$;
+
 -- What the ranges of a job say of it, and how many rows it has left behind, as far as the caller may see them. A function, so that a list of ten
 -- thousand jobs isn't thought to be worth a compiler, which took longer than the list.
 CREATE OR REPLACE FUNCTION backfill.figures_of(job_id bigint, OUT keys numeric, OUT rows numeric, OUT moved_at timestamptz, OUT rate real, OUT left_behind bigint)
@@ -203,7 +218,8 @@ BEGIN
     INTO keys, rows, moved_at, rate
     FROM backfill.range g
    WHERE g.job_id = figures_of.job_id;
-  left_behind := (SELECT count(*) FROM backfill.left_behind l WHERE l.job_id = figures_of.job_id);
+  left_behind := coalesce(CASE WHEN pg_has_role(current_user, 'pg_monitor', 'USAGE') THEN backfill.count_left_behind(job_id) END,
+                          (SELECT count(*) FROM backfill.left_behind l WHERE l.job_id = figures_of.job_id));
 END
 $$;
 

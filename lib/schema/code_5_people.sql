@@ -53,7 +53,7 @@ BEGIN
   FOR candidate IN
     SELECT j.id, j.name, j.xmax AS holder
       FROM backfill.job j
-     WHERE j.state IN ('queued', 'running') AND j.wanted = 'run' AND (NOT row_security_active('backfill.job') OR backfill.may_steer(j))
+     WHERE j.state IN ('queued', 'running') AND j.wanted = 'run' AND (NOT row_security_active('backfill.job') OR backfill.may_steer(j) OR backfill.owns_table(j.target))
      ORDER BY j.state = 'queued', j.id
   LOOP
     name := candidate.name;
@@ -119,14 +119,15 @@ EXCEPTION WHEN invalid_transaction_termination THEN
 END
 $$;
 
--- Waits until a job has succeeded. Raises with the job's error when it failed or was cancelled, and when the time is up
+-- Waits until a job has succeeded, and says what of it is still to do: a warning where it has left rows behind. Raises with the job's error when it failed or was cancelled, and when the time is up
 -- (the job goes on). It commits between looks, so that no snapshot is held meanwhile.
 CREATE OR REPLACE PROCEDURE backfill.wait(name text, timeout interval DEFAULT '1 hour')
 LANGUAGE plpgsql
 AS $$
 DECLARE
-  until pg_catalog.timestamptz := pg_catalog.clock_timestamp() OPERATOR(pg_catalog.+) timeout;
-  job   backfill.job;
+  until       pg_catalog.timestamptz := pg_catalog.clock_timestamp() OPERATOR(pg_catalog.+) timeout;
+  job         backfill.job;
+  left_behind bigint;
 BEGIN
   BEGIN
     COMMIT;  -- never works here, but what it says tells whether it will below
@@ -140,6 +141,12 @@ BEGIN
     job := backfill.job_named(name);
     CASE
       WHEN job.state OPERATOR(pg_catalog.=) 'succeeded' THEN
+        left_behind := (SELECT f.left_behind FROM backfill.figures_of(job.id) f);
+        IF left_behind OPERATOR(pg_catalog.>) 0 THEN
+          RAISE WARNING 'job "%" succeeded, but for % rows that it left behind', name, left_behind USING HINT = job.hint;
+        ELSIF job.hint IS NOT NULL THEN
+          RAISE NOTICE 'job "%" succeeded', name USING HINT = job.hint;
+        END IF;
         RETURN;
       WHEN job.state OPERATOR(pg_catalog.=) 'failed' THEN
         RAISE EXCEPTION 'job "%" failed: %', name, job.error

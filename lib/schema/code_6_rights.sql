@@ -68,10 +68,10 @@ GRANT EXECUTE ON FUNCTION
   TO backfill_submitter;
 -- The policies ask them, and who looks at a job.
 GRANT EXECUTE ON FUNCTION backfill.home, backfill.is_here, backfill.role_oid, backfill.role_name, backfill.is_plain_caller, backfill.login, backfill.role_here, backfill.login_of, backfill.role_of,
-  backfill.login_is_there, backfill.who_is_gone, backfill.login_is_gone, backfill.may_steer, backfill.may_end, backfill.job_named, backfill.did_you_mean, backfill.is_done, backfill.effect, backfill.look_at, backfill.definition_of,
+  backfill.login_is_there, backfill.who_is_gone, backfill.login_is_gone, backfill.may_steer, backfill.may_end, backfill.owns_table, backfill.job_named, backfill.did_you_mean, backfill.is_done, backfill.effect, backfill.look_at, backfill.definition_of,
   backfill.word_pattern, backfill.may_see_statements, backfill.statements_on, backfill.between_looks, backfill.three_times, backfill.steps, backfill.is_not_null
   TO backfill_submitter, pg_monitor;
-GRANT EXECUTE ON FUNCTION backfill.no_commit_here, backfill.taken_tables, backfill.is_served, backfill.figures_of, backfill.not_valid_of TO backfill_submitter, pg_monitor;
+GRANT EXECUTE ON FUNCTION backfill.no_commit_here, backfill.taken_tables, backfill.is_served, backfill.figures_of, backfill.count_left_behind, backfill.not_valid_of TO backfill_submitter, pg_monitor;
 GRANT EXECUTE ON PROCEDURE backfill.wait TO backfill_submitter, pg_monitor;
 
 ALTER TABLE backfill.job ENABLE ROW LEVEL SECURITY;
@@ -80,6 +80,8 @@ ALTER TABLE backfill.left_behind ENABLE ROW LEVEL SECURITY;
 
 DROP POLICY IF EXISTS own_jobs ON backfill.job;
 DROP POLICY IF EXISTS see_all ON backfill.job;
+DROP POLICY IF EXISTS tables_owner ON backfill.job;
+DROP POLICY IF EXISTS tables_owner_stops ON backfill.job;
 DROP POLICY IF EXISTS own_ranges ON backfill.range;
 DROP POLICY IF EXISTS see_all ON backfill.range;
 DROP POLICY IF EXISTS own_rows ON backfill.left_behind;
@@ -96,6 +98,13 @@ CREATE POLICY own_jobs ON backfill.job
     ELSE backfill.may_steer(job) END);
 CREATE POLICY see_all ON backfill.job FOR SELECT
   USING (pg_has_role(current_user, 'pg_monitor', 'USAGE'));
+-- The owner of a job's table: what he may change of it, backfill.change_job says. As backfill.owns_table has it, for many jobs at once.
+CREATE POLICY tables_owner ON backfill.job FOR SELECT
+  USING (target IN (SELECT c.oid FROM pg_catalog.pg_class c
+                     WHERE c.relkind IN ('r', 'p') AND c.relowner IN (SELECT r.oid FROM pg_catalog.pg_roles r WHERE pg_has_role(current_user, r.oid, 'USAGE'))));
+CREATE POLICY tables_owner_stops ON backfill.job FOR UPDATE
+  USING (target IN (SELECT c.oid FROM pg_catalog.pg_class c
+                     WHERE c.relkind IN ('r', 'p') AND c.relowner IN (SELECT r.oid FROM pg_catalog.pg_roles r WHERE pg_has_role(current_user, r.oid, 'USAGE'))));
 CREATE POLICY own_ranges ON backfill.range FOR SELECT
   USING (EXISTS (SELECT FROM backfill.job j WHERE j.id = job_id));
 -- A message may hold a row's values, so pg_monitor alone does not open it.

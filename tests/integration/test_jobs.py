@@ -421,6 +421,21 @@ def test_wait_returns_when_the_job_is_done(db):
     assert db.counts() == {1: 1000}
 
 
+def test_wait_says_what_is_still_to_do(db):
+    db.table(rows=10)
+    db.daemon()
+    left = db.submit(set_clause="n = 1 / (id - 5)::int", on_error="quarantine")
+    clean = db.submit(set_clause="n = n + 1")
+    said = []
+    session = db.session("app")
+    session.add_notice_handler(lambda notice: said.append((notice.severity_nonlocalized, notice.message_primary, notice.message_hint)))
+    session.execute("CALL backfill.wait(%s)", [left])
+    assert [(level, message) for level, message, _ in said] == [("WARNING", f'job "{left}" succeeded, but for 1 rows that it left behind')]
+    assert "backfill.left_behind" in said[0][2]
+    session.execute("CALL backfill.wait(%s)", [clean])
+    assert len(said) == 1
+
+
 def test_wait_raises_what_went_wrong(db):
     db.table()
     name = db.submit(set_clause="n = 1 / (id - id)")

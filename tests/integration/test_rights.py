@@ -3,6 +3,8 @@
 import psycopg
 import pytest
 
+from waiting import wait_until
+
 REFUSED = psycopg.errors.InsufficientPrivilege
 
 
@@ -80,6 +82,37 @@ def test_roles_see_and_change_only_their_own_jobs(db):
     assert db.state("mine-too") == "paused"
 
 
+def test_owner_of_a_table_sees_a_strangers_job_on_it_and_may_stop_it_but_not_run_it(db):
+    """A right to one column is enough to keep the owner's own jobs off the table; and who may run a job again runs the code of his triggers
+    with the rights of its login."""
+    db.table(rows=10)
+    db.app.execute("GRANT SELECT, UPDATE (n) ON t TO other")
+    db.submit(name="theirs", user="other", set_clause="n = n + 1", wanted="pause")
+    other = db.session("other")
+    assert db.one("SELECT name || ' ' || state FROM backfill.status", user="app") == "theirs paused"
+    db.admin.execute("SET ROLE ghost")  # who may submit, and owns nothing here
+    assert db.admin.execute("SELECT count(*) FROM backfill.status").fetchone()[0] == 0
+    db.admin.execute("RESET ROLE")
+    for call in ("resume", "retry", "undo", "finish", "forget"):
+        with pytest.raises(REFUSED) as refused:
+            db.app.execute(f"SELECT backfill.{call}('theirs')")
+        assert "belongs to other" in str(refused.value) and "pause and cancel it" in refused.value.diag.message_hint
+    for change in ("priority = 1", "on_error = 'quarantine'", "wanted = 'run'", "asked = 'retry'"):
+        with pytest.raises(REFUSED):
+            db.app.execute(f"UPDATE backfill.job SET {change}")
+    db.daemon()
+    other.execute("SELECT backfill.resume('theirs')")
+    with db.held_row(5):
+        db.wait_at(5, "theirs")
+        mine = db.submit(set_clause="n = n + 1")
+        wait_until(lambda: db.one("SELECT throttled_by FROM backfill.status WHERE name = %s", mine, user="app") == "behind job theirs", what="the owner is told")
+        db.app.execute("SELECT backfill.pause('theirs')")
+        wait_until(lambda: db.state("theirs") == "paused", what="the stranger's job is paused by the table's owner")
+    db.finish(mine)
+    db.app.execute("SELECT backfill.cancel('theirs')")
+    assert db.state("theirs") == "cancelled"
+
+
 def test_pg_monitor_sees_all_jobs_and_changes_none(db):
     db.table(rows=10)
     db.daemon()
@@ -88,6 +121,8 @@ def test_pg_monitor_sees_all_jobs_and_changes_none(db):
     assert db.one("SELECT count(*) FROM backfill.range", user="watcher") == 1
     assert db.one("SELECT count(*) FROM backfill.left_behind",
                   user="watcher") == 0, "messages may hold a row's values"
+    assert db.one("SELECT left_behind FROM backfill.status", user="watcher") == 1, "how many there are, may be told"
+    assert db.one("SELECT backfill.count_left_behind(id) FROM backfill.job", user="app") is None
     for statement in ("SELECT backfill.pause('mine')", "UPDATE backfill.job SET wanted = 'cancel'",
                       "SELECT backfill.retry('mine')"):
         with pytest.raises(REFUSED):
