@@ -1,9 +1,9 @@
 /* Arguments, settings, and off it goes. */
-#include "check.h"
-#include "config.h"
-#include "install.h"
-#include "journal.h"
-#include "manager.h"
+#include "service/check.h"
+#include "base/config.h"
+#include "service/install.h"
+#include "base/journal.h"
+#include "service/manager.h"
 #include "mem.h"
 
 #include <fcntl.h>

@@ -557,7 +557,7 @@ BEGIN
 END
 $$;
 
--- The signals that a job may pass over; lib/pressure.c has the same names.
+-- The signals that a job may pass over; lib/pressure/pressure.c has the same names.
 CREATE OR REPLACE FUNCTION backfill.check_throttle_off(job backfill.job) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$

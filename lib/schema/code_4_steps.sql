@@ -2,7 +2,7 @@
 -- catalog, so that a daemon which was killed, a step whose answer was lost, and a table that somebody else has changed
 -- all lead to the same next step.
 
--- Which phases a job has: lib/migration.h says what each word means. lacking: what a row that is still to do lacks.
+-- Which phases a job has: lib/run/migration.h says what each word means. lacking: what a row that is still to do lacks.
 CREATE OR REPLACE FUNCTION backfill.phases_of(job backfill.job, OUT expand boolean, OUT fill boolean, OUT guard boolean, OUT quiet boolean,
     OUT verify boolean, OUT validate boolean, OUT in_step boolean, OUT dry_run boolean, OUT lacking text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""embed.py OUTPUT.c FILE.sql... : the SQL files as C strings, for lib/schema.h."""
+"""embed.py OUTPUT.c FILE.sql... : the SQL files as C strings, for lib/schema/schema.h."""
 import hashlib
 import os
 import sys
@@ -17,7 +17,7 @@ for path in inputs:
     data = ','.join(str(byte) for byte in text + b'\0')
     rows.append((name, number, data))
 with open(output, 'w') as out:
-    out.write('#include "schema.h"\n\n')
+    out.write('#include "schema/schema.h"\n\n')
     for i, (_, _, data) in enumerate(rows):
         out.write(f'static const char file_{i}[] = {{{data}}};\n')
     out.write('\nconst struct schema_file schema_files[] = {\n')

@@ -1,5 +1,5 @@
 /* The file. From memory: the child that reads a file first (config_load) is for what libconfig's scanner makes of files. */
-#include "../../daemon/config.c"
+#include "../../daemon/base/config.c"
 
 #include "fuzz.h"
 

@@ -1,11 +1,11 @@
 /* Keys as the server writes them, or whoever has put his statement in the place of ours; and other short texts of it and the kernel. */
 #include "fuzz.h"
 
-#include "cursor.h"
-#include "job.h"
-#include "lag.h"
-#include "psi.h"
-#include "text.h"
+#include "walk/cursor.h"
+#include "job/job.h"
+#include "pressure/lag.h"
+#include "pressure/psi.h"
+#include "text/text.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

@@ -1,9 +1,9 @@
 /* Names and words on their way out, to Prometheus and the page: one line each, in their quotes, whatever they hold. */
 #include "fuzz.h"
 
-#include "json.h"
-#include "openmetrics.h"
-#include "utf8.h"
+#include "text/json.h"
+#include "text/openmetrics.h"
+#include "text/utf8.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -1,9 +1,9 @@
 /* The head of a request, from whoever reaches the port. */
 #include "fuzz.h"
 
-#include "http_request.h"
-#include "listen.h"
-#include "openmetrics.h"
+#include "text/http_request.h"
+#include "text/listen.h"
+#include "text/openmetrics.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

@@ -1,7 +1,7 @@
 /* Where to listen, from the file, and whom a client thinks it talks to. */
 #include "fuzz.h"
 
-#include "listen.h"
+#include "text/listen.h"
 
 #include <arpa/inet.h>
 

@@ -1,11 +1,11 @@
 /* What a server, a user's function or a name says. */
 #include "fuzz.h"
 
-#include "pressure.h"
-#include "retry.h"
-#include "standby.h"
-#include "text.h"
-#include "utf8.h"
+#include "pressure/pressure.h"
+#include "job/retry.h"
+#include "pressure/standby.h"
+#include "text/text.h"
+#include "text/utf8.h"
 
 /* Everything in it is a character, and none is obeyed by anybody. */
 static void must_be_harmless(const char *text, size_t most)

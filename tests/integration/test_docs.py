@@ -52,8 +52,8 @@ def strings_of_table(path, name):
 
 
 def config_keys():
-    """group -> key -> (kind, least, most, default): the rows of daemon/config.c's tables."""
-    source = read("daemon/config.c")
+    """group -> key -> (kind, least, most, default): the rows of daemon/base/config.c's tables."""
+    source = read("daemon/base/config.c")
     words = {name: re.findall(r'"(\w+)"', names)
              for name, names in re.findall(r"static const char \*const (\w+)\[\] = \{(.*?)\};", source)}
     groups = {}
@@ -71,10 +71,10 @@ def config_keys():
 
 KEYS = config_keys()
 GROUPS = {"database": "databases", "batch": "batch", "throttle": "throttle", "metrics": "metrics", "log": "log"}
-SIGNALS = strings_of_table("lib/pressure.c", "signals")
-JOURNAL = read("daemon/journal.c")
+SIGNALS = strings_of_table("lib/pressure/pressure.c", "signals")
+JOURNAL = read("daemon/base/journal.c")
 MESSAGE_IDS = re.findall(r'\[JOURNAL_\w+\] = "([0-9a-f]{32})"', JOURNAL)
-ERROR_CLASSES = re.findall(r'case RETRY_\w+: return "(\w+)"', read("lib/retry.c"))
+ERROR_CLASSES = re.findall(r'case RETRY_\w+: return "(\w+)"', read("lib/job/retry.c"))
 
 
 # ---- The command line, the file, the journal, metrics: without a server
@@ -91,12 +91,12 @@ def test_default_file():
 
 
 def test_signals_that_are_caught():
-    caught = re.findall(r"evsignal_new\(m\.?\S* ?(?:\w+, )?(SIG\w+)", read("daemon/manager.c"))
+    caught = re.findall(r"evsignal_new\(m\.?\S* ?(?:\w+, )?(SIG\w+)", read("daemon/service/manager.c"))
     same([word for word in terms(section(DAEMON, "SIGNALS"))], caught, "signals that are caught")
 
 
 def test_groups_of_settings():
-    named = re.findall(r'strcmp\(name, "(\w+)"\) == 0', read("daemon/config.c"))
+    named = re.findall(r'strcmp\(name, "(\w+)"\) == 0', read("daemon/base/config.c"))
     same(GROUPS.values(), named, "groups of settings")
     assert set(GROUPS) | {"probe"} == set(KEYS)
     for group in GROUPS.values():
@@ -127,7 +127,7 @@ def test_defaults_and_ranges_in_the_manual():
 
 
 def test_words_that_a_key_may_have():
-    source = read("daemon/config.c")
+    source = read("daemon/base/config.c")
     for group, key, table_name in (("BATCH", "synchronous_commit", "commit_names"), ("THROTTLE", "missing_standby", "missing_names"),
                                    ("LOG", "level", "level_names")):
         text = section(CONF, group)
@@ -165,8 +165,8 @@ def test_signals_that_slow_a_job():
     same(re.findall(r"^\tSignal \*(\w+)\*", throttle, re.M), set(SIGNALS) - {"monitor", "rate"}, "signals")
     assert "*monitor*" in throttle and "*rate*" in throttle
     settings = dict(re.findall(r"^\*(\w+)\* = .*\n\tSignal \*(\w+)\*", throttle, re.M))
-    limits = dict(re.findall(r'\{"(max_\w+)", VALUE_\w+, LIMIT\(SIGNAL_(\w+)\)', read("daemon/config.c")))
-    enum = dict(re.findall(r'\[SIGNAL_(\w+)\] = \{"(\w+)"', read("lib/pressure.c")))
+    limits = dict(re.findall(r'\{"(max_\w+)", VALUE_\w+, LIMIT\(SIGNAL_(\w+)\)', read("daemon/base/config.c")))
+    enum = dict(re.findall(r'\[SIGNAL_(\w+)\] = \{"(\w+)"', read("lib/pressure/pressure.c")))
     assert limits and {key: enum[signal] for key, signal in limits.items()} == {key: settings.get(key) for key in limits}
 
 
@@ -177,8 +177,8 @@ def test_signals_in_the_guide():
 
 def code():
     """All that can say something: C, and SQL as it comes out of its quotes."""
-    files = [path for folder in ("lib", "daemon", "lib/schema") for path in sorted(os.listdir(f"{ROOT}/{folder}")) if path.endswith((".c", ".sql")) for path in [f"{folder}/{path}"]]
-    return " ".join(read(path).replace("''", "'") for path in files)
+    files = [f"{at}/{name}" for folder in ("lib", "daemon") for at, _, names in sorted(os.walk(f"{ROOT}/{folder}")) for name in sorted(names) if name.endswith((".c", ".sql"))]
+    return " ".join(read(os.path.relpath(path, ROOT)).replace("''", "'") for path in files)
 
 
 def test_reasons_in_the_guide():
@@ -192,7 +192,7 @@ def test_reasons_in_the_guide():
         for words in re.findall(r"`([^`]+)`", row.split(" | ")[0]):
             words = words.rstrip(" …")
             assert words in said or words in SIGNALS or words in ("backfill.status", "man backfill-schema", "pid"), f"nothing says {words!r}"
-    assert set(terms(section(SCHEMA, "By state"))) <= set(strings_of_table("lib/job.c", "state_names"))
+    assert set(terms(section(SCHEMA, "By state"))) <= set(strings_of_table("lib/job/job.c", "state_names"))
 
 
 def test_journal_fields():
@@ -202,7 +202,7 @@ def test_journal_fields():
 
 
 def test_message_ids():
-    assert len(MESSAGE_IDS) == len(set(MESSAGE_IDS)) == len(re.findall(r"^    JOURNAL_\w+,", read("daemon/journal.h"), re.M))
+    assert len(MESSAGE_IDS) == len(set(MESSAGE_IDS)) == len(re.findall(r"^    JOURNAL_\w+,", read("daemon/base/journal.h"), re.M))
     same(re.findall(rf"^\*([0-9a-f]{{32}})\*$", section(DAEMON, "JOURNAL"), re.M), MESSAGE_IDS, "MESSAGE_IDs")
     same(re.findall(r"^-- ([0-9a-f]{32})$", CATALOG, re.M), MESSAGE_IDS, "entries of the catalog")
     same(re.findall(r"\b[0-9a-f]{32}\b", DAEMON), MESSAGE_IDS, "MESSAGE_IDs in examples")
@@ -212,7 +212,7 @@ def metric_names():
     """As they stand in what is served: a counter ends with _total, an info with _info."""
     ending = {"COUNTER": "_total", "INFO": "_info"}
     return [name + ending.get(kind, "") for name, kind in re.findall(
-        r'FAMILY\(\s*"(\w+)",\s*(\w+),', read("daemon/metrics.c"))]
+        r'FAMILY\(\s*"(\w+)",\s*(\w+),', read("daemon/show/metrics.c"))]
 
 
 def test_metrics():
@@ -220,17 +220,17 @@ def test_metrics():
     documented = [f"backfilld_{name}" for name in terms(text) if not name.startswith("/")]
     documented += re.findall(r"\*(process_\w+)\*", text)
     same(documented, metric_names(), "metrics")
-    same(re.findall(r"^\*(/\w*)\*", text, re.M), re.findall(r'strcmp\(request->path, "(/\w*)"\)', read("daemon/web.c")), "paths")
+    same(re.findall(r"^\*(/\w*)\*", text, re.M), re.findall(r'strcmp\(request->path, "(/\w*)"\)', read("daemon/show/web.c")), "paths")
 
 
 def test_states_phases_and_wishes():
-    same(terms(section(SCHEMA, "States")), strings_of_table("lib/job.c", "state_names"), "states")
-    phases = strings_of_table("lib/job.c", "phase_names")
+    same(terms(section(SCHEMA, "States")), strings_of_table("lib/job/job.c", "state_names"), "states")
+    phases = strings_of_table("lib/job/job.c", "phase_names")
     same(terms(section(SCHEMA, "Phases")), set(phases) - {"tidy"}, "phases")
     row = re.search(r"\|  \*BACKFILL_PHASE\*\n(.*?)\n\|", DAEMON, re.S)[1]
     same(re.findall(BOLD, row), phases, "phases in the journal's table")
     wanted = re.search(r"^\*wanted\* text.*?\n\n", SCHEMA, re.M | re.S)[0]
-    same(re.findall(BOLD, wanted)[2:], strings_of_table("lib/job.c", "wanted_names"), "wishes")
+    same(re.findall(BOLD, wanted)[2:], strings_of_table("lib/job/job.c", "wanted_names"), "wishes")
 
 
 def test_classes_of_errors():
@@ -439,7 +439,7 @@ def test_report(db):
     text = section(SCHEMA, "REPORT")
     documented = set(re.findall(BOLD, text)) - {"backfill.job.report", "backfill.effect", "+", "-", "verify", *ERROR_CLASSES}
     assert reported and reported <= documented, f"not documented: {sorted(reported - documented)}"
-    code = read("daemon/report.c") + read("lib/schema/code_3_report.sql") + read("lib/schema/code_4_daemon.sql")
+    code = read("daemon/work/report.c") + read("lib/schema/code_3_report.sql") + read("lib/schema/code_4_daemon.sql")
     missing = {key for key in documented if not re.search(rf"['\"\\]{key}['\"\\]", code)}
     assert not missing, f"documented, but not in the code: {sorted(missing)}"
 

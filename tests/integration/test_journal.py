@@ -97,6 +97,6 @@ def test_each_record_has_an_id_that_the_catalog_explains(db, records):
 
 
 def test_every_id_in_the_program_is_in_the_catalog_and_the_other_way_round():
-    with open(f"{ROOT}/daemon/journal.c") as file:
+    with open(f"{ROOT}/daemon/base/journal.c") as file:
         in_code = re.findall(r'\] = "([0-9a-f]{32})"', file.read())
     assert sorted(in_code) == sorted(catalog()) and len(set(in_code)) == len(in_code)

@@ -88,9 +88,9 @@ def test_schema_is_the_daemons_and_nothing_of_it_is_open_to_all(db):
 
 def test_each_column_that_the_daemon_reads_is_one_of_a_statement():
     """A name that no statement gives would be read as NULL, without a word."""
-    code = {path.name: path.read_text() for path in (REPO / "daemon").glob("*.c")}
+    code = {path.name: path.read_text() for path in (REPO / "daemon").rglob("*.c")}
     read = {name for text in code.values() for name in re.findall(r'\bresult_(?:text|number|is_true)\([^;"]*?, "(\w+)"\)', text)}
-    statements = (REPO / "lib/sql.c").read_text() + code["check.c"] + code["install.c"]
+    statements = (REPO / "lib/schema/sql.c").read_text() + code["check.c"] + code["install.c"]
     statements = re.sub(r'\\n"[\\\s]*"', " ", statements)
     given = set(re.findall(r"\bAS (\w+)|(?:SELECT|,) +(?:\w+[.])?(\w+)(?= *,| +FROM)", statements))
     given = {name for names in given for name in names}

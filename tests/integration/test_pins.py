@@ -1,7 +1,7 @@
 """Whatever a role, a database or the file sets: each session of the daemon has what its statements, texts and values depend on.
 
 DECISIONS names every setting that a user may set. A new version of the server that has one more fails the first test: then it is pinned in
-lib/sql.c, captured with a job (backfill.session_settings), or there is a reason here to leave it as it is.
+lib/schema/sql.c, captured with a job (backfill.session_settings), or there is a reason here to leave it as it is.
 """
 
 import pytest

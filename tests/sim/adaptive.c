@@ -3,7 +3,7 @@
  * judged on its own, after the first SETTLED_AFTER batches. Positions are row numbers. */
 #include "adaptive.h"
 #include "random.h"
-#include "runner.h"
+#include "run/runner.h"
 
 #include <math.h>
 #include <stdio.h>

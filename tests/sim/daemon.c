@@ -1,5 +1,5 @@
 /* A daemon of the simulation: it claims the job, does what the runner says and reports what came of it. It
- * stands for daemon/, without its sockets, and checks on the way what lib/runner.h promises to it. */
+ * stands for daemon/, without its sockets, and checks on the way what lib/run/runner.h promises to it. */
 #include "world.h"
 
 #include <stdio.h>

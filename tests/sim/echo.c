@@ -9,10 +9,10 @@
  * Some jobs have a target speed. It must be met where the standby would take more, and never be passed, whatever came
  * between. Timers are late by a little, as they are. */
 #include "echo.h"
-#include "pace.h"
+#include "pressure/pace.h"
 #include "random.h"
-#include "runner.h"
-#include "standby.h"
+#include "run/runner.h"
+#include "pressure/standby.h"
 
 #include <math.h>
 #include <stdio.h>

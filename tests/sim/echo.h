@@ -1,4 +1,4 @@
-/* How well a job keeps a standby from falling behind: lib/lag, standby, pressure, pace and runner in a closed loop. */
+/* How well a job keeps a standby from falling behind: lib/pressure/lag, standby, pressure, pace and runner in a closed loop. */
 #pragma once
 
 #include <stdbool.h>

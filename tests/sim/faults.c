@@ -33,7 +33,7 @@ static bool is_end(enum runner_action_kind kind)
     return kind == RUNNER_FINISH || kind == RUNNER_RELEASE;
 }
 
-/* Whether the job may fail of an error, as the promises of lib/runner.h have it. */
+/* Whether the job may fail of an error, as the promises of lib/run/runner.h have it. */
 static bool may_fail_of(struct daemon *d, enum retry_class retry)
 {
     enum runner_action_kind kind = d->statement.action.kind;

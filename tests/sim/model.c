@@ -1,5 +1,5 @@
 #include "model.h"
-#include "retry.h"
+#include "job/retry.h"
 
 #include <stddef.h>
 #include <stdio.h>

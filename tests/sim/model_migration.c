@@ -1,7 +1,7 @@
 /* A job that is a whole migration, as the server sees it: the steps of each phase, the trigger, the constraint, and an
  * application that goes on writing rows that are to do. What backfill.next_step, run_step and end_tidy do. */
 #include "model.h"
-#include "retry.h"
+#include "job/retry.h"
 
 #include <stddef.h>
 

@@ -1,4 +1,4 @@
-/* The simulator: thousands of runs of the state machine in lib/runner among crashes, lost answers, doubled
+/* The simulator: thousands of runs of the state machine in lib/run/runner among crashes, lost answers, doubled
  * daemons, standbys that fall behind and servers that change their speed. A seed decides everything; the seed of a run that broke a
  * promise plays it again. */
 #include "adaptive.h"

@@ -3,7 +3,7 @@
 
 #include "model.h"
 #include "random.h"
-#include "runner.h"
+#include "run/runner.h"
 
 #define WORLD_DAEMONS 4
 

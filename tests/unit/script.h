@@ -3,7 +3,7 @@
 
 #include "unit.h"
 
-#include "runner.h"
+#include "run/runner.h"
 
 #define TARGET_US 20000
 

@@ -1,7 +1,7 @@
 /* How many keys the next batch has (DESIGN section 6). Noisy servers are in tests/sim. */
 #include "unit.h"
 
-#include "batch_size.h"
+#include "pressure/batch_size.h"
 
 #define TARGET_US 20000
 

@@ -1,7 +1,7 @@
 /* Whose fault an error is: the row's, or nobody's, and how long it is waited to know. */
 #include "unit.h"
 
-#include "blame.h"
+#include "walk/blame.h"
 
 static const struct blame_look its_own = {.passed = true, .key_fails = true};
 static const struct blame_look all_alike = {.key_fails = true, .alike = 6};

@@ -1,7 +1,7 @@
 /* Positions are the server's text[] literals; here they are only taken apart for people to read. */
 #include "unit.h"
 
-#include "cursor.h"
+#include "walk/cursor.h"
 #include "mem.h"
 
 static void expect_elements(const char *literal, int n, const char *const expected[])

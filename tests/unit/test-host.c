@@ -2,9 +2,9 @@
  * best. */
 #include "unit.h"
 
-#include "dirty.h"
-#include "latency.h"
-#include "psi.h"
+#include "pressure/dirty.h"
+#include "pressure/latency.h"
+#include "pressure/psi.h"
 
 #define MS UINT64_C(1000)
 #define S  UINT64_C(1000000)

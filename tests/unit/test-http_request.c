@@ -1,7 +1,7 @@
 /* The head of a request: what is right is read, and what is not quite right is refused. */
 #include "unit.h"
 
-#include "http_request.h"
+#include "text/http_request.h"
 
 static char head[512];
 

@@ -2,7 +2,7 @@
  * back. */
 #include "unit.h"
 
-#include "job.h"
+#include "job/job.h"
 #include "mem.h"
 
 static void test_every_state_is_found_by_its_name(void **state)

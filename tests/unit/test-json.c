@@ -1,7 +1,7 @@
 /* Strings and numbers of the page's events. */
 #include "unit.h"
 
-#include "json.h"
+#include "text/json.h"
 
 #include <math.h>
 

@@ -1,8 +1,8 @@
 /* LSN echo: how late a standby is, and the standbys of a server. */
 #include "unit.h"
 
-#include "lag.h"
-#include "standby.h"
+#include "pressure/lag.h"
+#include "pressure/standby.h"
 
 #define MS UINT64_C(1000)
 

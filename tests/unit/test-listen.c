@@ -1,7 +1,7 @@
 /* Where the daemon may be listened to, and which names of hosts are its own. */
 #include "unit.h"
 
-#include "listen.h"
+#include "text/listen.h"
 
 #include <arpa/inet.h>
 

@@ -1,6 +1,6 @@
 #include "unit.h"
 
-#include "migration.h"
+#include "run/migration.h"
 
 static const struct migration_plan whole = {
     .expand = true, .fill = true, .guard = true, .verify = true, .validate = true, .in_step = true};

@@ -1,8 +1,8 @@
 /* The text that Prometheus reads: both dialects, and whatever a label holds. */
 #include "unit.h"
 
-#include "openmetrics.h"
-#include "utf8.h"
+#include "text/openmetrics.h"
+#include "text/utf8.h"
 
 static const struct openmetrics_family gauge = {
     .name = "f_x_seconds", .kind = OPENMETRICS_GAUGE, .unit = "seconds", .help = "Of \"x\" \\ y."};

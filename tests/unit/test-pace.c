@@ -1,6 +1,6 @@
 /* A target speed: the size of a batch, when the next is due, and the runner that keeps to it. The rests that pressure
  * demands are in test-pressure. */
-#include "pace.h"
+#include "pressure/pace.h"
 #include "script.h"
 
 static void test_a_batch_has_a_tenth_of_a_seconds_keys_and_at_least_one(void **state)

@@ -1,8 +1,8 @@
 /* Signals to one verdict, the verdict to a rest, and the runner that rests. */
 #include "script.h"
 
-#include "pace.h"
-#include "pressure.h"
+#include "pressure/pace.h"
+#include "pressure/pressure.h"
 
 #define MS UINT64_C(1000)
 

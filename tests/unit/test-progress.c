@@ -1,7 +1,7 @@
 /* Quantiles of batch times, the rate, the percentage and the time that is left. */
 #include "unit.h"
 
-#include "progress.h"
+#include "job/progress.h"
 
 static void test_a_quantile_is_right_to_5_percent(void **state)
 {

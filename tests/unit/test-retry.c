@@ -1,7 +1,7 @@
 /* What an SQLSTATE means for the work (DESIGN section 9), and how long the next try waits. */
 #include "unit.h"
 
-#include "retry.h"
+#include "job/retry.h"
 
 static void expect_class(const char *const codes[], size_t n, enum retry_class expected)
 {

@@ -1,7 +1,7 @@
 /* Jobs that have ended: for how long, and how many of them, are told of. */
 #include "unit.h"
 
-#include "snapshot.h"
+#include "show/snapshot.h"
 
 static struct job_view job(int64_t id, const char *database, double ended_at)
 {

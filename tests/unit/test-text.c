@@ -2,8 +2,8 @@
 #include "unit.h"
 
 #include "mem.h"
-#include "text.h"
-#include "utf8.h"
+#include "text/text.h"
+#include "text/utf8.h"
 
 static void expect_line(const char *from, size_t max, const char *wanted)
 {

@@ -1,7 +1,7 @@
 /* Whether a job waits for vacuum. */
 #include "unit.h"
 
-#include "vacuum.h"
+#include "pressure/vacuum.h"
 
 #define S     UINT64_C(1000000)
 #define LIMIT 0.2

@@ -1,0 +1,321 @@
+#include "base/control.h"
+#include "base/clock.h"
+#include "mem.h"
+#include "base/result.h"
+#include "job/retry.h"
+#include "schema/schema.h"
+#include "schema/sql.h"
+
+#include <sys/queue.h>
+#include <unistd.h>
+
+#define CONNECT_TIMEOUT_MS 10000
+#define ANSWER_TIMEOUT_MS  15000 /* above the session's statement_timeout of 10 s */
+#define RETRY_BASE_US      100000
+#define RETRY_CAP_US       500000 /* a server that was promoted is found soon */
+#define MAX_ANSWER         (10 * 1024 * 1024) /* the statements of some thousand partitions; they are held twice for a moment */
+#define OLDEST_SERVER      150000 /* security_invoker views, regexp_instr */
+
+enum control_state {
+    CONTROL_WAITING,
+    CONTROL_CONNECTING,
+    CONTROL_HELLO,
+    CONTROL_SCHEMA,
+    CONTROL_INSTALLED,
+    CONTROL_LISTEN,
+    CONTROL_READY,
+};
+
+struct request {
+    TAILQ_ENTRY(request) entry;
+    struct session_query query; /* sql is a constant, params are owned */
+    control_answer *answer;
+    void *arg;
+};
+TAILQ_HEAD(request_list, request);
+
+struct control {
+    enum control_state state;
+    struct event_base *base;
+    const char *conninfo;
+    const struct control_handlers *handlers;
+    void *arg;
+    struct session *session;
+    struct event *retry;
+    struct backoff backoff;
+    struct request_list requests; /* the first is under way when the session is busy */
+    char *pid, *start, *old_pid, *old_start;
+};
+
+static void on_session(struct session *session, const struct session_event *e, void *arg);
+static void on_notify(struct session *session, int from_pid, void *arg);
+
+static struct request *request_free(struct request *request)
+{
+    for (int i = 0; i < request->query.n_params; i++)
+        free((char *)(uintptr_t)request->query.params[i]);
+    free(request);
+    return NULL;
+}
+
+static void connect_now(struct control *c)
+{
+    c->session = session_close(c->session);
+    c->state = CONTROL_CONNECTING;
+    c->session =
+        session_open(c->base, c->conninfo, NULL, "backfilld control", SETTINGS_CONTROL, CONNECT_TIMEOUT_MS, on_session, c);
+    session_on_notify(c->session, on_notify);
+    session_limit(c->session, MAX_ANSWER);
+}
+
+static void on_retry(evutil_socket_t socket, short what, void *arg)
+{
+    (void)socket;
+    (void)what;
+    connect_now(arg);
+}
+
+/* Closes, and tries again later; the caller says why. */
+static void wait_and_connect(struct control *c)
+{
+    struct timeval wait = us_to_timeval(backoff_next(&c->backoff));
+
+    c->session = session_close(c->session);
+    c->state = CONTROL_WAITING;
+    event_add(c->retry, &wait);
+}
+
+static void unusable(struct control *c, const char *message, const char *hint)
+{
+    _cleanup_free_ char *text = copy_string(message), *advice = copy_string(hint);
+    wait_and_connect(c);
+    c->handlers->unusable(c->arg, text, advice);
+}
+
+static void send_next(struct control *c)
+{
+    struct request *first = TAILQ_FIRST(&c->requests);
+    if (first && c->state == CONTROL_READY && session_is_idle(c->session))
+        session_send(c->session, &first->query, 1, 1, ANSWER_TIMEOUT_MS);
+}
+
+static void ask(struct control *c, enum control_state state, const char *sql)
+{
+    c->state = state;
+    session_send(c->session, &(struct session_query){.sql = sql}, 1, 1, ANSWER_TIMEOUT_MS);
+}
+
+static void on_hello(struct control *c, const PGresult *hello)
+{
+    free(c->pid);
+    free(c->start);
+    c->pid = copy_string(result_text(hello, 0, "pid"));
+    c->start = copy_string(result_text(hello, 0, "start"));
+    if (result_number(hello, 0, "server_version") < OLDEST_SERVER)
+        unusable(c, "the server is older than PostgreSQL 15", "Upgrade it; backfilld works from 15 on.");
+    else
+        ask(c, CONTROL_SCHEMA, SQL_SCHEMA);
+}
+
+static void on_schema(struct control *c, const PGresult *schema)
+{
+    const char *problem = result_text(schema, 0, "problem");
+
+    if (problem)
+        unusable(c, problem, result_text(schema, 0, "hint"));
+    else if (!result_is_true(schema, 0, "is_there"))
+        unusable(c, "the control schema is not installed", "Run backfilld --install with the same options.");
+    else
+        ask(c, CONTROL_INSTALLED, SQL_INSTALLED);
+}
+
+static void on_installed(struct control *c, const PGresult *installed)
+{
+    int version = (int)result_number(installed, 0, "version");
+
+    if (version > schema_version)
+        unusable(c, "the control schema is newer than this program", "Run the backfilld that installed it.");
+    else if (version < schema_version || !same_string(result_text(installed, 0, "checksum"), schema_checksum))
+        unusable(
+            c, "the control schema is another version's", "Run backfilld --install with the same options.");
+    else
+        ask(c, CONTROL_LISTEN, SQL_LISTEN);
+}
+
+/* Jobs are held by the last session that was ready, not by one that was lost on the way there. */
+static void remember_session(struct control *c)
+{
+    free(c->old_pid);
+    free(c->old_start);
+    c->old_pid = copy_string(c->pid);
+    c->old_start = copy_string(c->start);
+}
+
+static void on_answer(struct control *c, const struct session_event *e)
+{
+    struct request *request = TAILQ_FIRST(&c->requests);
+
+    TAILQ_REMOVE(&c->requests, request, entry);
+    if (request->answer)
+        request->answer(request->arg, e);
+    request_free(request);
+    send_next(c);
+}
+
+/* Sent again it would be as large again: it is whoever asked who is told, and only the others wait for the next session. */
+static void on_too_large(struct control *c, const struct session_event *e)
+{
+    struct request *request = TAILQ_FIRST(&c->requests);
+    struct session_event error = *e;
+
+    error.lost = false;
+    TAILQ_REMOVE(&c->requests, request, entry);
+    wait_and_connect(c);
+    c->handlers->lost(c->arg, e->message);
+    if (request->answer)
+        request->answer(request->arg, &error);
+    request_free(request);
+}
+
+static void on_session(struct session *session, const struct session_event *e, void *arg)
+{
+    struct control *c = arg;
+    (void)session;
+
+    if (c->state == CONTROL_READY && e->lost && strcmp(e->sqlstate, SQLSTATE_TOO_LARGE) == 0) {
+        on_too_large(c, e);
+        return;
+    }
+    if (e->kind == SESSION_CONNECT_FAILED && e->hint) {
+        unusable(c, e->message, e->hint);
+        return;
+    }
+    if (e->lost || e->kind == SESSION_TIMED_OUT || e->kind == SESSION_CONNECT_FAILED) {
+        _cleanup_free_ char *message = copy_string(e->message);
+        wait_and_connect(c);
+        c->handlers->lost(c->arg, message);
+        return;
+    }
+    if (e->kind == SESSION_ERROR && c->state != CONTROL_READY) {
+        unusable(c, e->message, "The daemon's role must own the schema: --check says what is missing.");
+        return;
+    }
+    switch (c->state) {
+    case CONTROL_CONNECTING: ask(c, CONTROL_HELLO, SQL_HELLO); break;
+    case CONTROL_HELLO: on_hello(c, e->results[0]); break;
+    case CONTROL_SCHEMA: on_schema(c, e->results[0]); break;
+    case CONTROL_INSTALLED: on_installed(c, e->results[0]); break;
+    case CONTROL_LISTEN:
+        c->state = CONTROL_READY;
+        backoff_reset(&c->backoff);
+        c->handlers->ready(c->arg);
+        remember_session(c);
+        send_next(c);
+        break;
+    case CONTROL_READY: on_answer(c, e); break;
+    case CONTROL_WAITING: break;
+    }
+}
+
+static void on_notify(struct session *session, int from_pid, void *arg)
+{
+    struct control *c = arg;
+    if (from_pid != session_pid(session))
+        c->handlers->notified(c->arg);
+}
+
+struct control *control_open(
+    struct event_base *base, const char *conninfo, const struct control_handlers *handlers, void *arg)
+{
+    struct control *c = must(calloc(1, sizeof(*c)));
+
+    c->base = base;
+    c->conninfo = conninfo;
+    c->handlers = handlers;
+    c->arg = arg;
+    TAILQ_INIT(&c->requests);
+    c->retry = must(event_new(base, -1, 0, on_retry, c));
+    backoff_init(&c->backoff, RETRY_BASE_US, RETRY_CAP_US, now_us() ^ (uint64_t)getpid());
+    connect_now(c);
+    return c;
+}
+
+static struct request *request_new(const struct session_query *query, control_answer *answer, void *arg)
+{
+    struct request *request = must(calloc(1, sizeof(*request)));
+
+    request->query = *query;
+    for (int i = 0; i < query->n_params; i++)
+        request->query.params[i] = copy_string(query->params[i]);
+    request->answer = answer;
+    request->arg = arg;
+    return request;
+}
+
+void control_ask(struct control *c, const struct session_query *query, control_answer *answer, void *arg)
+{
+    struct request *request = request_new(query, answer, arg);
+    TAILQ_INSERT_TAIL(&c->requests, request, entry);
+    send_next(c);
+}
+
+void control_ask_first(
+    struct control *c, const struct session_query *query, control_answer *answer, void *arg)
+{
+    struct request *request = request_new(query, answer, arg);
+    struct request *first = TAILQ_FIRST(&c->requests);
+
+    if (first && c->state == CONTROL_READY && !session_is_idle(c->session))
+        TAILQ_INSERT_AFTER(&c->requests, first, request, entry); /* behind the one that is under way */
+    else
+        TAILQ_INSERT_HEAD(&c->requests, request, entry);
+    send_next(c);
+}
+
+void control_forget(struct control *c, const void *arg)
+{
+    struct request *request;
+    TAILQ_FOREACH(request, &c->requests, entry)
+    if (request->arg == arg)
+        request->answer = NULL;
+}
+
+bool control_is_ready(const struct control *c)
+{
+    return c->state == CONTROL_READY;
+}
+
+const char *control_start(const struct control *c)
+{
+    return c->start;
+}
+
+const char *control_old_pid(const struct control *c)
+{
+    return c->old_pid;
+}
+
+const char *control_old_start(const struct control *c)
+{
+    return c->old_start;
+}
+
+struct control *control_close(struct control *c)
+{
+    struct request *request;
+
+    if (!c)
+        return NULL;
+    while ((request = TAILQ_FIRST(&c->requests))) {
+        TAILQ_REMOVE(&c->requests, request, entry);
+        request_free(request);
+    }
+    session_close(c->session);
+    event_free(c->retry);
+    free(c->pid);
+    free(c->start);
+    free(c->old_pid);
+    free(c->old_start);
+    free(c);
+    return NULL;
+}

@@ -1,0 +1,47 @@
+/* The control session of one database: the daemon's own role, for reading and writing the control schema. It
+ * touches no table of a user. It connects again whenever it is lost, and then sends what was not answered
+ * once more: every statement that it is asked to send may be sent twice.
+ *
+ *   CONNECTING ─► HELLO ─► INSTALLED ─► SETTINGS ─► LISTEN ─► READY      any of them ─► WAITING ─► CONNECTING
+ */
+#pragma once
+
+#include "base/session.h"
+
+struct control;
+
+struct control_handlers {
+    void (*ready)(void *arg); /* connected; requests asked first now go before those that wait */
+    void (*lost)(void *arg, const char *message); /* or not even connected; it goes on trying */
+    void (*unusable)(
+        void *arg, const char *message, const char *hint); /* reached, but this can't work; tries again too */
+    void (*notified)(void *arg);                           /* another session wrote to backfill.job */
+};
+
+/* The answer to a request: SESSION_RESULT or SESSION_ERROR, never lost. */
+typedef void control_answer(void *arg, const struct session_event *event);
+
+/* conninfo and handlers must outlive it. */
+struct control *control_open(
+    struct event_base *base, const char *conninfo, const struct control_handlers *handlers, void *arg);
+
+/* Queues a statement; parameters are copied. control_ask_first puts it before all others. */
+void control_ask(
+    struct control *control, const struct session_query *query, control_answer *answer, void *arg);
+void control_ask_first(
+    struct control *control, const struct session_query *query, control_answer *answer, void *arg);
+
+/* Requests of that arg are sent all the same, but nobody is told. */
+void control_forget(struct control *control, const void *arg);
+
+bool control_is_ready(const struct control *control);
+
+/* When the session that is ready began, as text: whose it was is known by that after it was lost. */
+const char *control_start(const struct control *control);
+
+/* Which session was ready before this one, pid and backend_start as text: it held this daemon's jobs. NULL: none was. */
+const char *control_old_pid(const struct control *control);
+const char *control_old_start(const struct control *control);
+
+/* Takes NULL; returns NULL. */
+struct control *control_close(struct control *control);

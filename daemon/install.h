@@ -1,8 +1,0 @@
-/* --install: creates or upgrades the control schema, one database after the other, in one transaction each.
- * Blocking: nothing else runs. */
-#pragma once
-
-#include "config.h"
-
-/* Says on stdout and stderr what it did; returns the process's exit status. */
-int install_run(const struct config *config);

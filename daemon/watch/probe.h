@@ -1,0 +1,21 @@
+/* The probes of the settings: queries of the user's, asked in turn, once a second each, in a session of their own, so that a slow
+ * one delays no other reading. Read-only, as the daemon's role. */
+#pragma once
+
+#include "base/config.h"
+
+#include <event2/event.h>
+
+struct probe;
+
+struct probe *probe_open(
+    struct event_base *base, const char *conninfo, const struct config_throttle *throttle);
+
+/* Other settings: all are asked anew. */
+void probe_use(struct probe *probe, const struct config_throttle *throttle);
+
+/* Notes the last answers: each as a share of its limit. One that failed, or has not been answered yet, is at its limit. */
+void probe_press(const struct probe *probe, struct pressure *pressure);
+
+/* Takes NULL; returns NULL. */
+struct probe *probe_close(struct probe *probe);

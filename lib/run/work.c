@@ -1,0 +1,45 @@
+#include "run/work.h"
+#include "mem.h"
+
+#include <stdio.h>
+
+struct next next_act(enum runner_action_kind action)
+{
+    return (struct next){.kind = NEXT_ACT, .action = action};
+}
+
+struct next next_rest(enum runner_action_kind action, uint64_t rest_us)
+{
+    return (struct next){.kind = NEXT_REST, .action = action, .rest_us = rest_us};
+}
+
+struct next next_wait(enum runner_action_kind action, uint64_t rest_us)
+{
+    return (struct next){.kind = NEXT_WAIT, .action = action, .rest_us = rest_us};
+}
+
+struct next next_finish(struct work *k, enum job_state state, const char *error, const char *hint)
+{
+    k->ending.state = state;
+    k->ending.names_row = false;
+    replace_string(&k->ending.error, error);
+    replace_string(&k->ending.hint, hint);
+    return (struct next){.kind = NEXT_FINISH};
+}
+
+struct next next_finish_in_words(struct work *k, const struct runner_event *e)
+{
+    _cleanup_free_ char *message = retry_public_message(e->sqlstate, e->message), *both = NULL;
+    bool with_detail = e->detail && *e->detail && same_string(e->sqlstate, "55000");
+
+    if (with_detail && asprintf(&both, "%s: %s", message, e->detail) < 0)
+        abort();
+    return next_finish(k, JOB_FAILED, both ? both : message, e->hint);
+}
+
+void work_moved(struct work *k)
+{
+    k->losses = 0;
+    k->reread = k->stale = k->doubted = false;
+    patience_moved(&k->patience);
+}
