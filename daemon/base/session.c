@@ -108,6 +108,8 @@ void session_report_lost(struct session *s, enum session_event_kind kind, const 
     if (s->opening != OPENING_DONE)
         kind = SESSION_CONNECT_FAILED;
     words_sqlstate(text, sqlstate);
+    if (kind == SESSION_CONNECT_FAILED && words_refuse_login(message, sqlstate) && !session_is_local(s)) /* on a socket it is peer, and a line that is missing */
+        strcpy(sqlstate, SQLSTATE_PASSWORD);
     session_disconnect(s);
     session_clear_results(s);
     struct session_event e = {.kind = kind, .lost = true, .sqlstate = sqlstate, .message = text};
@@ -163,6 +165,7 @@ static void report_results(struct session *s)
         e.hint = hint = text_line(PQresultErrorField(failed, PG_DIAG_MESSAGE_HINT), TEXT_MESSAGE);
         e.detail = detail = text_line(PQresultErrorField(failed, PG_DIAG_MESSAGE_DETAIL), TEXT_MESSAGE);
         e.raised_by = PQresultErrorField(failed, PG_DIAG_SOURCE_FUNCTION);
+        e.context = PQresultErrorField(failed, PG_DIAG_CONTEXT);
         e.in_text = PQresultErrorField(failed, PG_DIAG_STATEMENT_POSITION) || PQresultErrorField(failed, PG_DIAG_INTERNAL_POSITION);
         if (!e.sqlstate)
             e.sqlstate = SQLSTATE_LOST;

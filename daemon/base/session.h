@@ -48,6 +48,7 @@ struct session_event {
     const char *message, *hint, *detail; /* one line each, of TEXT_MESSAGE bytes at most (lib/text/text) */
     bool in_text; /* ERROR: the server's parser found it in a statement's text: what the message quotes is a name there, and no value */
     const char *raised_by; /* the function of the server's source that found it, the same in every language; may be NULL */
+    const char *context; /* through which functions the server came to the error; may be NULL */
     const char *key; /* the detail as it came, of SQLSTATE_UNPROVEN alone, where it is a key */
     PGresult *const *results;                       /* owned by the session, gone when the handler returns */
     const uint64_t *elapsed_us;                     /* from sending to each statement's commit */

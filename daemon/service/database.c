@@ -5,6 +5,7 @@
 #include "mem.h"
 #include "watch/monitor.h"
 #include "base/result.h"
+#include "job/retry.h"
 #include "show/snapshot.h"
 #include "schema/sql.h"
 #include "text/text.h"
@@ -47,6 +48,7 @@ struct database {
     bool look_for_wishes; /* somebody may want something of a running one */
     bool asking;          /* a claim or a look is under way */
     bool is_lost;
+    char *said_unclaimed;     /* why no job can be claimed, as the journal was told; NULL: one can */
     char *lost_for;           /* why, the last time that it was tried */
     char *said[REASONS_SAID]; /* why, as the journal was told since it is */
     int n_said;
@@ -322,16 +324,41 @@ static void start_worker(struct database *db, const PGresult *row)
     db->changed(db->arg);
 }
 
+static void say_unclaimed(struct database *db, const char *sqlstate, const char *why)
+{
+    if (same_string(db->said_unclaimed, why))
+        return;
+    replace_string(&db->said_unclaimed, why);
+    journal_write(LEVEL_ERROR, JOURNAL_DATABASE, JOURNAL_ABOUT(.database = db->name, .sqlstate = sqlstate), "can't claim a job: %s", why);
+}
+
+/* Who has locked what a claim needs. A lock that is gone by now is not worth a line. */
+static void on_job_holders(void *arg, const struct session_event *e)
+{
+    struct database *db = arg;
+    const char *who = e->kind == SESSION_RESULT ? result_text(e->results[0], 0, "who") : NULL;
+    _cleanup_free_ char *why = NULL;
+
+    if (!who)
+        return;
+    if (asprintf(&why, "the control schema is locked: %s", who) < 0)
+        abort();
+    say_unclaimed(db, SQLSTATE_LOCK, why);
+}
+
 static void on_claimed(void *arg, const struct session_event *e)
 {
     struct database *db = arg;
 
     db->asking = false;
     event_del(db->opening);
+    if (e->kind != SESSION_ERROR)
+        replace_string(&db->said_unclaimed, NULL);
     if (e->kind == SESSION_ERROR) {
-        journal_write(LEVEL_ERROR, JOURNAL_DATABASE,
-            JOURNAL_ABOUT(.database = db->name, .sqlstate = e->sqlstate), "can't claim a job: %s",
-            e->message);
+        if (same_string(e->sqlstate, SQLSTATE_LOCK))
+            control_ask(db->control, &(struct session_query){.sql = SQL_JOB_HOLDERS}, on_job_holders, db);
+        else
+            say_unclaimed(db, e->sqlstate, e->message);
         struct timeval wait = us_to_timeval(LOOK_AGAIN_CAP_US);
         event_add(db->look_again, &wait);
     } else if (result_text(e->results[0], 0, "id")) {
@@ -804,6 +831,7 @@ struct database *database_close(struct database *db)
     free(db->held_by_start);
     forget_reasons(db);
     free(db->lost_for);
+    free(db->said_unclaimed);
     free(db->name);
     free(db->conninfo);
     free(db);

@@ -25,7 +25,7 @@ static PGconn *finish(PGconn *conn)
 struct attempt {
     PGconn *conn;
     const char *database;
-    bool last, last_lock;
+    bool last, first_lock, last_lock;
     bool gave_way; /* the server has chosen this session to end a deadlock, or another --install was first: it is worth another try */
     bool locked;   /* and so it is when a lock wasn't to be had */
 };
@@ -44,6 +44,18 @@ static void say_locked(struct attempt *a)
     PQclear(result);
 }
 
+/* It tries again, for some ten seconds in all: whom it waits for, is told at once. */
+static void say_waiting(struct attempt *a)
+{
+    PQclear(PQexec(a->conn, "ROLLBACK"));
+    PGresult *result = PQexec(a->conn, SQL_SCHEMA_HOLDERS);
+    _cleanup_free_ char *who = text_line(PQntuples(result) == 1 ? result_text(result, 0, "who") : NULL, TEXT_MESSAGE);
+
+    if (who)
+        fprintf(stderr, "backfilld: %s: waits, and tries again: the control schema is in use: %s\n", a->database, who);
+    PQclear(result);
+}
+
 /* One or more statements; says what went wrong, and where. */
 static bool run(struct attempt *a, const char *what, const char *sql)
 {
@@ -57,6 +69,8 @@ static bool run(struct attempt *a, const char *what, const char *sql)
         a->gave_way = sqlstate && !a->last && (strcmp(sqlstate, "40P01") == 0 || strcmp(sqlstate, "23505") == 0 || strcmp(sqlstate, "42P06") == 0);
         if (a->locked && a->last_lock)
             say_locked(a);
+        else if (a->locked && a->first_lock)
+            say_waiting(a);
     }
     if (!ok && !a->gave_way && !a->locked) {
         _cleanup_free_ char *hint = text_line(PQresultErrorField(result, PG_DIAG_MESSAGE_HINT), TEXT_MESSAGE);
@@ -129,7 +143,7 @@ static int lock_schema(struct attempt *a, bool *ret_same)
     return run(a, "lock", "LOCK TABLE backfill.job IN ACCESS EXCLUSIVE MODE") ? installed_version(a->conn, a->database, ret_same) : -1;
 }
 
-static bool install_once(const struct config_database *database, bool last, bool last_lock, bool *ret_again, bool *ret_locked)
+static bool install_once(const struct config_database *database, bool last, bool first_lock, bool last_lock, bool *ret_again, bool *ret_locked)
 {
     _cleanup_free_ char *problem = NULL, *hint = NULL;
     PGconn *conn = session_connect(
@@ -141,7 +155,7 @@ static bool install_once(const struct config_database *database, bool last, bool
             fprintf(stderr, "HINT: %s\n", hint);
         return false;
     }
-    struct attempt a = {.conn = conn, .database = database->name, .last = last, .last_lock = last_lock};
+    struct attempt a = {.conn = conn, .database = database->name, .last = last, .first_lock = first_lock, .last_lock = last_lock};
     bool same = false;
     int version = run(&a, "begin", "BEGIN") ? lock_schema(&a, &same) : -1;
     if (version > schema_version) {
@@ -165,7 +179,7 @@ static bool install(const struct config_database *database)
     bool again = true, locked = false, ok = false;
     for (int i = 1, locks = 1; again; i++) {
         again = locked = false;
-        ok = install_once(database, i == TRIES, locks == LOCK_TRIES, &again, &locked);
+        ok = install_once(database, i == TRIES, locks == 1, locks == LOCK_TRIES, &again, &locked);
         if (locked && locks++ < LOCK_TRIES) {
             again = true;
             usleep(LOCK_PAUSE_US);

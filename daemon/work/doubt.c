@@ -4,6 +4,7 @@
 #include "schema/schema.h"
 #include "schema/sql.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static void keep(struct doubt *d, const struct runner_event *event)
@@ -12,6 +13,7 @@ static void keep(struct doubt *d, const struct runner_event *event)
     replace_string(&d->sqlstate, event->sqlstate);
     replace_string(&d->message, event->message);
     replace_string(&d->hint, event->hint);
+    replace_string(&d->detail, event->detail);
 }
 
 static void settle(struct doubt *d, const struct runner_event *event)
@@ -61,6 +63,43 @@ static void on_why_denied(void *arg, const struct session_event *e)
                   .hint = problem ? result_text(e->results[0], 0, "advice") : hint});
 }
 
+/* The control session met a lock: whose, is said rather than that it did. */
+static void on_job_holders(void *arg, const struct session_event *e)
+{
+    struct doubt *d = arg;
+    const char *who = e->kind == SESSION_RESULT ? result_text(e->results[0], 0, "who") : NULL;
+    _cleanup_free_ char *message = NULL;
+
+    if (asprintf(&message, "the control schema is locked: %s", who ? who : "somebody held a lock on it") < 0)
+        abort();
+    settle(d, &(struct runner_event){.kind = RUNNER_ERROR, .sqlstate = SQLSTATE_LOCK, .message = message});
+}
+
+/* What fires at commands knows nothing of this job: an event trigger of the house. */
+static void on_event_trigger(void *arg, const struct session_event *e)
+{
+    struct doubt *d = arg;
+    const char *hint = e->kind == SESSION_RESULT ? result_only(e->results[0]) : NULL;
+    _cleanup_free_ char *sqlstate = copy_string(d->sqlstate), *message = copy_string(d->message), *own = copy_string(d->hint),
+                        *detail = copy_string(d->detail);
+    char job[24];
+
+    if (!hint && same_string(sqlstate, "42501"))
+        control_ask(d->control, &(struct session_query){SQL_WHY_DENIED, 1, {number_text(job, d->job->id)}}, on_why_denied, d);
+    else if (!hint && same_string(sqlstate, "42883"))
+        control_ask(d->control, &(struct session_query){.sql = SQL_INSTALLED}, on_installed, d);
+    else
+        settle(d, &(struct runner_event){.kind = RUNNER_ERROR, .sqlstate = sqlstate, .message = message, .hint = hint ? hint : own, .detail = detail});
+}
+
+/* Whether code that isn't ours has raised it, in the innermost place. */
+static bool is_of_others(const struct session_event *e)
+{
+    size_t n = e->context ? strcspn(e->context, "\n") : 0;
+    const char *ours = n > 0 ? strstr(e->context, "backfill.") : NULL;
+    return n > 0 && !(ours && ours < e->context + n);
+}
+
 /* What the server says of a name may be said of a row's value that was taken for one: then only what the statement itself names is told. A column's name
  * is none, as a rule: a trigger's own statement has it. */
 static char *told_message(const struct session_event *e, const char *statement)
@@ -78,7 +117,7 @@ static const char *hint_for(const struct session_event *e, bool connecting)
 
     if (e->kind == SESSION_CONNECT_FAILED && strncmp(e->sqlstate, "28", 2) == 0)
         return "backfilld logs in as the role that submitted the job: allow that in pg_hba.conf, "
-               "with a pg_ident map or a passfile.";
+               "with a pg_ident map or a passfile. Then SELECT backfill.retry(name).";
     /* The session's own beginning (SQL_PIN, SQL_ROLE): it sets a role, and one setting that takes a right. */
     if (!e->lost && connecting && same_string(e->sqlstate, "42501"))
         return "The job's login must be let SET ROLE to the job's role, and must not begin its sessions with session_replication_role = "
@@ -109,9 +148,19 @@ static const char *message_for(const struct session_event *e)
     return NULL;
 }
 
+/* What is said before the server's message. */
+static char *refused_login(const struct session_event *e)
+{
+    char *message = NULL;
+
+    if (e->kind == SESSION_CONNECT_FAILED && strncmp(e->sqlstate, "28", 2) == 0 && asprintf(&message, "the server refuses the login: %s", e->message) < 0)
+        abort();
+    return message;
+}
+
 void doubt_error(struct doubt *d, const struct session_event *e, enum runner_action_kind doing, const char *statement)
 {
-    _cleanup_free_ char *message = told_message(e, statement);
+    _cleanup_free_ char *message = told_message(e, statement), *refused = refused_login(e);
     const char *hint = hint_for(e, doing == RUNNER_CONNECT), *instead = message_for(e);
     bool too_large = same_string(e->sqlstate, SQLSTATE_TOO_LARGE); /* an answer like another, though the session is closed */
     bool lost = e->lost && !too_large && e->kind != SESSION_CONNECT_FAILED;
@@ -119,12 +168,20 @@ void doubt_error(struct doubt *d, const struct session_event *e, enum runner_act
                   !same_string(e->raised_by, "check_enable_rls");
     struct runner_event event = {.kind = lost ? RUNNER_LOST : RUNNER_ERROR,
         .sqlstate = e->sqlstate,
-        .message = instead ? instead : message,
+        .message = refused ? refused : instead ? instead : message,
         .hint = hint ? hint : e->hint,
         .detail = e->key ? e->key : e->detail};
+    bool by_command = e->kind == SESSION_ERROR && !e->lost && (doing == RUNNER_STEP || doing == RUNNER_SURVEY) && !e->hint && is_of_others(e) &&
+                      !same_string(e->raised_by, "check_enable_rls");
     char job[24];
 
-    if (e->kind == SESSION_ERROR && !e->lost && same_string(e->sqlstate, "42883")) {
+    if (e->kind == SESSION_ERROR && !e->lost && !action_has_session(doing) && same_string(e->sqlstate, SQLSTATE_LOCK)) {
+        keep(d, &event);
+        control_ask(d->control, &(struct session_query){.sql = SQL_JOB_HOLDERS}, on_job_holders, d);
+    } else if (by_command) {
+        keep(d, &event);
+        control_ask(d->control, &(struct session_query){SQL_EVENT_TRIGGER, 2, {e->context, number_text(job, d->job->id)}}, on_event_trigger, d);
+    } else if (e->kind == SESSION_ERROR && !e->lost && same_string(e->sqlstate, "42883")) {
         keep(d, &event);
         control_ask(d->control, &(struct session_query){.sql = SQL_INSTALLED}, on_installed, d);
     } else if (doing == RUNNER_CONNECT && e->sqlstate && (strncmp(e->sqlstate, "28", 2) == 0 || same_string(e->sqlstate, "22023"))) {
@@ -143,4 +200,5 @@ void doubt_done(struct doubt *d)
     free(d->sqlstate);
     free(d->message);
     free(d->hint);
+    free(d->detail);
 }

@@ -1,5 +1,5 @@
 /* What an error of a job's session means: what the runner is told of it, without values of rows, and with what its reader can do. Where the
- * catalog knows more than the session does (another version's schema, a role that was renamed, a right that is missing) it is asked first. */
+ * catalog knows more than the session does (another version's schema, a role that was renamed, a right that is missing, an event trigger, who holds a lock) it is asked first. */
 #pragma once
 
 #include "base/control.h"
@@ -16,7 +16,7 @@ struct doubt {
     void (*roles_changed)(void *arg);                              /* before that: the job's login or role was renamed, or dropped */
     void *arg;
     bool asking; /* nothing else may be told meanwhile */
-    char *sqlstate, *message, *hint;
+    char *sqlstate, *message, *hint, *detail;
 };
 
 /* Tells settled, at once or when the catalog has been asked. doing: what met the error; statement: what it ran that is the job's own, or NULL. */

@@ -20,6 +20,7 @@ enum retry_class {
 #define SQLSTATE_LOST  "08006" /* what this program itself calls a connection that went away */
 #define SQLSTATE_POOLED                                                                                      \
     "08P01" /* protocol_violation: what this program calls a connection that isn't one session of the server's */
+#define SQLSTATE_PASSWORD "28P01" /* invalid_password: also what this program calls a token, a certificate, a directory that says no to a login */
 #define SQLSTATE_READ_ONLY "25006" /* read_only_sql_transaction */
 #define SQLSTATE_LOCK  "55P03" /* lock_not_available: our lock_timeout, or a lock that is not waited for */
 #define SQLSTATE_NO_ROOM "53100" /* disk_full: also what this program calls a disk above its limit */

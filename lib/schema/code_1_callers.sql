@@ -19,6 +19,28 @@ AS $$
   SELECT r.rolname FROM pg_roles r WHERE r.oid = role_name.role
 $$;
 
+-- As whom somebody acts as an owner: pg_database_owner can be granted nothing, not even the right to submit jobs, so who owns the database.
+CREATE OR REPLACE FUNCTION backfill.acting_owner(owner oid) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT quote_ident(r.rolname)
+    FROM pg_roles r
+   WHERE r.oid = CASE acting_owner.owner::regrole WHEN 'pg_database_owner'::regrole THEN (SELECT d.datdba FROM pg_database d WHERE d.datname = current_database()) ELSE acting_owner.owner END
+$$;
+
+-- What to do when an event trigger of the database has refused a command to a session (whose: which). That it was one, only the place tells where the
+-- error came from, its CONTEXT: the function's name stands in it in every language. NULL: it was none.
+CREATE OR REPLACE FUNCTION backfill.event_trigger_hint(context text, whose text) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT format('Event trigger %I of this database (function %s) refuses it. Have its owner let %s pass, or ALTER EVENT TRIGGER %I DISABLE meanwhile.',
+                e.evtname, e.evtfoid::regprocedure, whose, e.evtname)
+    FROM pg_event_trigger e JOIN pg_proc p ON p.oid = e.evtfoid
+   WHERE e.evtenabled <> 'D' AND strpos(context, quote_ident(p.proname) || '()') > 0
+   ORDER BY strpos(context, quote_ident(p.proname) || '()'), e.evtname
+   LIMIT 1
+$$;
+
 -- Whether the current user came from the session's login by SET ROLE alone. Under SET ROLE the names alone don't tell: ANALYZE of a table
 -- of that very role runs its code as it, too. There the server is asked, which refuses SET ROLE inside of both. What is set is undone.
 CREATE OR REPLACE FUNCTION backfill.is_plain_caller() RETURNS boolean

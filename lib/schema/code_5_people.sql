@@ -207,6 +207,7 @@ CREATE OR REPLACE VIEW backfill.status WITH (security_invoker = true) AS
                      WHEN p.stands_s >= 10 THEN format('stalled for %s s%s', trunc(p.stands_s), ' by ' || p.waiting_for)
                      ELSE p.waiting_for END
               WHEN p.state = 'queued' AND p.opens_at > clock_timestamp() THEN p.waiting_for
+              WHEN p.state = 'queued' AND p.locked_by IS NOT NULL THEN p.locked_by
               WHEN p.state = 'queued' AND NOT (SELECT backfill.is_served()) THEN 'no daemon serves this database'
               WHEN p.state = 'queued' AND p.taken_by IS NOT NULL THEN coalesce('behind job ' || p.behind, 'behind another''s job on this table')
               WHEN p.state = 'queued' AND (SELECT count(*) > 0 FROM backfill.taken_tables()) THEN 'all workers are busy'
@@ -228,10 +229,14 @@ CREATE OR REPLACE VIEW backfill.status WITH (security_invoker = true) AS
              j.holder_pid IS NOT NULL  -- of NULL the server tells all sessions
              AND EXISTS (SELECT FROM pg_catalog.pg_stat_get_activity(j.holder_pid) a
                       JOIN pg_catalog.pg_database d ON d.oid = a.datid AND d.datname = current_database()) AS held,
-             t.job_id AS taken_by, b.name AS behind
+             t.job_id AS taken_by, b.name AS behind,
+             CASE WHEN j.state = 'queued' THEN 'its row is locked by ' || l.who END AS locked_by
         FROM backfill.job j
         LEFT JOIN backfill.taken_tables() t ON t.root = j.root AND j.state = 'queued'
         LEFT JOIN backfill.job b ON b.id = t.job_id
+        LEFT JOIN (SELECT l.transactionid, coalesce('pid ' || l.pid || coalesce(' (' || nullif(a.application_name, '') || ')', ''), 'a prepared transaction') AS who
+                     FROM pg_catalog.pg_locks l LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
+                    WHERE l.locktype = 'transactionid' AND l.granted AND l.pid IS DISTINCT FROM pg_backend_pid()) l ON l.transactionid = j.xmax
         CROSS JOIN LATERAL backfill.figures_of(CASE WHEN j.started_at IS NOT NULL OR j.phase <> 'preflight' OR j.again IS NOT NULL THEN j.id END) r  -- else it never began
     ) p
    ORDER BY p.state NOT IN ('running', 'queued', 'paused'), p.id;

@@ -151,6 +151,21 @@ const char SQL_SCHEMA_HOLDERS[] =
     "           AND l.database = (SELECT d.oid FROM pg_catalog.pg_database AS d WHERE d.datname = pg_catalog.current_database())\n"
     "         ORDER BY a.xact_start LIMIT 3) AS h";
 
+/* Who keeps the control session from a row of backfill.job, or from a table of the schema: who only reads doesn't. */
+const char SQL_JOB_HOLDERS[] =
+    "SELECT pg_catalog.string_agg(pg_catalog.format('%s%s holds %s on backfill.%I', coalesce('pid ' || h.pid, 'a prepared transaction'),\n"
+    "                                               coalesce(' (' || nullif(h.application_name, '') || ')', ''), h.mode, h.relname), ', '\n"
+    "                             ORDER BY h.xact_start) AS who\n"
+    "  FROM (SELECT l.pid, a.application_name, pg_catalog.min(l.mode) AS mode, c.relname, a.xact_start\n"
+    "          FROM pg_catalog.pg_locks AS l\n"
+    "          JOIN pg_catalog.pg_class AS c ON c.oid = l.relation AND c.relkind = 'r' AND c.relnamespace = (SELECT n.oid FROM pg_catalog.pg_namespace AS n WHERE n.nspname = 'backfill')\n"
+    "          LEFT JOIN pg_catalog.pg_stat_activity AS a ON a.pid = l.pid\n"
+    "         WHERE l.granted AND l.locktype = 'relation' AND l.pid IS DISTINCT FROM pg_catalog.pg_backend_pid()\n"
+    "           AND l.mode <> 'AccessShareLock' AND (c.relname = 'job' OR l.mode NOT IN ('RowShareLock', 'RowExclusiveLock'))\n"
+    "           AND l.database = (SELECT d.oid FROM pg_catalog.pg_database AS d WHERE d.datname = pg_catalog.current_database())\n"
+    "         GROUP BY l.pid, a.application_name, c.relname, a.xact_start\n"
+    "         ORDER BY a.xact_start LIMIT 3) AS h";
+
 const char SQL_INSTALLED[] = "SELECT version, checksum FROM backfill.installed";
 
 /* What has become of a job that isn't this daemon's any more. What is known of it comes back, for the record. */
@@ -169,7 +184,7 @@ const char SQL_LISTEN[] = "LISTEN backfill";
     "       (SELECT pg_catalog.sum(r.keys) FROM backfill.range AS r WHERE r.job_id = j.id) AS keys_done,\n" \
     "       pg_catalog.round(extract(epoch FROM j.max_lag) * 1000) AS max_lag_ms, j.throttle_off, j.max_rows_per_s,\n" \
     "       pg_catalog.ceil(c.opens_in_s * 1000) AS opens_in_ms,\n" \
-    "       pg_catalog.ceil(extract(epoch FROM h.changes_at - pg_catalog.clock_timestamp()) * 1000) AS hours_end_in_ms,\n" \
+    "       CASE WHEN j.state = 'running' THEN pg_catalog.ceil(extract(epoch FROM h.changes_at - pg_catalog.clock_timestamp()) * 1000) END AS hours_end_in_ms,\n" \
     "       j.state = 'running' AS runs, p.expand, p.fill, p.guard, p.quiet, p.verify, p.validate, p.in_step, p.dry_run, p.lacking, j.session,\n" \
     "       j.report #>> '{waits,tries}' AS gave_way, j.submitted_by_oid AS login, c.token\n" \
     "  FROM backfill.claim(" whose ") AS c\n" \
@@ -182,11 +197,12 @@ const char SQL_CLAIM[] = CLAIM("");
 /* Only of a login for which no daemon is at work. */
 const char SQL_CLAIM_NEWCOMER[] = CLAIM("newcomers => true");
 
+/* Hours are a running job's: what one has left in its table is taken out whenever it is. */
 const char SQL_WANTED[] =
     "SELECT j.id, j.wanted, j.target_ms, j.on_error,\n"
     "       pg_catalog.round(extract(epoch FROM j.max_lag) * 1000) AS max_lag_ms, j.throttle_off, j.max_rows_per_s,\n"
-    "       pg_catalog.ceil(extract(epoch FROM h.changes_at - pg_catalog.clock_timestamp()) * 1000) AS hours_end_in_ms,\n"
-    "       CASE WHEN NOT h.open THEN coalesce('its active hours ended; they begin again at ' || h.opens, h.outside) END AS outside\n"
+    "       CASE WHEN j.state = 'running' THEN pg_catalog.ceil(extract(epoch FROM h.changes_at - pg_catalog.clock_timestamp()) * 1000) END AS hours_end_in_ms,\n"
+    "       CASE WHEN j.state = 'running' AND NOT h.open THEN coalesce('its active hours ended; they begin again at ' || h.opens, h.outside) END AS outside\n"
     "  FROM backfill.job AS j\n"
     " CROSS JOIN LATERAL backfill.hours_of(j) AS h\n"
     " WHERE j.id = ANY ($1::bigint[]) AND backfill.is_held(j)";
@@ -249,6 +265,11 @@ const char SQL_DUPLICATE[] = "SELECT backfill.note_duplicate($1, $2, $3)";
 const char SQL_END_TIDY[] = "SELECT backfill.end_tidy($1, $2, $3) AS outcome";
 
 const char SQL_END_JOB[] = "SELECT outcome, slower, rows, batches, not_proven FROM backfill.end_job($1, $2, $3, $4, $5, $6)";
+
+const char SQL_EVENT_TRIGGER[] =
+    "SELECT backfill.event_trigger_hint($1, pg_catalog.format('the job''s sessions (application_name ''backfilld %s'', %s)', j.name, j.owner))\n"
+    "       || pg_catalog.format(' Then SELECT backfill.retry(%L).', j.name) AS hint\n"
+    "  FROM backfill.job AS j WHERE j.id = $2";
 
 const char SQL_WHY_DENIED[] = "SELECT problem, advice FROM backfill.why_denied($1)";
 

@@ -31,6 +31,7 @@ extern const char SQL_RUN_STEP[]; /* phase, commands (text[]), relation oid, its
 /* The control session, as the daemon's role. */
 extern const char SQL_HELLO[]; /* -> server version number, in recovery, pid, backend start */
 extern const char SQL_SCHEMA[]; /* -> whether the schema is there, and its table installed; why neither may be read or NULL, hint */
+extern const char SQL_JOB_HOLDERS[]; /* -> who keeps the control session waiting, in words; NULL: nobody by now */
 extern const char SQL_SCHEMA_HOLDERS[]; /* -> who has the control schema's tables in use, in words */
 extern const char SQL_INSTALLED[]; /* -> version, checksum */
 extern const char SQL_LISTEN[];
@@ -61,6 +62,7 @@ extern const char SQL_PUT_ASIDE[]; /* range, epoch, lo, hi, sqlstate, message, d
 extern const char SQL_LEAVE_ROW[]; /* row id, sqlstate, message, detail */
 extern const char SQL_SESSION_NAMES[]; /* pids -> "pid 12 (psql), pid 34" */
 extern const char SQL_END_JOB[]; /* job, phase, state, error, hint, measured -> outcome, statements that were slower (text[]), rows and batches of the whole job */
+extern const char SQL_EVENT_TRIGGER[]; /* where an error came from, the job's name -> what to do, when it was an event trigger; else NULL */
 extern const char SQL_WHY_DENIED[]; /* job -> what its session lacks, in words, and what to do; NULL, when nothing is known to be missing */
 extern const char SQL_HAS_ROLES[]; /* job, its login, its role -> whether these are their names still */
 extern const char SQL_RELEASE_JOB[]; /* job */

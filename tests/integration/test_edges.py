@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from daemon import PROGRAM, config_text, run
+from daemon import HOST_OFF, PROGRAM, config_text, run
 from waiting import wait_until
 
 DATABASES = 'databases = ( { conninfo = "dbname=a"; } );\n'
@@ -145,7 +145,49 @@ def test_without_a_journal_the_records_go_to_stderr(db, tmp_path):
         assert "mine: succeeded: 10 rows done" in stderr.read()
 
 
+@pytest.mark.parametrize("mode", ["--check", "--install", "--version", "--help"])
+def test_output_that_cannot_be_written_is_an_error(db, mode):
+    """A script asks by the exit status, and the disk under its log may be full."""
+    command = [PROGRAM, "-d", db.conninfo(), mode]
+    with open("/dev/full", "w") as full:
+        ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (ended.returncode, ended.stderr) == (1, "backfilld: not all of its output could be written: No space left on device\n")
+    assert subprocess.run([*command], stdout=subprocess.DEVNULL).returncode == 0
+
+
+def test_jobs_are_done_whether_their_journal_can_be_written_or_not(db):
+    db.table(rows=10)
+    db.submit(set_clause="n = 1")
+    with open("/dev/full", "w") as full:
+        assert subprocess.run([PROGRAM, "-d", db.conninfo(), "--drain", "--no-throttle"], stdout=full, stderr=full).returncode == 0
+    assert db.counts() == {1: 10}
+
+
 # ---- Stopping
+
+def test_a_hangup_while_the_daemon_starts_reads_the_file_again(db, tmp_path, monkeypatch):
+    """Who has just changed the file, a configuration manager, doesn't know how far a start is."""
+    slow, library, now = tmp_path / "slow.c", tmp_path / "slow.so", tmp_path / "now"
+    slow.write_text(f"""
+        #define _GNU_SOURCE
+        #include <dlfcn.h>
+        #include <fcntl.h>
+        #include <unistd.h>
+        struct config_t;
+        int config_read_file(struct config_t *config, const char *path) {{
+            close(creat("{now}", 0600));
+            usleep(300000);
+            return ((int (*)(struct config_t *, const char *))dlsym(RTLD_NEXT, "config_read_file"))(config, path);
+        }}""")
+    subprocess.run(["gcc", "-shared", "-fPIC", "-o", library, slow], check=True)
+    monkeypatch.setenv("LD_PRELOAD", str(library))
+    daemon = db.daemon()
+    monkeypatch.delenv("LD_PRELOAD")
+    wait_until(now.exists, what="the file is being read")
+    daemon.signal(signal.SIGHUP)
+    daemon.says("settings read again")
+    daemon.says("connected")
+
 
 def test_a_daemon_that_stops_reads_its_file_no_more(db):
     db.table()
@@ -185,7 +227,52 @@ def test_a_claim_that_is_answered_after_the_stop_goes_back(db):
     assert db.one("SELECT holder_pid FROM backfill.job WHERE name = 'late'") is None
 
 
+def test_a_claim_that_is_answered_when_its_database_has_left_the_file_goes_back(db, db2):
+    db.table()
+    db.table("second")
+    db.sleep_at(500, 2.5)
+    both = [{"name": d.name, "conninfo": d.conninfo(), "workers": 2} for d in (db, db2)]
+    daemon = db.start(config=config_text(both, throttle=HOST_OFF))
+    first = db.submit(set_clause="n = n + 1")
+    db.wait_asleep()
+    with db.connect("postgres") as locker, locker.transaction():
+        locker.execute("SET ROLE app; INSERT INTO backfill.job (name, target, set_clause) VALUES ('late', 'second', 'n = 1'); RESET ROLE;"
+                       " LOCK TABLE backfill.job IN ACCESS EXCLUSIVE MODE")
+        daemon.signal(signal.SIGHUP)  # it looks for jobs
+        wait_until(lambda: db.one("SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'backfill.job'::regclass"), every=0.001,
+                   what="the claim waits")
+        daemon.rewrite_config(config_text(both[1:], throttle=HOST_OFF))
+        daemon.signal(signal.SIGHUP)
+        wait_until(lambda: daemon.log().count("settings read again") == 2, every=0.001)
+    wait_until(lambda: db.one("SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'backfilld %%' AND datname = %s", db.name) == 0, what="it has left the database")
+    assert "can't claim" not in daemon.log(), "the lock was held for too long: the test tells nothing"
+    assert "late: given back to the queue" in daemon.log()
+    assert db.state("late") == db.state(first) == "queued"
+    db2.table()
+    db2.finish(db2.submit(set_clause="n = 1"))
+
+
 # ---- What is said
+
+def test_who_keeps_the_daemon_from_the_jobs_is_said_once(db):
+    db.table()
+    daemon = db.daemon()
+    daemon.says("connected")
+    with db.connect("postgres", application_name="a console") as locker, locker.transaction():
+        locker.execute("LOCK TABLE backfill.job IN ACCESS EXCLUSIVE MODE")
+        daemon.signal(signal.SIGHUP)  # it looks for jobs
+        daemon.says(f"can't claim a job: the control schema is locked: pid {locker.info.backend_pid} (a console) holds AccessExclusiveLock on backfill.job")
+        for _ in range(1):  # a claim each two seconds: the same is not said again
+            wait_until(lambda: db.one("SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'backfill.job'::regclass"), every=0.001, what="a claim waits")
+            wait_until(lambda: not db.one("SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'backfill.job'::regclass"), what="it gives up")
+    assert daemon.log().count("can't claim a job") == 1
+    daemon.terminate()
+    name = db.submit(set_clause="n = 1")
+    with db.locked_rows("true", "backfill.job", name="an editor") as locker:
+        daemon.start()
+        wait_until(lambda: db.throttled_by(name) == f"its row is locked by pid {locker.info.backend_pid} (an editor)", what="status says who")
+    db.finish(name)
+
 
 def end_control(db):
     db.admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'backfilld control' AND datname = %s", [db.name])
@@ -292,7 +379,7 @@ def test_the_end_of_a_job_that_is_written_late_names_its_row_once(db):
         wait_until(lambda: db.cursor(name), what="it runs")
         with locker.transaction():
             locker.execute("SELECT id FROM backfill.job FOR NO KEY UPDATE")
-            db.daemons[0].says("canceling statement due to lock timeout")
+            db.daemons[0].says(f"waits, and tries again: the control schema is locked: pid {locker.info.backend_pid} holds RowShareLock on backfill.job")
             time.sleep(1)
     job = db.finish(name, "failed")
     assert job["error"].count("row id = 900") == 1

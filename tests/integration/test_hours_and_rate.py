@@ -181,6 +181,26 @@ def test_who_submits_a_job_cannot_open_its_hours_otherwise(db):
 
 # ---- What the daemon does by them
 
+@pytest.mark.parametrize("how", ["finish", "cancel"])
+def test_what_a_job_has_left_goes_outside_its_hours_too(db, how):
+    """It was claimed for that and given back, again and again, at once."""
+    db.table(rows=100)
+    daemon = db.daemon(max_rows=10)
+    if how == "finish":
+        name = db.submit(add_column="m int", set_clause="m = n", keep_in_sync=True)
+        db.finish(name)
+        set_hours(db, name, closed_now(db))
+    else:
+        with db.held_row(50):
+            name = db.submit(add_column="m int", set_clause="m = n", keep_in_sync=True)
+            db.wait_at(50, name)
+            set_hours(db, name, closed_now(db))
+            db.wait_state(name, "queued")
+    db.app.execute(f"SELECT backfill.{how}(%s)", [name])
+    wait_until(lambda: not db.job(name)["tidy"] and not db.one("SELECT count(*) FROM pg_trigger WHERE tgrelid = 't'::regclass AND tgname LIKE '%%backfilld%%'"), what="its trigger is gone")
+    assert daemon.log().count("is tidied up") == 2 and daemon.log().count("active hours ended") == (how == "cancel")
+
+
 def closed_now(db):
     """An hour of each day that begins in six hours."""
     begins = db.one("SELECT clock_timestamp() AT TIME ZONE 'UTC'") + timedelta(hours=6)

@@ -123,6 +123,8 @@ def test_install_that_is_held_up_says_by_whom(db):
         session.autocommit = False
         session.execute("SELECT FROM backfill.job")
         ended = run("-d", db.conninfo(), "--install", timeout=30)
+        assert ended.stderr.startswith(f"backfilld: {db.name}: waits, and tries again: the control schema is in use: pid {session.info.backend_pid} (role app, a console) since ")
+        assert ended.stderr.count("waits, and tries again") == 1
         assert ended.returncode == 1 and f"the control schema is in use: pid {session.info.backend_pid} (role app, a console) since " in ended.stderr
         assert "HINT: Wait until that ends, or end it (SELECT pg_terminate_backend(pid)" in ended.stderr
     assert run("-d", db.conninfo(), "--install").returncode == 0
