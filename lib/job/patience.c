@@ -7,12 +7,15 @@
 #define WAY_AGAIN_AFTER_US 2000000  /* and so long when it has done so before, or nobody queued */
 #define WAY_BASE_US        10000000 /* and takes its turn again after so long at first, */
 #define WAY_CAP_US         600000000 /* and at last */
+#define LOGIN_US           900000000 /* as long as such a token is valid */
+#define LOGIN_WAYS         7 /* and so often its place is given back meanwhile, which nobody remembers for it, and takes as long */
 
 static const struct {
     uint64_t base_us, cap_us; /* the first wait, and the longest */
 } pauses[] = {
     [PATIENCE_ERROR] = {50000, 5000000},
     [PATIENCE_AWAY] = {50000, 1000000},
+    [PATIENCE_LOGIN] = {50000, 10000000},
     [PATIENCE_LOCK] = {5000, 1000000},
     [PATIENCE_NO_ROOM] = {2000000, 300000000},
 };
@@ -69,6 +72,13 @@ uint64_t patience_rest_us(const struct patience *p, uint64_t now_us)
 {
     uint64_t left = left_us(p, now_us);
     return left < REST_MOST_US ? left : REST_MOST_US;
+}
+
+bool patience_has_for_login(struct patience *p, uint64_t now_us)
+{
+    if (p->refused_us == 0)
+        p->refused_us = now_us;
+    return now_us - p->refused_us < LOGIN_US && p->way.tries < LOGIN_WAYS;
 }
 
 bool patience_may_give_way(const struct patience *p, uint64_t now_us)

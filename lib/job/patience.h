@@ -9,6 +9,7 @@
 enum patience_kind {
     PATIENCE_ERROR,   /* of the server */
     PATIENCE_AWAY,    /* nobody lets it connect: a server that is back, or a standby that was promoted, is noticed soon */
+    PATIENCE_LOGIN,   /* it is refused: who counts failed logins is not to shut it out */
     PATIENCE_LOCK,    /* somebody's row lock, or a conflict: soon again, for it lasts a transaction of theirs */
     PATIENCE_NO_ROOM, /* a step that found no room: it may have read a whole table before */
 };
@@ -20,6 +21,7 @@ struct patience {
     char *sqlstate;
     uint64_t until_us; /* a wait is taken in rests: others may come to queue meanwhile */
     uint64_t since_us; /* nothing was done since; 0: it doesn't wait */
+    uint64_t refused_us; /* since when a login is refused that never was let in; 0: it isn't */
     uint64_t asked_us; /* when it last began to give its place back; 0: it didn't since */
 };
 
@@ -40,6 +42,9 @@ void patience_begin(struct patience *p, uint64_t until_us, uint64_t now_us);
 
 /* How long its next rest is, in us. */
 uint64_t patience_rest_us(const struct patience *p, uint64_t now_us);
+
+/* A login was refused that never was let in: whether it is waited for longer, as a token that somebody renews by a clock may need. */
+bool patience_has_for_login(struct patience *p, uint64_t now_us);
 
 /* A job that only waits needs no place: whether it has waited for long enough to give it back. */
 bool patience_may_give_way(const struct patience *p, uint64_t now_us);

@@ -247,9 +247,10 @@ static struct runner_action on_done(struct runner *r, const struct runner_event 
         next = on_answer(r, was, e, now_us);
         return leave(r, &away) ? away : follow(r, next, now_us);
     }
-    if (was == RUNNER_CONNECT)
+    if (was == RUNNER_CONNECT) {
         r->connected = r->ever_connected = true;
-    else if (was == RUNNER_REST)
+        r->work.patience.refused_us = 0;
+    } else if (was == RUNNER_REST)
         end_rest(r, now_us);
     else if (was == RUNNER_PUT_ASIDE)
         walker_row_put_aside(&r->walker, &r->work, now_us);
@@ -297,18 +298,29 @@ static struct next wait_and_retry(struct runner *r, const struct runner_event *e
     return wait_for(r, e, kind, after_error(r));
 }
 
-/* What cannot be set up the first time is a mistake of the job's; later it is somebody's trouble, and passes. */
-static struct next on_connect_error(struct runner *r, const struct runner_event *e, enum retry_class class)
+/* What cannot be set up the first time is a mistake of the job's; later it is somebody's trouble, and passes. A daemon that has just been started
+ * knows by the phase that the login was let in before. A password, at first, may be a token that wasn't renewed in time. */
+static bool may_be_let_in(struct runner *r, const struct runner_event *e, bool login, uint64_t now_us)
 {
+    bool begun = r->migration.phase != PHASE_PREFLIGHT && r->migration.phase != PHASE_TIDY;
+
+    if (r->ever_connected || (login && begun))
+        return true;
+    return login && same_string(e->sqlstate, SQLSTATE_PASSWORD) && patience_has_for_login(&r->work.patience, now_us);
+}
+
+static struct next on_connect_error(struct runner *r, const struct runner_event *e, enum retry_class class, uint64_t now_us)
+{
+    bool login = e->sqlstate && strncmp(e->sqlstate, "28", 2) == 0;
     bool passes = class == RETRY_RECONNECT || class == RETRY_LATER || class == RETRY_CONTENTION || class == RETRY_CANCELLED ||
                   class == RETRY_UNKNOWN;
 
     r->connected = false;
     if (class == RETRY_STALE) /* another daemon has claimed the job since, as a rule */
         return wait_for(r, e, PATIENCE_LOCK, migration_where(&r->migration));
-    if (!passes && !r->ever_connected)
+    if (!passes && !may_be_let_in(r, e, login, now_us))
         return next_finish(&r->work, JOB_FAILED, e->message, e->hint);
-    return wait_and_retry(r, e, PATIENCE_AWAY);
+    return wait_and_retry(r, e, login ? PATIENCE_LOGIN : PATIENCE_AWAY);
 }
 
 /* Cut short by statement_timeout, by somebody, or for somebody: smaller and soon; one key that takes too long again and
@@ -410,7 +422,7 @@ static struct runner_action on_error(struct runner *r, const struct runner_event
     else if (leave(r, &away))
         return away;
     else if (r->doing == RUNNER_CONNECT)
-        next = on_connect_error(r, e, class);
+        next = on_connect_error(r, e, class, now_us);
     else if (first_lock)
         next = walker_skip_locked(&r->walker, &r->work, now_us);
     else if (r->doing == RUNNER_GIVE_WAY) {
