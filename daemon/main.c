@@ -6,9 +6,11 @@
 #include "service/manager.h"
 #include "mem.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #define DEFAULT_CONFIG "/etc/backfilld/backfilld.conf"
@@ -96,7 +98,19 @@ static bool open_standard_descriptors(void)
     return fd >= 0;
 }
 
-int main(int argc, char *argv[])
+/* A table that a full disk has swallowed was told to nobody, and whoever asks by the exit status would take it for told. The journal on stderr is
+ * another matter: jobs are done whether somebody reads it or not. */
+static int end(int status)
+{
+    bool lost = fflush(stdout) != 0;
+
+    if (!lost && !ferror(stdout))
+        return status;
+    fprintf(stderr, "backfilld: not all of its output could be written%s%s\n", lost ? ": " : "", lost ? strerror(errno) : "");
+    return status == EXIT_SUCCESS ? EXIT_FAILURE : status;
+}
+
+static int run(int argc, char *argv[])
 {
     const char *path = NULL, *conninfo = NULL;
     enum mode mode = MODE_SERVE;
@@ -136,6 +150,8 @@ int main(int argc, char *argv[])
     if (no_throttle && (!conninfo || mode == MODE_INSTALL || mode == MODE_CHECK))
         return refuse("--no-throttle goes with --database, and with --drain or alone");
 
+    if (mode == MODE_SERVE || mode == MODE_DRAIN)
+        manager_hold_hangups();
     struct config *config = read_config(path, conninfo);
     if (!config)
         return EXIT_USAGE;
@@ -157,4 +173,9 @@ int main(int argc, char *argv[])
         break;
     }
     return status;
+}
+
+int main(int argc, char *argv[])
+{
+    return end(run(argc, argv));
 }

@@ -304,6 +304,20 @@ static void on_event_log(int severity, const char *message)
         journal_write(severity == EVENT_LOG_WARN ? LEVEL_WARNING : LEVEL_ERROR, JOURNAL_SERVICE, NULL, "libevent: %s", message);
 }
 
+static void hangups(int how)
+{
+    sigset_t set;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGHUP);
+    sigprocmask(how, &set, NULL);
+}
+
+void manager_hold_hangups(void)
+{
+    hangups(SIG_BLOCK);
+}
+
 int manager_run(struct config *config, const char *config_path, bool drain)
 {
     struct manager m = {.config = config, .config_path = config_path, .drain = drain};
@@ -319,6 +333,7 @@ int manager_run(struct config *config, const char *config_path, bool drain)
     signals[2] = must(evsignal_new(m.base, SIGHUP, on_hup, &m));
     for (int i = 0; i < 3; i++)
         event_add(signals[i], NULL);
+    hangups(SIG_UNBLOCK);
     m.reap = must(event_new(m.base, -1, 0, on_reap, &m));
     m.bar = must(event_new(m.base, -1, EV_PERSIST, on_bar, &m));
     m.stop_deadline = must(event_new(m.base, -1, 0, on_stop_deadline, &m));
