@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #define PROGRESS_EVERY_US 10000000
+#define STANDS_US         5000000 /* no key for so long, which is more than a batch may take: it has no speed, as in backfill.status */
 #define LOCKS_EVERY_US    900000 /* locks come by the hundred: a record of each kind so often */
 
 /* Of the time since the last look, that a signal cost: */
@@ -46,11 +47,14 @@ struct journal_progress report_progress(struct report *report)
     struct progress *p = &report->runner->work.progress;
     bool walks = migration_walks(r->migration.phase) || r->migration.walking;
 
-    progress_update(p, now_us());
+    uint64_t now = now_us();
+    bool stands = p->keys == report->moved_keys && now - report->moved_at_us > STANDS_US; /* its speed is that of before */
+
+    progress_update(p, now);
     return (struct journal_progress){.rows = p->keys,
-        .rate = walks ? p->rate : -1,
+        .rate = !walks ? -1 : stands ? 0 : p->rate,
         .percent = progress_percent(p),
-        .eta_s = walks ? progress_eta_s(p) : -1};
+        .eta_s = walks && !stands ? progress_eta_s(p) : -1};
 }
 
 void report_start(struct report *report, bool goes_on)

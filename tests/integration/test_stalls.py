@@ -32,6 +32,8 @@ def test_stalled_job_is_called_so_and_is_not_written_to_each_second(db):
         wait_until(lambda: db.throttled_by(name).startswith("stalled for 1"), 15, "it says that it is stalled")
         assert db.throttled_by(name).endswith(" s by canceling statement due to lock timeout")
         assert status(db, name)[:2] == (None, None), "a speed and a time left of a job that stands still"
+        daemon.says(", time left unknown, waiting: ")
+        assert "0:00 left" not in daemon.log()
         before = updates(db)
         let_pass(5)
         assert updates(db) - before <= 1
