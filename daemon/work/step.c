@@ -56,6 +56,8 @@ const char *step_hint(const struct step *step, const char *sqlstate)
         return "Rows share a value: backfill.left_behind has an example. Correct them, then SELECT backfill.retry(name).";
     if (strncmp(sqlstate, "23", 2) == 0)
         return "Correct the rows that break it, then SELECT backfill.retry(name). Until then the constraint is taken out again.";
+    if (strcmp(sqlstate, "2BP01") == 0)
+        return "Drop or change what depends on it, then SELECT backfill.retry(name).";
     return NULL;
 }
 

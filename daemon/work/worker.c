@@ -589,7 +589,7 @@ static void on_step_error(struct worker *w, const struct session_event *e)
         ask_then(w,
             &(struct session_query){SQL_DUPLICATE, 3, {number_text(job, w->job->id), e->message, e->detail}},
             NULL);
-    if (!named.hint)
+    if (!named.hint || same_string(e->sqlstate, "2BP01")) /* the server's own is CASCADE */
         named.hint = step_hint(&w->step, e->sqlstate);
     feed_error(w, &named);
 }

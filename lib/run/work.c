@@ -30,7 +30,7 @@ struct next next_finish(struct work *k, enum job_state state, const char *error,
 struct next next_finish_in_words(struct work *k, const struct runner_event *e)
 {
     _cleanup_free_ char *message = retry_public_message(e->sqlstate, e->message), *both = NULL;
-    bool with_detail = e->detail && *e->detail && same_string(e->sqlstate, "55000");
+    bool with_detail = e->detail && *e->detail && (same_string(e->sqlstate, "55000") || same_string(e->sqlstate, "2BP01"));
 
     if (with_detail && asprintf(&both, "%s: %s", message, e->detail) < 0)
         abort();

@@ -335,7 +335,7 @@ BEGIN
       RAISE EXCEPTION 'column % of % is still used by %', job.drop_column, name, uses
         USING ERRCODE = '2BP01', HINT = format('Drop or change what is named, then SELECT backfill.retry(%L).', job.name)
           || coalesce((SELECT format(' What only looks as if it used the column can be passed over: insert the job with ignore = ''{%s}''.', string_agg(DISTINCT u.kind, ', '))
-                         FROM backfill.uses_of(job) u WHERE u.kind <> ALL (coalesce(job.ignore, '{}') || '{jobs, views, policies, generated, primary key}'::text[]) HAVING count(*) > 0), '');
+                         FROM backfill.uses_of(job) u WHERE u.kind <> ALL (coalesce(job.ignore, '{}') || '{jobs, defaults, views, policies, generated, primary key}'::text[]) HAVING count(*) > 0), '');
     END IF;
     step := 'drop column';
     commands := ARRAY[format('ALTER TABLE %s DROP COLUMN %I', name, job.drop_column)];
@@ -444,6 +444,12 @@ BEGIN
   UNION ALL
   SELECT 'sequences', format('sequence %s, which goes with the column that owns it (ALTER SEQUENCE … OWNED BY NONE keeps it)', backfill.relation_name(c.oid))
     FROM found f JOIN pg_class c ON f.classid = 'pg_class'::regclass AND c.oid = f.objid AND c.relkind = 'S'
+  UNION ALL
+  SELECT 'defaults', format('default of column %I of %s, which calls sequence %s', a.attname, backfill.relation_name(a.attrelid), backfill.relation_name(c.oid))
+    FROM found f JOIN pg_class c ON f.classid = 'pg_class'::regclass AND c.oid = f.objid AND c.relkind = 'S'
+    JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid AND d.classid = 'pg_attrdef'::regclass
+    JOIN pg_attrdef e ON e.oid = d.objid
+    JOIN pg_attribute a ON a.attrelid = e.adrelid AND a.attnum = e.adnum AND (a.attrelid, a.attnum) <> (target, col)
   UNION ALL
   SELECT 'statistics', format('statistics %I.%I', n.nspname, x.stxname)
     FROM pg_statistic_ext x JOIN pg_namespace n ON n.oid = x.stxnamespace
