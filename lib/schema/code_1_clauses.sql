@@ -53,10 +53,11 @@ BEGIN
 END
 $$;
 
--- A text in tokens. It is cut from pieces, for what is taken from the beginning of a long text costs what that is long, each time; a token
--- that may go on behind its piece is looked for in all that is left.
+-- A text in tokens. Most texts are cut at once, by one pattern: those without a "$" or a comment that may nest, in which each quote has its end.
+-- Others are cut from pieces, for what is taken from the beginning of a long text costs what that is long, each time; a token that may go on behind
+-- its piece is looked for in all that is left.
 CREATE OR REPLACE FUNCTION backfill.tokens(clause text) RETURNS text[]
-LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on
 AS $$
 DECLARE
   piece  constant integer := 500;
@@ -65,6 +66,15 @@ DECLARE
   later  text := clause;
   token  text;
 BEGIN
+  IF clause !~ '[$]|/[*]' THEN
+    result := ARRAY(SELECT m[1] FROM regexp_matches(clause,
+      '(\s+|--[^\r\n]*|[eE]''(?:[^''\\]|\\.|'''')*''|(?:[uU]&|[nNbBxX])?''(?:[^'']|'''')*''|(?:[uU]&)?"(?:[^"]|"")*"'
+      '|(?:[[:alpha:]_]|[^\x01-\x7f])(?:[[:alnum:]_]|[^\x01-\x7f])*|.)', 'g') AS m);
+    IF NOT result && ARRAY['''', '"'] THEN
+      RETURN result;
+    END IF;
+    result := '{}';
+  END IF;
   LOOP
     IF length(rest) > 2 * piece THEN
       later := substr(rest, piece + 1) || later;
@@ -137,17 +147,19 @@ CREATE OR REPLACE FUNCTION backfill.within_brackets(clause text) RETURNS text
 LANGUAGE plpgsql IMMUTABLE STRICT SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  rest  text := backfill.trim_sql(clause);
-  whole text := rest;
+  whole text := backfill.trim_sql(clause);
   depth integer := 0;
+  at    integer := 0;
   token text;
 BEGIN
-  WHILE rest <> '' LOOP
-    token := backfill.next_token(rest);
-    rest := substr(rest, length(token) + 1);
+  IF left(whole, 1) <> '(' OR right(whole, 1) <> ')' THEN
+    RETURN NULL;
+  END IF;
+  FOREACH token IN ARRAY backfill.tokens(whole) LOOP
+    at := at + length(token);
     depth := depth + CASE token WHEN '(' THEN 1 WHEN ')' THEN -1 ELSE 0 END;
     IF depth = 0 THEN
-      RETURN CASE WHEN rest = '' AND token = ')' THEN substr(whole, 2, length(whole) - 2) END;
+      RETURN CASE WHEN at = length(whole) AND token = ')' THEN substr(whole, 2, length(whole) - 2) END;
     END IF;
   END LOOP;
   RETURN NULL;
@@ -215,13 +227,10 @@ CREATE OR REPLACE FUNCTION backfill.tokens_of(clause text) RETURNS text[]
 LANGUAGE plpgsql IMMUTABLE STRICT SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  rest   text := clause;
   result text[] := '{}';
   token  text;
 BEGIN
-  WHILE rest <> '' LOOP
-    token := backfill.next_token(rest);
-    rest := substr(rest, length(token) + 1);
+  FOREACH token IN ARRAY backfill.tokens(clause) LOOP
     IF btrim(token, E' \n\r\t\f\x0b') <> '' AND left(token, 2) NOT IN ('--', '/*') THEN
       result := result || token;
     END IF;
@@ -236,7 +245,6 @@ CREATE OR REPLACE FUNCTION backfill.joined_by(where_clause text, operator text) 
 LANGUAGE plpgsql IMMUTABLE STRICT SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  rest    text := where_clause;
   piece   text := '';
   result  text[] := '{}';
   depth   integer := 0;
@@ -247,9 +255,7 @@ BEGIN
   IF backfill.within_brackets(where_clause) IS NOT NULL THEN
     RETURN backfill.joined_by(backfill.within_brackets(where_clause), operator);
   END IF;
-  WHILE rest <> '' LOOP
-    token := backfill.next_token(rest);
-    rest := substr(rest, length(token) + 1);
+  FOREACH token IN ARRAY backfill.tokens(where_clause) LOOP
     word := lower(token COLLATE "C");
     depth := depth + CASE WHEN word IN ('(', '[', 'case') THEN 1 WHEN word IN (')', ']', 'end') THEN -1 ELSE 0 END;
     IF depth = 0 AND word = 'or' AND operator = 'and' THEN

@@ -313,6 +313,43 @@ BEGIN
 END
 $$;
 
+-- Whether a text closes all brackets and quotes that it opens, and perhaps more.
+CREATE OR REPLACE FUNCTION backfill.is_closed(clause text) RETURNS boolean
+LANGUAGE sql IMMUTABLE STRICT SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT coalesce(sum(CASE WHEN t.token IN ('(', '[') THEN 1 WHEN t.token IN (')', ']') THEN -1 ELSE 0 END) <= 0
+                  AND NOT bool_or(left(t.token, 1) IN ('''', '"') AND t.token !~ '^(?:''(?:[^'']|'''')*''|"(?:[^"]|"")*")$'), true)
+    FROM unnest(backfill.tokens(clause)) AS t(token)
+$$;
+
+-- '{UNIQUE (a, b)}' is an array of two: its comma ends an item. The first item that only those behind it close, and the whole array as literals, with
+-- such items put together again; both NULL when there is none.
+CREATE OR REPLACE FUNCTION backfill.split_item(enforce text[], OUT first text, OUT whole text)
+LANGUAGE plpgsql IMMUTABLE STRICT SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  items text[] := '{}';
+  piece text;
+  item  text;
+  began text;
+BEGIN
+  FOREACH item IN ARRAY enforce LOOP
+    began := CASE WHEN piece IS NULL THEN item ELSE began END;
+    piece := coalesce(piece || ', ', '') || item;
+    IF backfill.is_closed(piece) THEN
+      first := coalesce(first, CASE WHEN piece <> item THEN began END);
+      items := items || quote_literal(piece);
+      piece := NULL;
+    END IF;
+  END LOOP;
+  whole := array_to_string(items, ', ');
+  IF first IS NULL OR piece IS NOT NULL THEN  -- none, or what is open closes nowhere: that is another mistake
+    first := NULL;
+    whole := NULL;
+  END IF;
+END
+$$;
+
 -- Which columns of a job go together.
 CREATE OR REPLACE FUNCTION backfill.check_combination(job backfill.job) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -345,6 +382,9 @@ BEGIN
                             'Give where_clause, by which rows that are still to do are found, or keep_in_sync.');
   ELSIF job.enforce = '{}' OR array_position(job.enforce, NULL) IS NOT NULL THEN
     PERFORM backfill.refuse('enforce', 'holds nothing, or NULL', 'Leave it out, or write ''{NOT NULL amount_cents}''.');
+  ELSIF (SELECT s.first FROM backfill.split_item(job.enforce) s) IS NOT NULL THEN
+    PERFORM backfill.refuse('enforce', format('%L is the beginning of an item: within {…} a comma ends one', s.first), format('Write ARRAY[%s].', s.whole), '42601')
+       FROM backfill.split_item(job.enforce) s;
   ELSIF job.dry_run AND NOT fills THEN
     PERFORM backfill.refuse('dry_run', 'goes with set_clause or statement', 'It tries one batch; a job that changes no rows has none.');
   ELSIF job.wanted NOT IN ('run', 'pause') THEN
@@ -550,7 +590,8 @@ BEGIN
   IF NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = job.target AND a.attname = job.drop_column AND a.attnum > 0 AND NOT a.attisdropped) THEN
     PERFORM backfill.refuse('drop_column', format('%s has no column %s', name, job.drop_column), 'Write its name as the catalog has it, without quotes.', '42703');
   ELSIF NOT pg_has_role((SELECT c.relowner FROM pg_class c WHERE c.oid = job.target), 'USAGE') THEN
-    PERFORM backfill.refuse('drop_column', format('only the owner of %s can drop a column', name), 'Insert the job as that role, or SET ROLE to it first.', '42501');
+    PERFORM backfill.refuse('drop_column', format('only the owner of %s can drop a column', name),
+                            format('Insert the job as %1$s, or SET ROLE %1$s first.', backfill.acting_owner((SELECT c.relowner FROM pg_class c WHERE c.oid = job.target))), '42501');
   ELSIF EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = job.target AND a.attname = job.drop_column AND a.attinhcount > 0) THEN
     PERFORM backfill.refuse('drop_column', format('%s has the column from a parent', name), 'Insert the job for the topmost table.', '42P16');
   END IF;
@@ -952,6 +993,29 @@ BEGIN
 END
 $$;
 
+-- Refuses to take the trigger out while it alone fills a column that must not be NULL: of an INSERT by code that knows the new column alone, which is
+-- what the end of a migration is for.
+CREATE OR REPLACE FUNCTION backfill.check_finish(job backfill.job) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  name  text := backfill.relation_name(job.target);
+  needs text[] := ARRAY(
+    SELECT quote_ident(a.attname) FROM pg_attribute a
+     WHERE a.attrelid = job.target AND a.attname = ANY (backfill.filled_columns(job.sync_back)) AND NOT a.attisdropped
+       AND a.attnotnull AND NOT a.atthasdef AND a.attidentity = ''
+       AND NOT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = a.attrelid AND i.indisprimary AND a.attnum = ANY (i.indkey::smallint[]))
+     ORDER BY a.attnum);
+BEGIN
+  IF needs <> '{}' THEN
+    PERFORM backfill.refuse('wanted', format('job %I fills %s of %s by sync_back, which may not be NULL and has no default: once its trigger is gone, an INSERT that leaves it out fails',
+                                             job.name, array_to_string(needs, ', '), name),
+      format('ALTER TABLE %s %s, then finish it. Where all code goes on writing it, SET DEFAULT does as well, and can go afterwards.', name,
+             (SELECT string_agg(format('ALTER COLUMN %s DROP NOT NULL', n), ', ' ORDER BY ord) FROM unnest(needs) WITH ORDINALITY AS u(n, ord))), '55000');
+  END IF;
+END
+$$;
+
 -- What a changed job becomes: what a user wants of one that no daemon holds is done here and now. Whose login is gone, it is ended by whoever
 -- asks for that, with our own commands alone; and run again by whoever asks for that, by their own login, for then they mean its text.
 -- cancel and undo of a job that has ended take back what it left, so that a migration's way down works whenever it is called. The owner of its table,
@@ -1001,6 +1065,9 @@ BEGIN
     IF NEW.wanted = 'finish' AND OLD.state <> 'cancelled' AND NOT OLD.keep_in_sync AND NOT OLD.tidy THEN
       PERFORM backfill.refuse('wanted', format('job %I keeps nothing in step, so there is nothing to finish', OLD.name),
                               'finish is for jobs with keep_in_sync.', '55000');
+    END IF;
+    IF NEW.wanted = 'finish' AND OLD.wanted <> 'finish' AND OLD.state = 'succeeded' THEN
+      PERFORM backfill.check_finish(OLD);
     END IF;
     IF NEW.wanted = 'undo' AND OLD.wanted = 'finish' AND OLD.state = 'succeeded' THEN
       PERFORM backfill.refuse('wanted', format('job %I was finished: what it added is the application''s', OLD.name),

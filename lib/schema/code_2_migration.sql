@@ -178,7 +178,7 @@ BEGIN
     NULL;  -- it is there, whoever has added it
   ELSIF NOT pg_has_role(class.relowner, 'USAGE') THEN
     PERFORM backfill.refuse('add_column', format('only the owner of %s can add a column', table_name),
-                            'Insert the job as that role, or SET ROLE to it first.', '42501');
+                            format('Insert the job as %1$s, or SET ROLE %1$s first.', backfill.acting_owner(class.relowner)), '42501');
   ELSIF (SELECT t.typtype = 'p' FROM pg_type t WHERE t.oid = type) THEN
     PERFORM backfill.refuse('add_column', format('column %I has pseudo-type %s', name, full_name), 'Choose a type of values.', '42P16');
   ELSIF (SELECT t.typnamespace = pg_my_temp_schema() FROM pg_type t WHERE t.oid = type) THEN
@@ -672,7 +672,7 @@ BEGIN
   SELECT * INTO class FROM pg_class c WHERE c.oid = job.target;
   IF NOT pg_has_role(class.relowner, 'USAGE') THEN
     PERFORM backfill.refuse('enforce', format('only the owner of %s can give it a constraint', backfill.relation_name(job.target)),
-                            'Insert the job as that role, or SET ROLE to it first.', '42501');
+                            format('Insert the job as %1$s, or SET ROLE %1$s first.', backfill.acting_owner(class.relowner)), '42501');
   ELSIF kind = 'foreign key' AND class.relkind = 'p' THEN
     PERFORM backfill.refuse('enforce', 'a foreign key of a partitioned table can''t be added without a long lock',
                             'Insert a job for each partition; then add it to the table itself.', '0A000');

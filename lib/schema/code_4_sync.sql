@@ -568,7 +568,7 @@ DECLARE
 BEGIN
   IF NOT pg_catalog.pg_has_role(class.relowner, 'USAGE') THEN
     PERFORM backfill.refuse('keep_in_sync', pg_catalog.format('only the owner of %s can give it a trigger', backfill.relation_name(job.target)),
-                            'Insert the job as that role, or SET ROLE to it first.', '42501');
+                            pg_catalog.format('Insert the job as %1$s, or SET ROLE %1$s first.', backfill.acting_owner(class.relowner)), '42501');
   END IF;
   PERFORM backfill.check_schema_right(job, 'keep_in_sync', 'a function');
   IF NOT pg_catalog.has_schema_privilege(class.relowner, class.relnamespace, 'CREATE') THEN
@@ -975,7 +975,9 @@ BEGIN
   ELSIF traits.pinned OPERATOR(pg_catalog.<>) '{}'::pg_catalog.text[] AND owner OPERATOR(pg_catalog.<>) pg_catalog.quote_ident(current_user)
         AND backfill.depends_on_role(pg_catalog.to_regproc(name)) THEN
     PERFORM backfill.refuse('keep_in_sync', pg_catalog.format('the value of set_clause may depend on who computes it, and the trigger has the rights of %s, the table''s owner, where batches have those of %I', owner, current_user),
-                            pg_catalog.format('SET ROLE %s, then insert the job.', owner), '42501');
+                            CASE WHEN class.relowner OPERATOR(pg_catalog.=) 'pg_database_owner'::pg_catalog.regrole::pg_catalog.oid
+                                 THEN pg_catalog.format('ALTER TABLE %s OWNER TO %s, which owns the database, then insert the job as that role.', backfill.relation_name(job.target), backfill.acting_owner(class.relowner))
+                                 ELSE pg_catalog.format('SET ROLE %s, then insert the job.', owner) END, '42501');
   END IF;
   IF traits.pinned OPERATOR(pg_catalog.<>) '{}'::pg_catalog.text[] AND NOT traits.volatile THEN
     EXECUTE backfill.row_function(twin, job.target, types, expressions, columns, missing);

@@ -32,6 +32,15 @@ def test_a_set_clause_is_cut_where_the_server_would(db, clause):
     assert db.one('SELECT backfill.assignments_of(%s)', clause) == CLAUSES[clause]
 
 
+def test_a_text_is_cut_at_once_as_it_is_piece_by_piece(db, rng):
+    """Of all but texts with a "$" or a comment that may nest: such a comment at the end has the same text cut the long way."""
+    pieces = ["a", "b1", '"x y"', '"', "'", "''", "'it''s'", "E'a\\'b'", "e'", "x'1f'", "u&'d'", 'U&"d"', "--c\n", "-- c", "-", "*", "(", ")", "[", "]", ",", "=", "::", " ", "\n", "\t",
+              "1.5", "é", "İ", "AND", "b'", "n'a'", "\\", ".", ";", "{batch}", "\r\n", "💥", "_", "'a\nb'"]
+    texts = ["".join(rng.choices(pieces, k=rng.randint(0, 12))) + "\n;" for _ in range(2000)]
+    for text, cut, slowly in db.all("SELECT t, backfill.tokens(t), backfill.tokens(t || '/**/') FROM unnest(%s::text[]) AS t", texts):
+        assert slowly in (cut + ["/**/"], cut[:-1] + [cut[-1] + "/**/"]) and "".join(cut) == text, (text, cut, slowly)
+
+
 CONDITIONS = {
     'b IS NULL': ['b'],
     '(t.B is null)': ['b'],

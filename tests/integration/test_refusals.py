@@ -385,6 +385,71 @@ def test_jobs_need_neither_temporary_tables_nor_the_peace_of_event_triggers(db):
     done(db, add_column="c int", set_clause="c = id", keep_in_sync=True, enforce=["NOT NULL c", "CHECK (c > 0)", "UNIQUE (c)"])
 
 
+def test_an_event_trigger_that_refuses_a_step_is_named(db):
+    db.table(rows=5)
+    db.admin.execute("""CREATE FUNCTION by_tool() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN
+                          IF current_setting('application_name') <> 'migrations' THEN RAISE 'DDL by the migration tool only' USING ERRCODE = coalesce(nullif(current_setting('house.code', true), ''), 'P0001'); END IF; END $$;
+                        CREATE FUNCTION other() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN END $$;
+                        CREATE EVENT TRIGGER a_other ON ddl_command_start EXECUTE FUNCTION other();
+                        CREATE EVENT TRIGGER by_tool ON ddl_command_start EXECUTE FUNCTION by_tool()""")
+    db.daemon()
+    with db.connect(application_name="migrations") as session:
+        for i, (code, columns) in enumerate({"P0001": {"add_column": "c int", "set_clause": "c = id"}, "42501": {"enforce": ["CHECK (n >= 0)"]}, "2F003": {"enforce": ["UNIQUE (n)"]}}.items()):
+            name = db.submit(session=session, name=f"j{i}", settings={"house.code": code}, **columns)
+            job = db.finish(name, "failed")
+            assert job["error"] == "DDL by the migration tool only"
+            assert job["hint"] == (f"Event trigger by_tool of this database (function public.by_tool()) refuses it. Have its owner let the job's sessions (application_name 'backfilld j{i}', app) pass,"
+                                   f" or ALTER EVENT TRIGGER by_tool DISABLE meanwhile. Then SELECT backfill.retry('j{i}').")
+    db.admin.execute("ALTER EVENT TRIGGER by_tool DISABLE")
+    db.app.execute("SELECT backfill.retry('j0')")
+    db.finish("j0")
+    db.admin.execute("ALTER EVENT TRIGGER by_tool ENABLE")
+    job = db.finish(db.submit(set_clause="c = id", keep_in_sync=True), "failed")
+    assert job["error"] == "DDL by the migration tool only" and job["hint"].startswith("Event trigger by_tool of this database"), job["hint"]
+    # what refuses a row is none of the kind
+    db.admin.execute("ALTER EVENT TRIGGER by_tool DISABLE")
+    db.app.execute("CREATE FUNCTION odd(int) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN RAISE 'odd'; END $$")
+    job = db.finish(db.submit(enforce=["CHECK (odd(n))"]), "failed")
+    assert job["error"] == "odd" and "vent trigger" not in (job["hint"] or "")
+
+
+@pytest.mark.parametrize("array, first, hint", [
+    ("{UNIQUE (n, m)}", "UNIQUE (n", "ARRAY['UNIQUE (n, m)']"),
+    ("{NOT NULL n, CHECK (n IN (1, 2) AND m <> ''a,b''), CHECK (m > 0)}", "CHECK (n IN (1", "ARRAY['NOT NULL n', 'CHECK (n IN (1, 2) AND m <> ''a, b'')', 'CHECK (m > 0)']"),
+    ("{FOREIGN KEY (n, m) REFERENCES ref (a, b)}", "FOREIGN KEY (n", "ARRAY['FOREIGN KEY (n, m) REFERENCES ref (a, b)']"),
+    ("{CHECK (n <> ''x,y'')}", "CHECK (n <> ''x'", "ARRAY['CHECK (n <> ''x, y'')']"),
+])
+def test_an_item_that_its_comma_has_cut_is_told_how_to_be_written(db, array, first, hint):
+    db.table(columns="n int, m text")
+    with pytest.raises(psycopg.Error) as refused:
+        db.app.execute(f"INSERT INTO backfill.job (target, enforce) VALUES ('t', '{array}')")
+    assert first in refused.value.diag.message_primary and "within {...} a comma ends one" in refused.value.diag.message_primary
+    assert refused.value.diag.message_hint == f"Write {hint}."
+
+
+@pytest.mark.parametrize("items", [["CHECK (n > 0", "NOT NULL n"], ["UNIQUE (n"], ["CHECK (n > 0))", "UNIQUE ((n)"]])
+def test_an_item_that_no_comma_has_cut_is_refused_as_it_is(db, items):
+    db.table()
+    assert "comma" not in refusal(db, enforce=items)
+
+
+def test_a_table_of_pg_database_owner_is_that_of_who_owns_the_database(db):
+    """That role can be granted nothing, so nobody inserts a job as it."""
+    db.table(rows=5, columns="a int DEFAULT 1, b int")
+    db.admin.execute(f"ALTER DATABASE {db.name} OWNER TO app; GRANT CREATE ON SCHEMA public TO pg_database_owner; GRANT ALL ON t TO other; ALTER TABLE t OWNER TO pg_database_owner")
+    db.app.execute("CREATE FUNCTION who(int) RETURNS int LANGUAGE sql AS 'SELECT length(current_user) + $1'")
+    db.daemon()
+    with db.connect("other") as session:
+        for columns in ({"add_column": "c int", "set_clause": "c = a"}, {"set_clause": "b = a", "keep_in_sync": True}, {"enforce": ["CHECK (a > 0)"]}, {"drop_column": "b"}):
+            assert refusal(db, session=session, **columns).endswith("| Insert the job as app, or SET ROLE app first.")
+    columns = {"set_clause": "b = who(a)", "keep_in_sync": True, "where_clause": "b IS NULL"}
+    job = db.finish(db.submit(**columns), "failed")
+    assert job["hint"] == "ALTER TABLE public.t OWNER TO app, which owns the database, then insert the job as that role."
+    db.app.execute(job["hint"].split(", which")[0])
+    db.finish(db.submit(**columns))
+    assert db.counts(column="b") == {4: 5}
+
+
 def test_strings_of_the_session_may_have_backslashes(db):
     db.table(rows=5, columns="n int NOT NULL DEFAULT 5")
     db.daemon()
@@ -543,6 +608,14 @@ def test_drop_column_names_what_would_go_with_it_and_whose_trigger_it_is(db):
         job = db.finish(db.submit(drop_column=column), "failed")
         assert all(word in job["error"] for word in words), job["error"]
     assert "zz_backfilld" not in job["error"] and "ignore" not in job["hint"]
+    db.app.execute("CREATE TABLE u (id int PRIMARY KEY, no int DEFAULT nextval('t_a_seq'))")
+    job = db.finish(db.submit(drop_column="a", ignore=["sequences"]), "failed")
+    assert job["error"].endswith("still used by defaults: default of column no of public.u, which calls sequence public.t_a_seq") and "ignore" not in job["hint"]
+    db.app.execute("DROP TABLE u; CREATE TABLE w (id int PRIMARY KEY, c text)")
+    db.admin.execute("INSERT INTO pg_depend VALUES ('pg_class'::regclass, 'w'::regclass, 2, 'pg_class'::regclass, 't'::regclass, 4, 'n')")  # of whatever kind a later server has
+    job = db.finish(db.submit(drop_column="c", ignore=["statistics", "triggers"]), "failed")
+    assert job["error"].endswith(": column c of table w depends on column c of table t") and job["hint"].startswith("Drop or change what depends on it")
+    db.admin.execute("DELETE FROM pg_depend WHERE objid = 'w'::regclass AND objsubid = 2")
     with pytest.raises(psycopg.Error, match="nothing called 'jobs'"):
         db.submit(drop_column="v", ignore=["jobs"])
     db.finish(db.submit(drop_column="a", ignore=["sequences"]))
