@@ -48,6 +48,34 @@ def test_names_that_are_no_ascii_are_told_in_utf8(foreign):
     daemon.says("jö: succeeded")
 
 
+@pytest.mark.parametrize("foreign", ["UTF8", "LATIN1"], indirect=True)
+@pytest.mark.parametrize("encoding", ["UTF8", "LATIN1", "SQL_ASCII"])
+def test_what_the_environment_asks_for_changes_nothing(foreign, encoding, monkeypatch):
+    db = foreign
+    monkeypatch.setenv("PGCLIENTENCODING", encoding)
+    db.admin.execute("UPDATE backfill.installed SET checksum = 'of an earlier build'")
+    for mode in ("--install", "--check"):
+        ended = run("-d", db.conninfo(), mode)
+        assert ended.returncode == 0, (ended.stdout, ended.stderr)
+    db.table(name='"größe"', rows=10, columns="n text")
+    db.submit(target='"größe"', name="jö", set_clause="n = 'grün'")
+    drained = db.drain()
+    assert drained.returncode == 0 and "jö: succeeded: 10 rows done" in drained.stderr
+    assert db.counts('"größe"') == {"grün": 10}
+
+
+@pytest.mark.parametrize("role", ["app", "backfilld"])
+def test_keys_are_read_back_whatever_encoding_a_role_asks_for(db, role):
+    db.app.execute("CREATE TABLE t (id text PRIMARY KEY, n int NOT NULL DEFAULT 0); INSERT INTO t SELECT chr(200 + i % 56) || i FROM generate_series(1, 400) AS i; INSERT INTO t VALUES ('Ω'), ('zß€'), ('ÿÿ')")
+    db.admin.execute(f"ALTER ROLE {role} IN DATABASE {db.name} SET client_encoding = 'LATIN1'")
+    db.daemon(max_rows=30)
+    with db.connect() as session:
+        session.execute("SET client_encoding = 'UTF8'")
+        name = db.submit(session=session, set_clause="n = n + 1", on_error="quarantine")
+    db.finish(name)
+    assert db.counts() == {1: 403}
+
+
 def test_role_that_writes_in_another_encoding_fills_what_was_meant(db):
     db.table(rows=100, columns="n text")
     db.admin.execute("ALTER ROLE app SET client_encoding = 'LATIN1'")

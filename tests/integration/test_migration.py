@@ -775,6 +775,17 @@ def test_statements_that_name_the_column_stand_in_the_way_of_its_drop(counting_d
     db.finish(name)
 
 
+def test_statements_are_looked_for_whatever_strings_mean_to_the_sessions(counting_db):
+    db = counting_db
+    db.admin.execute(f"ALTER DATABASE {db.name} SET standard_conforming_strings = off")
+    orders(db)
+    db.app.execute("SELECT note FROM orders WHERE id = 5")
+    db.daemon()
+    with db.connect() as session:
+        name = db.submit(session=session, target="orders", drop_column="note")
+    assert "SELECT note FROM orders WHERE id = $1" in db.finish(name, "failed")["error"]
+
+
 def test_long_statements_of_anybody_stop_no_job(counting_db):
     """Only their beginnings are looked at; the control session's statements have ten seconds."""
     db = counting_db

@@ -189,6 +189,39 @@ def test_settings_of_a_role_that_end_sessions_end_none_of_ours(db, role):
     assert "not connected" not in daemon.log() and "connected again" not in daemon.log()
 
 
+def test_a_limit_of_whole_transactions_ends_no_step(db):
+    """A step is one transaction, and begun anew it would be as long."""
+    if not db.one("SELECT count(*) FROM pg_settings WHERE name = 'transaction_timeout'"):
+        pytest.skip("PostgreSQL 17 and later")
+    db.table(rows=100)
+    db.app.execute("CREATE FUNCTION lazy(int) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN PERFORM pg_sleep(0.01); RETURN true; END $$")
+    for role in ("app", "backfilld"):
+        db.admin.execute(f"ALTER ROLE {role} IN DATABASE {db.name} SET transaction_timeout = '300ms'")
+    daemon = db.daemon()
+    db.finish(db.submit(enforce=["CHECK (lazy(n))", "UNIQUE (id)"]))
+    assert daemon.log().count("validate: validate constraint") == 1 and "waits, and tries again" not in daemon.log()
+
+
+@pytest.mark.parametrize("kind, value", [("interval", "i * interval '1 day 02:03:04.5'"), ("money", "(i / 100.0)::numeric::money"), ("timestamptz", "'2026-03-01'::timestamptz + i * interval '1 hour 1 second'")])
+def test_a_key_is_read_back_by_the_next_session_whatever_its_role_writes_by_then(db, kind, value):
+    """A cursor is text: as long as a job runs, sessions come and go."""
+    db.app.execute(f"CREATE TABLE t (id {kind} PRIMARY KEY, n int NOT NULL DEFAULT 0); INSERT INTO t SELECT {value} FROM generate_series(-300, 300) AS i")
+    daemon = db.daemon(max_rows=20)
+    with db.connect() as session:
+        session.execute("SET IntervalStyle = sql_standard; SET TimeZone = 'Asia/Kolkata'; SET DateStyle = 'German'")
+        name = db.submit(session=session, set_clause="n = n + 1", max_rows_per_s=1500)
+    for style, zone, dates in (("iso_8601", "America/St_Johns", "SQL, DMY"), ("postgres_verbose", "UTC", "Postgres")):
+        seen = wait_until(lambda: db.cursor(name), what="it has begun")
+        wait_until(lambda: db.cursor(name) != seen, what="it goes on")
+        daemon.terminate()
+        for role in ("app", "backfilld"):
+            for setting, foreign in {"IntervalStyle": style, "TimeZone": zone, "DateStyle": dates}.items():
+                db.admin.execute(f"ALTER ROLE {role} IN DATABASE {db.name} SET {setting} = '{foreign}'")
+        daemon.start()
+    db.finish(name)
+    assert db.counts() == {1: 601}
+
+
 def test_a_role_that_was_told_to_do_without_indexes_makes_no_batch_read_the_table(db):
     db.table(rows=20000)
     for setting in ("enable_indexscan", "enable_bitmapscan", "enable_indexonlyscan", "enable_tidscan"):

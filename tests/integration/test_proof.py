@@ -195,6 +195,18 @@ def test_partitions_that_come_to_the_table_meanwhile_are_named_where_nothing_tel
 
 # ---- Verify
 
+def test_rows_of_a_partition_that_was_made_meanwhile_are_done(db):
+    db.app.execute("CREATE TABLE t (id bigint PRIMARY KEY, b int) PARTITION BY RANGE (id); CREATE TABLE t1 PARTITION OF t FOR VALUES FROM (0) TO (1000);"
+                   "CREATE TABLE late (LIKE t INCLUDING ALL); INSERT INTO t SELECT generate_series(1, 900); INSERT INTO late SELECT generate_series(2000, 2009)")
+    db.daemon(max_rows=100)
+    with db.held_row(500, "t1"):
+        name = db.submit(set_clause="b = 1", where_clause="b IS NULL")
+        db.wait_at(500, name)
+        db.app.execute("CREATE TABLE t2 PARTITION OF t FOR VALUES FROM (1000) TO (2000); INSERT INTO t VALUES (1500), (1501); ALTER TABLE t ATTACH PARTITION late FOR VALUES FROM (2000) TO (3000)")
+    job = db.finish(name)
+    assert nulls(db) == 0 and job["report"]["verified"]["found"] == 12
+
+
 def test_rows_that_come_in_behind_the_cursor_are_done(db):
     db.app.execute("CREATE TABLE t (id bigint PRIMARY KEY, b int); INSERT INTO t SELECT generate_series(1, 1000)")
     db.daemon(max_rows=70)
@@ -306,6 +318,29 @@ def test_what_a_failed_job_has_not_finished_goes(db):
     db.one("SELECT backfill.retry(%s)", name, user="app")
     db.finish(name)
     assert made_of_table(db) == [("t_b_check",), ("t_b_key",), ("t_b_key",)]
+
+
+def test_an_unfinished_unique_index_goes_when_its_daemon_is_stopped_and_its_job_queues(db):
+    """Nobody has a constraint yet, and nobody's row is refused for one."""
+    table(db, nulls="false")
+    daemon = db.daemon()
+    with db.connect("postgres") as old:
+        old.autocommit = False
+        old.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM t")
+        name = db.submit(enforce=["UNIQUE (a)"])
+        wait_until(lambda: made_of_table(db) == [("t_a_key",)], what="it is being built")
+        daemon.terminate()
+        assert db.state(name) == "queued" and made_of_table(db) == [("t_a_key",)]
+        old.commit()
+    now = db.one("SELECT extract(hour FROM now() AT TIME ZONE 'UTC')::int")
+    db.app.execute("UPDATE backfill.job SET active_hours = %s", [f"{(now + 2) % 24:02d}:00-{(now + 3) % 24:02d}:00 UTC"])
+    daemon.start()
+    wait_until(lambda: made_of_table(db) == [], what="it is gone")
+    assert db.state(name) == "queued"
+    db.app.execute("INSERT INTO t VALUES (5000, 1)")
+    db.app.execute("DELETE FROM t WHERE id = 5000; UPDATE backfill.job SET active_hours = NULL")
+    db.finish(name)
+    assert made_of_table(db) == [("t_a_key",), ("t_a_key",)]
 
 
 def test_an_unfinished_unique_index_goes_when_its_job_is_paused(db):

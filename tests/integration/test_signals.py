@@ -246,6 +246,22 @@ def test_a_job_makes_room_at_its_start_and_does_not_use_each_gap(sdb, tmp_path, 
 
 
 @needs_pressure
+def test_a_job_that_yields_again_after_an_error_says_nothing_more_of_it(sdb, tmp_path, monkeypatch):
+    """On a busy host a batch and its bound are sent apart, with a rest between them, of which there is nothing to say."""
+    pressure = CpuPressure(tmp_path)
+    monkeypatch.setattr(daemon, "PROGRAM", str(pressure.program))
+    sdb.table(rows=1000000)
+    served = sdb.start(config=config_text([{"name": sdb.name, "conninfo": sdb.conninfo()}], throttle={"max_io_pressure": 0, "max_latency_ratio": 0}))
+    name = sdb.submit(set_clause="n = n + 1", max_rows_per_s=20000)
+    wait_until(lambda: sdb.one(ASLEEP), 5, "a batch sleeps")
+    sdb.admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'backfilld ' || %s", [name])
+    served.says("waits, and tries again")
+    stood = sdb.cursor(name)
+    wait_until(lambda: sdb.cursor(name) != stood and sdb.one(ASLEEP), 5, "it goes on, and sleeps")
+    assert served.log().count("waits, and tries again") == 1
+
+
+@needs_pressure
 def test_a_job_says_that_what_slows_it_down_was_there_some_seconds_ago(sdb, tmp_path, monkeypatch):
     monkeypatch.setattr(daemon, "PROGRAM", str(CpuPressure(tmp_path).program))
     sdb.table(rows=1000000)

@@ -83,6 +83,42 @@ def test_an_answer_in_another_shape_ends_nothing_but_its_job(db):
     assert daemon.process.poll() is None
 
 
+def test_a_key_whose_own_cast_makes_a_long_text_of_it_costs_no_memory(db):
+    """Where a type has a cast to text of its own, that is what a key is read as."""
+    db.table("theirs", rows=10, user="other")
+    db.app.execute("""CREATE TYPE mine AS (a int);
+                      CREATE TABLE t (id mine PRIMARY KEY, n int); INSERT INTO t SELECT ROW(i)::mine FROM generate_series(1, 100) i;
+                      CREATE FUNCTION long(mine) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT repeat(''x'', 100000000)';
+                      CREATE CAST (mine AS text) WITH FUNCTION long(mine)""")
+    daemon = db.daemon(max_rows=20)
+    name = db.submit(set_clause="n = 1")
+    theirs = db.submit(user="other", target="theirs", set_clause="n = 1")
+    db.finish(theirs)
+    wait_until(lambda: db.state(name) in ("failed", "succeeded") or db.throttled_by(name), what="something is said")
+    assert peak_mb(daemon) < SHORT_MB and daemon.process.poll() is None
+
+
+def test_long_keys_are_done_and_told_in_short(db):
+    db.app.execute("CREATE TABLE t (id text PRIMARY KEY, n int); INSERT INTO t SELECT repeat('x', 200000) || i, 0 FROM generate_series(10, 59) i")
+    daemon = db.daemon(max_rows=20)
+    db.finish(db.submit(set_clause="n = 100 / (right(id, 2)::int - 33)", where_clause="n = 0", on_error="quarantine"), timeout=60)
+    assert db.one("SELECT count(*) FROM t WHERE n = 0") == 1 and db.one("SELECT length(key[1]) FROM backfill.left_behind") == 200002
+    assert "is left behind" in daemon.log() and max(map(len, daemon.log().splitlines())) < 3000 and peak_mb(daemon) < SHORT_MB
+
+
+def test_notifications_by_the_thousand_hold_nobody_up(db):
+    """Anybody may send some, and any of them may be the news of a job."""
+    db.table("theirs", rows=10, user="other")
+    daemon = db.daemon()
+    daemon.says("connected")
+    with db.connect("stranger") as session:
+        session.execute("SELECT count(pg_notify('backfill', repeat('x', 7000) || i)) FROM generate_series(1, 3000) i")
+        began = time.monotonic()
+        db.finish(db.submit(user="other", target="theirs", set_clause="n = 1"))
+        session.execute("DO $$ BEGIN FOR i IN 1 .. 200 LOOP PERFORM pg_notify('backfill', i::text); COMMIT; END LOOP; END $$")
+    assert time.monotonic() - began < 5 and peak_mb(daemon) < SHORT_MB
+
+
 def test_notices_by_the_thousand_are_no_answer(db):
     db.table(rows=2000)
     db.app.execute("""CREATE FUNCTION f() RETURNS int LANGUAGE plpgsql AS $$ BEGIN

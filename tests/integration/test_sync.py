@@ -6,7 +6,9 @@ from decimal import Decimal
 
 import psycopg
 import pytest
+from cluster import Cluster
 from daemon import run
+from database import Database, prepare
 from test_identity import dump_and_restore
 from waiting import wait_until
 
@@ -33,6 +35,30 @@ def row(db, key, columns="b"):
 
 # ---- What somebody wrote stays
 
+def test_the_trigger_that_alone_fills_a_column_stays_until_that_may_be_null(db):
+    """The end of a migration: code that knows the new column alone is to write on."""
+    make(db, "a int NOT NULL, other text, c int NOT NULL DEFAULT 0", "i, 'x', i")
+    job = in_step(db, "b = a * 2", add_column="b int", sync_back="a = b / 2", name="mine")
+    db.app.execute("INSERT INTO t (id, b) VALUES (1000, 8)")
+    for _ in range(2):
+        with pytest.raises(psycopg.Error) as refused:
+            db.app.execute("SELECT backfill.finish('mine')")
+        assert "fills a of public.t by sync_back, which may not be NULL and has no default" in refused.value.diag.message_primary
+    assert db.one(TRIGGERS) > 0 and job["tidy"]
+    db.app.execute(refused.value.diag.message_hint.split(", then")[0])
+    db.app.execute("SELECT backfill.finish('mine')")
+    wait_until(lambda: db.one(TRIGGERS) == 0, what="the trigger is gone")
+    db.app.execute("INSERT INTO t (id, b) VALUES (1001, 8); ALTER TABLE t ALTER COLUMN c DROP DEFAULT")
+    db.app.execute("SELECT backfill.finish('mine')")  # again: it is finished
+    # what has a default, and what a failed job, whose new code isn't there yet, keeps in step, may go
+    db.app.execute("UPDATE t SET a = 4 WHERE a IS NULL; ALTER TABLE t ALTER COLUMN a SET NOT NULL, ALTER COLUMN a SET DEFAULT 1")
+    in_step(db, "e = a", add_column="e int", sync_back="a = e", name="with a default")
+    db.app.execute("SELECT backfill.finish('with a default')")
+    in_step(db, "f = c / (id - 5)", state="failed", add_column="f int", sync_back="c = f", name="failed")
+    db.app.execute("SELECT backfill.finish('failed')")
+    wait_until(lambda: db.one(TRIGGERS) == 0, what="the triggers are gone")
+
+
 @pytest.mark.parametrize("clause, kind", [("gen_random_uuid()", "uuid"), ("nextval('seq')", "bigint"), ("random()", "float8"),
                                           ("clock_timestamp()", "timestamptz"), ("now()", "timestamptz")])
 def test_a_value_once_given_is_not_drawn_anew(db, clause, kind):
@@ -46,6 +72,18 @@ def test_a_value_once_given_is_not_drawn_anew(db, clause, kind):
     mine = db.one(f"SELECT max(b::text) FROM t")
     db.app.execute(f"INSERT INTO t (id, a, b) VALUES (1001, 'x', '{mine}'::{kind})")
     assert db.one("SELECT b::text FROM t WHERE id = 1001") == mine
+
+
+def test_a_value_that_was_drawn_stays_while_the_job_runs(db):
+    make(db, "a text", "'x'")
+    db.daemon(max_rows=50)
+    with db.held_row(200):
+        name = db.submit(add_column="b uuid", set_clause="b = gen_random_uuid()", keep_in_sync=True)
+        db.wait_at(200, name)
+        db.app.execute("CREATE TABLE given AS SELECT id, b FROM t WHERE b IS NOT NULL; UPDATE t SET a = 'y' WHERE id IN (7, 250); INSERT INTO t (id, a, b) VALUES (0, 'x', 'ea11ab1e-0000-4000-8000-000000000000')")
+    db.finish(name)
+    assert db.one("SELECT count(*) FROM t JOIN given USING (id) WHERE t.b = given.b") == db.one("SELECT count(*) FROM given") >= 190
+    assert db.one("SELECT count(DISTINCT b) FROM t") == 301 and str(row(db, 0)[0]).startswith("ea11ab1e")
 
 
 def test_a_value_once_given_stays_when_another_column_of_the_where_clause_changes(db):
@@ -282,6 +320,52 @@ def test_every_writer_is_kept_in_step(db):
     assert row(db, 1000) == (1,) and row(db, 1) == (7,)
 
 
+@pytest.fixture(scope="module")
+def publishing_cluster():
+    cluster = Cluster(wal_level="logical")
+    try:
+        prepare(cluster)
+        yield cluster
+    finally:
+        cluster.destroy()
+
+
+def test_a_subscription_is_kept_in_step_and_its_column_not_dropped(publishing_cluster):
+    """What another server sends lacks the new column, and has the old one."""
+    publisher, db = Database(publishing_cluster), Database(publishing_cluster)
+    try:
+        for side in (publisher, db):
+            make(side, "kwh int")
+        publisher.app.execute("INSERT INTO t SELECT i, i FROM generate_series(1, 300) AS i")
+        publisher.admin.execute("CREATE PUBLICATION p FOR TABLE t")
+        publisher.admin.execute("SELECT pg_create_logical_replication_slot('energy', 'pgoutput')")
+        db.admin.execute(f"CREATE SUBSCRIPTION energy CONNECTION '{publishing_cluster.conninfo(publisher.name, 'postgres')}' PUBLICATION p WITH (create_slot = false, slot_name = 'energy')")
+        wait_until(lambda: db.one("SELECT count(*) FROM t") == 300, what="the table is copied")
+        db.daemon()
+        with db.held_row(200):
+            name = db.submit(add_column="wh int", set_clause="wh = kwh * 1000", keep_in_sync=True, enforce=["NOT NULL wh"], ignore=["subscriptions"])
+            db.wait_at(200, name)
+            publisher.app.execute("INSERT INTO t VALUES (1001, 7); UPDATE t SET kwh = 5 WHERE id IN (9, 250)")
+            wait_until(lambda: db.one("SELECT count(*) FROM t WHERE kwh = wh / 1000 AND id IN (9, 1001)") == 2, what="it is applied")
+        db.finish(name)
+        assert db.one("SELECT attnotnull FROM pg_attribute WHERE attrelid = 't'::regclass AND attname = 'wh'")
+        publisher.app.execute("INSERT INTO t VALUES (1002, 8); UPDATE t SET kwh = 6 WHERE id = 10; DELETE FROM t WHERE id = 11")
+        wait_until(lambda: db.one("SELECT count(*) FROM t WHERE id = 11") == 0, what="it is applied past the constraint")
+        assert db.one("SELECT count(*) FROM t WHERE wh = kwh * 1000") == 301 and row(db, 1002, "wh") == (8000,) and row(db, 10, "wh") == (6000,)
+        assert db.one("SELECT apply_error_count FROM pg_stat_subscription_stats") == 0
+        db.app.execute("SELECT backfill.finish(%s)", [name])
+        wait_until(lambda: db.one(TRIGGERS) == 0, what="the trigger is gone")
+        job = db.finish(db.submit(drop_column="kwh"), "failed")
+        assert "subscription energy" in job["error"] and "ignore" in job["hint"]
+        publisher.app.execute("UPDATE t SET kwh = 77 WHERE id = 12")
+        wait_until(lambda: row(db, 12, "kwh") == (77,), what="it is applied still")
+    finally:
+        with db.connect("postgres") as session:
+            session.execute("DROP SUBSCRIPTION IF EXISTS energy")
+        db.destroy()
+        publisher.destroy()
+
+
 @pytest.mark.parametrize("word", ["begin", "by", "if", "loop", "while", "execute", "strict", "declare", "foreach", "new", "old", "user name"])
 def test_names_that_are_words_elsewhere(db, word):
     db.app.execute(f'CREATE TABLE "{word}" (id bigint PRIMARY KEY, "{word}" int, note text); INSERT INTO "{word}" SELECT i, i FROM generate_series(1, 100) i')
@@ -309,6 +393,29 @@ def test_a_source_that_is_renamed_is_followed_and_one_that_is_dropped_refused(db
     assert [row(db, key)[0] for key in (1, 2, 1000)] == [100, 102, 10]
     with pytest.raises(psycopg.errors.DependentObjectsStillExist, match="backfilld"):
         db.app.execute("ALTER TABLE t DROP COLUMN c")
+
+
+def test_what_a_clause_reads_may_be_renamed_and_moved_but_not_become_something_else(db):
+    """Its functions and other tables, too; and a right to them that is gone costs no value."""
+    db.admin.execute(f"GRANT CREATE ON DATABASE {db.name} TO app")
+    db.app.execute("CREATE SCHEMA elsewhere; CREATE TABLE rate (k int PRIMARY KEY, f int); INSERT INTO rate VALUES (1, 100);"
+                   "CREATE FUNCTION twice(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $1 * 2'")
+    make(db, "a int, note text", "i, 'x'")
+    in_step(db, "b = twice(a) * (SELECT r.f FROM rate AS r WHERE r.k = 1)", add_column="b int")
+    db.app.execute("UPDATE t SET a = 5 WHERE id = 1")
+    db.app.execute("ALTER FUNCTION twice(int) RENAME TO doubled; ALTER FUNCTION doubled(int) SET SCHEMA elsewhere; ALTER TABLE rate RENAME f TO factor; ALTER TABLE rate RENAME TO rates; ALTER TABLE rates SET SCHEMA elsewhere")
+    db.app.execute("UPDATE t SET a = 9 WHERE id = 2; INSERT INTO t (id, a) VALUES (1000, 7)")
+    assert [row(db, key)[0] for key in (1, 2, 1000)] == [1000, 1800, 1400]
+    for change in ("ALTER TABLE t ALTER a TYPE text", "ALTER TABLE elsewhere.rates ALTER factor TYPE numeric", "DROP TABLE elsewhere.rates", "DROP FUNCTION elsewhere.doubled(int)"):
+        with pytest.raises((psycopg.errors.DependentObjectsStillExist, psycopg.errors.FeatureNotSupported)) as refused:
+            db.app.execute(change)
+        assert "backfilld" in str(refused.value), refused.value
+    db.admin.execute("ALTER TABLE elsewhere.rates OWNER TO other; REVOKE ALL ON elsewhere.rates FROM app")
+    db.app.execute("UPDATE t SET a = 3 WHERE id = 2; UPDATE t SET note = 'y' WHERE id = 1; INSERT INTO t (id, a) VALUES (1001, 7)")
+    assert [row(db, key)[0] for key in (1, 2, 1001)] == [1000, 1800, None]
+    db.admin.execute("GRANT SELECT ON elsewhere.rates TO app")
+    db.app.execute("UPDATE t SET a = 4 WHERE id = 2")
+    assert row(db, 2) == (800,)
 
 
 @pytest.mark.parametrize("change", ["ALTER TABLE t RENAME b TO c", "ALTER TABLE t DROP COLUMN b"])
