@@ -6,6 +6,7 @@
 #include "schema/schema.h"
 #include "schema/sql.h"
 
+#include <sys/queue.h>
 #include <unistd.h>
 
 #define CONNECT_TIMEOUT_MS 10000
@@ -25,6 +26,14 @@ enum control_state {
     CONTROL_READY,
 };
 
+struct request {
+    TAILQ_ENTRY(request) entry;
+    struct session_query query; /* sql is a constant, params are owned */
+    control_answer *answer;
+    void *arg;
+};
+TAILQ_HEAD(request_list, request);
+
 struct control {
     enum control_state state;
     struct event_base *base;
@@ -40,6 +49,14 @@ struct control {
 
 static void on_session(struct session *session, const struct session_event *e, void *arg);
 static void on_notify(struct session *session, int from_pid, void *arg);
+
+static struct request *request_free(struct request *request)
+{
+    for (int i = 0; i < request->query.n_params; i++)
+        free((char *)(uintptr_t)request->query.params[i]);
+    free(request);
+    return NULL;
+}
 
 static void connect_now(struct control *c)
 {
@@ -136,7 +153,12 @@ static void remember_session(struct control *c)
 
 static void on_answer(struct control *c, const struct session_event *e)
 {
-    request_answered(&c->requests, TAILQ_FIRST(&c->requests), e);
+    struct request *request = TAILQ_FIRST(&c->requests);
+
+    TAILQ_REMOVE(&c->requests, request, entry);
+    if (request->answer)
+        request->answer(request->arg, e);
+    request_free(request);
     send_next(c);
 }
 
@@ -147,9 +169,12 @@ static void on_too_large(struct control *c, const struct session_event *e)
     struct session_event error = *e;
 
     error.lost = false;
+    TAILQ_REMOVE(&c->requests, request, entry);
     wait_and_connect(c);
     c->handlers->lost(c->arg, e->message);
-    request_answered(&c->requests, request, &error);
+    if (request->answer)
+        request->answer(request->arg, &error);
+    request_free(request);
 }
 
 static void on_session(struct session *session, const struct session_event *e, void *arg)
@@ -215,6 +240,18 @@ struct control *control_open(
     return c;
 }
 
+static struct request *request_new(const struct session_query *query, control_answer *answer, void *arg)
+{
+    struct request *request = must(calloc(1, sizeof(*request)));
+
+    request->query = *query;
+    for (int i = 0; i < query->n_params; i++)
+        request->query.params[i] = copy_string(query->params[i]);
+    request->answer = answer;
+    request->arg = arg;
+    return request;
+}
+
 void control_ask(struct control *c, const struct session_query *query, control_answer *answer, void *arg)
 {
     struct request *request = request_new(query, answer, arg);
@@ -237,7 +274,10 @@ void control_ask_first(
 
 void control_forget(struct control *c, const void *arg)
 {
-    request_forget(&c->requests, arg);
+    struct request *request;
+    TAILQ_FOREACH(request, &c->requests, entry)
+    if (request->arg == arg)
+        request->answer = NULL;
 }
 
 bool control_is_ready(const struct control *c)
@@ -262,9 +302,14 @@ const char *control_old_start(const struct control *c)
 
 struct control *control_close(struct control *c)
 {
+    struct request *request;
+
     if (!c)
         return NULL;
-    request_clear(&c->requests);
+    while ((request = TAILQ_FIRST(&c->requests))) {
+        TAILQ_REMOVE(&c->requests, request, entry);
+        request_free(request);
+    }
     session_close(c->session);
     event_free(c->retry);
     free(c->pid);

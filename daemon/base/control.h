@@ -6,7 +6,7 @@
  */
 #pragma once
 
-#include "base/request.h"
+#include "base/session.h"
 
 struct control;
 
@@ -18,8 +18,8 @@ struct control_handlers {
     void (*notified)(void *arg);                           /* another session wrote to backfill.job */
 };
 
-/* Never lost. */
-typedef request_answer control_answer;
+/* The answer to a request: SESSION_RESULT or SESSION_ERROR, never lost. */
+typedef void control_answer(void *arg, const struct session_event *event);
 
 /* conninfo and handlers must outlive it. */
 struct control *control_open(

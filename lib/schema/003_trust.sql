@@ -53,6 +53,7 @@ ALTER TABLE backfill.job
 ALTER TABLE backfill.job
   ADD COLUMN ended_by name,                          -- who asked for cancel, finish or undo when the login that had submitted it was gone:
   ADD COLUMN ended_as name,                          -- the login, and the role
+  ADD COLUMN stopped_by name,                        -- who has paused or cancelled another's job, by the rights of the table's owner
   DROP CONSTRAINT job_wanted_check,
   ADD CONSTRAINT job_wanted_check CHECK (wanted IN ('run', 'pause', 'cancel', 'finish', 'undo'));
 

@@ -138,12 +138,32 @@ AS $$
   SELECT coalesce(backfill.login_of(job) = backfill.login(), false) OR backfill.may_end(job)
 $$;
 
--- Whether who acts has the rights of the owner of a job's table. He sees the job, and may have it pause or cancelled, whoever submitted it: it keeps his
--- own jobs off the table. He can't have it run, for the code of his triggers would run with the rights of that login, as often as he likes.
+-- Whether who acts has the rights of the owner of a job's table, or of the partitioned one above it. He sees the job, and may have it paused or
+-- cancelled, whoever submitted it: it keeps his own jobs off the table. He can't have it run, for the code of his triggers would run with the
+-- rights of that login, as often as he likes.
 CREATE OR REPLACE FUNCTION backfill.owns_table(target regclass) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT EXISTS (SELECT FROM pg_class c WHERE c.oid = target AND pg_has_role(current_user, c.relowner, 'USAGE'))
+$$;
+
+-- Whether who acts may write to a table, or to a partition of it, and so insert jobs there.
+CREATE OR REPLACE FUNCTION backfill.may_write(root oid) RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  RETURN EXISTS (SELECT FROM (SELECT root AS relid UNION ALL SELECT p.relid FROM pg_partition_tree(root) p) r
+                  WHERE has_any_column_privilege(r.relid, 'UPDATE') OR has_any_column_privilege(r.relid, 'INSERT') OR has_table_privilege(r.relid, 'DELETE'));
+END
+$$;
+
+-- Whether who acts sees a job's row.
+CREATE OR REPLACE FUNCTION backfill.sees(job_id bigint) RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  RETURN EXISTS (SELECT FROM backfill.job j WHERE j.id = sees.job_id);
+END
 $$;
 
 -- Of the tables and partitions that a job works on, the first on which its role lacks a right: in words, and what gives it; NULL: none. What
@@ -195,10 +215,13 @@ CREATE OR REPLACE FUNCTION backfill.refuse_to_steer(job backfill.job) RETURNS vo
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  RAISE EXCEPTION 'job "%" belongs to %', job.name, job.submitted_by
-    USING ERRCODE = '42501', HINT = format('Only the role that submitted a job, or that it runs as, may change it: log in as %I%s, or ask whoever may.%s', job.submitted_by,
-                                           CASE WHEN job.owner <> job.submitted_by THEN format(', or SET ROLE %I', job.owner) ELSE '' END,
-                                           CASE WHEN backfill.owns_table(job.target) THEN ' As the owner of its table you may pause and cancel it.' ELSE '' END);
+  RAISE EXCEPTION 'job "%" on % belongs to %', job.name, coalesce(backfill.relation_name(job.target), 'a table that was dropped'), job.submitted_by
+    USING ERRCODE = '42501', HINT = CASE
+      WHEN backfill.owns_table(job.target) OR backfill.owns_table(job.root)
+      THEN format('As the owner of its table you may pause and cancel it: SELECT backfill.pause(%L), or backfill.cancel(%L). The rest is %s''s.', job.name, job.name, job.submitted_by)
+      ELSE format('Only the role that submitted a job, or that it runs as, may change it: log in as %I%s, or ask whoever may.%s', job.submitted_by,
+                  CASE WHEN job.owner <> job.submitted_by THEN format(', or SET ROLE %I', job.owner) ELSE '' END,
+                  (SELECT format(' The owner of its table, %s, may pause and cancel it.', c.relowner::regrole) FROM pg_class c WHERE c.oid = job.target)) END;
 END
 $$;
 

@@ -902,6 +902,7 @@ BEGIN
   job.error := NULL; job.hint := NULL; job.waiting_for := NULL; job.opens_at := NULL; job.report := NULL; job.estimate := NULL;
   job.holder_pid := NULL; job.holder_start := NULL; job.started_at := NULL; job.finished_at := NULL;
   job.plan := '{}'; job.tidy := false; job.before := NULL; job.after := NULL; job.laid_out := NULL; job.asked := NULL; job.again := NULL;
+  job.stopped_by := NULL;
   IF NOT backfill.is_plain_caller() AND NOT (SELECT r.rolcanlogin FROM pg_roles r WHERE r.oid = job.submitted_by_oid) THEN
     PERFORM backfill.refuse('submitted_by', format('a function that runs with the rights of %I has inserted the job, and that role can''t log in', current_user),
                             'What such a function inserts is a job of its own role, whoever calls it. Insert the job outside of it, by a login of your own.', '42501');
@@ -917,6 +918,14 @@ AS $$
   SELECT EXISTS (SELECT FROM backfill.job j WHERE j.name = is_taken.name)
 $$;
 
+-- Whether the caller has a job of that name: one's own, not one that one only sees, as pg_monitor does. A stranger's of the same text would else be
+-- taken for the caller's, and run under the stranger's names.
+CREATE OR REPLACE FUNCTION backfill.is_own_name(name text) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT EXISTS (SELECT FROM backfill.job j WHERE j.name = is_own_name.name AND (NOT row_security_active('backfill.job') OR backfill.may_steer(j)))
+$$;
+
 -- A name that a job may give itself: not another's, nor one that a later job will get which gives itself none.
 CREATE OR REPLACE FUNCTION backfill.check_own_name(job backfill.job) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -925,7 +934,9 @@ BEGIN
   IF job.name ~ '^job-[1-9][0-9]*$' AND substr(job.name, 5)::numeric > job.id THEN
     PERFORM backfill.refuse('name', format('"%s" is what a later job without a name is called', job.name), 'Give it another name, or none.', '42939');
   ELSIF backfill.is_taken(job.name) THEN
-    PERFORM backfill.refuse('name', format('"%s" is the name of another role''s job', job.name), 'Give it another name, or none. Whoever has the rights of pg_monitor sees whose it is.', '23505');
+    PERFORM backfill.refuse('name', coalesce((SELECT format('"%s" is the name of another role''s job, which %s has submitted on %s', o.name, o.submitted_by, backfill.relation_name(o.target))
+                                                FROM backfill.job o WHERE o.name = job.name), format('"%s" is the name of another role''s job', job.name)),
+                            'Give it another name, or none. Whoever has the rights of pg_monitor sees whose it is.', '23505');
   END IF;
 END
 $$;
@@ -945,7 +956,7 @@ BEGIN
     RETURN backfill.restored(NEW);  -- nobody who submits jobs may write that column: a dump is being restored
   END IF;
   NEW := backfill.captured(NEW, pg_catalog.current_setting('search_path'));
-  IF EXISTS (SELECT FROM backfill.job j WHERE j.name OPERATOR(pg_catalog.=) NEW.name) THEN
+  IF backfill.is_own_name(NEW.name) THEN
     again := true;  -- the unique constraint has its say, or ON CONFLICT DO NOTHING: a migration that runs again
   END IF;
   BEGIN
@@ -1016,10 +1027,25 @@ BEGIN
 END
 $$;
 
+-- What the owner of a table may ask of another's job on it: to let go of the table. It runs with the rights of who chose its text, so it is
+-- for them to have it go on.
+CREATE OR REPLACE FUNCTION backfill.check_stop(old backfill.job, new backfill.job) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  IF OLD.state = 'running' AND OLD.wanted IN ('cancel', 'undo') AND NEW.wanted <> OLD.wanted THEN
+    RAISE EXCEPTION 'job "%" is being cancelled', OLD.name USING ERRCODE = '55000', HINT = 'When backfill.status says "cancelled", the table is free.';
+  ELSIF NEW.wanted = 'pause' AND OLD.state IN ('succeeded', 'failed', 'cancelled') THEN
+    RAISE EXCEPTION 'job "%" of % has ended: it %', OLD.name, OLD.submitted_by, CASE OLD.state WHEN 'cancelled' THEN 'was cancelled' ELSE OLD.state END
+      USING ERRCODE = '55000', HINT = format('SELECT backfill.cancel(%L) takes out of the table what it may have left there.', OLD.name);
+  END IF;
+END
+$$;
+
 -- What a changed job becomes: what a user wants of one that no daemon holds is done here and now. Whose login is gone, it is ended by whoever
 -- asks for that, with our own commands alone; and run again by whoever asks for that, by their own login, for then they mean its text.
 -- cancel and undo of a job that has ended take back what it left, so that a migration's way down works whenever it is called. The owner of its table,
--- who has no say in it else, may have it pause or cancelled: backfill.owns_table.
+-- who has no say in it else, may have it paused or cancelled: backfill.check_stop.
 CREATE OR REPLACE FUNCTION backfill.change_job(old backfill.job, new backfill.job) RETURNS backfill.job
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -1028,9 +1054,11 @@ DECLARE
   ended constant boolean := OLD.state IN ('succeeded', 'failed', 'cancelled');
 BEGIN
   PERFORM backfill.check_outside();
-  IF row_security_active('backfill.job') AND NOT backfill.may_steer(OLD)
-     AND (NEW.wanted NOT IN ('pause', 'cancel') OR to_jsonb(NEW) - 'wanted' <> to_jsonb(OLD) - 'wanted') THEN
-    PERFORM backfill.refuse_to_steer(OLD);
+  IF row_security_active('backfill.job') AND NOT backfill.may_steer(OLD) THEN  -- as the owner of its table
+    PERFORM backfill.check_stop(OLD, NEW);
+    NEW.stopped_by := CASE NEW.wanted WHEN OLD.wanted THEN OLD.stopped_by ELSE backfill.role_name(backfill.login()) END;
+  ELSIF NEW.wanted <> OLD.wanted THEN
+    NEW.stopped_by := NULL;
   END IF;
   PERFORM backfill.check_values(NEW);
   PERFORM backfill.check_not_yet(NEW);
@@ -1157,6 +1185,15 @@ AS $$
      AND NOT backfill.is_here(old)
 $$;
 
+-- Whether what is wanted of a job is not the caller's to ask, who only sees it as the owner of its table: anything but to pause and to cancel it. What
+-- is wanted of all that one sees then passes it by: a stranger's job is no reason to fail.
+CREATE OR REPLACE FUNCTION backfill.is_not_asked(old backfill.job, new backfill.job) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT row_security_active('backfill.job') AND NOT backfill.may_steer(old)
+     AND (new.wanted NOT IN ('pause', 'cancel') OR to_jsonb(new) - 'wanted' <> to_jsonb(old) - 'wanted')
+$$;
+
 -- BEFORE UPDATE. A refusal is said again from here, without the call stack.
 CREATE OR REPLACE FUNCTION backfill.job_before_update() RETURNS trigger
 LANGUAGE plpgsql SET standard_conforming_strings = on SET quote_all_identifiers = off
@@ -1167,6 +1204,9 @@ DECLARE
   code        pg_catalog.text;
   column_name pg_catalog.text;
 BEGIN
+  IF backfill.is_not_asked(OLD, NEW) THEN
+    RETURN NULL;
+  END IF;
   IF backfill.is_wanted_here(OLD, NEW) THEN
     NEW := backfill.take_over(NEW);
   END IF;

@@ -49,7 +49,7 @@ BEGIN
   IF TG_WHEN = 'AFTER' THEN
     SELECT n.name INTO another
       FROM string_to_table(rtrim(current_setting('backfill.names', true), chr(10)), chr(10)) AS n(name)
-     WHERE n.name <> '' AND NOT EXISTS (SELECT FROM backfill.job j WHERE j.name = n.name) AND backfill.is_taken(n.name)
+     WHERE n.name <> '' AND NOT backfill.is_own_name(n.name) AND backfill.is_taken(n.name)
      LIMIT 1;
   END IF;
   PERFORM set_config('backfill.names', '', true);

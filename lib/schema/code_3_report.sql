@@ -192,34 +192,27 @@ $$;
 
 -- ---- Of which backfill.status is made
 
--- How many rows a job has left behind: for pg_monitor, which may see how many, but not which, for their keys and messages may hold values of rows.
--- NULL for anybody else. Whose session it is counts, not whose function asks: current_user is this function's owner here.
-CREATE OR REPLACE FUNCTION backfill.count_left_behind(job_id bigint) RETURNS bigint
-LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-  role text := current_setting('role');
-BEGIN
-  IF pg_has_role(CASE role WHEN 'none' THEN session_user ELSE role::name END, 'pg_monitor', 'USAGE') THEN
-    RETURN (SELECT count(*) FROM backfill.left_behind l WHERE l.job_id = count_left_behind.job_id);
-  END IF;
-  RETURN NULL;
-END
-$$;
+-- How far jobs are that the caller sees, and how many rows they have left behind. Which those are is for fewer: their messages may hold values. A view
+-- that reads with its owner's rights; what it asks of the caller is asked with the caller's.
+CREATE OR REPLACE VIEW backfill.job_figures WITH (security_barrier = true) AS
+  SELECT j.id AS job_id, r.keys, r.rows, r.moved_at, r.rate, (SELECT count(*) FROM backfill.left_behind l WHERE l.job_id = j.id) AS left_behind
+    FROM backfill.job j
+   CROSS JOIN LATERAL (
+         SELECT coalesce(sum(g.keys), 0) AS keys, coalesce(sum(g.rows), 0) AS rows, max(g.checkpoint_at) AS moved_at,
+                sum(g.rate) FILTER (WHERE NOT g.done AND g.checkpoint_at > clock_timestamp() - interval '5 s') AS rate
+           FROM backfill.range g
+          WHERE g.job_id = j.id) r
+   WHERE backfill.sees(j.id);
 
--- What the ranges of a job say of it, and how many rows it has left behind, as far as the caller may see them. A function, so that a list of ten
--- thousand jobs isn't thought to be worth a compiler, which took longer than the list.
+-- What the ranges of a job say of it, and how many rows it has left behind. A function, so that a list of ten thousand jobs isn't thought to
+-- be worth a compiler, which took longer than the list.
 CREATE OR REPLACE FUNCTION backfill.figures_of(job_id bigint, OUT keys numeric, OUT rows numeric, OUT moved_at timestamptz, OUT rate real, OUT left_behind bigint)
 LANGUAGE plpgsql STABLE STRICT SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  SELECT coalesce(sum(g.keys), 0), coalesce(sum(g.rows), 0), max(g.checkpoint_at),
-         sum(g.rate) FILTER (WHERE NOT g.done AND g.checkpoint_at > clock_timestamp() - interval '5 s')
-    INTO keys, rows, moved_at, rate
-    FROM backfill.range g
-   WHERE g.job_id = figures_of.job_id;
-  left_behind := coalesce(CASE WHEN pg_has_role(current_user, 'pg_monitor', 'USAGE') THEN backfill.count_left_behind(job_id) END,
-                          (SELECT count(*) FROM backfill.left_behind l WHERE l.job_id = figures_of.job_id));
+  SELECT f.keys, f.rows, f.moved_at, f.rate, f.left_behind INTO keys, rows, moved_at, rate, left_behind
+    FROM backfill.job_figures f
+   WHERE f.job_id = figures_of.job_id;
 END
 $$;
 

@@ -52,13 +52,9 @@ CREATE OR REPLACE VIEW backfill.untidy_job AS
      AND (j.holder_pid IS NULL OR backfill.session_start(j.holder_pid) IS DISTINCT FROM j.holder_start);
 
 -- Tables that a job has for itself, by the topmost one, and the job: one that runs, or that is to be tidied up first, while something of it
--- is there: not while it waits for its next try, which may never go well. The caller's rights to see that job are the caller's to ask.
-CREATE OR REPLACE FUNCTION backfill.taken_tables() RETURNS TABLE (root oid, job_id bigint)
-LANGUAGE plpgsql STABLE SECURITY DEFINER ROWS 10 SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-  RETURN QUERY
-  SELECT DISTINCT ON (t.root) t.root::oid, t.id
+-- is there: not while it waits for its next try, which may never go well.
+CREATE OR REPLACE VIEW backfill.taken_table WITH (security_barrier = true) AS
+  SELECT DISTINCT ON (t.root) t.root::oid AS root, t.id AS job_id
     FROM (SELECT j.root, j.id, 1 AS rank FROM backfill.job j WHERE j.state = 'running'
           UNION ALL
           SELECT j.root, j.id, 2 FROM backfill.job j
@@ -69,7 +65,26 @@ BEGIN
            WHERE j.unfinished AND j.state IN ('paused', 'queued', 'failed') AND backfill.is_untidy(j)
              AND coalesce((j.report #>> '{waits,until}')::timestamptz <= statement_timestamp(), true) AND backfill.has_remains(j)) t
    ORDER BY t.root, t.rank, t.id;
+
+CREATE OR REPLACE FUNCTION backfill.taken_tables() RETURNS TABLE (root oid, job_id bigint)
+LANGUAGE plpgsql STABLE ROWS 10 SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  RETURN QUERY SELECT t.root, t.job_id FROM backfill.taken_table t;
 END
+$$;
+
+-- Those that the caller may insert jobs for, and for pg_monitor all of them; whose jobs these are is asked elsewhere.
+CREATE OR REPLACE VIEW backfill.taken_here WITH (security_barrier = true) AS
+  SELECT t.root, t.job_id
+    FROM backfill.taken_table t
+   WHERE pg_has_role(current_user, 'pg_monitor', 'USAGE') OR pg_has_role(current_user, (SELECT n.nspowner FROM pg_namespace n WHERE n.nspname = 'backfill'), 'USAGE') OR backfill.may_write(t.root);
+
+-- Whether any job runs, whosesoever: all that who queues is told of it.
+CREATE OR REPLACE FUNCTION backfill.is_busy() RETURNS boolean
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT EXISTS (SELECT FROM backfill.taken_tables())
 $$;
 
 -- Queued jobs that may begin: their hours are thought to be open, and their table is free. Of one table and of conditions on its row alone,

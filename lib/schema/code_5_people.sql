@@ -53,7 +53,8 @@ BEGIN
   FOR candidate IN
     SELECT j.id, j.name, j.xmax AS holder
       FROM backfill.job j
-     WHERE j.state IN ('queued', 'running') AND j.wanted = 'run' AND (NOT row_security_active('backfill.job') OR backfill.may_steer(j) OR backfill.owns_table(j.target))
+     WHERE j.state IN ('queued', 'running') AND j.wanted = 'run'
+       AND (NOT row_security_active('backfill.job') OR backfill.may_steer(j) OR backfill.owns_table(j.target) OR backfill.owns_table(j.root))
      ORDER BY j.state = 'queued', j.id
   LOOP
     name := candidate.name;
@@ -119,8 +120,8 @@ EXCEPTION WHEN invalid_transaction_termination THEN
 END
 $$;
 
--- Waits until a job has succeeded, and says what of it is still to do: a warning where it has left rows behind. Raises with the job's error when it failed or was cancelled, and when the time is up
--- (the job goes on). It commits between looks, so that no snapshot is held meanwhile.
+-- Waits until a job has succeeded, and says what of it is still to do: a warning where it has left rows behind. Raises with the job's error when it
+-- failed or was cancelled, and when the time is up (the job goes on). It commits between looks, so that no snapshot is held meanwhile.
 CREATE OR REPLACE PROCEDURE backfill.wait(name text, timeout interval DEFAULT '1 hour')
 LANGUAGE plpgsql
 AS $$
@@ -143,7 +144,8 @@ BEGIN
       WHEN job.state OPERATOR(pg_catalog.=) 'succeeded' THEN
         left_behind := (SELECT f.left_behind FROM backfill.figures_of(job.id) f);
         IF left_behind OPERATOR(pg_catalog.>) 0 THEN
-          RAISE WARNING 'job "%" succeeded, but for % rows that it left behind', name, left_behind USING HINT = job.hint;
+          RAISE WARNING 'job "%" succeeded, but for % that it left behind', name, pg_catalog.concat(left_behind, CASE left_behind WHEN 1 THEN ' row' ELSE ' rows' END)
+            USING HINT = CASE WHEN backfill.may_steer(job) THEN job.hint ELSE pg_catalog.format('Which and why is for %s to see, in backfill.left_behind.', job.submitted_by) END;
         ELSIF job.hint IS NOT NULL THEN
           RAISE NOTICE 'job "%" succeeded', name USING HINT = job.hint;
         END IF;
@@ -153,7 +155,7 @@ BEGIN
           USING HINT = CASE WHEN pg_catalog.strpos(job.hint, 'backfill.retry(') OPERATOR(pg_catalog.>) 0 THEN job.hint
                             ELSE pg_catalog.concat_ws(' ', job.hint, pg_catalog.format('Then: SELECT backfill.retry(%L).', name)) END;
       WHEN job.state OPERATOR(pg_catalog.=) 'cancelled' THEN
-        RAISE EXCEPTION 'job "%" was cancelled', name;
+        RAISE EXCEPTION 'job "%" was cancelled%', name, coalesce(' by ' OPERATOR(pg_catalog.||) job.stopped_by OPERATOR(pg_catalog.||) ', who has the rights of the table''s owner', '');
       ELSE
         IF pg_catalog.clock_timestamp() OPERATOR(pg_catalog.>=) until THEN
           RAISE EXCEPTION 'job "%" is still % after %', name, job.state, timeout
@@ -210,14 +212,17 @@ CREATE OR REPLACE VIEW backfill.status WITH (security_invoker = true) AS
               WHEN p.state = 'queued' AND p.locked_by IS NOT NULL THEN p.locked_by
               WHEN p.state = 'queued' AND NOT (SELECT backfill.is_served()) THEN 'no daemon serves this database'
               WHEN p.state = 'queued' AND p.taken_by IS NOT NULL THEN coalesce('behind job ' || p.behind, 'behind another''s job on this table')
-              WHEN p.state = 'queued' AND (SELECT count(*) > 0 FROM backfill.taken_tables()) THEN 'all workers are busy'
+              WHEN p.state = 'queued' AND (SELECT backfill.is_busy()) THEN 'all workers are busy'
               WHEN p.state = 'paused' AND p.unfinished_items IS NOT NULL THEN p.unfinished_items || ' is in the table, NOT VALID'
               WHEN p.state IN ('succeeded', 'failed') AND p.keep_in_sync AND p.tidy AND p.wanted <> 'finish' THEN 'its trigger is in the table until finish'
               END AS throttled_by,
          p.left_behind,
-         p.error
+         coalesce(p.error, CASE WHEN p.state IN ('paused', 'cancelled') THEN p.state || ' by ' || p.stopped_by::text COLLATE "default" || ', who has the rights of the table''s owner' END) AS error,
+         p.submitted_by,
+         p.since
     FROM (
-      SELECT j.id, j.name, j.target, j.state, j.phase, j.estimate, j.waiting_for, j.opens_at, j.error, j.keep_in_sync, j.tidy, j.wanted,
+      SELECT j.id, j.name, j.target, j.state, j.phase, j.estimate, j.waiting_for, j.opens_at, j.error, j.stopped_by, j.keep_in_sync, j.tidy, j.wanted,
+             j.submitted_by, coalesce(j.started_at, j.submitted_at) AS since,
              CASE WHEN j.state = 'paused' AND j.enforce IS NOT NULL THEN backfill.not_valid_of(j) END AS unfinished_items,
              CASE WHEN j.state = 'succeeded' THEN 100
                   WHEN j.phase IN ('preflight', 'expand') THEN NULL
@@ -229,10 +234,10 @@ CREATE OR REPLACE VIEW backfill.status WITH (security_invoker = true) AS
              j.holder_pid IS NOT NULL  -- of NULL the server tells all sessions
              AND EXISTS (SELECT FROM pg_catalog.pg_stat_get_activity(j.holder_pid) a
                       JOIN pg_catalog.pg_database d ON d.oid = a.datid AND d.datname = current_database()) AS held,
-             t.job_id AS taken_by, b.name AS behind,
+             t.job_id AS taken_by, b.name || CASE WHEN b.submitted_by <> j.submitted_by THEN ' of ' || b.submitted_by::text COLLATE "default" ELSE '' END AS behind,
              CASE WHEN j.state = 'queued' THEN 'its row is locked by ' || l.who END AS locked_by
         FROM backfill.job j
-        LEFT JOIN backfill.taken_tables() t ON t.root = j.root AND j.state = 'queued'
+        LEFT JOIN backfill.taken_here t ON t.root = j.root AND j.state = 'queued'
         LEFT JOIN backfill.job b ON b.id = t.job_id
         LEFT JOIN (SELECT l.transactionid, coalesce('pid ' || l.pid || coalesce(' (' || nullif(a.application_name, '') || ')', ''), 'a prepared transaction') AS who
                      FROM pg_catalog.pg_locks l LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid

@@ -19,7 +19,7 @@ REVOKE ALL ON ALL FUNCTIONS IN SCHEMA backfill FROM PUBLIC;
 REVOKE ALL ON ALL PROCEDURES IN SCHEMA backfill FROM PUBLIC;
 
 GRANT SELECT ON backfill.job, backfill.range, backfill.status, backfill.installed TO backfill_submitter, pg_monitor;
-GRANT SELECT ON backfill.left_behind TO backfill_submitter, pg_monitor;
+GRANT SELECT ON backfill.left_behind, backfill.job_figures, backfill.taken_here TO backfill_submitter, pg_monitor;
 GRANT INSERT (name, target, add_column, set_clause, where_clause, statement, keep_in_sync, sync_back, enforce, drop_column, scan, key,
               dry_run, priority, workers, target_ms, max_rows_per_s, max_lag, throttle_off, on_error, active_hours, settings, ignore, wanted)
    ON backfill.job TO backfill_submitter;
@@ -64,14 +64,17 @@ GRANT EXECUTE ON FUNCTION
   backfill.begin_session, backfill.begin_work, backfill.setting_names, backfill.settings_now, backfill.main_settings_now, backfill.own_settings_now, backfill.changed_settings,
   backfill.is_taken, backfill.check_own_name, backfill.check_outside, backfill.check_session, backfill.restore_session, backfill.check_prepared, backfill.limit_session, backfill.note_limits,
   backfill.captured, backfill.is_wanted_here, backfill.check_asked, backfill.had_column, backfill.random_number, backfill.check_login,
-  backfill.is_untidy, backfill.takes_all, backfill.has_remains, backfill.missing_right, backfill.check_same
+  backfill.missing_right, backfill.check_same, backfill.check_stop, backfill.is_not_asked, backfill.is_own_name
   TO backfill_submitter;
 -- The policies ask them, and who looks at a job.
 GRANT EXECUTE ON FUNCTION backfill.home, backfill.is_here, backfill.role_oid, backfill.role_name, backfill.is_plain_caller, backfill.login, backfill.role_here, backfill.login_of, backfill.role_of,
-  backfill.login_is_there, backfill.who_is_gone, backfill.login_is_gone, backfill.may_steer, backfill.may_end, backfill.owns_table, backfill.job_named, backfill.did_you_mean, backfill.is_done, backfill.effect, backfill.look_at, backfill.definition_of,
+  backfill.login_is_there, backfill.who_is_gone, backfill.login_is_gone, backfill.may_steer, backfill.may_end, backfill.job_named, backfill.did_you_mean, backfill.is_done, backfill.effect, backfill.look_at, backfill.definition_of,
   backfill.word_pattern, backfill.may_see_statements, backfill.statements_on, backfill.between_looks, backfill.three_times, backfill.steps, backfill.is_not_null
   TO backfill_submitter, pg_monitor;
-GRANT EXECUTE ON FUNCTION backfill.no_commit_here, backfill.taken_tables, backfill.is_served, backfill.figures_of, backfill.count_left_behind, backfill.not_valid_of TO backfill_submitter, pg_monitor;
+GRANT EXECUTE ON FUNCTION backfill.no_commit_here, backfill.is_busy, backfill.is_served, backfill.figures_of, backfill.not_valid_of,
+  backfill.sees, backfill.owns_table, backfill.may_write, backfill.is_untidy, backfill.takes_all, backfill.has_remains, backfill.relation_name, backfill.drop_sync_commands,
+  backfill.sync_triggers, backfill.sync_functions, backfill.sync_token, backfill.sync_name, backfill.old_sync_name, backfill.has_column, backfill.had_column
+  TO backfill_submitter, pg_monitor;
 GRANT EXECUTE ON PROCEDURE backfill.wait TO backfill_submitter, pg_monitor;
 
 ALTER TABLE backfill.job ENABLE ROW LEVEL SECURITY;
@@ -98,12 +101,17 @@ CREATE POLICY own_jobs ON backfill.job
     ELSE backfill.may_steer(job) END);
 CREATE POLICY see_all ON backfill.job FOR SELECT
   USING (pg_has_role(current_user, 'pg_monitor', 'USAGE'));
--- The owner of a job's table: what he may change of it, backfill.change_job says. As backfill.owns_table has it, for many jobs at once.
+-- The owner of a job's table, or of the partitioned one above it: what he may change of it, backfill.is_not_asked says. As backfill.owns_table has it, for
+-- many jobs at once.
 CREATE POLICY tables_owner ON backfill.job FOR SELECT
   USING (target IN (SELECT c.oid FROM pg_catalog.pg_class c
+                     WHERE c.relkind IN ('r', 'p') AND c.relowner IN (SELECT r.oid FROM pg_catalog.pg_roles r WHERE pg_has_role(current_user, r.oid, 'USAGE')))
+         OR root IN (SELECT c.oid FROM pg_catalog.pg_class c
                      WHERE c.relkind IN ('r', 'p') AND c.relowner IN (SELECT r.oid FROM pg_catalog.pg_roles r WHERE pg_has_role(current_user, r.oid, 'USAGE'))));
 CREATE POLICY tables_owner_stops ON backfill.job FOR UPDATE
   USING (target IN (SELECT c.oid FROM pg_catalog.pg_class c
+                     WHERE c.relkind IN ('r', 'p') AND c.relowner IN (SELECT r.oid FROM pg_catalog.pg_roles r WHERE pg_has_role(current_user, r.oid, 'USAGE')))
+         OR root IN (SELECT c.oid FROM pg_catalog.pg_class c
                      WHERE c.relkind IN ('r', 'p') AND c.relowner IN (SELECT r.oid FROM pg_catalog.pg_roles r WHERE pg_has_role(current_user, r.oid, 'USAGE'))));
 CREATE POLICY own_ranges ON backfill.range FOR SELECT
   USING (EXISTS (SELECT FROM backfill.job j WHERE j.id = job_id));

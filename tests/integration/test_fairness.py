@@ -146,7 +146,7 @@ def test_status_says_why_a_job_is_queued(db):
     assert db.one(reason, second, user="app") == f"behind job {first}"
     assert db.one(reason, theirs, user="other") == "behind another's job on this table"
     assert db.one(reason, third, user="app") == "all workers are busy"
-    assert db.one(reason, theirs, user="watcher") == f"behind job {first}"
+    assert db.one(reason, theirs, user="watcher") == f"behind job {first} of app"
     db.app.execute("SELECT backfill.cancel(%s)", [first])
     for name in (second, theirs, third):
         db.finish(name)

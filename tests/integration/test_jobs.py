@@ -430,10 +430,14 @@ def test_wait_says_what_is_still_to_do(db):
     session = db.session("app")
     session.add_notice_handler(lambda notice: said.append((notice.severity_nonlocalized, notice.message_primary, notice.message_hint)))
     session.execute("CALL backfill.wait(%s)", [left])
-    assert [(level, message) for level, message, _ in said] == [("WARNING", f'job "{left}" succeeded, but for 1 rows that it left behind')]
+    assert [(level, message) for level, message, _ in said] == [("WARNING", f'job "{left}" succeeded, but for 1 row that it left behind')]
     assert "backfill.left_behind" in said[0][2]
     session.execute("CALL backfill.wait(%s)", [clean])
     assert len(said) == 1
+    session = db.session("watcher")
+    session.add_notice_handler(lambda notice: said.append(notice.message_hint))
+    session.execute("CALL backfill.wait(%s)", [left])
+    assert said[1:] == ["Which and why is for app to see, in backfill.left_behind."]
 
 
 def test_wait_raises_what_went_wrong(db):

@@ -317,3 +317,26 @@ def test_strangers_functions_of_a_session_keep_no_column(db):
     db.session("other").execute("CREATE FUNCTION pg_temp.f() RETURNS text LANGUAGE sql AS 'SELECT ''SELECT gone FROM t''::text'")
     db.daemon()
     db.finish(db.submit(target="t", drop_column="gone"))
+
+
+@pytest.mark.parametrize("on", ["t", "theirs"])
+def test_a_job_of_anothers_is_never_taken_for_ones_own(mine, on):
+    """The same text under the same name, inserted first by who may write the table: with ON CONFLICT DO NOTHING its owner would take it for
+    done, and it would run under the stranger's names. However the other one comes to be seen: as the owner of its table, or as pg_monitor."""
+    mine.app.execute("GRANT SELECT, UPDATE (n) ON t TO other")
+    mine.admin.execute("GRANT SELECT, UPDATE (n) ON theirs TO app")
+    mine.submit("other", name="fill", target=on, set_clause="n = 1")
+    if on == "theirs":
+        mine.admin.execute("GRANT pg_monitor TO app")
+    try:
+        with pytest.raises(psycopg.errors.UniqueViolation, match="name of another role's job"):
+            mine.app.execute("INSERT INTO backfill.job (name, target, set_clause) VALUES ('fill', %s::regclass, 'n = 1') ON CONFLICT (name) DO NOTHING", [on])
+    finally:
+        mine.admin.execute("REVOKE pg_monitor FROM app")
+
+
+def test_a_strangers_job_on_ones_table_keeps_no_statement_from_ones_own_jobs(mine):
+    mine.app.execute("GRANT SELECT, UPDATE (n) ON t TO other")
+    mine.submit("other", name="fill", set_clause="n = 1", wanted="pause")
+    assert mine.app.execute("UPDATE backfill.job SET max_rows_per_s = 100").rowcount == 1
+    assert mine.app.execute("UPDATE backfill.job SET wanted = 'run'").rowcount == 1

@@ -209,3 +209,98 @@ def test_what_is_called_installed_must_be_a_table(db):
     for mode in ("--check", "--install"):
         ended = run("-d", db.conninfo(), mode)
         assert ended.returncode == 1 and "installed is no table" in ended.stdout + ended.stderr
+
+
+# ---- Another's job on one's table
+
+@pytest.fixture
+def lodger(db):
+    """A table of app's with a job on it of other, who may update one column of it, and no more."""
+    db.table(rows=2000)
+    db.app.execute("GRANT SELECT, UPDATE (n) ON t TO other")
+    db.submit("other", name="theirs", set_clause="n = n + 1", where_clause="n = 0", wanted="pause")
+    return db
+
+
+def test_owner_of_a_table_sees_whose_job_is_on_it_and_since_when(lodger):
+    """And so does who is a member of the owner, by inherited rights; who has none of them sees nothing."""
+    shown = "SELECT name, state, submitted_by, since > now() - interval '1 min' FROM backfill.status"
+    assert lodger.all(shown, user="app") == [("theirs", "paused", "other", True)]
+    lodger.app.execute("ALTER TABLE t OWNER TO app_owner")
+    assert lodger.all(shown, user="app") == [("theirs", "paused", "other", True)]
+    lodger.admin.execute("ALTER TABLE t OWNER TO ghost")
+    assert lodger.all(shown, user="app") == []
+    for call in ("pause", "cancel", "resume"):
+        with pytest.raises(psycopg.Error, match='no job "theirs" that you may see'):
+            lodger.app.execute(f"SELECT backfill.{call}('theirs')")
+    assert lodger.app.execute("UPDATE backfill.job SET wanted = 'cancel'").rowcount == 0
+    assert lodger.state("theirs") == "paused"
+
+
+def test_who_submitted_a_job_is_told_who_stopped_it(lodger):
+    other = lodger.session("other")
+    error = "SELECT error FROM backfill.status WHERE name = 'theirs'"
+    other.execute("SELECT backfill.resume('theirs')")
+    assert lodger.all("SELECT name, outcome FROM backfill.pause_all()", user="app") == [("theirs", "paused")]
+    assert lodger.one(error, user="other") == "paused by app, who has the rights of the table's owner"
+    other.execute("SELECT backfill.resume('theirs')")
+    assert lodger.one(error, user="other") is None
+    with lodger.held_row(1000):
+        lodger.daemon(workers=1)
+        lodger.wait_at(1000, "theirs")
+        lodger.app.execute("SELECT backfill.cancel('theirs')")
+        lodger.wait_state("theirs", "cancelled")
+    assert lodger.one(error, user="other") == "cancelled by app, who has the rights of the table's owner"
+    with pytest.raises(psycopg.Error, match="was cancelled by app, who has"):
+        other.execute("CALL backfill.wait('theirs')")
+
+
+def test_owner_of_a_table_that_asks_for_what_can_not_be_is_told_what_can(lodger):
+    lodger.app.execute("SELECT backfill.cancel('theirs')")
+    with pytest.raises(psycopg.Error, match='job "theirs" of other has ended: it was cancelled') as refused:
+        lodger.app.execute("SELECT backfill.pause('theirs')")
+    assert "SELECT backfill.cancel('theirs') takes out" in refused.value.diag.message_hint
+    lodger.app.execute("SELECT backfill.cancel('theirs')")  # again
+    with pytest.raises(psycopg.errors.UniqueViolation, match='"theirs" is the name of another role\'s job, which other has submitted on public.t'):
+        lodger.submit(name="theirs", set_clause="n = 7")
+
+
+def test_owner_of_a_partitioned_table_has_that_say_in_jobs_on_its_partitions(lodger):
+    lodger.admin.execute("""CREATE TABLE p (id bigint PRIMARY KEY, n int NOT NULL DEFAULT 0) PARTITION BY RANGE (id); CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (1000);
+                            ALTER TABLE p OWNER TO app; ALTER TABLE p1 OWNER TO other""")
+    lodger.submit("other", name="leaf", target="p1", set_clause="n = 1")
+    lodger.app.execute("SELECT backfill.cancel('leaf')")
+    assert lodger.state("leaf") == "cancelled"
+
+
+def test_owner_of_a_table_is_told_how_many_rows_a_job_left_behind(lodger):
+    lodger.daemon()
+    lodger.finish(lodger.submit("other", name="left", set_clause="n = n + 1 / (id - 5)::int", on_error="quarantine"))
+    figures = "SELECT rows, left_behind, percent FROM backfill.status WHERE name = 'left'"
+    assert lodger.all(figures, user="app") == lodger.all(figures, user="other") == lodger.all(figures, user="watcher") == [(1999, 1, 100)]
+    assert lodger.one("SELECT count(*) FROM backfill.left_behind", user="app") == 0, "which, is not the owner's to read"
+    assert lodger.one("SELECT count(*) FROM backfill.job_figures", user="app") == 2
+
+
+def test_what_is_no_ones_to_see_leaks_by_no_view(lodger):
+    """Nor by a function that shows what it is given before the view has asked whose it is."""
+    lodger.admin.execute("ALTER TABLE t OWNER TO ghost; UPDATE backfill.job SET state = 'running', started_at = now()")
+    seen = []
+    lodger.app.add_notice_handler(lambda notice: seen.append(notice.message_primary))
+    lodger.app.execute("CREATE FUNCTION pg_temp.leak(x text) RETURNS boolean LANGUAGE plpgsql COST 0.0001 AS $$ BEGIN RAISE NOTICE 'leaks %', x; RETURN true; END $$")
+    for view in ("job_figures", "taken_here", "status"):
+        assert lodger.app.execute(f"SELECT FROM backfill.{view} v WHERE pg_temp.leak(v::text)").fetchall() == [] and seen == []
+    assert lodger.one("SELECT count(*) FROM backfill.taken_here", user="other") == lodger.one("SELECT count(*) FROM backfill.taken_here", user="watcher") == 1
+    for closed in ("taken_tables()", "taken_table"):
+        with pytest.raises(REFUSED):
+            lodger.app.execute(f"SELECT * FROM backfill.{closed}")
+    lodger.admin.execute("UPDATE backfill.job SET state = 'paused'")
+
+
+def test_what_a_job_sets_off_stops_no_job_by_the_rights_of_a_tables_owner(lodger):
+    lodger.table("u", rows=5)
+    lodger.app.execute("""CREATE FUNCTION deed() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM backfill.cancel('theirs'); RETURN NEW; END $$;
+                          CREATE TRIGGER deed BEFORE UPDATE ON u FOR EACH ROW EXECUTE FUNCTION deed()""")
+    lodger.daemon()
+    lodger.finish(lodger.submit(target="u", set_clause="n = 1"), "failed")
+    assert lodger.state("theirs") == "paused"
