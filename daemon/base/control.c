@@ -6,7 +6,6 @@
 #include "schema/schema.h"
 #include "schema/sql.h"
 
-#include <sys/queue.h>
 #include <unistd.h>
 
 #define CONNECT_TIMEOUT_MS 10000
@@ -26,14 +25,6 @@ enum control_state {
     CONTROL_READY,
 };
 
-struct request {
-    TAILQ_ENTRY(request) entry;
-    struct session_query query; /* sql is a constant, params are owned */
-    control_answer *answer;
-    void *arg;
-};
-TAILQ_HEAD(request_list, request);
-
 struct control {
     enum control_state state;
     struct event_base *base;
@@ -49,14 +40,6 @@ struct control {
 
 static void on_session(struct session *session, const struct session_event *e, void *arg);
 static void on_notify(struct session *session, int from_pid, void *arg);
-
-static struct request *request_free(struct request *request)
-{
-    for (int i = 0; i < request->query.n_params; i++)
-        free((char *)(uintptr_t)request->query.params[i]);
-    free(request);
-    return NULL;
-}
 
 static void connect_now(struct control *c)
 {
@@ -153,12 +136,7 @@ static void remember_session(struct control *c)
 
 static void on_answer(struct control *c, const struct session_event *e)
 {
-    struct request *request = TAILQ_FIRST(&c->requests);
-
-    TAILQ_REMOVE(&c->requests, request, entry);
-    if (request->answer)
-        request->answer(request->arg, e);
-    request_free(request);
+    request_answered(&c->requests, TAILQ_FIRST(&c->requests), e);
     send_next(c);
 }
 
@@ -169,12 +147,9 @@ static void on_too_large(struct control *c, const struct session_event *e)
     struct session_event error = *e;
 
     error.lost = false;
-    TAILQ_REMOVE(&c->requests, request, entry);
     wait_and_connect(c);
     c->handlers->lost(c->arg, e->message);
-    if (request->answer)
-        request->answer(request->arg, &error);
-    request_free(request);
+    request_answered(&c->requests, request, &error);
 }
 
 static void on_session(struct session *session, const struct session_event *e, void *arg)
@@ -240,18 +215,6 @@ struct control *control_open(
     return c;
 }
 
-static struct request *request_new(const struct session_query *query, control_answer *answer, void *arg)
-{
-    struct request *request = must(calloc(1, sizeof(*request)));
-
-    request->query = *query;
-    for (int i = 0; i < query->n_params; i++)
-        request->query.params[i] = copy_string(query->params[i]);
-    request->answer = answer;
-    request->arg = arg;
-    return request;
-}
-
 void control_ask(struct control *c, const struct session_query *query, control_answer *answer, void *arg)
 {
     struct request *request = request_new(query, answer, arg);
@@ -274,10 +237,7 @@ void control_ask_first(
 
 void control_forget(struct control *c, const void *arg)
 {
-    struct request *request;
-    TAILQ_FOREACH(request, &c->requests, entry)
-    if (request->arg == arg)
-        request->answer = NULL;
+    request_forget(&c->requests, arg);
 }
 
 bool control_is_ready(const struct control *c)
@@ -302,14 +262,9 @@ const char *control_old_start(const struct control *c)
 
 struct control *control_close(struct control *c)
 {
-    struct request *request;
-
     if (!c)
         return NULL;
-    while ((request = TAILQ_FIRST(&c->requests))) {
-        TAILQ_REMOVE(&c->requests, request, entry);
-        request_free(request);
-    }
+    request_clear(&c->requests);
     session_close(c->session);
     event_free(c->retry);
     free(c->pid);

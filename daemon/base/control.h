@@ -6,7 +6,7 @@
  */
 #pragma once
 
-#include "base/session.h"
+#include "base/request.h"
 
 struct control;
 
@@ -18,8 +18,8 @@ struct control_handlers {
     void (*notified)(void *arg);                           /* another session wrote to backfill.job */
 };
 
-/* The answer to a request: SESSION_RESULT or SESSION_ERROR, never lost. */
-typedef void control_answer(void *arg, const struct session_event *event);
+/* Never lost. */
+typedef request_answer control_answer;
 
 /* conninfo and handlers must outlive it. */
 struct control *control_open(

@@ -8,6 +8,7 @@
 #include "mem.h"
 #include "pressure/pace.h"
 #include "watch/probe.h"
+#include "base/request.h"
 #include "base/result.h"
 #include "job/retry.h"
 #include "base/session.h"
@@ -38,6 +39,9 @@ struct monitor {
     struct monitor_setup setup;
     struct session *session;
     struct event *timer; /* the next reading, or the next try to connect */
+    struct request_list requests; /* the first is under way, when one is */
+    bool asks;                    /* one is under way */
+    bool due;                     /* and a reading is to follow it */
     struct backoff backoff;
     bool settled, said_lost;
     bool slowly;           /* under way is SQL_MONITOR_SLOWLY */
@@ -231,9 +235,18 @@ static void fail_slowly(struct monitor *m, const char *sqlstate, const char *wor
         pressure_fail(&m->slow, read[i], message);
 }
 
-static void lose(struct monitor *m, const char *message)
+static void lose(struct monitor *m, const struct session_event *e)
 {
     struct timeval wait = us_to_timeval(backoff_next(&m->backoff));
+    struct session_event lost = *e;
+    struct request *request;
+    _cleanup_free_ char *message = copy_string(e->message);
+
+    m->asks = m->due = m->settled = false;
+    lost.kind = SESSION_ERROR;
+    lost.lost = true;
+    while ((request = TAILQ_FIRST(&m->requests)))
+        request_answered(&m->requests, request, &lost);
 
     if (!m->said_lost)
         journal_write(LEVEL_WARNING, JOURNAL_DATABASE, JOURNAL_ABOUT(.database = m->setup.database),
@@ -248,12 +261,35 @@ static void read_next(struct monitor *m)
 {
     uint64_t now = now_us();
 
+    m->due = m->asks;
+    if (m->due)
+        return;
     m->slowly = now - m->slowly_at_us >= SLOWLY_EVERY_US;
     if (m->slowly)
         m->slowly_at_us = now;
     _cleanup_free_ char *ids = m->slowly ? m->setup.jobs(m->setup.arg) : m->setup.pids(m->setup.arg);
     session_send(m->session, &(struct session_query){m->slowly ? SQL_MONITOR_SLOWLY : SQL_MONITOR, 1, {ids}},
         1, 1, ANSWER_TIMEOUT_MS);
+}
+
+/* What is asked comes before the next reading: somebody waits for it. */
+static bool ask_next(struct monitor *m)
+{
+    struct request *first = TAILQ_FIRST(&m->requests);
+
+    if (!m->settled || !first || !session_is_idle(m->session))
+        return false;
+    m->asks = true;
+    session_send(m->session, &first->query, 1, 1, ANSWER_TIMEOUT_MS);
+    return true;
+}
+
+static void on_answer(struct monitor *m, const struct session_event *e)
+{
+    m->asks = false;
+    request_answered(&m->requests, TAILQ_FIRST(&m->requests), e);
+    if (!ask_next(m) && m->due)
+        read_next(m);
 }
 
 static void on_timer(evutil_socket_t socket, short what, void *arg)
@@ -286,19 +322,27 @@ static void on_session(struct session *session, const struct session_event *e, v
         read_next(m);
         return;
     }
-    if (m->settled && m->slowly && (e->kind == SESSION_RESULT || (e->kind == SESSION_ERROR && !e->lost))) {
+    if (m->asks && !e->lost && e->kind != SESSION_TIMED_OUT) {
+        on_answer(m, e);
+        return;
+    }
+    if (m->settled && !m->asks && m->slowly && (e->kind == SESSION_RESULT || (e->kind == SESSION_ERROR && !e->lost))) {
         if (e->kind == SESSION_RESULT)
             read_slowly(m, e->results[0]);
         else
             fail_slowly(m, e->sqlstate, e->message);
         m->slowly_at_us = now_us(); /* from its answer on: one that takes long leaves time for the others */
-        read_next(m);
+        m->slowly = false;
+        m->due = true;
+        if (!ask_next(m))
+            read_next(m);
     } else if (e->kind != SESSION_RESULT)
-        lose(m, e->message);
+        lose(m, e);
     else {
         m->said_lost = false;
         backoff_reset(&m->backoff);
         read_all(m, e->results[0], e->elapsed_us[0]);
+        ask_next(m);
     }
 }
 
@@ -307,6 +351,7 @@ struct monitor *monitor_open(const struct monitor_setup *setup)
     struct monitor *m = must(calloc(1, sizeof(*m)));
 
     m->setup = *setup;
+    TAILQ_INIT(&m->requests);
     m->timer = must(event_new(setup->base, -1, 0, on_timer, m));
     backoff_init(&m->backoff, RETRY_BASE_US, RETRY_CAP_US, now_us() ^ (uint64_t)getpid());
     latency_init(&m->latency, FORGET_US);
@@ -333,6 +378,21 @@ bool monitor_is_open(const struct monitor *m)
     return m->session && m->settled;
 }
 
+bool monitor_ask(struct monitor *m, const struct session_query *query, request_answer *answer, void *arg)
+{
+    if (!monitor_is_open(m))
+        return false;
+    struct request *request = request_new(query, answer, arg);
+    TAILQ_INSERT_TAIL(&m->requests, request, entry);
+    ask_next(m);
+    return true;
+}
+
+void monitor_forget(struct monitor *m, const void *arg)
+{
+    request_forget(&m->requests, arg);
+}
+
 bool monitor_sees_wait(const struct monitor *m, int pid)
 {
     for (int i = 0; i < m->n_waiting; i++)
@@ -355,6 +415,7 @@ struct monitor *monitor_close(struct monitor *m)
 {
     if (!m)
         return NULL;
+    request_clear(&m->requests);
     session_close(m->session);
     flusher_free(m->flusher);
     probe_close(m->probe);

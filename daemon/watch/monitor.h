@@ -1,6 +1,6 @@
 /* The monitor session of one database, as the daemon's role: reads, many times a second while a job runs,
  * what may slow it down. What it can't read is said by its age: lib/pressure/pressure holds a job whose monitor is
- * silent. */
+ * silent. And what must not wait behind what the control session is at, which may take seconds, is asked here: that somebody's wait is ended. */
 #pragma once
 
 #include "base/config.h"
@@ -10,6 +10,8 @@
 #include <event2/event.h>
 
 struct monitor;
+struct session_query;
+struct session_event;
 
 struct monitor_setup {
     struct event_base *base;
@@ -32,6 +34,13 @@ const struct pressure *monitor_pressure(const struct monitor *monitor);
 
 /* Whether its session is there to read. */
 bool monitor_is_open(const struct monitor *monitor);
+
+/* Sends a statement, behind the reading that is under way. The answer is an error, lost, when the session goes. False: there is no session, and
+ * nothing is sent. */
+bool monitor_ask(struct monitor *monitor, const struct session_query *query, void (*answer)(void *arg, const struct session_event *event), void *arg);
+
+/* Requests of that arg are sent all the same, but nobody is told. */
+void monitor_forget(struct monitor *monitor, const void *arg);
 
 /* Whether a session of ours waits for a transaction of others to end, as an index build does. */
 bool monitor_sees_wait(const struct monitor *monitor, int pid);

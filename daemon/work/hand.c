@@ -94,6 +94,13 @@ static void on_cancelled(void *arg, const struct session_event *e)
         hand_cancel_aside(arg);
 }
 
+/* By the session that is quickest. */
+static void ask_at_once(struct hand *h, const struct session_query *query, control_answer *answer, void *arg)
+{
+    if (!monitor_ask(h->monitor, query, answer, arg))
+        control_ask_first(h->control, query, answer, arg);
+}
+
 bool hand_abort(struct hand *h, bool connecting, control_answer *relieved, int64_t relieve_ms, void *arg)
 {
     char pid[24], limit[24];
@@ -105,13 +112,13 @@ bool hand_abort(struct hand *h, bool connecting, control_answer *relieved, int64
         h->session = session_close(h->session);
         return false;
     }
-    if (!control_is_ready(h->control))
+    number_text(pid, session_pid(h->session));
+    if (!control_is_ready(h->control) && !monitor_is_open(h->monitor))
         session_cancel_aside(h->session);
     else if (relieved)
-        control_ask_first(h->control,
-            &(struct session_query){SQL_RELIEVE, 2, {number_text(pid, session_pid(h->session)), number_text(limit, relieve_ms)}}, relieved, arg);
+        ask_at_once(h, &(struct session_query){SQL_RELIEVE, 2, {pid, number_text(limit, relieve_ms)}}, relieved, arg);
     else
-        control_ask_first(h->control, &(struct session_query){SQL_CANCEL, 1, {number_text(pid, session_pid(h->session))}}, on_cancelled, h);
+        ask_at_once(h, &(struct session_query){SQL_CANCEL, 1, {pid}}, on_cancelled, h);
     return true;
 }
 

@@ -5,6 +5,7 @@
 #include "base/config.h"
 #include "base/control.h"
 #include "job/job.h"
+#include "watch/monitor.h"
 #include "base/session.h"
 
 #include <stdbool.h>
@@ -20,6 +21,7 @@ enum hand_limits {
 struct hand {
     struct event_base *base;
     struct control *control;
+    struct monitor *monitor; /* by whose session a cancel goes first: the control session may be busy for seconds */
     const struct config_batch *batch; /* may be another from one call to the next */
     struct session *session;          /* NULL: none */
     bool gone;                        /* it was lost, perhaps while its worker waited for something else */

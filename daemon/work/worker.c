@@ -789,7 +789,7 @@ struct worker *worker_start(
 
     w->setup = *setup;
     w->job = job;
-    w->hand = (struct hand){.base = setup->base, .control = setup->control, .batch = setup->batch};
+    w->hand = (struct hand){.base = setup->base, .control = setup->control, .monitor = setup->monitor, .batch = setup->batch};
     w->doubt = (struct doubt){.control = setup->control, .job = job, .settled = on_settled, .roles_changed = on_roles_changed, .arg = w};
     uint64_t now = now_us();
     w->timer = must(event_new(setup->base, -1, 0, on_timer, w));
@@ -990,6 +990,8 @@ struct worker *worker_free(struct worker *w)
     control_forget(w->setup.control, w);
     control_forget(w->setup.control, &w->hand);
     control_forget(w->setup.control, &w->doubt);
+    monitor_forget(w->setup.monitor, w);
+    monitor_forget(w->setup.monitor, &w->hand);
     hand_close(&w->hand);
     event_free(w->timer);
     event_free(w->tick);

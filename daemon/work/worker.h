@@ -18,7 +18,7 @@ struct worker_setup {
     const char *conninfo;             /* the worker logs in by it, but as the job's submitter */
     const struct config_batch *batch; /* may change while the worker runs: worker_use */
     const struct config_throttle *throttle;
-    const struct monitor *monitor; /* what presses on the database */
+    struct monitor *monitor; /* what presses on the database; it lives longer than the worker */
     void (*ended)(
         struct worker *worker, void *arg); /* from the event loop; it may not free the worker at once */
     void (*hours_over)(struct worker *worker, void *arg); /* by the daemon's clock; it may ask the server */

@@ -70,7 +70,7 @@ def test_the_journal_says_who_held_a_row_and_who_waited_on_a_batch(db, records):
             pids.update(holder=holder.info.backend_pid, waiter=waiter.info.backend_pid)
             db.wait_asleep()
             waiter.execute("UPDATE t SET n = n WHERE id = 50")
-            wait_until(db.left_behind, what="the row is put aside")
+            wait_until(lambda: "locked" in (db.one("SELECT waiting_for FROM backfill.job") or ""), what="who holds it has been asked for his name")
 
     thread = threading.Thread(target=others)
     thread.start()

@@ -1,5 +1,7 @@
 """Rows and tables that others hold: they are never made to wait long, and every row is done once in the end."""
 
+import os
+import signal
 import statistics
 import threading
 import time
@@ -178,6 +180,27 @@ def test_whoever_needs_the_whole_table_gets_it_and_the_job_goes_on(db, measured,
     db.admin.execute("DROP TRIGGER sleep ON t")
     job = db.finish(name)
     assert db.counts() == {1: 2000} and job["report"]["locked"]["cancelled_for_others"] >= 5
+
+
+def test_who_waits_on_a_batch_is_let_through_whatever_the_control_session_is_at(db):
+    """It may lay out another job's thousand partitions for seconds. Here it is at nothing at all: its process stands still."""
+    db.table(rows=2000)
+    db.sleep_at(90, 30)
+    daemon = db.daemon()
+    name = db.submit(set_clause="n = n + 1")
+    db.wait_asleep()
+    control = db.one("SELECT pid FROM pg_stat_activity WHERE application_name = 'backfilld control' AND datname = current_database()")
+    with db.connect("postgres", application_name="waiter") as session:
+        pid = session.info.backend_pid
+        os.kill(control, signal.SIGSTOP)
+        try:
+            session.execute("SET statement_timeout = '10s'; UPDATE t SET n = n WHERE id = 50")
+        finally:
+            os.kill(control, signal.SIGCONT)
+    daemon.says(f"pid {pid} (waiter) has waited ")
+    db.admin.execute("DROP TRIGGER sleep ON t")
+    db.finish(name)
+    assert db.counts() == {1: 2000}
 
 
 def test_a_table_lock_is_waited_for_and_its_holder_named(db):
