@@ -157,21 +157,10 @@ static int run(int argc, char *argv[])
         return EXIT_USAGE;
     config->throttle.none = no_throttle;
     journal_open(config->log_level);
-    int status = EXIT_SUCCESS;
-    switch (mode) {
-    case MODE_INSTALL:
-        status = install_run(config);
-        config_free(config);
-        break;
-    case MODE_CHECK:
-        status = check_run(config);
-        config_free(config);
-        break;
-    case MODE_SERVE:
-    case MODE_DRAIN:
-        status = manager_run(config, conninfo ? NULL : path ? path : DEFAULT_CONFIG, mode == MODE_DRAIN);
-        break;
-    }
+    if (mode == MODE_SERVE || mode == MODE_DRAIN)
+        return manager_run(config, conninfo ? NULL : path ? path : DEFAULT_CONFIG, mode == MODE_DRAIN);
+    int status = mode == MODE_INSTALL ? install_run(config) : check_run(config);
+    config_free(config);
     return status;
 }
 

@@ -256,30 +256,11 @@ static void open_monitor(struct database *db)
 }
 
 /* The row of SQL_CLAIM. */
-static void start_worker(struct database *db, const PGresult *row)
+/* The job of a claim's row. */
+static struct job *job_of(const PGresult *row)
 {
-    struct worker *ours = find_worker(db, result_number(row, 0, "id"));
-    if (ours) { /* held again by this claim */
-        worker_renew(ours, result_text(row, 0, "token"));
-        return;
-    }
-    open_monitor(db);
     struct job *job = must(calloc(1, sizeof(*job)));
     const char *target = result_text(row, 0, "target");
-    const struct worker_setup setup = {
-        .base = db->base,
-        .control = db->control,
-        .database = db->name,
-        .conninfo = db->conninfo,
-        .batch = db->batch,
-        .throttle = db->throttle,
-        .monitor = db->monitor,
-        .ended = on_worker_ended,
-        .hours_over = on_hours_over,
-        .crowded = is_crowded,
-        .at_length = on_at_length,
-        .arg = db,
-    };
 
     job->id = result_number(row, 0, "id");
     job->name = text_line(result_text(row, 0, "name"), TEXT_NAME);
@@ -314,10 +295,34 @@ static void start_worker(struct database *db, const PGresult *row)
     job->gave_way = (uint32_t)result_number(row, 0, "gave_way");
     job->login = copy_string(result_text(row, 0, "login"));
     job->token = copy_string(result_text(row, 0, "token"));
+    return job;
+}
 
+static void start_worker(struct database *db, const PGresult *row)
+{
+    struct worker *ours = find_worker(db, result_number(row, 0, "id"));
+    if (ours) { /* held again by this claim */
+        worker_renew(ours, result_text(row, 0, "token"));
+        return;
+    }
+    open_monitor(db);
+    const struct worker_setup setup = {
+        .base = db->base,
+        .control = db->control,
+        .database = db->name,
+        .conninfo = db->conninfo,
+        .batch = db->batch,
+        .throttle = db->throttle,
+        .monitor = db->monitor,
+        .ended = on_worker_ended,
+        .hours_over = on_hours_over,
+        .crowded = is_crowded,
+        .at_length = on_at_length,
+        .arg = db,
+    };
     db->workers = must(reallocarray(db->workers, (size_t)db->n_workers + 1, sizeof(*db->workers)));
     db->workers[db->n_workers++] =
-        worker_start(&setup, job, (uint64_t)result_number(row, 0, "keys_done"), (uint64_t)result_number(row, 0, "estimate"));
+        worker_start(&setup, job_of(row), (uint64_t)result_number(row, 0, "keys_done"), (uint64_t)result_number(row, 0, "estimate"));
     keep_hours(db->workers[db->n_workers - 1], row, 0);
     share_rate(db);
     db->look_for_wishes = true; /* one may have been made between the claim and now */

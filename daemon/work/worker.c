@@ -267,10 +267,64 @@ static void end(struct worker *w)
     w->setup.ended(w, w->setup.arg);
 }
 
+/* What the control session is to do. */
+static void perform_by_control(struct worker *w, const struct runner_action *a)
+{
+    const struct runner *r = &w->runner;
+    const struct walker_row *row = &r->walker.row;
+    const char *phase = job_phase_name(r->migration.phase);
+    const struct relation *relation = a->kind == RUNNER_ADD_RANGE ? &w->survey.relations[a->relation] : NULL;
+    int64_t bytes = a->kind == RUNNER_BEGIN ? free_bytes_of(w) : -1;
+    uint64_t now = now_us(), away_ms = a->until_us > now ? (a->until_us - now) / 1000 : 0;
+    char job[24], n[24], more[24];
+
+    number_text(job, w->job->id);
+    if (a->kind == RUNNER_LAYOUT)
+        ask(w, &(struct session_query){SQL_LAYOUT, 3, {job, phase, w->planned}});
+    else if (a->kind == RUNNER_ADD_RANGE)
+        ask(w, &(struct session_query){SQL_ADD_RANGE, 4, {job, relation->oid, relation->upper, w->planned}});
+    else if (a->kind == RUNNER_BEGIN)
+        ask(w, &(struct session_query){SQL_BEGIN_PHASE, 7,
+                   {job, phase, job_phase_name(a->phase), a->estimate ? number_text(n, (int64_t)a->estimate) : NULL, w->survey.seen,
+                       bytes >= 0 ? number_text(more, bytes) : NULL, a->planned ? w->planned : NULL}});
+    else if (a->kind == RUNNER_NEXT_STEP)
+        ask(w, &(struct session_query){SQL_NEXT_STEP, 2, {job, phase}});
+    else if (a->kind == RUNNER_TAKE)
+        ask(w, &(struct session_query){SQL_TAKE_RANGE, 4, {job, phase, number_text(n, r->walker.round.last), number_text(more, a->keys)}});
+    else if (a->kind == RUNNER_PUT_ASIDE && !r->walker.range)
+        ask(w, &(struct session_query){SQL_LEAVE_ROW, 4, {number_text(n, r->walker.round.last), row->sqlstate, row->message, row->detail}});
+    else if (a->kind == RUNNER_PUT_ASIDE)
+        ask(w, &(struct session_query){SQL_PUT_ASIDE, 7,
+                   {number_text(n, r->walker.range), number_text(more, r->walker.epoch), r->walker.cursor, r->walker.hi, row->sqlstate,
+                       row->message, row->detail}});
+    else if (a->kind == RUNNER_GIVE_WAY)
+        ask(w, &(struct session_query){SQL_GIVE_WAY, 4, {job, number_text(n, (int64_t)away_ms), number_text(more, a->tries), r->work.patience.waiting_for}});
+    else if (a->kind == RUNNER_RELEASE)
+        ask(w, &(struct session_query){SQL_RELEASE_JOB, 1, {job}});
+    else
+        ask_finish(w);
+}
+
+static void rest(struct worker *w, const struct runner_action *a)
+{
+    uint64_t now = now_us();
+
+    if (has_nowhere_to_go(w)) {
+        report_left(&w->report);
+        w->was_ours = true;
+        end(w);
+        return;
+    }
+    struct timeval wait = us_to_timeval(a->until_us > now ? a->until_us - now : 0);
+    if (!action_is_work(w->runner.again))
+        report_retry(&w->report);
+    w->pending = (struct runner_event){.kind = RUNNER_DONE};
+    event_add(w->timer, &wait);
+}
+
 static void perform(struct worker *w, const struct runner_action *a)
 {
     const struct runner *r = &w->runner;
-    char job[24], n[24], epoch[24], free_bytes[24], tries[24], at_most[24];
 
     if (a->kind == RUNNER_ABORT)
         abort_action(w);
@@ -280,88 +334,36 @@ static void perform(struct worker *w, const struct runner_action *a)
     w->acts_since_us = now_us();
     w->told_at_length = false;
     event_del(w->timer);
-    number_text(job, w->job->id);
     if (limit_first(w, a))
         return;
+    if (a->kind == RUNNER_STEP)
+        report_step(&w->report, &w->step);
+    if (a->kind == RUNNER_PUT_ASIDE)
+        report_put_aside(&w->report, w->range.key_columns);
+    if (a->kind == RUNNER_FINISH || a->kind == RUNNER_RELEASE)
+        name_holders(w, true);
 
     switch (a->kind) {
-    case RUNNER_NONE:
-    case RUNNER_ABORT: break;
     case RUNNER_CONNECT: hand_connect(&w->hand, w->setup.conninfo, w->job, on_session, w); break;
-    case RUNNER_LAYOUT:
-        ask(w, &(struct session_query){SQL_LAYOUT, 3, {job, job_phase_name(r->migration.phase), w->planned}});
-        break;
     case RUNNER_SURVEY: send_one(w, survey_last(&w->survey, a->relation)); break;
-    case RUNNER_ADD_RANGE: {
-        const struct relation *relation = &w->survey.relations[a->relation];
-        ask(w, &(struct session_query){SQL_ADD_RANGE, 4, {job, relation->oid, relation->upper, w->planned}});
-        break;
-    }
-    case RUNNER_BEGIN: {
-        int64_t bytes = free_bytes_of(w);
-        ask(w, &(struct session_query){SQL_BEGIN_PHASE, 7,
-                   {job, job_phase_name(r->migration.phase), job_phase_name(a->phase),
-                       a->estimate ? number_text(n, (int64_t)a->estimate) : NULL, w->survey.seen,
-                       bytes >= 0 ? number_text(free_bytes, bytes) : NULL, a->planned ? w->planned : NULL}});
-        break;
-    }
-    case RUNNER_NEXT_STEP:
-        ask(w, &(struct session_query){SQL_NEXT_STEP, 2, {job, job_phase_name(r->migration.phase)}});
-        break;
-    case RUNNER_STEP:
-        report_step(&w->report, &w->step);
-        send_one(w, step_query(&w->step, job_phase_name(r->migration.phase)));
-        break;
-    case RUNNER_TAKE:
-        ask(w, &(struct session_query){
-                   SQL_TAKE_RANGE, 4, {job, job_phase_name(r->migration.phase), number_text(n, r->walker.round.last), number_text(at_most, a->keys)}});
-        break;
+    case RUNNER_STEP: send_one(w, step_query(&w->step, job_phase_name(r->migration.phase))); break;
     case RUNNER_BOUND: send_one(w, range_bound(&w->range, r, a->keys)); break;
     case RUNNER_BATCH: send_batch(w, a); break;
     case RUNNER_RETRY: send_one(w, range_retry(&w->range, r)); break;
     case RUNNER_COMPARE: send_one(w, range_compare(&w->range, r)); break;
+    case RUNNER_LAYOUT:
+    case RUNNER_ADD_RANGE:
+    case RUNNER_BEGIN:
+    case RUNNER_NEXT_STEP:
+    case RUNNER_TAKE:
     case RUNNER_PUT_ASIDE:
-        report_put_aside(&w->report, w->range.key_columns);
-        if (!r->walker.range) {
-            ask(w, &(struct session_query){SQL_LEAVE_ROW, 4,
-                       {number_text(n, r->walker.round.last), r->walker.row.sqlstate, r->walker.row.message, r->walker.row.detail}});
-            break;
-        }
-        ask(w, &(struct session_query){SQL_PUT_ASIDE, 7,
-                   {number_text(n, r->walker.range), number_text(epoch, r->walker.epoch), r->walker.cursor, r->walker.hi, r->walker.row.sqlstate,
-                       r->walker.row.message, r->walker.row.detail}});
-        break;
-    case RUNNER_REST: {
-        uint64_t now = now_us();
-        if (has_nowhere_to_go(w)) {
-            report_left(&w->report);
-            w->was_ours = true;
-            end(w);
-            break;
-        }
-        struct timeval wait = us_to_timeval(a->until_us > now ? a->until_us - now : 0);
-        if (r->again != RUNNER_BATCH && r->again != RUNNER_RETRY)
-            report_retry(&w->report);
-        w->pending = (struct runner_event){.kind = RUNNER_DONE};
-        event_add(w->timer, &wait);
-        break;
-    }
-    case RUNNER_GIVE_WAY: {
-        uint64_t now = now_us();
-        ask(w, &(struct session_query){SQL_GIVE_WAY, 4,
-                   {job, number_text(n, a->until_us > now ? (int64_t)(a->until_us - now) / 1000 : 0),
-                       number_text(tries, a->tries), r->work.patience.waiting_for}});
-        break;
-    }
+    case RUNNER_GIVE_WAY:
     case RUNNER_FINISH:
-        name_holders(w, true);
-        ask_finish(w);
-        break;
-    case RUNNER_RELEASE:
-        name_holders(w, true);
-        ask(w, &(struct session_query){SQL_RELEASE_JOB, 1, {job}});
-        break;
+    case RUNNER_RELEASE: perform_by_control(w, a); break;
+    case RUNNER_REST: rest(w, a); break;
     case RUNNER_END: end(w); break;
+    case RUNNER_NONE:
+    case RUNNER_ABORT: break;
     }
 }
 
@@ -594,12 +596,67 @@ static void on_step_error(struct worker *w, const struct session_event *e)
     feed_error(w, &named);
 }
 
+static void on_session_error(struct worker *w, const struct session_event *e)
+{
+    bool of_limits = w->hand.limiting;
+
+    w->hand.limiting = false;
+    if (of_limits || e->lost)
+        feed_error(w, e);
+    else if (w->action.kind == RUNNER_STEP)
+        on_step_error(w, e);
+    else if (w->action.kind == RUNNER_SURVEY && same_string(e->sqlstate, SQLSTATE_LOCK))
+        ask_holders(w, w->survey.relations[w->action.relation].oid);
+    else
+        feed_error(w, e);
+}
+
+/* Whether the action's own statement is still to come: then it is sent, unless the action is to be given up. */
+static bool go_on_after_part(struct worker *w)
+{
+    bool is_part = w->hand.limiting;
+    struct runner_action then = w->action;
+
+    if (is_part)
+        hand_limited(&w->hand, limits_for(w, &w->action));
+    else if (w->action.kind == RUNNER_STEP && w->step.apart && !w->step.looked)
+        is_part = w->step.looked = true;
+    if (is_part && w->hand.cut_short)
+        feed(w, &(struct runner_event){.kind = RUNNER_ERROR, .sqlstate = "57014", .message = "given up before it began"});
+    else if (is_part)
+        perform(w, &then);
+    return is_part;
+}
+
+/* What a session's action answered. False: there is more to ask first, and that is sent. */
+static bool read_answer(struct worker *w, const struct session_event *e, struct runner_event *event)
+{
+    const PGresult *first = e->results[0];
+
+    if (w->action.kind == RUNNER_SURVEY && !w->survey.knows_last) {
+        if (survey_take_last(&w->survey, w->action.relation, first)) {
+            send_one(w, survey_query(&w->survey, w->action.relation, w->action.at_once));
+            return false;
+        }
+        event->empty = true;
+    } else if (w->action.kind == RUNNER_SURVEY)
+        event->empty = !survey_take_seen(&w->survey, w->action.relation, first, &event->estimate);
+    else if (w->action.kind == RUNNER_BOUND)
+        event->bound = result_only(first);
+    else if (w->action.kind == RUNNER_BATCH)
+        on_batch(w, e, event);
+    else if (w->action.kind == RUNNER_RETRY)
+        on_rows(w, e, event);
+    else if (w->action.kind == RUNNER_COMPARE)
+        on_compared(first, event);
+    return true;
+}
+
 /* The worker's session has connected or answered. */
 static void on_session(struct session *session, const struct session_event *e, void *arg)
 {
     struct worker *w = arg;
     struct runner_event event = {.kind = RUNNER_DONE};
-    const PGresult *first = e->results ? e->results[0] : NULL;
     (void)session;
 
     if (!action_has_session(w->action.kind) || w->doubt.asking) {
@@ -607,66 +664,17 @@ static void on_session(struct session *session, const struct session_event *e, v
         return;
     }
     switch (e->kind) {
-    case SESSION_CONNECTED:
-        hand_log_in(&w->hand, w->job);
-        return;
-    case SESSION_ERROR:
-        if (w->hand.limiting) {
-            w->hand.limiting = false;
-            feed_error(w, e);
-            return;
-        }
-        if (w->action.kind == RUNNER_STEP && !e->lost) {
-            on_step_error(w, e);
-            return;
-        }
-        if (w->action.kind == RUNNER_SURVEY && !e->lost && same_string(e->sqlstate, SQLSTATE_LOCK)) {
-            ask_holders(w, w->survey.relations[w->action.relation].oid);
-            return;
-        }
-        feed_error(w, e);
-        return;
+    case SESSION_CONNECTED: hand_log_in(&w->hand, w->job); return;
     case SESSION_CONNECT_FAILED: feed_error(w, e); return;
+    case SESSION_ERROR: on_session_error(w, e); return;
     case SESSION_TIMED_OUT:
         hand_terminate(&w->hand);
-        event = (struct runner_event){.kind = RUNNER_LOST, .sqlstate = SQLSTATE_LOST, .message = e->message};
-        feed(w, &event);
+        feed(w, &(struct runner_event){.kind = RUNNER_LOST, .sqlstate = SQLSTATE_LOST, .message = e->message});
         return;
     case SESSION_RESULT: break;
     }
-
-    bool is_part = w->hand.limiting; /* the action's own statement is still to come */
-    if (is_part)
-        hand_limited(&w->hand, limits_for(w, &w->action));
-    else if (w->action.kind == RUNNER_STEP && w->step.apart && !w->step.looked)
-        is_part = w->step.looked = true;
-    if (is_part && w->hand.cut_short) {
-        feed(w, &(struct runner_event){.kind = RUNNER_ERROR, .sqlstate = "57014", .message = "given up before it began"});
-        return;
-    }
-    if (is_part) {
-        struct runner_action then = w->action;
-        perform(w, &then);
-        return;
-    }
-
-    if (w->action.kind == RUNNER_SURVEY && !w->survey.knows_last) {
-        if (survey_take_last(&w->survey, w->action.relation, first)) {
-            send_one(w, survey_query(&w->survey, w->action.relation, w->action.at_once));
-            return;
-        }
-        event.empty = true;
-    } else if (w->action.kind == RUNNER_SURVEY) {
-        event.empty = !survey_take_seen(&w->survey, w->action.relation, first, &event.estimate);
-    } else if (w->action.kind == RUNNER_BOUND)
-        event.bound = result_only(first);
-    else if (w->action.kind == RUNNER_BATCH)
-        on_batch(w, e, &event);
-    else if (w->action.kind == RUNNER_RETRY)
-        on_rows(w, e, &event);
-    else if (w->action.kind == RUNNER_COMPARE)
-        on_compared(first, &event);
-    feed(w, &event);
+    if (!go_on_after_part(w) && read_answer(w, e, &event))
+        feed(w, &event);
 }
 
 /* ---- From outside
