@@ -17,6 +17,8 @@
 #define SEND_BUFFER     65536    /* of the kernel, for each connection: what waits there is memory too */
 #define HEAD_US         5000000  /* to send a head */
 #define ANSWER_US       10000000 /* to take the answer */
+#define CROWDED_US        200000 /* for a head, and to close, while all places are taken */
+#define CROWDED_ANSWER_US 1000000
 #define LINGER_US       1000000 /* to close after it; closed at once, a peer that still sends would lose it */
 #define MISSED_MAX      10      /* pushes that a stream may go without, one after another */
 #define ACCEPT_AGAIN_US 1000000 /* when there is no file descriptor left */
@@ -44,6 +46,7 @@ struct connection {
     enum connection_state state;
     struct bufferevent *peer;
     struct event *deadline;
+    uint64_t entered_us; /* the state, now */
     int missed; /* STREAM: pushes, since the last that it took */
 };
 
@@ -75,19 +78,41 @@ static void disconnect(struct connection *c)
     free(c);
 }
 
-static void enter(struct connection *c, enum connection_state state)
+static bool is_crowded(const struct http *http)
 {
-    static const uint64_t within_us[] = {
-        [CONNECTION_HEAD] = HEAD_US, [CONNECTION_ANSWER] = ANSWER_US, [CONNECTION_LINGER] = LINGER_US};
+    return http->n_connections >= MAX_CONNECTIONS;
+}
 
-    c->state = state;
-    if (state == CONNECTION_STREAM) {
-        c->http->n_streams++;
+/* How long a connection still has. While others wait for its place it has less time: whoever is there first keeps nobody out
+ * by sending half a request, or by not closing. */
+static uint64_t left_us(const struct connection *c)
+{
+    static const uint64_t within_us[][2] = {
+        [CONNECTION_HEAD] = {HEAD_US, CROWDED_US},
+        [CONNECTION_ANSWER] = {ANSWER_US, CROWDED_ANSWER_US},
+        [CONNECTION_LINGER] = {LINGER_US, CROWDED_US},
+    };
+    uint64_t at = c->entered_us + within_us[c->state][is_crowded(c->http)], now = now_us();
+
+    return at > now ? at - now : 0;
+}
+
+static void set_deadline(struct connection *c)
+{
+    if (c->state == CONNECTION_STREAM) {
         event_del(c->deadline);
         return;
     }
-    struct timeval deadline = us_to_timeval(within_us[state]);
+    struct timeval deadline = us_to_timeval(left_us(c));
     event_add(c->deadline, &deadline);
+}
+
+static void enter(struct connection *c, enum connection_state state)
+{
+    c->state = state;
+    c->entered_us = now_us();
+    c->http->n_streams += state == CONNECTION_STREAM;
+    set_deadline(c);
 }
 
 static void answer(struct connection *c, const struct http_answer *a, bool with_body)
@@ -200,7 +225,9 @@ static void on_deadline(evutil_socket_t socket, short what, void *arg)
     (void)socket;
     (void)what;
 
-    if (c->state == CONNECTION_HEAD)
+    if (left_us(c) > 0) /* nobody waits for its place any more */
+        set_deadline(c);
+    else if (c->state == CONNECTION_HEAD && !is_crowded(c->http))
         refuse(c, 408, NULL, "The request did not come in time.\n", true);
     else
         disconnect(c);
@@ -221,12 +248,16 @@ static void on_accept(
     c->deadline = must(event_new(http->base, -1, 0, on_deadline, c));
     c->next = http->connections;
     http->connections = c;
-    if (++http->n_connections == MAX_CONNECTIONS) /* the kernel keeps the next ones waiting */
-        evconnlistener_disable(listener);
+    http->n_connections++;
     bufferevent_setcb(c->peer, on_readable, on_sent, on_peer, c);
     bufferevent_setwatermark(c->peer, EV_READ, 0, HEAD_MAX);
     bufferevent_enable(c->peer, EV_READ | EV_WRITE);
     enter(c, CONNECTION_HEAD);
+    if (is_crowded(http)) { /* the kernel keeps the next ones waiting */
+        evconnlistener_disable(listener);
+        for (c = http->connections; c; c = c->next)
+            set_deadline(c);
+    }
 }
 
 static void on_accept_failed(struct evconnlistener *listener, void *arg)
@@ -243,7 +274,7 @@ static void on_accept_again(evutil_socket_t socket, short what, void *arg)
     struct http *http = arg;
     (void)socket;
     (void)what;
-    if (http->n_connections < MAX_CONNECTIONS)
+    if (!is_crowded(http))
         evconnlistener_enable(http->listener);
 }
 

@@ -175,6 +175,21 @@ def test_connections_are_bounded_and_who_waits_gets_in_when_the_idle_are_gone(db
             peer.close()
 
 
+@pytest.mark.parametrize("sent", [b"GET /metrics HTTP/1.1\r\nHost: local", b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n"])
+def test_who_holds_a_place_for_nothing_gives_it_to_who_waits(served, port, sent):
+    """Half a request, or an answer after which nobody closes: as many at once as there are places, and as many again behind them."""
+    idle = [connect(port) for _ in range(65)]
+    try:
+        for peer in idle:
+            peer.sendall(sent)
+        began = time.monotonic()
+        assert request(port, "/metrics", timeout=30).status == 200
+        assert time.monotonic() - began < 1.5
+    finally:
+        for peer in idle:
+            peer.close()
+
+
 def test_streams_are_bounded(served, port):
     peers = [connect(port) for _ in range(8)]
     try:
