@@ -114,6 +114,11 @@ CREATE TABLE backfill.token (
 CREATE INDEX token_of_worker ON backfill.token (worker);
 COMMENT ON TABLE backfill.token IS 'who the worker of a job is: nobody''s to read';
 
+-- ---- Names of jobs that are being inserted: always empty, but for transactions that are not over (backfill.claim_name).
+
+CREATE UNLOGGED TABLE backfill.claimed_name (name text PRIMARY KEY);
+COMMENT ON TABLE backfill.claimed_name IS 'who inserts a job waits here for another transaction that does, under the same name; nobody''s to read';
+
 -- ---- What a job without a where_clause has seen, by which it can tell what it hasn't.
 
 ALTER TABLE backfill.job

@@ -183,9 +183,29 @@ def test_a_name_that_another_role_takes_at_the_same_time_is_refused(db):
             first.commit()
             with pytest.raises(psycopg.errors.UniqueViolation) as refused:
                 inserted.result(10)
-        assert "another role's job, which was inserted at the same time" in str(refused.value)
+        assert '"fill" is the name of another role\'s job' in str(refused.value)
         assert db.all("SELECT name FROM backfill.job") == [("fill",)]
         assert second.execute("INSERT INTO backfill.job (name, target, set_clause) VALUES ('mine', 't', 'n = 1'), ('mine', 't', 'n = 1') ON CONFLICT (name) DO NOTHING").rowcount == 1
+
+
+@pytest.mark.parametrize("own, at_least, at_most", [("0", 4, 8), ("300ms", 0.2, 3)])
+def test_a_name_that_a_transaction_holds_is_waited_for_for_some_seconds_and_then_said(db, own, at_least, at_most):
+    db.table()
+    db.table("o", user="other")
+    with db.connect("other") as first, db.connect() as second:
+        first.autocommit = second.autocommit = False
+        db.submit(session=first, name="fill", target="o", set_clause="n = 1")
+        second.execute(f"SET lock_timeout = '{own}'; SAVEPOINT s")
+        began = time.monotonic()
+        with pytest.raises(psycopg.errors.LockNotAvailable, match='name: another transaction, which isn\'t over, inserts a job "fill"') as refused:
+            second.execute("INSERT INTO backfill.job (name, target, set_clause) VALUES ('fill', 't', 'n = 1') ON CONFLICT (name) DO NOTHING")
+        assert at_least < time.monotonic() - began < at_most and "pg_stat_activity" in refused.value.diag.message_hint
+        second.execute("ROLLBACK TO s")
+        first.rollback()
+        db.submit(session=second, name="fill", set_clause="n = 1")
+        assert second.execute("SHOW lock_timeout").fetchone()[0] == own
+        second.commit()
+    assert db.one("SELECT count(*) FROM backfill.claimed_name") == 0
 
 
 def test_a_job_starts_soon_after_its_commit(db, measured):
