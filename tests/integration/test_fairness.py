@@ -285,6 +285,26 @@ def test_long_steps_of_a_login_keep_no_place_from_another(db, workers):
     cancel_all(db, theirs + [mine])
 
 
+def test_a_place_for_newcomers_takes_nothing_of_a_login_that_has_one(db):
+    """Neither from the queue, nor what a daemon that is gone has left, nor what is to be tidied up."""
+    for i in range(4):
+        db.table(f"m{i}", rows=10)
+    db.table("theirs", rows=10, user="other")
+    with db.connect("backfilld") as control:
+        def claimed(newcomers):
+            return control.execute("SELECT (c.job).name FROM backfill.claim(%s) AS c", [newcomers]).fetchone()[0]
+        names = [db.submit(target=f"m{i}", set_clause="n = 1") for i in range(3)]
+        assert claimed(False) == names[0]
+        with db.connect("backfilld") as gone:
+            gone.execute("SELECT backfill.claim()")
+        left = db.submit(target="m3", set_clause="n = 1")
+        db.admin.execute("UPDATE backfill.job SET state = 'cancelled', tidy = true WHERE name = %s", [left])
+        assert (db.state(names[1]), claimed(True)) == ("running", None)
+        theirs = db.submit("other", target="theirs", set_clause="n = 1")
+        assert claimed(True) == theirs and claimed(True) is None
+        assert {claimed(False), claimed(False), claimed(False)} == {names[1], names[2], left}
+
+
 def test_there_are_twice_as_many_sessions_as_workers_at_most(db):
     db.admin.execute(LONG)
     tables(db, 1, rows=40)
