@@ -1,4 +1,4 @@
-"""Several hosts in conninfo, of which some are dead: by a refusal, or by silence."""
+"""Several hosts in conninfo, of which some are dead: by a refusal, or by silence; and logins that are refused."""
 
 import socket
 import time
@@ -124,3 +124,48 @@ def test_what_became_of_each_host_is_said(tdb, mute):
     daemon.says("not connected", timeout=30)
     line = next(line for line in daemon.log().splitlines() if "not connected" in line)
     assert f"port {dead} failed: Connection refused" in line and f"port {mute} failed: no answer in time" in line, line
+
+
+# ---- Logins
+
+@pytest.fixture
+def asked_of_app(tdb):
+    """asked_of_app(method): what pg_hba.conf asks of the submitter by TCP from then on."""
+    path = f"{tdb.cluster.data}/pg_hba.conf"
+    with open(path) as file:
+        trusting = file.read()
+
+    def write(method):
+        before = tdb.one("SELECT pg_conf_load_time()")
+        with open(path, "w") as file:
+            file.write(f"host all app 127.0.0.1/32 {method}\n{trusting}")
+        tdb.admin.execute("SELECT pg_reload_conf()")
+        wait_until(lambda: tdb.one("SELECT pg_conf_load_time()") > before, what="the server has read it")
+
+    yield write
+    write("trust")
+
+
+def test_a_login_that_is_refused_is_waited_for_where_it_may_pass(tdb, asked_of_app):
+    """What a method refuses may be a token that is renewed in a moment (here nobody answers ident); a line that lets nobody in is a mistake, where it is met at first."""
+    tdb.table()
+    tdb.table("second", rows=10)
+    daemon = tdb.start("-d", f"{tdb.conninfo()} host=127.0.0.1", "--no-throttle")
+    with tdb.held_row(500):
+        begun = tdb.submit(set_clause="n = n + 1")
+        tdb.wait_at(500, begun)
+        daemon.terminate()
+    asked_of_app("ident")
+    daemon.start()
+    new = tdb.submit(target="second", set_clause="n = n + 1")
+    for name in (begun, new):
+        wait_until(lambda: tdb.throttled_by(name).endswith('Ident authentication failed for user "app"') and "the server refuses the login: " in tdb.throttled_by(name), what="it says why it waits")
+    asked_of_app("reject")
+    job = tdb.finish(new, "failed")
+    assert job["error"].startswith("the server refuses the login: ") and "pg_hba.conf" in job["hint"] and "backfill.retry" in job["hint"]
+    wait_until(lambda: "rejects" in tdb.throttled_by(begun), what="what was let in before waits")
+    asked_of_app("trust")
+    tdb.app.execute("SELECT backfill.retry(%s)", [new])
+    tdb.finish(new)
+    tdb.finish(begun)
+    assert tdb.counts() == {1: 1000} and tdb.counts("second") == {1: 10}
