@@ -340,8 +340,9 @@ BEGIN
     step := 'drop column';
     commands := ARRAY[format('ALTER TABLE %s DROP COLUMN %I', name, job.drop_column)];
     words := format('column %s%s', job.drop_column,
-                    (SELECT '; passed over: ' || string_agg(format('%s: %s', u.kind, u.what), '; ' ORDER BY u.kind, u.what)
-                       FROM backfill.uses_of(job) u));
+                    CASE WHEN job.ignore IS NOT NULL THEN  -- else there were none
+                      (SELECT '; passed over: ' || string_agg(format('%s: %s', u.kind, u.what), '; ' ORDER BY u.kind, u.what)
+                         FROM backfill.uses_of(job) u) END);
     RETURN NEXT;
   ELSIF phase = 'tidy' AND job.keep_in_sync AND backfill.takes_all(job) AND backfill.drop_sync_commands(job) <> '{}' THEN
     step := 'drop trigger';
@@ -394,18 +395,15 @@ $$;
 
 -- What uses a column of one relation, as far as the server can tell: kind (a word of job.ignore) and what, with its name. Function
 -- bodies and statements are text: those are listed that name both the table and the column, and for a trigger function of the
--- table those that name the column. for_role: whose statements may be shown; of others it is said that there are some. Strangers write
--- texts of any length: of a statement the beginning is looked at; in a function's body of more than 100,000 bytes the names are looked for
--- as they are written, and what a session has made for itself is passed over, as it goes with it.
-CREATE OR REPLACE FUNCTION backfill.uses_of_relation(target oid, column_name name, for_role name) RETURNS TABLE (kind text, what text)
+-- table those that name the column. named_in, statements, shown: the functions and statements that name the column, and how a statement is shown
+-- (below); they are asked for once, for all partitions.
+CREATE OR REPLACE FUNCTION backfill.uses_of_relation(target oid, column_name name, named_in oid[], statements text[], shown text[]) RETURNS TABLE (kind text, what text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
   class      pg_class;
   col        smallint;
-  extension  text;
-  statement  text;
   word       text;
   table_word text;
   functions  oid[];  -- of jobs, which are named as such
@@ -486,45 +484,77 @@ BEGIN
          OR EXISTS (SELECT FROM found f WHERE f.classid = 'pg_publication_rel'::regclass AND f.objid = r.oid))
   UNION ALL
   SELECT 'functions', format('%s %s', CASE p.prokind WHEN 'p' THEN 'procedure' ELSE 'function' END, p.oid::regprocedure)
-    FROM pg_proc p
+    FROM (SELECT f.objid AS oid, true AS depends FROM found f WHERE f.classid = 'pg_proc'::regclass
+          UNION ALL
+          SELECT o.oid, false FROM unnest(named_in) AS o(oid)) c
+    JOIN pg_proc p ON p.oid = c.oid
     JOIN pg_namespace n ON n.oid = p.pronamespace
    WHERE n.nspname NOT IN ('pg_catalog', 'information_schema', 'backfill') AND p.oid <> ALL (functions)
      AND n.nspname !~ '^pg_temp_'
-     AND (EXISTS (SELECT FROM found f WHERE f.classid = 'pg_proc'::regclass AND f.objid = p.oid)
-          OR (CASE WHEN octet_length(p.prosrc) > 100000 THEN strpos(p.prosrc, column_name) > 0 ELSE p.prosrc ~* word END
-              AND (CASE WHEN octet_length(p.prosrc) > 100000 THEN strpos(p.prosrc, class.relname) > 0 ELSE p.prosrc ~* table_word END
-                   OR EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = target AND t.tgfoid = p.oid))));
-
-  -- Statements, by this database's counters since they were reset; what the server wrote for constants has no names in it.
-  SELECT format('%I.pg_stat_statements', n.nspname) INTO extension
-    FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'pg_stat_statements';
-  IF extension IS NOT NULL THEN
-    BEGIN
-      FOR statement IN EXECUTE format(
-        'SELECT DISTINCT CASE WHEN backfill.may_see_statements($3, s.userid) THEN format(''"%%s"'', left(regexp_replace(s.query, ''\s+'', '' '', ''g''), 100))'
-        '                     ELSE ''a statement of another role'' END'
-        '  FROM (SELECT o.userid, left(o.query, 4000) AS query'
-        '          FROM %s AS o JOIN pg_catalog.pg_database d ON d.oid = o.dbid AND d.datname = current_database() OFFSET 0) AS s'
-        ' WHERE s.query ~* $1 AND s.query ~* $2 AND s.query ~* ''^\s*(--[^\n]*\n|/\*.*?\*/|\s)*(select|insert|update|delete|merge|with|copy)\M'''
-        '   AND s.query !~ ''\mbackfill\.|/\* backfilld \*/''', extension) USING word, table_word, for_role LOOP
-        kind := 'statements';
-        what := statement;
-        RETURN NEXT;
-      END LOOP;
-    EXCEPTION WHEN object_not_in_prerequisite_state THEN
-      NULL;  -- the extension is there, but its library is not loaded
-    END;
-  END IF;
+     AND (c.depends
+          OR CASE WHEN octet_length(p.prosrc) > 100000 THEN strpos(p.prosrc, class.relname) > 0 ELSE p.prosrc ~* table_word END
+          OR EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = target AND t.tgfoid = p.oid))
+  UNION ALL
+  SELECT 'statements', s.shown
+    FROM unnest(statements, shown) AS s(query, shown)
+   WHERE s.query ~* table_word;
 END
 $$;
 
--- The same of a table, its partitions included.
-CREATE OR REPLACE FUNCTION backfill.uses_of(job backfill.job) RETURNS TABLE (kind text, what text)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+-- The functions that name a column, whatever table's. Strangers write texts of any length: in a body of more than 100,000 bytes the name is looked
+-- for as it is written. What a session has made for itself is passed over, as it goes with it.
+CREATE OR REPLACE FUNCTION backfill.functions_that_name(column_name name) RETURNS oid[]
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+  word constant text := backfill.word_pattern(column_name);
+BEGIN
+  RETURN ARRAY(SELECT p.oid
+                 FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+                WHERE n.nspname NOT IN ('pg_catalog', 'information_schema', 'backfill') AND n.nspname !~ '^pg_temp_'
+                  AND CASE WHEN octet_length(p.prosrc) > 100000 THEN strpos(p.prosrc, column_name) > 0 ELSE p.prosrc ~* word END);
+END
+$$;
+
+-- The statements that name a column, whatever table's, by this database's counters since they were reset; what the server wrote for constants
+-- has no names in it. Of each the beginning is looked at. for_role: whose may be shown; of others it is said that there are some.
+CREATE OR REPLACE FUNCTION backfill.statements_that_name(column_name name, for_role name, OUT queries text[], OUT shown text[])
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  extension constant text := (SELECT format('%I.pg_stat_statements', n.nspname)
+                                FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'pg_stat_statements');
+BEGIN
+  IF extension IS NULL THEN
+    RETURN;
+  END IF;
+  EXECUTE format(
+    'SELECT array_agg(s.query), array_agg(CASE WHEN backfill.may_see_statements($2, s.userid) THEN format(''"%%s"'', left(regexp_replace(s.query, ''\s+'', '' '', ''g''), 100))'
+    '                                           ELSE ''a statement of another role'' END)'
+    '  FROM (SELECT o.userid, left(o.query, 4000) AS query'
+    '          FROM %s AS o JOIN pg_catalog.pg_database d ON d.oid = o.dbid AND d.datname = current_database() OFFSET 0) AS s'
+    ' WHERE s.query ~* $1 AND s.query ~* ''^\s*(--[^\n]*\n|/\*.*?\*/|\s)*(select|insert|update|delete|merge|with|copy)\M'''
+    '   AND s.query !~ ''\mbackfill\.|/\* backfilld \*/''', extension) INTO queries, shown USING backfill.word_pattern(column_name), for_role;
+EXCEPTION WHEN object_not_in_prerequisite_state THEN
+  NULL;  -- the extension is there, but its library is not loaded
+END
+$$;
+
+-- What uses the column of a table, its partitions included.
+CREATE OR REPLACE FUNCTION backfill.uses_of(job backfill.job) RETURNS TABLE (kind text, what text)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+  named_in constant oid[] := backfill.functions_that_name(job.drop_column);
+  named    record;
+BEGIN
+  SELECT s.queries, s.shown INTO named FROM backfill.statements_that_name(job.drop_column, job.submitted_by) s;
+  RETURN QUERY
   SELECT DISTINCT u.kind, u.what
     FROM (SELECT job.target::oid AS relation UNION SELECT t.relid FROM pg_partition_tree(job.target) t) r,
-         backfill.uses_of_relation(r.relation, job.drop_column, job.submitted_by) u
+         backfill.uses_of_relation(r.relation, job.drop_column, named_in, named.queries, named.shown) u;
+END
 $$;
 
 -- A unique index could not be built: an example of the rows that share a value, for the job's owner alone.

@@ -1000,3 +1000,16 @@ def test_the_daemon_needs_no_right_to_the_schema_of_a_table(db):
     db.finish(db.submit(target="closed.t", add_column="c int", set_clause="c = 1 + id % 9", keep_in_sync=True, enforce=["FOREIGN KEY (c) REFERENCES closed.customer (id)"]))
     db.app.execute("SELECT backfill.undo(%s)", [name])
     wait_until(lambda: db.one("SELECT count(*) FROM pg_attribute WHERE attrelid = 'closed.t'::regclass AND attname = 'b'") == 0, what="undone")
+
+
+def test_what_uses_a_column_is_asked_once_for_all_partitions(db):
+    """Each function's text, and each statement's, was searched for the column's name once a partition, by the session that claims all jobs."""
+    db.app.execute("CREATE TABLE p (id bigint PRIMARY KEY, old_name int) PARTITION BY RANGE (id)")
+    db.app.execute("DO $$ BEGIN FOR i IN 1..200 LOOP EXECUTE format('CREATE TABLE p%s PARTITION OF p FOR VALUES FROM (%s) TO (%s)', i, i, i + 1); END LOOP; END $$")
+    db.app.execute("""DO $$ BEGIN FOR i IN 1..2000 LOOP
+                        EXECUTE format('CREATE FUNCTION f%s() RETURNS int LANGUAGE sql AS %L', i, 'SELECT 1 /* ' || repeat('some text that is long ', 200) || ' */'); END LOOP; END $$""")
+    db.app.execute("CREATE FUNCTION reads_it() RETURNS text LANGUAGE plpgsql AS $$ BEGIN RETURN (SELECT max(old_name) FROM p7); END $$")
+    name = db.submit(target="p", drop_column="old_name", wanted="pause")
+    with db.connect("backfilld") as daemon:
+        daemon.execute("SET statement_timeout = '4s'")
+        assert daemon.execute("SELECT u.* FROM backfill.job j, backfill.uses_of(j) u WHERE j.name = %s", [name]).fetchall() == [("functions", "function public.reads_it()")]
