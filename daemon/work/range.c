@@ -22,6 +22,7 @@ void range_take(struct range *range, const PGresult *result, struct runner_event
             event->outcome = (enum runner_take)i;
     event->total_keys = (uint64_t)result_number(result, 0, "keys");
     event->found = (uint64_t)result_number(result, 0, "changed");
+    event->walk = result_number(result, 0, "walk");
     if (event->outcome != RUNNER_TAKE_RANGE && event->outcome != RUNNER_TAKE_ROWS)
         return;
     event->left_behind = result_number(result, 0, "left_behind");

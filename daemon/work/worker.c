@@ -493,6 +493,7 @@ static void on_control(void *arg, const struct session_event *e)
         event.builds = step_builds(&w->step);
     } else if (w->action.kind == RUNNER_BEGIN) {
         event.look = look_of(result_text(e->results[0], 0, "outcome"));
+        event.walk = result_number(e->results[0], 0, "walk");
         report_preflight(&w->report, result_text(e->results[0], 0, "preflight"));
         replace_string(&w->survey.seen, NULL);
     } else if (w->action.kind == RUNNER_GIVE_WAY) {

@@ -96,6 +96,7 @@ struct runner_event {
     bool builds;              /* NEXT_STEP: it fills the disk */
     bool gave_way;            /* GIVE_WAY */
     struct blame_look compared; /* COMPARE */
+    int64_t walk;             /* BEGIN, TAKE_NONE: the number of the walk, as the server has it; another for each */
     uint64_t found;           /* TAKE_NONE: rows that this walk has changed */
     enum runner_take outcome; /* TAKE, and with RUNNER_TAKE_RANGE: */
     int64_t range, epoch;

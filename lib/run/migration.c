@@ -235,7 +235,7 @@ struct next migration_range_added(struct migration *m)
 }
 
 /* The phase that was planned, or needed no plan, has begun; or one more walk of it. */
-struct next migration_begun(struct migration *m, struct work *k, uint64_t now_us)
+struct next migration_begun(struct migration *m, struct work *k, const struct runner_event *e, uint64_t now_us)
 {
     bool walks = m->planning && !m->surveyed_only;
 
@@ -246,6 +246,7 @@ struct next migration_begun(struct migration *m, struct work *k, uint64_t now_us
     if (!walks)
         return migration_work(m, k);
     m->walking = true;
+    m->walk = e->walk;
     progress_init(&k->progress, 0, m->estimate, now_us);
     return next_act(RUNNER_TAKE);
 }
@@ -287,10 +288,10 @@ static struct next finish_open(struct work *k, uint64_t found)
         "(keep_in_sync); then SELECT backfill.retry(name).");
 }
 
-struct next migration_walked(struct migration *m, struct work *k, uint64_t found, uint64_t now_us)
+struct next migration_walked(struct migration *m, struct work *k, int64_t walk, uint64_t found, uint64_t now_us)
 {
     bool first = k->counts.walks++ == 0 && m->phase == PHASE_BACKFILL;
-    bool whole = m->walking;
+    bool whole = m->walking && walk == m->walk;
 
     m->walking = false;
     k->counts.found_again += first ? 0 : found;

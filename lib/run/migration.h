@@ -72,6 +72,7 @@ struct migration {
     bool planning;      /* from LAYOUT to the end of BEGIN */
     bool surveyed_only; /* LAYOUT in preflight: no ranges are written */
     bool walking;       /* from the end of a walk's BEGIN to the walk's end */
+    int64_t walk;       /* its number */
     bool piecewise;     /* a look at all of a relation at once was cut short, or failed: it is walked by its key */
     bool guard_walked;  /* what stood in the way of a constraint was walked for */
     bool clears;        /* the step that is next or under way: when it is done, the one after it has failed all the same */
@@ -98,13 +99,14 @@ struct next migration_work(struct migration *m, struct work *k);
 struct next migration_laid_out(struct migration *m, struct work *k, const struct runner_event *e);
 struct next migration_surveyed(struct migration *m, const struct runner_event *e);
 struct next migration_range_added(struct migration *m);
-struct next migration_begun(struct migration *m, struct work *k, uint64_t now_us);
+struct next migration_begun(struct migration *m, struct work *k, const struct runner_event *e, uint64_t now_us);
 /* no_room: NULL, or how full the disk is. */
 struct next migration_next_step(struct migration *m, struct work *k, const struct runner_event *e, const char *no_room, uint64_t now_us);
 struct next migration_step_done(struct migration *m, struct work *k);
 
-/* A walk has come to its end, and has changed so many rows. */
-struct next migration_walked(struct migration *m, struct work *k, uint64_t found, uint64_t now_us);
+/* A walk has come to its end: of that number, and has changed so many rows. Another's, or an earlier one that a server shows which has lost the last
+ * one in a crash or a failover, proves nothing. */
+struct next migration_walked(struct migration *m, struct work *k, int64_t walk, uint64_t found, uint64_t now_us);
 
 /* A step found no room, or not enough of something else. What it has left, an index that is full and not valid, takes room until it
  * is cleared away: that is asked for at once, and the pause comes before the next try. */

@@ -106,7 +106,7 @@ static struct runner_action follow(struct runner *r, struct next next, uint64_t 
         r->again = next.action;
         patience_begin(&r->work.patience, now_us + next.rest_us, now_us);
         return go_on_waiting(r, now_us);
-    case NEXT_WALKED: return follow(r, migration_walked(&r->migration, &r->work, next.found, now_us), now_us);
+    case NEXT_WALKED: return follow(r, migration_walked(&r->migration, &r->work, next.walk, next.found, now_us), now_us);
     case NEXT_FINISH: return enter(r, RUNNER_FINISH);
     case NEXT_END: break;
     }
@@ -178,9 +178,9 @@ static struct runner_action after_rest(struct runner *r, enum runner_action_kind
     return follow(r, action_is_paced(r->again) ? walker_pace(&r->walker, &r->work, r->again, now_us) : next_act(r->again), now_us);
 }
 
-static struct next on_begun(struct runner *r, uint64_t now_us)
+static struct next on_begun(struct runner *r, const struct runner_event *e, uint64_t now_us)
 {
-    struct next next = migration_begun(&r->migration, &r->work, now_us);
+    struct next next = migration_begun(&r->migration, &r->work, e, now_us);
 
     if (r->migration.walking)
         walker_forget(&r->walker);
@@ -199,7 +199,7 @@ static struct next on_answer(struct runner *r, enum runner_action_kind was, cons
     case RUNNER_LAYOUT: return migration_laid_out(m, k, e);
     case RUNNER_SURVEY: return migration_surveyed(m, e);
     case RUNNER_ADD_RANGE: return migration_range_added(m);
-    case RUNNER_BEGIN: return on_begun(r, now_us);
+    case RUNNER_BEGIN: return on_begun(r, e, now_us);
     case RUNNER_NEXT_STEP: return migration_next_step(m, k, e, r->no_room, now_us);
     case RUNNER_STEP: return migration_step_done(m, k);
     case RUNNER_TAKE:

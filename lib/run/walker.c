@@ -252,7 +252,7 @@ struct next walker_taken(struct walker *w, struct work *k, const struct runner_e
     case RUNNER_TAKE_NONE:
         w->round.last = 0;
         walker_forget(w);
-        return (struct next){.kind = NEXT_WALKED, .found = e->found};
+        return (struct next){.kind = NEXT_WALKED, .found = e->found, .walk = e->walk};
     }
     return (struct next){.kind = NEXT_END};
 }

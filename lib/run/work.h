@@ -60,6 +60,7 @@ struct next {
     uint64_t rest_us;
     enum pressure_signal why; /* PACE */
     uint64_t found;
+    int64_t walk; /* WALKED: which */
 };
 
 struct next next_act(enum runner_action_kind action);

@@ -62,7 +62,8 @@ CREATE INDEX job_unfinished ON backfill.job (id) WHERE unfinished AND state IN (
 -- ---- Since when a job has had the chance to come on: what is older than that is no stall.
 
 ALTER TABLE backfill.job
-  ADD COLUMN phase_at timestamptz;   -- when a daemon took it, or its phase or pass began, whichever was later
+  ADD COLUMN phase_at timestamptz,   -- when a daemon took it, or its phase or pass began, whichever was later
+  ADD COLUMN walk bigint;            -- the number of the phase or pass that began last: another for each
 
 -- ---- Nobody's priority is above all others': who queues longer goes first among equals.
 

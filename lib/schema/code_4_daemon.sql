@@ -575,7 +575,7 @@ $$;
 -- outcome: 'begun'; 'not over', and nothing was written: something of the phase before is to do, or ranges were planned on a session
 -- that is gone, and may be lost; 'not ours', another daemon holds the job. preflight: what it found, in words, for the journal.
 CREATE OR REPLACE FUNCTION backfill.begin_phase(job_id bigint, from_phase text, phase text, estimate bigint, seen jsonb, disk_free bigint,
-    planned timestamptz, OUT outcome text, OUT preflight text)
+    planned timestamptz, OUT outcome text, OUT preflight text, OUT walk bigint)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -599,12 +599,13 @@ BEGIN
     preflight := backfill.preflight_in_words(result);
   END IF;
   UPDATE backfill.job j
-     SET phase = begin_phase.phase, phase_at = clock_timestamp(),
+     SET phase = begin_phase.phase, phase_at = clock_timestamp(), walk = backfill.random_number(),
          estimate = coalesce(begin_phase.estimate, j.estimate),
          tidy = j.tidy OR (begin_phase.phase = 'expand' AND j.keep_in_sync) OR (begin_phase.phase IN ('guard', 'validate') AND j.enforce IS NOT NULL),
          before = coalesce(j.before, backfill.look_at(j.target, j.submitted_by)),
          report = CASE WHEN result IS NULL THEN j.report ELSE coalesce(j.report, '{}') || jsonb_build_object('preflight', result) END
-   WHERE j.id = job_id;
+   WHERE j.id = job_id
+  RETURNING j.walk INTO walk;
 END
 $$;
 
@@ -626,13 +627,13 @@ $$;
 -- Takes the first range of a job that is not done, by another epoch: whoever had it can checkpoint no more.
 -- When all are done: the first rows above number "above" that were put aside as locked, "at_most" of them, to be tried again.
 -- One row, whose outcome is 'range', 'rows' (ids and row_keys, all of one range; the first key is upper), 'locked' (none above, but so many
--- that were tried before are locked still), 'none' (all is done; changed: rows of this pass) or 'not ours' (another daemon holds the job).
+-- that were tried before are locked still), 'none' (all is done; changed: rows of this pass, whose number is walk) or 'not ours' (another daemon holds the job).
 -- locked: of 'rows' with above = 0, how many there are in all.
 -- A range or row whose partition was dropped meanwhile has nothing left to do.
 CREATE OR REPLACE FUNCTION backfill.take_range(job_id bigint, phase text, above bigint, at_most integer,
     OUT outcome text, OUT range bigint, OUT epoch bigint, OUT cursor text[], OUT upper text[], OUT point boolean,
     OUT relation oid, OUT name text, OUT key_columns text[], OUT batch text, OUT bound text, OUT keys bigint,
-    OUT keys_of text, OUT ids bigint[], OUT row_keys text[], OUT locked bigint, OUT changed bigint, OUT yields boolean, OUT proof jsonb)
+    OUT keys_of text, OUT ids bigint[], OUT row_keys text[], OUT locked bigint, OUT changed bigint, OUT yields boolean, OUT proof jsonb, OUT walk bigint)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -687,6 +688,7 @@ BEGIN
     END IF;
     IF left_row.id IS NULL THEN
       outcome := CASE WHEN locked > 0 THEN 'locked' ELSE 'none' END;
+      walk := job.walk;
       -- Rows that were tried again belong to no pass, and partitions that were taken out to no table.
       changed := (SELECT coalesce(sum(g.found), 0)
                     FROM backfill.range g

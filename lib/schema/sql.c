@@ -216,11 +216,11 @@ const char SQL_LAYOUT[] = "SELECT relation, batch, bound, last, keys_of, on_copy
 
 const char SQL_ADD_RANGE[] = "SELECT backfill.add_range($1, $2, $3, $4)";
 
-const char SQL_BEGIN_PHASE[] = "SELECT outcome, preflight FROM backfill.begin_phase($1, $2, $3, $4, $5, $6, $7)";
+const char SQL_BEGIN_PHASE[] = "SELECT outcome, preflight, walk FROM backfill.begin_phase($1, $2, $3, $4, $5, $6, $7)";
 
 const char SQL_TAKE_RANGE[] =
     "SELECT outcome, range, epoch, cursor, upper, point, relation, key_columns, batch, bound, keys, keys_of, ids[pg_catalog.cardinality(ids)] AS left_behind, locked, name,\n"
-    "       changed, yields, proof, pg_catalog.cardinality(ids) AS n_rows, ids, row_keys\n"
+    "       changed, yields, proof, walk, pg_catalog.cardinality(ids) AS n_rows, ids, row_keys\n"
     "  FROM backfill.take_range($1, $2, $3, $4)";
 
 const char SQL_PUT_ASIDE[] = "SELECT backfill.put_aside($1, $2, $3, $4, $5, $6, $7)";

@@ -9,7 +9,7 @@
 #include <string.h>
 
 #define CALM_STEPS                                                                                           \
-    60000 /* far above what the greatest model needs: the bound is there for a run that never ends */
+    200000 /* far above what the greatest model needs: the bound is there for a run that never ends */
 #define CHAOS_RETRIES 3 /* the model has room for the ranges of so many */
 
 static struct world world; /* too big for a stack */

@@ -355,6 +355,7 @@ static void take(struct world *w, struct daemon *d, struct runner_event *e)
     e->point = t.point;
     e->total_keys = t.keys;
     e->found = t.changed;
+    e->walk = t.walk;
 }
 
 static const char *run_batch(struct world *w, struct daemon *d, struct runner_event *e)
@@ -435,6 +436,7 @@ static const char *execute_on_server(struct world *w, struct daemon *d, struct r
     case RUNNER_BEGIN:
         e->look =
             model_begin_phase(m, d->session, s->phase, a->phase, a->estimate, a->planned ? d->planned : 0);
+        e->walk = m->walk;
         return NULL;
     case RUNNER_NEXT_STEP:
         e->has_step = model_next_step(m, d->session, s->phase, &e->clears);

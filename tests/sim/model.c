@@ -73,13 +73,14 @@ void model_copy(struct model *to, const struct model *from)
 void model_go_back(struct model *m, const struct model *then)
 {
     uint64_t now_us = m->now_us;
-    int last_session = m->last_session, quiet_walks = m->quiet_walks;
+    int last_session = m->last_session, last_walk = m->last_walk, quiet_walks = m->quiet_walks;
     bool was_cancelled = m->was_cancelled, walk_counted = m->walk_counted;
     const char *broken = m->broken;
 
     model_copy(m, then);
     m->now_us = now_us;
     m->last_session = last_session;
+    m->last_walk = last_walk;
     m->was_cancelled = was_cancelled;
     m->broken = broken;
     m->quiet_walks = quiet_walks;
@@ -286,6 +287,7 @@ enum runner_look model_begin_phase(
     if (m->phase == PHASE_PREFLIGHT && !m->migrates)
         note_debts(m);
     m->phase = phase;
+    m->walk = ++m->last_walk;
     m->estimate = estimate ? estimate : m->estimate;
     model_begin_steps(m, phase);
     return RUNNER_LOOK_FINE;
@@ -352,6 +354,7 @@ struct model_taken model_take_range(struct model *m, int session, enum job_phase
     if (!model_is_held(m, session) || model_has_moved_back(m, session, phase))
         return t;
     t.outcome = MODEL_TAKEN_NONE;
+    t.walk = m->walk;
     for (int i = m->n_ranges - 1; i >= 0; i--) {
         struct model_range *g = &m->ranges[i];
         t.keys += g->keys;

@@ -76,6 +76,7 @@ struct model {
     const char *refuses_with;
     bool compared_bad;        /* the row that was compared last fails by itself */
     uint32_t layouts;
+    int walk, last_walk; /* the number of the walk that was begun last; those were given, also to walks that are forgotten */
     int sessions[MODEL_SESSIONS]; /* control sessions that are open; 0: free */
     int last_session;
     bool was_cancelled; /* ever: the wish itself may be forgotten */
@@ -106,6 +107,7 @@ struct model_taken {
     uint64_t locked;
     bool point;
     uint64_t keys, changed;
+    int walk;
 };
 
 struct model_batch {

@@ -232,6 +232,26 @@ static void test_verify_walks_again_until_it_finds_nothing(void **state)
     assert_int_equal(s->r.work.counts.found_again, 4);
 }
 
+/* The server has lost this walk, in a failover, and shows the one before it as done: what came since then was looked at by nobody. */
+static void test_a_walk_of_another_number_proves_nothing(void **state)
+{
+    struct script *s = *state;
+    taken_over(s, &whole);
+    walked(s, 1);
+    done(s);
+    EXPECT(s, RUNNER_LAYOUT);
+    done_with(s, (struct runner_event){.n_relations = 1});
+    done_with(s, (struct runner_event){.estimate = 1000});
+    done(s);
+    EXPECT(s, RUNNER_BEGIN);
+    done_with(s, (struct runner_event){.walk = 2});
+    EXPECT(s, RUNNER_TAKE);
+    done_with(s, (struct runner_event){.outcome = RUNNER_TAKE_NONE, .walk = 1});
+    planned(s, PHASE_VERIFY);
+    walked(s, 0);
+    begun(s, PHASE_VALIDATE);
+}
+
 static void test_a_job_beside_an_application_that_writes_rows_to_do_does_not_succeed(void **state)
 {
     struct script *s = *state;
@@ -509,6 +529,7 @@ int main(void)
         SCRIPTED(test_a_look_at_once_that_was_cut_short_or_lost_is_not_tried_again),
         SCRIPTED(test_nothing_looks_at_once_beside_others_that_the_job_slows_down_for),
         SCRIPTED(test_verify_walks_again_until_it_finds_nothing),
+        SCRIPTED(test_a_walk_of_another_number_proves_nothing),
         SCRIPTED(test_a_job_beside_an_application_that_writes_rows_to_do_does_not_succeed),
         SCRIPTED(test_a_relation_that_has_become_empty_is_told_to_the_next_walk),
         SCRIPTED(test_a_step_that_meets_a_lock_is_asked_for_again_after_a_moment),
