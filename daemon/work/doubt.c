@@ -110,6 +110,12 @@ static char *told_message(const struct session_event *e, const char *statement)
     return retry_named_message(e->message, statement);
 }
 
+/* A lock that the server itself did not get: a function of ours that raises this says already what it waits for. */
+static bool is_lock_of_server(const struct session_event *e)
+{
+    return same_string(e->sqlstate, SQLSTATE_LOCK) && !same_string(e->raised_by, "exec_stmt_raise");
+}
+
 /* What to do about it, where the server says nothing, or what its reader can't follow; NULL: as it says. */
 static const char *hint_for(const struct session_event *e, bool connecting)
 {
@@ -175,7 +181,7 @@ void doubt_error(struct doubt *d, const struct session_event *e, enum runner_act
                       !same_string(e->raised_by, "check_enable_rls");
     char job[24];
 
-    if (e->kind == SESSION_ERROR && !e->lost && !action_has_session(doing) && same_string(e->sqlstate, SQLSTATE_LOCK)) {
+    if (e->kind == SESSION_ERROR && !e->lost && !action_has_session(doing) && is_lock_of_server(e)) {
         keep(d, &event);
         control_ask(d->control, &(struct session_query){.sql = SQL_JOB_HOLDERS}, on_job_holders, d);
     } else if (by_command) {

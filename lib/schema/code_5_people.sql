@@ -144,7 +144,7 @@ BEGIN
       WHEN job.state OPERATOR(pg_catalog.=) 'succeeded' THEN
         left_behind := (SELECT f.left_behind FROM backfill.figures_of(job.id) f);
         IF left_behind OPERATOR(pg_catalog.>) 0 THEN
-          RAISE WARNING 'job "%" succeeded, but for % that it left behind', name, pg_catalog.concat(left_behind, CASE left_behind WHEN 1 THEN ' row' ELSE ' rows' END)
+          RAISE WARNING 'job "%" succeeded, but for % that it left behind', name, pg_catalog.concat(left_behind, CASE WHEN left_behind OPERATOR(pg_catalog.=) 1 THEN ' row' ELSE ' rows' END)
             USING HINT = CASE WHEN backfill.may_steer(job) THEN job.hint ELSE pg_catalog.format('Which and why is for %s to see, in backfill.left_behind.', job.submitted_by) END;
         ELSIF job.hint IS NOT NULL THEN
           RAISE NOTICE 'job "%" succeeded', name USING HINT = job.hint;

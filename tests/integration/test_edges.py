@@ -86,11 +86,14 @@ def test_who_cancels_for_the_daemon_holds_none_of_its_sockets(own_db):
     daemon = db.daemon()
     db.submit(set_clause="n = n + 1")
     db.wait_asleep()
-    control = db.one("SELECT pid FROM pg_stat_activity WHERE application_name = 'backfilld control' AND datname = %s", db.name)
+    # That without which it can't ask the server in a session that it has.
+    sessions = db.all("SELECT pid FROM pg_stat_activity WHERE application_name IN ('backfilld control', 'backfilld monitor') AND datname = %s", db.name)
+    assert len(sessions) == 2
     postmaster = db.cluster.process
     postmaster.send_signal(signal.SIGSTOP)  # who connects waits
     try:
-        os.kill(control, signal.SIGTERM)
+        for pid, in sessions:
+            os.kill(pid, signal.SIGTERM)
         daemon.says("not connected")
         daemon.signal(signal.SIGTERM)
         daemon.says("finishing batches")

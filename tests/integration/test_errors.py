@@ -328,7 +328,7 @@ def test_table_lock_is_waited_for(db):
         session.autocommit = False
         session.execute("LOCK TABLE t IN ACCESS EXCLUSIVE MODE")
         db.app.execute("SELECT backfill.resume(%s)", [name])
-        wait_until(lambda: db.one("SELECT throttled_by FROM backfill.status"), what="it waits")
+        wait_until(lambda: db.throttled_by(name).startswith("preflight waits for a lock on public.t: pid "), what="it waits")
         assert db.state(name) == "running"
         session.commit()
     db.finish(name)

@@ -533,6 +533,8 @@ def test_two_workers_cannot_both_do_a_row_that_was_left_behind(db):
         name = db.submit(set_clause="n = n + 1")
         wait_until(lambda: db.one("SELECT max(epoch) FROM backfill.left_behind"), what="it was put aside, and is tried again")
         daemon.kill()
+        wait_until(lambda: not db.all("SELECT FROM pg_stat_activity WHERE application_name LIKE 'backfilld%%' AND datname = %s", db.name),
+                   what="its backend waits for the row no more")
     row, epoch = db.all("SELECT id, epoch FROM backfill.left_behind")[0]
     done = "SELECT backfill.rows_done(%s, ARRAY[%s::bigint], %s::bigint, 1, 0)"
     for role, ticket in (("other", db.as_worker("other", name)), ("stranger", 0)):
