@@ -285,6 +285,8 @@ DECLARE
 BEGIN
   IF backfill.within_brackets(condition) IS NOT NULL THEN
     RETURN backfill.asked_for_null(backfill.within_brackets(condition), table_name);
+  ELSIF n > 5 AND backfill.within_brackets(array_to_string(tokens[1:n - 2], ' ')) IS NOT NULL OR n = 5 AND tokens[1] = '(' THEN
+    RETURN backfill.asked_for_null(concat_ws(' ', backfill.within_brackets(array_to_string(tokens[1:n - 2], ' ')), tokens[n - 1], tokens[n]), table_name);
   ELSIF n NOT IN (3, 5) OR lower(tokens[n - 1] COLLATE "C") <> 'is' OR lower(tokens[n] COLLATE "C") <> 'null'
         OR (n = 5 AND (tokens[2] <> '.' OR backfill.assigned_column(tokens[1]) IS DISTINCT FROM table_name)) THEN
     RETURN NULL;

@@ -426,7 +426,7 @@ BEGIN
   IF job.statement IS NOT NULL THEN
     batch := '/* backfilld */ ' || backfill.place_batch(job.statement, key, point, several);
   ELSE
-    batch := format(E'/* backfilld */ UPDATE %s\nSET %s\nWHERE %s', source, job.set_clause,
+    batch := format(E'/* backfilld */ UPDATE %s\nSET %s\nWHERE %s', source, coalesce(job.plan ->> 'set', job.set_clause),
                     backfill.batch_condition(name || '.', key, point, several)
                     || ' AND ' || backfill.skip_condition(name || '.', key))
           || coalesce(E'\nAND ' || to_do, '')

@@ -399,7 +399,7 @@ CREATE OR REPLACE FUNCTION backfill.check_ignore(job backfill.job) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  kinds   constant text[] := '{views, functions, indexes, constraints, triggers, policies, publications, sequences, statistics, generated, statements, subscriptions, subscribers}';
+  kinds   constant text[] := '{views, functions, indexes, constraints, triggers, policies, publications, sequences, statistics, generated, statements, columns, subscriptions, subscribers}';
   unknown text := (SELECT u FROM unnest(job.ignore) u WHERE u IS NULL OR u <> ALL (kinds) LIMIT 1);
 BEGIN
   IF NOT job.ignore <@ kinds THEN

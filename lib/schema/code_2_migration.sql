@@ -811,6 +811,67 @@ BEGIN
 END
 $$;
 
+-- The filled columns of which where_clause asks whether one or the other is NULL: "first IS NULL OR last IS NULL". A row is to do for one of them, and
+-- what stands in the other is somebody's.
+CREATE OR REPLACE FUNCTION backfill.kept_columns(job backfill.job) RETURNS text[]
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT coalesce(array_agg(DISTINCT c.name), '{}')
+    FROM pg_class t, unnest(backfill.joined_by(job.where_clause, 'and')) AS part, backfill.null_columns(part, t.relname::text) AS n(columns), unnest(n.columns) AS c(name)
+   WHERE t.oid = job.target AND cardinality(n.columns) > 1
+     AND EXISTS (SELECT FROM jsonb_array_elements(backfill.assignments_of(job.set_clause)) a WHERE a -> 'columns' ? c.name AND a ->> 'to' !~ '[.\[]')
+$$;
+
+-- set_clause as batches run it, where it has such columns: it fills those that are NULL, and leaves the others as they are. NULL: it is run as it was
+-- written. A value is cast only where CASE finds no type for it and the column: an UPDATE makes of it what the column is.
+CREATE OR REPLACE FUNCTION backfill.kept_clause(job backfill.job, kept text[]) RETURNS text
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  missing pg_catalog.jsonb := backfill.missing_column(job);
+  derived pg_catalog.text := backfill.derived_table(job.target, (SELECT c.relname::pg_catalog.text FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) job.target), NULL, missing);
+  result  pg_catalog.text[] := '{}';
+  a       pg_catalog.jsonb;
+  one     record;
+  names   pg_catalog.text;  -- of a sub-select's columns
+  several boolean;
+  parts pg_catalog.text[];
+  asked   pg_catalog.text;
+  type    record;
+BEGIN
+  FOR a IN SELECT e FROM pg_catalog.jsonb_array_elements(backfill.assignments_of(job.set_clause)) AS e LOOP
+    several := pg_catalog.jsonb_array_length(a OPERATOR(pg_catalog.->) 'columns') OPERATOR(pg_catalog.>) 1;
+    names := (SELECT pg_catalog.string_agg(pg_catalog.format('"backfilld %s"', g::pg_catalog.text), ', ')
+                FROM pg_catalog.generate_series(1, pg_catalog.jsonb_array_length(a OPERATOR(pg_catalog.->) 'columns')) AS g);
+    parts := '{}';
+    FOR one IN
+      SELECT c.name, c.ord, CASE WHEN several THEN pg_catalog.format('"backfilld many"."backfilld %s"', c.ord::pg_catalog.text)
+                                 ELSE backfill.value_of(job.target, c.name, a OPERATOR(pg_catalog.->>) 'expression') END AS expression
+        FROM pg_catalog.jsonb_array_elements_text(a OPERATOR(pg_catalog.->) 'columns') WITH ORDINALITY AS c(name, ord) ORDER BY c.ord
+    LOOP
+      IF NOT pg_catalog.jsonb_exists(pg_catalog.to_jsonb(kept), one.name) THEN
+        parts := pg_catalog.array_append(parts, CASE WHEN several THEN one.expression ELSE a OPERATOR(pg_catalog.->>) 'expression' END);
+        CONTINUE;
+      END IF;
+      SELECT * INTO type FROM backfill.target_type(job.target, pg_catalog.quote_ident(one.name), missing);
+      IF NOT several AND (backfill.breaks_on(ARRAY[pg_catalog.format(E'pg_catalog.to_jsonb((%s\n))', one.expression)], derived)).code OPERATOR(pg_catalog.=) '42804' THEN
+        one.expression := pg_catalog.format(E'(%s\n)::%s', one.expression, type.literal);  -- a constant without a type
+      END IF;
+      asked := pg_catalog.format(E'CASE WHEN %1$I IS NULL THEN (%2$s\n) ELSE %1$I END', one.name, one.expression);
+      IF (backfill.breaks_on(ARRAY[CASE WHEN several THEN pg_catalog.format(E'(SELECT %s FROM %s\n AS "backfilld many"(%s))', asked, a OPERATOR(pg_catalog.->>) 'expression', names) ELSE asked END], derived)).code IS NOT NULL THEN
+        asked := pg_catalog.format(E'CASE WHEN %1$I IS NULL THEN (%2$s\n)::%3$s ELSE %1$I END', one.name, one.expression, type.type);
+      END IF;
+      parts := pg_catalog.array_append(parts, asked);
+    END LOOP;
+    result := pg_catalog.array_append(result, CASE
+      WHEN several THEN pg_catalog.format(E'%s = (SELECT %s FROM (SELECT) AS "backfilld one" LEFT JOIN LATERAL %s\n AS "backfilld many"(%s) ON true)',
+                                          a OPERATOR(pg_catalog.->>) 'to', pg_catalog.array_to_string(parts, ', '), a OPERATOR(pg_catalog.->>) 'expression', names)
+      ELSE pg_catalog.concat(a OPERATOR(pg_catalog.->>) 'to', ' = ', parts[1]) END);
+  END LOOP;
+  RETURN pg_catalog.array_to_string(result, E'\n, ');
+END
+$$;
+
 -- Makes job.plan, and checks the clauses of a job whose column is still to be added. Returns the job with what it left out.
 CREATE OR REPLACE FUNCTION backfill.make_plan(job backfill.job) RETURNS backfill.job
 LANGUAGE plpgsql
@@ -818,6 +879,7 @@ AS $$
 DECLARE
   items pg_catalog.jsonb := '[]';
   taken pg_catalog.text[] := '{}';
+  kept  pg_catalog.text[];
   item  pg_catalog.text;
   read  pg_catalog.jsonb;
 BEGIN
@@ -829,6 +891,10 @@ BEGIN
   END IF;
   IF NOT backfill.has_column(job) THEN
     PERFORM backfill.check_clauses_ahead(job);
+  END IF;
+  kept := backfill.kept_columns(job);
+  IF kept OPERATOR(pg_catalog.<>) '{}' THEN
+    job.plan := pg_catalog.jsonb_set(pg_catalog.jsonb_set(job.plan, '{kept}', pg_catalog.to_jsonb(kept)), '{set}', pg_catalog.to_jsonb(backfill.kept_clause(job, kept)));
   END IF;
   IF job.keep_in_sync THEN
     job.plan := pg_catalog.jsonb_set(job.plan, '{sync}', backfill.read_sync(job));

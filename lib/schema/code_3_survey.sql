@@ -248,6 +248,7 @@ BEGIN
   IF code IS NULL AND on_copy THEN
     as_is := job;
     as_is.set_clause := backfill.clause_that_changes_nothing(relation);
+    as_is.plan := as_is.plan OPERATOR(pg_catalog.-) 'set';
     as_is.where_clause := NULL;
     IF as_is.set_clause IS NOT NULL THEN
       is_tried := true;

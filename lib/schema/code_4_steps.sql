@@ -352,7 +352,7 @@ BEGIN
   ELSIF phase = 'tidy' AND undoes AND job.add_column IS NOT NULL AND backfill.has_column(job) AND NOT backfill.had_column(job) THEN
     job.drop_column := job.plan -> 'column' ->> 'name';
     -- What a statement once read is no use any more that would stand in the way of whoever takes the column back.
-    SELECT string_agg(format('%s: %s', u.kind, u.what), '; ' ORDER BY u.kind, u.what) INTO uses FROM backfill.uses_of(job) u WHERE u.kind <> 'statements';
+    SELECT string_agg(format('%s: %s', u.kind, u.what), '; ' ORDER BY u.kind, u.what) INTO uses FROM backfill.uses_of(job) u WHERE u.kind NOT IN ('statements', 'columns');
     IF backfill.gone_columns(job) IS NOT NULL THEN
       RAISE EXCEPTION 'column % of % may have the only copy of what was in %', job.drop_column, name, backfill.gone_columns(job)
         USING ERRCODE = '55000', HINT = 'All else of the job is taken back. If nobody needs the column, drop it by hand.';
@@ -394,8 +394,8 @@ AS $$
 $$;
 
 -- What uses a column of one relation, as far as the server can tell: kind (a word of job.ignore) and what, with its name. Function
--- bodies and statements are text: those are listed that name both the table and the column, and for a trigger function of the
--- table those that name the column. named_in, statements, shown: the functions and statements that name the column, and how a statement is shown
+-- bodies and statements are text: those are listed that name both the table and the column, and of the table's trigger functions, and those that take or
+-- give its rows, those that name the column. named_in, statements, shown: the functions and statements that name the column, and how a statement is shown
 -- (below); they are asked for once, for all partitions.
 CREATE OR REPLACE FUNCTION backfill.uses_of_relation(target oid, column_name name, named_in oid[], statements text[], shown text[]) RETURNS TABLE (kind text, what text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -407,11 +407,13 @@ DECLARE
   word       text;
   table_word text;
   functions  oid[];  -- of jobs, which are named as such
+  row_types  oid[];  -- of its rows, and of arrays of them
   triggers   text[];
 BEGIN
   SELECT * INTO class FROM pg_class c WHERE c.oid = target;
   SELECT coalesce(array_agg(f.oid), '{}') INTO functions FROM backfill.jobs_in_step(target) j, backfill.sync_functions(j) f;
   SELECT coalesce(array_agg(t.name), '{}') INTO triggers FROM backfill.jobs_in_step(target) j, backfill.sync_triggers(j) t;
+  SELECT array_agg(t.oid) INTO row_types FROM pg_type t JOIN pg_type r ON r.typrelid = target AND t.oid IN (r.oid, r.typarray) WHERE class.reltype = r.oid;
   SELECT a.attnum INTO col FROM pg_attribute a WHERE a.attrelid = target AND a.attname = column_name;
   word := backfill.word_pattern(column_name);
   table_word := backfill.word_pattern(class.relname);
@@ -493,7 +495,12 @@ BEGIN
      AND n.nspname !~ '^pg_temp_'
      AND (c.depends
           OR CASE WHEN octet_length(p.prosrc) > 100000 THEN strpos(p.prosrc, class.relname) > 0 ELSE p.prosrc ~* table_word END
-          OR EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = target AND t.tgfoid = p.oid))
+          OR EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = target AND t.tgfoid = p.oid)
+          OR p.proargtypes::oid[] && row_types OR p.prorettype = ANY (row_types))
+  UNION ALL
+  SELECT 'columns', format('column %I of %s, which holds rows of the table', a.attname, backfill.relation_name(a.attrelid))
+    FROM pg_attribute a JOIN pg_class r ON r.oid = a.attrelid AND r.relkind IN ('r', 'p', 'm', 'f')
+   WHERE a.atttypid = ANY (row_types) AND a.attnum > 0 AND NOT a.attisdropped
   UNION ALL
   SELECT 'statements', s.shown
     FROM unnest(statements, shown) AS s(query, shown)
@@ -502,7 +509,8 @@ END
 $$;
 
 -- The functions that name a column, whatever table's. Strangers write texts of any length: in a body of more than 100,000 bytes the name is looked
--- for as it is written. What a session has made for itself is passed over, as it goes with it.
+-- for as it is written. What a session has made for itself is passed over, as it goes with it; and what belongs to a job that keeps rows of a table
+-- in step: as far as it reads the column, the server knows it, and its comments and the names in it are the job's.
 CREATE OR REPLACE FUNCTION backfill.functions_that_name(column_name name) RETURNS oid[]
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -512,7 +520,9 @@ BEGIN
   RETURN ARRAY(SELECT p.oid
                  FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
                 WHERE n.nspname NOT IN ('pg_catalog', 'information_schema', 'backfill') AND n.nspname !~ '^pg_temp_'
-                  AND CASE WHEN octet_length(p.prosrc) > 100000 THEN strpos(p.prosrc, column_name) > 0 ELSE p.prosrc ~* word END);
+                  AND CASE WHEN octet_length(p.prosrc) > 100000 THEN strpos(p.prosrc, column_name) > 0 ELSE p.prosrc ~* word END
+                  AND NOT EXISTS (SELECT FROM backfill.job j, backfill.sync_functions(j) f
+                                   WHERE j.id = (regexp_match(p.proname, '^backfilld_sync_(\d{1,18})_'))[1]::bigint AND f.oid = p.oid));
 END
 $$;
 

@@ -662,17 +662,19 @@ $$;
 
 -- Lines of the trigger's function that assign what a row function computes. at: 'insert', to the columns that were left out, and those by which a
 -- where_clause of one's own tells that they are to do; 'update', to those that
--- were not written, or in a batch of the job to all; 'always', to all. A NULL that the row would be refused for is not assigned, nor one in place of a default: what stands there stays.
+-- were not written, or in a batch of the job to all; 'always', to all. What stands in one of backfill.kept_columns stays in a row that is to do
+-- for another. A NULL that the row would be refused for is not assigned, nor one in place of a default: what stands there stays.
 CREATE OR REPLACE FUNCTION backfill.sync_assignments(job backfill.job, clause text, function text, at text) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT format(E'    SELECT v.* INTO computed FROM %s AS v;\n', function)
-      || (SELECT string_agg(format(CASE at WHEN 'always' THEN E'    %2$s\n' ELSE E'    IF %1$s THEN %2$s END IF;\n' END,
-                                   CASE at WHEN 'insert' THEN CASE WHEN job.plan -> 'sync' -> 'asked' ? p.name THEN 'true' ELSE backfill.left_out(job, p.name) END
-                                           WHEN 'update' THEN format('pg_catalog.record_image_eq(ROW(OLD.%1$s), ROW(NEW.%1$s)) OR %2$s',
-                                                                     backfill.in_quotes(p.name), backfill.own_batch(job)) END,
+      || (SELECT string_agg(format(CASE WHEN at = 'always' AND NOT p.kept THEN E'    %2$s\n' ELSE E'    IF %1$s THEN %2$s END IF;\n' END,
+                                   CASE at WHEN 'insert' THEN CASE WHEN job.plan -> 'sync' -> 'asked' ? p.name AND NOT p.kept THEN 'true' ELSE backfill.left_out(job, p.name) END
+                                           WHEN 'update' THEN format(CASE WHEN p.kept THEN E'(CASE WHEN TG_ARGV[0] OPERATOR(pg_catalog.=) \'meant\' THEN NEW.%1$s IS NULL ELSE %2$s END)' ELSE '%2$s' END, backfill.in_quotes(p.name),
+                                                                     format('pg_catalog.record_image_eq(ROW(OLD.%1$s), ROW(NEW.%1$s)) OR %2$s', backfill.in_quotes(p.name), backfill.own_batch(job)))
+                                           ELSE format('NEW.%s IS NULL', backfill.in_quotes(p.name)) END,
                                    p.parts), '' ORDER BY p.ord)
-            FROM (SELECT c.name, min(u.ord) AS ord,  -- asked once a column: its first part makes it one that is written
+            FROM (SELECT c.name, coalesce(job.plan -> 'kept' ? c.name, false) AS kept, min(u.ord) AS ord,  -- asked once a column: its first part makes it one that is written
                          string_agg(format(CASE WHEN (job.plan -> 'sync' -> 'not_null' ? c.name OR at = 'insert' AND job.plan -> 'sync' -> 'defaults' ? c.name) AND cardinality(backfill.tokens_of(u.t)) = 1
                                                 THEN 'IF pg_catalog.num_nulls(computed.%3$I) OPERATOR(pg_catalog.=) 0 THEN NEW.%1$s%2$s := computed.%3$I; END IF;'
                                                 ELSE 'NEW.%s%s := computed.%I;' END,

@@ -659,18 +659,24 @@ def test_drop_column_lists_what_still_uses_it(db):
         CREATE POLICY p ON orders USING (note IS NOT NULL);
         CREATE FUNCTION f() RETURNS bigint LANGUAGE sql AS 'SELECT count(note) FROM orders';
         CREATE FUNCTION g() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.note := 'x'; RETURN NEW; END $$;
-        CREATE TRIGGER t BEFORE UPDATE OF note ON orders FOR EACH ROW EXECUTE FUNCTION g()""")
+        CREATE TRIGGER t BEFORE UPDATE OF note ON orders FOR EACH ROW EXECUTE FUNCTION g();
+        CREATE FUNCTION h(orders) RETURNS text LANGUAGE sql AS 'SELECT $1.note';
+        CREATE FUNCTION k() RETURNS SETOF orders LANGUAGE plpgsql AS $$ DECLARE r record; BEGIN r.note := 'x'; END $$;
+        CREATE FUNCTION other(orders) RETURNS int LANGUAGE sql AS 'SELECT $1.id::int';
+        CREATE TABLE history (id int, rows orders[])""")
     db.admin.execute("CREATE PUBLICATION p FOR TABLE orders (id, note)")
     db.daemon()
     name = submit(db, drop_column="note")
     job = db.finish(name, "failed")
     for thing in ("view public.v", "materialized view public.m", "index public.by_note", "index public.by_part", "constraint note_check",
-                  "column upper_note", "policy p", "function public.f()", "function public.g()", "trigger t", "publication p"):
+                  "column upper_note", "policy p", "function public.f()", "function public.g()", "trigger t", "publication p",
+                  "function public.h(public.orders)", "function public.k()", "column rows of public.history"):
         assert thing in job["error"], (thing, job["error"])
+    assert "public.other" not in job["error"]
     assert "retry" in job["hint"] and "ignore" in job["hint"]
     db.admin.execute("DROP PUBLICATION p")
     db.app.execute("DROP VIEW v; DROP MATERIALIZED VIEW m; DROP INDEX by_note, by_part; ALTER TABLE orders DROP CONSTRAINT note_check, DROP COLUMN upper_note;"
-                   "DROP POLICY p ON orders; DROP FUNCTION f(); DROP TRIGGER t ON orders; DROP FUNCTION g()")
+                   "DROP POLICY p ON orders; DROP FUNCTION f(); DROP TRIGGER t ON orders; DROP FUNCTION g(), h, k; DROP TABLE history")
     db.app.execute("SELECT backfill.retry(%s)", [name])
     db.finish(name)
     assert db.one("SELECT count(*) FROM pg_attribute WHERE attrelid = 'orders'::regclass AND attname = 'note' AND NOT attisdropped") == 0
@@ -1000,6 +1006,21 @@ def test_the_daemon_needs_no_right_to_the_schema_of_a_table(db):
     db.finish(db.submit(target="closed.t", add_column="c int", set_clause="c = 1 + id % 9", keep_in_sync=True, enforce=["FOREIGN KEY (c) REFERENCES closed.customer (id)"]))
     db.app.execute("SELECT backfill.undo(%s)", [name])
     wait_until(lambda: db.one("SELECT count(*) FROM pg_attribute WHERE attrelid = 'closed.t'::regclass AND attname = 'b'") == 0, what="undone")
+
+
+def test_the_functions_of_another_tables_job_are_no_use_of_a_column(db):
+    """Tenants: the same table, column and job in a schema of each."""
+    for schema in ("ten1", "ten2"):
+        db.admin.execute(f"CREATE SCHEMA {schema} AUTHORIZATION app")
+        db.app.execute(f"CREATE TABLE {schema}.orders (id int PRIMARY KEY, amount int, note text); INSERT INTO {schema}.orders VALUES (1, 2, 'x')")
+    db.daemon()
+    for schema in ("ten1", "ten2"):
+        db.finish(db.submit(name=schema, target=f"{schema}.orders", set_clause="cents = amount /* not note */ * 100", add_column="cents int", keep_in_sync=True, sync_back="amount = cents / 100"))
+    db.app.execute("SELECT backfill.undo('ten1')")
+    wait_until(lambda: not db.one("SELECT count(*) FROM pg_attribute WHERE attrelid = 'ten1.orders'::regclass AND attname = 'cents'"), what="it is undone")
+    db.finish(db.submit(target="ten1.orders", drop_column="note"))
+    error = db.finish(db.submit(target="ten2.orders", drop_column="amount"), "failed")["error"]
+    assert "job ten2, whose trigger keeps rows in step" in error and "function" not in error
 
 
 def test_what_uses_a_column_is_asked_once_for_all_partitions(db):

@@ -111,6 +111,32 @@ def test_who_writes_one_of_several_new_columns_keeps_the_others(db):
     assert row(db, 12, "a, b, c") == ("Eva Kay", "Eva", "Kay")
 
 
+@pytest.mark.parametrize("clause", ["b = split_part(a, ' ', 1), c = split_part(a, ' ', 2)",
+                                    "(b, c) = (SELECT split_part(a, ' ', 1), split_part(a, ' ', 2) -- both\n)",
+                                    "b = split_part(a, ' ', 1), c = (SELECT split_part(a, ' ', 2))"])
+@pytest.mark.parametrize("where", ["b IS NULL OR c IS NULL", "live AND (b IS NULL OR (t.c) IS NULL)"])
+def test_a_row_that_is_to_do_for_one_column_keeps_the_other(db, clause, where):
+    """By a batch, by INSERT, and when it becomes one that is meant."""
+    make(db, "a text, live boolean, b varchar(9), c text", "'Anna Smith' || i, i <> 3")
+    db.app.execute("UPDATE t SET b = 'new' WHERE id IN (1, 3); UPDATE t SET c = 'new' WHERE id = 2")
+    in_step(db, clause, where_clause=where)
+    db.app.execute("INSERT INTO t VALUES (1000, 'Eva Kay', true, 'new', NULL), (1001, 'Eva Kay', true, NULL, NULL); UPDATE t SET a = 'Eva Kay' WHERE id = 4; UPDATE t SET live = true WHERE id = 3")
+    assert [row(db, key, "b, c") for key in (1, 2, 3, 4, 5)] == [("new", "Smith1"), ("Anna", "new"), ("new", "Smith3"), ("Eva", "Kay"), ("Anna", "Smith5")]
+    assert [row(db, key, "b, c") for key in (1000, 1001)] == [("new", "Kay"), ("Eva", "Kay")]
+
+
+def test_of_several_columns_each_value_becomes_what_its_column_is(db):
+    """As in an UPDATE as it was written, whatever types CASE knows."""
+    make(db, "a int, text text, short varchar(3), rest numeric(6, 2), days interval day, at date, doc jsonb, pair int[], one int DEFAULT 7, kind char(3)", "i")
+    clause = ("text = a, short = 'abc', rest = a / 7.0, days = '5', at = '2020-01-31', (doc, pair) = (SELECT to_jsonb(a), ARRAY[a, 1]), one = DEFAULT, kind = 'x', added = a")
+    where = " OR ".join(f"{c} IS NULL" for c in "text short rest days at doc pair one kind added".split())
+    db.app.execute("UPDATE t SET text = 'kept', pair = '{}' WHERE id = 2; UPDATE t SET one = NULL WHERE id = 3; CREATE TABLE u (LIKE t INCLUDING DEFAULTS, added bigint); INSERT INTO u TABLE t")
+    db.daemon()
+    db.finish(db.submit(set_clause=clause, where_clause=where, add_column="added bigint"))
+    db.app.execute(f"UPDATE u SET {clause}; UPDATE u SET text = 'kept', pair = '{{}}' WHERE id = 2")
+    assert db.one("SELECT count(*) FROM (SELECT t::text FROM t EXCEPT SELECT u::text FROM u) AS d") == 0
+
+
 def test_old_code_that_writes_what_sync_back_reads_loses_nothing(db):
     make(db, "a numeric, rate numeric", "i, 2")
     in_step(db, "b = (a * rate * 100)::bigint", add_column="b bigint", sync_back="a = b / 100.0 / rate")
