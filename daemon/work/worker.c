@@ -202,8 +202,8 @@ static void ask_finish(struct worker *w)
     const char *hint = r->work.ending.hint;
     _cleanup_free_ char *both = NULL;
     if (!hint && r->work.ending.names_row)
-        hint = "Correct the row or the clause, then SELECT backfill.retry(name); or insert the job with "
-               "on_error = 'quarantine'.";
+        hint = "Correct the row, or pass over such rows (UPDATE backfill.job SET on_error = 'quarantine'), then SELECT backfill.retry(name). "
+               "For another clause SELECT backfill.forget(name), then insert the job anew.";
     else if (r->work.ending.state == JOB_SUCCEEDED && r->work.counts.put_aside > 0)
         hint = "Rows were left behind: SELECT * FROM backfill.left_behind; then SELECT backfill.retry(name).";
     if (r->migration.plan.in_step && r->migration.phase > PHASE_EXPAND && r->work.ending.state != JOB_CANCELLED) {

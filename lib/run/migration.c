@@ -268,7 +268,7 @@ static struct next wait_until_quiet(struct migration *m, struct work *k, uint64_
 
     if (m->quiet.passes > 0)
         why = copy_string("waits a moment, to see that the application writes only rows that are right");
-    else if (asprintf(&why, "the application still writes rows without %s (%" PRIu64 " in the last minute)",
+    else if (asprintf(&why, "rows without %s still come in (%" PRIu64 " in the last minute): written, moved, or attached",
                  m->lacking ? m->lacking : "what is to be enforced", quiet_recent(&m->quiet, now_us)) < 0)
         abort();
     return walk_again(m, k, why, QUIET_GAP_US);

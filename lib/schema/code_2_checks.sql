@@ -106,7 +106,9 @@ DECLARE
 BEGIN
   SELECT array_agg(t.word ORDER BY t.ord), array_agg(t.depth ORDER BY t.ord) INTO words, depths FROM backfill.token_places(clause) t;
   FOR i IN 1 .. coalesce(cardinality(words), 0) LOOP
-    IF words[i] = '$' AND words[i + 1] ~ '^[0-9]' THEN
+    IF i = 1 AND words[i] = (CASE column_name WHEN 'where_clause' THEN 'where' WHEN 'statement' THEN '' ELSE 'set' END) AND words[i + 1] NOT IN ('=', '.', '[') THEN
+      PERFORM backfill.refuse(column_name, format('syntax error at or near "%s"', upper(words[i])), format('Leave the word %s out: %s is what stands behind it.', upper(words[i]), column_name), '42601');
+    ELSIF words[i] = '$' AND words[i + 1] ~ '^[0-9]' THEN
       PERFORM backfill.refuse(column_name, format('there is no parameter $%s', words[i + 1]), 'Nothing gives it a value: write the value itself.', '42P02');
     ELSIF words[i] = ';' AND i < cardinality(words) THEN
       PERFORM backfill.refuse(column_name, 'holds more than one SQL command (syntax error at or near ";")', 'One job is one command; insert a job for each.', '42601');

@@ -799,12 +799,12 @@ AS $$
    WHERE s.oid = backfill.base_type(source) AND t.oid = backfill.base_type(target)
 $$;
 
--- Refuses an expression that can't be written into the new column without a cast. A constant has no type before it is written.
+-- Refuses an expression that can't be written into the new column without a cast. A string, or NULL, has no type before it is written.
 CREATE OR REPLACE FUNCTION backfill.check_assignable(column_name text, type text, expression text, source oid) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  IF NOT backfill.can_assign(source, type::regtype) AND (SELECT count(*) FROM backfill.token_places(expression) t WHERE t.word NOT IN ('(', ')')) > 1 THEN
+  IF NOT backfill.can_assign(source, type::regtype) AND EXISTS (SELECT FROM backfill.token_places(expression) t WHERE t.word NOT IN ('(', ')', 'null') AND t.word !~ '^([eEbBxXuU]?&?''|\$)') THEN
     PERFORM backfill.refuse('set_clause', format('column %s is of type %s but expression is of type %s', column_name, type, format_type(source, NULL)),
                             'You will need to rewrite or cast the expression.', '42804');
   END IF;

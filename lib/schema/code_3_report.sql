@@ -158,8 +158,8 @@ BEGIN
     RAISE EXCEPTION '%', CASE WHEN forbids IS NULL THEN format('where_clause: of %s rows that set_clause filled in a trial, %s still meet it', seen ->> 'rows', seen ->> 'still_to_do')
                               ELSE format('set_clause gives NULL for %s of %s rows in a trial, which %s forbids', seen ->> 'still_to_do', seen ->> 'rows', forbids) END
       USING ERRCODE = '22023',
-            HINT = CASE WHEN forbids IS NULL THEN 'It must be true of rows that are still to do, and of no row that is done: by it the job verifies that nothing is left.'
-                        ELSE format('Correct what it is computed from, or have set_clause give a value (coalesce), then SELECT backfill.retry(%L). To leave such rows NULL: where_clause = %L, without %s.',
+            HINT = CASE WHEN forbids IS NULL THEN format('It must be true of rows that are still to do, and of no row that is done: by it the job verifies that nothing is left. SELECT backfill.forget(%L), then insert it with another.', job.name)
+                        ELSE format('Correct what it is computed from, then SELECT backfill.retry(%1$L). Or SELECT backfill.forget(%1$L), then insert it with a set_clause that gives a value (coalesce); to leave such rows NULL: where_clause = %2$L, without %3$s.',
                                     job.name, backfill.clause_without_nulls(job), forbids) END;
   END IF;
   RETURN result;

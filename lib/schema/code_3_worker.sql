@@ -130,9 +130,9 @@ BEGIN
       WHEN 'null' THEN format('set_clause gives NULL%s', coalesce(', which ' || (proof ->> 'forbids') || ' forbids', ''))
       ELSE 'the row still meets where_clause after set_clause has changed it' END,
     HINT = CASE why
-      WHEN 'null' THEN format('Correct what it is computed from, or have set_clause give a value (coalesce), %s. To leave such rows NULL: where_clause = %L, without %s.',
+      WHEN 'null' THEN format('Correct what it is computed from, %s. Or SELECT backfill.forget(name), then insert the job with a set_clause that gives a value (coalesce); to leave such rows NULL: where_clause = %L, without %s.',
                               retry, proof ->> 'clause', proof ->> 'forbids')
-      WHEN 'unchanged' THEN 'where_clause must be true of rows that are still to do, and of no row that is done: by it the job knows that nothing is left.'
+      WHEN 'unchanged' THEN 'where_clause must be true of rows that are still to do, and of no row that is done: by it the job knows that nothing is left. SELECT backfill.forget(name), then insert the job with another.'
       ELSE format('Have it let the rows through (a trigger can ask for the job''s login), %s; or leave them out in where_clause.', retry) END,
     DETAIL = (SELECT string_agg(format('%s = %s', c.name, k.value), ', ' ORDER BY c.ord)
                 FROM jsonb_array_elements_text(proof -> 'columns') WITH ORDINALITY AS c(name, ord)

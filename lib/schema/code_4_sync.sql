@@ -714,7 +714,7 @@ AS $$
             HAVING count(*) > 0), '')
       || coalesce(string_agg(format(E'      IF NEW.%s IS NULL AND (\n'
                                     '           EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid OPERATOR(pg_catalog.=) TG_RELID AND a.attname OPERATOR(pg_catalog.=) %L AND a.attnotnull)\n'
-                                    '           OR EXISTS (SELECT FROM pg_catalog.pg_constraint k WHERE k.conrelid OPERATOR(pg_catalog.=) TG_RELID AND k.conname OPERATOR(pg_catalog.=) ANY (%L::name[]))) THEN\n'
+                                    '           OR EXISTS (SELECT FROM pg_catalog.pg_constraint k WHERE k.conrelid OPERATOR(pg_catalog.=) TG_RELID AND k.conname OPERATOR(pg_catalog.=) ANY (%L::pg_catalog.name[]))) THEN\n'
                                     '        RAISE;\n'
                                     '      END IF;\n', backfill.in_quotes(c), c,
                                     ARRAY(SELECT e ->> 'name' FROM jsonb_array_elements(job.plan -> 'enforce') e WHERE e ->> 'kind' = 'not null' AND e ->> 'column' = c)), '' ORDER BY ord), '')
@@ -762,15 +762,14 @@ DECLARE
   refuse  text := CASE WHEN checks THEN look || format(E'    IF %s THEN\n      RAISE check_violation USING CONSTRAINT = broken, MESSAGE = pg_catalog.format(''what the clause of backfilld''''s job %%s gives violates check constraint %%I'', %L::pg_catalog.text, broken);\n    END IF;\n', there, job.name) ELSE '' END;
   restore text := CASE WHEN checks THEN E'    NEW := came;\n' ELSE '' END;
   at_last text := CASE WHEN checks THEN look || format(E'    IF %s THEN NEW := came; END IF;\n', there) ELSE '' END;
-  -- The row as it was, or none, computed: names and rights that a value has no part in; and the columns that are filled, which may be gone.
-  tried   constant text := E'        IF TG_OP OPERATOR(pg_catalog.=) \'UPDATE\' THEN\n          SELECT * INTO computed FROM %1$s(OLD%2$s) AS v;\n        ELSE\n          SELECT * INTO computed FROM %1$s(NULL::%3$s) AS v;\n        END IF;\n        computed := ROW(%4$s);\n';
-  whole   text := backfill.relation_name(job.target);
+  -- The row as it was, or none (by no name of the table, which may change), computed: names and rights that a value has no part in; and the columns that are filled, which may be gone.
+  tried   constant text := E'        IF TG_OP OPERATOR(pg_catalog.=) \'UPDATE\' THEN\n          SELECT * INTO computed FROM %1$s(OLD%2$s) AS v;\n        ELSE\n          SELECT * INTO computed FROM %1$s((SELECT n.r FROM (SELECT NEW AS r) AS n WHERE false)%2$s) AS v;\n        END IF;\n        computed := ROW(%3$s);\n';
   named   text := (SELECT string_agg('NEW.' || backfill.in_quotes(c), ', ') FROM unnest(filled || coalesce(backfill.filled_columns(job.sync_back), '{}')) c);
   by_op   constant text := E'    IF TG_OP OPERATOR(pg_catalog.=) \'INSERT\' THEN\n%s    ELSE\n%s    END IF;\n';
 BEGIN
   pin := replace(pin, 'saved || ', 'saved OPERATOR(pg_catalog.||) ');
-  RETURN E'#variable_conflict use_column\nDECLARE\n  computed record;\n  saved    text[] := \'{}\';\n  goes_back boolean := false;\n  of_row   boolean;\n  kept     record;\n  is_ours  boolean;\n'
-      || CASE WHEN checks THEN E'  came     record := NEW;\n  broken   text;\n' ELSE '' END || E'BEGIN\n  BEGIN\n' || pin
+  RETURN E'#variable_conflict use_column\nDECLARE\n  computed pg_catalog.record;\n  saved    pg_catalog.text[] := \'{}\';\n  goes_back boolean := false;\n  of_row   boolean;\n  kept     pg_catalog.record;\n  is_ours  boolean;\n'
+      || CASE WHEN checks THEN E'  came     pg_catalog.record := NEW;\n  broken   pg_catalog.text;\n' ELSE '' END || E'BEGIN\n  BEGIN\n' || pin
       -- The way back: at UPDATE by a trigger of its own; at INSERT when the new columns were given and the old ones left out.
       || CASE WHEN job.sync_back IS NULL THEN '' ELSE
            format(E'    goes_back := TG_ARGV[0] OPERATOR(pg_catalog.=) \'back\'\n      OR TG_OP OPERATOR(pg_catalog.=) \'INSERT\' AND NOT (%s)\n         AND (%s);\n    IF goes_back THEN\n',
@@ -793,12 +792,12 @@ BEGIN
          '    -- or with a value that is taken for a name (a regclass, a query of text search): then the row as it was, or none, can be computed.\n'
          '    of_row := SQLSTATE OPERATOR(pg_catalog.~) \'^(21|22|23|38|39|44|54|P0)\' OR SQLSTATE OPERATOR(pg_catalog.!~) \'^(0[0-9ABFLPZ]|2[0-9BDF]|3[48BDF]|4[024]|5[3-8]|72|F0|HV)\';\n'
          '    IF NOT of_row THEN\n      BEGIN\n'
-      || CASE WHEN job.sync_back IS NULL THEN format(tried, format('%s%I', prefix, token || '_value'), substr(new_row, 4), whole, named)
+      || CASE WHEN job.sync_back IS NULL THEN format(tried, format('%s%I', prefix, token || '_value'), substr(new_row, 4), named)
               ELSE format(E'        IF goes_back THEN\n%s        ELSE\n%s        END IF;\n',
-                          format(tried, format('%s%I', prefix, token || '_back'), substr(new_row, 4), whole, named),
-                          format(tried, format('%s%I', prefix, token || '_value'), substr(new_row, 4), whole, named)) END
+                          format(tried, format('%s%I', prefix, token || '_back'), substr(new_row, 4), named),
+                          format(tried, format('%s%I', prefix, token || '_value'), substr(new_row, 4), named)) END
       || E'        of_row := true;\n      EXCEPTION WHEN OTHERS OR assert_failure THEN NULL;\n      END;\n    END IF;\n'
-         '    IF NOT of_row THEN RAISE WARNING \'backfilld can\'\'t keep a row of % in step: %\', TG_RELID::regclass, SQLERRM USING ERRCODE = SQLSTATE; END IF;\n'
+         '    IF NOT of_row THEN RAISE WARNING \'backfilld can\'\'t keep a row of % in step: %\', TG_RELID::pg_catalog.regclass, SQLERRM USING ERRCODE = SQLSTATE; END IF;\n'
       || CASE WHEN job.sync_back IS NULL THEN '' ELSE
            E'    IF of_row AND goes_back THEN\n' || restore || backfill.row_fault(job, job.sync_back, format('%s%I(OLD%s)', prefix, token || '_back', substr(new_row, 4))) || at_last || E'      RETURN NEW;\n    END IF;\n' END
       || E'    IF of_row THEN\n' || restore || backfill.row_fault(job, job.set_clause, format('%s%I(OLD%s)', prefix, token || '_value', substr(new_row, 4))) || at_last || E'    END IF;\n'
@@ -935,7 +934,17 @@ BEGIN
 END
 $$;
 
--- Pins settings for a function of ours, as this session has them, which are those of the batches.
+-- A search_path with the session's own schema at its end, wherever it stood: else it would come first, and is the writer's.
+CREATE OR REPLACE FUNCTION backfill.path_of_function(path text) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT coalesce(string_agg(s.part, ', ' ORDER BY s.ord) || ', ', '') || 'pg_temp'
+    FROM (SELECT backfill.trim_sql(u.part) AS part, u.ord FROM unnest(backfill.split_at(path, ',')) WITH ORDINALITY AS u(part, ord)) s
+   WHERE s.part <> '' AND backfill.assigned_column(s.part) IS DISTINCT FROM 'pg_temp'
+$$;
+
+-- Pins settings for a function of ours, as this session has them, which are those of the batches. The search_path always is: to whose code a name leads,
+-- be it in a CHECK or a domain of the table, must not be the writer's to say.
 CREATE OR REPLACE FUNCTION backfill.pin_settings(signature text, settings text[]) RETURNS void
 LANGUAGE plpgsql
 AS $$
@@ -943,12 +952,13 @@ DECLARE
   own_path pg_catalog.text := pg_catalog.current_setting('search_path');
   name     pg_catalog.text;
 BEGIN
+  PERFORM pg_catalog.set_config('search_path', backfill.path_of_function(own_path), true);
+  EXECUTE pg_catalog.format('ALTER FUNCTION %s SET search_path FROM CURRENT', signature);
+  PERFORM pg_catalog.set_config('search_path', own_path, true);
   FOREACH name IN ARRAY settings LOOP
-    IF name OPERATOR(pg_catalog.=) 'search_path' AND own_path OPERATOR(pg_catalog.!~) '\mpg_temp\M' THEN  -- at its end: else it would come first, and is the writer's
-      PERFORM pg_catalog.set_config('search_path', own_path OPERATOR(pg_catalog.||) CASE WHEN own_path OPERATOR(pg_catalog.=) '' THEN 'pg_temp' ELSE ', pg_temp' END, true);
+    IF name OPERATOR(pg_catalog.<>) 'search_path' THEN
+      EXECUTE pg_catalog.format('ALTER FUNCTION %s SET %s FROM CURRENT', signature, name);
     END IF;
-    EXECUTE pg_catalog.format('ALTER FUNCTION %s SET %s FROM CURRENT', signature, name);
-    PERFORM pg_catalog.set_config('search_path', own_path, true);
   END LOOP;
 END
 $$;
@@ -996,7 +1006,7 @@ BEGIN
 END
 $$;
 
--- Makes the row function that names a CHECK which the row breaks. It is asked as the server asks them: nothing is pinned for it.
+-- Makes the row function that names a CHECK which the row breaks. It is asked under the settings of the triggers' function: the server asks again.
 CREATE OR REPLACE FUNCTION backfill.make_breaks(job backfill.job, name text) RETURNS void
 LANGUAGE plpgsql
 AS $$
@@ -1160,8 +1170,9 @@ BEGIN
     RETURN problem;
   ELSIF EXISTS (SELECT FROM backfill.sync_functions(job) f JOIN pg_proc p ON p.oid = f.oid WHERE p.proowner <> class.relowner) THEN
     RETURN 'belongs to another role than the table';
-  ELSIF function.prosrc <> backfill.sync_body(job, (SELECT n.nspname FROM pg_namespace n WHERE n.oid = function.pronamespace)) OR NOT function.prosecdef THEN
-    RETURN 'was changed, or its schema was renamed';
+  ELSIF function.prosrc <> backfill.sync_body(job, (SELECT n.nspname FROM pg_namespace n WHERE n.oid = function.pronamespace)) OR NOT function.prosecdef
+        OR NOT EXISTS (SELECT FROM unnest(function.proconfig) AS c(setting) WHERE starts_with(c.setting, 'search_path=')) THEN
+    RETURN 'was changed, or its schema or a partitioned table was renamed';
   END IF;
   problem := (SELECT format('writes column %I, which is not there any more', c)
                 FROM unnest(backfill.filled_columns(job.set_clause) || backfill.filled_columns(job.sync_back)) c

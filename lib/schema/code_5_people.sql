@@ -152,7 +152,7 @@ BEGIN
         RETURN;
       WHEN job.state OPERATOR(pg_catalog.=) 'failed' THEN
         RAISE EXCEPTION 'job "%" failed: %', name, job.error
-          USING HINT = CASE WHEN pg_catalog.strpos(job.hint, 'backfill.retry(') OPERATOR(pg_catalog.>) 0 THEN job.hint
+          USING HINT = CASE WHEN job.hint OPERATOR(pg_catalog.~) 'backfill\.(retry|forget)\(' THEN job.hint
                             ELSE pg_catalog.concat_ws(' ', job.hint, pg_catalog.format('Then: SELECT backfill.retry(%L).', name)) END;
       WHEN job.state OPERATOR(pg_catalog.=) 'cancelled' THEN
         RAISE EXCEPTION 'job "%" was cancelled%', name, coalesce(' by ' OPERATOR(pg_catalog.||) job.stopped_by OPERATOR(pg_catalog.||) ', who has the rights of the table''s owner', '');

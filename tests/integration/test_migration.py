@@ -389,7 +389,7 @@ def test_guard_waits_until_the_application_writes_the_column(db):
     db.daemon()
     with Writers(db, 1000, threads=1) as writers:
         name = submit(db, **CENTS, enforce=["NOT NULL amount_cents"])
-        wait_until(lambda: "the application still writes rows without amount_cents" in db.throttled_by(name), 40, "the job waits in guard")
+        wait_until(lambda: "rows without amount_cents still come in" in db.throttled_by(name), 40, "the job waits in guard")
         assert db.job(name)["phase"] == "guard" and "in the last minute" in db.throttled_by(name)
         assert constraints(db) == {} and db.state(name) == "running"
         before = writers.written
@@ -598,6 +598,9 @@ REFUSED = [
     ("add_column", "syntax error", {**CENTS, "add_column": "amount_cents bigint; DROP TABLE orders"}),
     ("add_column", 'type "bigin" does not exist', {**CENTS, "add_column": "amount_cents bigin"}),
     ("add_column", "already, of type text", {**CENTS, "add_column": "note bigint", "set_clause": "note = 1"}),
+    ("set_clause", "amount_cents is of type bigint but expression is of type text", {**CENTS, "set_clause": "amount_cents = note"}),
+    ("set_clause", 'syntax error at or near "SET"', {"set_clause": "SET note = 'x'"}),
+    ("where_clause", 'syntax error at or near "WHERE"', {"set_clause": "note = 'x'", "where_clause": "WHERE note IS NULL"}),
     ("set_clause", 'column "amount_cent"', {**CENTS, "set_clause": "amount_cent = 1"}),
     ("keep_in_sync", "goes with set_clause", {"statement": "UPDATE orders SET note = 'x' WHERE {batch}", "keep_in_sync": True}),
     ("keep_in_sync", "reads the row as a whole", {"set_clause": "note = orders::text", "where_clause": "note IS NULL", "keep_in_sync": True}),

@@ -176,3 +176,52 @@ def test_table_that_takes_the_place_of_another_runs_nothing(db):
         with pytest.raises(psycopg.Error, match="is another table now"):
             db.app.execute(call)
     assert not db.one("SELECT is_called FROM public.ran"), "a sequence keeps what an undone transaction has drawn"
+
+
+# ---- What has the rights of the table's owner, whoever writes
+
+def kept_in_step(db):
+    """A table with each kind of trigger on it; returns (name, source, settings) of their functions."""
+    db.app.execute("CREATE TABLE t (id bigint PRIMARY KEY, a numeric NOT NULL CHECK (a < 1000), k text DEFAULT 'x', b int CHECK (b < 900), c int NOT NULL DEFAULT 0, live boolean);"
+                   "INSERT INTO t SELECT i, i, 'x', NULL, 0, true FROM generate_series(1, 100) i")
+    db.daemon()
+    for columns in ({"set_clause": "b = a * 2", "where_clause": "b IS NULL AND live", "sync_back": "a = b / 2.0", "settings": {"my.own": "1"}},
+                    {"set_clause": "z = (a * 100)::bigint", "add_column": "z bigint", "enforce": ["NOT NULL z"]},
+                    {"set_clause": "c = c + 1", "where_clause": "c = 0"}, {"set_clause": "k = 'y'", "where_clause": "k = 'x'"}):
+        db.finish(db.submit(keep_in_sync=True, **columns))
+    found = db.all("SELECT proname::text, prosrc, proconfig FROM pg_proc WHERE prosecdef AND pronamespace = 'public'::regnamespace AND proname LIKE 'backfilld%'")
+    assert len(found) == 4
+    return found
+
+
+def test_the_triggers_functions_pin_the_search_path_and_qualify_all_that_they_name(db):
+    for name, source, settings in kept_in_step(db):
+        assert unqualified(source.replace("#variable_conflict use_column\n", "")) == [], name
+        assert [s for s in settings or [] if s.startswith("search_path=")][0].endswith("pg_temp"), name
+
+
+@pytest.mark.parametrize("path", ["mine, pg_catalog", "pg_temp, pg_catalog", "pg_temp, mine, public, pg_catalog"])
+def test_who_writes_a_table_runs_no_code_as_its_owner(db, path):
+    """Types of the writer's own, whose CHECK is code: rows that are filled, that can't be, that a CHECK or NOT NULL refuses."""
+    kept_in_step(db)
+    db.admin.execute("CREATE TABLE ran (who text, type text); GRANT INSERT ON ran TO PUBLIC; CREATE SCHEMA mine AUTHORIZATION other; GRANT TEMP ON DATABASE current TO other".replace("current", f'"{db.name}"'))
+    db.app.execute("GRANT SELECT, INSERT, UPDATE ON t TO other")
+    with db.connect("other") as session:
+        for schema in ("mine", "pg_temp"):
+            session.execute(f"""
+                CREATE FUNCTION {schema}.evil(type text) RETURNS boolean LANGUAGE plpgsql AS
+                  $$ BEGIN IF current_user <> 'other' THEN RAISE EXCEPTION 'ran as % for %', current_user, type USING ERRCODE = '40001'; END IF; RETURN true; END $$""")
+            for type in ("text", "name", "regclass", "record", "bool", "numeric", "int8", "int4", "oid"):
+                try:
+                    session.execute(f"CREATE DOMAIN {schema}.{type} AS pg_catalog.{type} CHECK ({schema}.evil('{type}'))")
+                except psycopg.errors.DatatypeMismatch:
+                    assert type == "record"
+        session.execute(f"SET search_path = {path}")
+        for key, statement in enumerate(("INSERT INTO public.t (id, a, live) VALUES (%s, 5, true)", "INSERT INTO public.t (id, a) VALUES (%s, 'NaN')", "INSERT INTO public.t (id, a, z) VALUES (%s, 'NaN', 1)",
+                                         "INSERT INTO public.t (id, a, live) VALUES (%s, 600, true)", "UPDATE public.t SET a = 1e30 WHERE id = %s - 1000", "UPDATE public.t SET a = 'NaN' WHERE id = %s - 1000",
+                                         "UPDATE public.t SET a = 7 WHERE id = %s - 1000", "UPDATE public.t SET b = 10 WHERE id = %s - 1000", "UPDATE public.t SET b = 899, live = false WHERE id = %s - 1000",
+                                         "UPDATE public.t SET k = 'x', c = 0 WHERE id = %s - 1000")):
+            try:
+                session.execute(statement, [1001 + key])
+            except psycopg.Error as error:
+                assert "ran as" not in str(error), (statement, error)

@@ -137,6 +137,20 @@ def test_of_several_columns_each_value_becomes_what_its_column_is(db):
     assert db.one("SELECT count(*) FROM (SELECT t::text FROM t EXCEPT SELECT u::text FROM u) AS d") == 0
 
 
+@pytest.mark.parametrize("change, now", [("ALTER TABLE t RENAME TO other", "other"), ("CREATE SCHEMA elsewhere; ALTER TABLE t SET SCHEMA elsewhere", "elsewhere.t")])
+def test_a_table_that_is_renamed_in_mid_job_stays_in_step(db, change, now):
+    make(db, "a text, b int", "'int4'")
+    db.admin.execute(f'GRANT CREATE ON DATABASE "{db.name}" TO app')
+    db.daemon()
+    with db.locked_rows("id = 200"):
+        name = db.submit(set_clause="b = length(a::regtype::text)", where_clause="b IS NULL", keep_in_sync=True)
+        wait_until(lambda: db.left_behind(), what="all rows but one are done")
+    db.app.execute(change)
+    db.finish(name)
+    db.app.execute(f"INSERT INTO {now} (id, a) VALUES (1000, 'int8'), (1001, 'no type'); UPDATE {now} SET a = 'text' WHERE id = 1")
+    assert db.all(f"SELECT id, b FROM {now} WHERE id IN (1, 200, 1000, 1001) ORDER BY id") == [(1, 4), (200, 7), (1000, 6), (1001, None)]
+
+
 def test_old_code_that_writes_what_sync_back_reads_loses_nothing(db):
     make(db, "a numeric, rate numeric", "i, 2")
     in_step(db, "b = (a * rate * 100)::bigint", add_column="b bigint", sync_back="a = b / 100.0 / rate")

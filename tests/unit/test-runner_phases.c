@@ -108,7 +108,7 @@ static void test_without_a_trigger_a_constraint_waits_for_two_quiet_walks(void *
     walked(s, 17);
     EXPECT(s, RUNNER_REST);
     assert_string_equal(
-        s->r.work.patience.waiting_for, "the application still writes rows without amount_cents (17 in the last minute)");
+        s->r.work.patience.waiting_for, "rows without amount_cents still come in (17 in the last minute): written, moved, or attached");
     assert_int_equal(s->a.until_us - s->now_us, QUIET_GAP_US);
     done(s);
     planned(s, PHASE_GUARD);
