@@ -1,7 +1,7 @@
 -- What a job that is a whole migration of a column keeps besides.
 
 ALTER TABLE backfill.job
-  ADD COLUMN plan jsonb NOT NULL DEFAULT '{}',       -- what its clauses mean, as the server read them: code_2_migration.sql
+  ADD COLUMN plan jsonb NOT NULL DEFAULT '{}',       -- what its clauses mean, as the server read them: code_2_plan.sql
   ADD COLUMN tidy boolean NOT NULL DEFAULT false,    -- there may be something of it in the table that goes when it is finished or cancelled
   ADD COLUMN before jsonb,                           -- the table's definition and its statements when the job began ...
   ADD COLUMN after jsonb;                            -- ... and its statements when it ended

@@ -51,7 +51,7 @@ const char SQL_PIN[] =
     "           AND pg_catalog.current_setting(s.name, true) IS NOT NULL)";
 
 /* What it commits is on disk when it is seen (synchronous_commit above): who is told that a job has succeeded relies on it
- * (code_4_daemon.sql, Conclusions). A read-only default of the role or the database isn't meant for its own few rows: a job must be
+ * (code_4_conclusions.sql). A read-only default of the role or the database isn't meant for its own few rows: a job must be
  * paused, and its state told, also while nothing else may be written. */
 const char SETTINGS_CONTROL[] =
     "{\"statement_timeout\": \"10s\", \"lock_timeout\": \"200ms\", \"default_transaction_read_only\": \"off\"}";

@@ -9,6 +9,8 @@ import pytest
 from daemon import ROOT, run
 from pages import BOLD, CONF, DAEMON, INTERNALS, PAGES, README, RECIPES, SCHEMA, read, section
 
+SQL_FUNCTIONS = "".join(read(f"lib/schema/{name}") for name in sorted(os.listdir(f"{ROOT}/lib/schema")) if name.startswith("code_"))
+
 CATALOG, SAMPLE = read("systemd/backfilld.catalog"), read("conf/backfilld.conf")
 
 
@@ -242,9 +244,7 @@ def test_classes_of_errors():
 
 def test_errors_that_are_explained():
     """Each is what the code says, word by word."""
-    said = " ".join(re.sub(r"''", "'", read(f"lib/schema/{name}")) for name in (
-        "code_1_statements.sql", "code_2_checks.sql", "code_3_worker.sql", "code_3_report.sql", "code_4_daemon.sql", "code_4_steps.sql",
-        "code_5_people.sql"))
+    said = SQL_FUNCTIONS.replace("''", "'")
     for words in terms(section(SCHEMA, "ERRORS")):
         if words not in ("row-level security",):  # the server's own
             assert words in said, f"no error says {words!r}"
@@ -401,7 +401,7 @@ def test_steps(db):
 def test_what_is_ignored_and_switched_off(db):
     for column, name in (("ignore", "kinds"), ("throttle_off", "signals")):
         says = re.search(rf"^\*{column}\* text\[\]\n.*?\n\n", SCHEMA, re.M | re.S)[0]
-        words = re.search(rf"{name} +constant text\[\] := '\{{(.*?)\}}'", read("lib/schema/code_2_checks.sql"))[1].split(", ")
+        words = re.search(rf"{name} +constant text\[\] := '\{{(.*?)\}}'", SQL_FUNCTIONS)[1].split(", ")
         others = {column, "drop_column", "backfilld.conf"}
         same(set(re.findall(BOLD, says)) - others, words, f"what {column} may hold")
 
@@ -439,7 +439,7 @@ def test_report(db):
     text = section(SCHEMA, "REPORT")
     documented = set(re.findall(BOLD, text)) - {"backfill.job.report", "backfill.effect", "+", "-", "verify", *ERROR_CLASSES}
     assert reported and reported <= documented, f"not documented: {sorted(reported - documented)}"
-    code = read("daemon/work/report.c") + read("lib/schema/code_3_report.sql") + read("lib/schema/code_4_daemon.sql")
+    code = read("daemon/work/report.c") + SQL_FUNCTIONS
     missing = {key for key in documented if not re.search(rf"['\"\\]{key}['\"\\]", code)}
     assert not missing, f"documented, but not in the code: {sorted(missing)}"
 

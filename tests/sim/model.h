@@ -1,7 +1,7 @@
 /* The server as one job sees it: its relations, its ranges, its row in backfill.job, what it left behind.
  *
  * Each function is one statement of lib/schema/sql.h, so one transaction, and does what the function of the same
- * name in lib/schema/code_3_worker.sql, code_4_daemon.sql or code_5_people.sql does. Keys are numbers from 1
+ * name in lib/schema/code_3_worker.sql, code_4_*.sql or code_5_people.sql does. Keys are numbers from 1
  * on; 0 is the position before the first row (NULL). What must never happen is noted in broken, with the
  * first that did. */
 #pragma once

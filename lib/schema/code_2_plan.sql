@@ -1,0 +1,222 @@
+-- What a job's add_column, keep_in_sync and enforce mean. The server reads them, by planning statements that are never
+-- run: nothing is made, and nothing is asked for that the job itself does not need. It runs with the rights of whoever inserts
+-- the job. What was read is kept in job.plan:
+--   column   {name, type, collation}: what add_column adds
+--   sync     what the trigger of keep_in_sync computes: code_4_sync.sql
+--   enforce  [{kind, name, definition, column | columns, existing, in_catalog, index, timing}]: kind is 'not null', 'check', 'foreign key'
+--            or 'unique'; definition: of a CHECK as it was written, else as the catalog writes it; existing: the table had the
+--            constraint before, it is not the job's; in_catalog: what the catalog says of a CHECK that is there; index: what stands
+--            after USING; timing: DEFERRABLE, of a unique one
+--   kept     backfill.kept_columns, and set: set_clause as batches run it because of them; left out where there are none
+
+-- The table of a job as it stands after FROM and UPDATE, called as in its batches: a partitioned one without its schema, as leaves are.
+CREATE OR REPLACE FUNCTION backfill.table_in_clauses(job backfill.job) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT CASE c.relkind WHEN 'p' THEN format('ONLY %s AS %I', backfill.relation_name(c.oid), c.relname) ELSE 'ONLY ' || backfill.relation_name(c.oid) END
+    FROM pg_class c WHERE c.oid = job.target
+$$;
+
+-- Checks the clauses of a job whose column is still to be added: each expression alone and in brackets, and each target of SET. What
+-- reads the new column is planned on what stands in for the table, all else on the table itself, whose rows have a type of their own.
+CREATE OR REPLACE FUNCTION backfill.check_clauses_ahead(job backfill.job) RETURNS void
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  source pg_catalog.text := backfill.stand_in(job, system => true);
+  own    pg_catalog.text := backfill.table_in_clauses(job);
+  a      record;
+  fits   pg_catalog.text;
+  type   pg_catalog.oid;
+BEGIN
+  PERFORM backfill.check_ahead('where_clause', 'SELECT FROM ', pg_catalog.concat(' WHERE ', job.where_clause), source, own);
+  PERFORM backfill.check_ahead('where_clause', 'SELECT FROM ', pg_catalog.concat(' WHERE (', job.where_clause, E'\n)'), source, own);
+  BEGIN
+    PERFORM backfill.plan(pg_catalog.format('UPDATE %s SET %s', own, job.set_clause), false);
+  EXCEPTION
+    WHEN syntax_error THEN
+      PERFORM backfill.check_plan('set_clause', pg_catalog.format('UPDATE %s SET %s', own, job.set_clause), false);
+    WHEN OTHERS THEN
+      NULL;  -- it lacks the column, at least
+  END;
+  FOR a IN SELECT * FROM backfill.assignments_ahead(job) LOOP
+    IF NOT a.is_new THEN
+      PERFORM backfill.check_plan('set_clause', pg_catalog.format('UPDATE %s SET %s = NULL', own, a.target), false);
+    END IF;
+    IF a.is_row THEN
+      PERFORM backfill.check_ahead('set_clause', 'SELECT FROM ', pg_catalog.concat(', LATERAL ', a.expression, E'\n AS "backfilld row"'), source, own);
+    ELSIF NOT a.is_default THEN
+      fits := backfill.check_ahead('set_clause', pg_catalog.concat('SELECT ', a.expression, E'\nFROM '), '', source, own);
+      PERFORM backfill.check_ahead('set_clause', 'SELECT FROM ', pg_catalog.concat(' WHERE (', a.expression, E'\n) IS NOT NULL'), source, own);
+      IF a.is_new AND a.is_whole THEN
+        PERFORM backfill.check_plan('set_clause', pg_catalog.format(E'SELECT CAST((%s\n) AS %s) FROM %s', a.expression, a.type, fits), false);
+        EXECUTE pg_catalog.format(E'SELECT pg_catalog.pg_typeof((SELECT q.e FROM (SELECT (%s\n) AS e FROM %s) AS q LIMIT 0))::pg_catalog.oid', a.expression, fits) INTO type;
+        PERFORM backfill.check_assignable(a.target, a.type, a.expression, type);
+      END IF;
+    END IF;
+  END LOOP;
+END
+$$;
+
+-- Plans a statement on the table, or else on what stands in for it; refuses it when neither goes. Returns which did.
+CREATE OR REPLACE FUNCTION backfill.check_ahead(column_name text, head text, tail text, source text, own text) RETURNS text
+LANGUAGE plpgsql
+AS $$
+BEGIN
+  PERFORM backfill.plan(pg_catalog.concat(head, own, tail), false);
+  RETURN own;
+EXCEPTION
+  WHEN insufficient_privilege THEN
+    PERFORM backfill.check_plan(column_name, pg_catalog.concat(head, own, tail), false);
+  WHEN OTHERS THEN
+    PERFORM backfill.check_plan(column_name, pg_catalog.concat(head, source, tail), false);
+    RETURN source;
+END
+$$;
+
+-- What set_clause assigns when the column is still to be added. is_new: to it; is_whole: not to an element or a field of it.
+CREATE OR REPLACE FUNCTION backfill.assignments_ahead(job backfill.job)
+RETURNS TABLE (target text, expression text, type text, is_new boolean, is_whole boolean, is_row boolean, is_default boolean)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  all_of  jsonb := backfill.assignments_of(job.set_clause);
+  new_one text := job.plan -> 'column' ->> 'name';
+  twice   text;
+BEGIN
+  IF all_of IS NULL THEN
+    PERFORM backfill.refuse('set_clause', 'is no list of assignments', 'Write what stands after SET in an UPDATE of this table: ''amount_cents = (amount * 100)::bigint''.', '42601');
+  END IF;
+  SELECT c INTO twice FROM jsonb_array_elements(all_of) a, jsonb_array_elements_text(a -> 'columns') c
+   WHERE a ->> 'to' !~ '[.\[]' GROUP BY c HAVING count(*) > 1 LIMIT 1;
+  IF FOUND THEN
+    PERFORM backfill.refuse('set_clause', format('multiple assignments to same column "%s"', twice), 'Write each column once.', '42601');
+  END IF;
+  RETURN QUERY
+  SELECT CASE WHEN jsonb_array_length(a -> 'columns') = 1 THEN a ->> 'to' ELSE quote_ident(c.name) END, a ->> 'expression', job.plan -> 'column' ->> 'type', c.name = new_one,
+         (SELECT count(*) FROM backfill.token_places(a ->> 'to')) = 1, jsonb_array_length(a -> 'columns') > 1, backfill.normal_sql(a ->> 'expression') = 'default'
+    FROM jsonb_array_elements(all_of) a, jsonb_array_elements_text(a -> 'columns') AS c(name);
+END
+$$;
+
+-- Whether a value of one type may be written into a column of another without a cast, as far as the catalog tells; true where it doesn't.
+CREATE OR REPLACE FUNCTION backfill.can_assign(source oid, target oid) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT s.oid = t.oid OR t.typcategory = 'S' OR s.typtype IN ('p', 'c') OR t.typtype = 'c' OR s.typcategory = 'A'
+         OR EXISTS (SELECT FROM pg_cast c WHERE c.castsource = s.oid AND c.casttarget = t.oid AND c.castcontext IN ('i', 'a'))
+    FROM pg_type s, pg_type t
+   WHERE s.oid = backfill.base_type(source) AND t.oid = backfill.base_type(target)
+$$;
+
+-- Refuses an expression that can't be written into the new column without a cast. A string, or NULL, has no type before it is written.
+CREATE OR REPLACE FUNCTION backfill.check_assignable(column_name text, type text, expression text, source oid) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  IF NOT backfill.can_assign(source, type::regtype) AND EXISTS (SELECT FROM backfill.token_places(expression) t WHERE t.word NOT IN ('(', ')', 'null') AND t.word !~ '^([eEbBxXuU]?&?''|\$)') THEN
+    PERFORM backfill.refuse('set_clause', format('column %s is of type %s but expression is of type %s', column_name, type, format_type(source, NULL)),
+                            'You will need to rewrite or cast the expression.', '42804');
+  END IF;
+END
+$$;
+
+-- The filled columns of which where_clause asks whether one or the other is NULL: "first IS NULL OR last IS NULL". A row is to do for one of them, and
+-- what stands in the other is somebody's.
+CREATE OR REPLACE FUNCTION backfill.kept_columns(job backfill.job) RETURNS text[]
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT coalesce(array_agg(DISTINCT c.name), '{}')
+    FROM pg_class t, unnest(backfill.joined_by(job.where_clause, 'and')) AS part, backfill.null_columns(part, t.relname::text) AS n(columns), unnest(n.columns) AS c(name)
+   WHERE t.oid = job.target AND cardinality(n.columns) > 1
+     AND EXISTS (SELECT FROM jsonb_array_elements(backfill.assignments_of(job.set_clause)) a WHERE a -> 'columns' ? c.name AND a ->> 'to' !~ '[.\[]')
+$$;
+
+-- set_clause as batches run it, where it has such columns: it fills those that are NULL, and leaves the others as they are. NULL: it is run as it was
+-- written. A value is cast only where CASE finds no type for it and the column: an UPDATE makes of it what the column is.
+CREATE OR REPLACE FUNCTION backfill.kept_clause(job backfill.job, kept text[]) RETURNS text
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  missing pg_catalog.jsonb := backfill.missing_column(job);
+  derived pg_catalog.text := backfill.derived_table(job.target, (SELECT c.relname::pg_catalog.text FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) job.target), NULL, missing);
+  result  pg_catalog.text[] := '{}';
+  a       pg_catalog.jsonb;
+  one     record;
+  names   pg_catalog.text;  -- of a sub-select's columns
+  several boolean;
+  parts pg_catalog.text[];
+  asked   pg_catalog.text;
+  type    record;
+BEGIN
+  FOR a IN SELECT e FROM pg_catalog.jsonb_array_elements(backfill.assignments_of(job.set_clause)) AS e LOOP
+    several := pg_catalog.jsonb_array_length(a OPERATOR(pg_catalog.->) 'columns') OPERATOR(pg_catalog.>) 1;
+    names := (SELECT pg_catalog.string_agg(pg_catalog.format('"backfilld %s"', g::pg_catalog.text), ', ')
+                FROM pg_catalog.generate_series(1, pg_catalog.jsonb_array_length(a OPERATOR(pg_catalog.->) 'columns')) AS g);
+    parts := '{}';
+    FOR one IN
+      SELECT c.name, c.ord, CASE WHEN several THEN pg_catalog.format('"backfilld many"."backfilld %s"', c.ord::pg_catalog.text)
+                                 ELSE backfill.value_of(job.target, c.name, a OPERATOR(pg_catalog.->>) 'expression') END AS expression
+        FROM pg_catalog.jsonb_array_elements_text(a OPERATOR(pg_catalog.->) 'columns') WITH ORDINALITY AS c(name, ord) ORDER BY c.ord
+    LOOP
+      IF NOT pg_catalog.jsonb_exists(pg_catalog.to_jsonb(kept), one.name) THEN
+        parts := pg_catalog.array_append(parts, CASE WHEN several THEN one.expression ELSE a OPERATOR(pg_catalog.->>) 'expression' END);
+        CONTINUE;
+      END IF;
+      SELECT * INTO type FROM backfill.target_type(job.target, pg_catalog.quote_ident(one.name), missing);
+      IF NOT several AND (backfill.breaks_on(ARRAY[pg_catalog.format(E'pg_catalog.to_jsonb((%s\n))', one.expression)], derived)).code OPERATOR(pg_catalog.=) '42804' THEN
+        one.expression := pg_catalog.format(E'(%s\n)::%s', one.expression, type.literal);  -- a constant without a type
+      END IF;
+      asked := pg_catalog.format(E'CASE WHEN %1$I IS NULL THEN (%2$s\n) ELSE %1$I END', one.name, one.expression);
+      IF (backfill.breaks_on(ARRAY[CASE WHEN several THEN pg_catalog.format(E'(SELECT %s FROM %s\n AS "backfilld many"(%s))', asked, a OPERATOR(pg_catalog.->>) 'expression', names) ELSE asked END], derived)).code IS NOT NULL THEN
+        asked := pg_catalog.format(E'CASE WHEN %1$I IS NULL THEN (%2$s\n)::%3$s ELSE %1$I END', one.name, one.expression, type.type);
+      END IF;
+      parts := pg_catalog.array_append(parts, asked);
+    END LOOP;
+    result := pg_catalog.array_append(result, CASE
+      WHEN several THEN pg_catalog.format(E'%s = (SELECT %s FROM (SELECT) AS "backfilld one" LEFT JOIN LATERAL %s\n AS "backfilld many"(%s) ON true)',
+                                          a OPERATOR(pg_catalog.->>) 'to', pg_catalog.array_to_string(parts, ', '), a OPERATOR(pg_catalog.->>) 'expression', names)
+      ELSE pg_catalog.concat(a OPERATOR(pg_catalog.->>) 'to', ' = ', parts[1]) END);
+  END LOOP;
+  RETURN pg_catalog.array_to_string(result, E'\n, ');
+END
+$$;
+
+-- Makes job.plan, and checks the clauses of a job whose column is still to be added. Returns the job with what it left out.
+CREATE OR REPLACE FUNCTION backfill.make_plan(job backfill.job) RETURNS backfill.job
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  items pg_catalog.jsonb := '[]';
+  taken pg_catalog.text[] := '{}';
+  kept  pg_catalog.text[];
+  item  pg_catalog.text;
+  read  pg_catalog.jsonb;
+BEGIN
+  job.plan := '{}';
+  IF job.add_column IS NOT NULL THEN
+    read := backfill.read_column(job);
+    job.plan := pg_catalog.jsonb_build_object('column', read);
+    job.where_clause := coalesce(job.where_clause, pg_catalog.concat(pg_catalog.quote_ident(pg_catalog.jsonb_extract_path_text(read, 'name')), ' IS NULL'));
+  END IF;
+  IF NOT backfill.has_column(job) THEN
+    PERFORM backfill.check_clauses_ahead(job);
+  END IF;
+  kept := backfill.kept_columns(job);
+  IF kept OPERATOR(pg_catalog.<>) '{}' THEN
+    job.plan := pg_catalog.jsonb_set(pg_catalog.jsonb_set(job.plan, '{kept}', pg_catalog.to_jsonb(kept)), '{set}', pg_catalog.to_jsonb(backfill.kept_clause(job, kept)));
+  END IF;
+  IF job.keep_in_sync THEN
+    job.plan := pg_catalog.jsonb_set(job.plan, '{sync}', backfill.read_sync(job));
+  END IF;
+  FOREACH item IN ARRAY coalesce(job.enforce, '{}') LOOP
+    read := backfill.read_constraint(job, item, taken);
+    items := pg_catalog.jsonb_insert(items, '{-1}', read, true);
+    taken := pg_catalog.array_append(taken, pg_catalog.jsonb_extract_path_text(read, 'name'));
+  END LOOP;
+  IF job.enforce IS NOT NULL THEN
+    job.plan := pg_catalog.jsonb_set(job.plan, '{enforce}', items);
+  END IF;
+  RETURN job;
+END
+$$;

@@ -1,0 +1,262 @@
+-- What the table of a job must be, and what is asked beside it: whoever is far, rules, rights, row-level security.
+
+-- Who is far from the table and would stand still: asked before anything is changed.
+CREATE OR REPLACE FUNCTION backfill.check_elsewhere(job backfill.job) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  name  text := backfill.relation_name(job.target);
+  whose text;
+  slots text;
+BEGIN
+  IF job.drop_column IS NOT NULL THEN
+    RETURN;  -- uses_of lists them
+  END IF;
+  SELECT string_agg(DISTINCT quote_ident(s.subname), ', ') INTO whose
+    FROM pg_subscription_rel r JOIN pg_subscription s ON s.oid = r.srsubid
+   WHERE r.srrelid IN (SELECT job.target::oid UNION SELECT t.relid FROM pg_partition_tree(job.target) t UNION SELECT p.relid FROM pg_partition_ancestors(job.target) p(relid));
+  IF whose IS NOT NULL AND 'subscriptions' <> ALL (coalesce(job.ignore, '{}')) THEN
+    PERFORM backfill.refuse('target', format('%s is written by subscription %s: what the job writes may be written over, and what it demands may stop the subscription', name, whose),
+                            'Run the job where the rows come from; or, when you know better, insert it with ignore = ''{subscriptions}''.', '55000');
+  END IF;
+  IF NOT backfill.has_column(job) AND 'subscribers' <> ALL (coalesce(job.ignore, '{}')) THEN
+    SELECT string_agg(DISTINCT quote_ident(p.pubname), ', ') INTO whose
+      FROM pg_publication_tables t
+      JOIN pg_publication p ON p.pubname = t.pubname
+      JOIN pg_class c ON c.relname = t.tablename
+      JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = t.schemaname
+     WHERE c.oid IN (SELECT job.target::oid UNION SELECT t.relid FROM pg_partition_tree(job.target) t UNION SELECT p.relid FROM pg_partition_ancestors(job.target) p(relid))
+       AND NOT EXISTS (SELECT FROM pg_publication_rel r WHERE r.prpubid = p.oid AND r.prrelid = c.oid AND r.prattrs IS NOT NULL);
+    SELECT string_agg(quote_ident(s.slot_name), ', ' ORDER BY s.slot_name) INTO slots
+      FROM pg_replication_slots s WHERE s.plugin = 'pgoutput' AND s.database = current_database();
+    IF whose IS NOT NULL AND slots IS NOT NULL THEN
+      PERFORM backfill.refuse('add_column', format('%s is published by %s with all its columns, and somebody subscribes (slot %s): where the column is missing, the subscription stops at the first row', name, whose, slots),
+                              format('On each subscriber: ALTER TABLE %s ADD COLUMN %I %s. Then insert the job with ignore = ''{subscribers}''.', name, job.plan -> 'column' ->> 'name', job.plan -> 'column' ->> 'type'), '55000');
+    END IF;
+  END IF;
+END
+$$;
+
+-- A rule that does something else instead of any UPDATE: no row would ever be changed.
+CREATE OR REPLACE FUNCTION backfill.check_rules(job backfill.job) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  rule record;
+BEGIN
+  SELECT r.rulename AS name, backfill.relation_name(r.ev_class) AS relation INTO rule
+    FROM pg_rewrite r
+   WHERE job.set_clause IS NOT NULL AND r.ev_class IN (SELECT job.target::oid UNION SELECT * FROM backfill.relations_of(job))
+     AND r.ev_type = '2' AND r.is_instead AND r.ev_qual = '<>' AND r.ev_enabled NOT IN ('D', 'R')
+   ORDER BY r.ev_class, r.rulename LIMIT 1;
+  IF FOUND THEN
+    PERFORM backfill.refuse('target', format('rule %I does something else instead of every UPDATE of %s', rule.name, rule.relation),
+                            format('No row would be changed. ALTER TABLE %s DISABLE RULE %I, or give the job a statement, for what the rule does.', rule.relation, rule.name), '55000');
+  END IF;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION backfill.refuse_hidden(column_name text, relation text) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  PERFORM backfill.refuse(column_name, format('row-level security may hide rows of %s from %I', relation, current_user),
+                          format('Insert the job as a role with BYPASSRLS (ALTER ROLE %I BYPASSRLS, by a superuser), or as the owner of a table that is not under FORCE ROW LEVEL SECURITY.', current_user), '42501');
+END
+$$;
+
+-- Whoever has a job on a table keeps others' jobs off it meanwhile: for that it takes a right to write it, whatever the statement changes
+-- besides. What a set_clause needs is asked when its UPDATE is planned, what a step needs beside that step.
+CREATE OR REPLACE FUNCTION backfill.check_may_write(job backfill.job) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  missing record;
+BEGIN
+  IF job.statement IS NOT NULL AND NOT has_any_column_privilege(job.target, 'UPDATE') AND NOT has_any_column_privilege(job.target, 'INSERT')
+     AND NOT has_table_privilege(job.target, 'DELETE') THEN
+    PERFORM backfill.refuse('target', format('%I may not write %s, and a job keeps other jobs off its table', current_user, backfill.relation_name(job.target)),
+                            format('GRANT UPDATE ON %s TO %I (or INSERT, or DELETE, whichever is the job''s), or make the table that the statement changes the job''s target.',
+                                   backfill.relation_name(job.target), current_user), '42501');
+  END IF;
+  -- An UPDATE of the table as a whole needs no right on its partitions; batches are of one each.
+  IF job.set_clause IS NOT NULL AND (SELECT c.relkind FROM pg_class c WHERE c.oid = job.target) = 'p' THEN
+    SELECT * INTO missing FROM backfill.missing_right(job, backfill.role_oid(current_user), false);
+    IF missing.problem IS NOT NULL THEN
+      PERFORM backfill.refuse('target', missing.problem, format('%s then insert the job again.', missing.advice), '42501');
+    END IF;
+  END IF;
+END
+$$;
+
+-- Row-level security would hide rows from the job.
+CREATE OR REPLACE FUNCTION backfill.check_row_security(job backfill.job) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  hides text;
+BEGIN
+  IF job.set_clause IS NOT NULL OR job.statement IS NOT NULL THEN
+    SELECT backfill.relation_name(r.oid) INTO hides FROM (SELECT job.target::oid AS oid UNION SELECT * FROM backfill.relations_of(job)) r WHERE row_security_active(r.oid) LIMIT 1;
+  END IF;
+  IF hides IS NOT NULL THEN
+    PERFORM backfill.refuse_hidden('target', hides);
+  END IF;
+END
+$$;
+
+-- Refuses a table whose rows can't be updated, as for want of a replica identity, when the job's own UPDATE can't be planned yet.
+CREATE OR REPLACE FUNCTION backfill.check_can_update(job backfill.job) RETURNS void
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  statement pg_catalog.text;
+BEGIN
+  FOR statement IN SELECT * FROM backfill.updates_nothing(job) LOOP
+    PERFORM backfill.check_plan('target', statement, false);
+  END LOOP;
+END
+$$;
+
+-- For each relation that a job works on, an UPDATE that changes no row.
+CREATE OR REPLACE FUNCTION backfill.updates_nothing(job backfill.job) RETURNS SETOF text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT format('UPDATE ONLY %s SET %I = %I WHERE false', backfill.relation_name(r.oid), a.attname, a.attname)
+    FROM backfill.relations_of(job) r(oid),
+         LATERAL (SELECT a.attname FROM pg_attribute a
+                   WHERE a.attrelid = r.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '' AND a.attidentity = '' LIMIT 1) a
+   LIMIT 100
+$$;
+
+CREATE OR REPLACE FUNCTION backfill.check_drop_column(job backfill.job) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  name text := backfill.relation_name(job.target);
+BEGIN
+  IF NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = job.target AND a.attname = job.drop_column AND a.attnum > 0 AND NOT a.attisdropped) THEN
+    PERFORM backfill.refuse('drop_column', format('%s has no column %s', name, job.drop_column), 'Write its name as the catalog has it, without quotes.', '42703');
+  ELSIF NOT pg_has_role((SELECT c.relowner FROM pg_class c WHERE c.oid = job.target), 'USAGE') THEN
+    PERFORM backfill.refuse('drop_column', format('only the owner of %s can drop a column', name),
+                            format('Insert the job as %1$s, or SET ROLE %1$s first.', backfill.acting_owner((SELECT c.relowner FROM pg_class c WHERE c.oid = job.target))), '42501');
+  ELSIF EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = job.target AND a.attname = job.drop_column AND a.attinhcount > 0) THEN
+    PERFORM backfill.refuse('drop_column', format('%s has the column from a parent', name), 'Insert the job for the topmost table.', '42P16');
+  END IF;
+END
+$$;
+
+-- Refuses an index whose order is that of another version of the collation library: its scans miss rows, and so would the job and its
+-- proof. The versions are what the server warns by.
+CREATE OR REPLACE FUNCTION backfill.check_collations(key backfill.walk_key) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  other record;
+BEGIN
+  SELECT l.name, l.recorded, l.actual, l.refresh INTO other
+    FROM pg_index i
+   CROSS JOIN LATERAL (
+      SELECT format('collation %I.%I', n.nspname, c.collname) AS name, c.collversion AS recorded, pg_collation_actual_version(c.oid) AS actual,
+             format('ALTER COLLATION %I.%I REFRESH VERSION', n.nspname, c.collname) AS refresh
+        FROM pg_collation c JOIN pg_namespace n ON n.oid = c.collnamespace
+       WHERE c.oid = ANY (i.indcollation::oid[]) AND c.collprovider <> 'd'
+      UNION ALL
+      SELECT 'the database''s collation', d.datcollversion, pg_database_collation_actual_version(d.oid),
+             format('ALTER DATABASE %I REFRESH COLLATION VERSION', d.datname)
+        FROM pg_database d
+       WHERE d.datname = current_database()
+         AND EXISTS (SELECT FROM pg_collation c WHERE c.oid = ANY (i.indcollation::oid[]) AND c.collprovider = 'd')) l
+   WHERE i.indexrelid = key.index_oid AND l.recorded <> coalesce(l.actual, '')
+   LIMIT 1;
+  IF FOUND THEN
+    PERFORM backfill.refuse('target', format('index %s was built by version %s of %s, and the server compares by version %s now: it may miss rows',
+                                             backfill.relation_name(key.index_oid), other.recorded, other.name, coalesce(other.actual, 'none')),
+                            format('REINDEX INDEX CONCURRENTLY %s, and each other index that orders by it; then %s.', backfill.relation_name(key.index_oid), other.refresh),
+                            '42P22');
+  END IF;
+END
+$$;
+
+-- Checks the table and returns the key that the job will walk by.
+CREATE OR REPLACE FUNCTION backfill.check_target(job backfill.job) RETURNS backfill.walk_key
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  name    text := backfill.relation_name(job.target);
+  class   pg_class;
+  part    oid;
+  children text;
+  missing text;
+  key     backfill.walk_key;
+BEGIN
+  SELECT * INTO class FROM pg_class WHERE oid = job.target;
+  IF NOT FOUND THEN
+    PERFORM backfill.refuse('target', format('there is no table with OID %s', job.target::oid),
+                            'Write the table''s name: ''app.orders''.', '42P01');
+  ELSIF class.relkind NOT IN ('r', 'p') THEN
+    PERFORM backfill.refuse('target', format('%s is %s', name, CASE class.relkind
+                              WHEN 'v' THEN 'a view' WHEN 'm' THEN 'a materialized view' WHEN 'f' THEN 'a foreign table'
+                              WHEN 'i' THEN 'an index' WHEN 'I' THEN 'an index' WHEN 'S' THEN 'a sequence'
+                              WHEN 't' THEN 'a TOAST table' ELSE 'a composite type' END),
+                            'A job fills a plain or a partitioned table; name the table itself.', '42809');
+  ELSIF class.oid < 16384 OR class.relnamespace = 'backfill'::regnamespace THEN
+    PERFORM backfill.refuse('target', format('%s is a system table', name), 'A job fills a table of yours.', '42809');
+  ELSIF class.relpersistence = 't' THEN
+    PERFORM backfill.refuse('target', format('%s is a temporary table', name),
+                            'Other sessions can''t see it; fill it with an UPDATE of your own.', '42809');
+  END IF;
+  SELECT string_agg(backfill.relation_name(i.inhrelid), ', ' ORDER BY i.inhrelid) INTO children
+    FROM (SELECT * FROM pg_inherits i WHERE i.inhparent = job.target ORDER BY i.inhrelid LIMIT 5) i;
+  IF class.relkind = 'r' AND children IS NOT NULL AND job.drop_column IS NULL THEN
+    PERFORM backfill.refuse('target', format('%s has inheritance children: %s', name, children),
+      'A column or a constraint of it would be theirs too, its batches would not reach them. Change the definition by hand, insert a job for each child, and fill the table''s own rows by UPDATE ONLY.', '0A000');
+  ELSIF job.set_clause IS NULL AND job.statement IS NULL THEN
+    RETURN key;  -- nothing to walk
+  END IF;
+
+  SELECT k INTO missing
+    FROM unnest(job.key) AS u(k)
+   WHERE NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = job.target AND a.attname = k AND a.attnum > 0 AND NOT a.attisdropped)
+   LIMIT 1;
+  IF FOUND THEN
+    PERFORM backfill.refuse('key', format('%s has no column %I', name, missing), 'Name columns of the table, in the order of a unique index.', '42703');
+  END IF;
+
+  FOR part IN SELECT job.target::oid UNION ALL SELECT * FROM backfill.relations_of(job) LOOP
+    SELECT relkind INTO class.relkind FROM pg_class WHERE oid = part;
+    IF class.relkind = 'f' THEN
+      PERFORM backfill.refuse('target', format('its partition %s is a foreign table', backfill.relation_name(part)),
+                              'Insert a job for each partition that is a table of this server.', '42809');
+    END IF;
+    IF class.relkind = 'p' AND job.statement IS NULL THEN
+      CONTINUE;  -- the leaves' keys count, unless there are none
+    END IF;
+    SELECT * INTO key FROM backfill.key_of(part, backfill.key_numbers(part, job.key));
+    PERFORM backfill.check_collations(key);
+    IF key.attnums IS NULL THEN
+      PERFORM backfill.check_is_there(part, job);
+      PERFORM backfill.refuse(CASE WHEN job.key IS NULL THEN 'target' ELSE 'key' END,
+        CASE WHEN job.key IS NULL
+             THEN format('%s has no key to walk by', backfill.relation_name(part))
+             ELSE format('%s has no unique index on (%s) to walk by', backfill.relation_name(part), array_to_string(job.key, ', ')) END,
+        'It needs a primary key, or a unique btree index on NOT NULL columns in their default order: CREATE UNIQUE INDEX CONCURRENTLY, then SET NOT NULL.',
+        '42P16');
+    END IF;
+  END LOOP;
+  IF key.attnums IS NULL THEN  -- a partitioned table without a partition: nothing to walk, but its clauses are checked all the same
+    key.attnums := '{-1}'; key.columns := '{ctid}'; key.types := '{tid}'; key.collations := '{""}';
+    key.operators := '{{OPERATOR(pg_catalog.<), OPERATOR(pg_catalog.<=), OPERATOR(pg_catalog.=), OPERATOR(pg_catalog.>=), OPERATOR(pg_catalog.>)}}';
+  END IF;
+  RETURN key;
+END
+$$;
+
+-- Whether the column that a job adds is in its table; true for one that adds none.
+CREATE OR REPLACE FUNCTION backfill.has_column(job backfill.job) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT job.add_column IS NULL
+      OR EXISTS (SELECT FROM pg_attribute a
+                  WHERE a.attrelid = job.target AND a.attname = job.plan -> 'column' ->> 'name' AND a.attnum > 0 AND NOT a.attisdropped)
+$$;

@@ -1,0 +1,167 @@
+-- That a phase is over, a daemon concludes from what it has seen, and what it has seen may be gone: batches commit with
+-- synchronous_commit off, a standby that takes over may have heard of even less, and the control session sends again what was not
+-- answered. So each conclusion (begin_phase, layout, end_job, end_tidy) looks again, in the transaction that writes it, and holds
+-- the job's row meanwhile, so that nobody takes the job over in between. What it finds to do it leaves to the daemon, which goes on.
+-- That is enough. A batch that the look sees has its commit record in the WAL already, before that of the conclusion: so no crash
+-- and no standby has the conclusion without the batch. And the control session commits with synchronous_commit at least "local":
+-- who sees that a job has succeeded sees what is on disk.
+
+-- Whether something is left of the pass: a range to do, or a row that was locked. As take_range would say: what was of a partition
+-- that is gone counts no more.
+CREATE OR REPLACE FUNCTION backfill.is_open(job backfill.job) RETURNS boolean
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT EXISTS (SELECT FROM backfill.range r
+                  WHERE r.job_id = job.id AND NOT r.done
+                    AND EXISTS (SELECT FROM pg_class c WHERE c.oid = r.relation))
+      OR EXISTS (SELECT FROM backfill.left_behind l
+                  WHERE l.job_id = job.id AND l.reason = 'locked'
+                    AND EXISTS (SELECT FROM pg_class c WHERE c.oid = l.relation))
+$$;
+
+-- Whether the catalog still has a step of the phase to do.
+CREATE OR REPLACE FUNCTION backfill.has_step(job backfill.job, phase text) RETURNS boolean
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  RETURN phase IN ('expand', 'guard', 'validate', 'tidy') AND EXISTS (SELECT FROM backfill.next_step(job.id, phase));
+END
+$$;
+
+-- A phase begins, or a pass of it: all that it needs is there. from_phase: the one that ends with that. estimate: keys to walk, NULL leaves it. seen: what the survey saw
+-- (backfill.survey), when it tried a batch; disk_free: bytes, NULL when not known. planned: when the session began on which its
+-- ranges were laid out and added; NULL: it has none of its own.
+-- outcome: 'begun'; 'not over', and nothing was written: something of the phase before is to do, or ranges were planned on a session
+-- that is gone, and may be lost; 'not ours', another daemon holds the job. preflight: what it found, in words, for the journal.
+CREATE OR REPLACE FUNCTION backfill.begin_phase(job_id bigint, from_phase text, phase text, estimate bigint, seen jsonb, disk_free bigint,
+    planned timestamptz, OUT outcome text, OUT preflight text, OUT walk bigint)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  job   backfill.job;
+  again boolean;  -- it has begun, and that is sent again
+  result jsonb;
+BEGIN
+  SELECT * INTO job FROM backfill.job j WHERE j.id = job_id FOR UPDATE;
+  again := job.phase = begin_phase.phase AND phase <> from_phase;
+  IF NOT FOUND OR NOT backfill.is_held(job) OR (NOT again AND backfill.has_moved_back(job, from_phase)) THEN
+    outcome := 'not ours';
+    RETURN;
+  ELSIF NOT again AND (CASE WHEN planned IS NULL THEN backfill.is_open(job) ELSE planned <> backfill.session_start() END
+                       OR phase <> from_phase AND backfill.has_step(job, from_phase)) THEN
+    outcome := 'not over';
+    RETURN;
+  END IF;
+  outcome := 'begun';
+  IF seen IS NOT NULL THEN
+    result := backfill.preflight(job, estimate, seen, disk_free);
+    preflight := backfill.preflight_in_words(result);
+  END IF;
+  UPDATE backfill.job j
+     SET phase = begin_phase.phase, phase_at = clock_timestamp(), walk = backfill.random_number(),
+         estimate = coalesce(begin_phase.estimate, j.estimate),
+         tidy = j.tidy OR (begin_phase.phase = 'expand' AND j.keep_in_sync) OR (begin_phase.phase IN ('guard', 'validate') AND j.enforce IS NOT NULL),
+         before = coalesce(j.before, backfill.look_at(j.target, j.submitted_by)),
+         report = CASE WHEN result IS NULL THEN j.report ELSE coalesce(j.report, '{}') || jsonb_build_object('preflight', result) END
+   WHERE j.id = job_id
+  RETURNING j.walk INTO walk;
+END
+$$;
+
+-- The ranges of a job are worth nothing any more, and it has a where_clause, which tells what is done: it goes back to the queue, and
+-- begins as if it were new.
+CREATE OR REPLACE FUNCTION backfill.begin_anew(job backfill.job, reason text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  DELETE FROM backfill.range g WHERE g.job_id = job.id;
+  DELETE FROM backfill.left_behind l WHERE l.job_id = job.id AND l.reason <> 'duplicate';
+  UPDATE backfill.job j
+     SET phase = 'preflight', estimate = NULL, report = coalesce(j.report, '{}') || jsonb_build_object('begun_anew', reason)
+   WHERE j.id = job.id;
+  PERFORM backfill.give_back(job);
+END
+$$;
+
+-- What was measured, with what the job's proof says of it: rows whose value the clause makes NULL, or why nothing was proven.
+CREATE OR REPLACE FUNCTION backfill.add_proof(job backfill.job, state text, measured jsonb) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT coalesce(measured, '{}')
+         || CASE WHEN n.nulls > 0 THEN jsonb_build_object('verified', coalesce(measured -> 'verified', '{}') || jsonb_build_object('null', n.nulls)) ELSE '{}' END
+         || jsonb_strip_nulls(jsonb_build_object('not_proven', CASE WHEN state = 'succeeded' THEN backfill.not_proven(job) END))
+    FROM (SELECT sum(g.nulls) AS nulls FROM backfill.range g WHERE g.job_id = job.id) n
+$$;
+
+-- Writes the end of a job that is in that phase. measured: what the daemon that ran it last knows of its own batches, as JSON.
+-- outcome: 'written', also when it is sent again; 'not over', and nothing was: what was to have succeeded has something to do;
+-- 'not ours': another daemon holds the job, or it stands in an earlier phase and was given back. slower: the statements on its table
+-- that were slower while it ran. rows, batches: of the whole job, as they are on disk: what a crash has lost is not counted. not_proven: what it can't
+-- know, of a job without a where_clause.
+CREATE OR REPLACE FUNCTION backfill.end_job(job_id bigint, phase text, state text, error text, hint text, measured jsonb,
+    OUT outcome text, OUT slower text[], OUT rows bigint, OUT batches bigint, OUT not_proven text)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  job backfill.job;
+BEGIN
+  SELECT * INTO job FROM backfill.job j WHERE j.id = job_id FOR UPDATE;
+  IF NOT FOUND OR job.state <> 'running' OR NOT backfill.is_held(job) THEN
+    outcome := CASE WHEN job.state = end_job.state THEN 'written' ELSE 'not ours' END;
+    RETURN;
+  ELSIF state <> 'cancelled' AND backfill.has_moved_back(job, phase) THEN
+    outcome := 'not ours';
+    RETURN;
+  ELSIF state = 'succeeded' AND (backfill.is_open(job) OR backfill.has_step(job, phase)
+                                 OR (job.dry_run AND job.before IS NULL AND coalesce(job.set_clause, job.statement) IS NOT NULL)) THEN
+    outcome := 'not over';  -- of a dry run: its report
+    RETURN;
+  END IF;
+  UPDATE backfill.job j
+     SET after = l.now - 'definition', state = end_job.state,
+         error = end_job.error,
+         hint = nullif(concat_ws(' ', CASE WHEN end_job.state = 'failed' THEN coalesce(backfill.login_is_gone(j), end_job.hint) ELSE end_job.hint END, CASE WHEN end_job.state = 'succeeded' AND NOT j.dry_run THEN backfill.may_lack(j) END), ''),
+         waiting_for = NULL, holder_pid = NULL, holder_start = NULL,
+         finished_at = clock_timestamp(),
+         tidy = (j.tidy OR (j.wanted = 'undo' AND j.before IS NOT NULL)) AND (j.keep_in_sync OR end_job.state <> 'succeeded'),  -- what is left is wanted, or goes with finish
+         unfinished = end_job.state = 'failed' AND j.enforce IS NOT NULL AND j.phase IN ('guard', 'verify', 'validate'),
+         report = coalesce(j.report, '{}') - 'waits' || coalesce(backfill.compare(j, l.now), '{}') || jsonb_build_object(
+                    'rows', r.rows, 'keys', r.keys, 'ranges', r.ranges, 'batches', r.batches, 'wal_bytes', r.wal_bytes,
+                    'seconds', round(extract(epoch FROM clock_timestamp() - j.started_at)::numeric, 3),
+                    'left_behind', (SELECT count(*) FROM backfill.left_behind l WHERE l.job_id = j.id))
+                  || backfill.add_proof(j, end_job.state, measured)
+    FROM (SELECT coalesce(sum(g.rows), 0) AS rows, coalesce(sum(g.keys), 0) AS keys, count(*) AS ranges,
+                 coalesce(sum(g.batches), 0) AS batches, coalesce(sum(g.wal_bytes), 0) AS wal_bytes
+            FROM backfill.range g WHERE g.job_id = end_job.job_id) r,
+         (SELECT backfill.look_at(o.target, o.submitted_by) AS now FROM backfill.job o WHERE o.id = end_job.job_id) l
+   WHERE j.id = end_job.job_id
+  RETURNING ARRAY(SELECT jsonb_array_elements_text(j.report -> 'slower')), r.rows, r.batches, j.report ->> 'not_proven' INTO slower, rows, batches, not_proven;
+  outcome := 'written';
+END
+$$;
+
+-- A job that had ended is tidied up, or can't be: error says why, and its owner may want finish again. Returns an outcome as end_job does.
+CREATE OR REPLACE FUNCTION backfill.end_tidy(job_id bigint, error text, hint text) RETURNS text
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  job backfill.job;
+BEGIN
+  SELECT * INTO job FROM backfill.job j WHERE j.id = job_id FOR UPDATE;
+  IF NOT FOUND OR NOT backfill.is_held(job) THEN
+    RETURN CASE WHEN job.tidy THEN 'not ours' ELSE 'written' END;
+  ELSIF NOT backfill.is_untidy(job) THEN  -- the server has lost that it ended
+    PERFORM backfill.release_job(job_id);
+    RETURN 'not ours';
+  ELSIF error IS NULL AND backfill.has_step(job, 'tidy') THEN
+    RETURN 'not over';
+  END IF;
+  UPDATE backfill.job j
+     SET tidy = j.tidy AND NOT backfill.takes_all(j), unfinished = false, waiting_for = NULL, holder_pid = NULL, holder_start = NULL,
+         report = (SELECT jsonb_build_object('rows', coalesce(sum(g.rows), 0), 'keys', coalesce(sum(g.keys), 0)) FROM backfill.range g WHERE g.job_id = j.id)  -- one that was cancelled while it was paused has none yet
+                  || coalesce(j.report, '{}') - 'waits' || coalesce(backfill.compare(j, backfill.look_at(j.target, j.submitted_by)), '{}'),
+         error = coalesce(end_tidy.error, CASE WHEN j.state <> 'cancelled' THEN j.error END), hint = coalesce(end_tidy.hint, CASE WHEN j.state = 'failed' THEN j.hint END)
+   WHERE j.id = end_tidy.job_id;
+  RETURN 'written';
+END
+$$;

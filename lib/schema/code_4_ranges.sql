@@ -1,0 +1,287 @@
+-- The ranges of a job: laid out, taken, and what is put aside in them.
+
+-- Begins to plan a job that this session holds (a daemon that lost it must not touch another's plan), or its next pass over the
+-- table: forgets ranges of an earlier try (nothing has been filled before the phase is backfill), and lists the relations to
+-- survey with their statements. trial: so many keys of the relation, its largest, are tried in the survey, and undone; on_copy: its
+-- column is still missing, then only the largest is surveyed.
+-- planned: when the session began on which this daemon laid out before; NULL: it didn't. On this one: the ranges that are open are
+-- its own plan's, which begins anew. Else the pass that it takes for done must be so, and is looked at, before its ranges go.
+-- outcome: NULL, or in the only row 'not over' or 'not ours'.
+CREATE OR REPLACE FUNCTION backfill.layout(job_id bigint, phase text, planned timestamptz)
+RETURNS TABLE (relation oid, name text, batch text, bound text, last text, keys_of text, on_copy boolean, trial bigint, data_directory text, outcome text, whole text)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+  job     backfill.job;
+  r       oid;
+  key     backfill.walk_key;
+  trying  boolean;
+  largest oid;
+  size    bigint := 0;
+  most    constant bigint := 8000000;  -- bytes: a control session takes in 10 MiB
+BEGIN
+  SELECT * INTO job FROM backfill.job j WHERE j.id = job_id;
+  IF NOT FOUND OR NOT backfill.is_held(job) OR backfill.has_moved_back(job, phase) THEN
+    outcome := 'not ours';
+    RETURN NEXT;
+    RETURN;
+  ELSIF phase IN ('backfill', 'guard', 'verify') AND planned IS DISTINCT FROM backfill.session_start() AND backfill.is_open(job) THEN
+    outcome := 'not over';
+    RETURN NEXT;
+    RETURN;
+  END IF;
+  IF job.set_clause IS NULL AND job.statement IS NULL THEN
+    RETURN;
+  END IF;
+  DELETE FROM backfill.range g WHERE g.job_id = layout.job_id AND job.phase = 'preflight';
+  IF backfill.relation_name(job.target) IS NULL THEN
+    PERFORM backfill.refuse_dropped(job);
+  END IF;
+  IF job.phase = 'preflight' AND job.where_clause IS NULL THEN
+    UPDATE backfill.job j SET laid_out = ARRAY(SELECT o FROM backfill.relations_of(job) o) WHERE j.id = layout.job_id;
+  END IF;
+  PERFORM backfill.check_target(job);
+  trying := job.phase = 'preflight' AND (job.dry_run OR job.plan <> '{}');
+  largest := (SELECT c.oid FROM backfill.relations_of(job) o JOIN pg_class c ON c.oid = o ORDER BY c.relpages DESC, c.reltuples DESC LIMIT 1);
+  on_copy := NOT backfill.has_column(job);
+  FOR r IN SELECT * FROM backfill.relations_of(job) LOOP
+    IF on_copy AND r <> largest THEN
+      CONTINUE;
+    END IF;
+    SELECT * INTO key FROM backfill.key_of(r, backfill.key_numbers(r, job.key));
+    relation := r;
+    name := backfill.relation_name(r);
+    SELECT s.batch, s.bound, s.last, s.keys INTO batch, bound, last, keys_of
+      FROM backfill.statements(job, r, key, false) s;
+    PERFORM backfill.check_is_there(r, job);
+    trial := CASE WHEN trying AND r = largest THEN 100 ELSE 0 END;
+    whole := backfill.whole_look(job, r);
+    data_directory := (SELECT coalesce(nullif(pg_tablespace_location(coalesce(nullif(c.reltablespace, 0), d.dattablespace)), ''),  -- where the largest is
+                                       (SELECT s.setting FROM pg_settings s WHERE s.name = 'data_directory'))  -- NULL without pg_monitor
+                         FROM pg_class c JOIN pg_database d ON d.datname = current_database() WHERE c.oid = largest);
+    size := size + octet_length(concat(name, batch, bound, last, keys_of, data_directory)) + 100;
+    IF size > most THEN
+      RAISE EXCEPTION 'the statements for the partitions of % come to more than % MB', backfill.relation_name(job.target), most / 1000000
+        USING ERRCODE = 'BF005', HINT = 'Make the clauses shorter (what is long belongs into a function that they call), or insert a job for each partition, or for each part of the tree.';
+    END IF;
+    RETURN NEXT;
+  END LOOP;
+END
+$$;
+
+-- One range over all of a relation, up to the greatest key that it has now; in a later pass the one that is there, from its
+-- start. What a pass can't do it notes anew. upper NULL: the relation is empty by now, and its range stays done.
+-- planned: when the session of its layout began. Nothing happens on another: a server that has crashed, or failed over, since
+-- may have lost ranges that were added before this one.
+CREATE OR REPLACE FUNCTION backfill.add_range(job_id bigint, relation oid, upper text[], planned timestamptz) RETURNS void
+LANGUAGE sql SET search_path = pg_catalog, pg_temp
+AS $$
+  DELETE FROM backfill.left_behind l
+   USING backfill.job j
+   WHERE l.job_id = add_range.job_id AND l.relation = add_range.relation AND l.reason = 'error'
+     AND j.id = l.job_id AND backfill.is_held(j) AND add_range.planned = backfill.session_start();
+  UPDATE backfill.range g
+     SET found = 0, nulls = 0
+    FROM backfill.job j
+   WHERE add_range.upper IS NULL AND g.job_id = add_range.job_id AND g.relation = add_range.relation
+     AND j.id = g.job_id AND backfill.is_held(j) AND add_range.planned = backfill.session_start();
+  INSERT INTO backfill.range (job_id, submitted_by, submitted_by_oid, epoch, relation, key, key_identity, home, upper)
+  SELECT j.id, j.submitted_by, j.submitted_by_oid, backfill.random_number(), add_range.relation, k.attnums, k.identity, backfill.home(add_range.relation), add_range.upper
+    FROM backfill.job j,
+         backfill.key_of(add_range.relation, backfill.key_numbers(add_range.relation, j.key)) k
+   WHERE j.id = add_range.job_id AND backfill.is_held(j) AND add_range.planned = backfill.session_start() AND add_range.upper IS NOT NULL
+  ON CONFLICT (job_id, relation) WHERE lower IS NULL
+  DO UPDATE SET key = excluded.key, key_identity = excluded.key_identity, home = excluded.home, upper = excluded.upper,
+                cursor = NULL, keys = 0, found = 0, nulls = 0, epoch = excluded.epoch, submitted_by = excluded.submitted_by, submitted_by_oid = excluded.submitted_by_oid
+$$;
+
+-- A job stands in an earlier phase than the daemon that holds it thinks: the server has failed over to a standby that had not
+-- heard of the rest. It goes back to the queue; whoever claims it begins where it stands.
+CREATE OR REPLACE FUNCTION backfill.has_moved_back(job backfill.job, phase text) RETURNS boolean
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  IF job.state <> 'running' OR job.phase = phase OR NOT backfill.is_held(job) THEN
+    RETURN false;
+  END IF;
+  PERFORM backfill.give_back(job);
+  RETURN true;
+END
+$$;
+
+
+-- Takes the first range of a job that is not done, by another epoch: whoever had it can checkpoint no more.
+-- When all are done: the first rows above number "above" that were put aside as locked, "at_most" of them, to be tried again.
+-- One row, whose outcome is 'range', 'rows' (ids and row_keys, all of one range; the first key is upper), 'locked' (none above, but so many
+-- that were tried before are locked still), 'none' (all is done; changed: rows of this pass, whose number is walk) or 'not ours' (another daemon holds the job).
+-- locked: of 'rows' with above = 0, how many there are in all.
+-- A range or row whose partition was dropped meanwhile has nothing left to do.
+CREATE OR REPLACE FUNCTION backfill.take_range(job_id bigint, phase text, above bigint, at_most integer,
+    OUT outcome text, OUT range bigint, OUT epoch bigint, OUT cursor text[], OUT upper text[], OUT point boolean,
+    OUT relation oid, OUT name text, OUT key_columns text[], OUT batch text, OUT bound text, OUT keys bigint,
+    OUT keys_of text, OUT ids bigint[], OUT row_keys text[], OUT locked bigint, OUT changed bigint, OUT yields boolean, OUT proof jsonb, OUT walk bigint)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  job      backfill.job;
+  r        backfill.range;
+  left_row backfill.left_behind;
+  k        backfill.walk_key;
+  key      smallint[];
+  was      jsonb;   -- what the key was when the range was made
+  home     text;    -- and where
+BEGIN
+  SELECT * INTO job FROM backfill.job j WHERE j.id = job_id;
+  IF NOT FOUND OR NOT backfill.is_held(job) OR backfill.has_moved_back(job, phase) THEN
+    outcome := 'not ours';
+    RETURN;
+  END IF;
+  IF backfill.relation_name(job.target) IS NULL THEN
+    PERFORM backfill.refuse_dropped(job);
+  END IF;
+
+  UPDATE backfill.range g
+     SET epoch = backfill.random_number(),
+         submitted_by = job.submitted_by, submitted_by_oid = job.submitted_by_oid  -- whose login is gone, another may have taken the job over
+   WHERE g.id = (SELECT i.id
+                   FROM backfill.range i
+                  WHERE i.job_id = take_range.job_id AND NOT i.done
+                    AND EXISTS (SELECT FROM pg_class c WHERE c.oid = i.relation)
+                  ORDER BY i.id LIMIT 1)
+  RETURNING g.* INTO r;
+  keys := (SELECT coalesce(sum(g.keys), 0) FROM backfill.range g WHERE g.job_id = take_range.job_id);
+  IF r.id IS NOT NULL THEN
+    outcome := 'range';
+    range := r.id;
+    epoch := r.epoch;
+    cursor := r.cursor;
+    upper := r.upper;
+    point := r.lower IS NOT NULL AND r.lower = r.upper;
+    relation := r.relation;
+    key := r.key;
+    was := r.key_identity;
+    home := r.home;
+  ELSE
+    DELETE FROM backfill.left_behind l
+     WHERE l.job_id = take_range.job_id AND l.reason = 'locked'
+       AND NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = l.relation);
+    SELECT * INTO left_row
+      FROM backfill.left_behind l
+     WHERE l.job_id = take_range.job_id AND l.reason = 'locked' AND l.id > above
+     ORDER BY l.id LIMIT 1;
+    IF left_row.id IS NULL OR above = 0 THEN
+      locked := (SELECT count(*) FROM backfill.left_behind l WHERE l.job_id = take_range.job_id AND l.reason = 'locked');
+    END IF;
+    IF left_row.id IS NULL THEN
+      outcome := CASE WHEN locked > 0 THEN 'locked' ELSE 'none' END;
+      walk := job.walk;
+      -- Rows that were tried again belong to no pass, and partitions that were taken out to no table.
+      changed := (SELECT coalesce(sum(g.found), 0)
+                    FROM backfill.range g
+                   WHERE g.job_id = take_range.job_id AND g.lower IS NULL AND g.relation IN (SELECT backfill.relations_of(job)));
+      RETURN;
+    END IF;
+    outcome := 'rows';
+    epoch := backfill.random_number();
+    -- Those behind each other that are of one range and one key: one statement does them, and none is passed over in this round. In a
+    -- statement of the user's own each column stands alone (batch_condition): but for the last one they are all alike.
+    SELECT array_agg(t.id ORDER BY t.id), array_agg(t.key::text ORDER BY t.id) INTO ids, row_keys
+      FROM (SELECT l.id, l.key, l.id = left_row.id OR
+                   sum(octet_length(l.key::text)) OVER (ORDER BY l.id) <= 1000000  -- as an answer they must fit in
+                   AND bool_and((l.range_id, l.relation, l.key_columns, l.key_identity, l.home)
+                            IS NOT DISTINCT FROM (left_row.range_id, left_row.relation, left_row.key_columns, left_row.key_identity, left_row.home)
+                            AND (job.statement IS NULL OR l.key[:cardinality(l.key) - 1] = left_row.key[:cardinality(l.key) - 1]))
+                     OVER (ORDER BY l.id) AS alike
+              FROM (SELECT i.* FROM backfill.left_behind i
+                     WHERE i.job_id = take_range.job_id AND i.reason = 'locked' AND i.id > above
+                     ORDER BY i.id
+                     LIMIT at_most) l) t
+     WHERE t.alike;
+    UPDATE backfill.left_behind l SET epoch = take_range.epoch WHERE l.id = ANY (ids);
+    upper := left_row.key;
+    point := false;
+    relation := left_row.relation;
+    key := left_row.key_columns;
+    was := left_row.key_identity;
+    home := left_row.home;
+  END IF;
+
+  IF home <> backfill.home(relation) THEN  -- restored: the columns are known by their names only
+    key := backfill.key_numbers(relation, ARRAY(SELECT c ->> 'name' FROM jsonb_array_elements(was) WITH ORDINALITY AS x(c, ord) ORDER BY ord));
+  END IF;
+  SELECT * INTO k FROM backfill.key_of(relation, key);
+  IF FOUND AND job.where_clause IS NULL AND home = backfill.home(relation) AND backfill.rewritten(was, k.identity) IS NOT NULL THEN
+    RAISE EXCEPTION 'key column % of % may have other values than when job "%" began: it was altered, and the table rewritten',
+                    quote_ident(backfill.rewritten(was, k.identity)), backfill.relation_name(relation), job.name
+      USING ERRCODE = '42P16',
+            HINT = format('When each row has the key that it had, SELECT backfill.retry(%L); else nothing tells which rows are done: cancel the job, and insert one with a where_clause that only the rest meets.', job.name);
+  ELSIF k.columns IS NOT NULL AND NOT backfill.same_order(was, k.identity) THEN
+    PERFORM backfill.check_collations(k);
+    IF job.where_clause IS NULL THEN
+      RAISE EXCEPTION 'the key of % is ordered in another way than when job "%" began: it was %, and is %',
+                      backfill.relation_name(relation), job.name, backfill.key_in_words(was), backfill.key_in_words(k.identity)
+        USING ERRCODE = '42P16',
+              HINT = format('What the cursors in backfill.range tell is done, the rest is not. Make the key what it was, then SELECT backfill.retry(%L); '
+                            'or cancel the job, and insert one with a where_clause that only the rest meets.', job.name);
+    END IF;
+    PERFORM backfill.begin_anew(job, format('the key of %s was %s, and is %s', backfill.relation_name(relation), backfill.key_in_words(was), backfill.key_in_words(k.identity)));
+    outcome := 'not ours';
+    RETURN;
+  ELSIF k.columns IS NOT NULL AND (home <> backfill.home(relation) OR was IS DISTINCT FROM k.identity) THEN
+    UPDATE backfill.range g
+       SET key = k.attnums, key_identity = k.identity, home = backfill.home(take_range.relation)
+     WHERE g.id = r.id;
+    UPDATE backfill.left_behind l
+       SET key_columns = k.attnums, key_identity = k.identity, home = backfill.home(take_range.relation)
+     WHERE l.id = ANY (ids);
+  END IF;
+  IF k.columns IS NOT NULL THEN
+    key_columns := k.columns;
+    yields := backfill.can_yield(job);
+    name := CASE WHEN job.statement IS NULL THEN backfill.relation_name(relation) END;
+    SELECT s.batch, s.keys, s.bound, backfill.proof_of(job, relation, k.columns, s.look, job.phase) INTO batch, keys_of, bound, proof
+      FROM backfill.statements(job, relation, k, point, CASE WHEN ids IS NOT NULL THEN CASE WHEN job.statement IS NULL THEN 'joined' ELSE 'each' END END) s;
+  END IF;
+  PERFORM backfill.check_is_there(relation, job);
+  IF key_columns IS NULL THEN
+    RAISE EXCEPTION 'the unique index that job "%" walks % by is gone', job.name, backfill.relation_name(relation)
+      USING ERRCODE = '42P16', HINT = 'Create it again (CREATE UNIQUE INDEX CONCURRENTLY), then SELECT backfill.retry(' || quote_literal(job.name) || ').';
+  END IF;
+END
+$$;
+
+-- A row that cannot be done is noted, and the cursor goes over it, in one transaction. lo and hi enclose just that row.
+CREATE OR REPLACE FUNCTION backfill.put_aside(range bigint, epoch bigint, lo text[], hi text[], sqlstate text, message text, detail text)
+RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  WITH moved AS (
+    UPDATE backfill.range r
+       SET cursor = put_aside.hi, keys = r.keys + 1, checkpoint_at = clock_timestamp()
+     WHERE r.id = put_aside.range AND r.epoch = put_aside.epoch AND r.cursor IS NOT DISTINCT FROM put_aside.lo
+    RETURNING r.*)
+  INSERT INTO backfill.left_behind (job_id, range_id, relation, key_columns, key_identity, home, key, reason, sqlstate, message, detail)
+  SELECT m.job_id, m.id, m.relation, m.key, m.key_identity, m.home, put_aside.hi, 'error', put_aside.sqlstate, put_aside.message, put_aside.detail
+    FROM moved m;
+  IF NOT FOUND THEN
+    RAISE EXCEPTION 'range % is no longer at this cursor and epoch', range USING ERRCODE = 'BF001';
+  END IF;
+END
+$$;
+
+-- A row that was locked, and now that it is free cannot be done: it stays left behind, for that reason.
+CREATE OR REPLACE FUNCTION backfill.leave_row(id bigint, sqlstate text, message text, detail text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  UPDATE backfill.left_behind l
+     SET reason = 'error', sqlstate = leave_row.sqlstate, message = leave_row.message, detail = leave_row.detail,
+         left_at = clock_timestamp()
+   WHERE l.id = leave_row.id AND l.reason = 'locked';
+  IF NOT FOUND THEN
+    RAISE EXCEPTION 'row % is not left behind as locked any more', id USING ERRCODE = 'BF001';
+  END IF;
+END
+$$;

@@ -1,0 +1,271 @@
+-- What is asked of a job with keep_in_sync at INSERT.
+
+-- The settings of this session that values depend on, beside search_path, TimeZone and DateStyle: a clause gives in each batch what it
+-- gave here. extra_float_digits is 1 in batches and in the trigger, for the sake of keys.
+-- A session that writes although it would begin read-only has been told to, and so is its job's.
+CREATE OR REPLACE FUNCTION backfill.session_settings() RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT jsonb_object_agg(n, current_setting(n))
+         || CASE WHEN (SELECT s.reset_val = 'on' FROM pg_settings s WHERE s.name = 'default_transaction_read_only')
+                 THEN '{"default_transaction_read_only": "off"}'::jsonb ELSE '{}' END
+    FROM unnest('{IntervalStyle, bytea_output, lc_monetary, lc_numeric, lc_time, default_text_search_config, xmlbinary, xmloption,
+                  array_nulls, transform_null_equals}'::text[]) n
+$$;
+
+-- What an expression breaks on when it stands over a derived table; NULL: nothing. Errors of the server's own are raised.
+CREATE OR REPLACE FUNCTION backfill.breaks_on(expressions text[], derived text, OUT code text, OUT problem text)
+LANGUAGE plpgsql
+AS $$
+BEGIN
+  PERFORM backfill.plan(pg_catalog.format('SELECT %s FROM %s', (SELECT pg_catalog.string_agg('(' OPERATOR(pg_catalog.||) e OPERATOR(pg_catalog.||) E'\n)', ', ') FROM pg_catalog.unnest(expressions) e), derived), false);
+EXCEPTION WHEN OTHERS THEN
+  GET STACKED DIAGNOSTICS problem = MESSAGE_TEXT, code = RETURNED_SQLSTATE;
+  IF pg_catalog."left"(code, 2) OPERATOR(pg_catalog.=) ANY ('{08,40,53,55,57,58,XX}'::pg_catalog.text[]) THEN
+    RAISE;
+  END IF;
+END
+$$;
+
+-- Refuses expressions that read of a row what no trigger has of it: generated columns, which are computed after it has run, and the row as a whole, of
+-- which they and what the job fills are a part. column_name, what: where they stand. The row as a whole is told by a column of the
+-- table's name, which comes before it, and breaks whatever reads it.
+CREATE OR REPLACE FUNCTION backfill.check_columns_alone(job backfill.job, column_name text, what text, expressions text[]) RETURNS void
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  name      pg_catalog.text := (SELECT c.relname FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) job.target);
+  missing   pg_catalog.jsonb := backfill.missing_column(job);
+  generated pg_catalog.text[] := ARRAY(SELECT a.attname::pg_catalog.text FROM pg_catalog.pg_attribute a WHERE a.attrelid OPERATOR(pg_catalog.=) job.target AND a.attgenerated OPERATOR(pg_catalog.<>) '' AND NOT a.attisdropped);
+BEGIN
+  IF generated OPERATOR(pg_catalog.<>) '{}' AND (backfill.breaks_on(expressions, backfill.derived_table(job.target, name, generated, missing))).code OPERATOR(pg_catalog.=) ANY ('{42703,42P01}'::pg_catalog.text[]) THEN
+    PERFORM backfill.refuse(column_name, pg_catalog.format('%s reads the generated column %s', what, pg_catalog.array_to_string(generated, ' or ')),
+      'Generated columns are computed after a trigger has run; write out what it is generated from.', '0A000');
+  ELSIF NOT EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid OPERATOR(pg_catalog.=) job.target AND a.attname::pg_catalog.text OPERATOR(pg_catalog.=) name AND NOT a.attisdropped)
+        AND (backfill.breaks_on(expressions, pg_catalog.format('(SELECT "backfilld row".*, 1 OPERATOR(pg_catalog./) 0 AS %I FROM %s) AS %1$I', name,
+                                                               backfill.derived_table(job.target, 'backfilld row', NULL, missing)))).code IS NOT NULL THEN
+    PERFORM backfill.refuse(column_name, pg_catalog.format('%s reads the row as a whole, and the column that the job fills with it', what),
+      'A trigger would compute another value each time. Name the columns that it is to read: to_jsonb(ROW(a, b)) instead of to_jsonb(table).', '0A000');
+  END IF;
+END
+$$;
+
+-- The constants that columns have as a default: what stands in a row when its writer left the column out.
+CREATE OR REPLACE FUNCTION backfill.constant_defaults(relation oid, columns text[]) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT coalesce(jsonb_object_agg(a.attname, format('(%s)::%s', d.value, format_type(a.atttypid, a.atttypmod))), '{}')
+    FROM pg_attribute a, backfill.default_of(relation, a.attname) AS d(value)
+   WHERE a.attrelid = relation AND a.attname = ANY (columns)
+     AND d.value ~ '^\(?(''([^'']|'''')*''|-?[0-9.]+|true|false)\)?(::[[:alpha:]_"][[:alnum:]_". ]*(\([0-9, ]+\))?(\[\])*)*$|^ARRAY\[\](::[[:alpha:]_"][[:alnum:]_". ]*(\[\])+)+$'
+$$;
+
+-- A clause that says DEFAULT: it must be one, of each partition, that the trigger computes like any expression.
+CREATE OR REPLACE FUNCTION backfill.check_default(job backfill.job, column_name text, clause text) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  wrong record;
+BEGIN
+  SELECT c.name, a.attidentity, a.attgenerated, backfill.relation_name(r.oid) AS relation INTO wrong
+    FROM backfill.assigned_values(clause) v,
+         unnest(v.targets, v.expressions) AS u(target, expression),
+         backfill.assigned_column(u.target) AS c(name),
+         (SELECT job.target::oid UNION SELECT o FROM backfill.relations_of(job) AS o) AS r(oid)
+    JOIN pg_attribute a ON a.attrelid = r.oid
+   WHERE lower(u.expression COLLATE "C") = 'default' AND a.attname = c.name
+     AND (a.attidentity <> '' OR a.attgenerated <> '' OR backfill.default_of(r.oid, c.name) IS DISTINCT FROM backfill.default_of(job.target, c.name))
+   ORDER BY r.oid LIMIT 1;
+  IF FOUND THEN
+    PERFORM backfill.refuse(column_name, format('no trigger can compute DEFAULT for %I, which %s', wrong.name,
+                                                CASE WHEN wrong.attidentity <> '' THEN 'is an identity column' WHEN wrong.attgenerated <> '' THEN 'is a generated column'
+                                                     ELSE 'is another one in ' || wrong.relation END),
+                            'Write an expression instead of DEFAULT.', '0A000');
+  END IF;
+END
+$$;
+
+-- The CHECKs of a table that read some of its columns, as far as a trigger can ask them: none that reads a generated column, or what only a table has.
+CREATE OR REPLACE FUNCTION backfill.checks_on(relation oid, columns text[]) RETURNS jsonb
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  result pg_catalog.jsonb := '{}';
+  k      record;
+BEGIN
+  FOR k IN
+    SELECT c.name, c.expression, r.relname::pg_catalog.text AS relname
+      FROM backfill.checks_of(relation, NULL) c
+      JOIN pg_catalog.pg_constraint o ON o.conrelid OPERATOR(pg_catalog.=) relation AND o.conname OPERATOR(pg_catalog.=) c.name
+      JOIN pg_catalog.pg_class r ON r.oid OPERATOR(pg_catalog.=) relation
+     WHERE EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid OPERATOR(pg_catalog.=) relation AND a.attnum OPERATOR(pg_catalog.=) ANY (o.conkey) AND a.attname::pg_catalog.text OPERATOR(pg_catalog.=) ANY (columns))
+       AND NOT EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid OPERATOR(pg_catalog.=) relation AND a.attnum OPERATOR(pg_catalog.=) ANY (o.conkey) AND a.attgenerated OPERATOR(pg_catalog.<>) '')
+  LOOP
+    IF (backfill.breaks_on(ARRAY[k.expression], backfill.derived_table(relation, k.relname, NULL, NULL))).code IS NULL THEN
+      result := pg_catalog.jsonb_set(result, ARRAY[k.name::pg_catalog.text], pg_catalog.to_jsonb(k.expression));
+    END IF;
+  END LOOP;
+  RETURN result;
+END
+$$;
+
+-- Refuses a clause that a trigger can't compute. column_name: keep_in_sync, whose clause is set_clause, or sync_back.
+CREATE OR REPLACE FUNCTION backfill.check_sync_clause(job backfill.job, column_name text, clause text) RETURNS void
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  class     pg_catalog.pg_class := (SELECT c FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) job.target);
+  missing   pg_catalog.jsonb := backfill.missing_column(job);
+  v         record;
+  found     record;
+  target    pg_catalog.text;
+BEGIN
+  SELECT * INTO v FROM backfill.computed_values(job.target, clause);
+  target := (SELECT t FROM pg_catalog.unnest(v.targets) t  -- where in a column it writes may be no row's own affair
+              WHERE (backfill.target_type(job.target, t, missing)).type IS NULL
+                 OR t OPERATOR(pg_catalog.~) '\[' AND (backfill.breaks_on(ARRAY[pg_catalog.concat('(NULL::', (backfill.target_type(job.target, backfill.next_token(t), missing)).type, ')',
+                                                                                pg_catalog.substr(t, pg_catalog.length(backfill.next_token(t)) OPERATOR(pg_catalog.+) 1))], '(SELECT) AS "backfilld row"')).code IS NOT NULL
+              LIMIT 1);
+  IF v.targets IS NULL OR target IS NOT NULL THEN
+    PERFORM backfill.refuse(column_name, pg_catalog.concat('no trigger can compute this ', CASE WHEN column_name OPERATOR(pg_catalog.=) 'sync_back' THEN 'clause' ELSE 'set_clause' END, ': ' OPERATOR(pg_catalog.||) target),
+                            'Write each column, or an element or a field of it, with an expression of its own.', '0A000');
+  END IF;
+  PERFORM backfill.check_default(job, column_name, clause);
+  SELECT * INTO found FROM backfill.breaks_on(v.expressions, backfill.derived_table(job.target, class.relname, NULL, missing));
+  IF found.code IS NOT NULL THEN
+    PERFORM backfill.refuse(column_name, found.problem,
+      'A trigger computes the clause for each row that is written: it may name the row''s columns, alone or behind the table''s name without its schema, but none of the system''s.', found.code);
+  END IF;
+  PERFORM backfill.check_columns_alone(job, column_name, CASE WHEN column_name OPERATOR(pg_catalog.=) 'sync_back' THEN 'it' ELSE 'set_clause' END, v.expressions);
+END
+$$;
+
+-- The columns of other jobs that keep rows of a job's table in step, or will: filled, read by set_clause (once its trigger is there), and back, which sync_back writes.
+-- Jobs of all roles, for who has the rights of the table's owner.
+CREATE OR REPLACE FUNCTION backfill.other_syncs(job backfill.job) RETURNS TABLE (name text, filled text[], reads text[], back text[])
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT j.name, backfill.filled_columns(j.set_clause),
+         ARRAY(SELECT DISTINCT c FROM backfill.sync_functions(j) f, unnest(backfill.columns_of_function(f.oid, j.target)) AS c WHERE f.name = backfill.sync_token(j) || '_value'),
+         coalesce(backfill.filled_columns(j.sync_back), '{}')
+    FROM backfill.job j JOIN pg_class t ON t.oid = j.target
+   WHERE j.target = job.target AND j.id <> job.id AND j.keep_in_sync AND NOT j.dry_run AND pg_has_role(session_user, t.relowner, 'MEMBER')
+     AND (j.state IN ('queued', 'running', 'paused') OR EXISTS (SELECT FROM backfill.sync_triggers(j)))
+$$;
+
+-- Refuses a job whose trigger another's would not see: the triggers of the older job fire first, so the younger one may read what the older
+-- fills, and no more. What the younger sends back into such a column, the older sends no further.
+CREATE OR REPLACE FUNCTION backfill.check_other_syncs(job backfill.job) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  mine   text[] := backfill.filled_columns(job.set_clause);
+  sent   text[] := coalesce(backfill.filled_columns(job.sync_back), '{}');
+  other  record;
+BEGIN
+  SELECT o.name, o.reads && mine OR o.back && mine AS upstream INTO other
+    FROM backfill.other_syncs(job) o
+   WHERE o.reads && mine OR o.back && mine OR (o.back <> '{}' AND o.filled && sent)
+   LIMIT 1;
+  IF FOUND THEN
+    PERFORM backfill.refuse(CASE WHEN other.upstream THEN 'keep_in_sync' ELSE 'sync_back' END,
+      CASE WHEN other.upstream THEN format('job "%s" computes from a column that this one fills, by a trigger that fires before this one''s', other.name)
+           ELSE format('writes a column that job "%s" fills, and sends back itself by a trigger that fires before', other.name) END,
+      format('First SELECT backfill.finish(%L).%s', other.name, CASE WHEN other.upstream THEN ' Of two jobs of which one reads what the other fills, insert that other one first.' ELSE '' END), '55000');
+  END IF;
+END
+$$;
+
+-- Refuses what a trigger can't compute, and returns job.plan -> 'sync'.
+CREATE OR REPLACE FUNCTION backfill.read_sync(job backfill.job) RETURNS jsonb
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  class    pg_catalog.pg_class := (SELECT c FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) job.target);
+  missing  pg_catalog.jsonb := backfill.missing_column(job);
+  filled   pg_catalog.text[] := backfill.filled_columns(job.set_clause);
+  back     pg_catalog.text[] := backfill.filled_columns(job.sync_back);
+  others   pg_catalog.text;
+  v        record;
+  found    record;
+  self     boolean;
+  mode     pg_catalog.text;
+  rest     pg_catalog.text[] := '{}';
+  asked    pg_catalog.text[] := '{}';
+  one      pg_catalog.text;
+BEGIN
+  IF NOT pg_catalog.pg_has_role(class.relowner, 'USAGE') THEN
+    PERFORM backfill.refuse('keep_in_sync', pg_catalog.format('only the owner of %s can give it a trigger', backfill.relation_name(job.target)),
+                            pg_catalog.format('Insert the job as %1$s, or SET ROLE %1$s first.', backfill.acting_owner(class.relowner)), '42501');
+  END IF;
+  PERFORM backfill.check_schema_right(job, 'keep_in_sync', 'a function');
+  IF NOT pg_catalog.has_schema_privilege(class.relowner, class.relnamespace, 'CREATE') THEN
+    PERFORM backfill.refuse('keep_in_sync', pg_catalog.format('%s, to whom the table belongs, may not create a function in schema %s', class.relowner::pg_catalog.regrole, class.relnamespace::pg_catalog.regnamespace),
+                            pg_catalog.format('GRANT CREATE ON SCHEMA %s TO %s.', class.relnamespace::pg_catalog.regnamespace, class.relowner::pg_catalog.regrole), '42501');
+  END IF;
+  PERFORM backfill.check_sync_clause(job, 'keep_in_sync', job.set_clause);
+  SELECT * INTO v FROM backfill.computed_values(job.target, job.set_clause);
+
+  others := backfill.derived_table(job.target, class.relname, filled, missing);
+  SELECT * INTO found FROM backfill.breaks_on(v.expressions, others);
+  self := found.code IS NOT NULL;
+  mode := CASE WHEN job.where_clause IS NULL THEN 'all' WHEN backfill.null_columns(job.where_clause, class.relname::pg_catalog.text) OPERATOR(pg_catalog.<@) filled THEN 'null' ELSE 'where' END;
+  IF self AND mode OPERATOR(pg_catalog.=) 'all' THEN
+    PERFORM backfill.refuse('keep_in_sync', 'set_clause reads the column that it fills, and would be applied again to a row that has it already',
+                            'Give where_clause, which is true of rows that are still to do and of no other.', '22023');
+  END IF;
+  IF mode OPERATOR(pg_catalog.=) 'where' THEN
+    SELECT * INTO found FROM backfill.breaks_on(ARRAY[job.where_clause], backfill.derived_table(job.target, class.relname, NULL, missing));
+    IF found.code IS NOT NULL THEN
+      PERFORM backfill.refuse('where_clause', found.problem, 'With keep_in_sync a trigger asks it of each row that is written: it may name the row''s columns only.', found.code);
+    END IF;
+    PERFORM backfill.check_columns_alone(job, 'where_clause', 'with keep_in_sync, a trigger asks it, and it', ARRAY[job.where_clause]);
+    FOREACH one IN ARRAY backfill.joined_by(job.where_clause, 'and') LOOP
+      SELECT * INTO found FROM backfill.breaks_on(ARRAY[one], others);
+      IF found.code IS NULL THEN
+        rest := pg_catalog.array_append(rest, one);
+      END IF;
+    END LOOP;
+    FOREACH one IN ARRAY filled LOOP
+      SELECT * INTO found FROM backfill.breaks_on(ARRAY[job.where_clause], backfill.derived_table(job.target, class.relname, ARRAY[one], missing));
+      IF found.code IS NOT NULL THEN
+        asked := pg_catalog.array_append(asked, one);
+      END IF;
+    END LOOP;
+  END IF;
+  one := (SELECT pg_catalog.min(t.tgname::pg_catalog.text) FROM pg_catalog.pg_trigger t
+           WHERE t.tgrelid OPERATOR(pg_catalog.=) job.target AND NOT t.tgisinternal AND t.tgtype::integer OPERATOR(pg_catalog.&) 3 OPERATOR(pg_catalog.=) 3
+             AND t.tgtype::integer OPERATOR(pg_catalog.&) 20 OPERATOR(pg_catalog.<>) 0 AND t.tgname OPERATOR(pg_catalog.>) 'zz_backfilld_keep_in_sync_'::pg_catalog.name AND NOT pg_catalog.starts_with(t.tgname::pg_catalog.text, 'zz_backfilld_keep_in_sync_'));
+  IF one IS NOT NULL THEN
+    PERFORM backfill.refuse('keep_in_sync', pg_catalog.format('trigger %I would fire after the triggers of keep_in_sync, which would not see what it makes of a row', one),
+                            pg_catalog.format('Triggers fire by name: ALTER TRIGGER %I ON %s RENAME TO …, to a name before zz_backfilld.', one, backfill.relation_name(job.target)), '55000');
+  END IF;
+  PERFORM backfill.check_other_syncs(job);
+  IF job.sync_back IS NOT NULL THEN
+    PERFORM backfill.check_sync_clause(job, 'sync_back', job.sync_back);
+    one := (SELECT pg_catalog.min(a.attname::pg_catalog.text) FROM pg_catalog.pg_attribute a
+             WHERE a.attrelid OPERATOR(pg_catalog.=) job.target AND a.attname::pg_catalog.text OPERATOR(pg_catalog.=) ANY (pg_catalog.array_cat(back, filled)) AND (backfill.default_of(job.target, a.attname) IS NOT NULL OR a.attidentity OPERATOR(pg_catalog.<>) '')
+               AND NOT pg_catalog.jsonb_exists(backfill.constant_defaults(job.target, pg_catalog.array_cat(back, filled)), a.attname::pg_catalog.text));
+    IF one IS NOT NULL THEN
+      PERFORM backfill.refuse('sync_back', pg_catalog.format('the default of %I is no constant: nothing tells of a new row whether it was given or left out', one),
+                              'Drop that default, or give it where the row is written.', '0A000');
+    END IF;
+    IF back OPERATOR(pg_catalog.&&) filled THEN
+      PERFORM backfill.refuse('sync_back', pg_catalog.format('writes %s, which set_clause fills', (SELECT pg_catalog.string_agg(pg_catalog.quote_ident(b), ', ') FROM pg_catalog.unnest(back) b WHERE b OPERATOR(pg_catalog.=) ANY (filled))),
+                              'It writes the old column from the new one: ''amount = amount_cents / 100.0''.', '22023');
+    END IF;
+    SELECT * INTO v FROM backfill.computed_values(job.target, job.sync_back);
+    SELECT * INTO found FROM backfill.breaks_on(v.expressions, others);
+    IF found.code IS NULL THEN
+      PERFORM backfill.refuse('sync_back', 'reads no column that set_clause fills', 'It writes the old column from the new one: ''amount = amount_cents / 100.0''.', '22023');
+    END IF;
+  END IF;
+  RETURN pg_catalog.jsonb_build_object(
+    'token', pg_catalog."left"(pg_catalog.replace(pg_catalog.gen_random_uuid()::pg_catalog.text, '-', ''), 12),
+    'mode', mode, 'rest', pg_catalog.to_jsonb(rest), 'asked', pg_catalog.to_jsonb(asked), 'self', self,
+    'checks', backfill.checks_on(job.target, pg_catalog.array_cat(filled, back)),
+    'not_null', pg_catalog.to_jsonb(ARRAY(SELECT DISTINCT c FROM (SELECT job.target::pg_catalog.oid UNION SELECT o FROM backfill.relations_of(job) AS o) AS r(oid),
+                                                 pg_catalog.unnest(backfill.never_null(r.oid, pg_catalog.array_cat(filled, back))) AS c ORDER BY c)),
+    'defaults', backfill.constant_defaults(job.target, pg_catalog.array_cat(filled, back)));
+END
+$$;

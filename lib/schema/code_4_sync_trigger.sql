@@ -1,0 +1,244 @@
+-- The triggers' function, and when each of them fires.
+
+-- A name in quotes: PL/pgSQL reserves words that quote_ident leaves as they are.
+CREATE OR REPLACE FUNCTION backfill.in_quotes(name text) RETURNS text
+LANGUAGE sql IMMUTABLE STRICT SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT '"' || replace(name, '"', '""') || '"'
+$$;
+
+-- Whether NEW's column was left out by whoever inserts the row, as a condition.
+CREATE OR REPLACE FUNCTION backfill.left_out(job backfill.job, column_name text) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT format('(NEW.%s IS NULL', backfill.in_quotes(column_name))
+      || CASE WHEN job.plan -> 'sync' -> 'defaults' ? column_name
+              THEN format(' OR pg_catalog.record_image_eq(ROW(NEW.%s), ROW(%s))', backfill.in_quotes(column_name), job.plan -> 'sync' -> 'defaults' ->> column_name) ELSE '' END || ')'
+$$;
+
+-- Lines of the trigger's function that assign what a row function computes. at: 'insert', to the columns that were left out, and those by which a
+-- where_clause of one's own tells that they are to do; 'update', to those that
+-- were not written, or in a batch of the job to all; 'always', to all. What stands in one of backfill.kept_columns stays in a row that is to do
+-- for another. A NULL that the row would be refused for is not assigned, nor one in place of a default: what stands there stays.
+CREATE OR REPLACE FUNCTION backfill.sync_assignments(job backfill.job, clause text, function text, at text) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT format(E'    SELECT v.* INTO computed FROM %s AS v;\n', function)
+      || (SELECT string_agg(format(CASE WHEN at = 'always' AND NOT p.kept THEN E'    %2$s\n' ELSE E'    IF %1$s THEN %2$s END IF;\n' END,
+                                   CASE at WHEN 'insert' THEN CASE WHEN job.plan -> 'sync' -> 'asked' ? p.name AND NOT p.kept THEN 'true' ELSE backfill.left_out(job, p.name) END
+                                           WHEN 'update' THEN format(CASE WHEN p.kept THEN E'(CASE WHEN TG_ARGV[0] OPERATOR(pg_catalog.=) \'meant\' THEN NEW.%1$s IS NULL ELSE %2$s END)' ELSE '%2$s' END, backfill.in_quotes(p.name),
+                                                                     format('pg_catalog.record_image_eq(ROW(OLD.%1$s), ROW(NEW.%1$s)) OR %2$s', backfill.in_quotes(p.name), backfill.own_batch(job)))
+                                           ELSE format('NEW.%s IS NULL', backfill.in_quotes(p.name)) END,
+                                   p.parts), '' ORDER BY p.ord)
+            FROM (SELECT c.name, coalesce(job.plan -> 'kept' ? c.name, false) AS kept, min(u.ord) AS ord,  -- asked once a column: its first part makes it one that is written
+                         string_agg(format(CASE WHEN (job.plan -> 'sync' -> 'not_null' ? c.name OR at = 'insert' AND job.plan -> 'sync' -> 'defaults' ? c.name) AND cardinality(backfill.tokens_of(u.t)) = 1
+                                                THEN 'IF pg_catalog.num_nulls(computed.%3$I) OPERATOR(pg_catalog.=) 0 THEN NEW.%1$s%2$s := computed.%3$I; END IF;'
+                                                ELSE 'NEW.%s%s := computed.%I;' END,
+                                           backfill.in_quotes(c.name), substr(u.t, length(backfill.next_token(u.t)) + 1), u.ord::text), ' ' ORDER BY u.ord) AS parts
+                    FROM unnest(v.targets) WITH ORDINALITY AS u(t, ord), LATERAL (SELECT backfill.assigned_column(u.t) AS name) c
+                   GROUP BY c.name) p)
+    FROM backfill.assigned_values(clause) v
+$$;
+
+-- What happens when a row function fails. What is the row's own fault (data, and what the clause raises): the row is written all the
+-- same, with NULL where an UPDATE has made the old value wrong, unless the column could not be NULL before the job, or its domain takes none by now; when the job's own
+-- constraint forbids NULL, the writer gets the clause's error. What is the server's goes on. Any other error says nothing of the
+-- row: it is written as it came.
+-- A column that was there before the job has values that are nobody's to take: what stands there is wrong only where it is what the clause gives for the
+-- row as it was. A clause that reads what it fills has its source there, which stays. was: the row function, of OLD.
+CREATE OR REPLACE FUNCTION backfill.row_fault(job backfill.job, clause text, was text) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT coalesce(
+           (SELECT E'      IF TG_OP OPERATOR(pg_catalog.=) \'UPDATE\' THEN\n        kept := NEW;\n'
+                   || coalesce(string_agg(p.emptied, '' ORDER BY p.ord) FILTER (WHERE p.added), '')
+                   || coalesce(format(E'        BEGIN\n          SELECT v.* INTO computed FROM %s AS v;\n          NEW := OLD;\n', was)
+                               || string_agg(format(E'          NEW.%s := computed.%I;\n', p.target, p.ord::text), '' ORDER BY p.ord) FILTER (WHERE NOT p.added)
+                               || format(E'          is_ours := pg_catalog.record_image_eq(ROW(%s), ROW(%s));\n          NEW := kept;\n          IF is_ours THEN\n',
+                                         string_agg('OLD.' || p.quoted, ', ' ORDER BY p.ord) FILTER (WHERE NOT p.added), string_agg('NEW.' || p.quoted, ', ' ORDER BY p.ord) FILTER (WHERE NOT p.added))
+                               || string_agg(p.emptied, '' ORDER BY p.ord) FILTER (WHERE NOT p.added)
+                               || E'          END IF;\n        EXCEPTION WHEN OTHERS OR assert_failure THEN NEW := kept;\n        END;\n', '')
+                   || E'      END IF;\n'
+              FROM (SELECT u.ord, backfill.in_quotes(c.name) AS quoted, t.target, coalesce(job.plan -> 'column' ->> 'name' = c.name, false) AS added,
+                           format(E'        IF pg_catalog.record_image_eq(ROW(OLD.%1$s), ROW(kept.%1$s)) THEN BEGIN NEW.%2$s := NULL; EXCEPTION WHEN OTHERS THEN NULL; END; END IF;\n',
+                                  backfill.in_quotes(c.name), t.target) AS emptied
+                      FROM backfill.assigned_values(clause) v, unnest(v.targets) WITH ORDINALITY AS u(t, ord),
+                           LATERAL (SELECT backfill.assigned_column(u.t) AS name) c,
+                           LATERAL (SELECT backfill.in_quotes(c.name) || substr(u.t, length(backfill.next_token(u.t)) + 1) AS target) t
+                     WHERE NOT job.plan -> 'sync' -> 'not_null' ? c.name) p
+             WHERE NOT coalesce((job.plan -> 'sync' -> 'self')::boolean, false)
+            HAVING count(*) > 0), '')
+      || coalesce(string_agg(format(E'      IF NEW.%s IS NULL AND (\n'
+                                    '           EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid OPERATOR(pg_catalog.=) TG_RELID AND a.attname OPERATOR(pg_catalog.=) %L AND a.attnotnull)\n'
+                                    '           OR EXISTS (SELECT FROM pg_catalog.pg_constraint k WHERE k.conrelid OPERATOR(pg_catalog.=) TG_RELID AND k.conname OPERATOR(pg_catalog.=) ANY (%L::pg_catalog.name[]))) THEN\n'
+                                    '        RAISE;\n'
+                                    '      END IF;\n', backfill.in_quotes(c), c,
+                                    ARRAY(SELECT e ->> 'name' FROM jsonb_array_elements(job.plan -> 'enforce') e WHERE e ->> 'kind' = 'not null' AND e ->> 'column' = c)), '' ORDER BY ord), '')
+    FROM unnest(backfill.filled_columns(clause)) WITH ORDINALITY AS u(c, ord)
+$$;
+
+-- The settings of an extension or an application that a job names. A function can't have them pinned, so the trigger sets them for the
+-- moment in which it computes.
+CREATE OR REPLACE FUNCTION backfill.custom_settings(job backfill.job) RETURNS text[]
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT ARRAY(SELECT k FROM jsonb_object_keys(job.settings) k WHERE strpos(k, '.') > 0 ORDER BY k)
+$$;
+
+-- The body of the triggers' function. schema: where the row functions are.
+CREATE OR REPLACE FUNCTION backfill.sync_body(job backfill.job, schema text) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  sync    jsonb := job.plan -> 'sync';
+  prefix  text := format('%I.', schema);
+  token   text := backfill.sync_token(job);
+  filled  text[] := backfill.filled_columns(job.set_clause);
+  by_null boolean := sync ->> 'mode' <> 'where';
+  -- In a partition NEW is of the partition's type: as it stands, a function of that name over that type would be nearer than ours, and anybody who may
+  -- create functions in the schema could put one there.
+  new_row text := CASE WHEN (SELECT c.relkind FROM pg_class c WHERE c.oid = job.target) = 'p' THEN 'NEW::' || backfill.relation_name(job.target) ELSE 'NEW' END;
+  value   text := format('%s%I(%s)', prefix, token || '_value', new_row);
+  back    text := format('%s%I(%s)', prefix, token || '_back', new_row);
+  todo    text := format('%s%I(%s)', prefix, token || '_todo', new_row);
+  rest    text := format('%s%I(%s)', prefix, token || '_rest', new_row);
+  was     text := format('%s%I(%s)', prefix, token || '_rest', 'OLD' || substr(new_row, 4));
+  custom  text[] := backfill.custom_settings(job);
+  pin     text := coalesce((SELECT string_agg(format(E'    saved := saved || pg_catalog.current_setting(%L, true);\n    PERFORM pg_catalog.set_config(%L, %L, true);\n',
+                                                     k, k, job.settings ->> k), '' ORDER BY ord)
+                              FROM unnest(custom) WITH ORDINALITY AS u(k, ord)), '');
+  unpin   text := coalesce((SELECT string_agg(format(E'    PERFORM pg_catalog.set_config(%L, coalesce(saved[%s], \'\'), true);\n', k, ord), '' ORDER BY ord)
+                              FROM unnest(custom) WITH ORDINALITY AS u(k, ord)), '');
+  leave   text := E'\n' || unpin || E'    RETURN NEW;\n    END IF;\n';
+  breaks  text := format('%s%I(%s)', prefix, token || '_breaks', new_row);
+  checks  boolean := coalesce(sync -> 'checks', '{}') <> '{}';
+  -- Which CHECK the row breaks as it is now, and whether the table still has that.
+  look    text := CASE WHEN checks THEN format(E'    broken := (SELECT v."1" FROM %s AS v);\n', breaks) ELSE '' END;
+  there   constant text := 'broken IS NOT NULL AND EXISTS (SELECT FROM pg_catalog.pg_constraint k WHERE k.conrelid OPERATOR(pg_catalog.=) TG_RELID AND k.conname OPERATOR(pg_catalog.=) broken::pg_catalog.name)';
+  refuse  text := CASE WHEN checks THEN look || format(E'    IF %s THEN\n      RAISE check_violation USING CONSTRAINT = broken, MESSAGE = pg_catalog.format(''what the clause of backfilld''''s job %%s gives violates check constraint %%I'', %L::pg_catalog.text, broken);\n    END IF;\n', there, job.name) ELSE '' END;
+  restore text := CASE WHEN checks THEN E'    NEW := came;\n' ELSE '' END;
+  at_last text := CASE WHEN checks THEN look || format(E'    IF %s THEN NEW := came; END IF;\n', there) ELSE '' END;
+  -- The row as it was, or none (by no name of the table, which may change), computed: names and rights that a value has no part in; and the columns that are filled, which may be gone.
+  tried   constant text := E'        IF TG_OP OPERATOR(pg_catalog.=) \'UPDATE\' THEN\n          SELECT * INTO computed FROM %1$s(OLD%2$s) AS v;\n        ELSE\n          SELECT * INTO computed FROM %1$s((SELECT n.r FROM (SELECT NEW AS r) AS n WHERE false)%2$s) AS v;\n        END IF;\n        computed := ROW(%3$s);\n';
+  named   text := (SELECT string_agg('NEW.' || backfill.in_quotes(c), ', ') FROM unnest(filled || coalesce(backfill.filled_columns(job.sync_back), '{}')) c);
+  by_op   constant text := E'    IF TG_OP OPERATOR(pg_catalog.=) \'INSERT\' THEN\n%s    ELSE\n%s    END IF;\n';
+BEGIN
+  pin := replace(pin, 'saved || ', 'saved OPERATOR(pg_catalog.||) ');
+  RETURN E'#variable_conflict use_column\nDECLARE\n  computed pg_catalog.record;\n  saved    pg_catalog.text[] := \'{}\';\n  goes_back boolean := false;\n  of_row   boolean;\n  kept     pg_catalog.record;\n  is_ours  boolean;\n'
+      || CASE WHEN checks THEN E'  came     pg_catalog.record := NEW;\n  broken   pg_catalog.text;\n' ELSE '' END || E'BEGIN\n  BEGIN\n' || pin
+      -- The way back: at UPDATE by a trigger of its own; at INSERT when the new columns were given and the old ones left out.
+      || CASE WHEN job.sync_back IS NULL THEN '' ELSE
+           format(E'    goes_back := TG_ARGV[0] OPERATOR(pg_catalog.=) \'back\'\n      OR TG_OP OPERATOR(pg_catalog.=) \'INSERT\' AND NOT (%s)\n         AND (%s);\n    IF goes_back THEN\n',
+                  (SELECT string_agg(backfill.left_out(job, c), ' OR ' ORDER BY ord) FROM unnest(filled) WITH ORDINALITY AS u(c, ord)),
+                  (SELECT string_agg(backfill.left_out(job, c), ' OR ' ORDER BY ord) FROM unnest(backfill.filled_columns(job.sync_back)) WITH ORDINALITY AS u(c, ord)))
+           || format(by_op, backfill.sync_assignments(job, job.sync_back, back, 'insert'), backfill.sync_assignments(job, job.sync_back, back, 'always')) || refuse || leave END
+      || CASE WHEN (sync -> 'self')::boolean THEN format('    IF NOT EXISTS (SELECT FROM %s AS v WHERE v."1") THEN', todo) || leave
+              ELSE concat(
+                CASE WHEN NOT by_null THEN format('    IF TG_OP OPERATOR(pg_catalog.=) ''INSERT'' AND NOT EXISTS (SELECT FROM %s AS v WHERE v."1") THEN', todo) || leave END,
+                CASE WHEN sync -> 'rest' <> '[]' THEN
+                  format('    IF TG_ARGV[0] OPERATOR(pg_catalog.=) ''meant'' AND NOT EXISTS (SELECT FROM %s AS v WHERE v."1") THEN', todo) || leave
+                  -- A row that was meant until now has a value, which follows its source a last time.
+                  || format('    IF TG_OP OPERATOR(pg_catalog.=) ''UPDATE'' AND NOT EXISTS (SELECT FROM %s AS v WHERE v."1") AND NOT EXISTS (SELECT FROM %s AS v WHERE v."1") THEN', rest, was) || leave END) END
+      || CASE WHEN (sync -> 'self')::boolean THEN backfill.sync_assignments(job, job.set_clause, value, 'always')
+              ELSE format(by_op, backfill.sync_assignments(job, job.set_clause, value, 'insert'), backfill.sync_assignments(job, job.set_clause, value, 'update')) END
+      || refuse || unpin
+      || E'  EXCEPTION WHEN OTHERS OR assert_failure THEN\n'
+         '    IF SQLSTATE OPERATOR(pg_catalog.~) \'^(40|53|55P03|57|58|XX)\' THEN RAISE; END IF;\n'
+         '    -- Of the row: data, and what the clause raises, with whatever code. All other codes say that something is wrong with a function or a right,\n'
+         '    -- or with a value that is taken for a name (a regclass, a query of text search): then the row as it was, or none, can be computed.\n'
+         '    of_row := SQLSTATE OPERATOR(pg_catalog.~) \'^(21|22|23|38|39|44|54|P0)\' OR SQLSTATE OPERATOR(pg_catalog.!~) \'^(0[0-9ABFLPZ]|2[0-9BDF]|3[48BDF]|4[024]|5[3-8]|72|F0|HV)\';\n'
+         '    IF NOT of_row THEN\n      BEGIN\n'
+      || CASE WHEN job.sync_back IS NULL THEN format(tried, format('%s%I', prefix, token || '_value'), substr(new_row, 4), named)
+              ELSE format(E'        IF goes_back THEN\n%s        ELSE\n%s        END IF;\n',
+                          format(tried, format('%s%I', prefix, token || '_back'), substr(new_row, 4), named),
+                          format(tried, format('%s%I', prefix, token || '_value'), substr(new_row, 4), named)) END
+      || E'        of_row := true;\n      EXCEPTION WHEN OTHERS OR assert_failure THEN NULL;\n      END;\n    END IF;\n'
+         '    IF NOT of_row THEN RAISE WARNING \'backfilld can\'\'t keep a row of % in step: %\', TG_RELID::pg_catalog.regclass, SQLERRM USING ERRCODE = SQLSTATE; END IF;\n'
+      || CASE WHEN job.sync_back IS NULL THEN '' ELSE
+           E'    IF of_row AND goes_back THEN\n' || restore || backfill.row_fault(job, job.sync_back, format('%s%I(OLD%s)', prefix, token || '_back', substr(new_row, 4))) || at_last || E'      RETURN NEW;\n    END IF;\n' END
+      || E'    IF of_row THEN\n' || restore || backfill.row_fault(job, job.set_clause, format('%s%I(OLD%s)', prefix, token || '_value', substr(new_row, 4))) || at_last || E'    END IF;\n'
+         '  END;\n  RETURN NEW;\nEND';
+END
+$$;
+
+-- ROW(OLD.a, OLD.b) of columns, for the condition of a trigger.
+CREATE OR REPLACE FUNCTION backfill.row_of(record text, columns text[]) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT format('ROW(%s)', string_agg(format('%s.%I', record, c), ', ' ORDER BY ord)) FROM unnest(columns) WITH ORDINALITY AS u(c, ord)
+$$;
+
+-- The columns whose change at UPDATE calls for a new value: those that the row functions read, but for the filled ones.
+CREATE OR REPLACE FUNCTION backfill.watched_columns(job backfill.job, endings text[], filled text[]) RETURNS text[]
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT coalesce(array_agg(DISTINCT c), '{}')
+    FROM backfill.sync_functions(job) f, unnest(backfill.columns_of_function(f.oid, job.target)) AS u(c)
+   WHERE f.name = ANY (ARRAY(SELECT backfill.sync_token(job) || e FROM unnest(endings) e)) AND c <> ALL (filled)
+$$;
+
+-- The columns of each trigger at UPDATE: those that set_clause reads; those that only the conditions of where_clause read.
+CREATE OR REPLACE FUNCTION backfill.sync_sources(job backfill.job, OUT sources text[], OUT meant text[])
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  filled text[] := backfill.filled_columns(job.set_clause);
+BEGIN
+  IF (job.plan -> 'sync' -> 'self')::boolean THEN  -- where_clause alone says what is to do
+    sources := backfill.watched_columns(job, '{_value, _todo}', '{}');
+    meant := '{}';
+  ELSE
+    sources := backfill.watched_columns(job, '{_value}', filled);
+    meant := ARRAY(SELECT c FROM unnest(backfill.watched_columns(job, '{_rest}', filled)) c WHERE c <> ALL (sources));
+  END IF;
+END
+$$;
+
+-- The commands that create the triggers, when the functions are there.
+CREATE OR REPLACE FUNCTION backfill.trigger_commands(job backfill.job, function text) RETURNS text[]
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  sync     jsonb := job.plan -> 'sync';
+  name     text := backfill.relation_name(job.target);
+  filled   text[] := backfill.filled_columns(job.set_clause);
+  back     text[] := backfill.filled_columns(job.sync_back);
+  own      constant text := backfill.own_batch(job) || ' AND pg_catalog.pg_trigger_depth() OPERATOR(pg_catalog.=) 0';
+  self     boolean := (sync -> 'self')::boolean;
+  watched  text[];
+  meant    text[];
+  given    text[];
+  left_out text;
+  commands text[] := '{}';
+BEGIN
+  SELECT s.sources, s.meant INTO watched, meant FROM backfill.sync_sources(job) s;
+  IF NOT self AND sync ->> 'mode' <> 'where' THEN
+    left_out := (SELECT string_agg(CASE sync ->> 'mode' WHEN 'null' THEN format('NEW.%I IS NULL', c) ELSE backfill.left_out(job, c) END, ' OR ') FROM unnest(filled) c)
+             || coalesce(' OR ' || (SELECT string_agg(backfill.left_out(job, c), ' OR ') FROM unnest(back) c), '');
+  END IF;
+  commands := commands || format('CREATE TRIGGER %I BEFORE INSERT ON %s FOR EACH ROW%s EXECUTE FUNCTION %s(''forth'')',
+                                 backfill.sync_name(job) || '_insert', name, coalesce(' WHEN (' || left_out || ')', ''), function);
+  IF watched <> '{}' THEN
+    commands := commands || format('CREATE TRIGGER %I BEFORE UPDATE ON %s FOR EACH ROW WHEN (pg_catalog.record_image_ne(%s, %s)%s) EXECUTE FUNCTION %s(''forth'')',
+                                   backfill.sync_name(job) || '_update', name, backfill.row_of('OLD', watched), backfill.row_of('NEW', watched),
+                                   CASE WHEN self THEN '' ELSE format(' AND (%s OR %s)', CASE WHEN back IS NOT NULL  -- new code writes some of the new columns, and what it leaves is what it means
+                                                                                                THEN format('pg_catalog.record_image_eq(%s, %s)', backfill.row_of('OLD', filled), backfill.row_of('NEW', filled))
+                                                                                                ELSE (SELECT string_agg(format('pg_catalog.record_image_eq(ROW(OLD.%1$I), ROW(NEW.%1$I))', c), ' OR ') FROM unnest(filled) c) END, own) END,
+                                   function);
+  END IF;
+  IF meant <> '{}' THEN
+    commands := commands || format('CREATE TRIGGER %I BEFORE UPDATE ON %s FOR EACH ROW WHEN (pg_catalog.record_image_ne(%s, %s) AND pg_catalog.record_image_eq(%s, %s)) EXECUTE FUNCTION %s(''meant'')',
+                                   backfill.sync_name(job) || '_meant', name, backfill.row_of('OLD', meant), backfill.row_of('NEW', meant),
+                                   backfill.row_of('OLD', filled || watched), backfill.row_of('NEW', filled || watched), function);
+  END IF;
+  IF back IS NOT NULL THEN
+    -- What old code writes may stand in sync_back, too: only a column that new code writes calls for the way back.
+    given := ARRAY(SELECT c FROM unnest(backfill.watched_columns(job, '{_back}', back)) c WHERE c = ANY (filled));
+    commands := commands || format('CREATE TRIGGER %I BEFORE UPDATE ON %s FOR EACH ROW WHEN (pg_catalog.record_image_ne(%s, %s) AND pg_catalog.record_image_eq(%s, %s)'
+                                   ' AND (%s) IS NOT TRUE) EXECUTE FUNCTION %s(''back'')',
+                                   backfill.sync_name(job) || '_back', name, backfill.row_of('OLD', given), backfill.row_of('NEW', given),
+                                   backfill.row_of('OLD', back), backfill.row_of('NEW', back), own, function);
+  END IF;
+  RETURN commands || ARRAY(SELECT format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I', name, (regexp_match(c, '^CREATE TRIGGER ("(?:[^"]|"")+"|\S+)'))[1]) FROM unnest(commands) c);
+END
+$$;

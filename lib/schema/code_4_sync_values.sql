@@ -1,0 +1,297 @@
+-- What the row functions of a trigger compute, what they read, and what their value depends on.
+
+-- A derived table in place of the job's: its columns, but for some, and those that the job will add, as NULL. What a row of it gives
+-- is what a row of the table gives; system columns are missing, as in a trigger.
+CREATE OR REPLACE FUNCTION backfill.derived_table(relation oid, alias text, without text[], missing jsonb) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT format('(SELECT %s FROM ONLY %s AS t) AS %I', string_agg(c.item, ', ' ORDER BY c.ord), backfill.relation_name(relation), alias)
+    FROM (SELECT a.attnum AS ord, format('t.%I', a.attname) AS item FROM pg_attribute a
+           WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped AND a.attname <> ALL (coalesce(without, '{}'))
+          UNION ALL
+          SELECT 2000, format('NULL::%s%s AS %I', missing ->> 'type', coalesce(' COLLATE ' || (missing ->> 'collation'), ''), missing ->> 'name')
+           WHERE missing IS NOT NULL AND missing ->> 'name' <> ALL (coalesce(without, '{}'))) c
+$$;
+
+-- The column that a job adds, when it is not in the table yet: as job.plan has it.
+CREATE OR REPLACE FUNCTION backfill.missing_column(job backfill.job) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT CASE WHEN NOT backfill.has_column(job) THEN job.plan -> 'column' END
+$$;
+
+-- The types of what is assigned; NULL when they can't be told. type: of the value, under domains and without its length: where the trigger writes
+-- it into the row, the server makes it what the column is, as in an UPDATE. literal: what a constant without a type is read as, which is
+-- the same but for an interval, whose fields say what a bare number counts.
+CREATE OR REPLACE FUNCTION backfill.target_type(relation oid, target text, missing jsonb, OUT type text, OUT literal text)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  words  text[] := backfill.tokens_of(target);
+  col    text := backfill.assigned_column(target);
+  i      integer := 2;
+  depth  integer;
+  slice  boolean;
+  typmod integer;
+  kind   oid;
+  t      pg_type;
+BEGIN
+  SELECT a.atttypid, a.atttypmod INTO kind, typmod FROM pg_attribute a WHERE a.attrelid = relation AND a.attname = col AND a.attnum > 0 AND NOT a.attisdropped;
+  IF kind IS NULL AND missing ->> 'name' = col THEN
+    kind := to_regtype(missing ->> 'type');
+  END IF;
+  LOOP
+    SELECT * INTO t FROM pg_type y WHERE y.oid = kind;
+    WHILE t.typtype = 'd' LOOP
+      typmod := CASE WHEN t.typtypmod <> -1 THEN t.typtypmod ELSE typmod END;
+      SELECT * INTO t FROM pg_type y WHERE y.oid = t.typbasetype;
+    END LOOP;
+    EXIT WHEN i > cardinality(words);
+    IF words[i] = '.' AND t.typrelid <> 0 THEN
+      SELECT a.atttypid, a.atttypmod INTO kind, typmod FROM pg_attribute a WHERE a.attrelid = t.typrelid AND a.attname = backfill.assigned_column(words[i + 1]) AND a.attnum > 0 AND NOT a.attisdropped;
+      i := i + 2;
+    ELSIF words[i] = '[' AND (t.oid = 'jsonb'::regtype OR t.typelem <> 0) THEN  -- those behind each other are one
+      slice := false;
+      depth := 0;
+      WHILE words[i] = '[' OR depth > 0 LOOP
+        depth := depth + CASE WHEN words[i] IN ('[', '(') THEN 1 WHEN words[i] IN (']', ')') THEN -1 ELSE 0 END;
+        slice := slice OR depth = 1 AND words[i] = ':' AND words[i - 1] <> ':' AND words[i + 1] IS DISTINCT FROM ':';
+        i := i + 1;
+        EXIT WHEN i > cardinality(words);
+      END LOOP;
+      kind := CASE WHEN slice OR t.oid = 'jsonb'::regtype THEN t.oid ELSE t.typelem END;
+    ELSE
+      kind := NULL;
+    END IF;
+    EXIT WHEN kind IS NULL;
+  END LOOP;
+  IF kind IS NULL OR t.oid IS NULL THEN
+    RETURN;
+  END IF;
+  type := format_type(t.oid, -1);
+  literal := CASE WHEN t.oid <> 'interval'::regtype THEN type
+                  WHEN typmod IS NULL THEN regexp_replace(missing ->> 'type', '\[\]$', '')
+                  ELSE format_type(t.oid, typmod) END;
+END
+$$;
+
+-- The default of a column as an expression: its own, or its type's; NULL: it has none.
+CREATE OR REPLACE FUNCTION backfill.default_of(relation oid, column_name text) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT nullif(regexp_replace(coalesce(pg_get_expr(d.adbin, d.adrelid), pg_get_expr(t.typdefaultbin, 0)), '^NULL(::.*)?$', ''), '')
+    FROM pg_attribute a
+    JOIN pg_type t ON t.oid = a.atttypid
+    LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+   WHERE a.attrelid = relation AND a.attname = column_name AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
+$$;
+
+-- Which of the columns may not be NULL as the table stands: by themselves, by their domain, or by a CHECK of that column alone.
+CREATE OR REPLACE FUNCTION backfill.never_null(relation oid, columns text[]) RETURNS text[]
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  result pg_catalog.text[] := '{}';
+  never  boolean;
+  c      record;
+  rule   pg_catalog.text;
+BEGIN
+  FOR c IN
+    SELECT a.attname::pg_catalog.text AS name, a.attnum, a.attnotnull, pg_catalog.format_type(a.atttypid, a.atttypmod) AS type, r.relname
+      FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_class r ON r.oid OPERATOR(pg_catalog.=) a.attrelid
+     WHERE a.attrelid OPERATOR(pg_catalog.=) relation AND a.attnum OPERATOR(pg_catalog.>) 0::smallint AND NOT a.attisdropped AND a.attname::pg_catalog.text OPERATOR(pg_catalog.=) ANY (columns)
+     ORDER BY a.attnum
+  LOOP
+    never := c.attnotnull;
+    IF NOT never THEN
+      BEGIN
+        EXECUTE pg_catalog.format('SELECT NULL::%s', c.type);
+        FOR rule IN
+          SELECT pg_catalog.pg_get_expr(k.conbin, k.conrelid) FROM pg_catalog.pg_constraint k
+           WHERE k.conrelid OPERATOR(pg_catalog.=) relation AND k.contype OPERATOR(pg_catalog.=) 'c' AND k.conkey OPERATOR(pg_catalog.=) ARRAY[c.attnum]
+        LOOP
+          EXECUTE pg_catalog.format('SELECT (%s) IS FALSE FROM (SELECT NULL::%s) AS %I(%I)', rule, c.type, c.relname, c.name) INTO never;
+          EXIT WHEN never;
+        END LOOP;
+      EXCEPTION WHEN OTHERS THEN
+        IF backfill.is_trouble(SQLSTATE) THEN
+          RAISE;
+        END IF;
+        never := true;
+      END;
+    END IF;
+    IF never THEN
+      result := pg_catalog.array_append(result, c.name);
+    END IF;
+  END LOOP;
+  RETURN result;
+END
+$$;
+
+-- One expression for each column that a set_clause assigns. A sub-select for several columns is written once for each.
+CREATE OR REPLACE FUNCTION backfill.assigned_values(set_clause text, OUT targets text[], OUT expressions text[])
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  item text[];
+  n    integer;
+BEGIN
+  FOR item, n IN SELECT ARRAY[a ->> 'to', a ->> 'expression'], jsonb_array_length(a -> 'columns') FROM jsonb_array_elements(backfill.assignments_of(set_clause)) a LOOP
+    IF n = 1 THEN
+      targets := targets || item[1];
+      expressions := expressions || item[2];
+      CONTINUE;
+    END IF;
+    targets := targets || ARRAY(SELECT backfill.trim_sql(t) FROM unnest(backfill.split_at(backfill.within_brackets(item[1]), ',')) WITH ORDINALITY AS u(t, ord) ORDER BY ord);
+    FOR i IN 1 .. n LOOP
+      expressions := expressions || format(E'(SELECT "backfilld many".%I FROM %s\n AS "backfilld many"(%s))', i::text, item[2],
+                                           (SELECT string_agg(quote_ident(g::text), ', ' ORDER BY g) FROM generate_series(1, n) g));
+    END LOOP;
+  END LOOP;
+END
+$$;
+
+-- What is assigned to a column, as an expression; where it says DEFAULT, what that is in the relation.
+CREATE OR REPLACE FUNCTION backfill.value_of(relation oid, column_name text, expression text) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT CASE WHEN lower(expression COLLATE "C") = 'default' THEN coalesce(backfill.default_of(relation, column_name), 'NULL') ELSE expression END
+$$;
+
+-- backfill.assigned_values of a relation, in which nothing says DEFAULT.
+CREATE OR REPLACE FUNCTION backfill.computed_values(relation oid, set_clause text, OUT targets text[], OUT expressions text[])
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT v.targets, ARRAY(SELECT backfill.value_of(relation, backfill.assigned_column(u.t), u.e)
+                            FROM unnest(v.targets, v.expressions) WITH ORDINALITY AS u(t, e, ord) ORDER BY u.ord)
+    FROM backfill.assigned_values(set_clause) v
+$$;
+
+-- The command that creates a row function. types: of its results, one for each expression. columns: those that it reads, of those
+-- that the table has; missing: one that it has not yet. The row is its argument, called as the table, so that "orders.amount" and
+-- "orders" mean what they mean in an UPDATE; "amount" is a column of the derived table.
+-- It returns a table, of one row, and says that it is STABLE whatever it is: so the planner puts it into the trigger's own query, which
+-- is planned once. (Its first column is there because one alone, of a composite type, would be taken apart.) Any other function in SQL would be planned anew for each row, as each is a subtransaction of its own there.
+CREATE OR REPLACE FUNCTION backfill.row_function(name text, relation oid, types text[], expressions text[], columns text[], missing jsonb)
+RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT format(E'CREATE FUNCTION %s(%I %s) RETURNS TABLE ("0" integer, %s) LANGUAGE sql STABLE BEGIN ATOMIC SELECT 0, %s%s; END',
+           name, c.relname, backfill.relation_name(relation),
+           (SELECT string_agg(format('%I %s', ord::text, t), ', ' ORDER BY ord) FROM unnest(types) WITH ORDINALITY AS u(t, ord)),
+           (SELECT string_agg(E'(' || e || E'\n)', ', ' ORDER BY ord) FROM unnest(expressions) WITH ORDINALITY AS u(e, ord)),
+           coalesce((SELECT format(E'\nFROM (SELECT %s) AS "backfilld row"(%s)', string_agg(i.item, ', ' ORDER BY i.ord), string_agg(quote_ident(i.name), ', ' ORDER BY i.ord))
+                       FROM (SELECT u.ord, format('%I.%I', c.relname, u.name) AS item, u.name FROM unnest(columns) WITH ORDINALITY AS u(name, ord)
+                             UNION ALL
+                             SELECT 2000, format('NULL::%s%s', missing ->> 'type', coalesce(' COLLATE ' || (missing ->> 'collation'), '')), missing ->> 'name'
+                              WHERE missing IS NOT NULL) i
+                     HAVING count(*) > 0), ''))
+    FROM pg_class c WHERE c.oid = relation
+$$;
+
+-- The columns of a relation that expressions read, by name, as they stand in an UPDATE of it; all, when one reads the row as a whole.
+-- The server tells, of a function that is gone again. Runs as, and under the search_path of, whoever wrote the expressions.
+CREATE OR REPLACE FUNCTION backfill.columns_read(relation oid, expressions text[]) RETURNS text[]
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  class  pg_catalog.pg_class := (SELECT c FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) relation);
+  probe  pg_catalog.text;
+  result pg_catalog.text[];
+BEGIN
+  probe := pg_catalog.format('%s.%I', class.relnamespace::pg_catalog.regnamespace, 'backfilld ' OPERATOR(pg_catalog.||) pg_catalog.gen_random_uuid()::pg_catalog.text);
+  BEGIN
+    EXECUTE pg_catalog.format(E'CREATE FUNCTION %s() RETURNS SETOF record LANGUAGE sql BEGIN ATOMIC SELECT %s FROM ONLY %s AS %I; END', probe,
+                              (SELECT pg_catalog.string_agg('(' OPERATOR(pg_catalog.||) e OPERATOR(pg_catalog.||) E'\n)', ', ') FROM pg_catalog.unnest(expressions) e),
+                              backfill.relation_name(relation), class.relname);
+    result := backfill.columns_of_function(pg_catalog.to_regproc(probe)::pg_catalog.oid, relation);
+    RAISE EXCEPTION USING ERRCODE = 'BF900';
+  EXCEPTION WHEN SQLSTATE 'BF900' THEN
+    NULL;
+  END;
+  RETURN result;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION backfill.columns_of_function(function oid, relation oid) RETURNS text[]
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT coalesce(array_agg(a.attname::text ORDER BY a.attnum), '{}')
+    FROM pg_attribute a
+   WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped
+     AND (EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = function AND d.refclassid = 'pg_class'::regclass
+                     AND d.refobjid = relation AND d.refobjsubid = a.attnum)
+          OR EXISTS (SELECT FROM pg_proc p WHERE p.oid = function AND p.prosqlbody::text ~ '\{VAR :varno \d+ :varattno 0 '))
+$$;
+
+-- What the value of a row function depends on beside the row. pinned: settings, none when it depends on the row alone (row_security, for the
+-- other tables that it reads); volatile: it gives another value each time; refused: why no other session can be sure to get the same value, or NULL.
+-- settings: those that the job names itself.
+CREATE OR REPLACE FUNCTION backfill.function_traits(function oid, settings text[], OUT pinned text[], OUT volatile boolean, OUT refused text)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  body     text := (SELECT p.prosqlbody::text FROM pg_proc p WHERE p.oid = function);
+  called   oid[] := ARRAY(SELECT (m)[1]::oid FROM regexp_matches(body, ':(?:funcid|opfuncid|aggfnoid|winfnoid) (\d+)', 'g') AS t(m)
+                           UNION
+                          SELECT o.oprcode::oid FROM regexp_matches(body, ':opno (\d+)', 'g') AS t(m) JOIN pg_operator o ON o.oid = (m)[1]::oid
+                           UNION
+                          SELECT o.oprcode::oid FROM regexp_matches(body, ':opnos \(o ([\d ]+)\)', 'g') AS t(m), regexp_split_to_table((m)[1], ' ') AS n(oid) JOIN pg_operator o ON o.oid = n.oid::oid);
+  theirs   boolean := EXISTS (SELECT FROM pg_proc p WHERE p.oid = ANY (called) AND (p.oid >= 16384 OR p.pronamespace <> 'pg_catalog'::regnamespace))
+                      OR EXISTS (SELECT FROM regexp_matches(body, ':resulttype (\d+)', 'g') AS t(m) WHERE (m)[1]::oid >= 16384);
+  strength text := (SELECT max(CASE p.provolatile WHEN 'v' THEN '2' WHEN 's' THEN '1' ELSE '0' END) FROM pg_proc p WHERE p.oid = ANY (called));
+  sources  text := (SELECT string_agg(coalesce(pg_get_function_sqlbody(p.oid), p.prosrc), E'\n') FROM pg_proc p WHERE p.oid = ANY (called) AND p.oid >= 16384);
+  names    text := (SELECT string_agg(p.proname, ' ') FROM pg_proc p WHERE p.oid = ANY (called));
+  known    text[] := settings || '{search_path, timezone, datestyle, intervalstyle, bytea_output, lc_monetary, lc_numeric, lc_time, default_text_search_config, xmlbinary, xmloption}'::text[];
+  asked    text[];
+BEGIN
+  volatile := coalesce(strength, '0') = '2';
+  -- A function of the user's may depend on any; of the server's own the type of a value and the name of a function tell.
+  pinned := CASE WHEN theirs THEN '{search_path, row_security}'::text[] WHEN body ~ ':rtekind 0 ' THEN '{row_security}' ELSE '{}' END;
+  IF theirs OR coalesce(strength, '0') > '0' OR body ~ 'SQLVALUEFUNCTION|COERCEVIAIO|XMLEXPR' THEN
+    pinned := pinned || '{TimeZone, DateStyle, IntervalStyle, bytea_output, extra_float_digits}'::text[]
+           || CASE WHEN theirs OR names ~ '\mto_' THEN '{lc_numeric, lc_time}'::text[] END
+           || CASE WHEN theirs OR names ~ 'ts|text_search' THEN '{default_text_search_config}'::text[] END
+           || CASE WHEN theirs OR body ~ ' 790\M' THEN '{lc_monetary}'::text[] END  -- money
+           || CASE WHEN theirs OR body ~ ' 142\M|XMLEXPR' THEN '{xmlbinary, xmloption}'::text[] END;  -- xml
+  END IF;
+  IF body ~ '\{SQLVALUEFUNCTION :op 12 ' OR sources ~* '\msession_user\M' THEN
+    refused := 'reads session_user, which each writer has its own';
+  ELSIF 'pg_catalog.current_setting(text)'::regprocedure = ANY (called) OR 'pg_catalog.current_setting(text, boolean)'::regprocedure = ANY (called)
+        OR sources ~* '\mcurrent_setting\M' THEN
+    sources := concat_ws(E'\n', pg_get_function_sqlbody(function), sources);
+    asked := ARRAY(SELECT lower((m)[1] COLLATE "C") FROM regexp_matches(sources, '\mcurrent_setting\s*\(\s*''([^'']*)''', 'gi') AS t(m));
+    IF cardinality(asked) < (SELECT count(*) FROM regexp_matches(sources, '\mcurrent_setting\s*\(', 'gi')) THEN
+      refused := 'reads a setting whose name can''t be told beforehand';
+    ELSE
+      refused := (SELECT format('reads the setting %s, which each writer has its own', a) FROM unnest(asked) a WHERE a <> ALL (SELECT lower(k COLLATE "C") FROM unnest(known) k) LIMIT 1);
+    END IF;
+  END IF;
+END
+$$;
+
+-- Whether the value of a row function may also depend on the role that computes it: whose function of the user's, table, name in a catalog or right it
+-- meets. Settings are pinned, whoever it is; of the server's own functions those that do no more than convert and reckon are known.
+CREATE OR REPLACE FUNCTION backfill.depends_on_role(function oid) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  WITH b AS (SELECT p.prosqlbody::text AS body FROM pg_proc p WHERE p.oid = function),
+       types AS (SELECT (m)[1]::oid AS oid FROM b, regexp_matches(b.body, ':\w*type (\d+)', 'g') AS t(m)),
+       called AS (SELECT (m)[1]::oid AS oid FROM b, regexp_matches(b.body, ':(?:funcid|opfuncid|aggfnoid|winfnoid) (\d+)', 'g') AS t(m)
+                   UNION
+                  SELECT o.oprcode::oid FROM b, regexp_matches(b.body, ':opno (\d+)', 'g') AS t(m) JOIN pg_operator o ON o.oid = (m)[1]::oid
+                   UNION
+                  SELECT o.oprcode::oid FROM b, regexp_matches(b.body, ':opnos \(o ([\d ]+)\)', 'g') AS t(m), regexp_split_to_table((m)[1], ' ') AS n(oid)
+                    JOIN pg_operator o ON o.oid = n.oid::oid)
+  SELECT (SELECT b.body ~ ':rtekind 0 |XMLEXPR|\{SQLVALUEFUNCTION :op (9|1\d) ' FROM b)  -- CURRENT_ROLE and what follows it
+         OR EXISTS (SELECT FROM types t JOIN pg_type y ON y.oid = t.oid
+                     WHERE y.typname ~ '^_?reg' OR t.oid >= 16384 AND coalesce(nullif(y.typelem, 0), y.oid) NOT IN (SELECT e.oid FROM pg_type e WHERE e.typtype = 'e')
+                       AND y.typrelid NOT IN (SELECT p.typrelid FROM pg_proc f JOIN pg_type p ON p.oid = f.proargtypes[0] WHERE f.oid = function))
+         OR EXISTS (SELECT FROM called k JOIN pg_proc p ON p.oid = k.oid
+                     WHERE p.oid >= 16384 OR p.pronamespace <> 'pg_catalog'::regnamespace
+                        OR p.provolatile <> 'i'
+                       AND p.proname <> ALL ('{textanycat, anytextcat, concat, concat_ws, format, to_char, to_timestamp, to_date, array_to_string, to_json, to_jsonb, row_to_json,
+                                               array_to_json, json_build_object, json_build_array, jsonb_build_object, jsonb_build_array,
+                                               random, gen_random_uuid, now, transaction_timestamp, statement_timestamp, clock_timestamp}'::name[])
+                       AND NOT EXISTS (SELECT FROM unnest(p.proargtypes) a JOIN pg_type y ON y.oid = a WHERE y.typcategory IN ('D', 'T')))
+$$;

@@ -1,0 +1,238 @@
+-- Made in the worker's session, with the job's rights.
+
+-- The value of a call with a row, in a session that has other settings than the job's.
+CREATE OR REPLACE FUNCTION backfill.called_elsewhere(call text, r anyelement, OUT code text, OUT value record)
+LANGUAGE plpgsql
+SET TimeZone = 'Pacific/Chatham' SET DateStyle = 'German' SET IntervalStyle = 'sql_standard' SET bytea_output = 'escape' SET extra_float_digits = -4
+SET lc_monetary = 'C' SET lc_numeric = 'C' SET lc_time = 'C' SET default_text_search_config = 'pg_catalog.simple' SET xmlbinary = 'hex' SET xmloption = 'document'
+SET search_path = ''
+AS $$
+BEGIN
+  EXECUTE call INTO value USING r;
+EXCEPTION WHEN OTHERS THEN
+  code := SQLSTATE;
+END
+$$;
+
+-- Tries a row function on some rows: one made like it, under the job's settings, as a batch computes it, and itself, called in a session that has others.
+-- Raises when they differ. For a fifth of a second, and a hundred rows at most.
+CREATE OR REPLACE FUNCTION backfill.compare_values(job backfill.job, function text, twin text) RETURNS void
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  here    pg_catalog.text := pg_catalog.format('SELECT * FROM %s($1)', twin);
+  there   pg_catalog.text := pg_catalog.format('SELECT * FROM %s($1)', function);
+  started pg_catalog.timestamptz := pg_catalog.clock_timestamp();
+  r       record;
+  value   record;
+  code    pg_catalog.text;
+  other   record;
+BEGIN
+  FOR r IN EXECUTE pg_catalog.format('SELECT ("backfilld row".*)::%s AS t FROM %1$s AS "backfilld row" LIMIT 100', backfill.relation_name(job.target)) LOOP  -- a column may be called t
+    code := NULL;
+    BEGIN
+      EXECUTE here INTO value USING r.t;
+    EXCEPTION WHEN OTHERS THEN
+      code := SQLSTATE;
+    END;
+    SELECT * INTO other FROM backfill.called_elsewhere(there, r.t);
+    IF (code OPERATOR(pg_catalog.=) other.code OR code IS NULL AND other.code IS NULL) IS NOT TRUE OR (code IS NULL AND NOT pg_catalog.record_image_eq(value, other.value)) THEN
+      PERFORM backfill.refuse('keep_in_sync', 'set_clause gives another value in another session',
+        'It depends on a setting, perhaps in a function that it calls. Give that function a SET clause, or name the setting in settings.', '0A000');
+    END IF;
+    EXIT WHEN pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) started OPERATOR(pg_catalog.>) interval '0.2 s';
+  END LOOP;
+END
+$$;
+
+-- A search_path with the session's own schema at its end, wherever it stood: else it would come first, and is the writer's.
+CREATE OR REPLACE FUNCTION backfill.path_of_function(path text) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT coalesce(string_agg(s.part, ', ' ORDER BY s.ord) || ', ', '') || 'pg_temp'
+    FROM (SELECT backfill.trim_sql(u.part) AS part, u.ord FROM unnest(backfill.split_at(path, ',')) WITH ORDINALITY AS u(part, ord)) s
+   WHERE s.part <> '' AND backfill.assigned_column(s.part) IS DISTINCT FROM 'pg_temp'
+$$;
+
+-- Pins settings for a function of ours, as this session has them, which are those of the batches. The search_path always is: to whose code a name leads,
+-- be it in a CHECK or a domain of the table, must not be the writer's to say.
+CREATE OR REPLACE FUNCTION backfill.pin_settings(signature text, settings text[]) RETURNS void
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  own_path pg_catalog.text := pg_catalog.current_setting('search_path');
+  name     pg_catalog.text;
+BEGIN
+  PERFORM pg_catalog.set_config('search_path', backfill.path_of_function(own_path), true);
+  EXECUTE pg_catalog.format('ALTER FUNCTION %s SET search_path FROM CURRENT', signature);
+  PERFORM pg_catalog.set_config('search_path', own_path, true);
+  FOREACH name IN ARRAY settings LOOP
+    IF name OPERATOR(pg_catalog.<>) 'search_path' THEN
+      EXECUTE pg_catalog.format('ALTER FUNCTION %s SET %s FROM CURRENT', signature, name);
+    END IF;
+  END LOOP;
+END
+$$;
+
+-- Makes one row function, and gives it to the table's owner. Returns the settings that are to be pinned when it is called, none when its
+-- value depends on the row alone. When on more, it must be what batches compute: under these settings, and, where the role matters, in its name.
+CREATE OR REPLACE FUNCTION backfill.make_row_function(job backfill.job, name text, types text[], expressions text[], missing jsonb) RETURNS text[]
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  class    pg_catalog.pg_class := (SELECT c FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) job.target);
+  columns  pg_catalog.text[] := CASE WHEN missing IS NULL THEN backfill.columns_read(job.target, expressions)
+                          ELSE ARRAY(SELECT a.attname::pg_catalog.text FROM pg_catalog.pg_attribute a WHERE a.attrelid OPERATOR(pg_catalog.=) job.target AND a.attnum OPERATOR(pg_catalog.>) 0::smallint
+                                        AND NOT a.attisdropped ORDER BY a.attnum) END;
+  owner    pg_catalog.text := class.relowner::pg_catalog.regrole::pg_catalog.text;
+  twin     pg_catalog.text := name OPERATOR(pg_catalog.||) '_twin';
+  traits   record;
+  signature pg_catalog.text;
+BEGIN
+  EXECUTE backfill.row_function(name, job.target, types, expressions, columns, missing);
+  signature := pg_catalog.format('%s(%s)', name, backfill.relation_name(job.target));
+  SELECT * INTO traits FROM backfill.function_traits(pg_catalog.to_regproc(name), backfill.custom_settings(job));
+  IF traits.refused IS NOT NULL THEN
+    PERFORM backfill.refuse('keep_in_sync', 'set_clause ' OPERATOR(pg_catalog.||) traits.refused,
+                            'Name a setting in settings of the job, with its value, or write the value into the clause.', '0A000');
+  ELSIF traits.pinned OPERATOR(pg_catalog.<>) '{}'::pg_catalog.text[] AND owner OPERATOR(pg_catalog.<>) pg_catalog.quote_ident(current_user)
+        AND backfill.depends_on_role(pg_catalog.to_regproc(name)) THEN
+    PERFORM backfill.refuse('keep_in_sync', pg_catalog.format('the value of set_clause may depend on who computes it, and the trigger has the rights of %s, the table''s owner, where batches have those of %I', owner, current_user),
+                            CASE WHEN class.relowner OPERATOR(pg_catalog.=) 'pg_database_owner'::pg_catalog.regrole::pg_catalog.oid
+                                 THEN pg_catalog.format('ALTER TABLE %s OWNER TO %s, which owns the database, then insert the job as that role.', backfill.relation_name(job.target), backfill.acting_owner(class.relowner))
+                                 ELSE pg_catalog.format('SET ROLE %s, then insert the job.', owner) END, '42501');
+  END IF;
+  IF traits.pinned OPERATOR(pg_catalog.<>) '{}'::pg_catalog.text[] AND NOT traits.volatile THEN
+    EXECUTE backfill.row_function(twin, job.target, types, expressions, columns, missing);
+    PERFORM backfill.pin_settings(signature, traits.pinned);
+    PERFORM backfill.compare_values(job, name, twin);
+    EXECUTE pg_catalog.format('DROP FUNCTION %s(%s)', twin, backfill.relation_name(job.target));
+    EXECUTE pg_catalog.format('ALTER FUNCTION %s RESET ALL', signature);  -- the triggers' function has them
+  END IF;
+  EXECUTE pg_catalog.format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', signature);
+  IF owner OPERATOR(pg_catalog.<>) pg_catalog.quote_ident(current_user) THEN
+    EXECUTE pg_catalog.format('ALTER FUNCTION %s OWNER TO %s', signature, owner);
+  END IF;
+  RETURN traits.pinned;
+END
+$$;
+
+-- Makes the row function that names a CHECK which the row breaks. It is asked under the settings of the triggers' function: the server asks again.
+CREATE OR REPLACE FUNCTION backfill.make_breaks(job backfill.job, name text) RETURNS void
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  class       pg_catalog.pg_class := (SELECT c FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) job.target);
+  owner       pg_catalog.text := class.relowner::pg_catalog.regrole::pg_catalog.text;
+  signature   pg_catalog.text := pg_catalog.format('%s(%s)', name, backfill.relation_name(job.target));
+  expressions pg_catalog.text[];
+BEGIN
+  SELECT pg_catalog.array_agg(c.value ORDER BY c.key) INTO expressions FROM pg_catalog.jsonb_each_text(job.plan OPERATOR(pg_catalog.->) 'sync' OPERATOR(pg_catalog.->) 'checks') c;
+  EXECUTE backfill.row_function(name, job.target, '{text}',
+    ARRAY[(SELECT pg_catalog.concat('CASE ', pg_catalog.string_agg(pg_catalog.format('WHEN NOT (%s) THEN %L', c.value, c.key), ' ' ORDER BY c.key), ' END')
+             FROM pg_catalog.jsonb_each_text(job.plan OPERATOR(pg_catalog.->) 'sync' OPERATOR(pg_catalog.->) 'checks') c)],
+    backfill.columns_read(job.target, expressions), NULL);
+  EXECUTE pg_catalog.format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', signature);
+  IF owner OPERATOR(pg_catalog.<>) pg_catalog.quote_ident(current_user) THEN
+    EXECUTE pg_catalog.format('ALTER FUNCTION %s OWNER TO %s', signature, owner);
+  END IF;
+END
+$$;
+
+-- The expressions of a clause for a row function, each of the type that it is assigned to. A constant without a type, which the server reads as what it is
+-- assigned to, would be a text there: it is told by what no function of any type takes.
+CREATE OR REPLACE FUNCTION backfill.typed_values(job backfill.job, clause text, missing jsonb, OUT types text[], OUT expressions text[])
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  derived pg_catalog.text := backfill.derived_table(job.target, (SELECT c.relname::pg_catalog.text FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) job.target), NULL, missing);
+  v       record;
+  target  record;
+BEGIN
+  SELECT * INTO v FROM backfill.computed_values(job.target, clause);
+  expressions := v.expressions;
+  FOR i IN 1 .. pg_catalog.cardinality(v.targets) LOOP
+    SELECT * INTO target FROM backfill.target_type(job.target, v.targets[i], missing);
+    types := pg_catalog.array_append(types, target.type);
+    IF (backfill.breaks_on(ARRAY[pg_catalog.format(E'pg_catalog.to_jsonb((%s\n))', v.expressions[i])], derived)).code OPERATOR(pg_catalog.=) '42804' THEN
+      expressions[i] := pg_catalog.format(E'(%s\n)::%s', v.expressions[i], target.literal);
+    END IF;
+  END LOOP;
+END
+$$;
+
+-- The row functions of a job. Returns the settings that are to be pinned when they are called.
+CREATE OR REPLACE FUNCTION backfill.make_row_functions(job backfill.job) RETURNS text[]
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  schema  pg_catalog.text := (SELECT c.relnamespace::pg_catalog.regnamespace::pg_catalog.text FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) job.target);
+  token   pg_catalog.text := schema OPERATOR(pg_catalog.||) '.' OPERATOR(pg_catalog.||) backfill.sync_token(job);
+  sync    pg_catalog.jsonb := job.plan OPERATOR(pg_catalog.->) 'sync';
+  missing pg_catalog.jsonb := backfill.missing_column(job);
+  pinned  pg_catalog.text[];
+  v       record;
+BEGIN
+  SELECT * INTO v FROM backfill.typed_values(job, job.set_clause, missing);
+  pinned := backfill.make_row_function(job, token OPERATOR(pg_catalog.||) '_value', v.types, v.expressions, missing);
+  IF sync OPERATOR(pg_catalog.->>) 'mode' OPERATOR(pg_catalog.=) 'where' OR (sync OPERATOR(pg_catalog.->) 'self')::boolean THEN
+    pinned := pinned OPERATOR(pg_catalog.||) backfill.make_row_function(job, token OPERATOR(pg_catalog.||) '_todo', '{boolean}', ARRAY[job.where_clause], missing);
+  END IF;
+  IF sync OPERATOR(pg_catalog.->) 'rest' OPERATOR(pg_catalog.<>) '[]'::pg_catalog.jsonb THEN
+    pinned := pinned OPERATOR(pg_catalog.||) backfill.make_row_function(job, token OPERATOR(pg_catalog.||) '_rest', '{boolean}',
+      ARRAY[(SELECT pg_catalog.string_agg('(' OPERATOR(pg_catalog.||) c OPERATOR(pg_catalog.||) E'\n)', ' AND ') FROM pg_catalog.jsonb_array_elements_text(sync OPERATOR(pg_catalog.->) 'rest') c)], missing);
+  END IF;
+  IF job.sync_back IS NOT NULL THEN
+    SELECT * INTO v FROM backfill.typed_values(job, job.sync_back, missing);
+    pinned := pinned OPERATOR(pg_catalog.||) backfill.make_row_function(job, token OPERATOR(pg_catalog.||) '_back', v.types, v.expressions, missing);
+  END IF;
+  IF coalesce(sync OPERATOR(pg_catalog.->) 'checks', '{}') OPERATOR(pg_catalog.<>) '{}'::pg_catalog.jsonb THEN
+    PERFORM backfill.make_breaks(job, token OPERATOR(pg_catalog.||) '_breaks');
+  END IF;
+  RETURN ARRAY(SELECT DISTINCT p FROM pg_catalog.unnest(pinned) p);
+END
+$$;
+
+-- Before anything is changed: makes the row functions, tries them, and undoes them.
+CREATE OR REPLACE FUNCTION backfill.try_sync(ticket bigint) RETURNS void
+LANGUAGE plpgsql
+AS $$
+BEGIN
+  PERFORM backfill.make_row_functions(backfill.own_job(ticket));
+  RAISE EXCEPTION USING ERRCODE = 'BF900';
+EXCEPTION WHEN SQLSTATE 'BF900' THEN
+  NULL;
+END
+$$;
+
+-- Makes all of it: row functions, the triggers' function, the triggers. What is there of an earlier try goes first.
+CREATE OR REPLACE FUNCTION backfill.make_sync(ticket bigint) RETURNS void
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  job      backfill.job := backfill.own_job(ticket);
+  class    pg_catalog.pg_class := (SELECT c FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) job.target);
+  function pg_catalog.text := pg_catalog.format('%s.%I', class.relnamespace::pg_catalog.regnamespace, backfill.sync_token(job));
+  owner    pg_catalog.text := class.relowner::pg_catalog.regrole::pg_catalog.text;
+  pinned   pg_catalog.text[];
+  command  pg_catalog.text;
+BEGIN
+  FOREACH command IN ARRAY backfill.drop_sync_commands(job) LOOP
+    EXECUTE command;
+  END LOOP;
+  pinned := backfill.make_row_functions(job);
+  EXECUTE pg_catalog.format('CREATE FUNCTION %s() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS %L', function,
+                            backfill.sync_body(job, (SELECT n.nspname FROM pg_catalog.pg_namespace n WHERE n.oid OPERATOR(pg_catalog.=) class.relnamespace)));
+  PERFORM backfill.pin_settings(function OPERATOR(pg_catalog.||) '()', pinned);
+  -- Whoever may execute it could make it the trigger of a table of their own; that it fires here needs no right.
+  EXECUTE pg_catalog.format('REVOKE ALL ON FUNCTION %s() FROM PUBLIC', function);
+  EXECUTE pg_catalog.format('COMMENT ON FUNCTION %s() IS %L', function,
+                            pg_catalog.format('of backfilld''s job %s, which keeps rows in step: SELECT backfill.finish(%L) drops it', job.name, job.name));
+  FOREACH command IN ARRAY backfill.trigger_commands(job, function) LOOP
+    EXECUTE command;
+  END LOOP;
+  IF owner OPERATOR(pg_catalog.<>) pg_catalog.quote_ident(current_user) THEN
+    EXECUTE pg_catalog.format('ALTER FUNCTION %s() OWNER TO %s', function, owner);
+  END IF;
+END
+$$;
