@@ -4,6 +4,8 @@
 --   <token>_value, _todo, _rest, _back, _breaks   functions of a row, in SQL with a parsed body: what set_clause computes; where_clause; its
 --          conditions that don't ask for a filled column; what sync_back computes; which CHECK of before the job the row breaks. The server follows a column that is renamed in
 --          them, and refuses to drop one.
+--   <token>_there   a function in SQL that calls all those, and is never called: it stands in the triggers' conditions, so that who drops one of them, or
+--          what it reads, with CASCADE drops the triggers, too; else that name would be free, and what takes its place would run with the owner's rights.
 --   <token>   the triggers' function. It calls those with the owner's rights, and qualifies all that it names.
 --   zz_backfilld_keep_in_sync_<id>_insert, _update, _meant, _back   the triggers. They fire for every writer (ENABLE ALWAYS), and by their name
 --          after the table's other ones.
@@ -55,7 +57,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT p.oid, p.proname::text FROM pg_proc p
    WHERE (p.proname IN (backfill.old_sync_name(job), backfill.sync_token(job)) OR p.proname = ANY (ARRAY(
-           SELECT backfill.sync_token(job) || ending FROM unnest('{_value, _todo, _rest, _back, _breaks}'::text[]) AS e(ending))))
+           SELECT backfill.sync_token(job) || ending FROM unnest('{_value, _todo, _rest, _back, _breaks, _there}'::text[]) AS e(ending))))
      AND p.proowner IN (SELECT c.relowner FROM pg_class c WHERE c.oid = job.target
                          UNION ALL
                         SELECT f.proowner FROM backfill.sync_triggers(job) s JOIN pg_trigger t ON t.oid = s.oid JOIN pg_proc f ON f.oid = t.tgfoid
@@ -72,12 +74,23 @@ AS $$
                 ' OPERATOR(pg_catalog.=) %L', job.plan -> 'sync' ->> 'mark')
 $$;
 
+-- Who could put a function of theirs in place of a job's row functions, which the trigger calls by name with the rights of the table's owner: the owner of
+-- the schema, by another schema of its name. NULL: that one has those rights; the database's owner, as such, is trusted. Who drops a row function, or
+-- what it reads, by CASCADE, drops the triggers with it: backfill.trigger_commands.
+CREATE OR REPLACE FUNCTION backfill.replacer_of(job backfill.job) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT format('%s, who owns schema %I,', n.nspowner::regrole, n.nspname)
+    FROM pg_class t JOIN pg_namespace n ON n.oid = t.relnamespace
+   WHERE t.oid = job.target AND n.nspowner <> 'pg_database_owner'::regrole AND NOT pg_has_role(n.nspowner, t.relowner, 'USAGE')
+$$;
+
 -- The commands that take it out of the table.
 CREATE OR REPLACE FUNCTION backfill.drop_sync_commands(job backfill.job) RETURNS text[]
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT ARRAY(SELECT format('DROP TRIGGER %I ON %s', t.name, backfill.relation_name(job.target)) FROM backfill.sync_triggers(job) t ORDER BY t.name)
-      || ARRAY(SELECT format('DROP FUNCTION %s', f.oid::regprocedure) FROM backfill.sync_functions(job) f ORDER BY f.name)
+      || ARRAY(SELECT format('DROP FUNCTION %s', f.oid::regprocedure) FROM backfill.sync_functions(job) f ORDER BY f.name <> backfill.sync_token(job) || '_there', f.name)
 $$;
 
 -- What is wrong with a job's trigger, in words; NULL: nothing. It must be there, fire for everybody, be the table owner's, and be as it was made.
@@ -107,6 +120,21 @@ BEGIN
   IF problem IS NOT NULL THEN
     RETURN problem;
   END IF;
+  problem := (SELECT format('calls %I, and %s of %s stands beside it', p.proname, p.oid::regprocedure, p.proowner::regrole)
+                FROM pg_proc p
+               WHERE p.proname IN (SELECT f.name FROM backfill.sync_functions(job) f) AND p.pronamespace = function.pronamespace
+                 AND p.oid NOT IN (SELECT f.oid FROM backfill.sync_functions(job) f) LIMIT 1);
+  IF problem IS NOT NULL THEN
+    RETURN problem;
+  END IF;
+  IF backfill.replacer_of(job) IS NOT NULL THEN
+    RETURN format('calls functions that %s could replace', backfill.replacer_of(job));
+  END IF;
+  problem := (SELECT format('would run casts of %s, who owns partition %s', c.relowner::regrole, backfill.relation_name(c.oid))
+                FROM pg_partition_tree(job.target) p JOIN pg_class c ON c.oid = p.relid WHERE NOT pg_has_role(c.relowner, class.relowner, 'USAGE') LIMIT 1);
+  IF problem IS NOT NULL THEN
+    RETURN problem;
+  END IF;
   problem := (SELECT format('is switched off on %s (ALTER TABLE … DISABLE TRIGGER)', backfill.relation_name(g.tgrelid))
                 FROM pg_trigger g
                WHERE g.tgfoid = function.oid AND g.tgenabled <> 'A' LIMIT 1);
@@ -114,8 +142,7 @@ BEGIN
     RETURN problem;
   ELSIF EXISTS (SELECT FROM backfill.sync_functions(job) f JOIN pg_proc p ON p.oid = f.oid WHERE p.proowner <> class.relowner) THEN
     RETURN 'belongs to another role than the table';
-  ELSIF function.prosrc <> backfill.sync_body(job, (SELECT n.nspname FROM pg_namespace n WHERE n.oid = function.pronamespace)) OR NOT function.prosecdef
-        OR NOT EXISTS (SELECT FROM unnest(function.proconfig) AS c(setting) WHERE starts_with(c.setting, 'search_path=')) THEN
+  ELSIF function.prosrc <> backfill.sync_body(job, (SELECT n.nspname FROM pg_namespace n WHERE n.oid = function.pronamespace)) OR NOT function.prosecdef THEN
     RETURN 'was changed, or its schema or a partitioned table was renamed';
   END IF;
   problem := (SELECT format('writes column %I, which is not there any more', c)

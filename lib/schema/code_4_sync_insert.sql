@@ -176,6 +176,34 @@ BEGIN
 END
 $$;
 
+-- A function that the domains of columns call, and that looks names up along whatever search_path there is; NULL: none. The server may have put its body into
+-- the domain's check under the writer's path before the trigger, with the owner's rights, comes to it.
+CREATE OR REPLACE FUNCTION backfill.loose_function(relation oid, columns text[]) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  WITH RECURSIVE held(oid) AS (
+    SELECT a.atttypid FROM pg_attribute a WHERE a.attrelid = relation AND a.attname = ANY (columns) AND a.attnum > 0 AND NOT a.attisdropped
+     UNION
+    SELECT n.oid
+      FROM held h JOIN pg_type t ON t.oid = h.oid,
+           LATERAL (SELECT t.typbasetype UNION ALL SELECT t.typelem
+                     UNION ALL
+                    SELECT a.atttypid FROM pg_attribute a WHERE a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped) AS n(oid)
+     WHERE n.oid <> 0
+  ), called(oid) AS (
+    SELECT f.oid
+      FROM held h JOIN pg_constraint k ON k.contypid = h.oid JOIN pg_depend d ON d.classid = 'pg_constraint'::regclass AND d.objid = k.oid,
+           LATERAL (SELECT p.oid FROM pg_proc p WHERE d.refclassid = 'pg_proc'::regclass AND p.oid = d.refobjid
+                     UNION ALL
+                    SELECT o.oprcode::oid FROM pg_operator o WHERE d.refclassid = 'pg_operator'::regclass AND o.oid = d.refobjid) AS f(oid)
+     UNION
+    SELECT d.refobjid FROM called c JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = c.oid AND d.refclassid = 'pg_proc'::regclass
+  )
+  SELECT min(p.oid::regprocedure::text)
+    FROM called c JOIN pg_proc p ON p.oid = c.oid JOIN pg_language l ON l.oid = p.prolang
+   WHERE l.lanname NOT IN ('internal', 'c') AND p.prosqlbody IS NULL AND NOT EXISTS (SELECT FROM unnest(p.proconfig) AS s(setting) WHERE starts_with(s.setting, 'search_path='))
+$$;
+
 -- Refuses what a trigger can't compute, and returns job.plan -> 'sync'.
 CREATE OR REPLACE FUNCTION backfill.read_sync(job backfill.job) RETURNS jsonb
 LANGUAGE plpgsql
@@ -239,6 +267,19 @@ BEGIN
   IF one IS NOT NULL THEN
     PERFORM backfill.refuse('keep_in_sync', pg_catalog.format('trigger %I would fire after the triggers of keep_in_sync, which would not see what it makes of a row', one),
                             pg_catalog.format('Triggers fire by name: ALTER TRIGGER %I ON %s RENAME TO …, to a name before zz_backfilld.', one, backfill.relation_name(job.target)), '55000');
+  END IF;
+  -- NEW is made a row of the table by a cast, and the owner of a partition can make one of his own, which would run with the rights of the table's owner.
+  SELECT backfill.relation_name(c.oid) AS name, c.relowner::pg_catalog.regrole::pg_catalog.text AS owner INTO v
+    FROM pg_catalog.pg_partition_tree(job.target) p JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) p.relid::pg_catalog.oid
+   WHERE NOT pg_catalog.pg_has_role(c.relowner, class.relowner, 'USAGE') ORDER BY c.oid LIMIT 1;
+  IF v.name IS NOT NULL THEN
+    PERFORM backfill.refuse('keep_in_sync', pg_catalog.format('partition %s belongs to %s, whose casts would run with the rights of %s, the owner of the table', v.name, v.owner, class.relowner::pg_catalog.regrole),
+                            pg_catalog.format('ALTER TABLE %s OWNER TO %s.', v.name, class.relowner::pg_catalog.regrole), '42501');
+  END IF;
+  one := backfill.loose_function(job.target, pg_catalog.array_cat(filled, back));
+  IF one IS NOT NULL THEN
+    PERFORM backfill.refuse('keep_in_sync', pg_catalog.format('a domain of a column that is filled calls %s, which looks names up along the search_path of whoever writes, and the trigger has the rights of the table''s owner', one),
+                            pg_catalog.format('ALTER FUNCTION %s SET search_path = …, to the schemas that it means.', one), '42501');
   END IF;
   PERFORM backfill.check_other_syncs(job);
   IF job.sync_back IS NOT NULL THEN

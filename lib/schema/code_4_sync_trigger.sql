@@ -209,6 +209,7 @@ DECLARE
   meant    text[];
   given    text[];
   left_out text;
+  there    constant text := format('(true OR %s_there())', function);  -- never asked: backfill.make_there
   commands text[] := '{}';
 BEGIN
   SELECT s.sources, s.meant INTO watched, meant FROM backfill.sync_sources(job) s;
@@ -217,27 +218,27 @@ BEGIN
              || coalesce(' OR ' || (SELECT string_agg(backfill.left_out(job, c), ' OR ') FROM unnest(back) c), '');
   END IF;
   commands := commands || format('CREATE TRIGGER %I BEFORE INSERT ON %s FOR EACH ROW%s EXECUTE FUNCTION %s(''forth'')',
-                                 backfill.sync_name(job) || '_insert', name, coalesce(' WHEN (' || left_out || ')', ''), function);
+                                 backfill.sync_name(job) || '_insert', name, format(' WHEN (%s%s)', '(' || left_out || ') AND ', there), function);
   IF watched <> '{}' THEN
-    commands := commands || format('CREATE TRIGGER %I BEFORE UPDATE ON %s FOR EACH ROW WHEN (pg_catalog.record_image_ne(%s, %s)%s) EXECUTE FUNCTION %s(''forth'')',
+    commands := commands || format('CREATE TRIGGER %I BEFORE UPDATE ON %s FOR EACH ROW WHEN (pg_catalog.record_image_ne(%s, %s)%s AND %s) EXECUTE FUNCTION %s(''forth'')',
                                    backfill.sync_name(job) || '_update', name, backfill.row_of('OLD', watched), backfill.row_of('NEW', watched),
                                    CASE WHEN self THEN '' ELSE format(' AND (%s OR %s)', CASE WHEN back IS NOT NULL  -- new code writes some of the new columns, and what it leaves is what it means
                                                                                                 THEN format('pg_catalog.record_image_eq(%s, %s)', backfill.row_of('OLD', filled), backfill.row_of('NEW', filled))
                                                                                                 ELSE (SELECT string_agg(format('pg_catalog.record_image_eq(ROW(OLD.%1$I), ROW(NEW.%1$I))', c), ' OR ') FROM unnest(filled) c) END, own) END,
-                                   function);
+                                   there, function);
   END IF;
   IF meant <> '{}' THEN
-    commands := commands || format('CREATE TRIGGER %I BEFORE UPDATE ON %s FOR EACH ROW WHEN (pg_catalog.record_image_ne(%s, %s) AND pg_catalog.record_image_eq(%s, %s)) EXECUTE FUNCTION %s(''meant'')',
+    commands := commands || format('CREATE TRIGGER %I BEFORE UPDATE ON %s FOR EACH ROW WHEN (pg_catalog.record_image_ne(%s, %s) AND pg_catalog.record_image_eq(%s, %s) AND %s) EXECUTE FUNCTION %s(''meant'')',
                                    backfill.sync_name(job) || '_meant', name, backfill.row_of('OLD', meant), backfill.row_of('NEW', meant),
-                                   backfill.row_of('OLD', filled || watched), backfill.row_of('NEW', filled || watched), function);
+                                   backfill.row_of('OLD', filled || watched), backfill.row_of('NEW', filled || watched), there, function);
   END IF;
   IF back IS NOT NULL THEN
     -- What old code writes may stand in sync_back, too: only a column that new code writes calls for the way back.
     given := ARRAY(SELECT c FROM unnest(backfill.watched_columns(job, '{_back}', back)) c WHERE c = ANY (filled));
     commands := commands || format('CREATE TRIGGER %I BEFORE UPDATE ON %s FOR EACH ROW WHEN (pg_catalog.record_image_ne(%s, %s) AND pg_catalog.record_image_eq(%s, %s)'
-                                   ' AND (%s) IS NOT TRUE) EXECUTE FUNCTION %s(''back'')',
+                                   ' AND (%s) IS NOT TRUE AND %s) EXECUTE FUNCTION %s(''back'')',
                                    backfill.sync_name(job) || '_back', name, backfill.row_of('OLD', given), backfill.row_of('NEW', given),
-                                   backfill.row_of('OLD', back), backfill.row_of('NEW', back), own, function);
+                                   backfill.row_of('OLD', back), backfill.row_of('NEW', back), own, there, function);
   END IF;
   RETURN commands || ARRAY(SELECT format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I', name, (regexp_match(c, '^CREATE TRIGGER ("(?:[^"]|"")+"|\S+)'))[1]) FROM unnest(commands) c);
 END

@@ -54,8 +54,7 @@ AS $$
    WHERE s.part <> '' AND backfill.assigned_column(s.part) IS DISTINCT FROM 'pg_temp'
 $$;
 
--- Pins settings for a function of ours, as this session has them, which are those of the batches. The search_path always is: to whose code a name leads,
--- be it in a CHECK or a domain of the table, must not be the writer's to say.
+-- Pins settings for a function of ours, as this session has them, which are those of the batches.
 CREATE OR REPLACE FUNCTION backfill.pin_settings(signature text, settings text[]) RETURNS void
 LANGUAGE plpgsql
 AS $$
@@ -63,13 +62,12 @@ DECLARE
   own_path pg_catalog.text := pg_catalog.current_setting('search_path');
   name     pg_catalog.text;
 BEGIN
-  PERFORM pg_catalog.set_config('search_path', backfill.path_of_function(own_path), true);
-  EXECUTE pg_catalog.format('ALTER FUNCTION %s SET search_path FROM CURRENT', signature);
-  PERFORM pg_catalog.set_config('search_path', own_path, true);
   FOREACH name IN ARRAY settings LOOP
-    IF name OPERATOR(pg_catalog.<>) 'search_path' THEN
-      EXECUTE pg_catalog.format('ALTER FUNCTION %s SET %s FROM CURRENT', signature, name);
+    IF name OPERATOR(pg_catalog.=) 'search_path' THEN
+      PERFORM pg_catalog.set_config('search_path', backfill.path_of_function(own_path), true);
     END IF;
+    EXECUTE pg_catalog.format('ALTER FUNCTION %s SET %s FROM CURRENT', signature, name);
+    PERFORM pg_catalog.set_config('search_path', own_path, true);
   END LOOP;
 END
 $$;
@@ -117,8 +115,9 @@ BEGIN
 END
 $$;
 
--- Makes the row function that names a CHECK which the row breaks. It is asked under the settings of the triggers' function: the server asks again.
-CREATE OR REPLACE FUNCTION backfill.make_breaks(job backfill.job, name text) RETURNS void
+-- Makes the row function that names a CHECK which the row breaks. Returns the settings that are to be pinned when it is called: no value depends on it, and
+-- the server asks again.
+CREATE OR REPLACE FUNCTION backfill.make_breaks(job backfill.job, name text) RETURNS text[]
 LANGUAGE plpgsql
 AS $$
 DECLARE
@@ -136,6 +135,7 @@ BEGIN
   IF owner OPERATOR(pg_catalog.<>) pg_catalog.quote_ident(current_user) THEN
     EXECUTE pg_catalog.format('ALTER FUNCTION %s OWNER TO %s', signature, owner);
   END IF;
+  RETURN ARRAY(SELECT p FROM pg_catalog.unnest((backfill.function_traits(pg_catalog.to_regproc(name), '{}')).pinned) p WHERE p OPERATOR(pg_catalog.=) 'search_path');
 END
 $$;
 
@@ -158,6 +158,23 @@ BEGIN
       expressions[i] := pg_catalog.format(E'(%s\n)::%s', v.expressions[i], target.literal);
     END IF;
   END LOOP;
+END
+$$;
+
+-- Makes the function that depends on all row functions of a job. token: with its schema.
+CREATE OR REPLACE FUNCTION backfill.make_there(job backfill.job, token text) RETURNS void
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  owner pg_catalog.text := (SELECT c.relowner::pg_catalog.regrole::pg_catalog.text FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) job.target);
+BEGIN
+  EXECUTE pg_catalog.format('CREATE FUNCTION %s_there() RETURNS boolean LANGUAGE sql STABLE BEGIN ATOMIC SELECT EXISTS (SELECT FROM %s); END', token,
+    (SELECT pg_catalog.string_agg(pg_catalog.format('%s(NULL::%s) AS "backfilld %s"', p.oid::pg_catalog.regproc, backfill.relation_name(job.target), p.proname), ', ')
+       FROM pg_catalog.pg_proc p WHERE p.oid OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT f.oid FROM backfill.sync_functions(job) f WHERE f.name OPERATOR(pg_catalog.<>) backfill.sync_token(job)))));
+  EXECUTE pg_catalog.format('REVOKE ALL ON FUNCTION %s_there() FROM PUBLIC', token);
+  IF owner OPERATOR(pg_catalog.<>) pg_catalog.quote_ident(current_user) THEN
+    EXECUTE pg_catalog.format('ALTER FUNCTION %s_there() OWNER TO %s', token, owner);
+  END IF;
 END
 $$;
 
@@ -187,7 +204,16 @@ BEGIN
     pinned := pinned OPERATOR(pg_catalog.||) backfill.make_row_function(job, token OPERATOR(pg_catalog.||) '_back', v.types, v.expressions, missing);
   END IF;
   IF coalesce(sync OPERATOR(pg_catalog.->) 'checks', '{}') OPERATOR(pg_catalog.<>) '{}'::pg_catalog.jsonb THEN
-    PERFORM backfill.make_breaks(job, token OPERATOR(pg_catalog.||) '_breaks');
+    pinned := pinned OPERATOR(pg_catalog.||) backfill.make_breaks(job, token OPERATOR(pg_catalog.||) '_breaks');
+  END IF;
+  IF backfill.replacer_of(job) IS NOT NULL THEN
+    PERFORM backfill.refuse('keep_in_sync', pg_catalog.format('%s could replace the functions that the trigger calls with the rights of the owner of %s', backfill.replacer_of(job), backfill.relation_name(job.target)),
+                            'ALTER SCHEMA … OWNER TO the table''s owner, or to a role that has those rights.', '42501');
+  END IF;
+  PERFORM backfill.make_there(job, token);
+  -- Defaults name types as the catalog writes them: to whose they lead must not be the writer's to say. (Not in all: it costs 11 us a row.)
+  IF coalesce(sync OPERATOR(pg_catalog.->) 'defaults', '{}') OPERATOR(pg_catalog.<>) '{}'::pg_catalog.jsonb THEN
+    pinned := pg_catalog.array_append(pinned, 'search_path'::pg_catalog.text);
   END IF;
   RETURN ARRAY(SELECT DISTINCT p FROM pg_catalog.unnest(pinned) p);
 END

@@ -182,29 +182,32 @@ def test_table_that_takes_the_place_of_another_runs_nothing(db):
 
 def kept_in_step(db):
     """A table with each kind of trigger on it; returns (name, source, settings) of their functions."""
-    db.app.execute("CREATE TABLE t (id bigint PRIMARY KEY, a numeric NOT NULL CHECK (a < 1000), k text DEFAULT 'x', b int CHECK (b < 900), c int NOT NULL DEFAULT 0, live boolean);"
+    db.app.execute("CREATE FUNCTION is_low(text) RETURNS boolean LANGUAGE sql SET search_path = pg_catalog AS 'SELECT $1 = lower($1)'; CREATE DOMAIN word AS text CHECK (is_low(VALUE));"
+                   "CREATE FUNCTION fits(int) RETURNS boolean LANGUAGE sql AS 'SELECT abs($1) < 900';"
+                   "CREATE TABLE t (id bigint PRIMARY KEY, a numeric NOT NULL CHECK (a < 1000), k text DEFAULT 'x', b int CHECK (fits(b)), c int NOT NULL DEFAULT 0, live boolean, w word);"
                    "INSERT INTO t SELECT i, i, 'x', NULL, 0, true FROM generate_series(1, 100) i")
     db.daemon()
     for columns in ({"set_clause": "b = a * 2", "where_clause": "b IS NULL AND live", "sync_back": "a = b / 2.0", "settings": {"my.own": "1"}},
                     {"set_clause": "z = (a * 100)::bigint", "add_column": "z bigint", "enforce": ["NOT NULL z"]},
-                    {"set_clause": "c = c + 1", "where_clause": "c = 0"}, {"set_clause": "k = 'y'", "where_clause": "k = 'x'"}):
+                    {"set_clause": "c = c + 1", "where_clause": "c = 0"}, {"set_clause": "k = 'y'", "where_clause": "k = 'x'"},
+                    {"set_clause": "w = left('abc', a::int % 3)", "where_clause": "w IS NULL"}):
         db.finish(db.submit(keep_in_sync=True, **columns))
-    found = db.all("SELECT proname::text, prosrc, proconfig FROM pg_proc WHERE prosecdef AND pronamespace = 'public'::regnamespace AND proname LIKE 'backfilld%'")
-    assert len(found) == 4
-    return found
+    return db.all("SELECT prosrc, coalesce(proconfig, '{}') FROM pg_proc WHERE prosecdef AND pronamespace = 'public'::regnamespace AND proname LIKE 'backfilld%' ORDER BY oid")
 
 
-def test_the_triggers_functions_pin_the_search_path_and_qualify_all_that_they_name(db):
-    for name, source, settings in kept_in_step(db):
-        assert unqualified(source.replace("#variable_conflict use_column\n", "")) == [], name
-        assert [s for s in settings or [] if s.startswith("search_path=")][0].endswith("pg_temp"), name
+def test_the_triggers_functions_qualify_all_that_they_name(db):
+    """Or they pin the search_path, which costs: for the function of a CHECK, and for a default."""
+    found = kept_in_step(db)
+    assert [unqualified(source.replace("#variable_conflict use_column\n", "")) for source, _ in found] == [[]] * 5
+    paths = [[s for s in settings if s.startswith("search_path=")] for _, settings in found]
+    assert [len(path) for path in paths] == [1, 0, 1, 1, 0] and all(path[0].endswith("pg_temp") for path in paths if path)
 
 
 @pytest.mark.parametrize("path", ["mine, pg_catalog", "pg_temp, pg_catalog", "pg_temp, mine, public, pg_catalog"])
 def test_who_writes_a_table_runs_no_code_as_its_owner(db, path):
     """Types of the writer's own, whose CHECK is code: rows that are filled, that can't be, that a CHECK or NOT NULL refuses."""
     kept_in_step(db)
-    db.admin.execute("CREATE TABLE ran (who text, type text); GRANT INSERT ON ran TO PUBLIC; CREATE SCHEMA mine AUTHORIZATION other; GRANT TEMP ON DATABASE current TO other".replace("current", f'"{db.name}"'))
+    db.admin.execute("CREATE TABLE ran (who text, type text); GRANT INSERT ON ran TO PUBLIC; CREATE SCHEMA mine AUTHORIZATION other; GRANT USAGE ON SCHEMA mine TO PUBLIC; GRANT TEMP ON DATABASE current TO other".replace("current", f'"{db.name}"'))
     db.app.execute("GRANT SELECT, INSERT, UPDATE ON t TO other")
     with db.connect("other") as session:
         for schema in ("mine", "pg_temp"):
@@ -216,12 +219,79 @@ def test_who_writes_a_table_runs_no_code_as_its_owner(db, path):
                     session.execute(f"CREATE DOMAIN {schema}.{type} AS pg_catalog.{type} CHECK ({schema}.evil('{type}'))")
                 except psycopg.errors.DatatypeMismatch:
                     assert type == "record"
+            for body in ("lower(text) RETURNS text LANGUAGE plpgsql AS $$ BEGIN PERFORM {}.evil('lower'); RETURN pg_catalog.lower($1); END $$",
+                         "abs(int) RETURNS int LANGUAGE plpgsql AS $$ BEGIN PERFORM {}.evil('abs'); RETURN pg_catalog.abs($1); END $$"):
+                session.execute(f"CREATE FUNCTION {schema}." + body.format(schema))
         session.execute(f"SET search_path = {path}")
         for key, statement in enumerate(("INSERT INTO public.t (id, a, live) VALUES (%s, 5, true)", "INSERT INTO public.t (id, a) VALUES (%s, 'NaN')", "INSERT INTO public.t (id, a, z) VALUES (%s, 'NaN', 1)",
                                          "INSERT INTO public.t (id, a, live) VALUES (%s, 600, true)", "UPDATE public.t SET a = 1e30 WHERE id = %s - 1000", "UPDATE public.t SET a = 'NaN' WHERE id = %s - 1000",
                                          "UPDATE public.t SET a = 7 WHERE id = %s - 1000", "UPDATE public.t SET b = 10 WHERE id = %s - 1000", "UPDATE public.t SET b = 899, live = false WHERE id = %s - 1000",
-                                         "UPDATE public.t SET k = 'x', c = 0 WHERE id = %s - 1000")):
+                                         "UPDATE public.t SET k = 'x', c = 0 WHERE id = %s - 1000",
+                                         "INSERT INTO public.t (id, a, b, z) VALUES (%s, 5, NULL, 1)", "UPDATE public.t SET w = NULL, a = 8 WHERE id = %s - 1000")):
             try:
                 session.execute(statement, [1001 + key])
             except psycopg.Error as error:
                 assert "ran as" not in str(error), (statement, error)
+
+
+def test_a_domain_whose_function_looks_names_up_anywhere_is_refused_under_a_trigger(db):
+    """Its body may be in the domain's check as the writer's search_path has it, whatever the trigger pins."""
+    db.app.execute("CREATE FUNCTION is_low(text) RETURNS boolean LANGUAGE sql AS 'SELECT $1 = lower($1)'; CREATE FUNCTION via(text) RETURNS boolean LANGUAGE sql BEGIN ATOMIC SELECT is_low($1); END;"
+                   "CREATE DOMAIN word AS text CHECK (via(VALUE)); CREATE DOMAIN key AS word; CREATE TABLE t (id bigint PRIMARY KEY, a text, w key[])")
+    job = {"set_clause": "w = ARRAY[a]", "where_clause": "w IS NULL", "keep_in_sync": True}
+    with pytest.raises(psycopg.Error, match="public.is_low") as refused:
+        db.submit(**job)
+    db.app.execute(refused.value.diag.message_hint.split(",")[0].replace("…", "pg_catalog").replace("...", "pg_catalog"))
+    db.daemon()
+    db.finish(db.submit(**job))
+
+
+def test_a_partition_of_another_owner_gets_no_trigger_with_the_rights_of_the_tables_owner(db):
+    """A row of it becomes one of the table by a cast, which may be the partition's owner's own."""
+    db.admin.execute("GRANT other TO app")
+    db.app.execute("CREATE TABLE t (id bigint PRIMARY KEY, a int, b int) PARTITION BY RANGE (id); CREATE TABLE t1 (id bigint NOT NULL, a int, b int); ALTER TABLE t ATTACH PARTITION t1 FOR VALUES FROM (0) TO (1000)")
+    db.admin.execute("ALTER TABLE t1 OWNER TO other")
+    job = {"set_clause": "b = a", "where_clause": "b IS NULL", "keep_in_sync": True}
+    with pytest.raises(psycopg.Error, match="partition public.t1 belongs to other") as refused:
+        db.submit(**job)
+    db.app.execute(refused.value.diag.message_hint.rstrip("."))
+    db.daemon()
+    name = db.finish(db.submit(**job))["name"]
+    trouble = "SELECT backfill.sync_trouble(j) FROM backfill.job j WHERE j.name = %s"
+    assert db.one(trouble, name) is None
+    db.admin.execute("ALTER TABLE t1 OWNER TO other")
+    assert "casts of other, who owns partition public.t1" in db.one(trouble, name)
+
+
+def test_a_function_beside_the_triggers_own_is_told(db):
+    """Who may create functions in the schema can make the call ambiguous."""
+    db.app.execute("CREATE TABLE t (id bigint PRIMARY KEY, a int, b int)")
+    db.daemon()
+    name = db.finish(db.submit(set_clause="b = a", where_clause="b IS NULL", keep_in_sync=True))["name"]
+    db.admin.execute("GRANT CREATE ON SCHEMA public TO other")
+    value = db.one("SELECT proname::text FROM pg_proc WHERE proname ~ '^backfilld.*_value$'")
+    db.session("other").execute(f"CREATE FUNCTION public.{value}(public.t, int DEFAULT 1) RETURNS int LANGUAGE sql AS 'SELECT 1'")
+    assert "of other stands beside it" in db.one("SELECT backfill.sync_trouble(j) FROM backfill.job j WHERE j.name = %s", name)
+
+
+def test_who_drops_a_function_of_the_trigger_drops_the_trigger(db):
+    """By CASCADE, from what it reads: its name is free then, and what takes its place must not run as the table's owner."""
+    db.app.execute("CREATE TABLE t (id bigint PRIMARY KEY, a int, b int); CREATE TABLE secret (s text); INSERT INTO secret VALUES ('x'); GRANT SELECT, INSERT ON t TO other")
+    db.admin.execute("CREATE TABLE rates (k int, f int); ALTER TABLE rates OWNER TO other; GRANT SELECT ON rates TO app; GRANT CREATE ON SCHEMA public TO other")
+    db.daemon()
+    name = db.finish(db.submit(set_clause="b = (SELECT f FROM rates WHERE k = a)", where_clause="b IS NULL", keep_in_sync=True))["name"]
+    value = db.one("SELECT proname::text FROM pg_proc WHERE proname ~ '^backfilld.*_value$'")
+    with db.connect("other") as session:
+        session.execute("DROP TABLE rates CASCADE")
+        session.execute(f"""CREATE FUNCTION {value}(t) RETURNS TABLE ("0" int, "1" int) LANGUAGE plpgsql AS $$ BEGIN RETURN QUERY SELECT 0, count(*)::int FROM secret; END $$""")
+        session.execute("INSERT INTO t VALUES (1, 1)")
+    assert db.one("SELECT b FROM t WHERE id = 1") is None
+    assert db.one("SELECT backfill.sync_trouble(j) FROM backfill.job j WHERE j.name = %s", name) == "is not there any more"
+    db.app.execute("SELECT backfill.finish(%s)", [name])
+    wait_until(lambda: not db.one("SELECT count(*) FROM pg_proc WHERE proname ~ '^backfilld' AND proowner = 'app'::regrole"), what="the rest of it is gone")
+
+
+def test_who_owns_the_schema_could_replace_the_functions_of_a_trigger_and_is_named(db):
+    db.admin.execute("CREATE SCHEMA theirs AUTHORIZATION other; GRANT ALL ON SCHEMA theirs TO app; CREATE TABLE theirs.t (id bigint PRIMARY KEY, a int, b int); ALTER TABLE theirs.t OWNER TO app")
+    db.daemon()
+    assert "other, who owns schema theirs, could replace" in db.finish(db.submit(target="theirs.t", set_clause="b = a", where_clause="b IS NULL", keep_in_sync=True), "failed")["error"]
