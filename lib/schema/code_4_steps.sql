@@ -245,6 +245,11 @@ BEGIN
 
   -- What relies on the trigger looks at it again: nobody else may have taken it away, switched it off or changed it.
   IF job.keep_in_sync AND phase IN ('expand', 'guard', 'validate') THEN
+    uses := backfill.sync_danger(job);
+    IF uses IS NOT NULL THEN
+      RAISE EXCEPTION 'the trigger of keep_in_sync on % %', name, uses
+        USING ERRCODE = '55000', HINT = format('When that is mended, SELECT backfill.retry(%L).', job.name);
+    END IF;
     uses := backfill.sync_trouble(job);
     IF uses IS NOT NULL AND (phase = 'expand' OR uses = 'is an earlier version''s') THEN
       step := 'keep in sync';

@@ -93,6 +93,21 @@ AS $$
       || ARRAY(SELECT format('DROP FUNCTION %s', f.oid::regprocedure) FROM backfill.sync_functions(job) f ORDER BY f.name <> backfill.sync_token(job) || '_there', f.name)
 $$;
 
+-- Why a job's trigger can't be relied on, however often it is made anew, in words; NULL: it can. Others could put code in its way, which would run with the
+-- rights of the table's owner, or make its calls ambiguous.
+CREATE OR REPLACE FUNCTION backfill.sync_danger(job backfill.job) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT coalesce(
+    (SELECT format('calls functions that %s could replace', backfill.replacer_of(job)) WHERE backfill.replacer_of(job) IS NOT NULL),
+    (SELECT format('would run casts of %s, who owns partition %s', c.relowner::regrole, backfill.relation_name(c.oid))
+       FROM pg_class t, pg_partition_tree(job.target) p JOIN pg_class c ON c.oid = p.relid
+      WHERE t.oid = job.target AND NOT pg_has_role(c.relowner, t.relowner, 'USAGE') ORDER BY c.oid LIMIT 1),
+    (SELECT format('calls %I, and %s of %s stands beside it', p.proname, p.oid::regprocedure, p.proowner::regrole)
+       FROM backfill.sync_functions(job) f JOIN pg_proc o ON o.oid = f.oid JOIN pg_proc p ON p.proname = o.proname AND p.pronamespace = o.pronamespace
+      WHERE p.oid NOT IN (SELECT g.oid FROM backfill.sync_functions(job) g) ORDER BY p.oid LIMIT 1))
+$$;
+
 -- What is wrong with a job's trigger, in words; NULL: nothing. It must be there, fire for everybody, be the table owner's, and be as it was made.
 CREATE OR REPLACE FUNCTION backfill.sync_trouble(job backfill.job) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -120,18 +135,7 @@ BEGIN
   IF problem IS NOT NULL THEN
     RETURN problem;
   END IF;
-  problem := (SELECT format('calls %I, and %s of %s stands beside it', p.proname, p.oid::regprocedure, p.proowner::regrole)
-                FROM pg_proc p
-               WHERE p.proname IN (SELECT f.name FROM backfill.sync_functions(job) f) AND p.pronamespace = function.pronamespace
-                 AND p.oid NOT IN (SELECT f.oid FROM backfill.sync_functions(job) f) LIMIT 1);
-  IF problem IS NOT NULL THEN
-    RETURN problem;
-  END IF;
-  IF backfill.replacer_of(job) IS NOT NULL THEN
-    RETURN format('calls functions that %s could replace', backfill.replacer_of(job));
-  END IF;
-  problem := (SELECT format('would run casts of %s, who owns partition %s', c.relowner::regrole, backfill.relation_name(c.oid))
-                FROM pg_partition_tree(job.target) p JOIN pg_class c ON c.oid = p.relid WHERE NOT pg_has_role(c.relowner, class.relowner, 'USAGE') LIMIT 1);
+  problem := backfill.sync_danger(job);
   IF problem IS NOT NULL THEN
     RETURN problem;
   END IF;

@@ -268,6 +268,10 @@ BEGIN
     PERFORM backfill.refuse('keep_in_sync', pg_catalog.format('trigger %I would fire after the triggers of keep_in_sync, which would not see what it makes of a row', one),
                             pg_catalog.format('Triggers fire by name: ALTER TRIGGER %I ON %s RENAME TO …, to a name before zz_backfilld.', one, backfill.relation_name(job.target)), '55000');
   END IF;
+  IF backfill.replacer_of(job) IS NOT NULL THEN
+    PERFORM backfill.refuse('keep_in_sync', pg_catalog.format('%s could replace the functions that the trigger calls with the rights of %s, the owner of the table', backfill.replacer_of(job), class.relowner::pg_catalog.regrole),
+                            pg_catalog.format('ALTER SCHEMA %s OWNER TO %s, or to a role that has those rights.', class.relnamespace::pg_catalog.regnamespace, class.relowner::pg_catalog.regrole), '42501');
+  END IF;
   -- NEW is made a row of the table by a cast, and the owner of a partition can make one of his own, which would run with the rights of the table's owner.
   SELECT backfill.relation_name(c.oid) AS name, c.relowner::pg_catalog.regrole::pg_catalog.text AS owner INTO v
     FROM pg_catalog.pg_partition_tree(job.target) p JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) p.relid::pg_catalog.oid

@@ -170,7 +170,7 @@ DECLARE
 BEGIN
   EXECUTE pg_catalog.format('CREATE FUNCTION %s_there() RETURNS boolean LANGUAGE sql STABLE BEGIN ATOMIC SELECT EXISTS (SELECT FROM %s); END', token,
     (SELECT pg_catalog.string_agg(pg_catalog.format('%s(NULL::%s) AS "backfilld %s"', p.oid::pg_catalog.regproc, backfill.relation_name(job.target), p.proname), ', ')
-       FROM pg_catalog.pg_proc p WHERE p.oid OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT f.oid FROM backfill.sync_functions(job) f WHERE f.name OPERATOR(pg_catalog.<>) backfill.sync_token(job)))));
+       FROM pg_catalog.pg_proc p WHERE p.oid OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT f.oid FROM backfill.sync_functions(job) f WHERE pg_catalog.starts_with(f.name, backfill.sync_token(job) OPERATOR(pg_catalog.||) '_')))));
   EXECUTE pg_catalog.format('REVOKE ALL ON FUNCTION %s_there() FROM PUBLIC', token);
   IF owner OPERATOR(pg_catalog.<>) pg_catalog.quote_ident(current_user) THEN
     EXECUTE pg_catalog.format('ALTER FUNCTION %s_there() OWNER TO %s', token, owner);
@@ -205,10 +205,6 @@ BEGIN
   END IF;
   IF coalesce(sync OPERATOR(pg_catalog.->) 'checks', '{}') OPERATOR(pg_catalog.<>) '{}'::pg_catalog.jsonb THEN
     pinned := pinned OPERATOR(pg_catalog.||) backfill.make_breaks(job, token OPERATOR(pg_catalog.||) '_breaks');
-  END IF;
-  IF backfill.replacer_of(job) IS NOT NULL THEN
-    PERFORM backfill.refuse('keep_in_sync', pg_catalog.format('%s could replace the functions that the trigger calls with the rights of the owner of %s', backfill.replacer_of(job), backfill.relation_name(job.target)),
-                            'ALTER SCHEMA … OWNER TO the table''s owner, or to a role that has those rights.', '42501');
   END IF;
   PERFORM backfill.make_there(job, token);
   -- Defaults name types as the catalog writes them: to whose they lead must not be the writer's to say. (Not in all: it costs 11 us a row.)

@@ -45,7 +45,7 @@ GRANT EXECUTE ON FUNCTION
   backfill.target_type, backfill.default_of, backfill.never_null, backfill.value_of, backfill.computed_values, backfill.typed_values, backfill.other_syncs, backfill.check_other_syncs, backfill.checks_on, backfill.make_breaks, backfill.check_default, backfill.assigned_values, backfill.row_function, backfill.columns_read, backfill.columns_of_function, backfill.function_traits, backfill.depends_on_role, backfill.breaks_on,
   backfill.constant_defaults, backfill.check_sync_clause, backfill.check_columns_alone, backfill.check_text, backfill.left_out, backfill.sync_assignments, backfill.in_quotes, backfill.row_fault, backfill.custom_settings, backfill.sync_body, backfill.row_of,
   backfill.watched_columns, backfill.sync_sources, backfill.trigger_commands, backfill.called_elsewhere, backfill.compare_values, backfill.path_of_function, backfill.loose_function, backfill.pin_settings, backfill.make_row_function, backfill.make_there, backfill.make_row_functions,
-  backfill.try_sync, backfill.make_sync, backfill.drop_sync_commands, backfill.replacer_of, backfill.sync_trouble, backfill.step_is_wanted, backfill.run_step,
+  backfill.try_sync, backfill.make_sync, backfill.drop_sync_commands, backfill.replacer_of, backfill.sync_danger, backfill.sync_trouble, backfill.step_is_wanted, backfill.run_step,
   backfill.look_for_rows, backfill.note_look, backfill.wait_aside, backfill.check_builder, backfill.check_index,
   backfill.token_places, backfill.normal_sql, backfill.names_in, backfill.stand_in, backfill.split_column,
   backfill.rule_of_type, backfill.type_under, backfill.type_name, backfill.check_column, backfill.constraint_says, backfill.is_promised, backfill.parse_item, backfill.column_type,
