@@ -65,7 +65,7 @@ BEGIN
   IF NEW.active_hours IS DISTINCT FROM OLD.active_hours THEN
     PERFORM backfill.check_active_hours(NEW);
   END IF;
-  IF OLD.state <> 'running' AND NEW.state = OLD.state AND NOT backfill.login_is_there(OLD)
+  IF NEW.state = OLD.state AND NOT backfill.login_is_there(OLD)
      AND (backfill.login_of(OLD) IS DISTINCT FROM backfill.login() OR backfill.role_name(backfill.role_of(OLD)) IS NULL)
      AND backfill.is_plain_caller() AND backfill.may_end(OLD) THEN
     IF ends THEN
@@ -73,7 +73,7 @@ BEGIN
       NEW.ended_as := current_user;
       NEW.ended_by_oid := backfill.role_oid(session_user);
       NEW.ended_as_oid := backfill.role_oid(current_user);
-    ELSIF NOT (SELECT r.rolsuper FROM pg_roles r WHERE r.rolname = session_user) THEN
+    ELSIF OLD.state <> 'running' AND NOT (SELECT r.rolsuper FROM pg_roles r WHERE r.rolname = session_user) THEN
       NEW.submitted_by := session_user;
       NEW.owner := current_user;
       NEW.submitted_by_oid := backfill.role_oid(session_user);
@@ -163,10 +163,10 @@ BEGIN
     END IF;
   ELSIF OLD.state NOT IN ('succeeded', 'failed', 'cancelled') THEN
     RAISE EXCEPTION 'job "%" is %', OLD.name, OLD.state USING ERRCODE = '55000', HINT = 'forget is for a job that has ended; cancel ends one.';
-  ELSIF backfill.is_untidy(OLD) OR (OLD.keep_in_sync AND OLD.tidy)
+  ELSIF backfill.is_untidy(OLD) OR (OLD.keep_in_sync AND (OLD.tidy OR EXISTS (SELECT FROM backfill.sync_triggers(OLD))))
         OR (OLD.wanted = 'undo' AND OLD.add_column IS NOT NULL AND backfill.has_column(OLD) AND NOT backfill.had_column(OLD)) THEN
     RAISE EXCEPTION 'job "%" has left something in its table', OLD.name USING ERRCODE = '55000', 
-      HINT = CASE WHEN OLD.wanted IN ('cancel', 'finish', 'undo') THEN 'A daemon takes it out, and backfill.status says what it waits for; then the job can be forgotten.'
+      HINT = CASE WHEN OLD.wanted IN ('cancel', 'finish', 'undo') THEN 'A daemon takes it out; what it waits for, or why it can''t, backfill.status says in throttled_by or error. Then the job can be forgotten.'
                   ELSE format('First SELECT backfill.finish(%L), which takes its trigger out, or backfill.undo(%L), which takes out all that it added.', OLD.name, OLD.name) END;
   END IF;
   RETURN NEW;

@@ -88,6 +88,37 @@ def test_the_tables_owner_ends_a_job_whose_login_is_gone(db, call):
     assert db.job(name)["error"] is None
 
 
+@pytest.mark.parametrize("call", ["cancel", "undo"])
+def test_the_tables_owner_ends_a_running_job_whose_login_is_gone(db, call):
+    """At once, before the job has met it."""
+    db.admin.execute("CREATE ROLE short LOGIN IN ROLE app_owner")
+    table(db, "app_owner")
+    db.daemon(max_rows=50)
+    with db.connect("short") as session:
+        session.execute("SET ROLE app_owner")
+        name = db.submit(session=session, max_rows_per_s=1, **FILL)
+        wait_until(lambda: db.job(name)["phase"] == "backfill" and db.one("SELECT count(*) FROM t WHERE b IS NOT NULL"), what="it fills")
+    with db.connect("postgres") as session:
+        session.autocommit = False
+        session.execute("DROP OWNED BY short; DROP ROLE short; SET SESSION AUTHORIZATION app; SET ROLE app_owner")
+        session.execute(f"SELECT backfill.{call}(%s)", [name])
+        session.commit()
+    wait_until(lambda: made(db) == ([] if call == "undo" else [("b",)]), what="what it left is gone")
+    db.wait_state(name, "cancelled")
+
+
+def test_no_job_is_forgotten_whose_trigger_is_in_the_table(db):
+    """However it came that nothing is noted of it any more."""
+    table(db)
+    db.daemon()
+    name = db.submit(**FILL)
+    db.finish(name)
+    with db.connect("postgres") as session:
+        session.execute("SET session_replication_role = replica; UPDATE backfill.job SET state = 'cancelled', wanted = 'finish', tidy = false; RESET session_replication_role")
+        with pytest.raises(psycopg.Error, match="has left something in its table"):
+            session.execute("SELECT backfill.forget(%s)", [name])
+
+
 def test_another_member_of_the_role_retries_a_job_whose_login_is_gone(db):
     db.admin.execute("CREATE ROLE short LOGIN IN ROLE app_owner")
     table(db, "app_owner")
