@@ -26,6 +26,7 @@ read -ra matrix_versions <<<"${MATRIX:-16.14.0-beta.17 17.10.0-beta.17 18.4.0-be
 # By what of the daemon they go through: texts, answers of any size, file, descriptors and stop; errors, rows that are put aside;
 # metrics. What waits most of the time, and what goes by the clock of a host that is not busy stays out: a sanitizer makes it slow.
 sanitized_files=(texts sizes edges errors metrics)
+longest=(sync standbys migration page throttle fairness)  # begun first, so that none is alone at the end
 matrix_files=(migration crash throttle locks errors jobs keys rights pins)
 tools=(dbmate@2.36.0 'node-pg-migrate@7.9.1 pg@8.13.1' liquibase@4.28.1)
 
@@ -181,7 +182,7 @@ start_pytest() {
 
 # The files don't know of each other; each has its own server.
 run_integration() {
-  local file name
+  local file name files=()
 
   has_server integration || return 0
   install_packages "${browser_packages[@]}" || true  # its tests say that it is missing
@@ -191,7 +192,11 @@ run_integration() {
   if ! command -v pgbouncer >/dev/null && install_packages "${pooler_packages[@]}" && unpack_package pgbouncer "$build/pgbouncer"; then
     export PGBOUNCER=$build/pgbouncer/usr/sbin/pgbouncer
   fi
+  for name in "${longest[@]}"; do files+=("$repo/tests/integration/test_$name.py"); done
   for file in "$repo"/tests/integration/test_*.py; do
+    [[ " ${files[*]} " == *" $file "* ]] || files+=("$file")
+  done
+  for file in "${files[@]}"; do
     name=${file##*/}
     start_pytest "$name" "$file"
   done
