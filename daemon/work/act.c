@@ -133,7 +133,7 @@ static void ask_finish(struct worker *w)
     const char *hint = r->work.ending.hint;
     _cleanup_free_ char *both = NULL;
     if (!hint && r->work.ending.names_row)
-        hint = "Correct the row, or pass over such rows (UPDATE backfill.job SET on_error = 'quarantine'), then SELECT backfill.retry(name). "
+        hint = "Correct the row, or pass over such rows (UPDATE backfill.job SET on_error = 'quarantine' WHERE name = ...), then SELECT backfill.retry(name). "
                "For another clause SELECT backfill.forget(name), then insert the job anew.";
     else if (r->work.ending.state == JOB_SUCCEEDED && r->work.counts.put_aside > 0)
         hint = "Rows were left behind: SELECT * FROM backfill.left_behind; then SELECT backfill.retry(name).";

@@ -1,6 +1,6 @@
 /* The state machine of one job: an event and the time go in, one action comes out.
  *
- * The runner knows no server, no clock and no log. Whoever drives it (daemon/work/worker, tests/sim) does what the
+ * The runner knows no server, no clock and no log. Whoever drives it (the daemon's worker, tests/sim) does what the
  * action says and reports what came of it, with one event an action. While an action is under way the only
  * other events are wishes (pause, cancel, stop); the answer to those is RUNNER_NONE (keep waiting) or
  * RUNNER_ABORT (keep waiting, and cut the action short: it then reports an error or is lost, or its result if
