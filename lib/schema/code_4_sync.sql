@@ -6,6 +6,8 @@
 --          them, and refuses to drop one.
 --   <token>_there   a function in SQL that calls all those, and is never called: it stands in the triggers' conditions, so that who drops one of them, or
 --          what it reads, with CASCADE drops the triggers, too; else that name would be free, and what takes its place would run with the owner's rights.
+--   <token>   a type without values, the owner's alone to use: each row function takes one beside the row, so that nobody else can make a function that
+--          would be meant by the same call.
 --   <token>   the triggers' function. It calls those with the owner's rights, and qualifies all that it names.
 --   zz_backfilld_keep_in_sync_<id>_insert, _update, _meant, _back   the triggers. They fire for every writer (ENABLE ALWAYS), and by their name
 --          after the table's other ones.
@@ -50,19 +52,32 @@ AS $$
      AND t.tgname = ANY (backfill.old_sync_name(job) || ARRAY(SELECT backfill.sync_name(job) || ending FROM unnest('{_insert, _update, _meant, _back}'::text[]) AS e(ending)))
 $$;
 
--- The functions of a job's trigger that are there, wherever they are: those of the table's owner, or of whoever's the trigger's own function
--- is. Others may have given theirs the names.
+-- Whose a job's trigger is: the table's owner's, or whoever's its own function is.
+CREATE OR REPLACE FUNCTION backfill.sync_owners(job backfill.job) RETURNS TABLE (oid oid)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT c.relowner FROM pg_class c WHERE c.oid = job.target
+   UNION ALL
+  SELECT f.proowner FROM backfill.sync_triggers(job) s JOIN pg_trigger t ON t.oid = s.oid JOIN pg_proc f ON f.oid = t.tgfoid
+   UNION ALL  -- the table was dropped, and left it behind: whose it was, nobody knows any more
+  SELECT r.oid FROM pg_roles r WHERE backfill.relation_name(job.target) IS NULL AND pg_has_role(backfill.role_of(job), r.oid, 'USAGE')
+$$;
+
+-- The functions of a job's trigger that are there, wherever they are. Others may have given theirs the names.
 CREATE OR REPLACE FUNCTION backfill.sync_functions(job backfill.job) RETURNS TABLE (oid oid, name text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT p.oid, p.proname::text FROM pg_proc p
    WHERE (p.proname IN (backfill.old_sync_name(job), backfill.sync_token(job)) OR p.proname = ANY (ARRAY(
            SELECT backfill.sync_token(job) || ending FROM unnest('{_value, _todo, _rest, _back, _breaks, _there}'::text[]) AS e(ending))))
-     AND p.proowner IN (SELECT c.relowner FROM pg_class c WHERE c.oid = job.target
-                         UNION ALL
-                        SELECT f.proowner FROM backfill.sync_triggers(job) s JOIN pg_trigger t ON t.oid = s.oid JOIN pg_proc f ON f.oid = t.tgfoid
-                         UNION ALL  -- the table was dropped, and left them behind: whose it was, nobody knows any more
-                        SELECT r.oid FROM pg_roles r WHERE backfill.relation_name(job.target) IS NULL AND pg_has_role(backfill.role_of(job), r.oid, 'USAGE'))
+     AND p.proowner IN (SELECT o.oid FROM backfill.sync_owners(job) o)
+$$;
+
+-- Their type, which is there once.
+CREATE OR REPLACE FUNCTION backfill.sync_types(job backfill.job) RETURNS TABLE (oid oid)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT t.oid FROM pg_type t WHERE t.typname = backfill.sync_token(job) AND t.typtype = 'e' AND t.typowner IN (SELECT o.oid FROM backfill.sync_owners(job) o)
 $$;
 
 -- The condition by which the triggers know a batch of the job. They hold the hash of what it shows: who reads them, which anybody may, can't show it.
@@ -91,10 +106,11 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT ARRAY(SELECT format('DROP TRIGGER %I ON %s', t.name, backfill.relation_name(job.target)) FROM backfill.sync_triggers(job) t ORDER BY t.name)
       || ARRAY(SELECT format('DROP FUNCTION %s', f.oid::regprocedure) FROM backfill.sync_functions(job) f ORDER BY f.name <> backfill.sync_token(job) || '_there', f.name)
+      || ARRAY(SELECT format('DROP TYPE %s', t.oid::regtype) FROM backfill.sync_types(job) t)
 $$;
 
 -- Why a job's trigger can't be relied on, however often it is made anew, in words; NULL: it can. Others could put code in its way, which would run with the
--- rights of the table's owner, or make its calls ambiguous.
+-- rights of the table's owner.
 CREATE OR REPLACE FUNCTION backfill.sync_danger(job backfill.job) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -102,10 +118,7 @@ AS $$
     (SELECT format('calls functions that %s could replace', backfill.replacer_of(job)) WHERE backfill.replacer_of(job) IS NOT NULL),
     (SELECT format('would run casts of %s, who owns partition %s', c.relowner::regrole, backfill.relation_name(c.oid))
        FROM pg_class t, pg_partition_tree(job.target) p JOIN pg_class c ON c.oid = p.relid
-      WHERE t.oid = job.target AND NOT pg_has_role(c.relowner, t.relowner, 'USAGE') ORDER BY c.oid LIMIT 1),
-    (SELECT format('calls %I, and %s of %s stands beside it', p.proname, p.oid::regprocedure, p.proowner::regrole)
-       FROM backfill.sync_functions(job) f JOIN pg_proc o ON o.oid = f.oid JOIN pg_proc p ON p.proname = o.proname AND p.pronamespace = o.pronamespace
-      WHERE p.oid NOT IN (SELECT g.oid FROM backfill.sync_functions(job) g) ORDER BY p.oid LIMIT 1))
+      WHERE t.oid = job.target AND NOT pg_has_role(c.relowner, t.relowner, 'USAGE') ORDER BY c.oid LIMIT 1))
 $$;
 
 -- What is wrong with a job's trigger, in words; NULL: nothing. It must be there, fire for everybody, be the table owner's, and be as it was made.

@@ -95,14 +95,13 @@ DECLARE
   token   text := backfill.sync_token(job);
   filled  text[] := backfill.filled_columns(job.set_clause);
   by_null boolean := sync ->> 'mode' <> 'where';
-  -- In a partition NEW is of the partition's type: as it stands, a function of that name over that type would be nearer than ours, and anybody who may
-  -- create functions in the schema could put one there.
-  new_row text := CASE WHEN (SELECT c.relkind FROM pg_class c WHERE c.oid = job.target) = 'p' THEN 'NEW::' || backfill.relation_name(job.target) ELSE 'NEW' END;
-  value   text := format('%s%I(%s)', prefix, token || '_value', new_row);
-  back    text := format('%s%I(%s)', prefix, token || '_back', new_row);
-  todo    text := format('%s%I(%s)', prefix, token || '_todo', new_row);
-  rest    text := format('%s%I(%s)', prefix, token || '_rest', new_row);
-  was     text := format('%s%I(%s)', prefix, token || '_rest', 'OLD' || substr(new_row, 4));
+  -- What stands behind the row in a call: in a partition NEW is of the partition's type, and functions of that name over that type would be nearer than ours.
+  behind  text := format('%s, NULL::%s%I', (SELECT '::' || backfill.relation_name(c.oid) FROM pg_class c WHERE c.oid = job.target AND c.relkind = 'p'), prefix, token);
+  value   text := format('%s%I(NEW%s)', prefix, token || '_value', behind);
+  back    text := format('%s%I(NEW%s)', prefix, token || '_back', behind);
+  todo    text := format('%s%I(NEW%s)', prefix, token || '_todo', behind);
+  rest    text := format('%s%I(NEW%s)', prefix, token || '_rest', behind);
+  was     text := format('%s%I(OLD%s)', prefix, token || '_rest', behind);
   custom  text[] := backfill.custom_settings(job);
   pin     text := coalesce((SELECT string_agg(format(E'    saved := saved || pg_catalog.current_setting(%L, true);\n    PERFORM pg_catalog.set_config(%L, %L, true);\n',
                                                      k, k, job.settings ->> k), '' ORDER BY ord)
@@ -110,7 +109,7 @@ DECLARE
   unpin   text := coalesce((SELECT string_agg(format(E'    PERFORM pg_catalog.set_config(%L, coalesce(saved[%s], \'\'), true);\n', k, ord), '' ORDER BY ord)
                               FROM unnest(custom) WITH ORDINALITY AS u(k, ord)), '');
   leave   text := E'\n' || unpin || E'    RETURN NEW;\n    END IF;\n';
-  breaks  text := format('%s%I(%s)', prefix, token || '_breaks', new_row);
+  breaks  text := format('%s%I(NEW%s)', prefix, token || '_breaks', behind);
   checks  boolean := coalesce(sync -> 'checks', '{}') <> '{}';
   -- Which CHECK the row breaks as it is now, and whether the table still has that.
   look    text := CASE WHEN checks THEN format(E'    broken := (SELECT v."1" FROM %s AS v);\n', breaks) ELSE '' END;
@@ -148,15 +147,15 @@ BEGIN
          '    -- or with a value that is taken for a name (a regclass, a query of text search): then the row as it was, or none, can be computed.\n'
          '    of_row := SQLSTATE OPERATOR(pg_catalog.~) \'^(21|22|23|38|39|44|54|P0)\' OR SQLSTATE OPERATOR(pg_catalog.!~) \'^(0[0-9ABFLPZ]|2[0-9BDF]|3[48BDF]|4[024]|5[3-8]|72|F0|HV)\';\n'
          '    IF NOT of_row THEN\n      BEGIN\n'
-      || CASE WHEN job.sync_back IS NULL THEN format(tried, format('%s%I', prefix, token || '_value'), substr(new_row, 4), named)
+      || CASE WHEN job.sync_back IS NULL THEN format(tried, format('%s%I', prefix, token || '_value'), behind, named)
               ELSE format(E'        IF goes_back THEN\n%s        ELSE\n%s        END IF;\n',
-                          format(tried, format('%s%I', prefix, token || '_back'), substr(new_row, 4), named),
-                          format(tried, format('%s%I', prefix, token || '_value'), substr(new_row, 4), named)) END
+                          format(tried, format('%s%I', prefix, token || '_back'), behind, named),
+                          format(tried, format('%s%I', prefix, token || '_value'), behind, named)) END
       || E'        of_row := true;\n      EXCEPTION WHEN OTHERS OR assert_failure THEN NULL;\n      END;\n    END IF;\n'
          '    IF NOT of_row THEN RAISE WARNING \'backfilld can\'\'t keep a row of % in step: %\', TG_RELID::pg_catalog.regclass, SQLERRM USING ERRCODE = SQLSTATE; END IF;\n'
       || CASE WHEN job.sync_back IS NULL THEN '' ELSE
-           E'    IF of_row AND goes_back THEN\n' || restore || backfill.row_fault(job, job.sync_back, format('%s%I(OLD%s)', prefix, token || '_back', substr(new_row, 4))) || at_last || E'      RETURN NEW;\n    END IF;\n' END
-      || E'    IF of_row THEN\n' || restore || backfill.row_fault(job, job.set_clause, format('%s%I(OLD%s)', prefix, token || '_value', substr(new_row, 4))) || at_last || E'    END IF;\n'
+           E'    IF of_row AND goes_back THEN\n' || restore || backfill.row_fault(job, job.sync_back, format('%s%I(OLD%s)', prefix, token || '_back', behind)) || at_last || E'      RETURN NEW;\n    END IF;\n' END
+      || E'    IF of_row THEN\n' || restore || backfill.row_fault(job, job.set_clause, format('%s%I(OLD%s)', prefix, token || '_value', behind)) || at_last || E'    END IF;\n'
          '  END;\n  RETURN NEW;\nEND';
 END
 $$;
@@ -209,7 +208,7 @@ DECLARE
   meant    text[];
   given    text[];
   left_out text;
-  there    constant text := format('(true OR %s_there())', function);  -- never asked: backfill.make_there
+  there    constant text := format('(true OR %s_there(NULL::%1$s))', function);  -- never asked: backfill.make_there
   commands text[] := '{}';
 BEGIN
   SELECT s.sources, s.meant INTO watched, meant FROM backfill.sync_sources(job) s;

@@ -14,14 +14,14 @@ EXCEPTION WHEN OTHERS THEN
 END
 $$;
 
--- Tries a row function on some rows: one made like it, under the job's settings, as a batch computes it, and itself, called in a session that has others.
+-- Tries a row function, which takes a type of its own name beside the row, on some rows: one made like it, under the job's settings, as a batch computes it, and itself, called in a session that has others.
 -- Raises when they differ. For a fifth of a second, and a hundred rows at most.
-CREATE OR REPLACE FUNCTION backfill.compare_values(job backfill.job, function text, twin text) RETURNS void
+CREATE OR REPLACE FUNCTION backfill.compare_values(job backfill.job, function text, twin text, of_type text) RETURNS void
 LANGUAGE plpgsql
 AS $$
 DECLARE
-  here    pg_catalog.text := pg_catalog.format('SELECT * FROM %s($1)', twin);
-  there   pg_catalog.text := pg_catalog.format('SELECT * FROM %s($1)', function);
+  here    pg_catalog.text := pg_catalog.format('SELECT * FROM %s($1, NULL::%s)', twin, of_type);
+  there   pg_catalog.text := pg_catalog.format('SELECT * FROM %s($1, NULL::%s)', function, of_type);
   started pg_catalog.timestamptz := pg_catalog.clock_timestamp();
   r       record;
   value   record;
@@ -72,9 +72,9 @@ BEGIN
 END
 $$;
 
--- Makes one row function, and gives it to the table's owner. Returns the settings that are to be pinned when it is called, none when its
+-- Makes one row function, and gives it to the table's owner. token: its name's beginning, and its type's, with their schema. Returns the settings that are to be pinned when it is called, none when its
 -- value depends on the row alone. When on more, it must be what batches compute: under these settings, and, where the role matters, in its name.
-CREATE OR REPLACE FUNCTION backfill.make_row_function(job backfill.job, name text, types text[], expressions text[], missing jsonb) RETURNS text[]
+CREATE OR REPLACE FUNCTION backfill.make_row_function(job backfill.job, token text, ending text, types text[], expressions text[], missing jsonb) RETURNS text[]
 LANGUAGE plpgsql
 AS $$
 DECLARE
@@ -83,28 +83,29 @@ DECLARE
                           ELSE ARRAY(SELECT a.attname::pg_catalog.text FROM pg_catalog.pg_attribute a WHERE a.attrelid OPERATOR(pg_catalog.=) job.target AND a.attnum OPERATOR(pg_catalog.>) 0::smallint
                                         AND NOT a.attisdropped ORDER BY a.attnum) END;
   owner    pg_catalog.text := class.relowner::pg_catalog.regrole::pg_catalog.text;
-  twin     pg_catalog.text := name OPERATOR(pg_catalog.||) '_twin';
-  traits   record;
-  signature pg_catalog.text;
+  name      pg_catalog.text := token OPERATOR(pg_catalog.||) ending;
+  twin      pg_catalog.text := name OPERATOR(pg_catalog.||) '_twin';
+  arguments pg_catalog.text := pg_catalog.format('(%s, %s)', backfill.relation_name(job.target), token);
+  signature pg_catalog.text := name OPERATOR(pg_catalog.||) arguments;
+  traits    record;
 BEGIN
-  EXECUTE backfill.row_function(name, job.target, types, expressions, columns, missing);
-  signature := pg_catalog.format('%s(%s)', name, backfill.relation_name(job.target));
-  SELECT * INTO traits FROM backfill.function_traits(pg_catalog.to_regproc(name), backfill.custom_settings(job));
+  EXECUTE backfill.row_function(name, job.target, token, types, expressions, columns, missing);
+  SELECT * INTO traits FROM backfill.function_traits(signature::pg_catalog.regprocedure, backfill.custom_settings(job));
   IF traits.refused IS NOT NULL THEN
     PERFORM backfill.refuse('keep_in_sync', 'set_clause ' OPERATOR(pg_catalog.||) traits.refused,
                             'Name a setting in settings of the job, with its value, or write the value into the clause.', '0A000');
   ELSIF traits.pinned OPERATOR(pg_catalog.<>) '{}'::pg_catalog.text[] AND owner OPERATOR(pg_catalog.<>) pg_catalog.quote_ident(current_user)
-        AND backfill.depends_on_role(pg_catalog.to_regproc(name)) THEN
+        AND backfill.depends_on_role(signature::pg_catalog.regprocedure) THEN
     PERFORM backfill.refuse('keep_in_sync', pg_catalog.format('the value of set_clause may depend on who computes it, and the trigger has the rights of %s, the table''s owner, where batches have those of %I', owner, current_user),
                             CASE WHEN class.relowner OPERATOR(pg_catalog.=) 'pg_database_owner'::pg_catalog.regrole::pg_catalog.oid
                                  THEN pg_catalog.format('ALTER TABLE %s OWNER TO %s, which owns the database, then insert the job as that role.', backfill.relation_name(job.target), backfill.acting_owner(class.relowner))
                                  ELSE pg_catalog.format('SET ROLE %s, then insert the job.', owner) END, '42501');
   END IF;
   IF traits.pinned OPERATOR(pg_catalog.<>) '{}'::pg_catalog.text[] AND NOT traits.volatile THEN
-    EXECUTE backfill.row_function(twin, job.target, types, expressions, columns, missing);
+    EXECUTE backfill.row_function(twin, job.target, token, types, expressions, columns, missing);
     PERFORM backfill.pin_settings(signature, traits.pinned);
-    PERFORM backfill.compare_values(job, name, twin);
-    EXECUTE pg_catalog.format('DROP FUNCTION %s(%s)', twin, backfill.relation_name(job.target));
+    PERFORM backfill.compare_values(job, name, twin, token);
+    EXECUTE pg_catalog.format('DROP FUNCTION %s%s', twin, arguments);
     EXECUTE pg_catalog.format('ALTER FUNCTION %s RESET ALL', signature);  -- the triggers' function has them
   END IF;
   EXECUTE pg_catalog.format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', signature);
@@ -117,17 +118,17 @@ $$;
 
 -- Makes the row function that names a CHECK which the row breaks. Returns the settings that are to be pinned when it is called: no value depends on it, and
 -- the server asks again.
-CREATE OR REPLACE FUNCTION backfill.make_breaks(job backfill.job, name text) RETURNS text[]
+CREATE OR REPLACE FUNCTION backfill.make_breaks(job backfill.job, token text) RETURNS text[]
 LANGUAGE plpgsql
 AS $$
 DECLARE
   class       pg_catalog.pg_class := (SELECT c FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) job.target);
   owner       pg_catalog.text := class.relowner::pg_catalog.regrole::pg_catalog.text;
-  signature   pg_catalog.text := pg_catalog.format('%s(%s)', name, backfill.relation_name(job.target));
+  signature   pg_catalog.text := pg_catalog.format('%s_breaks(%s, %1$s)', token, backfill.relation_name(job.target));
   expressions pg_catalog.text[];
 BEGIN
   SELECT pg_catalog.array_agg(c.value ORDER BY c.key) INTO expressions FROM pg_catalog.jsonb_each_text(job.plan OPERATOR(pg_catalog.->) 'sync' OPERATOR(pg_catalog.->) 'checks') c;
-  EXECUTE backfill.row_function(name, job.target, '{text}',
+  EXECUTE backfill.row_function(token OPERATOR(pg_catalog.||) '_breaks', job.target, token, '{text}',
     ARRAY[(SELECT pg_catalog.concat('CASE ', pg_catalog.string_agg(pg_catalog.format('WHEN NOT (%s) THEN %L', c.value, c.key), ' ' ORDER BY c.key), ' END')
              FROM pg_catalog.jsonb_each_text(job.plan OPERATOR(pg_catalog.->) 'sync' OPERATOR(pg_catalog.->) 'checks') c)],
     backfill.columns_read(job.target, expressions), NULL);
@@ -135,7 +136,7 @@ BEGIN
   IF owner OPERATOR(pg_catalog.<>) pg_catalog.quote_ident(current_user) THEN
     EXECUTE pg_catalog.format('ALTER FUNCTION %s OWNER TO %s', signature, owner);
   END IF;
-  RETURN ARRAY(SELECT p FROM pg_catalog.unnest((backfill.function_traits(pg_catalog.to_regproc(name), '{}')).pinned) p WHERE p OPERATOR(pg_catalog.=) 'search_path');
+  RETURN ARRAY(SELECT p FROM pg_catalog.unnest((backfill.function_traits(signature::pg_catalog.regprocedure, '{}')).pinned) p WHERE p OPERATOR(pg_catalog.=) 'search_path');
 END
 $$;
 
@@ -168,17 +169,17 @@ AS $$
 DECLARE
   owner pg_catalog.text := (SELECT c.relowner::pg_catalog.regrole::pg_catalog.text FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) job.target);
 BEGIN
-  EXECUTE pg_catalog.format('CREATE FUNCTION %s_there() RETURNS boolean LANGUAGE sql STABLE BEGIN ATOMIC SELECT EXISTS (SELECT FROM %s); END', token,
-    (SELECT pg_catalog.string_agg(pg_catalog.format('%s(NULL::%s) AS "backfilld %s"', p.oid::pg_catalog.regproc, backfill.relation_name(job.target), p.proname), ', ')
+  EXECUTE pg_catalog.format('CREATE FUNCTION %s_there(%1$s) RETURNS boolean LANGUAGE sql STABLE BEGIN ATOMIC SELECT EXISTS (SELECT FROM %s); END', token,
+    (SELECT pg_catalog.string_agg(pg_catalog.format('%s.%I(NULL::%s, NULL::%s) AS "backfilld %s"', p.pronamespace::pg_catalog.regnamespace, p.proname, backfill.relation_name(job.target), token, p.proname), ', ')
        FROM pg_catalog.pg_proc p WHERE p.oid OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT f.oid FROM backfill.sync_functions(job) f WHERE pg_catalog.starts_with(f.name, backfill.sync_token(job) OPERATOR(pg_catalog.||) '_')))));
-  EXECUTE pg_catalog.format('REVOKE ALL ON FUNCTION %s_there() FROM PUBLIC', token);
+  EXECUTE pg_catalog.format('REVOKE ALL ON FUNCTION %s_there(%1$s) FROM PUBLIC', token);
   IF owner OPERATOR(pg_catalog.<>) pg_catalog.quote_ident(current_user) THEN
-    EXECUTE pg_catalog.format('ALTER FUNCTION %s_there() OWNER TO %s', token, owner);
+    EXECUTE pg_catalog.format('ALTER FUNCTION %s_there(%1$s) OWNER TO %s', token, owner);
   END IF;
 END
 $$;
 
--- The row functions of a job. Returns the settings that are to be pinned when they are called.
+-- The row functions of a job, and their type. Returns the settings that are to be pinned when they are called.
 CREATE OR REPLACE FUNCTION backfill.make_row_functions(job backfill.job) RETURNS text[]
 LANGUAGE plpgsql
 AS $$
@@ -190,21 +191,23 @@ DECLARE
   pinned  pg_catalog.text[];
   v       record;
 BEGIN
+  EXECUTE pg_catalog.format('CREATE TYPE %s AS ENUM ()', token);
+  EXECUTE pg_catalog.format('REVOKE ALL ON TYPE %s FROM PUBLIC', token);
   SELECT * INTO v FROM backfill.typed_values(job, job.set_clause, missing);
-  pinned := backfill.make_row_function(job, token OPERATOR(pg_catalog.||) '_value', v.types, v.expressions, missing);
+  pinned := backfill.make_row_function(job, token, '_value', v.types, v.expressions, missing);
   IF sync OPERATOR(pg_catalog.->>) 'mode' OPERATOR(pg_catalog.=) 'where' OR (sync OPERATOR(pg_catalog.->) 'self')::boolean THEN
-    pinned := pinned OPERATOR(pg_catalog.||) backfill.make_row_function(job, token OPERATOR(pg_catalog.||) '_todo', '{boolean}', ARRAY[job.where_clause], missing);
+    pinned := pinned OPERATOR(pg_catalog.||) backfill.make_row_function(job, token, '_todo', '{boolean}', ARRAY[job.where_clause], missing);
   END IF;
   IF sync OPERATOR(pg_catalog.->) 'rest' OPERATOR(pg_catalog.<>) '[]'::pg_catalog.jsonb THEN
-    pinned := pinned OPERATOR(pg_catalog.||) backfill.make_row_function(job, token OPERATOR(pg_catalog.||) '_rest', '{boolean}',
+    pinned := pinned OPERATOR(pg_catalog.||) backfill.make_row_function(job, token, '_rest', '{boolean}',
       ARRAY[(SELECT pg_catalog.string_agg('(' OPERATOR(pg_catalog.||) c OPERATOR(pg_catalog.||) E'\n)', ' AND ') FROM pg_catalog.jsonb_array_elements_text(sync OPERATOR(pg_catalog.->) 'rest') c)], missing);
   END IF;
   IF job.sync_back IS NOT NULL THEN
     SELECT * INTO v FROM backfill.typed_values(job, job.sync_back, missing);
-    pinned := pinned OPERATOR(pg_catalog.||) backfill.make_row_function(job, token OPERATOR(pg_catalog.||) '_back', v.types, v.expressions, missing);
+    pinned := pinned OPERATOR(pg_catalog.||) backfill.make_row_function(job, token, '_back', v.types, v.expressions, missing);
   END IF;
   IF coalesce(sync OPERATOR(pg_catalog.->) 'checks', '{}') OPERATOR(pg_catalog.<>) '{}'::pg_catalog.jsonb THEN
-    pinned := pinned OPERATOR(pg_catalog.||) backfill.make_breaks(job, token OPERATOR(pg_catalog.||) '_breaks');
+    pinned := pinned OPERATOR(pg_catalog.||) backfill.make_breaks(job, token);
   END IF;
   PERFORM backfill.make_there(job, token);
   -- Defaults name types as the catalog writes them: to whose they lead must not be the writer's to say. (Not in all: it costs 8 us a row, tests/README.md.)
@@ -255,6 +258,7 @@ BEGIN
   END LOOP;
   IF owner OPERATOR(pg_catalog.<>) pg_catalog.quote_ident(current_user) THEN
     EXECUTE pg_catalog.format('ALTER FUNCTION %s() OWNER TO %s', function, owner);
+    EXECUTE pg_catalog.format('ALTER TYPE %s OWNER TO %s', function, owner);
   END IF;
 END
 $$;

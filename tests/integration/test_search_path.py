@@ -263,15 +263,25 @@ def test_a_partition_of_another_owner_gets_no_trigger_with_the_rights_of_the_tab
     assert "casts of other, who owns partition public.t1" in db.one(trouble, name)
 
 
-def test_a_function_beside_the_triggers_own_is_told(db):
-    """Who may create functions in the schema can make the call ambiguous."""
-    db.app.execute("CREATE TABLE t (id bigint PRIMARY KEY, a int, b int)")
+def test_nobody_else_makes_a_function_that_the_trigger_could_mean(db):
+    """Who may create functions in the schema could make its calls ambiguous by one of the same name with a default, and by that fail each INSERT."""
+    db.app.execute("CREATE TABLE t (id bigint PRIMARY KEY, a int, b int); INSERT INTO t SELECT g, g FROM generate_series(1, 50) g")
     db.daemon()
-    name = db.finish(db.submit(set_clause="b = a", where_clause="b IS NULL", keep_in_sync=True))["name"]
+    name = db.finish(db.submit(set_clause="b = a", where_clause="b IS NULL", enforce=["NOT NULL b"], keep_in_sync=True))["name"]
     db.admin.execute("GRANT CREATE ON SCHEMA public TO other")
-    value = db.one("SELECT proname::text FROM pg_proc WHERE proname ~ '^backfilld.*_value$'")
-    db.session("other").execute(f"CREATE FUNCTION public.{value}(public.t, int DEFAULT 1) RETURNS int LANGUAGE sql AS 'SELECT 1'")
-    assert "of other stands beside it" in db.one("SELECT backfill.sync_trouble(j) FROM backfill.job j WHERE j.name = %s", name)
+    token = db.one("SELECT typname::text FROM pg_type WHERE typname ~ '^backfilld_sync'")
+    with db.connect("other") as session:
+        for arguments in ("t, int DEFAULT 1", "t, anyelement", "t, anyenum, int DEFAULT 1", "t, VARIADIC anyarray", "anyelement"):
+            session.execute(f"""CREATE FUNCTION public.{token}_value({arguments}) RETURNS TABLE ("0" int, "1" int) LANGUAGE sql AS 'SELECT 0, 666'""")
+        session.execute(f"CREATE FUNCTION public.{token}_there(int DEFAULT 1) RETURNS boolean LANGUAGE sql AS 'SELECT true'; CREATE FUNCTION public.{token}(int DEFAULT 1) RETURNS int LANGUAGE sql AS 'SELECT 1'")
+        for arguments in (f"t, {token}, int DEFAULT 1", f"t, VARIADIC {token}[]"):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege), session.transaction():
+                session.execute(f"""CREATE FUNCTION public.{token}_value({arguments}) RETURNS TABLE ("0" int, "1" int) LANGUAGE sql AS 'SELECT 0, 666'""")
+    db.app.execute("INSERT INTO t (id, a) VALUES (51, 7); UPDATE t SET a = 8 WHERE id = 1")
+    assert db.all("SELECT b FROM t WHERE id IN (1, 51) ORDER BY id") == [(8,), (7,)]
+    assert db.one("SELECT backfill.sync_trouble(j) FROM backfill.job j WHERE j.name = %s", name) is None
+    db.app.execute("SELECT backfill.finish(%s)", [name])
+    wait_until(lambda: not db.one("SELECT count(*) FROM pg_type WHERE typname = %s", token), what="its type is gone with it")
 
 
 def test_who_drops_a_function_of_the_trigger_drops_the_trigger(db):

@@ -13,9 +13,10 @@ def table(db, owner="app"):
 
 
 def made(db):
-    """Triggers, functions, constraints, indexes and columns of the table, but for its own."""
+    """Triggers, functions, types, constraints, indexes and columns of the table, but for its own."""
     return db.all("SELECT tgname::text FROM pg_trigger WHERE tgrelid = 't'::regclass AND NOT tgisinternal"
                   " UNION ALL SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace"
+                  " UNION ALL SELECT typname FROM pg_type WHERE typnamespace = 'public'::regnamespace AND typtype = 'e'"
                   " UNION ALL SELECT conname FROM pg_constraint WHERE conrelid = 't'::regclass AND contype <> 'p'"
                   " UNION ALL SELECT attname FROM pg_attribute WHERE attrelid = 't'::regclass AND attnum > 2 AND NOT attisdropped"
                   " UNION ALL SELECT indexrelid::regclass::text FROM pg_index WHERE indrelid = 't'::regclass AND NOT indisprimary")
@@ -201,7 +202,7 @@ def test_a_job_whose_row_was_locked_when_the_daemon_looked_is_looked_at_again(db
         holder.execute("SELECT FROM backfill.job WHERE name = %s FOR UPDATE", [name])
         daemon.start()
         db.finish(db.submit(target="u", set_clause="b = 1"))
-        assert db.state(name) == ("succeeded" if ended else "queued") and (len(made(db)) == 6) == ended, "it is passed over"
+        assert db.state(name) == ("succeeded" if ended else "queued") and (len(made(db)) == 7) == ended, "it is passed over"
     if ended:
         wait_until(lambda: made(db) == [("b",)], what="the trigger is gone")
     else:
