@@ -242,12 +242,14 @@ BEGIN
     PERFORM backfill.refuse('keep_in_sync', 'set_clause reads the column that it fills, and would be applied again to a row that has it already',
                             'Give where_clause, which is true of rows that are still to do and of no other.', '22023');
   END IF;
-  IF mode OPERATOR(pg_catalog.=) 'where' THEN
+  IF mode OPERATOR(pg_catalog.=) 'where' OR mode OPERATOR(pg_catalog.=) 'null' AND (pg_catalog.cardinality(filled) OPERATOR(pg_catalog.>) 1 OR pg_catalog.cardinality(back) OPERATOR(pg_catalog.>) 1) THEN
     SELECT * INTO found FROM backfill.breaks_on(ARRAY[job.where_clause], backfill.derived_table(job.target, class.relname, NULL, missing));
     IF found.code IS NOT NULL THEN
       PERFORM backfill.refuse('where_clause', found.problem, 'With keep_in_sync a trigger asks it of each row that is written: it may name the row''s columns only.', found.code);
     END IF;
     PERFORM backfill.check_columns_alone(job, 'where_clause', 'with keep_in_sync, a trigger asks it, and it', ARRAY[job.where_clause]);
+  END IF;
+  IF mode OPERATOR(pg_catalog.=) 'where' THEN
     FOREACH one IN ARRAY backfill.joined_by(job.where_clause, 'and') LOOP
       SELECT * INTO found FROM backfill.breaks_on(ARRAY[one], others);
       IF found.code IS NULL THEN

@@ -18,7 +18,8 @@ $$;
 
 -- Lines of the trigger's function that assign what a row function computes. at: 'insert', to the columns that were left out, and those by which a
 -- where_clause of one's own tells that they are to do; 'update', to those that
--- were not written, or in a batch of the job to all; 'always', to all. What stands in one of backfill.kept_columns stays in a row that is to do
+-- were not written, or in a batch of the job to all; 'changed', to those of them for which the clause gives something else than it gave before, in the record
+-- of that name, and where to_do is set; 'always', to all. What stands in one of backfill.kept_columns stays in a row that is to do
 -- for another. A NULL that the row would be refused for is not assigned, nor one in place of a default: what stands there stays.
 CREATE OR REPLACE FUNCTION backfill.sync_assignments(job backfill.job, clause text, function text, at text) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
@@ -26,11 +27,15 @@ AS $$
   SELECT format(E'    SELECT v.* INTO computed FROM %s AS v;\n', function)
       || (SELECT string_agg(format(CASE WHEN at = 'always' AND NOT p.kept THEN E'    %2$s\n' ELSE E'    IF %1$s THEN %2$s END IF;\n' END,
                                    CASE at WHEN 'insert' THEN CASE WHEN job.plan -> 'sync' -> 'asked' ? p.name AND NOT p.kept THEN 'true' ELSE backfill.left_out(job, p.name) END
-                                           WHEN 'update' THEN format(CASE WHEN p.kept THEN E'(CASE WHEN TG_ARGV[0] OPERATOR(pg_catalog.=) \'meant\' THEN NEW.%1$s IS NULL ELSE %2$s END)' ELSE '%2$s' END, backfill.in_quotes(p.name),
+                                           WHEN 'update' THEN format(CASE WHEN p.kept THEN E'(CASE WHEN TG_ARGV[0] OPERATOR(pg_catalog.<>) \'forth\' THEN NEW.%1$s IS NULL ELSE %2$s END)' ELSE '%2$s' END, backfill.in_quotes(p.name),
                                                                      format('pg_catalog.record_image_eq(ROW(OLD.%1$s), ROW(NEW.%1$s)) OR %2$s', backfill.in_quotes(p.name), backfill.own_batch(job)))
+                                           WHEN 'changed' THEN format('pg_catalog.record_image_eq(ROW(OLD.%1$s), ROW(NEW.%1$s)) AND (NOT known OR %2$s%3$s) OR %4$s', backfill.in_quotes(p.name), p.changed,
+                                                                      CASE WHEN clause = job.set_clause THEN CASE WHEN p.kept THEN format(' OR to_do AND NEW.%s IS NULL', backfill.in_quotes(p.name)) ELSE ' OR to_do' END END,
+                                                                      backfill.own_batch(job))
                                            ELSE format('NEW.%s IS NULL', backfill.in_quotes(p.name)) END,
                                    p.parts), '' ORDER BY p.ord)
             FROM (SELECT c.name, coalesce(job.plan -> 'kept' ? c.name, false) AS kept, min(u.ord) AS ord,  -- asked once a column: its first part makes it one that is written
+                         string_agg(format('pg_catalog.record_image_ne(ROW(before.%1$I), ROW(computed.%1$I))', u.ord::text), ' OR ' ORDER BY u.ord) AS changed,
                          string_agg(format(CASE WHEN (job.plan -> 'sync' -> 'not_null' ? c.name OR at = 'insert' AND job.plan -> 'sync' -> 'defaults' ? c.name) AND cardinality(backfill.tokens_of(u.t)) = 1
                                                 THEN 'IF pg_catalog.num_nulls(computed.%3$I) OPERATOR(pg_catalog.=) 0 THEN NEW.%1$s%2$s := computed.%3$I; END IF;'
                                                 ELSE 'NEW.%s%s := computed.%I;' END,
@@ -38,6 +43,24 @@ AS $$
                     FROM unnest(v.targets) WITH ORDINALITY AS u(t, ord), LATERAL (SELECT backfill.assigned_column(u.t) AS name) c
                    GROUP BY c.name) p)
     FROM backfill.assigned_values(clause) v
+$$;
+
+-- What a row function gave for the row before, into the record of that name; known: it gave something. preparation: lines before its call.
+CREATE OR REPLACE FUNCTION backfill.given_before(preparation text, function text) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT format(E'    known := false;\n    BEGIN\n%s      SELECT v.* INTO before FROM %s AS v;\n      known := true;\n'
+                '    EXCEPTION WHEN OTHERS OR assert_failure THEN\n      IF SQLSTATE OPERATOR(pg_catalog.~) \'^(40|53|55P03|57|58|XX)\' THEN RAISE; END IF;\n    END;\n', preparation, function)
+$$;
+
+-- Whether the trigger must tell of each column whether the clause gives something else than before: where there are several. What new code has written
+-- into one is not computed anew because another one's source has changed, and what old code has written not because another column's has come back.
+CREATE OR REPLACE FUNCTION backfill.has_several(job backfill.job, OUT forth boolean, OUT back boolean)
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT NOT s.self AND s.filled > 1, NOT s.self AND s.back > 0 AND s.filled + s.back > 2
+    FROM (SELECT (job.plan -> 'sync' -> 'self')::boolean AS self, cardinality(backfill.filled_columns(job.set_clause)) AS filled,
+                 coalesce(cardinality(backfill.filled_columns(job.sync_back)), 0) AS back) AS s
 $$;
 
 -- What happens when a row function fails. What is the row's own fault (data, and what the clause raises): the row is written all the
@@ -120,17 +143,31 @@ DECLARE
   -- The row as it was, or none (by no name of the table, which may change), computed: names and rights that a value has no part in; and the columns that are filled, which may be gone.
   tried   constant text := E'        IF TG_OP OPERATOR(pg_catalog.=) \'UPDATE\' THEN\n          SELECT * INTO computed FROM %1$s(OLD%2$s) AS v;\n        ELSE\n          SELECT * INTO computed FROM %1$s((SELECT n.r FROM (SELECT NEW AS r) AS n WHERE false)%2$s) AS v;\n        END IF;\n        computed := ROW(%3$s);\n';
   named   text := (SELECT string_agg('NEW.' || backfill.in_quotes(c), ', ') FROM unnest(filled || coalesce(backfill.filled_columns(job.sync_back), '{}')) c);
+  several record := backfill.has_several(job);
+  -- Whether the row was to do, before or as it is now: who writes one of its columns finds the others as if the batch had been there already.
+  asks    text := coalesce('    to_do := ' || CASE WHEN job.where_clause IS NOT NULL THEN format('EXISTS (SELECT FROM %s AS v WHERE v."1")', replace(todo, '(NEW', '(OLD')) END, '    to_do := false');
   by_op   constant text := E'    IF TG_OP OPERATOR(pg_catalog.=) \'INSERT\' THEN\n%s    ELSE\n%s    END IF;\n';
 BEGIN
   pin := replace(pin, 'saved || ', 'saved OPERATOR(pg_catalog.||) ');
   RETURN E'#variable_conflict use_column\nDECLARE\n  computed pg_catalog.record;\n  saved    pg_catalog.text[] := \'{}\';\n  goes_back boolean := false;\n  of_row   boolean;\n  kept     pg_catalog.record;\n  is_ours  boolean;\n'
+      || CASE WHEN several.forth OR several.back THEN E'  to_do    boolean;\n  known    boolean;\n  before   pg_catalog.record;\n' ELSE '' END
       || CASE WHEN checks THEN E'  came     pg_catalog.record := NEW;\n  broken   pg_catalog.text;\n' ELSE '' END || E'BEGIN\n  BEGIN\n' || pin
       -- The way back: at UPDATE by a trigger of its own; at INSERT when the new columns were given and the old ones left out.
       || CASE WHEN job.sync_back IS NULL THEN '' ELSE
            format(E'    goes_back := TG_ARGV[0] OPERATOR(pg_catalog.=) \'back\'\n      OR TG_OP OPERATOR(pg_catalog.=) \'INSERT\' AND NOT (%s)\n         AND (%s);\n    IF goes_back THEN\n',
-                  (SELECT string_agg(backfill.left_out(job, c), ' OR ' ORDER BY ord) FROM unnest(filled) WITH ORDINALITY AS u(c, ord)),
+                  (SELECT string_agg(backfill.left_out(job, c), ' AND ' ORDER BY ord) FROM unnest(filled) WITH ORDINALITY AS u(c, ord)),
                   (SELECT string_agg(backfill.left_out(job, c), ' OR ' ORDER BY ord) FROM unnest(backfill.filled_columns(job.sync_back)) WITH ORDINALITY AS u(c, ord)))
-           || format(by_op, backfill.sync_assignments(job, job.sync_back, back, 'insert'), backfill.sync_assignments(job, job.sync_back, back, 'always')) || refuse || leave END
+           || format(by_op,
+                     coalesce(CASE WHEN several.forth
+                          THEN format(E'    IF %s%s THEN\n%s    END IF;\n', (SELECT '(' || string_agg(backfill.left_out(job, c), ' OR ' ORDER BY ord) || ')' FROM unnest(filled) WITH ORDINALITY AS u(c, ord)),
+                                      CASE WHEN NOT by_null THEN format(' AND EXISTS (SELECT FROM %s AS v WHERE v."1")', todo) END, backfill.sync_assignments(job, job.set_clause, value, 'insert')) END, '')
+                     || backfill.sync_assignments(job, job.sync_back, back, 'insert'),
+                     CASE WHEN several.back
+                          THEN concat(asks, E';\n    IF to_do THEN\n', backfill.sync_assignments(job, job.set_clause, value, 'update'), E'    END IF;\n    kept := NEW;\n',
+                                      backfill.given_before((SELECT string_agg(format(E'      NEW.%1$s := OLD.%1$s;\n', backfill.in_quotes(c)), '') FROM unnest(filled) c)
+                                                            || E'      IF to_do THEN\n' || backfill.sync_assignments(job, job.set_clause, value, 'always') || E'      END IF;\n', back),
+                                      E'    NEW := kept;\n', backfill.sync_assignments(job, job.sync_back, back, 'changed'))
+                          ELSE backfill.sync_assignments(job, job.sync_back, back, 'always') END) || refuse || leave END
       || CASE WHEN (sync -> 'self')::boolean THEN format('    IF NOT EXISTS (SELECT FROM %s AS v WHERE v."1") THEN', todo) || leave
               ELSE concat(
                 CASE WHEN NOT by_null THEN format('    IF TG_OP OPERATOR(pg_catalog.=) ''INSERT'' AND NOT EXISTS (SELECT FROM %s AS v WHERE v."1") THEN', todo) || leave END,
@@ -139,7 +176,12 @@ BEGIN
                   -- A row that was meant until now has a value, which follows its source a last time.
                   || format('    IF TG_OP OPERATOR(pg_catalog.=) ''UPDATE'' AND NOT EXISTS (SELECT FROM %s AS v WHERE v."1") AND NOT EXISTS (SELECT FROM %s AS v WHERE v."1") THEN', rest, was) || leave END) END
       || CASE WHEN (sync -> 'self')::boolean THEN backfill.sync_assignments(job, job.set_clause, value, 'always')
-              ELSE format(by_op, backfill.sync_assignments(job, job.set_clause, value, 'insert'), backfill.sync_assignments(job, job.set_clause, value, 'update')) END
+              ELSE format(by_op, backfill.sync_assignments(job, job.set_clause, value, 'insert'),
+                          CASE WHEN several.forth
+                               THEN concat(E'    IF TG_ARGV[0] OPERATOR(pg_catalog.=) \'meant\' THEN\n', backfill.sync_assignments(job, job.set_clause, value, 'update'), E'    ELSE\n',
+                                           asks, CASE WHEN job.where_clause IS NOT NULL THEN format(' OR EXISTS (SELECT FROM %s AS v WHERE v."1")', todo) END, E';\n',
+                                           backfill.given_before('', replace(value, '(NEW', '(OLD')), backfill.sync_assignments(job, job.set_clause, value, 'changed'), E'    END IF;\n')
+                               ELSE backfill.sync_assignments(job, job.set_clause, value, 'update') END) END
       || refuse || unpin
       || E'  EXCEPTION WHEN OTHERS OR assert_failure THEN\n'
          '    IF SQLSTATE OPERATOR(pg_catalog.~) \'^(40|53|55P03|57|58|XX)\' THEN RAISE; END IF;\n'
@@ -208,6 +250,7 @@ DECLARE
   meant    text[];
   given    text[];
   left_out text;
+  same     constant text := (SELECT string_agg(format('pg_catalog.record_image_eq(ROW(OLD.%1$I), ROW(NEW.%1$I))', c), ' OR ') FROM unnest(filled) c);
   there    constant text := format('(true OR %s_there(NULL::%1$s))', function);  -- never asked: backfill.make_there
   commands text[] := '{}';
 BEGIN
@@ -219,11 +262,13 @@ BEGIN
   commands := commands || format('CREATE TRIGGER %I BEFORE INSERT ON %s FOR EACH ROW%s EXECUTE FUNCTION %s(''forth'')',
                                  backfill.sync_name(job) || '_insert', name, format(' WHEN (%s%s)', '(' || left_out || ') AND ', there), function);
   IF watched <> '{}' THEN
-    commands := commands || format('CREATE TRIGGER %I BEFORE UPDATE ON %s FOR EACH ROW WHEN (pg_catalog.record_image_ne(%s, %s)%s AND %s) EXECUTE FUNCTION %s(''forth'')',
+    commands := commands || format('CREATE TRIGGER %I BEFORE UPDATE ON %s FOR EACH ROW WHEN ((pg_catalog.record_image_ne(%s, %s)%s%s) AND %s) EXECUTE FUNCTION %s(''forth'')',
                                    backfill.sync_name(job) || '_update', name, backfill.row_of('OLD', watched), backfill.row_of('NEW', watched),
                                    CASE WHEN self THEN '' ELSE format(' AND (%s OR %s)', CASE WHEN back IS NOT NULL  -- new code writes some of the new columns, and what it leaves is what it means
                                                                                                 THEN format('pg_catalog.record_image_eq(%s, %s)', backfill.row_of('OLD', filled), backfill.row_of('NEW', filled))
-                                                                                                ELSE (SELECT string_agg(format('pg_catalog.record_image_eq(ROW(OLD.%1$I), ROW(NEW.%1$I))', c), ' OR ') FROM unnest(filled) c) END, own) END,
+                                                                                                ELSE same END, own) END,
+                                   CASE WHEN back IS NULL AND job.where_clause IS NOT NULL AND (backfill.has_several(job)).forth  -- it may no longer be to do, and have a column undone
+                                        THEN format(' OR pg_catalog.record_image_ne(%s, %s) AND (%s) AND (%s) IS NOT TRUE', backfill.row_of('OLD', filled), backfill.row_of('NEW', filled), same, own) ELSE '' END,
                                    there, function);
   END IF;
   IF meant <> '{}' THEN
@@ -233,7 +278,7 @@ BEGIN
   END IF;
   IF back IS NOT NULL THEN
     -- What old code writes may stand in sync_back, too: only a column that new code writes calls for the way back.
-    given := ARRAY(SELECT c FROM unnest(backfill.watched_columns(job, '{_back}', back)) c WHERE c = ANY (filled));
+    given := CASE WHEN (backfill.has_several(job)).back THEN filled ELSE ARRAY(SELECT c FROM unnest(backfill.watched_columns(job, '{_back}', back)) c WHERE c = ANY (filled)) END;
     commands := commands || format('CREATE TRIGGER %I BEFORE UPDATE ON %s FOR EACH ROW WHEN (pg_catalog.record_image_ne(%s, %s) AND pg_catalog.record_image_eq(%s, %s)'
                                    ' AND (%s) IS NOT TRUE AND %s) EXECUTE FUNCTION %s(''back'')',
                                    backfill.sync_name(job) || '_back', name, backfill.row_of('OLD', given), backfill.row_of('NEW', given),

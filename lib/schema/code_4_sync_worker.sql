@@ -195,7 +195,8 @@ BEGIN
   EXECUTE pg_catalog.format('REVOKE ALL ON TYPE %s FROM PUBLIC', token);
   SELECT * INTO v FROM backfill.typed_values(job, job.set_clause, missing);
   pinned := backfill.make_row_function(job, token, '_value', v.types, v.expressions, missing);
-  IF sync OPERATOR(pg_catalog.->>) 'mode' OPERATOR(pg_catalog.=) 'where' OR (sync OPERATOR(pg_catalog.->) 'self')::boolean THEN
+  IF sync OPERATOR(pg_catalog.->>) 'mode' OPERATOR(pg_catalog.=) 'where' OR (sync OPERATOR(pg_catalog.->) 'self')::boolean
+     OR job.where_clause IS NOT NULL AND ((backfill.has_several(job)).forth OR (backfill.has_several(job)).back) THEN
     pinned := pinned OPERATOR(pg_catalog.||) backfill.make_row_function(job, token, '_todo', '{boolean}', ARRAY[job.where_clause], missing);
   END IF;
   IF sync OPERATOR(pg_catalog.->) 'rest' OPERATOR(pg_catalog.<>) '[]'::pg_catalog.jsonb THEN

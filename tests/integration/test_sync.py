@@ -1,5 +1,7 @@
 """keep_in_sync and sync_back: what is written beside a job and after it, by old code, by new code, by whoever."""
 
+import itertools
+import random
 import re
 import threading
 from decimal import Decimal
@@ -7,6 +9,7 @@ from decimal import Decimal
 import psycopg
 import pytest
 from cluster import Cluster
+from conftest import SCALE
 from daemon import run
 from database import Database, prepare
 from test_identity import dump_and_restore
@@ -109,6 +112,83 @@ def test_who_writes_one_of_several_new_columns_keeps_the_others(db):
     assert row(db, 10, "a, b, c") == ("Anna Maria Smith10", "Anna Maria", "Smith10")
     assert row(db, 11, "a, b, c") == ("Anna Maria Smith11", "Anna Maria", "Smith11")
     assert row(db, 12, "a, b, c") == ("Eva Kay", "Eva", "Kay")
+
+
+# what set_clause fills, from what; and what sync_back writes, from what: two and two, two and one, one and two
+SHAPES = {"two": ({"x": "lower(a)", "y": "lower(b)"}, {"a": "upper(x)", "b": "upper(y)"}, lambda r: {"x": lower(r["a"]), "y": lower(r["b"])}, lambda r: {"a": upper(r["x"]), "b": upper(r["y"])}),
+          "split": ({"x": "split_part(a, '-', 1)", "y": "split_part(a, '-', 2)"}, {"a": "x || '-' || y"},
+                    lambda r: {"x": part(r["a"], 0), "y": part(r["a"], 1)}, lambda r: {"a": None if None in (r["x"], r["y"]) else r["x"] + "-" + r["y"]}),
+          "merged": ({"x": "concat(a, '-', b)"}, {"a": "split_part(x, '-', 1)", "b": "split_part(x, '-', 2)"},
+                     lambda r: {"x": (r["a"] or "") + "-" + (r["b"] or "")}, lambda r: {"a": part(r["x"], 0), "b": part(r["x"], 1)})}
+
+
+def lower(value):
+    return value and value.lower()
+
+
+def upper(value):
+    return value and value.upper()
+
+
+def part(value, n):
+    return None if value is None else (value.split("-") + ["", ""])[n]
+
+
+@pytest.mark.parametrize("shape, where, way", list(itertools.product(SHAPES, ["and", "or", "mark"], ["both", "forth"])) if SCALE > 1 else
+                         [("two", "and", "both"), ("two", "or", "both"), ("split", "and", "both"), ("split", "mark", "forth"), ("merged", "mark", "both")])
+def test_of_several_columns_each_write_reaches_its_own(db, shape, where, way):
+    """A row that is still to do is written as if its batch had been there. Then a column that nobody wrote changes with what its own clause gives, and no other way."""
+    filled, back, value, value_back = SHAPES[shape]
+    make(db, "a text, b text, x text, y text, v int NOT NULL DEFAULT 0", "'aA' || i || '-a', 'bB' || i")
+    where_clause = "v = 0" if where == "mark" else f" {where} ".join(f"{c} IS NULL" for c in filled)
+    clause = ", ".join(f"{c} = {e}" for c, e in filled.items()) + (", v = 1" if where == "mark" else "")
+    empty = {"and": all, "or": any}.get(where)
+    to_do = lambda r: r["v"] == 0 if where == "mark" else empty(r[c] is None for c in filled)
+    rows = {key: {"a": f"aA{key}-a", "b": f"bB{key}", "x": None, "y": None, "v": 0} for key in range(1, 301)}
+
+    def fill(r):
+        if to_do(r):
+            r = {**r, **{c: v for c, v in value(r).items() if where != "or" or r[c] is None}, "v": int(where == "mark")}
+        return r
+
+    db.daemon()
+    name = db.submit(set_clause=clause, where_clause=where_clause, keep_in_sync=True, max_rows_per_s=40, **({"sync_back": ", ".join(f"{c} = {e}" for c, e in back.items())} if way == "both" else {}))
+    wait_until(lambda: db.one("SELECT count(x) FROM t") > 20, what="some rows are done")
+    db.app.execute("SELECT backfill.pause(%s)", [name])
+    db.wait_state(name, "paused")
+    done = db.one("SELECT count(x) FROM t")
+    assert done < 200
+    chance = random.Random(f"{shape} {where} {way}")
+    text = lambda: chance.choice(["qW", "Er", "tZ"]) + str(chance.randrange(1000)) + chance.choice(["", "-x", "-Y"])
+    for n in range(150):
+        key = chance.choice([chance.randint(1, done), chance.randint(200, 300)])
+        old = ["a"] + (["b"] if shape != "split" else [])
+        kind = chance.choice([old, old[:1], old[-1:], list(filled), list(filled)[:1], list(filled)[-1:], old + list(filled)])
+        wrote = {c: text() for c in kind}
+        if set(kind) == set(old) | set(filled):
+            wrote.update(value(wrote))
+        if n % 4 == 0:  # a row of its own
+            key = 1000 + n
+            db.app.execute(f"INSERT INTO t (id, {', '.join(wrote)}) VALUES ({key}, {', '.join(['%s'] * len(wrote))})", list(wrote.values()))
+            r = {"a": None, "b": None, "x": None, "y": None, "v": int(where == "mark"), **wrote}
+            rows[key] = {**r, **{c: v for c, v in value(r).items() if r[c] is None}}
+            if way == "both" and wrote.keys() & filled.keys():
+                rows[key].update({c: v for c, v in value_back(rows[key]).items() if r[c] is None})
+            continue
+        db.app.execute(f"UPDATE t SET {', '.join(f'{c} = %s' for c in wrote)} WHERE id = {key}", list(wrote.values()))
+        before = fill(rows[key])
+        r = {**before, **wrote}
+        after = dict(r)
+        if way == "forth" or not wrote.keys() & filled.keys():
+            after.update({c: v for c, v in value(r).items() if c not in wrote and v != value(before)[c]})
+        if way == "both" and not wrote.keys() & back.keys():
+            after.update({c: v for c, v in value_back(after).items() if v != value_back(before)[c]})
+        rows[key] = after
+    db.app.execute("UPDATE backfill.job SET max_rows_per_s = NULL WHERE name = %s", [name])
+    db.app.execute("SELECT backfill.resume(%s)", [name])
+    db.finish(name)
+    wanted = {key: fill(r) for key, r in rows.items()}
+    assert {key: (a, b, x, y) for key, a, b, x, y in db.all("SELECT id, a, b, x, y FROM t")} == {key: (r["a"], r["b"], r["x"], r["y"]) for key, r in wanted.items()}
 
 
 @pytest.mark.parametrize("clause", ["b = split_part(a, ' ', 1), c = split_part(a, ' ', 2)",
