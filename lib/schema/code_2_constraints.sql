@@ -14,9 +14,10 @@ BEGIN
 END
 $$;
 
--- What pg_get_constraintdef says of a constraint, but for its being NOT VALID.
+-- What pg_get_constraintdef says of a constraint, but for its being NOT VALID; in every session the same: constants are written by settings.
 CREATE OR REPLACE FUNCTION backfill.constraint_says(constraint_oid oid) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET IntervalStyle = 'postgres' SET bytea_output = 'hex' SET extra_float_digits = 1 SET quote_all_identifiers = off
 AS $$
   SELECT regexp_replace(pg_get_constraintdef(constraint_oid), ' NOT VALID$', '')
 $$;
@@ -324,6 +325,7 @@ $$;
 -- The CHECKs of a table, or the one of that name. Their names are written in full, so that any session can read them.
 CREATE OR REPLACE FUNCTION backfill.checks_of(target oid, given text) RETURNS TABLE (name name, expression text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET IntervalStyle = 'postgres' SET bytea_output = 'hex' SET extra_float_digits = 1 SET quote_all_identifiers = off
 AS $$
   SELECT k.conname, pg_get_expr(k.conbin, k.conrelid) FROM pg_constraint k
    WHERE k.conrelid = target AND k.contype = 'c' AND (given IS NULL OR k.conname = given)

@@ -14,7 +14,8 @@
 --
 -- An INSERT gets what its writer left out. An UPDATE gets a new value when a column that set_clause reads has changed and no filled one
 -- has: what somebody wrote there stays. When only a column of where_clause has changed, a row that is done stays as it is; one that now
--- meets where_clause gets a value. Changed means other bytes (record_image_ne): 1.0 and 1.00 differ.
+-- meets where_clause gets a value. Of several columns only those do for which the clause gives something else than before (backfill.has_several); a row
+-- that is still to do, and of which some are written, is first filled as by its batch. Changed means other bytes (record_image_ne): 1.0 and 1.00 differ.
 -- In a batch of the job itself a source that another trigger changes counts although the filled column has changed, and nothing goes
 -- back. It is known by backfilld.batch, which is set for its transaction alone (backfill.begin_work).
 --

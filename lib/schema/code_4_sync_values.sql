@@ -78,6 +78,7 @@ $$;
 -- The default of a column as an expression: its own, or its type's; NULL: it has none.
 CREATE OR REPLACE FUNCTION backfill.default_of(relation oid, column_name text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET IntervalStyle = 'postgres' SET bytea_output = 'hex' SET extra_float_digits = 1 SET quote_all_identifiers = off
 AS $$
   SELECT nullif(regexp_replace(coalesce(pg_get_expr(d.adbin, d.adrelid), pg_get_expr(t.typdefaultbin, 0)), '^NULL(::.*)?$', ''), '')
     FROM pg_attribute a

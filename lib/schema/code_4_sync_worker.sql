@@ -88,14 +88,20 @@ DECLARE
   arguments pg_catalog.text := pg_catalog.format('(%s, %s)', backfill.relation_name(job.target), token);
   signature pg_catalog.text := name OPERATOR(pg_catalog.||) arguments;
   traits    record;
+  by_role   boolean;
 BEGIN
+  -- What the server casts a result to is no part of a function's body, but of what its value depends on.
+  EXECUTE backfill.row_function(twin, job.target, token, types,
+    ARRAY(SELECT pg_catalog.format(E'(%s\n)::%s', u.e, u.t) FROM ROWS FROM (pg_catalog.unnest(expressions), pg_catalog.unnest(types)) WITH ORDINALITY AS u(e, t, ord) ORDER BY u.ord), columns, missing);
+  SELECT * INTO traits FROM backfill.function_traits((twin OPERATOR(pg_catalog.||) arguments)::pg_catalog.regprocedure, backfill.custom_settings(job));
+  by_role := backfill.depends_on_role((twin OPERATOR(pg_catalog.||) arguments)::pg_catalog.regprocedure);
+  EXECUTE pg_catalog.format('DROP FUNCTION %s%s', twin, arguments);
   EXECUTE backfill.row_function(name, job.target, token, types, expressions, columns, missing);
-  SELECT * INTO traits FROM backfill.function_traits(signature::pg_catalog.regprocedure, backfill.custom_settings(job));
   IF traits.refused IS NOT NULL THEN
     PERFORM backfill.refuse('keep_in_sync', 'set_clause ' OPERATOR(pg_catalog.||) traits.refused,
                             'Name a setting in settings of the job, with its value, or write the value into the clause.', '0A000');
   ELSIF traits.pinned OPERATOR(pg_catalog.<>) '{}'::pg_catalog.text[] AND owner OPERATOR(pg_catalog.<>) pg_catalog.quote_ident(current_user)
-        AND backfill.depends_on_role(signature::pg_catalog.regprocedure) THEN
+        AND by_role THEN
     PERFORM backfill.refuse('keep_in_sync', pg_catalog.format('the value of set_clause may depend on who computes it, and the trigger has the rights of %s, the table''s owner, where batches have those of %I', owner, current_user),
                             CASE WHEN class.relowner OPERATOR(pg_catalog.=) 'pg_database_owner'::pg_catalog.regrole::pg_catalog.oid
                                  THEN pg_catalog.format('ALTER TABLE %s OWNER TO %s, which owns the database, then insert the job as that role.', backfill.relation_name(job.target), backfill.acting_owner(class.relowner))

@@ -865,6 +865,22 @@ def test_constraint_made_meanwhile_under_its_name_fails_the_job(db):
     assert "is not what enforce says" in db.finish(name, "failed")["error"]
 
 
+def test_a_constraint_is_known_again_whatever_the_settings_of_who_asked_for_it(db):
+    """The server writes the constants in it by a session's settings."""
+    db.app.execute("CREATE TABLE t (id bigint PRIMARY KEY, at timestamptz, span interval, f float8, d date); INSERT INTO t VALUES (1, now(), '1 day', 1, '2020-01-31')")
+    db.daemon()
+    with db.connect("app") as session:
+        session.execute("SET TimeZone = 'Europe/Berlin'; SET DateStyle = 'German'; SET IntervalStyle = 'iso_8601'; SET extra_float_digits = -5; SET quote_all_identifiers = on")
+        items = ["CHECK (at > '2000-01-01')", "CHECK (span < '5 days 03:00')", "CHECK (f <> 0.1::float8 + 0.2::float8)", "CHECK (d > '31.12.1999')"]
+        name = db.submit(session=session, enforce=items, set_clause="f = 2", where_clause="f = 1", keep_in_sync=True)
+    db.finish(name)
+    assert db.one("SELECT count(*) FROM pg_constraint WHERE conrelid = 't'::regclass AND contype = 'c' AND convalidated") == 4
+    with db.connect("app") as session:
+        session.execute("SET TimeZone = 'Europe/Berlin'")
+        db.finish(db.submit(session=session, enforce=items[:1]))
+    assert db.one("SELECT count(*) FROM pg_constraint WHERE conrelid = 't'::regclass AND contype = 'c'") == 4, "it is known as the same"
+
+
 def test_cancel_leaves_a_constraint_that_was_there_before(db):
     orders(db)
     db.app.execute("ALTER TABLE orders ADD CONSTRAINT orders_amount_check CHECK (amount > 0) NOT VALID")

@@ -403,6 +403,31 @@ def test_a_writer_with_other_settings_gets_what_a_batch_gives(db, name):
     assert db.all("SELECT DISTINCT b FROM t") == [(filled,)] and db.one("SELECT count(*) FROM t") == 301
 
 
+IMPLICIT = [("timestamp '2026-07-01 12:00'", "timestamptz"), ("date '2026-07-01'", "timestamptz"), ("timestamptz '2026-07-01 23:30+00'", "timestamp"), ("timestamptz '2026-07-01 23:30+00'", "date"),
+            ("timestamptz '2026-07-01 23:30+00'", "time"), ("timestamptz '2026-07-01 23:30+00'", "varchar(40)"), ("date '2026-07-02'", "text"), ("0.1::float8 + 0.2", "text"),
+            ("interval '1 day 2 hours'", "text"), ("'\\x41ff'::bytea", "text"), ("ARRAY[timestamp '2026-07-01 12:00']", "timestamptz[]"),
+            ("timestamp '2026-07-01 12:00'", "moment")]
+
+
+def test_what_a_column_of_another_type_makes_of_a_value_is_the_same_whoever_writes(db):
+    """The server casts what is assigned, by settings of the session, and there is nothing of it in the clause."""
+    db.app.execute("CREATE DOMAIN moment AS timestamptz")
+    make(db, ", ".join(f"c{n} {kind}" for n, (_, kind) in enumerate(IMPLICIT)) + ", at timestamp, back timestamptz, shown text, note text")
+    db.app.execute("INSERT INTO t (id, at, back) SELECT i, '2026-07-01 12:00', '2026-07-01 10:00+00' FROM generate_series(1, 300) AS i; GRANT INSERT, SELECT, UPDATE ON t TO other")
+    with db.connect("app") as session:
+        session.execute("SET TimeZone = 'Pacific/Auckland'; SET DateStyle = 'ISO, DMY'; SET IntervalStyle = 'iso_8601'; SET bytea_output = 'escape'")
+        in_step(db, ", ".join(f"c{n} = CASE WHEN note IS NULL THEN {value} END" for n, (value, _) in enumerate(IMPLICIT)), session=session)
+        in_step(db, "back = at AT TIME ZONE 'UTC'", session=session, where_clause="back IS NULL", sync_back="at = back")
+    with db.connect("other") as session:
+        for command in ELSEWHERE.split(";"):
+            session.execute(command)
+        session.execute("UPDATE public.t SET note = 'x' WHERE id = 2")
+        session.execute("UPDATE public.t SET note = NULL WHERE id = 2; INSERT INTO public.t (id) VALUES (1000); UPDATE public.t SET back = '2026-07-01 11:00+00' WHERE id = 3")
+    for n, (value, kind) in enumerate(IMPLICIT):
+        assert len(db.all(f"SELECT DISTINCT c{n}::text FROM t")) == 1, (value, kind)
+    assert db.one("SELECT at::text FROM t WHERE id = 3") == "2026-07-01 23:00:00"
+
+
 @pytest.mark.parametrize("clause, problem", [
     ("b = session_user", "reads session_user"),
     ("b = coalesce(current_setting('my.tenant', true), '-')", "reads the setting my.tenant"),
