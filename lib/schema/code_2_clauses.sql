@@ -205,6 +205,7 @@ DECLARE
                           THEN ARRAY(SELECT c FROM jsonb_array_elements(backfill.assignments_of(job.set_clause)) a, jsonb_array_elements_text(a -> 'columns') c)
                           ELSE backfill.updated_by(job) END;
   changed  text;
+  changed_by_batch boolean;
   other    text;
 BEGIN
   assigned := assigned || ARRAY(  -- what is generated from them changes with them
@@ -216,13 +217,15 @@ BEGIN
       JOIN pg_attribute s ON s.attrelid = a.attrelid AND s.attnum = d.refobjsubid
      WHERE a.attrelid = job.target AND a.attgenerated <> '' AND s.attname = ANY (assigned));
   IF job.set_clause IS NOT NULL THEN
-    SELECT format('%I of %s', a.attname, backfill.relation_name(r.oid)) INTO changed
+    SELECT format('%I of %s', a.attname, backfill.relation_name(r.oid)), a.attname = ANY (assigned) INTO changed, changed_by_batch
       FROM (SELECT t.relid::oid AS oid FROM pg_partition_tree(job.target) t UNION SELECT p.relid FROM pg_partition_ancestors(job.target) p(relid)) r
       JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = r.oid AND d.refclassid = d.classid AND d.refobjid = r.oid AND d.refobjsubid = 0 AND d.deptype = 'i'
       JOIN pg_attribute a ON a.attrelid = r.oid AND a.attnum = d.objsubid
-     WHERE a.attname = ANY (assigned)
-     ORDER BY r.oid LIMIT 1;
-    IF FOUND THEN
+     WHERE a.attname = ANY (assigned || backfill.filled_columns(job.sync_back))
+     ORDER BY a.attname = ANY (assigned) DESC, r.oid LIMIT 1;
+    IF FOUND AND NOT changed_by_batch THEN
+      PERFORM backfill.refuse('sync_back', format('writes %s, by which rows belong to partitions', changed), 'A trigger can''t move a row to another partition: new code must write that column itself.', '0A000');
+    ELSIF FOUND THEN
       PERFORM backfill.refuse('set_clause', format('changes %s, by which rows belong to partitions', changed),
         format(CASE WHEN EXISTS (SELECT FROM pg_index i, backfill.key_of(job.target, (i.indkey::smallint[])[0:i.indnkeyatts - 1]) k
                                   WHERE i.indrelid = job.target AND i.indisunique AND NOT k.columns && ARRAY(SELECT quote_ident(a) FROM unnest(assigned) a))

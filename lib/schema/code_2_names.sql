@@ -18,7 +18,8 @@ BEGIN
                    (3, 'where_clause', there.where_clause, CASE WHEN job.where_clause IS NULL AND job.add_column IS NOT NULL THEN there.where_clause ELSE job.where_clause END),
                    (4, 'statement', there.statement, job.statement), (5, 'keep_in_sync', there.keep_in_sync::text, job.keep_in_sync::text),
                    (6, 'sync_back', there.sync_back, job.sync_back), (7, 'enforce', array_to_string(there.enforce, ', '), array_to_string(job.enforce, ', ')),
-                   (8, 'drop_column', there.drop_column, job.drop_column), (9, 'dry_run', there.dry_run::text, job.dry_run::text)) AS c(ord, name, was, now)
+                   (8, 'drop_column', there.drop_column, job.drop_column), (9, 'ignore', array_to_string(there.ignore, ', '), array_to_string(job.ignore, ', ')),
+                   (10, 'dry_run', there.dry_run::text, job.dry_run::text)) AS c(ord, name, was, now)
      WHERE btrim(regexp_replace(c.was, '\s+', ' ', 'g')) IS DISTINCT FROM btrim(regexp_replace(c.now, '\s+', ' ', 'g'))
      ORDER BY c.ord LIMIT 1;
   END IF;

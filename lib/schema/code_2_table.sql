@@ -208,7 +208,10 @@ BEGIN
   END IF;
   SELECT string_agg(backfill.relation_name(i.inhrelid), ', ' ORDER BY i.inhrelid) INTO children
     FROM (SELECT * FROM pg_inherits i WHERE i.inhparent = job.target ORDER BY i.inhrelid LIMIT 5) i;
-  IF class.relkind = 'r' AND children IS NOT NULL AND job.drop_column IS NULL THEN
+  IF class.relkind = 'r' AND children IS NOT NULL AND job.drop_column IS NOT NULL THEN
+    PERFORM backfill.refuse('target', format('%s has inheritance children: %s', name, children),
+      'Their column would go too, with what uses it there. Look at each of them, then drop the column by hand.', '0A000');
+  ELSIF class.relkind = 'r' AND children IS NOT NULL THEN
     PERFORM backfill.refuse('target', format('%s has inheritance children: %s', name, children),
       'A column or a constraint of it would be theirs too, its batches would not reach them. Change the definition by hand, insert a job for each child, and fill the table''s own rows by UPDATE ONLY.', '0A000');
   ELSIF job.set_clause IS NULL AND job.statement IS NULL THEN

@@ -90,7 +90,12 @@ BEGIN
       PERFORM backfill.refuse('wanted', format('job %I keeps nothing in step, so there is nothing to finish', OLD.name),
                               'finish is for jobs with keep_in_sync.', '55000');
     END IF;
-    IF NEW.wanted = 'finish' AND OLD.wanted <> 'finish' AND OLD.state = 'succeeded' THEN
+    IF NEW.wanted = 'cancel' AND OLD.wanted = 'run' AND OLD.state = 'succeeded' AND OLD.tidy
+       AND EXISTS (SELECT FROM jsonb_array_elements(OLD.plan -> 'enforce') e WHERE e ->> 'kind' = 'not null' AND e ->> 'column' = ANY (backfill.filled_columns(OLD.set_clause))) THEN
+      PERFORM backfill.refuse('wanted', format('job %I has succeeded, and its NOT NULL is in the table: without its trigger the INSERTs of old code would fail', OLD.name),
+                              format('SELECT backfill.undo(%1$L) takes back all that it added. When old code is gone, SELECT backfill.finish(%1$L) takes out the trigger alone.', OLD.name), '55000');
+    END IF;
+    IF NEW.wanted IN ('finish', 'cancel') AND OLD.wanted <> 'finish' AND OLD.state = 'succeeded' THEN
       PERFORM backfill.check_finish(OLD);
     END IF;
     IF NEW.wanted = 'undo' AND OLD.wanted = 'finish' AND OLD.state = 'succeeded' THEN
@@ -101,10 +106,11 @@ BEGIN
                               'undo takes back a column, a trigger and constraints; values that were filled, rows and columns that are gone do not come back.', '55000');
     END IF;
     NEW.state := CASE NEW.wanted WHEN 'finish' THEN OLD.state ELSE 'cancelled' END;
-    IF NEW.state = 'cancelled' THEN  -- why it failed before is no concern of it any more
+    IF NEW.state = 'cancelled' OR backfill.is_left_over(OLD) THEN  -- why it failed before is no concern of it any more
       NEW.error := NULL;
       NEW.hint := NULL;
     END IF;
+    NEW.report := NEW.report - 'left_over';
     NEW.tidy := OLD.tidy OR (OLD.before IS NOT NULL AND backfill.has_remains(NEW));  -- asked again, it is looked for again
     RETURN backfill.keep_hours(NEW);
   END IF;
@@ -132,6 +138,13 @@ BEGIN
 END
 $$;
 
+-- Whether a daemon has tried to take out of the table what an ended job added, and could not: it tries no more before somebody asks again.
+CREATE OR REPLACE FUNCTION backfill.is_left_over(job backfill.job) RETURNS boolean
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT coalesce(job.report ? 'left_over', false) AND NOT job.tidy AND job.state IN ('succeeded', 'failed', 'cancelled')
+$$;
+
 -- What can be done with a job as it stands, for who wished for something else.
 CREATE OR REPLACE FUNCTION backfill.what_now(job backfill.job) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -140,6 +153,7 @@ AS $$
     WHEN 'queued' THEN 'It is in the queue already: throttled_by in backfill.status says what it waits for.'
     WHEN 'running' THEN 'It runs already: throttled_by in backfill.status says what it waits for.'
     WHEN 'paused' THEN format('SELECT backfill.resume(%L) goes on with it.', job.name)
+    WHEN CASE WHEN backfill.is_left_over(job) THEN job.state END THEN format('SELECT backfill.retry(%L) tries again to take out of the table what it added; error says what stood in the way.', job.name)
     WHEN 'cancelled' THEN format('A cancelled job doesn''t go on: SELECT backfill.forget(%L) and insert it again, or insert one of another name.', job.name)
     ELSE CASE
       WHEN job.wanted = 'finish' THEN format('What was finished doesn''t run again: SELECT backfill.forget(%L) and insert it again, or insert one of another name.', job.name)
@@ -155,7 +169,14 @@ AS $$
 BEGIN
   NEW.wanted := OLD.wanted;  -- one wish at a time
   IF NEW.asked = 'retry' THEN
-    IF OLD.state NOT IN ('succeeded', 'failed') OR OLD.wanted = 'finish' THEN
+    IF backfill.is_left_over(OLD) THEN  -- what was wanted is wanted again
+      NEW.asked := NULL;
+      NEW.again := 0;
+      NEW.error := NULL;
+      NEW.hint := NULL;
+      NEW.tidy := backfill.has_remains(OLD);
+      NEW.report := NEW.report - 'left_over';
+    ELSIF OLD.state NOT IN ('succeeded', 'failed') OR OLD.wanted = 'finish' THEN
       RAISE EXCEPTION 'job "%" %', OLD.name, CASE WHEN OLD.wanted = 'finish' THEN 'was finished' ELSE 'is ' || OLD.state END
         USING ERRCODE = '55000', HINT = backfill.what_now(OLD);
     ELSIF backfill.who_is_gone(NEW) IS NOT NULL THEN
@@ -164,9 +185,11 @@ BEGIN
   ELSIF OLD.state NOT IN ('succeeded', 'failed', 'cancelled') THEN
     RAISE EXCEPTION 'job "%" is %', OLD.name, OLD.state USING ERRCODE = '55000', HINT = 'forget is for a job that has ended; cancel ends one.';
   ELSIF backfill.is_untidy(OLD) OR (OLD.keep_in_sync AND (OLD.tidy OR EXISTS (SELECT FROM backfill.sync_triggers(OLD))))
-        OR (OLD.wanted = 'undo' AND OLD.add_column IS NOT NULL AND backfill.has_column(OLD) AND NOT backfill.had_column(OLD)) THEN
+        OR (OLD.wanted = 'undo' AND OLD.add_column IS NOT NULL AND backfill.has_column(OLD) AND NOT backfill.had_column(OLD))
+        OR (backfill.is_left_over(OLD) AND backfill.has_remains(OLD)) THEN
     RAISE EXCEPTION 'job "%" has left something in its table', OLD.name USING ERRCODE = '55000', 
-      HINT = CASE WHEN OLD.wanted IN ('cancel', 'finish', 'undo') THEN 'A daemon takes it out; what it waits for, or why it can''t, backfill.status says in throttled_by or error. Then the job can be forgotten.'
+      HINT = CASE WHEN backfill.is_left_over(OLD) THEN format('Why it could not be taken out, backfill.status says in error; SELECT backfill.retry(%L) tries again. Then the job can be forgotten.', OLD.name)
+                  WHEN OLD.wanted IN ('cancel', 'finish', 'undo') THEN 'A daemon takes it out; what it waits for, or why it can''t, backfill.status says in throttled_by or error. Then the job can be forgotten.'
                   ELSE format('First SELECT backfill.finish(%L), which takes its trigger out, or backfill.undo(%L), which takes out all that it added.', OLD.name, OLD.name) END;
   END IF;
   RETURN NEW;

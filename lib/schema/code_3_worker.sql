@@ -473,6 +473,16 @@ AS $$
      WHERE node ->> 'Relation Name' = relation_name)
 $$;
 
+-- Whether a plan reads relations, and none of them is this one, or one of the same partitioned table.
+CREATE OR REPLACE FUNCTION backfill.plan_leaves_out(plan jsonb, relation oid) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT count(*) > 0 AND count(*) FILTER (WHERE c.oid IS NOT NULL) = 0
+    FROM jsonb_path_query(plan, 'lax $.**."Relation Name"') AS n(name)
+    LEFT JOIN (SELECT relation AS oid UNION SELECT t.relid FROM pg_partition_tree(pg_partition_root(relation)) t) AS p ON true
+    LEFT JOIN pg_class c ON c.oid = p.oid AND c.relname = n.name #>> '{}'
+$$;
+
 -- Before anything is changed: the batch's statement is planned as it will be sent, and may not read the whole table. Runs in the
 -- worker's session, so rights and settings are those of the batches. upper: the relation's greatest key.
 CREATE OR REPLACE FUNCTION backfill.check_batch(batch text, relation oid, upper text[]) RETURNS void
@@ -486,6 +496,10 @@ BEGIN
       RAISE EXCEPTION 'a batch of % would read the whole table', backfill.relation_name(relation)
         USING ERRCODE = '42P16', DETAIL = plan::pg_catalog.text,
               HINT = 'Its statement must reach the table by the key: put {batch} where the condition on this table stands.';
+    ELSIF backfill.plan_leaves_out(plan, relation) THEN
+      RAISE EXCEPTION 'a batch of % does not read that table', backfill.relation_name(relation)
+        USING ERRCODE = '42P16', DETAIL = plan::pg_catalog.text,
+              HINT = 'Its ranges are those of target''s key: name in target the table whose condition {batch} is.';
     END IF;
   END LOOP;
 END

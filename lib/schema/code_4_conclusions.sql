@@ -93,6 +93,13 @@ AS $$
     FROM (SELECT sum(g.nulls) AS nulls FROM backfill.range g WHERE g.job_id = job.id) n
 $$;
 
+-- A hint of the daemon's, which calls a job "name", with that of this job.
+CREATE OR REPLACE FUNCTION backfill.hint_for(job backfill.job, hint text) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT replace(regexp_replace(hint, '(backfill\.\w+)\(name\)', '\1(' || E'\x02' || ')', 'g'), E'\x02', quote_literal(job.name))
+$$;
+
 -- Writes the end of a job that is in that phase. measured: what the daemon that ran it last knows of its own batches, as JSON.
 -- outcome: 'written', also when it is sent again; 'not over', and nothing was: what was to have succeeded has something to do;
 -- 'not ours': another daemon holds the job, or it stands in an earlier phase and was given back. slower: the statements on its table
@@ -120,7 +127,7 @@ BEGIN
   UPDATE backfill.job j
      SET after = l.now - 'definition', state = end_job.state,
          error = end_job.error,
-         hint = nullif(concat_ws(' ', CASE WHEN end_job.state = 'failed' THEN coalesce(backfill.login_is_gone(j), end_job.hint) ELSE end_job.hint END, CASE WHEN end_job.state = 'succeeded' AND NOT j.dry_run THEN backfill.may_lack(j) END), ''),
+         hint = nullif(concat_ws(' ', CASE WHEN end_job.state = 'failed' THEN coalesce(backfill.login_is_gone(j), backfill.hint_for(j, end_job.hint)) ELSE backfill.hint_for(j, end_job.hint) END, CASE WHEN end_job.state = 'succeeded' AND NOT j.dry_run THEN backfill.may_lack(j) END), ''),
          waiting_for = NULL, holder_pid = NULL, holder_start = NULL,
          finished_at = clock_timestamp(),
          tidy = (j.tidy OR (j.wanted = 'undo' AND j.before IS NOT NULL)) AND (j.keep_in_sync OR end_job.state <> 'succeeded'),  -- what is left is wanted, or goes with finish
@@ -159,8 +166,9 @@ BEGIN
   UPDATE backfill.job j
      SET tidy = j.tidy AND NOT backfill.takes_all(j), unfinished = false, waiting_for = NULL, holder_pid = NULL, holder_start = NULL,
          report = (SELECT jsonb_build_object('rows', coalesce(sum(g.rows), 0), 'keys', coalesce(sum(g.keys), 0)) FROM backfill.range g WHERE g.job_id = j.id)  -- one that was cancelled while it was paused has none yet
-                  || coalesce(j.report, '{}') - 'waits' || coalesce(backfill.compare(j, backfill.look_at(j.target, j.submitted_by)), '{}'),
-         error = coalesce(end_tidy.error, CASE WHEN j.state <> 'cancelled' THEN j.error END), hint = coalesce(end_tidy.hint, CASE WHEN j.state = 'failed' THEN j.hint END)
+                  || coalesce(j.report, '{}') - 'waits' - 'left_over' || coalesce(backfill.compare(j, backfill.look_at(j.target, j.submitted_by)), '{}')
+                  || CASE WHEN end_tidy.error IS NOT NULL AND backfill.takes_all(j) AND backfill.has_remains(j) THEN '{"left_over": true}'::jsonb ELSE '{}' END,
+         error = coalesce(end_tidy.error, CASE WHEN j.state <> 'cancelled' THEN j.error END), hint = coalesce(backfill.hint_for(j, end_tidy.hint), CASE WHEN j.state = 'failed' THEN j.hint END)
    WHERE j.id = end_tidy.job_id;
   RETURN 'written';
 END

@@ -339,11 +339,16 @@ BEGIN
     IF uses IS NOT NULL THEN
       RAISE EXCEPTION 'column % of % is still used by %', job.drop_column, name, uses
         USING ERRCODE = '2BP01', HINT = format('Drop or change what is named, then SELECT backfill.retry(%L).', job.name)
-          || coalesce((SELECT format(' What only looks as if it used the column can be passed over: insert the job with ignore = ''{%s}''.', string_agg(DISTINCT u.kind, ', '))
+          || coalesce((SELECT format(' pg_stat_statements keeps a statement that nobody runs any more until %s(); let the application run for a while then, before the retry.',
+                                     (SELECT p.oid::regproc FROM pg_proc p JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
+                                        JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid
+                                       WHERE p.proname = 'pg_stat_statements_reset' AND e.extname = 'pg_stat_statements' ORDER BY p.oid LIMIT 1))
+                        WHERE strpos('; ' || uses, '; statements: ') > 0), '')
+          || coalesce((SELECT format(' What only looks as if it used the column can be passed over: SELECT backfill.forget(%L), then insert the job anew with ignore = ''{%s}''.', job.name, string_agg(DISTINCT u.kind, ', '))
                          FROM backfill.uses_of(job) u WHERE u.kind <> ALL (coalesce(job.ignore, '{}') || '{jobs, defaults, views, policies, generated, primary key}'::text[]) HAVING count(*) > 0), '');
     END IF;
     step := 'drop column';
-    commands := ARRAY[format('ALTER TABLE %s DROP COLUMN %I', name, job.drop_column)];
+    commands := ARRAY[format('ALTER TABLE %s%s DROP COLUMN %I', CASE WHEN EXISTS (SELECT FROM pg_class c WHERE c.oid = job.target AND c.relkind = 'r') THEN 'ONLY ' END, name, job.drop_column)];
     words := format('column %s%s', job.drop_column,
                     CASE WHEN job.ignore IS NOT NULL THEN  -- else there were none
                       (SELECT '; passed over: ' || string_agg(format('%s: %s', u.kind, u.what), '; ' ORDER BY u.kind, u.what)

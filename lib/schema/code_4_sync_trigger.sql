@@ -256,8 +256,7 @@ DECLARE
 BEGIN
   SELECT s.sources, s.meant INTO watched, meant FROM backfill.sync_sources(job) s;
   IF NOT self AND sync ->> 'mode' <> 'where' THEN
-    left_out := (SELECT string_agg(CASE sync ->> 'mode' WHEN 'null' THEN format('NEW.%I IS NULL', c) ELSE backfill.left_out(job, c) END, ' OR ') FROM unnest(filled) c)
-             || coalesce(' OR ' || (SELECT string_agg(backfill.left_out(job, c), ' OR ') FROM unnest(back) c), '');
+    left_out := (SELECT string_agg(backfill.left_out(job, c), ' OR ') FROM unnest(filled || back) c);
   END IF;
   commands := commands || format('CREATE TRIGGER %I BEFORE INSERT ON %s FOR EACH ROW%s EXECUTE FUNCTION %s(''forth'')',
                                  backfill.sync_name(job) || '_insert', name, format(' WHEN (%s%s)', '(' || left_out || ') AND ', there), function);

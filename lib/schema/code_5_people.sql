@@ -155,7 +155,8 @@ BEGIN
           USING HINT = CASE WHEN job.hint OPERATOR(pg_catalog.~) 'backfill\.(retry|forget)\(' THEN job.hint
                             ELSE pg_catalog.concat_ws(' ', job.hint, pg_catalog.format('Then: SELECT backfill.retry(%L).', name)) END;
       WHEN job.state OPERATOR(pg_catalog.=) 'cancelled' THEN
-        RAISE EXCEPTION 'job "%" was cancelled%', name, coalesce(' by ' OPERATOR(pg_catalog.||) job.stopped_by OPERATOR(pg_catalog.||) ', who has the rights of the table''s owner', '');
+        RAISE EXCEPTION 'job "%" was cancelled%', name, coalesce(' by ' OPERATOR(pg_catalog.||) job.stopped_by OPERATOR(pg_catalog.||) ', who has the rights of the table''s owner', '')
+          USING HINT = backfill.what_now(job);
       ELSE
         IF pg_catalog.clock_timestamp() OPERATOR(pg_catalog.>=) until THEN
           RAISE EXCEPTION 'job "%" is still % after %', name, job.state, timeout
@@ -214,7 +215,11 @@ CREATE OR REPLACE VIEW backfill.status WITH (security_invoker = true) AS
               WHEN p.state = 'queued' AND p.taken_by IS NOT NULL THEN coalesce('behind job ' || p.behind, 'behind another''s job on this table')
               WHEN p.state = 'queued' AND (SELECT backfill.is_busy()) THEN 'all workers are busy'
               WHEN p.state = 'paused' AND p.unfinished_items IS NOT NULL THEN p.unfinished_items || ' is in the table, NOT VALID'
-              WHEN p.state IN ('succeeded', 'failed') AND p.keep_in_sync AND p.tidy AND p.wanted <> 'finish' THEN 'its trigger is in the table until finish'
+              WHEN p.left_over THEN 'what it added is still in the table, until retry'
+              WHEN p.state NOT IN ('succeeded', 'failed', 'cancelled') OR NOT p.tidy THEN NULL
+              WHEN p.state = 'cancelled' OR p.wanted = 'finish' THEN
+                coalesce(p.waiting_for, CASE WHEN (SELECT backfill.is_served()) THEN 'is being taken out of the table' ELSE 'no daemon serves this database' END)
+              WHEN p.has_trigger THEN 'its trigger is in the table until finish'
               END AS throttled_by,
          p.left_behind,
          coalesce(p.error, CASE WHEN p.state IN ('paused', 'cancelled') THEN p.state || ' by ' || p.stopped_by::text COLLATE "default" || ', who has the rights of the table''s owner' END) AS error,
@@ -223,6 +228,8 @@ CREATE OR REPLACE VIEW backfill.status WITH (security_invoker = true) AS
     FROM (
       SELECT j.id, j.name, j.target, j.state, j.phase, j.estimate, j.waiting_for, j.opens_at, j.error, j.stopped_by, j.keep_in_sync, j.tidy, j.wanted,
              j.submitted_by, coalesce(j.started_at, j.submitted_at) AS since,
+             backfill.is_left_over(j) AS left_over,
+             j.keep_in_sync AND j.tidy AND EXISTS (SELECT FROM pg_catalog.pg_trigger g WHERE g.tgrelid = j.target AND pg_catalog.starts_with(g.tgname::text, 'zz_backfilld_keep_in_sync_')) AS has_trigger,
              CASE WHEN j.state = 'paused' AND j.enforce IS NOT NULL THEN backfill.not_valid_of(j) END AS unfinished_items,
              CASE WHEN j.state = 'succeeded' THEN 100
                   WHEN j.phase IN ('preflight', 'expand') THEN NULL

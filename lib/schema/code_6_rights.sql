@@ -39,7 +39,7 @@ GRANT EXECUTE ON FUNCTION
   backfill.has_column, backfill.check_combination, backfill.check_ignore, backfill.check_drop_column, backfill.copy_statement,
   backfill.read_column, backfill.read_sync,
   backfill.other_constraint, backfill.constraint_name, backfill.check_given_name, backfill.has_constraint, backfill.check_schema_right,
-  backfill.read_constraint, backfill.make_plan, backfill.check_batch, backfill.check_bound, backfill.check_batch_ahead, backfill.own_job,
+  backfill.read_constraint, backfill.make_plan, backfill.check_batch, backfill.plan_leaves_out, backfill.check_bound, backfill.check_batch_ahead, backfill.own_job,
   backfill.make_copy, backfill.copy_more, backfill.measure_batch, backfill.all_fail, backfill.clause_that_changes_nothing, backfill.plan_in_words, backfill.old_sync_name,
   backfill.session_settings, backfill.sync_token, backfill.sync_name, backfill.sync_owners, backfill.sync_functions, backfill.sync_types, backfill.sync_triggers, backfill.own_batch, backfill.derived_table, backfill.null_columns, backfill.missing_column,
   backfill.target_type, backfill.default_of, backfill.never_null, backfill.value_of, backfill.computed_values, backfill.typed_values, backfill.other_syncs, backfill.check_other_syncs, backfill.checks_on, backfill.make_breaks, backfill.check_default, backfill.assigned_values, backfill.row_function, backfill.columns_read, backfill.columns_of_function, backfill.function_traits, backfill.depends_on_role, backfill.breaks_on,
@@ -60,7 +60,7 @@ GRANT EXECUTE ON FUNCTION
   backfill.table_lock, backfill.row_lock, backfill.holders_of, backfill.lock_free_rows, backfill.locked_by,
   backfill.try_row, backfill.slow_cause, backfill.try_neighbours,
   backfill.rows_done, backfill.held_ids, backfill.retry_rows,
-  backfill.want, backfill.pause, backfill.pause_all, backfill.check_backslashes, backfill.check_values, backfill.can_be_told, backfill.what_now, backfill.refuse_to_steer, backfill.resume, backfill.cancel, backfill.finish, backfill.undo, backfill.forget, backfill.retry,
+  backfill.want, backfill.pause, backfill.pause_all, backfill.check_backslashes, backfill.check_values, backfill.can_be_told, backfill.refuse_to_steer, backfill.resume, backfill.cancel, backfill.finish, backfill.undo, backfill.forget, backfill.retry,
   backfill.begin_session, backfill.begin_work, backfill.setting_names, backfill.settings_now, backfill.main_settings_now, backfill.own_settings_now, backfill.changed_settings,
   backfill.is_taken, backfill.check_own_name, backfill.check_outside, backfill.check_session, backfill.restore_session, backfill.check_prepared, backfill.limit_session, backfill.note_limits,
   backfill.captured, backfill.is_wanted_here, backfill.check_asked, backfill.had_column, backfill.random_number, backfill.check_login,
@@ -68,7 +68,7 @@ GRANT EXECUTE ON FUNCTION
   TO backfill_submitter;
 -- The policies ask them, and who looks at a job.
 GRANT EXECUTE ON FUNCTION backfill.home, backfill.is_here, backfill.role_oid, backfill.role_name, backfill.is_plain_caller, backfill.login, backfill.role_here, backfill.login_of, backfill.role_of,
-  backfill.login_is_there, backfill.who_is_gone, backfill.login_is_gone, backfill.may_steer, backfill.may_end, backfill.job_named, backfill.did_you_mean, backfill.is_done, backfill.effect, backfill.look_at, backfill.definition_of,
+  backfill.is_left_over, backfill.what_now, backfill.login_is_there, backfill.who_is_gone, backfill.login_is_gone, backfill.may_steer, backfill.may_end, backfill.job_named, backfill.did_you_mean, backfill.is_done, backfill.effect, backfill.look_at, backfill.definition_of,
   backfill.word_pattern, backfill.may_see_statements, backfill.statements_on, backfill.between_looks, backfill.three_times, backfill.steps, backfill.is_not_null
   TO backfill_submitter, pg_monitor;
 GRANT EXECUTE ON FUNCTION backfill.no_commit_here, backfill.is_busy, backfill.is_served, backfill.figures_of, backfill.not_valid_of,

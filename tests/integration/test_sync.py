@@ -297,6 +297,14 @@ def test_two_columns_of_one_job_are_filled_each_where_it_is_left_out(db):
     assert [row(db, key, "b, c") for key in (1000, 1001, 1, 2)] == [("Joe", "Doe"), ("Joseph", "Doe"), ("Eve", "Ray"), ("Eve", "Rae")]
 
 
+@pytest.mark.parametrize("where", ["b IS NULL", "b IS NULL OR c IS NULL", None])
+def test_a_default_that_is_a_constant_counts_as_left_out_whatever_asks_for_a_row(db, where):
+    make(db, "a int, b int DEFAULT 0, c int DEFAULT 0, d int")
+    in_step(db, "b = a, c = a" if "c" in (where or "") else "b = a", where_clause=where)
+    db.app.execute("INSERT INTO t (id, a) VALUES (1, 7); INSERT INTO t (id, a, b) VALUES (2, 7, 5); INSERT INTO t (id) VALUES (3)")
+    assert [row(db, key)[0] for key in (1, 2, 3)] == [7, 5, 0]
+
+
 # ---- Which rows
 
 @pytest.mark.parametrize("columns, clause, where", [
@@ -896,6 +904,13 @@ def test_the_younger_of_two_jobs_sees_what_the_older_has_filled(db):
     in_step(db, "b = c + 1", add_column="b int", enforce=["NOT NULL b"])
     db.app.execute("INSERT INTO t (id, a) VALUES (1000, 1); UPDATE t SET a = 5 WHERE id = 1")
     assert [row(db, key, "c, b") for key in (1000, 1)] == [(2, 3), (6, 7)]
+
+
+def test_a_way_back_into_the_key_of_partitions_is_refused(db):
+    db.app.execute("CREATE TABLE t (id int, r int NOT NULL DEFAULT 1, PRIMARY KEY (id, r)) PARTITION BY LIST (r); CREATE TABLE t1 PARTITION OF t FOR VALUES IN (1)")
+    with pytest.raises(psycopg.Error, match="writes r of public.t, by which rows belong to partitions") as refused:
+        db.submit(add_column="x bigint", set_clause="x = r", keep_in_sync=True, sync_back="r = x")
+    assert refused.value.diag.column_name == "sync_back" and refused.value.diag.message_hint
 
 
 def test_two_jobs_of_which_one_would_not_see_the_other_are_refused(db):

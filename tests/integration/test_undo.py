@@ -222,3 +222,73 @@ def test_report_of_a_job_that_was_undone_while_it_was_paused_has_its_rows(db):
     wait_until(lambda: not db.job(name)["tidy"], what="it is undone")
     assert db.job(name)["report"]["rows"] == 499 and db.one("SELECT rows FROM backfill.status WHERE name = %s", name) == 499
     daemon.says("tidy: drop column")
+
+
+# ---- What could not be taken out
+
+LEFT = "SELECT throttled_by FROM backfill.status WHERE name = %s"
+
+
+@pytest.mark.parametrize("call", ["finish", "undo"])
+def test_what_could_not_be_taken_out_is_named_and_tried_again_by_retry(db, call):
+    """By an event trigger, say. Until then the job isn't forgotten; afterwards nothing of the error is left."""
+    table(db)
+    db.daemon()
+    name = db.submit(**FILL)
+    db.finish(name)
+    db.admin.execute("""CREATE FUNCTION no_ddl() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no DDL today'; END $$;
+                        CREATE EVENT TRIGGER no_drop ON sql_drop EXECUTE FUNCTION no_ddl()""")
+    db.app.execute(f"SELECT backfill.{call}(%s)", [name])
+    wait_until(lambda: db.one(LEFT, name) == "what it added is still in the table, until retry", what="it can't be taken out")
+    assert "no DDL today" in db.job(name)["error"] and f"backfill.retry('{name}')" in db.job(name)["hint"]
+    with pytest.raises(psycopg.Error, match="has left something in its table") as refused:
+        db.app.execute("SELECT backfill.forget(%s)", [name])
+    assert "retry" in refused.value.diag.message_hint
+    db.app.execute("SELECT backfill.retry(%s)", [name])
+    wait_until(lambda: db.job(name)["error"] is not None and db.one(LEFT, name) == "what it added is still in the table, until retry", what="it was tried again")
+    db.admin.execute("DROP EVENT TRIGGER no_drop")
+    assert db.one("SELECT backfill.retry(%s)", name, user="app") == 0
+    wait_until(lambda: not [o for o in made(db) if "backfilld" in o] and not db.job(name)["tidy"], what="it is taken out")
+    assert db.job(name)["error"] is None and db.job(name)["hint"] is None and db.one(LEFT, name) is None
+    assert db.state(name) == ("succeeded" if call == "finish" else "cancelled")
+    db.app.execute("SELECT backfill.forget(%s)", [name])
+
+
+def test_a_constraint_that_undo_could_not_drop_goes_with_retry(db):
+    table(db)
+    db.daemon()
+    name = db.submit(enforce=["UNIQUE (a)"])
+    db.finish(name)
+    db.app.execute("CREATE TABLE theirs (a int REFERENCES t (a)); SELECT backfill.undo(%s)" % f"'{name}'")
+    wait_until(lambda: db.one(LEFT, name) is not None and db.job(name)["error"], what="it can't be dropped")
+    assert f"backfill.retry('{name}')" in db.job(name)["hint"]
+    with pytest.raises(psycopg.Error, match="has left something in its table"):
+        db.app.execute("SELECT backfill.forget(%s)", [name])
+    db.app.execute("DROP TABLE theirs; SELECT backfill.retry(%s)" % f"'{name}'")
+    wait_until(lambda: made(db) == [], what="it is dropped")
+
+
+def test_undo_of_a_role_that_has_lost_its_right_is_told_in_status(db):
+    table(db)
+    db.daemon()
+    db.admin.execute("CREATE ROLE owning; GRANT owning TO app; GRANT CREATE ON SCHEMA public TO owning; ALTER TABLE t OWNER TO owning")
+    name = db.submit(**FILL)
+    db.finish(name)
+    db.admin.execute("REVOKE owning FROM app")
+    db.app.execute("SELECT backfill.undo(%s)", [name])
+    wait_until(lambda: db.one(LEFT, name) == "what it added is still in the table, until retry", what="it can't be taken out")
+    db.admin.execute("GRANT owning TO app")
+    db.app.execute("SELECT backfill.retry(%s)", [name])
+    wait_until(lambda: made(db) == [], what="it is taken out")
+
+
+def test_cancel_does_not_leave_old_code_with_a_constraint_and_no_trigger(db):
+    table(db)
+    db.daemon()
+    name = db.submit(**FILL, enforce=["NOT NULL b"])
+    db.finish(name)
+    with pytest.raises(psycopg.Error, match="INSERTs of old code would fail") as refused:
+        db.app.execute("SELECT backfill.cancel(%s)", [name])
+    db.app.execute("INSERT INTO t (id, a) VALUES (2000, 5)")
+    db.app.execute(refused.value.diag.message_hint.split(" takes back")[0])
+    wait_until(lambda: made(db) == [], what="all of it is gone")
