@@ -118,7 +118,7 @@ $$;
 
 -- Settings of the worker's session that a job may not bring along: with another role of replication neither triggers nor foreign keys
 -- would see what its batches write, and VALIDATE would find nothing wrong with it.
--- Each is set as the worker's session will set it, and taken back.
+-- Each is set as the worker's session will set it, and taken back. What that session sets behind them (SQL_ROLE in lib/schema/sql.c) would be passed over.
 CREATE OR REPLACE FUNCTION backfill.check_settings(job backfill.job) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -129,7 +129,14 @@ DECLARE
   code    text;
 BEGIN
   FOR setting IN SELECT s.key, s.value AS given, s.value #>> '{}' AS value FROM jsonb_each(job.settings) s LOOP
-    IF jsonb_typeof(setting.given) IN ('object', 'array') THEN
+    IF lower(setting.key COLLATE "C") IN ('search_path', 'timezone', 'datestyle') THEN
+      PERFORM backfill.refuse('settings', format('%s is that of the session that inserts the job', setting.key), format('SET %s = … there, then insert the job.', setting.key));
+    ELSIF lower(setting.key COLLATE "C") = ANY ('{lock_timeout, statement_timeout, synchronous_commit, plan_cache_mode, client_encoding, standard_conforming_strings, backslash_quote,
+            quote_all_identifiers, extra_float_digits, row_security, gin_fuzzy_search_limit, default_transaction_isolation, default_transaction_deferrable, idle_session_timeout,
+            idle_in_transaction_session_timeout, transaction_timeout, exit_on_error, client_min_messages, log_parameter_max_length_on_error, client_connection_check_interval,
+            tcp_keepalives_idle, tcp_keepalives_interval, tcp_keepalives_count, tcp_user_timeout, plpgsql.extra_errors, plpgsql.extra_warnings}'::text[]) THEN
+      PERFORM backfill.refuse('settings', format('%s is set by the daemon, whatever a job says', setting.key), 'Leave it out; timeouts and synchronous_commit stand in the daemon''s file.');
+    ELSIF jsonb_typeof(setting.given) IN ('object', 'array') THEN
       PERFORM backfill.refuse('settings', format('%s is no text, number, true or false', left(setting.key, 100)), 'Write its value as it stands in SET: ''{"work_mem": "64MB"}''.');
     END IF;
     BEGIN

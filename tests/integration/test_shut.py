@@ -178,14 +178,14 @@ def test_settings_of_a_job_give_no_more_rights(db):
     db.daemon(workers=4)
     for name, value in (
             ("role", "backfilld"), ("session_authorization", "postgres"), ("session_preload_libraries", "x"), ("log_statement", "none"), ("zero_damaged_pages", "on"),
-            ("allow_system_table_mods", "on"), ("is_superuser", "on"), ("", "x"), ("no such setting", "x"), ("lc_messages", "no such locale")):
+            ("allow_system_table_mods", "on"), ("is_superuser", "on"), ("search_path", "pg_catalog, public"), ("row_security", "on"), ("statement_timeout", "1d"), ("default_transaction_isolation", "serializable"), ("", "x"), ("no such setting", "x"), ("lc_messages", "no such locale")):
         with pytest.raises(psycopg.Error) as refused:
             db.submit(set_clause="n = 1", settings={name: value})
         assert str(refused.value).startswith("settings: "), name
     assert db.counts() == {0: 10} and not db.all("SELECT FROM backfill.job")
     record = "CREATE FUNCTION seen(int) RETURNS int LANGUAGE plpgsql AS $$ BEGIN RETURN CASE WHEN session_user = 'app' AND current_user = 'app' AND current_setting('row_security') = 'off' AND current_setting('is_superuser') = 'off' THEN 2 END; END $$"
     db.app.execute(record)
-    for name, value in (("search_path", "pg_catalog, public"), ("row_security", "on"), ("statement_timeout", "1d"), ("application_name", "x"), ("backfilld.batch", "x"), ("default_transaction_isolation", "serializable")):
+    for name, value in (("application_name", "x"), ("backfilld.batch", "x"), ("work_mem", "77MB")):
         db.app.execute("UPDATE t SET n = 0")
         db.finish(db.submit(set_clause="n = public.seen(n)", settings={name: value}))
         assert db.counts() == {2: 10}, name
