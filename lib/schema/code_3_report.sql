@@ -147,7 +147,7 @@ BEGIN
     'disk_free_bytes', disk_free,
     'triggers', (SELECT jsonb_agg(t.tgname ORDER BY t.tgname) FROM pg_trigger t
                   WHERE t.tgrelid = job.target AND NOT t.tgisinternal AND t.tgenabled <> 'D' AND t.tgtype & 16 <> 0
-                    AND NOT starts_with(t.tgname, backfill.sync_name(job) || '_')),
+                    AND NOT starts_with(t.tgname, backfill.sync_name(job) || '_') AND NOT starts_with(t.tgname, backfill.back_name(job) || '_')),
     'publications', (SELECT jsonb_agg(p.pubname ORDER BY p.pubname) FROM pg_publication_tables p
                        JOIN pg_class c ON c.oid = job.target
                        JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = p.schemaname AND c.relname = p.tablename),

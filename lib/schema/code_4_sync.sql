@@ -4,13 +4,16 @@
 --   <token>_value, _todo, _rest, _back, _breaks   functions of a row, in SQL with a parsed body: what set_clause computes; where_clause; its
 --          conditions that don't ask for a filled column; what sync_back computes; which CHECK of before the job the row breaks. The server follows a column that is renamed in
 --          them, and refuses to drop one.
+--   <token>_changed   of two rows: for each expression of set_clause, whether a column that it reads is another one in them. Where there are several.
 --   <token>_there   a function in SQL that calls all those, and is never called: it stands in the triggers' conditions, so that who drops one of them, or
 --          what it reads, with CASCADE drops the triggers, too; else that name would be free, and what takes its place would run with the owner's rights.
 --   <token>   a type without values, the owner's alone to use: each row function takes one beside the row, so that nobody else can make a function that
 --          would be meant by the same call.
 --   <token>   the triggers' function. It calls those with the owner's rights, and qualifies all that it names.
---   zz_backfilld_keep_in_sync_<id>_insert, _update, _meant, _back   the triggers. They fire for every writer (ENABLE ALWAYS), and by their name
---          after the table's other ones.
+--   zz_backfilld_keep_in_sync_<id>_insert, _update, _meant   the triggers. They fire for every writer (ENABLE ALWAYS), and by their name after the table's
+--          other ones, which may change what set_clause reads.
+--   00_backfilld_keep_in_sync_<id>_back, _given   those of the way back, at UPDATE and INSERT, before the table's other ones, which were written for
+--          the old column.
 --
 -- An INSERT gets what its writer left out. An UPDATE gets a new value when a column that set_clause reads has changed and no filled one
 -- has: what somebody wrote there stays. When only a column of where_clause has changed, a row that is done stays as it is; one that now
@@ -37,6 +40,13 @@ AS $$
   SELECT 'zz_backfilld_keep_in_sync_' || lpad(job.id::text, 6, '0')  -- of two jobs on a table the older comes first: the younger may read what it fills
 $$;
 
+-- What the names of those of the way back begin with.
+CREATE OR REPLACE FUNCTION backfill.back_name(job backfill.job) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT '00_backfilld_keep_in_sync_' || lpad(job.id::text, 6, '0')
+$$;
+
 -- The name of an earlier version's trigger and function.
 CREATE OR REPLACE FUNCTION backfill.old_sync_name(job backfill.job) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
@@ -50,7 +60,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT t.oid, t.tgname::text FROM pg_trigger t
    WHERE t.tgrelid = job.target AND NOT t.tgisinternal
-     AND t.tgname = ANY (backfill.old_sync_name(job) || ARRAY(SELECT backfill.sync_name(job) || ending FROM unnest('{_insert, _update, _meant, _back}'::text[]) AS e(ending)))
+     AND t.tgname = ANY (backfill.old_sync_name(job) || ARRAY(SELECT backfill.sync_name(job) || ending FROM unnest('{_insert, _update, _meant, _back}'::text[]) AS e(ending))
+                                                     || ARRAY(SELECT backfill.back_name(job) || ending FROM unnest('{_back, _given}'::text[]) AS e(ending)))
 $$;
 
 -- Whose a job's trigger is: the table's owner's, or whoever's its own function is.
@@ -70,7 +81,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT p.oid, p.proname::text FROM pg_proc p
    WHERE (p.proname IN (backfill.old_sync_name(job), backfill.sync_token(job)) OR p.proname = ANY (ARRAY(
-           SELECT backfill.sync_token(job) || ending FROM unnest('{_value, _todo, _rest, _back, _breaks, _there}'::text[]) AS e(ending))))
+           SELECT backfill.sync_token(job) || ending FROM unnest('{_value, _todo, _rest, _changed, _back, _breaks, _there}'::text[]) AS e(ending))))
      AND p.proowner IN (SELECT o.oid FROM backfill.sync_owners(job) o)
 $$;
 
@@ -130,20 +141,21 @@ DECLARE
   class    pg_class := (SELECT c FROM pg_class c WHERE c.oid = job.target);
   token    text := backfill.sync_token(job);
   function pg_proc := (SELECT p FROM backfill.sync_functions(job) f JOIN pg_proc p ON p.oid = f.oid WHERE f.name = token LIMIT 1);
-  wanted   text[] := ARRAY['_insert']
-                  || (SELECT CASE WHEN s.sources <> '{}' THEN '{_update}'::text[] END || CASE WHEN s.meant <> '{}' THEN '{_meant}'::text[] END FROM backfill.sync_sources(job) s)
-                  || CASE WHEN job.sync_back IS NOT NULL THEN '{_back}'::text[] END;
+  wanted   text[] := ARRAY[backfill.sync_name(job) || '_insert']
+                  || (SELECT CASE WHEN s.sources <> '{}' THEN ARRAY[backfill.sync_name(job) || '_update'] END || CASE WHEN s.meant <> '{}' THEN ARRAY[backfill.sync_name(job) || '_meant'] END
+                        FROM backfill.sync_sources(job) s)
+                  || CASE WHEN job.sync_back IS NOT NULL THEN ARRAY[backfill.back_name(job) || '_back', backfill.back_name(job) || '_given'] END;
   problem  text;
 BEGIN
   IF EXISTS (SELECT FROM backfill.sync_triggers(job) t WHERE t.name = backfill.old_sync_name(job)) THEN
     RETURN 'is an earlier version''s';
   ELSIF function.oid IS NULL OR EXISTS (
       SELECT FROM unnest(wanted) w WHERE NOT EXISTS (SELECT FROM backfill.sync_triggers(job) t JOIN pg_trigger g ON g.oid = t.oid AND g.tgfoid = function.oid
-                                                      WHERE t.name = backfill.sync_name(job) || w)) THEN
+                                                      WHERE t.name = w)) THEN
     RETURN 'is not there any more';
   END IF;
   problem := (SELECT format('calls %I, which is not there any more', token || ending)
-                FROM unnest('{_value, _todo, _rest, _back, _breaks}'::text[]) AS e(ending)
+                FROM unnest('{_value, _todo, _rest, _changed, _back, _breaks}'::text[]) AS e(ending)
                WHERE strpos(function.prosrc, token || ending) > 0
                  AND NOT EXISTS (SELECT FROM backfill.sync_functions(job) f WHERE f.name = token || ending) LIMIT 1);
   IF problem IS NOT NULL THEN

@@ -163,11 +163,13 @@ DECLARE
   sent   text[] := coalesce(backfill.filled_columns(job.sync_back), '{}');
   other  record;
 BEGIN
-  SELECT o.name, o.reads && mine OR o.back && mine AS upstream INTO other
+  SELECT o.name, o.filled && mine AS same, o.reads && mine OR o.back && mine AS upstream INTO other
     FROM backfill.other_syncs(job) o
-   WHERE o.reads && mine OR o.back && mine OR (o.back <> '{}' AND o.filled && sent)
-   LIMIT 1;
-  IF FOUND THEN
+   WHERE o.filled && mine OR o.reads && mine OR o.back && mine OR (o.back <> '{}' AND o.filled && sent)
+   ORDER BY o.filled && mine DESC LIMIT 1;
+  IF FOUND AND other.same THEN
+    PERFORM backfill.refuse('keep_in_sync', format('job "%s" keeps a column that this one fills in step already', other.name), format('First SELECT backfill.finish(%L), or backfill.cancel while it has not ended.', other.name), '55000');
+  ELSIF FOUND THEN
     PERFORM backfill.refuse(CASE WHEN other.upstream THEN 'keep_in_sync' ELSE 'sync_back' END,
       CASE WHEN other.upstream THEN format('job "%s" computes from a column that this one fills, by a trigger that fires before this one''s', other.name)
            ELSE format('writes a column that job "%s" fills, and sends back itself by a trigger that fires before', other.name) END,
@@ -269,6 +271,13 @@ BEGIN
   IF one IS NOT NULL THEN
     PERFORM backfill.refuse('keep_in_sync', pg_catalog.format('trigger %I would fire after the triggers of keep_in_sync, which would not see what it makes of a row', one),
                             pg_catalog.format('Triggers fire by name: ALTER TRIGGER %I ON %s RENAME TO …, to a name before zz_backfilld.', one, backfill.relation_name(job.target)), '55000');
+  END IF;
+  one := (SELECT pg_catalog.min(t.tgname::pg_catalog.text) FROM pg_catalog.pg_trigger t
+           WHERE job.sync_back IS NOT NULL AND t.tgrelid OPERATOR(pg_catalog.=) job.target AND NOT t.tgisinternal AND t.tgtype::integer OPERATOR(pg_catalog.&) 3 OPERATOR(pg_catalog.=) 3
+             AND t.tgtype::integer OPERATOR(pg_catalog.&) 20 OPERATOR(pg_catalog.<>) 0 AND t.tgname OPERATOR(pg_catalog.<) '00_backfilld_keep_in_sync_'::pg_catalog.name);
+  IF one IS NOT NULL THEN
+    PERFORM backfill.refuse('sync_back', pg_catalog.format('trigger %I would fire before the triggers of sync_back, and not see what they write', one),
+                            pg_catalog.format('Triggers fire by name: ALTER TRIGGER %I ON %s RENAME TO …, to a name behind 00_backfilld.', one, backfill.relation_name(job.target)), '55000');
   END IF;
   IF backfill.replacer_of(job) IS NOT NULL THEN
     PERFORM backfill.refuse('keep_in_sync', pg_catalog.format('%s could replace the functions that the trigger calls with the rights of %s, the owner of the table', backfill.replacer_of(job), class.relowner::pg_catalog.regrole),

@@ -18,8 +18,8 @@ $$;
 
 -- Lines of the trigger's function that assign what a row function computes. at: 'insert', to the columns that were left out, and those by which a
 -- where_clause of one's own tells that they are to do; 'update', to those that
--- were not written, or in a batch of the job to all; 'changed', to those of them for which the clause gives something else than it gave before, in the record
--- of that name, and where to_do is set; 'always', to all. What stands in one of backfill.kept_columns stays in a row that is to do
+-- were not written, or in a batch of the job to all; 'changed', to those of them whose source is another one, in the record moved, and for which the clause
+-- gives something else than it gave, in the record before, and where to_do is set; 'always', to all. What stands in one of backfill.kept_columns stays in a row that is to do
 -- for another. A NULL that the row would be refused for is not assigned, nor one in place of a default: what stands there stays.
 CREATE OR REPLACE FUNCTION backfill.sync_assignments(job backfill.job, clause text, function text, at text) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
@@ -29,13 +29,14 @@ AS $$
                                    CASE at WHEN 'insert' THEN CASE WHEN job.plan -> 'sync' -> 'asked' ? p.name AND NOT p.kept THEN 'true' ELSE backfill.left_out(job, p.name) END
                                            WHEN 'update' THEN format(CASE WHEN p.kept THEN E'(CASE WHEN TG_ARGV[0] OPERATOR(pg_catalog.<>) \'forth\' THEN NEW.%1$s IS NULL ELSE %2$s END)' ELSE '%2$s' END, backfill.in_quotes(p.name),
                                                                      format('pg_catalog.record_image_eq(ROW(OLD.%1$s), ROW(NEW.%1$s)) OR %2$s', backfill.in_quotes(p.name), backfill.own_batch(job)))
-                                           WHEN 'changed' THEN format('pg_catalog.record_image_eq(ROW(OLD.%1$s), ROW(NEW.%1$s)) AND (NOT known OR %2$s%3$s) OR %4$s', backfill.in_quotes(p.name), p.changed,
-                                                                      CASE WHEN clause = job.set_clause THEN CASE WHEN p.kept THEN format(' OR to_do AND NEW.%s IS NULL', backfill.in_quotes(p.name)) ELSE ' OR to_do' END END,
+                                           WHEN 'changed' THEN format('pg_catalog.record_image_eq(ROW(OLD.%1$s), ROW(NEW.%1$s)) AND ((NOT known OR %2$s)%3$s) OR %4$s', backfill.in_quotes(p.name), p.changed,
+                                                                      CASE WHEN clause = job.set_clause THEN format(' AND (%s)', p.moved) || CASE WHEN p.kept THEN format(' OR to_do AND NEW.%s IS NULL', backfill.in_quotes(p.name)) ELSE ' OR to_do' END END,
                                                                       backfill.own_batch(job))
                                            ELSE format('NEW.%s IS NULL', backfill.in_quotes(p.name)) END,
                                    p.parts), '' ORDER BY p.ord)
             FROM (SELECT c.name, coalesce(job.plan -> 'kept' ? c.name, false) AS kept, min(u.ord) AS ord,  -- asked once a column: its first part makes it one that is written
                          string_agg(format('pg_catalog.record_image_ne(ROW(before.%1$I), ROW(computed.%1$I))', u.ord::text), ' OR ' ORDER BY u.ord) AS changed,
+                         string_agg(format('moved.%I', u.ord::text), ' OR ' ORDER BY u.ord) AS moved,
                          string_agg(format(CASE WHEN (job.plan -> 'sync' -> 'not_null' ? c.name OR at = 'insert' AND job.plan -> 'sync' -> 'defaults' ? c.name) AND cardinality(backfill.tokens_of(u.t)) = 1
                                                 THEN 'IF pg_catalog.num_nulls(computed.%3$I) OPERATOR(pg_catalog.=) 0 THEN NEW.%1$s%2$s := computed.%3$I; END IF;'
                                                 ELSE 'NEW.%s%s := computed.%I;' END,
@@ -150,7 +151,7 @@ DECLARE
 BEGIN
   pin := replace(pin, 'saved || ', 'saved OPERATOR(pg_catalog.||) ');
   RETURN E'#variable_conflict use_column\nDECLARE\n  computed pg_catalog.record;\n  saved    pg_catalog.text[] := \'{}\';\n  goes_back boolean := false;\n  of_row   boolean;\n  kept     pg_catalog.record;\n  is_ours  boolean;\n'
-      || CASE WHEN several.forth OR several.back THEN E'  to_do    boolean;\n  known    boolean;\n  before   pg_catalog.record;\n' ELSE '' END
+      || CASE WHEN several.forth OR several.back THEN E'  to_do    boolean;\n  known    boolean;\n  before   pg_catalog.record;\n  moved    pg_catalog.record;\n' ELSE '' END
       || CASE WHEN checks THEN E'  came     pg_catalog.record := NEW;\n  broken   pg_catalog.text;\n' ELSE '' END || E'BEGIN\n  BEGIN\n' || pin
       -- The way back: at UPDATE by a trigger of its own; at INSERT when the new columns were given and the old ones left out.
       || CASE WHEN job.sync_back IS NULL THEN '' ELSE
@@ -180,6 +181,7 @@ BEGIN
                           CASE WHEN several.forth
                                THEN concat(E'    IF TG_ARGV[0] OPERATOR(pg_catalog.=) \'meant\' THEN\n', backfill.sync_assignments(job, job.set_clause, value, 'update'), E'    ELSE\n',
                                            asks, CASE WHEN job.where_clause IS NOT NULL THEN format(' OR EXISTS (SELECT FROM %s AS v WHERE v."1")', todo) END, E';\n',
+                                           format(E'    SELECT v.* INTO moved FROM %s%I(OLD%s, NEW%s) AS v;\n', prefix, token || '_changed', split_part(behind, ', NULL::', 1), behind),
                                            backfill.given_before('', replace(value, '(NEW', '(OLD')), backfill.sync_assignments(job, job.set_clause, value, 'changed'), E'    END IF;\n')
                                ELSE backfill.sync_assignments(job, job.set_clause, value, 'update') END) END
       || refuse || unpin
@@ -278,11 +280,14 @@ BEGIN
   IF back IS NOT NULL THEN
     -- What old code writes may stand in sync_back, too: only a column that new code writes calls for the way back.
     given := CASE WHEN (backfill.has_several(job)).back THEN filled ELSE ARRAY(SELECT c FROM unnest(backfill.watched_columns(job, '{_back}', back)) c WHERE c = ANY (filled)) END;
+    commands := commands || format('CREATE TRIGGER %I BEFORE INSERT ON %s FOR EACH ROW WHEN (NOT (%s) AND (%s) AND %s) EXECUTE FUNCTION %s(''back'')',
+                                   backfill.back_name(job) || '_given', name, (SELECT string_agg(backfill.left_out(job, c), ' AND ') FROM unnest(filled) c),
+                                   (SELECT string_agg(backfill.left_out(job, c), ' OR ') FROM unnest(back) c), there, function);
     commands := commands || format('CREATE TRIGGER %I BEFORE UPDATE ON %s FOR EACH ROW WHEN (pg_catalog.record_image_ne(%s, %s) AND pg_catalog.record_image_eq(%s, %s)'
                                    ' AND (%s) IS NOT TRUE AND %s) EXECUTE FUNCTION %s(''back'')',
-                                   backfill.sync_name(job) || '_back', name, backfill.row_of('OLD', given), backfill.row_of('NEW', given),
+                                   backfill.back_name(job) || '_back', name, backfill.row_of('OLD', given), backfill.row_of('NEW', given),
                                    backfill.row_of('OLD', back), backfill.row_of('NEW', back), own, there, function);
   END IF;
-  RETURN commands || ARRAY(SELECT format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I', name, (regexp_match(c, '^CREATE TRIGGER ("(?:[^"]|"")+"|\S+)'))[1]) FROM unnest(commands) c);
+  RETURN commands || ARRAY(SELECT format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %s', name, (regexp_match(c, '^CREATE TRIGGER ("(?:[^"]|"")+"|\S+)'))[1]) FROM unnest(commands) c);
 END
 $$;

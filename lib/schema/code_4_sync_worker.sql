@@ -168,6 +168,32 @@ BEGIN
 END
 $$;
 
+-- Makes the function of two rows that tells for each expression of set_clause whether what it reads has changed: other bytes count. token: with its schema.
+CREATE OR REPLACE FUNCTION backfill.make_changed(job backfill.job, token text, expressions text[]) RETURNS void
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  owner    pg_catalog.text := (SELECT c.relowner::pg_catalog.regrole::pg_catalog.text FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) job.target);
+  name     pg_catalog.text := backfill.relation_name(job.target);
+  answers  pg_catalog.text[] := '{}';
+  columns  pg_catalog.text[];
+  one      pg_catalog.text;
+BEGIN
+  FOREACH one IN ARRAY expressions LOOP
+    columns := backfill.columns_read(job.target, ARRAY[one]);
+    answers := pg_catalog.array_append(answers, CASE WHEN columns OPERATOR(pg_catalog.=) '{}' THEN 'false'
+      ELSE pg_catalog.format('pg_catalog.record_image_ne(%s, %s)', backfill.row_of('was', columns), backfill.row_of('now', columns)) END);
+  END LOOP;
+  EXECUTE pg_catalog.format('CREATE FUNCTION %s_changed(was %s, now %2$s, %1$s) RETURNS TABLE ("0" integer, %3$s) LANGUAGE sql STABLE BEGIN ATOMIC SELECT 0, %4$s; END', token, name,
+    (SELECT pg_catalog.string_agg(pg_catalog.format('%I boolean', g::pg_catalog.text), ', ' ORDER BY g) FROM pg_catalog.generate_series(1, pg_catalog.cardinality(answers)) g),
+    pg_catalog.array_to_string(answers, ', '));
+  EXECUTE pg_catalog.format('REVOKE ALL ON FUNCTION %s_changed(%s, %2$s, %1$s) FROM PUBLIC', token, name);
+  IF owner OPERATOR(pg_catalog.<>) pg_catalog.quote_ident(current_user) THEN
+    EXECUTE pg_catalog.format('ALTER FUNCTION %s_changed(%s, %2$s, %1$s) OWNER TO %s', token, name, owner);
+  END IF;
+END
+$$;
+
 -- Makes the function that depends on all row functions of a job. token: with its schema.
 CREATE OR REPLACE FUNCTION backfill.make_there(job backfill.job, token text) RETURNS void
 LANGUAGE plpgsql
@@ -176,7 +202,8 @@ DECLARE
   owner pg_catalog.text := (SELECT c.relowner::pg_catalog.regrole::pg_catalog.text FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) job.target);
 BEGIN
   EXECUTE pg_catalog.format('CREATE FUNCTION %s_there(%1$s) RETURNS boolean LANGUAGE sql STABLE BEGIN ATOMIC SELECT EXISTS (SELECT FROM %s); END', token,
-    (SELECT pg_catalog.string_agg(pg_catalog.format('%s.%I(NULL::%s, NULL::%s) AS "backfilld %s"', p.pronamespace::pg_catalog.regnamespace, p.proname, backfill.relation_name(job.target), token, p.proname), ', ')
+    (SELECT pg_catalog.string_agg(pg_catalog.format('%s.%I(%sNULL::%s) AS "backfilld %s"', p.pronamespace::pg_catalog.regnamespace, p.proname,
+                                                    pg_catalog.repeat(pg_catalog.format('NULL::%s, ', backfill.relation_name(job.target)), p.pronargs::integer OPERATOR(pg_catalog.-) 1), token, p.proname), ', ')
        FROM pg_catalog.pg_proc p WHERE p.oid OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT f.oid FROM backfill.sync_functions(job) f WHERE pg_catalog.starts_with(f.name, backfill.sync_token(job) OPERATOR(pg_catalog.||) '_')))));
   EXECUTE pg_catalog.format('REVOKE ALL ON FUNCTION %s_there(%1$s) FROM PUBLIC', token);
   IF owner OPERATOR(pg_catalog.<>) pg_catalog.quote_ident(current_user) THEN
@@ -201,6 +228,9 @@ BEGIN
   EXECUTE pg_catalog.format('REVOKE ALL ON TYPE %s FROM PUBLIC', token);
   SELECT * INTO v FROM backfill.typed_values(job, job.set_clause, missing);
   pinned := backfill.make_row_function(job, token, '_value', v.types, v.expressions, missing);
+  IF (backfill.has_several(job)).forth THEN
+    PERFORM backfill.make_changed(job, token, v.expressions);
+  END IF;
   IF sync OPERATOR(pg_catalog.->>) 'mode' OPERATOR(pg_catalog.=) 'where' OR (sync OPERATOR(pg_catalog.->) 'self')::boolean
      OR job.where_clause IS NOT NULL AND ((backfill.has_several(job)).forth OR (backfill.has_several(job)).back) THEN
     pinned := pinned OPERATOR(pg_catalog.||) backfill.make_row_function(job, token, '_todo', '{boolean}', ARRAY[job.where_clause], missing);

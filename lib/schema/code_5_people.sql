@@ -229,7 +229,7 @@ CREATE OR REPLACE VIEW backfill.status WITH (security_invoker = true) AS
       SELECT j.id, j.name, j.target, j.state, j.phase, j.estimate, j.waiting_for, j.opens_at, j.error, j.stopped_by, j.keep_in_sync, j.tidy, j.wanted,
              j.submitted_by, coalesce(j.started_at, j.submitted_at) AS since,
              backfill.is_left_over(j) AS left_over,
-             j.keep_in_sync AND j.tidy AND EXISTS (SELECT FROM pg_catalog.pg_trigger g WHERE g.tgrelid = j.target AND pg_catalog.starts_with(g.tgname::text, 'zz_backfilld_keep_in_sync_')) AS has_trigger,
+             j.keep_in_sync AND j.tidy AND EXISTS (SELECT FROM backfill.sync_triggers(j)) AS has_trigger,
              CASE WHEN j.state = 'paused' AND j.enforce IS NOT NULL THEN backfill.not_valid_of(j) END AS unfinished_items,
              CASE WHEN j.state = 'succeeded' THEN 100
                   WHEN j.phase IN ('preflight', 'expand') THEN NULL

@@ -41,10 +41,10 @@ GRANT EXECUTE ON FUNCTION
   backfill.other_constraint, backfill.constraint_name, backfill.check_given_name, backfill.has_constraint, backfill.check_schema_right,
   backfill.read_constraint, backfill.make_plan, backfill.check_batch, backfill.plan_leaves_out, backfill.check_bound, backfill.check_batch_ahead, backfill.own_job,
   backfill.make_copy, backfill.copy_more, backfill.measure_batch, backfill.all_fail, backfill.clause_that_changes_nothing, backfill.plan_in_words, backfill.old_sync_name,
-  backfill.session_settings, backfill.sync_token, backfill.sync_name, backfill.sync_owners, backfill.sync_functions, backfill.sync_types, backfill.sync_triggers, backfill.own_batch, backfill.derived_table, backfill.null_columns, backfill.missing_column,
+  backfill.session_settings, backfill.sync_token, backfill.sync_name, backfill.back_name, backfill.sync_owners, backfill.sync_functions, backfill.sync_types, backfill.sync_triggers, backfill.own_batch, backfill.derived_table, backfill.null_columns, backfill.missing_column,
   backfill.target_type, backfill.default_of, backfill.never_null, backfill.value_of, backfill.computed_values, backfill.typed_values, backfill.other_syncs, backfill.check_other_syncs, backfill.checks_on, backfill.make_breaks, backfill.check_default, backfill.assigned_values, backfill.row_function, backfill.columns_read, backfill.columns_of_function, backfill.function_traits, backfill.depends_on_role, backfill.breaks_on,
   backfill.constant_defaults, backfill.check_sync_clause, backfill.check_columns_alone, backfill.check_text, backfill.left_out, backfill.sync_assignments, backfill.in_quotes, backfill.given_before, backfill.has_several, backfill.row_fault, backfill.custom_settings, backfill.sync_body, backfill.row_of,
-  backfill.watched_columns, backfill.sync_sources, backfill.trigger_commands, backfill.called_elsewhere, backfill.compare_values, backfill.path_of_function, backfill.loose_function, backfill.pin_settings, backfill.make_row_function, backfill.make_there, backfill.make_row_functions,
+  backfill.watched_columns, backfill.sync_sources, backfill.trigger_commands, backfill.called_elsewhere, backfill.compare_values, backfill.path_of_function, backfill.loose_function, backfill.pin_settings, backfill.make_row_function, backfill.make_changed, backfill.make_there, backfill.make_row_functions,
   backfill.try_sync, backfill.make_sync, backfill.drop_sync_commands, backfill.replacer_of, backfill.sync_danger, backfill.sync_trouble, backfill.step_is_wanted, backfill.run_step,
   backfill.look_for_rows, backfill.note_look, backfill.wait_aside, backfill.check_builder, backfill.check_index,
   backfill.token_places, backfill.normal_sql, backfill.names_in, backfill.stand_in, backfill.split_column,
@@ -73,7 +73,7 @@ GRANT EXECUTE ON FUNCTION backfill.home, backfill.is_here, backfill.role_oid, ba
   TO backfill_submitter, pg_monitor;
 GRANT EXECUTE ON FUNCTION backfill.no_commit_here, backfill.is_busy, backfill.is_served, backfill.figures_of, backfill.not_valid_of,
   backfill.sees, backfill.owns_table, backfill.may_write, backfill.is_untidy, backfill.takes_all, backfill.has_remains, backfill.relation_name, backfill.drop_sync_commands,
-  backfill.sync_triggers, backfill.sync_owners, backfill.sync_functions, backfill.sync_types, backfill.sync_token, backfill.sync_name, backfill.old_sync_name, backfill.has_column, backfill.had_column
+  backfill.sync_triggers, backfill.sync_owners, backfill.sync_functions, backfill.sync_types, backfill.sync_token, backfill.sync_name, backfill.back_name, backfill.old_sync_name, backfill.has_column, backfill.had_column
   TO backfill_submitter, pg_monitor;
 GRANT EXECUTE ON PROCEDURE backfill.wait TO backfill_submitter, pg_monitor;
 

@@ -297,6 +297,45 @@ def test_two_columns_of_one_job_are_filled_each_where_it_is_left_out(db):
     assert [row(db, key, "b, c") for key in (1000, 1001, 1, 2)] == [("Joe", "Doe"), ("Joseph", "Doe"), ("Eve", "Ray"), ("Eve", "Rae")]
 
 
+@pytest.mark.parametrize("where", ["b IS NULL", "b IS NULL OR token IS NULL", None])
+def test_of_several_columns_one_that_was_given_out_is_not_drawn_anew(db, where):
+    make(db, "a int, c int, b int, token uuid, other text", "i, i")
+    in_step(db, "b = a, token = gen_random_uuid(), other = c || md5(random()::text)", where_clause=where)
+    before = row(db, 1, "token, other")
+    db.app.execute("UPDATE t SET a = 50 WHERE id = 1")
+    assert row(db, 1, "b, token, other") == (50, *before)
+    db.app.execute("UPDATE t SET c = 50 WHERE id = 1")
+    assert row(db, 1, "token") == before[:1] and row(db, 1, "other")[0].startswith("50") and row(db, 1, "other") != before[1:]
+
+
+def test_what_the_tables_own_triggers_make_of_the_old_column_holds_for_new_code(db):
+    """They were written for it: they see what sync_back writes, and may refuse it."""
+    make(db, "a int, quantity int DEFAULT 2, total int", "i")
+    db.app.execute("""CREATE FUNCTION total() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+          IF NEW.a < 0 OR NEW.a IS NULL THEN RAISE 'a must be above 0'; END IF;
+          NEW.total := NEW.a * NEW.quantity; RETURN NEW; END $$;
+        CREATE TRIGGER total BEFORE INSERT OR UPDATE ON t FOR EACH ROW EXECUTE FUNCTION total()""")
+    in_step(db, "b = a * 10", add_column="b int", sync_back="a = b / 10", enforce=["NOT NULL b"])
+    db.app.execute("UPDATE t SET b = 5000 WHERE id = 1; INSERT INTO t (id, b) VALUES (1000, 70); UPDATE t SET a = 8 WHERE id = 2; INSERT INTO t (id, a) VALUES (1001, 9)")
+    assert [row(db, key, "a, b, total") for key in (1, 1000, 2, 1001)] == [(500, 5000, 1000), (7, 70, 14), (8, 80, 16), (9, 90, 18)]
+    with pytest.raises(psycopg.Error, match="a must be above 0"):
+        db.app.execute("UPDATE t SET b = -10 WHERE id = 3")
+    db.app.execute("ALTER TRIGGER total ON t RENAME TO \"!total\"")
+    with pytest.raises(psycopg.Error, match='trigger "!total" would fire before') as refused:
+        db.submit(set_clause="total = quantity", sync_back="quantity = total", where_clause="total IS NULL", keep_in_sync=True)
+    assert refused.value.diag.column_name == "sync_back"
+
+
+def test_a_column_that_another_job_keeps_in_step_is_refused(db):
+    make(db, "a int, c int, b int", "i, i")
+    in_step(db, "b = a", where_clause="b IS NULL", name="first")
+    with pytest.raises(psycopg.Error, match='job "first" keeps a column that this one fills in step already') as refused:
+        db.submit(set_clause="b = c", where_clause="b IS NULL", keep_in_sync=True)
+    db.app.execute(refused.value.diag.message_hint[len("First "):].split(",")[0])
+    wait_until(lambda: db.one(TRIGGERS) == 0, what="its trigger is gone")
+    in_step(db, "b = c", where_clause="b IS NULL")
+
+
 @pytest.mark.parametrize("where", ["b IS NULL", "b IS NULL OR c IS NULL", None])
 def test_a_default_that_is_a_constant_counts_as_left_out_whatever_asks_for_a_row(db, where):
     make(db, "a int, b int DEFAULT 0, c int DEFAULT 0, d int")
@@ -824,7 +863,7 @@ def test_old_code_new_code_and_both_at_once_lose_nothing_and_agree(db, scale, me
     for thread in threads:
         thread.start()
     name = db.submit(add_column="b int", set_clause="b = a * 2", keep_in_sync=True, sync_back="a = b / 2", enforce=["NOT NULL b"], max_rows_per_s=1500)
-    wait_until(lambda: db.one(TRIGGERS) == 3, what="the triggers are there")
+    wait_until(lambda: db.one(TRIGGERS) == 4, what="the triggers are there")
     there.set()
     db.finish(name, timeout=60)
     for thread in threads:
