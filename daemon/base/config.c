@@ -188,6 +188,32 @@ static bool is_whole(int type)
     return type == CONFIG_TYPE_INT || type == CONFIG_TYPE_INT64;
 }
 
+/* libconfig cuts a number to 32 bits. The number as it stands behind the key, in the line where the key does; 0: it doesn't stand there. */
+static double number_as_written(const struct reader *r, const struct key *k, const config_setting_t *setting)
+{
+    const char *file = config_setting_source_file(setting);
+    FILE *f = fopen(file ? file : r->path, "re");
+    _cleanup_free_ char *line = NULL;
+    size_t size = 0;
+    double number = 0;
+
+    for (unsigned n = config_setting_source_line(setting); f && n > 0; n--)
+        if (getline(&line, &size, f) < 0)
+            break;
+    for (const char *s = line; s && (s = strstr(s, k->name)); s++) {
+        const char *value = s + strlen(k->name);
+        value += strspn(value, " \t");
+        if (*value != '=' && *value != ':')
+            continue;
+        value += 1 + strspn(value + 1, " \t");
+        number = strtod(value, NULL);
+        break;
+    }
+    if (f)
+        fclose(f);
+    return number;
+}
+
 static bool read_number(struct reader *r, const struct key *k, const config_setting_t *setting, double *ret)
 {
     int type = config_setting_type(setting);
@@ -199,6 +225,9 @@ static bool read_number(struct reader *r, const struct key *k, const config_sett
     double value = type == CONFIG_TYPE_FLOAT ? config_setting_get_float(setting)
                    : type == CONFIG_TYPE_INT ? config_setting_get_int(setting)
                                              : (double)config_setting_get_int64(setting);
+    double written = type == CONFIG_TYPE_INT ? number_as_written(r, k, setting) : value;
+    if (written > INT32_MAX || written < INT32_MIN)
+        value = written;
     if (value == -1 && k->min > -1) /* so libconfig reads it */
         return refuse(r, setting, "%s = -1 is out of range: %.15g to %.15g; so is a number that is too large to be read", k->name, k->min, k->max);
     if (!(value >= k->min && value <= k->max))

@@ -81,7 +81,14 @@ static const struct remedy {
         "The role must exist and have LOGIN; and pg_hba.conf must let it in from here, with a map in pg_ident.conf for peer."},
     {" 28P01: ", "Correct its password in the passfile."},
     {" 42501: ", "GRANT CONNECT ON the database to it."},
+    {"too many connections for database", "Raise its limit: ALTER DATABASE ... CONNECTION LIMIT."},
+    {"too many connections for role", "Raise its limit: ALTER ROLE ... CONNECTION LIMIT."},
     {" 53300: ", "The server has too many sessions: raise max_connections, or lower workers."},
+    {"not currently accepting connections", "ALTER DATABASE ... ALLOW_CONNECTIONS true, as somebody connected to another database."},
+    {"SSL", "sslmode in conninfo, and ssl of the server, must go together."},
+    {"channel binding", "channel_binding in conninfo, and what pg_hba.conf asks of it, must go together."},
+    {"unrecognized configuration parameter", "Correct options in conninfo."},
+    {"definition of service", "Correct service in conninfo, or the service file."},
     {" 57P03: ", "The server starts or stops: try again when it is up."},
     {"no password supplied",
         "Put its password into the passfile, readable for its owner only; or let it in by peer and a map."},
@@ -289,13 +296,19 @@ static void check_schema(struct check *c, PGconn *conn)
 static void check_path(struct check *c, const char *path, struct flusher *flusher)
 {
     char problem[300];
-    struct statvfs fs;
+    struct statvfs fs = {0};
 
     if (c->throttle->limit[SIGNAL_DISK] > 0 && statvfs(path, &fs) < 0) {
         snprintf(problem, sizeof(problem), "%s: %s", path, strerror(errno));
         print_problem(c, "disk", problem,
             "Let the daemon's user search the directories above it (chmod o+x; in the unit ProtectHome=read-only), or"
             " set throttle.max_disk_used = 0.");
+        return;
+    }
+    double used = (double)(fs.f_blocks - fs.f_bfree), share = used > 0 ? used / (used + (double)fs.f_bavail) : 0;
+    if (c->throttle->limit[SIGNAL_DISK] > 0 && share > c->throttle->limit[SIGNAL_DISK]) {
+        snprintf(problem, sizeof(problem), "%s: %.0f%% of the space is used, limit %.0f%%", path, 100 * share, 100 * c->throttle->limit[SIGNAL_DISK]);
+        print_problem(c, "disk", problem, "Make room: jobs wait until then. Or raise throttle.max_disk_used.");
         return;
     }
     const char *unflushed = c->throttle->flush_after_kb > 0 ? flusher_add(flusher, path) : NULL;

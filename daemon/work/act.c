@@ -154,7 +154,7 @@ static void on_relieved(void *arg, const struct session_event *e)
     const char *who = e->kind == SESSION_RESULT ? result_text(e->results[0], 0, "who") : NULL;
 
     if (who)
-        report_relieved(&w->report, who, (double)result_number(e->results[0], 0, "ms"),
+        report_relieved(&w->report, w->action.kind == RUNNER_STEP ? "a step" : "a batch", who, (double)result_number(e->results[0], 0, "ms"),
             w->throttle.limits.limit[SIGNAL_BLOCKED_MS], now_us());
     if (e->kind == SESSION_ERROR)
         hand_cancel_aside(&w->hand);

@@ -164,7 +164,7 @@ void report_untangled(struct report *report, const char *who)
 }
 
 void report_relieved(
-    struct report *report, const char *who, double waited_ms, double limit_ms, uint64_t now_us)
+    struct report *report, const char *what, const char *who, double waited_ms, double limit_ms, uint64_t now_us)
 {
     char more[48] = "";
 
@@ -175,7 +175,7 @@ void report_relieved(
         snprintf(more, sizeof(more), "; so were %" PRIu64 " others since", report->relieved - 1);
     journal_write(LEVEL_INFO, JOURNAL_THROTTLE,
         ABOUT(report, .signal = signal_name(SIGNAL_BLOCKED_MS), .value = waited_ms, .limit = limit_ms),
-        "%s has waited %.0f ms on a batch: it was cancelled%s", who, waited_ms, more);
+        "%s has waited %.0f ms on %s: it was cut short%s", who, waited_ms, what, more);
     report->relieved = 0;
     report->said_relieved_us = now_us;
 }

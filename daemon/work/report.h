@@ -54,8 +54,9 @@ void report_keeps_place(struct report *report, const char *sqlstate, const char 
 void report_put_aside(struct report *report, const char *key_columns);
 char *report_key(const char *key_columns, const char *position); /* "id = 5", one line, of TEXT_NAME bytes at most; the caller frees */
 void report_untangled(struct report *report, const char *who);
+/* what: "a batch" or "a step" that was cut short for who. */
 void report_relieved(
-    struct report *report, const char *who, double waited_ms, double limit_ms, uint64_t now_us);
+    struct report *report, const char *what, const char *who, double waited_ms, double limit_ms, uint64_t now_us);
 
 /* Rows that others have locked were put aside: one record a second, which adds up. report_locked notes them; pids is an
  * integer[] literal or NULL. report_name_locked returns whose names are wanted for a record that is due, as such a

@@ -22,6 +22,7 @@ enum retry_class {
     "08P01" /* protocol_violation: what this program calls a connection that isn't one session of the server's */
 #define SQLSTATE_PASSWORD "28P01" /* invalid_password: also what this program calls a token, a certificate, a directory that says no to a login */
 #define SQLSTATE_READ_ONLY "25006" /* read_only_sql_transaction */
+#define SQLSTATE_CANCELLED "57014" /* query_canceled: by whoever may, by statement_timeout, or by us for somebody who waits */
 #define SQLSTATE_LOCK  "55P03" /* lock_not_available: our lock_timeout, or a lock that is not waited for */
 #define SQLSTATE_NO_ROOM "53100" /* disk_full: also what this program calls a disk above its limit */
 #define SQLSTATE_CHECK "23514" /* check_violation: also of the look that guard takes before it adds a constraint */

@@ -4,6 +4,9 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#define GIVEN_UP_BASE_US 50000
+#define GIVEN_UP_CAP_US  300000000
+#define GIVEN_UP_LONG    5 /* so often in a row it is the step itself */
 #define NO_ROOM_STEP_US 500000 /* so often it is looked whether the disk has room */
 
 static bool has_phase(const struct migration_plan *plan, enum job_phase phase)
@@ -82,6 +85,7 @@ uint64_t quiet_recent(const struct quiet *q, uint64_t now_us)
 void migration_init(struct migration *m, enum job_phase phase, uint64_t estimate)
 {
     *m = (struct migration){.phase = phase, .next_phase = phase, .plan = {.fill = true}, .estimate = estimate};
+    backoff_init(&m->given_up, GIVEN_UP_BASE_US, GIVEN_UP_CAP_US, (uint64_t)estimate + 1);
 }
 
 void migration_done(struct migration *m)
@@ -357,9 +361,21 @@ struct next migration_step_done(struct migration *m, struct work *k)
     k->counts.steps++;
     if (!m->clears) { /* else the next try of what failed is no sooner for it */
         backoff_reset(&k->patience.pause);
+        backoff_reset(&m->given_up);
         work_moved(k);
     }
     return next_act(RUNNER_NEXT_STEP);
+}
+
+uint64_t migration_step_given_up(struct migration *m, struct work *k)
+{
+    uint64_t wait_us = backoff_next(&m->given_up);
+
+    patience_say(&k->patience,
+        m->given_up.tries < GIVEN_UP_LONG ? "others waited on a step for max_blocked_ms: it was cut short"
+                                          : "others waited on a step for max_blocked_ms, each time that it was tried: raise that, or run it by hand at a quiet hour",
+        SQLSTATE_CANCELLED);
+    return wait_us;
 }
 
 struct next migration_clear_away(struct migration *m, struct work *k, const struct runner_event *e, uint64_t now_us)

@@ -80,6 +80,7 @@ struct migration {
     int relation, n_relations;
     uint64_t estimate;
     uint64_t step_due_us; /* no step before, but one that clears */
+    struct backoff given_up; /* tries: how often in a row a step was cut short for somebody who waited on it */
     struct quiet quiet;
 };
 
@@ -88,6 +89,10 @@ void migration_done(struct migration *m);
 
 /* Which phases it has; one that isn't told only fills. lacking: copied. */
 void migration_use(struct migration *m, const struct migration_plan *plan, const char *lacking);
+
+/* A step was cut short for somebody who waited on it. Alone it may need longer than others may be made to wait: the pause before the next try grows to
+ * minutes. Returns it, in us. */
+uint64_t migration_step_given_up(struct migration *m, struct work *k);
 
 /* An action of the migration's begins: fills in what it is about. */
 void migration_enter(struct migration *m, const struct work *k, struct runner_action *action);

@@ -328,9 +328,14 @@ static struct next on_connect_error(struct runner *r, const struct runner_event 
 static struct next on_cut_short(struct runner *r, const struct runner_event *e, bool by_time, uint64_t now_us)
 {
     r->work.counts.relieved += r->relieving;
+    if (r->relieving && r->doing == RUNNER_STEP && same_string(e->sqlstate, SQLSTATE_CANCELLED))
+        return next_wait(after_error(r), migration_step_given_up(&r->migration, &r->work));
     if (walker_cut_short(&r->walker, &r->work, r->doing, by_time, now_us))
         return walker_row_failed(&r->walker, &r->work, r->doing, e);
-    return wait_and_retry(r, e, PATIENCE_LOCK);
+    struct next next = wait_and_retry(r, e, PATIENCE_LOCK);
+    if (r->relieving && same_string(e->sqlstate, SQLSTATE_CANCELLED))
+        patience_say(&r->work.patience, "others waited on a batch for max_blocked_ms: it was cut short", e->sqlstate);
+    return next;
 }
 
 /* To ask at once is right, but a second time without a batch between it would be a busy loop. */

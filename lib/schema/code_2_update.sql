@@ -90,9 +90,9 @@ BEGIN
       PERFORM backfill.refuse('wanted', format('job %I keeps nothing in step, so there is nothing to finish', OLD.name),
                               'finish is for jobs with keep_in_sync.', '55000');
     END IF;
-    IF NEW.wanted = 'cancel' AND OLD.wanted = 'run' AND OLD.state = 'succeeded' AND OLD.tidy
-       AND EXISTS (SELECT FROM jsonb_array_elements(OLD.plan -> 'enforce') e WHERE e ->> 'kind' = 'not null' AND e ->> 'column' = ANY (backfill.filled_columns(OLD.set_clause))) THEN
-      PERFORM backfill.refuse('wanted', format('job %I has succeeded, and its NOT NULL is in the table: without its trigger the INSERTs of old code would fail', OLD.name),
+    IF NEW.wanted = 'cancel' AND OLD.wanted = 'run' AND OLD.state = 'succeeded' AND OLD.tidy AND OLD.enforce IS NOT NULL
+       AND EXISTS (SELECT FROM unnest(backfill.never_null(OLD.target, backfill.filled_columns(OLD.set_clause))) AS c WHERE NOT OLD.plan -> 'sync' -> 'not_null' ? c) THEN
+      PERFORM backfill.refuse('wanted', format('job %I has succeeded, and its column may not be NULL any more: without its trigger the INSERTs of old code would fail', OLD.name),
                               format('SELECT backfill.undo(%1$L) takes back all that it added. When old code is gone, SELECT backfill.finish(%1$L) takes out the trigger alone.', OLD.name), '55000');
     END IF;
     IF NEW.wanted IN ('finish', 'cancel') AND OLD.wanted <> 'finish' AND OLD.state = 'succeeded' THEN
@@ -106,6 +106,9 @@ BEGIN
                               'undo takes back a column, a trigger and constraints; values that were filled, rows and columns that are gone do not come back.', '55000');
     END IF;
     NEW.state := CASE NEW.wanted WHEN 'finish' THEN OLD.state ELSE 'cancelled' END;
+    IF OLD.state = 'succeeded' AND NEW.state = 'cancelled' THEN
+      NEW.report := coalesce(NEW.report, '{}') || '{"had_succeeded": true}';
+    END IF;
     IF NEW.state = 'cancelled' OR backfill.is_left_over(OLD) THEN  -- why it failed before is no concern of it any more
       NEW.error := NULL;
       NEW.hint := NULL;

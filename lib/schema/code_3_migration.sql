@@ -28,6 +28,13 @@ AS $$
       OR job.unfinished AND backfill.is_here(job) AND (job.state IN ('paused', 'failed') OR (job.state = 'queued' AND coalesce(job.opens_at > clock_timestamp(), false)))
 $$;
 
+-- Whether a job that kept rows in step is given up before it had succeeded: what it has enforced goes with its trigger, else old code's INSERTs would fail.
+CREATE OR REPLACE FUNCTION backfill.gives_up(job backfill.job) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT job.keep_in_sync AND backfill.takes_all(job) AND job.state IN ('failed', 'cancelled') AND NOT coalesce(job.report ? 'had_succeeded', false)
+$$;
+
 -- Whether something of an ended job is in its table, by the catalog, that tidy would take out: all of it for undo. Whoever asks an ended job
 -- again and again makes no work by that. Where the catalog doesn't tell, there may be something.
 CREATE OR REPLACE FUNCTION backfill.has_remains(job backfill.job) RETURNS boolean
@@ -41,10 +48,10 @@ BEGIN
       OR job.enforce IS NOT NULL AND EXISTS (
            SELECT FROM jsonb_array_elements(job.plan -> 'enforce') i
             WHERE EXISTS (SELECT FROM pg_constraint k
-                           WHERE k.conrelid = job.target AND k.conname = i ->> 'name' AND (job.wanted = 'undo' OR NOT k.convalidated))
+                           WHERE k.conrelid = job.target AND k.conname = i ->> 'name' AND (job.wanted = 'undo' OR NOT k.convalidated OR k.contype = 'c' AND backfill.gives_up(job)))
                OR EXISTS (SELECT FROM pg_index x JOIN pg_class c ON c.oid = x.indexrelid
                            WHERE x.indrelid = job.target AND c.relname = i ->> 'name' AND (job.wanted = 'undo' OR NOT x.indisvalid))
-               OR job.wanted = 'undo' AND i ->> 'kind' = 'not null' AND backfill.is_not_null(job.target, (i ->> 'column')::name))
+               OR (job.wanted = 'undo' OR backfill.gives_up(job)) AND i ->> 'kind' = 'not null' AND backfill.is_not_null(job.target, (i ->> 'column')::name))
       OR job.wanted = 'undo' AND job.add_column IS NOT NULL AND backfill.has_column(job) AND NOT backfill.had_column(job);
 EXCEPTION WHEN OTHERS THEN
   RETURN true;

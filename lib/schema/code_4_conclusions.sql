@@ -3,7 +3,7 @@
 -- answered. So each conclusion (begin_phase, layout, end_job, end_tidy) looks again, in the transaction that writes it, and holds
 -- the job's row meanwhile, so that nobody takes the job over in between. What it finds to do it leaves to the daemon, which goes on.
 -- That is enough. A batch that the look sees has its commit record in the WAL already, before that of the conclusion: so no crash
--- and no standby has the conclusion without the batch. And the control session commits with synchronous_commit at least "local":
+-- and no standby has the conclusion without the batch. And the control session commits with synchronous_commit = local:
 -- who sees that a job has succeeded sees what is on disk.
 
 -- Whether something is left of the pass: a range to do, or a row that was locked. As take_range would say: what was of a partition

@@ -309,10 +309,11 @@ BEGIN
       step := 'use index';
       commands := ARRAY[format('ALTER TABLE %s ADD CONSTRAINT %I UNIQUE USING INDEX %I%s', name, item ->> 'name', item ->> 'name', coalesce(item ->> 'timing', ''))];
     ELSIF phase = 'tidy' AND it.constraint_name IS NOT NULL AND NOT existing AND (it.constraint_name = item ->> 'name' OR undoes)
-          AND (undoes OR NOT it.validated AND job.state IN ('cancelled', 'failed')) AND NOT backfill.was_not_null(job, item) THEN
+          AND (undoes OR NOT it.validated AND job.state IN ('cancelled', 'failed') OR item ->> 'kind' IN ('not null', 'check') AND backfill.gives_up(job))
+          AND NOT backfill.was_not_null(job, item) THEN
       step := 'drop constraint';
       commands := ARRAY[format('ALTER TABLE %s DROP CONSTRAINT %I', name, it.constraint_name)];
-    ELSIF phase = 'tidy' AND undoes AND item ->> 'kind' = 'not null' AND it.is_not_null AND NOT existing AND NOT backfill.was_not_null(job, item) THEN
+    ELSIF phase = 'tidy' AND (undoes OR backfill.gives_up(job)) AND item ->> 'kind' = 'not null' AND it.is_not_null AND NOT existing AND NOT backfill.was_not_null(job, item) THEN
       step := 'drop not null';
       commands := ARRAY[format('ALTER TABLE %s ALTER COLUMN %I DROP NOT NULL', name, item ->> 'column')];
     ELSIF phase = 'tidy' AND undoes AND item ->> 'kind' = 'unique' AND it.index_oid IS NOT NULL AND NOT existing THEN

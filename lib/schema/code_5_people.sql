@@ -207,7 +207,7 @@ CREATE OR REPLACE VIEW backfill.status WITH (security_invoker = true) AS
               THEN make_interval(secs => round((p.estimate - p.keys) / p.rate)) END AS eta,
          CASE WHEN p.state = 'running' THEN
                 CASE WHEN NOT p.held THEN 'no daemon runs it'
-                     WHEN p.stands_s >= 10 THEN format('stalled for %s s%s', trunc(p.stands_s), ' by ' || p.waiting_for)
+                     WHEN p.stands_s >= 10 THEN format('stalled for %s s%s', trunc(p.stands_s), CASE WHEN p.waiting_for !~ '^rate ' THEN ' by ' || p.waiting_for END)
                      ELSE p.waiting_for END
               WHEN p.state = 'queued' AND p.opens_at > clock_timestamp() THEN p.waiting_for
               WHEN p.state = 'queued' AND p.locked_by IS NOT NULL THEN p.locked_by

@@ -41,7 +41,7 @@ const char SQL_PIN[] =
     "          FROM (SELECT 1 AS step, 'role' AS name, 'none' AS value\n"
     "                UNION ALL\n"
     "                SELECT 2, v.name, v.value FROM (VALUES " PINNED ",\n" PINNED_FORMS ",\n"
-    "                       ('synchronous_commit', coalesce(nullif(pg_catalog.current_setting('synchronous_commit'), 'off'), 'local'))) AS v(name, value)\n"
+    "                       ('synchronous_commit', 'local')) AS v(name, value)\n"
     "                 WHERE coalesce(pg_catalog.jsonb_typeof($2::jsonb OPERATOR(pg_catalog.->) v.name) OPERATOR(pg_catalog.<>) 'null', true)\n"
     "                UNION ALL\n"
     "                SELECT 3, e.key, e.value FROM pg_catalog.jsonb_each_text($2::jsonb) AS e WHERE e.value IS NOT NULL\n"
@@ -51,7 +51,7 @@ const char SQL_PIN[] =
     "           AND pg_catalog.current_setting(s.name, true) IS NOT NULL)";
 
 /* What it commits is on disk when it is seen (synchronous_commit above): who is told that a job has succeeded relies on it
- * (code_4_conclusions.sql). A read-only default of the role or the database isn't meant for its own few rows: a job must be
+ * (code_4_conclusions.sql). For no standby it waits: while a synchronous one is gone, a job can be paused, and its state told. A read-only default of the role or the database isn't meant for its own few rows: a job must be
  * paused, and its state told, also while nothing else may be written. */
 const char SETTINGS_CONTROL[] =
     "{\"statement_timeout\": \"10s\", \"lock_timeout\": \"200ms\", \"default_transaction_read_only\": \"off\"}";

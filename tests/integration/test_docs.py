@@ -296,7 +296,7 @@ def test_types_of_columns(db):
 
 # Names in a text that are no names of ours.
 TAKEN = {
-    "the server's": {"pg_stat_replication", "pg_stat_statements", "pg_hba", "pg_ident", "pg_cron", "pg_monitor", "pg_signal_backend", "pg_upgrade", "pg_recvlogical",
+    "the server's": {"pg_stat_replication", "pg_stat_statements", "pg_stat_statements_reset", "pg_hba", "pg_ident", "pg_cron", "pg_monitor", "pg_signal_backend", "pg_upgrade", "pg_recvlogical",
                      "pg_receivewal", "deadlock_timeout", "synchronous_commit", "pg_replication_slots", "pg_terminate_backend", "rds_iam"},
     "an example's": {"amount_cents", "qty_old", "first_name", "last_name"},
     "a tool's": {"--changeset", "disable_ddl_transaction", "get_context", "autocommit_block", "maintenance_tasks", "online_migrations", "dirty_background_bytes"},

@@ -81,7 +81,7 @@ def test_the_journal_says_who_held_a_row_and_who_waited_on_a_batch(db, records):
     assert held["MESSAGE"] == f"{name}: 1 row is locked by pid {pids['holder']} (holder): put aside, tried again later"
     assert held["BACKFILL_SQLSTATE"] == "55P03" and held["PRIORITY"] == "6"
     waited = next(r for r in told if "has waited" in r["MESSAGE"])
-    assert re.fullmatch(rf"{name}: pid {pids['waiter']} \(waiter\) has waited \d+ ms on a batch: it was cancelled", waited["MESSAGE"])
+    assert re.fullmatch(rf"{name}: pid {pids['waiter']} \(waiter\) has waited \d+ ms on a batch: it was cut short", waited["MESSAGE"])
     assert waited["BACKFILL_SIGNAL"] == "blocked" and waited["BACKFILL_LIMIT"] == "50.000"
     assert 49 <= float(waited["BACKFILL_VALUE"]) < 500
     assert db.counts() == {1: 1000}

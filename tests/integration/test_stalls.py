@@ -125,3 +125,24 @@ def test_what_does_not_obey_a_cancel_ends_with_its_session(db, columns):
     db.app.execute("SELECT backfill.cancel(%s)", [name])
     wait_until(lambda: db.state(name) == "cancelled", 20, "the job is cancelled")
     wait_until(lambda: db.one(sessions, f"backfilld {name}") == 0, what="no session of it is left")
+
+
+def test_a_synchronous_standby_that_is_gone_holds_up_no_job():
+    """The application's own commits wait for it; what the daemon keeps of its jobs needs none."""
+    cluster = Cluster()
+    try:
+        prepare(cluster)
+        db = Database(cluster)
+        db.table(rows=3000)
+        db.daemon(max_rows=100)
+        for user in ("app", "postgres"):
+            db.session(user).execute("SET synchronous_commit = local")
+        running = db.submit(set_clause="n = n + 1", max_rows_per_s=500)
+        wait_until(lambda: db.one("SELECT count(*) FROM t WHERE n = 1") > 0, what="it runs")
+        db.admin.execute("ALTER SYSTEM SET synchronous_standby_names = 'gone'")
+        db.admin.execute("SELECT pg_reload_conf()")
+        db.app.execute("SELECT backfill.pause(%s)", [running])
+        db.wait_state(running, "paused")
+        db.finish(db.submit(set_clause="n = n + 1", where_clause="n < 1"))
+    finally:
+        cluster.destroy()

@@ -282,6 +282,33 @@ def test_undo_of_a_role_that_has_lost_its_right_is_told_in_status(db):
     wait_until(lambda: made(db) == [], what="it is taken out")
 
 
+@pytest.mark.parametrize("enforce", ["NOT NULL b", "CHECK (b IS NOT NULL)"])
+@pytest.mark.parametrize("call", ["finish", "cancel"])
+def test_who_gives_up_a_job_that_failed_is_left_with_nothing_that_fails_old_code(db, call, enforce):
+    table(db)
+    db.app.execute("INSERT INTO t VALUES (1000, 1)")
+    db.daemon()
+    name = db.submit(**FILL, enforce=[enforce, "UNIQUE (a)"])
+    db.finish(name, "failed")
+    wait_until(lambda: not db.job(name)["unfinished"], what="its index is gone")
+    assert len(made(db)) > 5
+    db.app.execute(f"SELECT backfill.{call}(%s)", [name])
+    wait_until(lambda: [o for o in made(db)] == [("b",)], what="all but the column is gone")
+    db.app.execute("INSERT INTO t (id, a) VALUES (2000, 5)")
+
+
+def test_cancel_in_validate_leaves_nothing_that_fails_old_code(db):
+    table(db)
+    db.daemon()
+    with db.connect("postgres") as other:
+        other.execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM pg_class")
+        name = db.submit(**FILL, enforce=["NOT NULL b", "UNIQUE (a)"])
+        wait_until(lambda: db.job(name)["phase"] == "validate" and db.one("SELECT count(*) FROM pg_index WHERE indrelid = 't'::regclass") == 2, what="the index is being built")
+        db.app.execute("SELECT backfill.cancel(%s)", [name])
+    wait_until(lambda: set(made(db)) <= {("b",), ("t_a_key",)}, what="trigger and NOT NULL are gone")
+    db.app.execute("INSERT INTO t (id, a) VALUES (2000, 9000)")
+
+
 def test_cancel_does_not_leave_old_code_with_a_constraint_and_no_trigger(db):
     table(db)
     db.daemon()

@@ -364,6 +364,32 @@ static void test_a_lost_session_while_a_walk_is_planned_asks_the_catalog_again(v
     planned(s, PHASE_BACKFILL);
 }
 
+static void test_a_step_that_alone_makes_others_wait_for_too_long_is_tried_ever_more_seldom(void **state)
+{
+    struct script *s = *state;
+    uint64_t waited = 0;
+
+    begin(s, PHASE_VALIDATE, &whole);
+    for (int i = 0; i < 14; i++) {
+        uint64_t began = s->now_us;
+        next_step(s, true);
+        feed(s, &(struct runner_event){.kind = RUNNER_RELIEVE});
+        EXPECT(s, RUNNER_ABORT);
+        refused(s, "57014");
+        assert_non_null(strstr(s->r.work.patience.waiting_for, i < 4 ? "it was cut short" : "raise that, or run it by hand"));
+        while (s->a.kind == RUNNER_REST)
+            done(s);
+        waited = s->now_us - began;
+    }
+    assert_in_range(waited, 150000000, 301000000);
+    next_step(s, true); /* done: the next one begins anew */
+    done(s);
+    next_step(s, true);
+    feed(s, &(struct runner_event){.kind = RUNNER_RELIEVE});
+    refused(s, "57014");
+    assert_in_range(s->a.until_us - s->now_us, 0, 50000);
+}
+
 static void test_a_step_is_cut_short_for_whoever_waits_on_it_and_for_any_wish(void **state)
 {
     struct script *s = *state;
@@ -538,6 +564,7 @@ int main(void)
         SCRIPTED(test_a_lost_session_asks_the_catalog_again),
         SCRIPTED(test_a_lost_session_in_a_quiet_walk_goes_on_with_it),
         SCRIPTED(test_a_lost_session_while_a_walk_is_planned_asks_the_catalog_again),
+        SCRIPTED(test_a_step_that_alone_makes_others_wait_for_too_long_is_tried_ever_more_seldom),
         SCRIPTED(test_a_step_is_cut_short_for_whoever_waits_on_it_and_for_any_wish),
         SCRIPTED(test_a_job_that_has_ended_is_tidied_up_whatever_is_wished),
         SCRIPTED(test_an_end_that_rests_on_what_was_lost_is_not_insisted_on),
