@@ -1,5 +1,6 @@
 """Steps and who waits: thrown away only for who is hurt, never for who can wait; what is in a step's own way is asked to go, or waited for."""
 
+import re
 import threading
 import time
 
@@ -127,10 +128,25 @@ def test_a_validation_gives_way_to_an_alter_table(db, scale, step_s):
         if scale >= 5:
             let_pass(10)
     daemon.says("has waited")
-    wait_for_step(db, "validate: check t_id_check; the last try: canceling")  # what it does now, before what there was
+    wait_for_step(db, "validate: check t_id_check; the last try: others waited on a step")  # what it does now, before what there was
     db.app.execute("CREATE OR REPLACE FUNCTION slow(bigint) RETURNS boolean LANGUAGE sql AS 'SELECT true'")
     db.finish(name, timeout=step_s + 30)
     assert cancelled(db, name) >= scale
+
+
+def test_a_step_that_alone_makes_others_wait_for_too_long_says_so_and_is_tried_ever_more_seldom(db):
+    """As ADD COLUMN does in a table of a thousand partitions: its lock is there at once, and held for longer than max_blocked_ms."""
+    db.table(rows=1000)
+    db.admin.execute("""CREATE TABLE pause AS SELECT 0.3 AS s; GRANT SELECT ON pause TO PUBLIC;
+        CREATE FUNCTION long_step() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN IF current_setting('application_name') <> 'x' THEN PERFORM pg_sleep(s) FROM pause; END IF; END $$;
+        CREATE EVENT TRIGGER long_step ON ddl_command_end WHEN TAG IN ('ALTER TABLE') EXECUTE FUNCTION long_step()""")
+    daemon = db.daemon(throttle={"max_blocked_ms": 50})
+    with Beside(db, 0.01, "UPDATE t SET n = n + 1 WHERE id = 7", user="app") as application:
+        name = db.submit(add_column="b int", set_clause="b = n")
+        wait_until(lambda: "each time that it was tried: raise that" in (db.throttled_by(name) or ""), 30, "it says why it does not come on")
+        db.admin.execute("UPDATE pause SET s = 0")
+        db.finish(name)
+    assert not application.errors and re.search(r"has waited \d+ ms on a step: it was cut short", daemon.log())
 
 
 # ---- What is in a step's way
