@@ -30,6 +30,8 @@ SELECT setrole::regrole::text, setconfig::text FROM pg_db_role_setting WHERE set
 UNION ALL SELECT parname, paracl::text FROM pg_parameter_acl
 UNION ALL SELECT rolname, row(rolsuper, rolinherit, rolcreaterole, rolcreatedb, rolcanlogin, rolreplication, rolbypassrls, rolconnlimit)::text
   FROM pg_roles WHERE rolname IN ('backfilld', 'backfill_submitter', 'app_owner', 'app', 'other', 'watcher', 'stranger', 'ghost')
+UNION ALL SELECT roleid::regrole::text, 'of ' || member::regrole::text FROM pg_auth_members
+ WHERE (roleid::regrole::text, member::regrole::text) IN (SELECT a, b FROM unnest('{backfilld, app_owner, app, other, ghost}'::text[]) a, unnest('{backfilld, app, other, ghost}'::text[]) b)
 ORDER BY 1, 2
 """
 

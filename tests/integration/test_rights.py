@@ -326,7 +326,9 @@ def test_job_cannot_switch_row_security_on(db):
     db.app.execute("GRANT SELECT, UPDATE ON t TO other; ALTER TABLE t ENABLE ROW LEVEL SECURITY;"
                    "CREATE POLICY few ON t USING (id < 5)")
     db.app.execute("ALTER TABLE t DISABLE ROW LEVEL SECURITY")
-    name = db.submit(user="other", set_clause="n = n + 1", settings={"row_security": "on"})
+    with pytest.raises(psycopg.Error, match="row_security is set by the daemon"):
+        db.submit(user="other", set_clause="n = n + 1", settings={"row_security": "on"})
+    name = db.submit(user="other", set_clause="n = n + 1")
     db.app.execute("ALTER TABLE t ENABLE ROW LEVEL SECURITY")
     db.daemon()
     assert "row-level security" in db.finish(name, "failed")["error"]

@@ -261,6 +261,7 @@ def test_a_partition_of_another_owner_gets_no_trigger_with_the_rights_of_the_tab
     assert db.one(trouble, name) is None
     db.admin.execute("ALTER TABLE t1 OWNER TO other")
     assert "casts of other, who owns partition public.t1" in db.one(trouble, name)
+    db.admin.execute("REVOKE other FROM app")
 
 
 def test_nobody_else_makes_a_function_that_the_trigger_could_mean(db):
