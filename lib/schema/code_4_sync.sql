@@ -4,7 +4,7 @@
 --   <token>_value, _todo, _rest, _back, _breaks   functions of a row, in SQL with a parsed body: what set_clause computes; where_clause; its
 --          conditions that don't ask for a filled column; what sync_back computes; which CHECK of before the job the row breaks. The server follows a column that is renamed in
 --          them, and refuses to drop one.
---   <token>_changed   of two rows: for each expression of set_clause, whether a column that it reads is another one in them. Where there are several.
+--   <token>_changed   of two rows: for each expression of set_clause and of sync_back, whether a column that it reads is another one in them. Where there are several.
 --   <token>_there   a function in SQL that calls all those, and is never called: it stands in the triggers' conditions, so that who drops one of them, or
 --          what it reads, with CASCADE drops the triggers, too; else that name would be free, and what takes its place would run with the owner's rights.
 --   <token>   a type without values, the owner's alone to use: each row function takes one beside the row, so that nobody else can make a function that
@@ -24,7 +24,7 @@
 --
 -- job.plan -> 'sync', made at INSERT:
 --   token; mark: the hash of what a batch shows, since a daemon has taken the job; mode: 'null' (where_clause asks for NULL in filled columns), 'where' (another one), 'all' (none); rest: those conditions of
---   where_clause that don't ask for a filled column; asked: filled columns that it asks for, with mode 'where'; self: set_clause reads what it fills; not_null: columns that could not be
+--   where_clause that don't ask for a filled column; asked: filled columns that it asks for, with mode 'where'; null_asked: columns that it asks whether they are NULL; self: set_clause reads what it fills; not_null: columns that could not be
 --   NULL before (backfill.never_null); checks: {name: expression} of CHECKs of before that read filled columns; defaults: {column: constant} of columns that may be left out.
 
 CREATE OR REPLACE FUNCTION backfill.sync_token(job backfill.job) RETURNS text

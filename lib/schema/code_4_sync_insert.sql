@@ -319,6 +319,8 @@ BEGIN
   RETURN pg_catalog.jsonb_build_object(
     'token', pg_catalog."left"(pg_catalog.replace(pg_catalog.gen_random_uuid()::pg_catalog.text, '-', ''), 12),
     'mode', mode, 'rest', pg_catalog.to_jsonb(rest), 'asked', pg_catalog.to_jsonb(asked), 'self', self,
+    'null_asked', pg_catalog.to_jsonb(ARRAY(SELECT DISTINCT n FROM pg_catalog.unnest(backfill.joined_by(job.where_clause, 'and')) AS p(part),
+                                                   pg_catalog.unnest(backfill.null_columns(p.part, class.relname::pg_catalog.text)) AS n)),
     'checks', backfill.checks_on(job.target, pg_catalog.array_cat(filled, back)),
     'not_null', pg_catalog.to_jsonb(ARRAY(SELECT DISTINCT c FROM (SELECT job.target::pg_catalog.oid UNION SELECT o FROM backfill.relations_of(job) AS o) AS r(oid),
                                                  pg_catalog.unnest(backfill.never_null(r.oid, pg_catalog.array_cat(filled, back))) AS c ORDER BY c)),

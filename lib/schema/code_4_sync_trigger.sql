@@ -16,6 +16,13 @@ AS $$
               THEN format(' OR pg_catalog.record_image_eq(ROW(NEW.%s), ROW(%s))', backfill.in_quotes(column_name), job.plan -> 'sync' -> 'defaults' ->> column_name) ELSE '' END || ')'
 $$;
 
+-- The name of an expression's place in a clause, in what <token>_changed tells.
+CREATE OR REPLACE FUNCTION backfill.place_in(job backfill.job, clause text, ord bigint) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT CASE WHEN clause = job.set_clause THEN '' ELSE 'b' END || ord
+$$;
+
 -- Lines of the trigger's function that assign what a row function computes. at: 'insert', to the columns that were left out, and those by which a
 -- where_clause of one's own tells that they are to do; 'update', to those that
 -- were not written, or in a batch of the job to all; 'changed', to those of them whose source is another one, in the record moved, and for which the clause
@@ -25,18 +32,19 @@ CREATE OR REPLACE FUNCTION backfill.sync_assignments(job backfill.job, clause te
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT format(E'    SELECT v.* INTO computed FROM %s AS v;\n', function)
+      || CASE WHEN at = 'changed' THEN E'    IF NOT known THEN before := computed; END IF;\n' ELSE '' END  -- it is read where it is planned
       || (SELECT string_agg(format(CASE WHEN at = 'always' AND NOT p.kept THEN E'    %2$s\n' ELSE E'    IF %1$s THEN %2$s END IF;\n' END,
                                    CASE at WHEN 'insert' THEN CASE WHEN job.plan -> 'sync' -> 'asked' ? p.name AND NOT p.kept THEN 'true' ELSE backfill.left_out(job, p.name) END
                                            WHEN 'update' THEN format(CASE WHEN p.kept THEN E'(CASE WHEN TG_ARGV[0] OPERATOR(pg_catalog.<>) \'forth\' THEN NEW.%1$s IS NULL ELSE %2$s END)' ELSE '%2$s' END, backfill.in_quotes(p.name),
                                                                      format('pg_catalog.record_image_eq(ROW(OLD.%1$s), ROW(NEW.%1$s)) OR %2$s', backfill.in_quotes(p.name), backfill.own_batch(job)))
-                                           WHEN 'changed' THEN format('pg_catalog.record_image_eq(ROW(OLD.%1$s), ROW(NEW.%1$s)) AND ((NOT known OR %2$s)%3$s) OR %4$s', backfill.in_quotes(p.name), p.changed,
-                                                                      CASE WHEN clause = job.set_clause THEN format(' AND (%s)', p.moved) || CASE WHEN p.kept THEN format(' OR to_do AND NEW.%s IS NULL', backfill.in_quotes(p.name)) ELSE ' OR to_do' END END,
+                                           WHEN 'changed' THEN format('pg_catalog.record_image_eq(ROW(OLD.%1$s), ROW(NEW.%1$s)) AND ((NOT known OR %2$s) AND (%3$s) OR NOT known AND NEW.%1$s IS NULL%4$s) OR %5$s', backfill.in_quotes(p.name), p.changed, p.moved,
+                                                                      CASE WHEN clause = job.set_clause THEN CASE WHEN p.kept THEN format(' OR to_do AND NEW.%s IS NULL', backfill.in_quotes(p.name)) ELSE ' OR to_do' END END,
                                                                       backfill.own_batch(job))
                                            ELSE format('NEW.%s IS NULL', backfill.in_quotes(p.name)) END,
                                    p.parts), '' ORDER BY p.ord)
             FROM (SELECT c.name, coalesce(job.plan -> 'kept' ? c.name, false) AS kept, min(u.ord) AS ord,  -- asked once a column: its first part makes it one that is written
                          string_agg(format('pg_catalog.record_image_ne(ROW(before.%1$I), ROW(computed.%1$I))', u.ord::text), ' OR ' ORDER BY u.ord) AS changed,
-                         string_agg(format('moved.%I', u.ord::text), ' OR ' ORDER BY u.ord) AS moved,
+                         string_agg(format('moved.%I', backfill.place_in(job, clause, u.ord)), ' OR ' ORDER BY u.ord) AS moved,
                          string_agg(format(CASE WHEN (job.plan -> 'sync' -> 'not_null' ? c.name OR at = 'insert' AND job.plan -> 'sync' -> 'defaults' ? c.name) AND cardinality(backfill.tokens_of(u.t)) = 1
                                                 THEN 'IF pg_catalog.num_nulls(computed.%3$I) OPERATOR(pg_catalog.=) 0 THEN NEW.%1$s%2$s := computed.%3$I; END IF;'
                                                 ELSE 'NEW.%s%s := computed.%I;' END,
@@ -69,26 +77,28 @@ $$;
 -- constraint forbids NULL, the writer gets the clause's error. What is the server's goes on. Any other error says nothing of the
 -- row: it is written as it came.
 -- A column that was there before the job has values that are nobody's to take: what stands there is wrong only where it is what the clause gives for the
--- row as it was. A clause that reads what it fills has its source there, which stays. was: the row function, of OLD.
+-- row as it was. A clause that reads what it fills has its source there, which stays. Of several columns those stay whose own source has not changed.
+-- was: the row function, of OLD.
 CREATE OR REPLACE FUNCTION backfill.row_fault(job backfill.job, clause text, was text) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT coalesce(
            (SELECT E'      IF TG_OP OPERATOR(pg_catalog.=) \'UPDATE\' THEN\n        kept := NEW;\n'
-                   || coalesce(string_agg(p.emptied, '' ORDER BY p.ord) FILTER (WHERE p.added), '')
                    || coalesce(format(E'        BEGIN\n          SELECT v.* INTO computed FROM %s AS v;\n          NEW := OLD;\n', was)
                                || string_agg(format(E'          NEW.%s := computed.%I;\n', p.target, p.ord::text), '' ORDER BY p.ord) FILTER (WHERE NOT p.added)
-                               || format(E'          is_ours := pg_catalog.record_image_eq(ROW(%s), ROW(%s));\n          NEW := kept;\n          IF is_ours THEN\n',
-                                         string_agg('OLD.' || p.quoted, ', ' ORDER BY p.ord) FILTER (WHERE NOT p.added), string_agg('NEW.' || p.quoted, ', ' ORDER BY p.ord) FILTER (WHERE NOT p.added))
                                || string_agg(p.emptied, '' ORDER BY p.ord) FILTER (WHERE NOT p.added)
-                               || E'          END IF;\n        EXCEPTION WHEN OTHERS OR assert_failure THEN NEW := kept;\n        END;\n', '')
-                   || E'      END IF;\n'
-              FROM (SELECT u.ord, backfill.in_quotes(c.name) AS quoted, t.target, coalesce(job.plan -> 'column' ->> 'name' = c.name, false) AS added,
-                           format(E'        IF pg_catalog.record_image_eq(ROW(OLD.%1$s), ROW(kept.%1$s)) THEN BEGIN NEW.%2$s := NULL; EXCEPTION WHEN OTHERS THEN NULL; END; END IF;\n',
-                                  backfill.in_quotes(c.name), t.target) AS emptied
+                               || E'        EXCEPTION WHEN OTHERS OR assert_failure THEN NULL;\n        END;\n', '')
+                   || coalesce(string_agg(p.emptied, '' ORDER BY p.ord) FILTER (WHERE p.added), '')
+                   || E'        NEW := kept;\n      END IF;\n'
+              FROM (SELECT u.ord, t.target, a.added,
+                           format(E'        IF pg_catalog.record_image_eq(ROW(OLD.%1$s), ROW(kept.%1$s))%3$s%4$s THEN BEGIN kept.%2$s := NULL; EXCEPTION WHEN OTHERS THEN NULL; END; END IF;\n',
+                                  backfill.in_quotes(c.name), t.target, CASE WHEN NOT a.added THEN format(' AND pg_catalog.record_image_eq(ROW(OLD.%1$s), ROW(NEW.%1$s))', backfill.in_quotes(c.name)) END,
+                                  CASE WHEN s.forth OR s.back THEN format(' AND moved.%I', backfill.place_in(job, clause, u.ord)) END) AS emptied
                       FROM backfill.assigned_values(clause) v, unnest(v.targets) WITH ORDINALITY AS u(t, ord),
                            LATERAL (SELECT backfill.assigned_column(u.t) AS name) c,
-                           LATERAL (SELECT backfill.in_quotes(c.name) || substr(u.t, length(backfill.next_token(u.t)) + 1) AS target) t
+                           LATERAL (SELECT backfill.in_quotes(c.name) || substr(u.t, length(backfill.next_token(u.t)) + 1) AS target) t,
+                           LATERAL (SELECT coalesce(job.plan -> 'column' ->> 'name' = c.name, false) AS added) a,
+                           backfill.has_several(job) s
                      WHERE NOT job.plan -> 'sync' -> 'not_null' ? c.name) p
              WHERE NOT coalesce((job.plan -> 'sync' -> 'self')::boolean, false)
             HAVING count(*) > 0), '')
@@ -119,6 +129,7 @@ DECLARE
   token   text := backfill.sync_token(job);
   filled  text[] := backfill.filled_columns(job.set_clause);
   by_null boolean := sync ->> 'mode' <> 'where';
+  by_default text[] := ARRAY(SELECT c FROM unnest(filled) c WHERE sync -> 'defaults' ? c AND sync -> 'null_asked' ? c);
   -- What stands behind the row in a call: in a partition NEW is of the partition's type, and functions of that name over that type would be nearer than ours.
   behind  text := format('%s, NULL::%s%I', (SELECT '::' || backfill.relation_name(c.oid) FROM pg_class c WHERE c.oid = job.target AND c.relkind = 'p'), prefix, token);
   value   text := format('%s%I(NEW%s)', prefix, token || '_value', behind);
@@ -145,14 +156,20 @@ DECLARE
   tried   constant text := E'        IF TG_OP OPERATOR(pg_catalog.=) \'UPDATE\' THEN\n          SELECT * INTO computed FROM %1$s(OLD%2$s) AS v;\n        ELSE\n          SELECT * INTO computed FROM %1$s((SELECT n.r FROM (SELECT NEW AS r) AS n WHERE false)%2$s) AS v;\n        END IF;\n        computed := ROW(%3$s);\n';
   named   text := (SELECT string_agg('NEW.' || backfill.in_quotes(c), ', ') FROM unnest(filled || coalesce(backfill.filled_columns(job.sync_back), '{}')) c);
   several record := backfill.has_several(job);
+  -- Whether a row that is inserted is to do: where a constant default stands in place of the NULL that where_clause asks for, it was left out.
+  meant   text := format(E'    IF TG_OP OPERATOR(pg_catalog.=) \'INSERT\' THEN\n%s      of_row := EXISTS (SELECT FROM %s AS v WHERE v."1");\n%s    END IF;\n',
+                         E'      kept := NEW;\n' || (SELECT string_agg(format(E'      IF %s THEN NEW.%s := NULL; END IF;\n', backfill.left_out(job, c), backfill.in_quotes(c)), '') FROM unnest(by_default) c), todo,
+                         CASE WHEN by_default <> '{}' THEN E'      NEW := kept;\n' ELSE '' END);
   -- Whether the row was to do, before or as it is now: who writes one of its columns finds the others as if the batch had been there already.
   asks    text := coalesce('    to_do := ' || CASE WHEN job.where_clause IS NOT NULL THEN format('EXISTS (SELECT FROM %s AS v WHERE v."1")', replace(todo, '(NEW', '(OLD')) END, '    to_do := false');
   by_op   constant text := E'    IF TG_OP OPERATOR(pg_catalog.=) \'INSERT\' THEN\n%s    ELSE\n%s    END IF;\n';
 BEGIN
   pin := replace(pin, 'saved || ', 'saved OPERATOR(pg_catalog.||) ');
-  RETURN E'#variable_conflict use_column\nDECLARE\n  computed pg_catalog.record;\n  saved    pg_catalog.text[] := \'{}\';\n  goes_back boolean := false;\n  of_row   boolean;\n  kept     pg_catalog.record;\n  is_ours  boolean;\n'
+  RETURN E'#variable_conflict use_column\nDECLARE\n  computed pg_catalog.record;\n  saved    pg_catalog.text[] := \'{}\';\n  goes_back boolean := false;\n  of_row   boolean;\n  kept     pg_catalog.record;\n'
       || CASE WHEN several.forth OR several.back THEN E'  to_do    boolean;\n  known    boolean;\n  before   pg_catalog.record;\n  moved    pg_catalog.record;\n' ELSE '' END
       || CASE WHEN checks THEN E'  came     pg_catalog.record := NEW;\n  broken   pg_catalog.text;\n' ELSE '' END || E'BEGIN\n  BEGIN\n' || pin
+      || CASE WHEN several.forth OR several.back THEN format(E'    IF TG_OP OPERATOR(pg_catalog.=) \'UPDATE\' THEN SELECT v.* INTO moved FROM %s%I(OLD%s, NEW%s) AS v; END IF;\n',
+                                                             prefix, token || '_changed', split_part(behind, ', NULL::', 1), behind) ELSE '' END
       -- The way back: at UPDATE by a trigger of its own; at INSERT when the new columns were given and the old ones left out.
       || CASE WHEN job.sync_back IS NULL THEN '' ELSE
            format(E'    goes_back := TG_ARGV[0] OPERATOR(pg_catalog.=) \'back\'\n      OR TG_OP OPERATOR(pg_catalog.=) \'INSERT\' AND NOT (%s)\n         AND (%s);\n    IF goes_back THEN\n',
@@ -160,8 +177,8 @@ BEGIN
                   (SELECT string_agg(backfill.left_out(job, c), ' OR ' ORDER BY ord) FROM unnest(backfill.filled_columns(job.sync_back)) WITH ORDINALITY AS u(c, ord)))
            || format(by_op,
                      coalesce(CASE WHEN several.forth
-                          THEN format(E'    IF %s%s THEN\n%s    END IF;\n', (SELECT '(' || string_agg(backfill.left_out(job, c), ' OR ' ORDER BY ord) || ')' FROM unnest(filled) WITH ORDINALITY AS u(c, ord)),
-                                      CASE WHEN NOT by_null THEN format(' AND EXISTS (SELECT FROM %s AS v WHERE v."1")', todo) END, backfill.sync_assignments(job, job.set_clause, value, 'insert')) END, '')
+                          THEN CASE WHEN by_null THEN '' ELSE meant END || format(E'    IF %s%s THEN\n%s    END IF;\n', (SELECT '(' || string_agg(backfill.left_out(job, c), ' OR ' ORDER BY ord) || ')' FROM unnest(filled) WITH ORDINALITY AS u(c, ord)),
+                                      CASE WHEN NOT by_null THEN ' AND of_row' END, backfill.sync_assignments(job, job.set_clause, value, 'insert')) END, '')
                      || backfill.sync_assignments(job, job.sync_back, back, 'insert'),
                      CASE WHEN several.back
                           THEN concat(asks, E';\n    IF to_do THEN\n', backfill.sync_assignments(job, job.set_clause, value, 'update'), E'    END IF;\n    kept := NEW;\n',
@@ -171,7 +188,7 @@ BEGIN
                           ELSE backfill.sync_assignments(job, job.sync_back, back, 'always') END) || refuse || leave END
       || CASE WHEN (sync -> 'self')::boolean THEN format('    IF NOT EXISTS (SELECT FROM %s AS v WHERE v."1") THEN', todo) || leave
               ELSE concat(
-                CASE WHEN NOT by_null THEN format('    IF TG_OP OPERATOR(pg_catalog.=) ''INSERT'' AND NOT EXISTS (SELECT FROM %s AS v WHERE v."1") THEN', todo) || leave END,
+                CASE WHEN NOT by_null THEN meant || E'    IF TG_OP OPERATOR(pg_catalog.=) \'INSERT\' AND NOT of_row THEN' || leave END,
                 CASE WHEN sync -> 'rest' <> '[]' THEN
                   format('    IF TG_ARGV[0] OPERATOR(pg_catalog.=) ''meant'' AND NOT EXISTS (SELECT FROM %s AS v WHERE v."1") THEN', todo) || leave
                   -- A row that was meant until now has a value, which follows its source a last time.
@@ -181,7 +198,6 @@ BEGIN
                           CASE WHEN several.forth
                                THEN concat(E'    IF TG_ARGV[0] OPERATOR(pg_catalog.=) \'meant\' THEN\n', backfill.sync_assignments(job, job.set_clause, value, 'update'), E'    ELSE\n',
                                            asks, CASE WHEN job.where_clause IS NOT NULL THEN format(' OR EXISTS (SELECT FROM %s AS v WHERE v."1")', todo) END, E';\n',
-                                           format(E'    SELECT v.* INTO moved FROM %s%I(OLD%s, NEW%s) AS v;\n', prefix, token || '_changed', split_part(behind, ', NULL::', 1), behind),
                                            backfill.given_before('', replace(value, '(NEW', '(OLD')), backfill.sync_assignments(job, job.set_clause, value, 'changed'), E'    END IF;\n')
                                ELSE backfill.sync_assignments(job, job.set_clause, value, 'update') END) END
       || refuse || unpin

@@ -168,25 +168,31 @@ BEGIN
 END
 $$;
 
--- Makes the function of two rows that tells for each expression of set_clause whether what it reads has changed: other bytes count. token: with its schema.
-CREATE OR REPLACE FUNCTION backfill.make_changed(job backfill.job, token text, expressions text[]) RETURNS void
+-- Makes the function of two rows that tells for each expression of set_clause, and of sync_back (b1, b2, ...), whether what it reads has changed: other
+-- bytes count. token: with its schema.
+CREATE OR REPLACE FUNCTION backfill.make_changed(job backfill.job, token text) RETURNS void
 LANGUAGE plpgsql
 AS $$
 DECLARE
   owner    pg_catalog.text := (SELECT c.relowner::pg_catalog.regrole::pg_catalog.text FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) job.target);
   name     pg_catalog.text := backfill.relation_name(job.target);
   answers  pg_catalog.text[] := '{}';
+  results  pg_catalog.text[] := '{}';
   columns  pg_catalog.text[];
-  one      pg_catalog.text;
+  one      record;
 BEGIN
-  FOREACH one IN ARRAY expressions LOOP
-    columns := backfill.columns_read(job.target, ARRAY[one]);
+  FOR one IN
+    SELECT backfill.place_in(job, c.clause, u.ord) AS place, u.expression
+      FROM pg_catalog.unnest(ARRAY[job.set_clause, job.sync_back]) AS c(clause), backfill.computed_values(job.target, c.clause) AS v, pg_catalog.unnest(v.expressions) WITH ORDINALITY AS u(expression, ord)
+     WHERE c.clause IS NOT NULL
+  LOOP
+    columns := CASE WHEN backfill.has_column(job) THEN backfill.columns_read(job.target, ARRAY[one.expression]) ELSE '{}' END;  -- else it is only tried
+    results := pg_catalog.array_append(results, pg_catalog.format('%I boolean', one.place));
     answers := pg_catalog.array_append(answers, CASE WHEN columns OPERATOR(pg_catalog.=) '{}' THEN 'false'
       ELSE pg_catalog.format('pg_catalog.record_image_ne(%s, %s)', backfill.row_of('was', columns), backfill.row_of('now', columns)) END);
   END LOOP;
   EXECUTE pg_catalog.format('CREATE FUNCTION %s_changed(was %s, now %2$s, %1$s) RETURNS TABLE ("0" integer, %3$s) LANGUAGE sql STABLE BEGIN ATOMIC SELECT 0, %4$s; END', token, name,
-    (SELECT pg_catalog.string_agg(pg_catalog.format('%I boolean', g::pg_catalog.text), ', ' ORDER BY g) FROM pg_catalog.generate_series(1, pg_catalog.cardinality(answers)) g),
-    pg_catalog.array_to_string(answers, ', '));
+    pg_catalog.array_to_string(results, ', '), pg_catalog.array_to_string(answers, ', '));
   EXECUTE pg_catalog.format('REVOKE ALL ON FUNCTION %s_changed(%s, %2$s, %1$s) FROM PUBLIC', token, name);
   IF owner OPERATOR(pg_catalog.<>) pg_catalog.quote_ident(current_user) THEN
     EXECUTE pg_catalog.format('ALTER FUNCTION %s_changed(%s, %2$s, %1$s) OWNER TO %s', token, name, owner);
@@ -228,8 +234,8 @@ BEGIN
   EXECUTE pg_catalog.format('REVOKE ALL ON TYPE %s FROM PUBLIC', token);
   SELECT * INTO v FROM backfill.typed_values(job, job.set_clause, missing);
   pinned := backfill.make_row_function(job, token, '_value', v.types, v.expressions, missing);
-  IF (backfill.has_several(job)).forth THEN
-    PERFORM backfill.make_changed(job, token, v.expressions);
+  IF (backfill.has_several(job)).forth OR (backfill.has_several(job)).back THEN
+    PERFORM backfill.make_changed(job, token);
   END IF;
   IF sync OPERATOR(pg_catalog.->>) 'mode' OPERATOR(pg_catalog.=) 'where' OR (sync OPERATOR(pg_catalog.->) 'self')::boolean
      OR job.where_clause IS NOT NULL AND ((backfill.has_several(job)).forth OR (backfill.has_several(job)).back) THEN
