@@ -531,7 +531,8 @@ BEGIN
   RETURN ARRAY(SELECT p.oid
                  FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
                 WHERE n.nspname NOT IN ('pg_catalog', 'information_schema', 'backfill') AND n.nspname !~ '^pg_temp_'
-                  AND CASE WHEN octet_length(p.prosrc) > 100000 THEN strpos(p.prosrc, column_name) > 0 ELSE p.prosrc ~* word END
+                  AND CASE WHEN octet_length(p.prosrc) > 100000 THEN strpos(p.prosrc, column_name) > 0
+                           WHEN strpos(lower(p.prosrc COLLATE "C"), lower(column_name::text COLLATE "C")) > 0 THEN p.prosrc ~* word ELSE false END
                   AND NOT EXISTS (SELECT FROM backfill.job j, backfill.sync_functions(j) f
                                    WHERE j.id = (regexp_match(p.proname, '^backfilld_sync_(\d{1,18})_'))[1]::bigint AND f.oid = p.oid));
 END

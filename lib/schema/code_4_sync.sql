@@ -27,6 +27,14 @@
 --   where_clause that don't ask for a filled column; asked: filled columns that it asks for, with mode 'where'; null_asked: columns that it asks whether they are NULL; self: set_clause reads what it fills; not_null: columns that could not be
 --   NULL before (backfill.never_null); checks: {name: expression} of CHECKs of before that read filled columns; defaults: {column: constant} of columns that may be left out.
 
+-- Whether a setting of a function is a search_path in which the temporary tables, views and types of whoever calls it come before what it means: the
+-- server looks there first, where pg_temp isn't named.
+CREATE OR REPLACE FUNCTION backfill.is_open_path(setting text) RETURNS boolean
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT starts_with(setting, 'search_path=') AND setting !~ '[ ,="]pg_temp"?$' AND setting NOT IN ('search_path=""', 'search_path=pg_catalog')
+$$;
+
 CREATE OR REPLACE FUNCTION backfill.sync_token(job backfill.job) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$

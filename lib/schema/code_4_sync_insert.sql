@@ -203,7 +203,7 @@ AS $$
   )
   SELECT min(p.oid::regprocedure::text)
     FROM called c JOIN pg_proc p ON p.oid = c.oid JOIN pg_language l ON l.oid = p.prolang
-   WHERE l.lanname NOT IN ('internal', 'c') AND p.prosqlbody IS NULL AND NOT EXISTS (SELECT FROM unnest(p.proconfig) AS s(setting) WHERE starts_with(s.setting, 'search_path='))
+   WHERE l.lanname NOT IN ('internal', 'c') AND p.prosqlbody IS NULL AND NOT EXISTS (SELECT FROM unnest(p.proconfig) AS s(setting) WHERE starts_with(s.setting, 'search_path=') AND NOT backfill.is_open_path(s.setting))
 $$;
 
 -- Refuses what a trigger can't compute, and returns job.plan -> 'sync'.
@@ -294,7 +294,7 @@ BEGIN
   one := backfill.loose_function(job.target, pg_catalog.array_cat(filled, back));
   IF one IS NOT NULL THEN
     PERFORM backfill.refuse('keep_in_sync', pg_catalog.format('a domain of a column that is filled calls %s, which looks names up along the search_path of whoever writes, and the trigger has the rights of the table''s owner', one),
-                            pg_catalog.format('ALTER FUNCTION %s SET search_path = …, to the schemas that it means.', one), '42501');
+                            pg_catalog.format('ALTER FUNCTION %s SET search_path = …, to the schemas that it means and pg_temp behind them.', one), '42501');
   END IF;
   PERFORM backfill.check_other_syncs(job);
   IF job.sync_back IS NOT NULL THEN

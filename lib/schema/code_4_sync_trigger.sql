@@ -36,10 +36,10 @@ AS $$
       || (SELECT string_agg(format(CASE WHEN at = 'always' AND NOT p.kept THEN E'    %2$s\n' ELSE E'    IF %1$s THEN %2$s END IF;\n' END,
                                    CASE at WHEN 'insert' THEN CASE WHEN job.plan -> 'sync' -> 'asked' ? p.name AND NOT p.kept THEN 'true' ELSE backfill.left_out(job, p.name) END
                                            WHEN 'update' THEN format(CASE WHEN p.kept THEN E'(CASE WHEN TG_ARGV[0] OPERATOR(pg_catalog.<>) \'forth\' THEN NEW.%1$s IS NULL ELSE %2$s END)' ELSE '%2$s' END, backfill.in_quotes(p.name),
-                                                                     format('pg_catalog.record_image_eq(ROW(OLD.%1$s), ROW(NEW.%1$s)) OR %2$s', backfill.in_quotes(p.name), backfill.own_batch(job)))
+                                                                     format('pg_catalog.record_image_eq(ROW(OLD.%1$s), ROW(NEW.%1$s)) OR %2$s', backfill.in_quotes(p.name), backfill.own_batch(job) || ' AND pg_catalog.pg_trigger_depth() OPERATOR(pg_catalog.=) 1'))
                                            WHEN 'changed' THEN format('pg_catalog.record_image_eq(ROW(OLD.%1$s), ROW(NEW.%1$s)) AND ((NOT known OR %2$s) AND (%3$s) OR NOT known AND NEW.%1$s IS NULL%4$s) OR %5$s', backfill.in_quotes(p.name), p.changed, p.moved,
                                                                       CASE WHEN clause = job.set_clause THEN CASE WHEN p.kept THEN format(' OR to_do AND NEW.%s IS NULL', backfill.in_quotes(p.name)) ELSE ' OR to_do' END END,
-                                                                      backfill.own_batch(job))
+                                                                      backfill.own_batch(job) || ' AND pg_catalog.pg_trigger_depth() OPERATOR(pg_catalog.=) 1')
                                            ELSE format('NEW.%s IS NULL', backfill.in_quotes(p.name)) END,
                                    p.parts), '' ORDER BY p.ord)
             FROM (SELECT c.name, coalesce(job.plan -> 'kept' ? c.name, false) AS kept, min(u.ord) AS ord,  -- asked once a column: its first part makes it one that is written
@@ -131,11 +131,14 @@ DECLARE
   by_null boolean := sync ->> 'mode' <> 'where';
   by_default text[] := ARRAY(SELECT c FROM unnest(filled) c WHERE sync -> 'defaults' ? c AND sync -> 'null_asked' ? c);
   -- What stands behind the row in a call: in a partition NEW is of the partition's type, and functions of that name over that type would be nearer than ours.
-  behind  text := format('%s, NULL::%s%I', (SELECT '::' || backfill.relation_name(c.oid) FROM pg_class c WHERE c.oid = job.target AND c.relkind = 'p'), prefix, token);
+  as_table text := coalesce((SELECT '::' || backfill.relation_name(c.oid) FROM pg_class c WHERE c.oid = job.target AND c.relkind = 'p'), '');
+  behind  text := format('%s, NULL::%s%I', as_table, prefix, token);
   value   text := format('%s%I(NEW%s)', prefix, token || '_value', behind);
   back    text := format('%s%I(NEW%s)', prefix, token || '_back', behind);
   todo    text := format('%s%I(NEW%s)', prefix, token || '_todo', behind);
   rest    text := format('%s%I(NEW%s)', prefix, token || '_rest', behind);
+  old_value text := format('%s%I(OLD%s)', prefix, token || '_value', behind);
+  old_todo  text := format('%s%I(OLD%s)', prefix, token || '_todo', behind);
   was     text := format('%s%I(OLD%s)', prefix, token || '_rest', behind);
   custom  text[] := backfill.custom_settings(job);
   pin     text := coalesce((SELECT string_agg(format(E'    saved := saved || pg_catalog.current_setting(%L, true);\n    PERFORM pg_catalog.set_config(%L, %L, true);\n',
@@ -161,7 +164,7 @@ DECLARE
                          E'      kept := NEW;\n' || (SELECT string_agg(format(E'      IF %s THEN NEW.%s := NULL; END IF;\n', backfill.left_out(job, c), backfill.in_quotes(c)), '') FROM unnest(by_default) c), todo,
                          CASE WHEN by_default <> '{}' THEN E'      NEW := kept;\n' ELSE '' END);
   -- Whether the row was to do, before or as it is now: who writes one of its columns finds the others as if the batch had been there already.
-  asks    text := coalesce('    to_do := ' || CASE WHEN job.where_clause IS NOT NULL THEN format('EXISTS (SELECT FROM %s AS v WHERE v."1")', replace(todo, '(NEW', '(OLD')) END, '    to_do := false');
+  asks    text := coalesce('    to_do := ' || CASE WHEN job.where_clause IS NOT NULL THEN format('EXISTS (SELECT FROM %s AS v WHERE v."1")', old_todo) END, '    to_do := false');
   by_op   constant text := E'    IF TG_OP OPERATOR(pg_catalog.=) \'INSERT\' THEN\n%s    ELSE\n%s    END IF;\n';
 BEGIN
   pin := replace(pin, 'saved || ', 'saved OPERATOR(pg_catalog.||) ');
@@ -169,7 +172,7 @@ BEGIN
       || CASE WHEN several.forth OR several.back THEN E'  to_do    boolean;\n  known    boolean;\n  before   pg_catalog.record;\n  moved    pg_catalog.record;\n' ELSE '' END
       || CASE WHEN checks THEN E'  came     pg_catalog.record := NEW;\n  broken   pg_catalog.text;\n' ELSE '' END || E'BEGIN\n  BEGIN\n' || pin
       || CASE WHEN several.forth OR several.back THEN format(E'    IF TG_OP OPERATOR(pg_catalog.=) \'UPDATE\' THEN SELECT v.* INTO moved FROM %s%I(OLD%s, NEW%s) AS v; END IF;\n',
-                                                             prefix, token || '_changed', split_part(behind, ', NULL::', 1), behind) ELSE '' END
+                                                             prefix, token || '_changed', as_table, behind) ELSE '' END
       -- The way back: at UPDATE by a trigger of its own; at INSERT when the new columns were given and the old ones left out.
       || CASE WHEN job.sync_back IS NULL THEN '' ELSE
            format(E'    goes_back := TG_ARGV[0] OPERATOR(pg_catalog.=) \'back\'\n      OR TG_OP OPERATOR(pg_catalog.=) \'INSERT\' AND NOT (%s)\n         AND (%s);\n    IF goes_back THEN\n',
@@ -181,7 +184,7 @@ BEGIN
                                       CASE WHEN NOT by_null THEN ' AND of_row' END, backfill.sync_assignments(job, job.set_clause, value, 'insert')) END, '')
                      || backfill.sync_assignments(job, job.sync_back, back, 'insert'),
                      CASE WHEN several.back
-                          THEN concat(asks, E';\n    IF to_do THEN\n', backfill.sync_assignments(job, job.set_clause, value, 'update'), E'    END IF;\n    kept := NEW;\n',
+                          THEN concat(asks, format(E';\n    IF to_do AND (%s) THEN\n', (SELECT string_agg(format('pg_catalog.record_image_eq(ROW(OLD.%1$s), ROW(NEW.%1$s))', backfill.in_quotes(c)), ' OR ') FROM unnest(filled) c)), backfill.sync_assignments(job, job.set_clause, value, 'update'), E'    END IF;\n    kept := NEW;\n',
                                       backfill.given_before((SELECT string_agg(format(E'      NEW.%1$s := OLD.%1$s;\n', backfill.in_quotes(c)), '') FROM unnest(filled) c)
                                                             || E'      IF to_do THEN\n' || backfill.sync_assignments(job, job.set_clause, value, 'always') || E'      END IF;\n', back),
                                       E'    NEW := kept;\n', backfill.sync_assignments(job, job.sync_back, back, 'changed'))
@@ -198,7 +201,7 @@ BEGIN
                           CASE WHEN several.forth
                                THEN concat(E'    IF TG_ARGV[0] OPERATOR(pg_catalog.=) \'meant\' THEN\n', backfill.sync_assignments(job, job.set_clause, value, 'update'), E'    ELSE\n',
                                            asks, CASE WHEN job.where_clause IS NOT NULL THEN format(' OR EXISTS (SELECT FROM %s AS v WHERE v."1")', todo) END, E';\n',
-                                           backfill.given_before('', replace(value, '(NEW', '(OLD')), backfill.sync_assignments(job, job.set_clause, value, 'changed'), E'    END IF;\n')
+                                           backfill.given_before('', old_value), backfill.sync_assignments(job, job.set_clause, value, 'changed'), E'    END IF;\n')
                                ELSE backfill.sync_assignments(job, job.set_clause, value, 'update') END) END
       || refuse || unpin
       || E'  EXCEPTION WHEN OTHERS OR assert_failure THEN\n'

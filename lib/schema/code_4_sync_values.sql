@@ -225,6 +225,41 @@ AS $$
           OR EXISTS (SELECT FROM pg_proc p WHERE p.oid = function AND p.prosqlbody::text ~ '\{VAR :varno \d+ :varattno 0 '))
 $$;
 
+-- A function that a row function reaches, by itself, an operator, a domain, a view, a policy or the parsed body of another function, and that has such a path;
+-- NULL: none. In the trigger it runs with the rights of the table's owner. What the text of a body calls nobody can tell.
+CREATE OR REPLACE FUNCTION backfill.open_function(function oid, target oid) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  WITH RECURSIVE reached(classid, objid) AS (
+    SELECT 'pg_proc'::regclass::oid, function
+     UNION
+    SELECT n.classid, n.objid
+      FROM reached r,
+           LATERAL (SELECT d.refclassid, d.refobjid FROM pg_depend d WHERE d.classid = r.classid AND d.objid = r.objid
+                     UNION ALL
+                    SELECT 'pg_rewrite'::regclass, w.oid FROM pg_rewrite w WHERE r.classid = 'pg_class'::regclass AND w.ev_class = r.objid
+                     UNION ALL
+                    SELECT 'pg_policy'::regclass, y.oid FROM pg_policy y WHERE r.classid = 'pg_class'::regclass AND y.polrelid = r.objid AND r.objid <> target
+                     UNION ALL
+                    SELECT 'pg_proc'::regclass, o.oprcode::oid FROM pg_operator o WHERE r.classid = 'pg_operator'::regclass AND o.oid = r.objid
+                     UNION ALL
+                    SELECT 'pg_constraint'::regclass, k.oid FROM pg_constraint k WHERE r.classid = 'pg_type'::regclass AND k.contypid = r.objid) AS n(classid, objid)
+     WHERE n.classid IN ('pg_proc'::regclass, 'pg_class'::regclass, 'pg_rewrite'::regclass, 'pg_policy'::regclass, 'pg_operator'::regclass, 'pg_type'::regclass, 'pg_constraint'::regclass)
+  )
+  SELECT min(p.oid::regprocedure::text)
+    FROM reached r JOIN pg_proc p ON r.classid = 'pg_proc'::regclass AND p.oid = r.objid JOIN pg_language l ON l.oid = p.prolang
+   WHERE p.oid >= 16384 AND NOT p.prosecdef AND l.lanname NOT IN ('internal', 'c') AND EXISTS (SELECT FROM unnest(p.proconfig) AS s(setting) WHERE backfill.is_open_path(s.setting))
+$$;
+
+CREATE OR REPLACE FUNCTION backfill.refuse_open(function text) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  PERFORM backfill.refuse('keep_in_sync', format('%s would run in the trigger with the rights of the table''s owner, and whoever writes could put temporary tables in the way of its search_path', function),
+                          format('ALTER FUNCTION %s SET search_path = …, pg_temp: named last, they come last.', function), '42501');
+END
+$$;
+
 -- What the value of a row function depends on beside the row. pinned: settings, none when it depends on the row alone (row_security, for the
 -- other tables that it reads); volatile: it gives another value each time; refused: why no other session can be sure to get the same value, or NULL.
 -- settings: those that the job names itself.
@@ -238,7 +273,8 @@ DECLARE
                           SELECT o.oprcode::oid FROM regexp_matches(body, ':opno (\d+)', 'g') AS t(m) JOIN pg_operator o ON o.oid = (m)[1]::oid
                            UNION
                           SELECT o.oprcode::oid FROM regexp_matches(body, ':opnos \(o ([\d ]+)\)', 'g') AS t(m), regexp_split_to_table((m)[1], ' ') AS n(oid) JOIN pg_operator o ON o.oid = n.oid::oid);
-  theirs   boolean := EXISTS (SELECT FROM pg_proc p WHERE p.oid = ANY (called) AND (p.oid >= 16384 OR p.pronamespace <> 'pg_catalog'::regnamespace))
+  theirs   boolean := body ~ ':rtekind 0 '  -- a view calls functions, too, and so may a policy
+                      OR EXISTS (SELECT FROM pg_proc p WHERE p.oid = ANY (called) AND (p.oid >= 16384 OR p.pronamespace <> 'pg_catalog'::regnamespace))
                       OR EXISTS (SELECT FROM regexp_matches(body, ':resulttype (\d+)', 'g') AS t(m) WHERE (m)[1]::oid >= 16384);
   strength text := (SELECT max(CASE p.provolatile WHEN 'v' THEN '2' WHEN 's' THEN '1' ELSE '0' END) FROM pg_proc p WHERE p.oid = ANY (called));
   sources  text := (SELECT string_agg(coalesce(pg_get_function_sqlbody(p.oid), p.prosrc), E'\n') FROM pg_proc p WHERE p.oid = ANY (called) AND p.oid >= 16384);
@@ -248,7 +284,7 @@ DECLARE
 BEGIN
   volatile := coalesce(strength, '0') = '2';
   -- A function of the user's may depend on any; of the server's own the type of a value and the name of a function tell.
-  pinned := CASE WHEN theirs THEN '{search_path, row_security}'::text[] WHEN body ~ ':rtekind 0 ' THEN '{row_security}' ELSE '{}' END;
+  pinned := CASE WHEN theirs THEN '{search_path, row_security}'::text[] ELSE '{}' END;
   IF theirs OR coalesce(strength, '0') > '0' OR body ~ 'SQLVALUEFUNCTION|COERCEVIAIO|XMLEXPR' THEN
     pinned := pinned || '{TimeZone, DateStyle, IntervalStyle, bytea_output, extra_float_digits}'::text[]
            || CASE WHEN theirs OR names ~ '\mto_' THEN '{lc_numeric, lc_time}'::text[] END

@@ -72,6 +72,26 @@ BEGIN
 END
 $$;
 
+-- Takes the rights on what was just made from all but its owner: from PUBLIC, and from whom ALTER DEFAULT PRIVILEGES gave some. kind: FUNCTION or TYPE.
+CREATE OR REPLACE FUNCTION backfill.keep_to_owner(kind text, name text) RETURNS void
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  who pg_catalog.text;
+BEGIN
+  FOR who IN
+    SELECT DISTINCT CASE WHEN a.grantee OPERATOR(pg_catalog.=) 0::pg_catalog.oid THEN 'PUBLIC' ELSE a.grantee::pg_catalog.regrole::pg_catalog.text END
+      FROM (SELECT p.proowner, coalesce(p.proacl, pg_catalog.acldefault('f', p.proowner)) FROM pg_catalog.pg_proc p WHERE kind OPERATOR(pg_catalog.=) 'FUNCTION' AND p.oid OPERATOR(pg_catalog.=) pg_catalog.to_regprocedure(name)::pg_catalog.oid
+             UNION ALL
+            SELECT t.typowner, coalesce(t.typacl, pg_catalog.acldefault('T', t.typowner)) FROM pg_catalog.pg_type t WHERE kind OPERATOR(pg_catalog.=) 'TYPE' AND t.oid OPERATOR(pg_catalog.=) pg_catalog.to_regtype(name)::pg_catalog.oid) AS o(owner, acl),
+           pg_catalog.aclexplode(o.acl) AS a
+     WHERE a.grantee OPERATOR(pg_catalog.<>) o.owner
+  LOOP
+    EXECUTE pg_catalog.format('REVOKE ALL ON %s %s FROM %s CASCADE', kind, name, who);
+  END LOOP;
+END
+$$;
+
 -- Makes one row function, and gives it to the table's owner. token: its name's beginning, and its type's, with their schema. Returns the settings that are to be pinned when it is called, none when its
 -- value depends on the row alone. When on more, it must be what batches compute: under these settings, and, where the role matters, in its name.
 CREATE OR REPLACE FUNCTION backfill.make_row_function(job backfill.job, token text, ending text, types text[], expressions text[], missing jsonb) RETURNS text[]
@@ -89,13 +109,22 @@ DECLARE
   signature pg_catalog.text := name OPERATOR(pg_catalog.||) arguments;
   traits    record;
   by_role   boolean;
+  open      pg_catalog.text;
 BEGIN
   -- What the server casts a result to is no part of a function's body, but of what its value depends on.
   EXECUTE backfill.row_function(twin, job.target, token, types,
     ARRAY(SELECT pg_catalog.format(E'(%s\n)::%s', u.e, u.t) FROM ROWS FROM (pg_catalog.unnest(expressions), pg_catalog.unnest(types)) WITH ORDINALITY AS u(e, t, ord) ORDER BY u.ord), columns, missing);
   SELECT * INTO traits FROM backfill.function_traits((twin OPERATOR(pg_catalog.||) arguments)::pg_catalog.regprocedure, backfill.custom_settings(job));
   by_role := backfill.depends_on_role((twin OPERATOR(pg_catalog.||) arguments)::pg_catalog.regprocedure);
+  open := backfill.open_function((twin OPERATOR(pg_catalog.||) arguments)::pg_catalog.regprocedure, job.target);
   EXECUTE pg_catalog.format('DROP FUNCTION %s%s', twin, arguments);
+  IF open IS NOT NULL THEN
+    PERFORM backfill.refuse_open(open);
+  ELSIF traits.volatile AND ending OPERATOR(pg_catalog.=) '_value'
+        AND EXISTS (SELECT FROM pg_catalog.jsonb_array_elements(backfill.assignments_of(job.set_clause)) a WHERE pg_catalog.jsonb_array_length(a OPERATOR(pg_catalog.->) 'columns') OPERATOR(pg_catalog.>) 1) THEN
+    PERFORM backfill.refuse('keep_in_sync', 'set_clause fills several columns by one sub-select, and gives another value each time: the trigger computes it for each column anew',
+                            'Give each column an expression of its own.', '0A000');
+  END IF;
   EXECUTE backfill.row_function(name, job.target, token, types, expressions, columns, missing);
   IF traits.refused IS NOT NULL THEN
     PERFORM backfill.refuse('keep_in_sync', 'set_clause ' OPERATOR(pg_catalog.||) traits.refused,
@@ -114,7 +143,7 @@ BEGIN
     EXECUTE pg_catalog.format('DROP FUNCTION %s%s', twin, arguments);
     EXECUTE pg_catalog.format('ALTER FUNCTION %s RESET ALL', signature);  -- the triggers' function has them
   END IF;
-  EXECUTE pg_catalog.format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', signature);
+  PERFORM backfill.keep_to_owner('FUNCTION', signature);
   IF owner OPERATOR(pg_catalog.<>) pg_catalog.quote_ident(current_user) THEN
     EXECUTE pg_catalog.format('ALTER FUNCTION %s OWNER TO %s', signature, owner);
   END IF;
@@ -138,7 +167,10 @@ BEGIN
     ARRAY[(SELECT pg_catalog.concat('CASE ', pg_catalog.string_agg(pg_catalog.format('WHEN NOT (%s) THEN %L', c.value, c.key), ' ' ORDER BY c.key), ' END')
              FROM pg_catalog.jsonb_each_text(job.plan OPERATOR(pg_catalog.->) 'sync' OPERATOR(pg_catalog.->) 'checks') c)],
     backfill.columns_read(job.target, expressions), NULL);
-  EXECUTE pg_catalog.format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', signature);
+  IF backfill.open_function(signature::pg_catalog.regprocedure, job.target) IS NOT NULL THEN
+    PERFORM backfill.refuse_open(backfill.open_function(signature::pg_catalog.regprocedure, job.target));
+  END IF;
+  PERFORM backfill.keep_to_owner('FUNCTION', signature);
   IF owner OPERATOR(pg_catalog.<>) pg_catalog.quote_ident(current_user) THEN
     EXECUTE pg_catalog.format('ALTER FUNCTION %s OWNER TO %s', signature, owner);
   END IF;
@@ -193,7 +225,7 @@ BEGIN
   END LOOP;
   EXECUTE pg_catalog.format('CREATE FUNCTION %s_changed(was %s, now %2$s, %1$s) RETURNS TABLE ("0" integer, %3$s) LANGUAGE sql STABLE BEGIN ATOMIC SELECT 0, %4$s; END', token, name,
     pg_catalog.array_to_string(results, ', '), pg_catalog.array_to_string(answers, ', '));
-  EXECUTE pg_catalog.format('REVOKE ALL ON FUNCTION %s_changed(%s, %2$s, %1$s) FROM PUBLIC', token, name);
+  PERFORM backfill.keep_to_owner('FUNCTION', pg_catalog.format('%s_changed(%s, %2$s, %1$s)', token, name));
   IF owner OPERATOR(pg_catalog.<>) pg_catalog.quote_ident(current_user) THEN
     EXECUTE pg_catalog.format('ALTER FUNCTION %s_changed(%s, %2$s, %1$s) OWNER TO %s', token, name, owner);
   END IF;
@@ -211,7 +243,7 @@ BEGIN
     (SELECT pg_catalog.string_agg(pg_catalog.format('%s.%I(%sNULL::%s) AS "backfilld %s"', p.pronamespace::pg_catalog.regnamespace, p.proname,
                                                     pg_catalog.repeat(pg_catalog.format('NULL::%s, ', backfill.relation_name(job.target)), p.pronargs::integer OPERATOR(pg_catalog.-) 1), token, p.proname), ', ')
        FROM pg_catalog.pg_proc p WHERE p.oid OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT f.oid FROM backfill.sync_functions(job) f WHERE pg_catalog.starts_with(f.name, backfill.sync_token(job) OPERATOR(pg_catalog.||) '_')))));
-  EXECUTE pg_catalog.format('REVOKE ALL ON FUNCTION %s_there(%1$s) FROM PUBLIC', token);
+  PERFORM backfill.keep_to_owner('FUNCTION', pg_catalog.format('%s_there(%1$s)', token));
   IF owner OPERATOR(pg_catalog.<>) pg_catalog.quote_ident(current_user) THEN
     EXECUTE pg_catalog.format('ALTER FUNCTION %s_there(%1$s) OWNER TO %s', token, owner);
   END IF;
@@ -231,7 +263,7 @@ DECLARE
   v       record;
 BEGIN
   EXECUTE pg_catalog.format('CREATE TYPE %s AS ENUM ()', token);
-  EXECUTE pg_catalog.format('REVOKE ALL ON TYPE %s FROM PUBLIC', token);
+  PERFORM backfill.keep_to_owner('TYPE', token);
   SELECT * INTO v FROM backfill.typed_values(job, job.set_clause, missing);
   pinned := backfill.make_row_function(job, token, '_value', v.types, v.expressions, missing);
   IF (backfill.has_several(job)).forth OR (backfill.has_several(job)).back THEN
@@ -284,16 +316,20 @@ DECLARE
   owner    pg_catalog.text := class.relowner::pg_catalog.regrole::pg_catalog.text;
   pinned   pg_catalog.text[];
   command  pg_catalog.text;
+  body     pg_catalog.text;
 BEGIN
   FOREACH command IN ARRAY backfill.drop_sync_commands(job) LOOP
     EXECUTE command;
   END LOOP;
   pinned := backfill.make_row_functions(job);
-  EXECUTE pg_catalog.format('CREATE FUNCTION %s() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS %L', function,
-                            backfill.sync_body(job, (SELECT n.nspname FROM pg_catalog.pg_namespace n WHERE n.oid OPERATOR(pg_catalog.=) class.relnamespace)));
+  body := backfill.sync_body(job, (SELECT n.nspname FROM pg_catalog.pg_namespace n WHERE n.oid OPERATOR(pg_catalog.=) class.relnamespace));
+  IF pg_catalog.strpos(body, E'\\') OPERATOR(pg_catalog.>) 0 THEN  -- a constant, or a name: the writer's setting says how it is read
+    pinned := pg_catalog.array_append(pinned, 'standard_conforming_strings'::pg_catalog.text);
+  END IF;
+  EXECUTE pg_catalog.format('CREATE FUNCTION %s() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS %L', function, body);
   PERFORM backfill.pin_settings(function OPERATOR(pg_catalog.||) '()', pinned);
   -- Whoever may execute it could make it the trigger of a table of their own; that it fires here needs no right.
-  EXECUTE pg_catalog.format('REVOKE ALL ON FUNCTION %s() FROM PUBLIC', function);
+  PERFORM backfill.keep_to_owner('FUNCTION', function OPERATOR(pg_catalog.||) '()');
   EXECUTE pg_catalog.format('COMMENT ON FUNCTION %s() IS %L', function,
                             pg_catalog.format('of backfilld''s job %s, which keeps rows in step: SELECT backfill.finish(%L) drops it', job.name, job.name));
   FOREACH command IN ARRAY backfill.trigger_commands(job, function) LOOP

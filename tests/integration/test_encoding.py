@@ -81,7 +81,7 @@ def test_role_that_writes_in_another_encoding_fills_what_was_meant(db):
     db.admin.execute("ALTER ROLE app SET client_encoding = 'LATIN1'")
     try:
         db.daemon()
-        db.finish(db.submit(set_clause="n = 'grün'", settings={"client_encoding": "LATIN1"}))
+        db.finish(db.submit(set_clause="n = 'grün'"))
     finally:
         db.admin.execute("ALTER ROLE app RESET client_encoding")
     assert db.counts() == {"grün": 100}

@@ -234,6 +234,55 @@ def test_who_writes_a_table_runs_no_code_as_its_owner(db, path):
                 assert "ran as" not in str(error), (statement, error)
 
 
+STEAL = """CREATE SCHEMA g AUTHORIZATION other; CREATE TABLE secret (s text); INSERT INTO secret VALUES ('x'); ALTER TABLE secret OWNER TO app;
+    CREATE TABLE g.log (who text); ALTER TABLE g.log OWNER TO other; GRANT ALL ON g.log TO PUBLIC; GRANT USAGE ON SCHEMA g TO PUBLIC;
+    CREATE FUNCTION g.steal() RETURNS int LANGUAGE plpgsql AS $$ BEGIN INSERT INTO g.log SELECT current_user FROM public.secret; RETURN 7; END $$"""
+
+
+@pytest.mark.parametrize("reaches", ["f(a)", "(SELECT v.x FROM v WHERE v.k = 1)", "parsed(a)"])
+def test_a_function_whose_own_path_lets_temporary_tables_in_is_refused_under_a_trigger(db, reaches):
+    """Who writes could put one in place of a table that it means, and it runs as the table's owner."""
+    db.admin.execute(STEAL)
+    db.app.execute("""CREATE TABLE t (id bigint PRIMARY KEY, a int, b int); CREATE TABLE rates (k int, factor int); INSERT INTO rates VALUES (1, 3); INSERT INTO t SELECT g, g FROM generate_series(1, 20) g;
+        GRANT INSERT, SELECT ON t TO other;
+        CREATE FUNCTION f(int) RETURNS int LANGUAGE plpgsql STABLE SET search_path = public AS 'BEGIN RETURN $1 * (SELECT factor FROM rates WHERE k = 1); END';
+        CREATE VIEW v AS SELECT k, f(k) AS x FROM rates; CREATE FUNCTION parsed(int) RETURNS int LANGUAGE sql BEGIN ATOMIC SELECT f($1); END""")
+    db.daemon()
+    name = db.submit(set_clause=f"b = {reaches}", where_clause="b IS NULL", keep_in_sync=True)
+    failed = db.finish(name, "failed")
+    assert "f(integer) would run in the trigger with the rights of the table's owner" in failed["error"]
+    db.app.execute("ALTER FUNCTION f(int) SET search_path = public, pg_temp")
+    db.app.execute("SELECT backfill.retry(%s)", [name])
+    db.finish(name)
+    with db.connect("other") as session:
+        session.execute("CREATE TEMP VIEW rates AS SELECT 1 AS k, g.steal() AS factor; GRANT SELECT ON rates TO PUBLIC")
+        session.execute("INSERT INTO t (id, a) VALUES (1000, 1)")
+    assert db.all("SELECT who FROM g.log") == [] and db.one("SELECT b FROM t WHERE id = 1000") == 3
+
+
+def test_what_a_view_calls_is_computed_along_the_submitters_path(db):
+    db.admin.execute(STEAL)
+    db.app.execute("""CREATE TABLE t (id bigint PRIMARY KEY, a int, b text); CREATE TABLE names (k int, name text); INSERT INTO names SELECT g, 'N' FROM generate_series(0, 2000) g;
+        INSERT INTO t SELECT g, g FROM generate_series(1, 20) g; GRANT INSERT, SELECT ON t TO other;
+        CREATE FUNCTION norm(text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN lower($1); END'; CREATE VIEW v AS SELECT k, norm(name) AS n FROM names""")
+    db.daemon()
+    db.finish(db.submit(set_clause="b = (SELECT v.n FROM v WHERE v.k = a)", where_clause="b IS NULL", keep_in_sync=True))
+    with db.connect("other") as session:
+        session.execute("CREATE FUNCTION g.lower(text) RETURNS text LANGUAGE plpgsql AS $$ BEGIN PERFORM g.steal(); RETURN 'stolen'; END $$")
+        session.execute("SET search_path = g, pg_catalog; INSERT INTO public.t (id, a) VALUES (1000, 1)")
+    assert db.all("SELECT who FROM g.log") == [] and db.one("SELECT b FROM t WHERE id = 1000") == "n"
+
+
+def test_default_privileges_give_nobody_the_triggers_functions(db):
+    db.app.execute("""CREATE TABLE t (id bigint PRIMARY KEY, a int, b int, c int); INSERT INTO t SELECT g, g FROM generate_series(1, 20) g;
+        ALTER DEFAULT PRIVILEGES GRANT EXECUTE ON FUNCTIONS TO other; ALTER DEFAULT PRIVILEGES GRANT USAGE ON TYPES TO other WITH GRANT OPTION""")
+    db.daemon()
+    db.finish(db.submit(set_clause="b = a, c = a", where_clause="b IS NULL", keep_in_sync=True, sync_back=None))
+    assert db.one("SELECT count(*) FROM pg_proc WHERE proname ~ '^backfilld'") >= 5
+    assert db.all("SELECT proname::text FROM pg_proc WHERE proname ~ '^backfilld' AND has_function_privilege('other', oid, 'EXECUTE')") == []
+    assert not db.one("SELECT has_type_privilege('other', oid, 'USAGE') FROM pg_type WHERE typname ~ '^backfilld'")
+
+
 def test_a_domain_whose_function_looks_names_up_anywhere_is_refused_under_a_trigger(db):
     """Its body may be in the domain's check as the writer's search_path has it, whatever the trigger pins."""
     db.app.execute("CREATE FUNCTION is_low(text) RETURNS boolean LANGUAGE sql AS 'SELECT $1 = lower($1)'; CREATE FUNCTION via(text) RETURNS boolean LANGUAGE sql BEGIN ATOMIC SELECT is_low($1); END;"
@@ -309,7 +358,7 @@ def test_who_owns_the_schema_could_replace_the_functions_of_a_trigger_and_is_nam
         db.submit(**job)
     db.admin.execute(refused.value.diag.message_hint.split(",")[0])
     name = db.submit(**job)
-    db.admin.execute("ALTER SCHEMA theirs OWNER TO other")  # behind the check
+    db.admin.execute("ALTER SCHEMA theirs OWNER TO other; GRANT ALL ON SCHEMA theirs TO app")  # behind the check
     db.daemon()
     assert "other, who owns schema theirs, could replace" in db.finish(name, "failed")["error"]
     db.admin.execute("ALTER SCHEMA theirs OWNER TO app")

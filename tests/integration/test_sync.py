@@ -347,6 +347,40 @@ def test_a_column_that_was_added_beside_another_is_emptied_where_it_cannot_be_co
         db.app.execute("UPDATE t SET b = 0 WHERE id = 1")
 
 
+def test_what_an_applications_trigger_writes_into_one_of_several_columns_in_a_batch_stays(db):
+    make(db, "a int, b int, x int, y int", "i, i")
+    db.app.execute("""CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+          IF NEW.id = 5 AND pg_trigger_depth() = 1 THEN UPDATE t SET x = 1234 WHERE id = 3; UPDATE t SET a = 700, x = 777 WHERE id = 40; END IF; RETURN NULL; END $$;
+        CREATE TRIGGER touch AFTER UPDATE ON t FOR EACH ROW EXECUTE FUNCTION touch()""")
+    in_step(db, "x = a * 2, y = b * 2", where_clause="x IS NULL AND y IS NULL")
+    assert [row(db, key, "a, x, y") for key in (3, 40)] == [(3, 1234, 6), (700, 777, 80)]
+
+
+def test_what_new_code_writes_into_a_row_that_was_put_aside_reaches_the_old_columns(db):
+    make(db, "a text, b int, x text, y int, v int NOT NULL DEFAULT 0", "'A' || i, 5")
+    db.app.execute("UPDATE t SET b = 0 WHERE id = 8")
+    in_step(db, "x = lower(a), y = 100 / b, v = 1", where_clause="v = 0", sync_back="a = upper(x), b = 100 / y", on_error="quarantine")
+    db.app.execute("UPDATE t SET x = 'new', y = 10, v = 1 WHERE id = 8")
+    assert row(db, 8, "a, b, x, y") == ("NEW", 10, "new", 10)
+
+
+def test_one_sub_select_for_several_columns_that_gives_another_value_each_time_is_refused(db):
+    make(db, "a int, x text, y text", "i")
+    failed = in_step(db, "(x, y) = (SELECT q.g, md5(q.g) FROM (SELECT t.a || gen_random_uuid()::text AS g OFFSET 0) AS q)", state="failed", where_clause="x IS NULL")
+    assert "the trigger computes it for each column anew" in failed["error"] and db.one(TRIGGERS) == 0
+
+
+def test_a_default_with_a_backslash_is_the_same_for_a_writer_with_other_rules(db):
+    make(db, "n int, p text DEFAULT 'C:\\', q text DEFAULT 'a\\b'")
+    db.app.execute("INSERT INTO t (id, n) SELECT i, i FROM generate_series(1, 20) AS i; GRANT INSERT, SELECT, UPDATE ON t TO other")
+    in_step(db, "p = 'D' || n, q = 'E' || n")
+    with db.connect("other") as session:
+        session.execute("SET standard_conforming_strings = off; SET escape_string_warning = off")
+        session.execute("INSERT INTO t (id, n) VALUES (1000, 7)")
+        session.execute("UPDATE t SET n = 8 WHERE id = 1")
+    assert row(db, 1000, "p, q") == ("D7", "E7") and row(db, 1, "p, q") == ("D8", "E8")
+
+
 def test_what_the_tables_own_triggers_make_of_the_old_column_holds_for_new_code(db):
     """They were written for it: they see what sync_back writes, and may refuse it."""
     make(db, "a int, quantity int DEFAULT 2, total int", "i")
