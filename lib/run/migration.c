@@ -373,7 +373,7 @@ uint64_t migration_step_given_up(struct migration *m, struct work *k)
 
     patience_say(&k->patience,
         m->given_up.tries < GIVEN_UP_LONG ? "others waited on a step for max_blocked_ms: it was cut short"
-                                          : "others waited on a step for max_blocked_ms, each time that it was tried: raise that, or run it by hand at a quiet hour",
+                                          : "others waited on a step for max_blocked_ms, each time that it was tried: raise that key for a while",
         SQLSTATE_CANCELLED);
     return wait_us;
 }

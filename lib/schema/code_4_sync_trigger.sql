@@ -170,7 +170,11 @@ BEGIN
   pin := replace(pin, 'saved || ', 'saved OPERATOR(pg_catalog.||) ');
   RETURN E'#variable_conflict use_column\nDECLARE\n  computed pg_catalog.record;\n  saved    pg_catalog.text[] := \'{}\';\n  goes_back boolean := false;\n  of_row   boolean;\n  kept     pg_catalog.record;\n'
       || CASE WHEN several.forth OR several.back THEN E'  to_do    boolean;\n  known    boolean;\n  before   pg_catalog.record;\n  moved    pg_catalog.record;\n' ELSE '' END
-      || CASE WHEN checks THEN E'  came     pg_catalog.record := NEW;\n  broken   pg_catalog.text;\n' ELSE '' END || E'BEGIN\n  BEGIN\n' || pin
+      || CASE WHEN checks THEN E'  came     pg_catalog.record := NEW;\n  broken   pg_catalog.text;\n' ELSE '' END || E'BEGIN\n'
+      -- A table that was given to somebody else: what is theirs must not run with the rights of who owned it. An owner has all grant options.
+      || CASE WHEN as_table = '' THEN E'  IF NOT pg_catalog.has_table_privilege(TG_RELID, \'TRIGGER WITH GRANT OPTION\') THEN\n'
+                                      '    RAISE WARNING \'backfilld keeps no row of % in step: the trigger is not its owner\'\'s\', TG_RELID::pg_catalog.regclass;\n    RETURN NEW;\n  END IF;\n' ELSE '' END
+      || E'  BEGIN\n' || pin
       || CASE WHEN several.forth OR several.back THEN format(E'    IF TG_OP OPERATOR(pg_catalog.=) \'UPDATE\' THEN SELECT v.* INTO moved FROM %s%I(OLD%s, NEW%s) AS v; END IF;\n',
                                                              prefix, token || '_changed', as_table, behind) ELSE '' END
       -- The way back: at UPDATE by a trigger of its own; at INSERT when the new columns were given and the old ones left out.

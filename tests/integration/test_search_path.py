@@ -273,6 +273,21 @@ def test_what_a_view_calls_is_computed_along_the_submitters_path(db):
     assert db.all("SELECT who FROM g.log") == [] and db.one("SELECT b FROM t WHERE id = 1000") == "n"
 
 
+def test_a_table_that_is_given_away_runs_nothing_of_its_new_owners_as_the_old_one(db):
+    db.admin.execute(STEAL)
+    db.app.execute("CREATE TABLE t (id bigint PRIMARY KEY, a int, b int); INSERT INTO t SELECT g, g FROM generate_series(1, 20) g")
+    db.daemon()
+    db.finish(db.submit(set_clause="b = a", where_clause="b IS NULL", keep_in_sync=True))
+    db.app.execute("INSERT INTO t (id, a) VALUES (999, 1)")
+    db.admin.execute("ALTER TABLE t OWNER TO other")
+    with db.connect("other") as session:
+        session.execute("CREATE FUNCTION g.evil(int) RETURNS boolean LANGUAGE plpgsql SET search_path = g, pg_temp AS 'BEGIN INSERT INTO log SELECT current_user; RETURN true; END'")
+        session.execute("CREATE DOMAIN g.dom AS int CHECK (g.evil(VALUE)); ALTER TABLE t RENAME b TO old_b; ALTER TABLE t ADD b g.dom")
+        session.execute("INSERT INTO t (id, a) VALUES (1000, 1)")
+    assert ("app",) not in db.all("SELECT who FROM g.log") and db.one("SELECT count(*) FROM t WHERE id >= 999") == 2
+    assert db.one("SELECT old_b FROM t WHERE id = 999") == 1
+
+
 def test_default_privileges_give_nobody_the_triggers_functions(db):
     db.app.execute("""CREATE TABLE t (id bigint PRIMARY KEY, a int, b int, c int); INSERT INTO t SELECT g, g FROM generate_series(1, 20) g;
         ALTER DEFAULT PRIVILEGES GRANT EXECUTE ON FUNCTIONS TO other; ALTER DEFAULT PRIVILEGES GRANT USAGE ON TYPES TO other WITH GRANT OPTION""")

@@ -143,7 +143,7 @@ def test_a_step_that_alone_makes_others_wait_for_too_long_says_so_and_is_tried_e
     daemon = db.daemon(throttle={"max_blocked_ms": 50})
     with Beside(db, 0.01, "UPDATE t SET n = n + 1 WHERE id = 7", user="app") as application:
         name = db.submit(add_column="b int", set_clause="b = n")
-        wait_until(lambda: "each time that it was tried: raise that" in (db.throttled_by(name) or ""), 30, "it says why it does not come on")
+        wait_until(lambda: "each time that it was tried: raise that key" in (db.throttled_by(name) or ""), 30, "it says why it does not come on")
         db.admin.execute("UPDATE pause SET s = 0")
         db.finish(name)
     assert not application.errors and re.search(r"has waited \d+ ms on a step: it was cut short", daemon.log())

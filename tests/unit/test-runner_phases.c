@@ -376,7 +376,7 @@ static void test_a_step_that_alone_makes_others_wait_for_too_long_is_tried_ever_
         feed(s, &(struct runner_event){.kind = RUNNER_RELIEVE});
         EXPECT(s, RUNNER_ABORT);
         refused(s, "57014");
-        assert_non_null(strstr(s->r.work.patience.waiting_for, i < 4 ? "it was cut short" : "raise that, or run it by hand"));
+        assert_non_null(strstr(s->r.work.patience.waiting_for, i < 4 ? "it was cut short" : "raise that key for a while"));
         while (s->a.kind == RUNNER_REST)
             done(s);
         waited = s->now_us - began;
