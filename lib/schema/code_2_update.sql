@@ -188,7 +188,7 @@ BEGIN
   ELSIF OLD.state NOT IN ('succeeded', 'failed', 'cancelled') THEN
     RAISE EXCEPTION 'job "%" is %', OLD.name, OLD.state USING ERRCODE = '55000', HINT = 'forget is for a job that has ended; cancel ends one.';
   ELSIF backfill.is_untidy(OLD) OR (OLD.keep_in_sync AND (OLD.tidy OR EXISTS (SELECT FROM backfill.sync_triggers(OLD))))
-        OR (OLD.wanted = 'undo' AND OLD.add_column IS NOT NULL AND backfill.has_column(OLD) AND NOT backfill.had_column(OLD))
+        OR (OLD.wanted = 'undo' AND backfill.added_column(OLD) IS NOT NULL)
         OR (backfill.is_left_over(OLD) AND backfill.has_remains(OLD)) THEN
     RAISE EXCEPTION 'job "%" has left something in its table', OLD.name USING ERRCODE = '55000', 
       HINT = CASE WHEN backfill.is_left_over(OLD) THEN format('Why it could not be taken out, backfill.status says in error; SELECT backfill.retry(%L) tries again. Then the job can be forgotten.', OLD.name)

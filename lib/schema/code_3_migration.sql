@@ -52,7 +52,7 @@ BEGIN
                OR EXISTS (SELECT FROM pg_index x JOIN pg_class c ON c.oid = x.indexrelid
                            WHERE x.indrelid = job.target AND c.relname = i ->> 'name' AND (job.wanted = 'undo' OR NOT x.indisvalid))
                OR (job.wanted = 'undo' OR backfill.gives_up(job)) AND i ->> 'kind' = 'not null' AND backfill.is_not_null(job.target, (i ->> 'column')::name))
-      OR job.wanted = 'undo' AND job.add_column IS NOT NULL AND backfill.has_column(job) AND NOT backfill.had_column(job);
+      OR job.wanted = 'undo' AND backfill.added_column(job) IS NOT NULL;
 EXCEPTION WHEN OTHERS THEN
   RETURN true;
 END

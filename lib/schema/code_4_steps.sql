@@ -175,6 +175,16 @@ AS $$
                   WHERE starts_with(d.line, format('column %I ', job.plan -> 'column' ->> 'name')))
 $$;
 
+-- The column that a job has added, as it is called by now; NULL: there is none. It is known by its number, since the step after it; a column that was made
+-- anew under its name is somebody else's.
+CREATE OR REPLACE FUNCTION backfill.added_column(job backfill.job) RETURNS name
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT a.attname FROM pg_attribute a
+   WHERE job.add_column IS NOT NULL AND a.attrelid = job.target AND a.attnum > 0 AND NOT a.attisdropped AND NOT backfill.had_column(job)
+     AND CASE WHEN job.plan -> 'column' ? 'number' THEN a.attnum = (job.plan -> 'column' ->> 'number')::smallint ELSE a.attname = job.plan -> 'column' ->> 'name' END
+$$;
+
 -- Columns that the table had when the job began, and has no more, by name; NULL: none.
 CREATE OR REPLACE FUNCTION backfill.gone_columns(job backfill.job) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -240,6 +250,10 @@ BEGIN
       words := format('column %s %s', job.plan -> 'column' ->> 'name', job.plan -> 'column' ->> 'type');
       RETURN NEXT;
       RETURN;
+    ELSIF job.add_column IS NOT NULL AND NOT job.plan -> 'column' ? 'number' AND NOT backfill.had_column(job) THEN
+      UPDATE backfill.job j
+         SET plan = jsonb_set(j.plan, '{column,number}', to_jsonb((SELECT a.attnum FROM pg_attribute a WHERE a.attrelid = j.target AND a.attname = j.plan -> 'column' ->> 'name')))
+       WHERE j.id = job_id;
     END IF;
   END IF;
 
@@ -360,8 +374,8 @@ BEGIN
     commands := backfill.drop_sync_commands(job);
     words := format('trigger %s', backfill.sync_name(job));
     RETURN NEXT;
-  ELSIF phase = 'tidy' AND undoes AND job.add_column IS NOT NULL AND backfill.has_column(job) AND NOT backfill.had_column(job) THEN
-    job.drop_column := job.plan -> 'column' ->> 'name';
+  ELSIF phase = 'tidy' AND undoes AND backfill.added_column(job) IS NOT NULL THEN
+    job.drop_column := backfill.added_column(job);
     -- What a statement once read is no use any more that would stand in the way of whoever takes the column back.
     SELECT string_agg(format('%s: %s', u.kind, u.what), '; ' ORDER BY u.kind, u.what) INTO uses FROM backfill.uses_of(job) u WHERE u.kind NOT IN ('statements', 'columns');
     IF backfill.gone_columns(job) IS NOT NULL THEN

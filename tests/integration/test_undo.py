@@ -320,3 +320,26 @@ def test_cancel_does_not_leave_old_code_with_a_constraint_and_no_trigger(db):
     db.app.execute("INSERT INTO t (id, a) VALUES (2000, 5)")
     db.app.execute(refused.value.diag.message_hint.split(" takes back")[0])
     wait_until(lambda: made(db) == [], what="all of it is gone")
+
+
+def test_undo_drops_the_column_that_the_job_added_whatever_it_is_called_and_no_other(db):
+    table(db)
+    db.daemon()
+    name = db.submit(**FILL, enforce=["NOT NULL b", "CHECK (b > 0)"])
+    db.finish(name)
+    db.app.execute("ALTER TABLE t RENAME b TO bb; SELECT backfill.undo(%s)" % f"'{name}'")
+    wait_until(lambda: "column bb of public.t is used by constraints: constraint t_b_check" in (db.job(name)["error"] or ""), what="its CHECK is another one by now, and named")
+    db.app.execute("ALTER TABLE t DROP CONSTRAINT t_b_check; SELECT backfill.retry(%s)" % f"'{name}'")
+    wait_until(lambda: made(db) == [], what="all of it is gone")
+    again = db.submit(**FILL)
+    db.finish(again)
+    db.app.execute("SELECT backfill.finish(%s)", [again])
+    wait_until(lambda: made(db) == [("b",)], what="its trigger is gone")
+    third = db.submit(add_column="c int", set_clause="c = a", keep_in_sync=True)
+    db.finish(third)
+    for command in ("DROP TRIGGER zz_backfilld_keep_in_sync_%s_insert ON t" % f"{db.job(third)['id']:06}", "DROP TRIGGER zz_backfilld_keep_in_sync_%s_update ON t" % f"{db.job(third)['id']:06}"):
+        db.app.execute(command)
+    db.app.execute("ALTER TABLE t DROP c CASCADE; ALTER TABLE t ADD c text DEFAULT 'mine'; SELECT backfill.undo(%s)" % f"'{third}'")
+    db.wait_state(third, "cancelled")
+    wait_until(lambda: not db.job(third)["tidy"], what="it is tidied up")
+    assert db.one("SELECT count(*) FROM t WHERE c = 'mine'") == 500
