@@ -154,7 +154,7 @@ static void on_relieved(void *arg, const struct session_event *e)
     const char *who = e->kind == SESSION_RESULT ? result_text(e->results[0], 0, "who") : NULL;
 
     if (who)
-        report_relieved(&w->report, w->action.kind == RUNNER_STEP ? "a step" : "a batch", who, (double)result_number(e->results[0], 0, "ms"),
+        report_relieved(&w->report, w->cuts_step ? "a step" : "a batch", who, (double)result_number(e->results[0], 0, "ms"),
             w->throttle.limits.limit[SIGNAL_BLOCKED_MS], now_us());
     if (e->kind == SESSION_ERROR)
         hand_cancel_aside(&w->hand);
@@ -164,6 +164,7 @@ static void abort_action(struct worker *w)
 {
     int64_t relieve_ms = (int64_t)w->throttle.limits.limit[SIGNAL_BLOCKED_MS] - ROUNDING_MS;
 
+    w->cuts_step = w->action.kind == RUNNER_STEP;
     if (!hand_abort(&w->hand, w->action.kind == RUNNER_CONNECT, w->relieves ? on_relieved : NULL, relieve_ms, w))
         feed_later(w, &(struct runner_event){.kind = RUNNER_LOST, .message = "given up", .sqlstate = SQLSTATE_LOST});
 }

@@ -46,6 +46,7 @@ struct worker {
     char *holders; /* of the rows that were tried again last and are locked still: "locked by pid 4711 (app)" */
     char *locked;  /* what the job waits for, when those are all that is left */
     bool relieves; /* an abort is for somebody who waits on the batch */
+    bool cuts_step; /* the last abort was of a step */
 
     char *shown_waiting; /* what job.waiting_for says, or will when the request is answered */
     bool retell;         /* the server may have lost it */

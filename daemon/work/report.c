@@ -60,7 +60,7 @@ struct journal_progress report_progress(struct report *report)
 void report_start(struct report *report, bool goes_on)
 {
     if (report->runner->migration.phase == PHASE_TIDY)
-        journal_write(LEVEL_INFO, JOURNAL_STATE, ABOUT(report, .sqlstate = NULL), "is tidied up: %s",
+        journal_write(LEVEL_INFO, JOURNAL_STATE, ABOUT(report, .sqlstate = NULL), "is to be tidied up: %s",
             report->job->target);
     else
         journal_write(LEVEL_NOTICE, JOURNAL_STATE, ABOUT(report, .sqlstate = NULL), "running: %s, as %s%s",

@@ -163,7 +163,6 @@ BEGIN
     RETURN backfill.restored(NEW);  -- nobody who submits jobs may write that column: a dump is being restored
   END IF;
   NEW := backfill.captured(NEW, pg_catalog.current_setting('search_path'));
-  PERFORM backfill.claim_name(NEW.name);
   IF backfill.is_own_name(NEW.name) THEN
     again := true;  -- the unique constraint has its say, or ON CONFLICT DO NOTHING: a migration that runs again
   END IF;

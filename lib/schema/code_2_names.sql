@@ -35,7 +35,8 @@ $$;
 -- Who inserts a job waits for another transaction that has inserted one of that name and isn't over: as long as its lock_timeout says, or for some
 -- seconds, and then says so. The unique index of the names would wait without end, and its error be the server's. The row is gone at once; but
 -- until the transaction is over, who inserts another waits to see whether it was there. What comes after sees what the other has committed.
-CREATE OR REPLACE FUNCTION backfill.claim_name(name text) RETURNS void
+-- By a trigger, which nobody can call for names that they don't insert.
+CREATE OR REPLACE FUNCTION backfill.claim_name() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -44,14 +45,17 @@ BEGIN
   IF own::interval = interval '0' THEN
     PERFORM set_config('lock_timeout', '5s', true);
   END IF;
-  INSERT INTO backfill.claimed_name VALUES (claim_name.name) ON CONFLICT DO NOTHING;
-  DELETE FROM backfill.claimed_name c WHERE c.name = claim_name.name;
+  INSERT INTO backfill.claimed_name VALUES (NEW.name) ON CONFLICT DO NOTHING;
+  DELETE FROM backfill.claimed_name c WHERE c.name = NEW.name;
   PERFORM set_config('lock_timeout', own, true);
+  RETURN NEW;
 EXCEPTION WHEN lock_not_available THEN
-  RAISE EXCEPTION 'name: another transaction, which isn''t over, inserts a job "%"', claim_name.name
-    USING ERRCODE = '55P03', HINT = 'Wait until it is, and insert the job again. It is one of these: SELECT pid, usename, xact_start, query FROM pg_stat_activity WHERE backend_xid IS NOT NULL.';
+  RAISE EXCEPTION 'name: another transaction, which isn''t over, inserts a job "%"', NEW.name
+    USING ERRCODE = '55P03', HINT = 'Wait until it is, and insert the job again. It is one of these: SELECT pid, usename, xact_start, query FROM pg_stat_activity WHERE backend_xid IS NOT NULL; or of these: SELECT * FROM pg_prepared_xacts.';
 END
 $$;
+CREATE OR REPLACE TRIGGER job_before_all BEFORE INSERT ON backfill.job  -- the second; one without a name gets one that nobody else can have
+  FOR EACH ROW WHEN (NEW.submitted_by IS NULL AND octet_length(NEW.name) <= 1000) EXECUTE FUNCTION backfill.claim_name();
 
 -- Which names a statement inserts is noted, and at its end it is looked at whether they are there, and the caller's: another role may have
 -- inserted the same in a transaction that was not over when is_taken was asked. The server then waits for it, and with ON CONFLICT DO NOTHING

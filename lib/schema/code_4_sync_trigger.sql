@@ -35,23 +35,27 @@ AS $$
       || CASE WHEN at = 'changed' THEN E'    IF NOT known THEN before := computed; END IF;\n' ELSE '' END  -- it is read where it is planned
       || (SELECT string_agg(format(CASE WHEN at = 'always' AND NOT p.kept THEN E'    %2$s\n' ELSE E'    IF %1$s THEN %2$s END IF;\n' END,
                                    CASE at WHEN 'insert' THEN CASE WHEN job.plan -> 'sync' -> 'asked' ? p.name AND NOT p.kept THEN 'true' ELSE backfill.left_out(job, p.name) END
-                                           WHEN 'update' THEN format(CASE WHEN p.kept THEN E'(CASE WHEN TG_ARGV[0] OPERATOR(pg_catalog.<>) \'forth\' THEN NEW.%1$s IS NULL ELSE %2$s END)' ELSE '%2$s' END, backfill.in_quotes(p.name),
-                                                                     format('pg_catalog.record_image_eq(ROW(OLD.%1$s), ROW(NEW.%1$s)) OR %2$s', backfill.in_quotes(p.name), backfill.own_batch(job) || ' AND pg_catalog.pg_trigger_depth() OPERATOR(pg_catalog.=) 1'))
-                                           WHEN 'changed' THEN format('pg_catalog.record_image_eq(ROW(OLD.%1$s), ROW(NEW.%1$s)) AND ((NOT known OR %2$s) AND (%3$s) OR NOT known AND NEW.%1$s IS NULL%4$s) OR %5$s', backfill.in_quotes(p.name), p.changed, p.moved,
-                                                                      CASE WHEN clause = job.set_clause THEN CASE WHEN p.kept THEN format(' OR to_do AND NEW.%s IS NULL', backfill.in_quotes(p.name)) ELSE ' OR to_do' END END,
-                                                                      backfill.own_batch(job) || ' AND pg_catalog.pg_trigger_depth() OPERATOR(pg_catalog.=) 1')
-                                           ELSE format('NEW.%s IS NULL', backfill.in_quotes(p.name)) END,
+                                           WHEN 'update' THEN CASE WHEN p.kept THEN format(E'(CASE WHEN TG_ARGV[0] OPERATOR(pg_catalog.<>) \'forth\' THEN NEW.%s IS NULL ELSE %s END)', p.quoted, p.unwritten) ELSE p.unwritten END
+                                           WHEN 'changed' THEN p.unwritten
+                                           ELSE format('NEW.%s IS NULL', p.quoted) END,
                                    p.parts), '' ORDER BY p.ord)
-            FROM (SELECT c.name, coalesce(job.plan -> 'kept' ? c.name, false) AS kept, min(u.ord) AS ord,  -- asked once a column: its first part makes it one that is written
-                         string_agg(format('pg_catalog.record_image_ne(ROW(before.%1$I), ROW(computed.%1$I))', u.ord::text), ' OR ' ORDER BY u.ord) AS changed,
-                         string_agg(format('moved.%I', backfill.place_in(job, clause, u.ord)), ' OR ' ORDER BY u.ord) AS moved,
-                         string_agg(format(CASE WHEN (job.plan -> 'sync' -> 'not_null' ? c.name OR at = 'insert' AND job.plan -> 'sync' -> 'defaults' ? c.name) AND cardinality(backfill.tokens_of(u.t)) = 1
-                                                THEN 'IF pg_catalog.num_nulls(computed.%3$I) OPERATOR(pg_catalog.=) 0 THEN NEW.%1$s%2$s := computed.%3$I; END IF;'
-                                                ELSE 'NEW.%s%s := computed.%I;' END,
-                                           backfill.in_quotes(c.name), substr(u.t, length(backfill.next_token(u.t)) + 1), u.ord::text), ' ' ORDER BY u.ord) AS parts
-                    FROM unnest(v.targets) WITH ORDINALITY AS u(t, ord), LATERAL (SELECT backfill.assigned_column(u.t) AS name) c
-                   GROUP BY c.name) p)
-    FROM backfill.assigned_values(clause) v
+            FROM (SELECT c.name, c.quoted, c.kept, c.unwritten, min(u.ord) AS ord,  -- asked once a column: its first part makes it one that is written
+                         string_agg(CASE WHEN at = 'changed' THEN format('IF %s THEN %s END IF;', w.changed, w.assigned) ELSE w.assigned END, ' ' ORDER BY u.ord) AS parts
+                    FROM unnest(v.targets) WITH ORDINALITY AS u(t, ord),
+                         LATERAL (SELECT n.name, backfill.in_quotes(n.name) AS quoted, coalesce(job.plan -> 'kept' ? n.name, false) AS kept,
+                                         format('pg_catalog.record_image_eq(ROW(OLD.%1$s), ROW(NEW.%1$s)) OR %2$s', backfill.in_quotes(n.name), o.own) AS unwritten
+                                    FROM (SELECT backfill.assigned_column(u.t) AS name) n) c,
+                         LATERAL (SELECT format(CASE WHEN (job.plan -> 'sync' -> 'not_null' ? c.name OR at = 'insert' AND job.plan -> 'sync' -> 'defaults' ? c.name) AND cardinality(backfill.tokens_of(u.t)) = 1
+                                                     THEN 'IF pg_catalog.num_nulls(computed.%3$I) OPERATOR(pg_catalog.=) 0 THEN NEW.%1$s%2$s := computed.%3$I; END IF;'
+                                                     ELSE 'NEW.%s%s := computed.%I;' END,
+                                                c.quoted, substr(u.t, length(backfill.next_token(u.t)) + 1), u.ord::text) AS assigned,
+                                         concat(format('(NOT known OR pg_catalog.record_image_ne(ROW(before.%1$I), ROW(computed.%1$I))) AND moved.%2$I OR NOT known AND NEW.%3$s IS NULL',
+                                                       u.ord::text, backfill.place_in(job, clause, u.ord), c.quoted),
+                                                CASE WHEN clause = job.set_clause THEN ' OR to_do' || CASE WHEN c.kept THEN format(' AND NEW.%s IS NULL', c.quoted) ELSE '' END END,
+                                                ' OR ' || o.own) AS changed) w
+                   GROUP BY c.name, c.quoted, c.kept, c.unwritten) p)
+    FROM backfill.assigned_values(clause) v,
+         LATERAL (SELECT backfill.own_batch(job) || ' AND pg_catalog.pg_trigger_depth() OPERATOR(pg_catalog.=) 1' AS own) o
 $$;
 
 -- What a row function gave for the row before, into the record of that name; known: it gave something. preparation: lines before its call.

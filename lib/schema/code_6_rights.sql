@@ -64,7 +64,7 @@ GRANT EXECUTE ON FUNCTION
   backfill.begin_session, backfill.begin_work, backfill.setting_names, backfill.settings_now, backfill.main_settings_now, backfill.own_settings_now, backfill.changed_settings,
   backfill.is_taken, backfill.check_own_name, backfill.check_outside, backfill.check_session, backfill.restore_session, backfill.check_prepared, backfill.limit_session, backfill.note_limits,
   backfill.captured, backfill.is_wanted_here, backfill.check_asked, backfill.had_column, backfill.random_number, backfill.check_login,
-  backfill.kept_columns, backfill.kept_clause, backfill.missing_right, backfill.check_same, backfill.check_stop, backfill.is_not_asked, backfill.is_own_name, backfill.claim_name
+  backfill.kept_columns, backfill.kept_clause, backfill.missing_right, backfill.check_same, backfill.check_stop, backfill.is_not_asked, backfill.is_own_name
   TO backfill_submitter;
 -- The policies ask them, and who looks at a job.
 GRANT EXECUTE ON FUNCTION backfill.home, backfill.is_here, backfill.role_oid, backfill.role_name, backfill.is_plain_caller, backfill.login, backfill.role_here, backfill.login_of, backfill.role_of,

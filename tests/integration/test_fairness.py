@@ -229,6 +229,7 @@ def test_ended_job_keeps_no_table_in_which_it_has_nothing(db):
         db.app.execute(f'DROP TRIGGER "{name}" ON t')
     for function in [row[0] for row in db.all("SELECT oid::regprocedure::text FROM pg_proc WHERE proname LIKE 'backfill%%' AND pronamespace = 'public'::regnamespace")]:
         db.app.execute(f"DROP FUNCTION {function}")
+    db.app.execute("DROP TYPE %s" % db.one("SELECT typname::text FROM pg_type WHERE typname LIKE 'backfilld%%'"))
     assert db.one("SELECT count(*) FROM backfill.taken_tables()") == 0
 
 

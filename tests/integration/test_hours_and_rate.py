@@ -198,7 +198,7 @@ def test_what_a_job_has_left_goes_outside_its_hours_too(db, how):
             db.wait_state(name, "queued")
     db.app.execute(f"SELECT backfill.{how}(%s)", [name])
     wait_until(lambda: not db.job(name)["tidy"] and not db.one("SELECT count(*) FROM pg_trigger WHERE tgrelid = 't'::regclass AND tgname LIKE '%%backfilld%%'"), what="its trigger is gone")
-    assert daemon.log().count("is tidied up") == 2 and daemon.log().count("active hours ended") == (how == "cancel")
+    assert daemon.log().count("tidied up") == 2 and daemon.log().count("active hours ended") == (how == "cancel")
 
 
 def closed_now(db):

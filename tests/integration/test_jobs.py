@@ -210,6 +210,18 @@ def test_a_name_that_a_transaction_holds_is_waited_for_for_some_seconds_and_then
     assert db.one("SELECT count(*) FROM backfill.claimed_name") == 0
 
 
+def test_nobody_claims_names_of_jobs_that_they_do_not_insert(db):
+    db.table()
+    with pytest.raises(psycopg.Error):
+        db.session("other").execute("SELECT backfill.claim_name('job-1')")
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        db.session("other").execute("CREATE TABLE mine (name text); CREATE TRIGGER mine BEFORE INSERT ON mine FOR EACH ROW EXECUTE FUNCTION backfill.claim_name()")
+    with db.connect("other") as holder:
+        with holder.transaction(), pytest.raises(psycopg.Error), holder.transaction():
+            holder.execute("INSERT INTO backfill.job (name, target, set_clause) VALUES ('job-1', 't', 'n = 1')")
+        db.submit(set_clause="n = 1", wanted="pause")
+
+
 def test_a_job_starts_soon_after_its_commit(db, measured):
     """Promised are 50 ms; the bound here has room for a busy machine."""
     db.daemon()

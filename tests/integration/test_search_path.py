@@ -288,6 +288,30 @@ def test_a_table_that_is_given_away_runs_nothing_of_its_new_owners_as_the_old_on
     assert db.one("SELECT old_b FROM t WHERE id = 999") == 1
 
 
+@pytest.mark.parametrize("clause", ["q = ts_rewrite(w::tsquery, 'SELECT t, s FROM aliases')::text", "q = query_to_xml('SELECT factor FROM rates', false, false, '')::text || w"])
+def test_a_text_that_a_builtin_function_runs_as_a_query_finds_no_tables_of_the_writers(db, clause):
+    db.admin.execute(STEAL + "; CREATE FUNCTION g.stolen() RETURNS tsquery LANGUAGE plpgsql AS $$ BEGIN PERFORM g.steal(); RETURN 'x'; END $$")
+    db.app.execute("""CREATE TABLE t (id bigint PRIMARY KEY, w text, q text); CREATE TABLE aliases (t tsquery, s tsquery); CREATE TABLE rates (factor int); INSERT INTO rates VALUES (1);
+        INSERT INTO aliases VALUES ('a', 'b'); INSERT INTO t SELECT g, 'a' FROM generate_series(1, 20) g; GRANT INSERT, SELECT ON t TO other""")
+    db.daemon()
+    db.finish(db.submit(set_clause=clause, where_clause="q IS NULL", keep_in_sync=True))
+    with db.connect("other") as session:
+        session.execute("CREATE TEMP VIEW rates AS SELECT g.steal() AS factor; CREATE TEMP VIEW aliases AS SELECT 'a'::tsquery AS t, g.stolen() AS s; GRANT SELECT ON rates, aliases TO PUBLIC")
+        session.execute("INSERT INTO public.t (id, w) VALUES (1000, 'a')")
+    assert db.all("SELECT who FROM g.log") == [] and db.one("SELECT count(DISTINCT q) FROM t") == 1
+
+
+def test_what_others_make_of_the_triggers_functions_keeps_it_in_no_table(db):
+    db.app.execute("CREATE TABLE t (id bigint PRIMARY KEY, a int, b int); INSERT INTO t SELECT g, g FROM generate_series(1, 20) g")
+    db.admin.execute("CREATE SCHEMA g AUTHORIZATION other")
+    db.daemon()
+    name = db.finish(db.submit(set_clause="b = a", where_clause="b IS NULL", keep_in_sync=True))["name"]
+    value = db.one("SELECT proname::text FROM pg_proc WHERE proname ~ '^backfilld.*_value$'")
+    db.session("other").execute(f"CREATE VIEW g.dep AS SELECT * FROM public.{value}(NULL::public.t, NULL::public.{value.removesuffix('_value')})")
+    db.app.execute("SELECT backfill.finish(%s)", [name])
+    wait_until(lambda: not db.one("SELECT count(*) FROM pg_proc WHERE proname ~ '^backfilld' AND pronamespace = 'public'::regnamespace"), what="all of it is gone")
+
+
 def test_default_privileges_give_nobody_the_triggers_functions(db):
     db.app.execute("""CREATE TABLE t (id bigint PRIMARY KEY, a int, b int, c int); INSERT INTO t SELECT g, g FROM generate_series(1, 20) g;
         ALTER DEFAULT PRIVILEGES GRANT EXECUTE ON FUNCTIONS TO other; ALTER DEFAULT PRIVILEGES GRANT USAGE ON TYPES TO other WITH GRANT OPTION""")

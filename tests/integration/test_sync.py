@@ -381,6 +381,16 @@ def test_a_default_with_a_backslash_is_the_same_for_a_writer_with_other_rules(db
     assert row(db, 1000, "p, q") == ("D7", "E7") and row(db, 1, "p, q") == ("D8", "E8")
 
 
+def test_of_several_parts_of_a_column_each_changes_with_its_own_source(db):
+    make(db, "a int, b int, j jsonb, e int[], old jsonb, x int, y int", "i, 5, NULL, NULL, jsonb_build_object('a', i, 'b', '001')")
+    in_step(db, "j['n'] = to_jsonb(a), j['m'] = to_jsonb(b), e[1] = a, e[2] = b", where_clause="j IS NULL")
+    db.app.execute("UPDATE t SET j['m'] = '777', e[2] = 777 WHERE id = 1; UPDATE t SET a = 50 WHERE id = 1")
+    assert row(db, 1, "j, e") == ({"n": 50, "m": 777}, [50, 777])
+    in_step(db, "x = (old ->> 'a')::int, y = (old ->> 'b')::int", where_clause="x IS NULL AND y IS NULL", sync_back="old['a'] = to_jsonb(x), old['b'] = to_jsonb(y)")
+    db.app.execute("UPDATE t SET x = 70 WHERE id = 2")
+    assert row(db, 2, "old, x, y") == ({"a": 70, "b": "001"}, 70, 1)
+
+
 def test_what_the_tables_own_triggers_make_of_the_old_column_holds_for_new_code(db):
     """They were written for it: they see what sync_back writes, and may refuse it."""
     make(db, "a int, quantity int DEFAULT 2, total int", "i")
@@ -494,12 +504,16 @@ SETTINGS = {
     "lc_monetary": ("money", "'12.34'", "a::text", "SET lc_monetary = 'C.UTF-8'"),
     "default_text_search_config": ("text", "'running'", "to_tsvector(a)::text", "SET default_text_search_config = 'simple'"),
     "xmloption": ("text", "'a<b/>'", "(a::xml)::text", "SET xmloption = 'content'"),
+    "array_nulls": ("text", "'NULL'", "(('{' || a || '}')::text[])::text", "SELECT 1"),
+    "standard_conforming_strings": ("text", "'x1y2'", "util.digits(a)", "SELECT 1"),
+    "timezone_abbreviations": ("text", "'2020-01-01 12:00 IST'", "(a::timestamptz)::text", "SELECT 1"),
     "search_path": ("text", "'X'", "slug(a)", "SET search_path = public, util"),
     "current_user": ("text", "'x'", "current_user::text", "SELECT 1"),
     "a custom setting": ("text", "'x'", "current_setting('my.tenant')", "SELECT 1"),
 }
 ELSEWHERE = """SET TimeZone = 'Asia/Tokyo'; SET DateStyle = 'SQL, MDY'; SET IntervalStyle = 'sql_standard'; SET bytea_output = 'hex'; SET extra_float_digits = -3;
-    SET default_text_search_config = 'english'; SET search_path = ''; SET xmloption = 'document'; SET my.tenant = 'theirs'"""
+    SET default_text_search_config = 'english'; SET search_path = ''; SET xmloption = 'document'; SET my.tenant = 'theirs';
+    SET array_nulls = off; SET escape_string_warning = off; SET standard_conforming_strings = off; SET timezone_abbreviations = 'India'"""
 
 
 @pytest.mark.parametrize("name", SETTINGS)
@@ -507,6 +521,7 @@ def test_a_writer_with_other_settings_gets_what_a_batch_gives(db, name):
     kind, value, clause, setting = SETTINGS[name]
     db.admin.execute("CREATE SCHEMA util AUTHORIZATION app")
     db.app.execute("""CREATE FUNCTION util.sq(text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT lower($1)';
+                      CREATE FUNCTION util.digits(text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN regexp_replace($1, ''\\D'', '''', ''g''); END';
                       SET check_function_bodies = off; CREATE FUNCTION util.slug(text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT sq($1)'""")
     make(db, f"a {kind}, note text", f"{value}, 'x'")
     db.app.execute("GRANT INSERT, SELECT, UPDATE ON t TO other")

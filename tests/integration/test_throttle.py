@@ -164,7 +164,7 @@ def test_a_session_that_waits_on_a_batch_is_let_through(db, measured):
 
 def test_a_job_without_its_monitor_holds(db):
     """Who can't see must not run: the monitor's session is refused while the job is at work."""
-    db.table(rows=20000)
+    db.table(rows=9000)
     db.daemon(target_ms=1)
     db.sleep_at(5000, 1)
     name = db.submit(set_clause="n = n + 1")
@@ -180,7 +180,7 @@ def test_a_job_without_its_monitor_holds(db):
     finally:
         db.admin.execute("ALTER ROLE backfilld CONNECTION LIMIT -1")
     db.finish(name)
-    assert db.counts() == {1: 20000}
+    assert db.counts() == {1: 9000}
 
 
 @pytest.mark.parametrize("value", [["tide"], ["lag", None]])
