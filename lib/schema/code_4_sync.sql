@@ -28,11 +28,11 @@
 --   NULL before (backfill.never_null); checks: {name: expression} of CHECKs of before that read filled columns; defaults: {column: constant} of columns that may be left out.
 
 -- Whether a setting of a function is a search_path in which the temporary tables, views and types of whoever calls it come before what it means: the
--- server looks there first, where pg_temp isn't named.
+-- server looks there first, where pg_temp isn't named, and in an empty path, too: "text" may be a domain of theirs.
 CREATE OR REPLACE FUNCTION backfill.is_open_path(setting text) RETURNS boolean
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT starts_with(setting, 'search_path=') AND setting !~ '[ ,="]pg_temp"?$' AND setting NOT IN ('search_path=""', 'search_path=pg_catalog')
+  SELECT starts_with(setting, 'search_path=') AND setting !~ '[ ,="]pg_temp"?$'
 $$;
 
 CREATE OR REPLACE FUNCTION backfill.sync_token(job backfill.job) RETURNS text
@@ -68,7 +68,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT t.oid, t.tgname::text FROM pg_trigger t
    WHERE t.tgrelid = job.target AND NOT t.tgisinternal
-     AND t.tgname = ANY (backfill.old_sync_name(job) || ARRAY(SELECT backfill.sync_name(job) || ending FROM unnest('{_insert, _update, _meant, _back}'::text[]) AS e(ending))
+     AND t.tgname = ANY (backfill.old_sync_name(job) || ARRAY(SELECT backfill.sync_name(job) || ending FROM unnest('{_insert, _update, _meant}'::text[]) AS e(ending))
                                                      || ARRAY(SELECT backfill.back_name(job) || ending FROM unnest('{_back, _given}'::text[]) AS e(ending)))
 $$;
 

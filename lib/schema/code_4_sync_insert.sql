@@ -294,7 +294,7 @@ BEGIN
   one := backfill.loose_function(job.target, pg_catalog.array_cat(filled, back));
   IF one IS NOT NULL THEN
     PERFORM backfill.refuse('keep_in_sync', pg_catalog.format('a domain of a column that is filled calls %s, which looks names up along the search_path of whoever writes, and the trigger has the rights of the table''s owner', one),
-                            pg_catalog.format('ALTER FUNCTION %s SET search_path = …, to the schemas that it means and pg_temp behind them.', one), '42501');
+                            pg_catalog.format('ALTER FUNCTION %s SET search_path = …, pg_temp: the schemas that it means, and pg_temp behind them.', one), '42501');
   END IF;
   PERFORM backfill.check_other_syncs(job);
   IF job.sync_back IS NOT NULL THEN

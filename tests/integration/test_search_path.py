@@ -182,7 +182,7 @@ def test_table_that_takes_the_place_of_another_runs_nothing(db):
 
 def kept_in_step(db):
     """A table with each kind of trigger on it; returns (name, source, settings) of their functions."""
-    db.app.execute("CREATE FUNCTION is_low(text) RETURNS boolean LANGUAGE sql SET search_path = pg_catalog AS 'SELECT $1 = lower($1)'; CREATE DOMAIN word AS text CHECK (is_low(VALUE));"
+    db.app.execute("CREATE FUNCTION is_low(text) RETURNS boolean LANGUAGE sql SET search_path = pg_catalog, pg_temp AS 'SELECT $1 = lower($1)'; CREATE DOMAIN word AS text CHECK (is_low(VALUE));"
                    "CREATE FUNCTION fits(int) RETURNS boolean LANGUAGE sql AS 'SELECT abs($1) < 900';"
                    "CREATE TABLE t (id bigint PRIMARY KEY, a numeric NOT NULL CHECK (a < 1000), k text DEFAULT 'x', b int CHECK (fits(b)), c int NOT NULL DEFAULT 0, live boolean, w word);"
                    "INSERT INTO t SELECT i, i, 'x', NULL, 0, true FROM generate_series(1, 100) i")
@@ -239,23 +239,23 @@ STEAL = """CREATE SCHEMA g AUTHORIZATION other; CREATE TABLE secret (s text); IN
     CREATE FUNCTION g.steal() RETURNS int LANGUAGE plpgsql AS $$ BEGIN INSERT INTO g.log SELECT current_user FROM public.secret; RETURN 7; END $$"""
 
 
-@pytest.mark.parametrize("reaches", ["f(a)", "(SELECT v.x FROM v WHERE v.k = 1)", "parsed(a)"])
-def test_a_function_whose_own_path_lets_temporary_tables_in_is_refused_under_a_trigger(db, reaches):
+@pytest.mark.parametrize("reaches, path", [("f(a)", "public"), ("(SELECT v.x FROM v WHERE v.k = 1)", "public"), ("parsed(a)", "public"), ("f(a)", "''"), ("f(a)", "pg_catalog")])
+def test_a_function_whose_own_path_lets_temporary_tables_in_is_refused_under_a_trigger(db, reaches, path):
     """Who writes could put one in place of a table that it means, and it runs as the table's owner."""
     db.admin.execute(STEAL)
     db.app.execute("""CREATE TABLE t (id bigint PRIMARY KEY, a int, b int); CREATE TABLE rates (k int, factor int); INSERT INTO rates VALUES (1, 3); INSERT INTO t SELECT g, g FROM generate_series(1, 20) g;
         GRANT INSERT, SELECT ON t TO other;
-        CREATE FUNCTION f(int) RETURNS int LANGUAGE plpgsql STABLE SET search_path = public AS 'BEGIN RETURN $1 * (SELECT factor FROM rates WHERE k = 1); END';
-        CREATE VIEW v AS SELECT k, f(k) AS x FROM rates; CREATE FUNCTION parsed(int) RETURNS int LANGUAGE sql BEGIN ATOMIC SELECT f($1); END""")
+        CREATE FUNCTION f(int) RETURNS int LANGUAGE plpgsql STABLE SET search_path = PATH AS 'DECLARE x text := 1; BEGIN RETURN $1 * (SELECT factor FROM public.rates WHERE k = x::int4); END';
+        CREATE VIEW v AS SELECT k, f(k) AS x FROM rates; CREATE FUNCTION parsed(int) RETURNS int LANGUAGE sql BEGIN ATOMIC SELECT f($1); END""".replace("PATH", path))
     db.daemon()
     name = db.submit(set_clause=f"b = {reaches}", where_clause="b IS NULL", keep_in_sync=True)
     failed = db.finish(name, "failed")
     assert "f(integer) would run in the trigger with the rights of the table's owner" in failed["error"]
-    db.app.execute("ALTER FUNCTION f(int) SET search_path = public, pg_temp")
+    db.app.execute("ALTER FUNCTION f(int) SET search_path = public, pg_temp")  # as the hint says
     db.app.execute("SELECT backfill.retry(%s)", [name])
     db.finish(name)
     with db.connect("other") as session:
-        session.execute("CREATE TEMP VIEW rates AS SELECT 1 AS k, g.steal() AS factor; GRANT SELECT ON rates TO PUBLIC")
+        session.execute("CREATE FUNCTION g.evil() RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN PERFORM g.steal(); RETURN true; END $$; CREATE DOMAIN pg_temp.text AS pg_catalog.text CHECK (g.evil())")
         session.execute("INSERT INTO t (id, a) VALUES (1000, 1)")
     assert db.all("SELECT who FROM g.log") == [] and db.one("SELECT b FROM t WHERE id = 1000") == 3
 
@@ -329,7 +329,7 @@ def test_a_domain_whose_function_looks_names_up_anywhere_is_refused_under_a_trig
     job = {"set_clause": "w = ARRAY[a]", "where_clause": "w IS NULL", "keep_in_sync": True}
     with pytest.raises(psycopg.Error, match="public.is_low") as refused:
         db.submit(**job)
-    db.app.execute(refused.value.diag.message_hint.split(",")[0].replace("…", "pg_catalog").replace("...", "pg_catalog"))
+    db.app.execute(refused.value.diag.message_hint.split(":")[0].replace("…", "pg_catalog").replace("...", "pg_catalog"))
     db.daemon()
     db.finish(db.submit(**job))
 
