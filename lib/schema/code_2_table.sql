@@ -178,7 +178,7 @@ BEGIN
 END
 $$;
 
--- Checks the table and returns the key that the job will walk by.
+-- Checks the table and returns the key that the job will walk by; at INSERT, and again when the job begins.
 CREATE OR REPLACE FUNCTION backfill.check_target(job backfill.job) RETURNS backfill.walk_key
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -191,7 +191,9 @@ DECLARE
   key     backfill.walk_key;
 BEGIN
   SELECT * INTO class FROM pg_class WHERE oid = job.target;
-  IF NOT FOUND THEN
+  IF NOT FOUND AND job.state = 'running' THEN
+    PERFORM backfill.refuse_dropped(job);
+  ELSIF NOT FOUND THEN
     PERFORM backfill.refuse('target', format('there is no table with OID %s', job.target::oid),
                             'Write the table''s name: ''app.orders''.', '42P01');
   ELSIF class.relkind NOT IN ('r', 'p') THEN

@@ -35,9 +35,6 @@ BEGIN
     RETURN;
   END IF;
   DELETE FROM backfill.range g WHERE g.job_id = layout.job_id AND job.phase = 'preflight';
-  IF backfill.relation_name(job.target) IS NULL THEN
-    PERFORM backfill.refuse_dropped(job);
-  END IF;
   IF job.phase = 'preflight' AND job.where_clause IS NULL THEN
     UPDATE backfill.job j SET laid_out = ARRAY(SELECT o FROM backfill.relations_of(job) o) WHERE j.id = layout.job_id;
   END IF;

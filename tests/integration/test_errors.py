@@ -453,6 +453,15 @@ def test_table_made_again_under_its_name_is_another_one(db, job):
     assert job["error"] == f'the table of job "{name}" was dropped' and "under its name is another one" in job["hint"]
 
 
+def test_table_dropped_between_two_statements_of_a_layout_is_told_as_dropped(db):
+    """Each statement sees the catalog of its own time: whoever looks at a table that a job has begun on says the same of it."""
+    db.table(rows=10)
+    db.submit(set_clause="n = n + 1")
+    db.app.execute("DROP TABLE t")
+    with pytest.raises(psycopg.errors.UndefinedTable, match='the table of job ".*" was dropped'), db.connect("postgres") as session:
+        session.execute("SELECT backfill.check_target(jsonb_populate_record(j, '{\"state\": \"running\"}')) FROM backfill.job j")
+
+
 def test_job_whose_table_was_dropped_before_it_began_says_so(db):
     db.table(rows=10)
     name = db.submit(set_clause="n = n + 1")
