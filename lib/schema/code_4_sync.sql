@@ -8,7 +8,7 @@
 --   <token>_there   a function in SQL that calls all those, and is never called: it stands in the triggers' conditions, so that who drops one of them, or
 --          what it reads, with CASCADE drops the triggers, too; else that name would be free, and what takes its place would run with the owner's rights.
 --   <token>   a type without values, the owner's alone to use: each row function takes one beside the row, so that nobody else can make a function that
---          would be meant by the same call.
+--          would be meant by the same call. Of several columns _value and _back take which are wanted, too: what nobody needs may fail for the row.
 --   <token>   the triggers' function. It calls those with the owner's rights, and qualifies all that it names.
 --   zz_backfilld_keep_in_sync_<id>_insert, _update, _meant   the triggers. They fire for every writer (ENABLE ALWAYS), and by their name after the table's
 --          other ones, which may change what set_clause reads.
@@ -181,7 +181,7 @@ BEGIN
   ELSIF EXISTS (SELECT FROM backfill.sync_functions(job) f JOIN pg_proc p ON p.oid = f.oid WHERE p.proowner <> class.relowner) THEN
     RETURN 'belongs to another role than the table';
   ELSIF function.prosrc <> backfill.sync_body(job, (SELECT n.nspname FROM pg_namespace n WHERE n.oid = function.pronamespace)) OR NOT function.prosecdef THEN
-    RETURN 'was changed, or its schema or a partitioned table was renamed';
+    RETURN 'was changed, or its schema was renamed';
   END IF;
   problem := (SELECT format('writes column %I, which is not there any more', c)
                 FROM unnest(backfill.filled_columns(job.set_clause) || backfill.filled_columns(job.sync_back)) c

@@ -23,49 +23,6 @@ AS $$
   SELECT CASE WHEN clause = job.set_clause THEN '' ELSE 'b' END || ord
 $$;
 
--- Lines of the trigger's function that assign what a row function computes. at: 'insert', to the columns that were left out, and those by which a
--- where_clause of one's own tells that they are to do; 'update', to those that
--- were not written, or in a batch of the job to all; 'changed', to those of them whose source is another one, in the record moved, and for which the clause
--- gives something else than it gave, in the record before, and where to_do is set; 'always', to all. What stands in one of backfill.kept_columns stays in a row that is to do
--- for another. A NULL that the row would be refused for is not assigned, nor one in place of a default: what stands there stays.
-CREATE OR REPLACE FUNCTION backfill.sync_assignments(job backfill.job, clause text, function text, at text) RETURNS text
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
-AS $$
-  SELECT format(E'    SELECT v.* INTO computed FROM %s AS v;\n', function)
-      || CASE WHEN at = 'changed' THEN E'    IF NOT known THEN before := computed; END IF;\n' ELSE '' END  -- it is read where it is planned
-      || (SELECT string_agg(format(CASE WHEN at = 'always' AND NOT p.kept THEN E'    %2$s\n' ELSE E'    IF %1$s THEN %2$s END IF;\n' END,
-                                   CASE at WHEN 'insert' THEN CASE WHEN job.plan -> 'sync' -> 'asked' ? p.name AND NOT p.kept THEN 'true' ELSE backfill.left_out(job, p.name) END
-                                           WHEN 'update' THEN CASE WHEN p.kept THEN format(E'(CASE WHEN TG_ARGV[0] OPERATOR(pg_catalog.<>) \'forth\' THEN NEW.%s IS NULL ELSE %s END)', p.quoted, p.unwritten) ELSE p.unwritten END
-                                           WHEN 'changed' THEN p.unwritten
-                                           ELSE format('NEW.%s IS NULL', p.quoted) END,
-                                   p.parts), '' ORDER BY p.ord)
-            FROM (SELECT c.name, c.quoted, c.kept, c.unwritten, min(u.ord) AS ord,  -- asked once a column: its first part makes it one that is written
-                         string_agg(CASE WHEN at = 'changed' THEN format('IF %s THEN %s END IF;', w.changed, w.assigned) ELSE w.assigned END, ' ' ORDER BY u.ord) AS parts
-                    FROM unnest(v.targets) WITH ORDINALITY AS u(t, ord),
-                         LATERAL (SELECT n.name, backfill.in_quotes(n.name) AS quoted, coalesce(job.plan -> 'kept' ? n.name, false) AS kept,
-                                         format('pg_catalog.record_image_eq(ROW(OLD.%1$s), ROW(NEW.%1$s)) OR %2$s', backfill.in_quotes(n.name), o.own) AS unwritten
-                                    FROM (SELECT backfill.assigned_column(u.t) AS name) n) c,
-                         LATERAL (SELECT format(CASE WHEN (job.plan -> 'sync' -> 'not_null' ? c.name OR at = 'insert' AND job.plan -> 'sync' -> 'defaults' ? c.name) AND cardinality(backfill.tokens_of(u.t)) = 1
-                                                     THEN 'IF pg_catalog.num_nulls(computed.%3$I) OPERATOR(pg_catalog.=) 0 THEN NEW.%1$s%2$s := computed.%3$I; END IF;'
-                                                     ELSE 'NEW.%s%s := computed.%I;' END,
-                                                c.quoted, substr(u.t, length(backfill.next_token(u.t)) + 1), u.ord::text) AS assigned,
-                                         concat(format('(NOT known OR pg_catalog.record_image_ne(ROW(before.%1$I), ROW(computed.%1$I))) AND moved.%2$I OR NOT known AND NEW.%3$s IS NULL',
-                                                       u.ord::text, backfill.place_in(job, clause, u.ord), c.quoted),
-                                                CASE WHEN clause = job.set_clause THEN ' OR to_do' || CASE WHEN c.kept THEN format(' AND NEW.%s IS NULL', c.quoted) ELSE '' END END,
-                                                ' OR ' || o.own) AS changed) w
-                   GROUP BY c.name, c.quoted, c.kept, c.unwritten) p)
-    FROM backfill.assigned_values(clause) v,
-         LATERAL (SELECT backfill.own_batch(job) || ' AND pg_catalog.pg_trigger_depth() OPERATOR(pg_catalog.=) 1' AS own) o
-$$;
-
--- What a row function gave for the row before, into the record of that name; known: it gave something. preparation: lines before its call.
-CREATE OR REPLACE FUNCTION backfill.given_before(preparation text, function text) RETURNS text
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
-AS $$
-  SELECT format(E'    known := false;\n    BEGIN\n%s      SELECT v.* INTO before FROM %s AS v;\n      known := true;\n'
-                '    EXCEPTION WHEN OTHERS OR assert_failure THEN\n      IF SQLSTATE OPERATOR(pg_catalog.~) \'^(40|53|55P03|57|58|XX)\' THEN RAISE; END IF;\n    END;\n', preparation, function)
-$$;
-
 -- Whether the trigger must tell of each column whether the clause gives something else than before: where there are several. What new code has written
 -- into one is not computed anew because another one's source has changed, and what old code has written not because another column's has come back.
 CREATE OR REPLACE FUNCTION backfill.has_several(job backfill.job, OUT forth boolean, OUT back boolean)
@@ -74,6 +31,93 @@ AS $$
   SELECT NOT s.self AND s.filled > 1, NOT s.self AND s.back > 0 AND s.filled + s.back > 2
     FROM (SELECT (job.plan -> 'sync' -> 'self')::boolean AS self, cardinality(backfill.filled_columns(job.set_clause)) AS filled,
                  coalesce(cardinality(backfill.filled_columns(job.sync_back)), 0) AS back) AS s
+$$;
+
+-- The variable in which the trigger's function has which expressions of a clause are wanted; NULL: all are, of a clause for one column.
+CREATE OR REPLACE FUNCTION backfill.wanted_in(job backfill.job, clause text) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT CASE WHEN clause = job.set_clause AND s.forth THEN 'wanted' WHEN clause = job.sync_back AND s.back THEN 'wanted_back' END FROM backfill.has_several(job) s
+$$;
+
+-- All of a clause's, as an expression.
+CREATE OR REPLACE FUNCTION backfill.all_wanted(clause text) RETURNS text
+LANGUAGE sql IMMUTABLE STRICT SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT format('pg_catalog.array_fill(true, ARRAY[%s])', cardinality(v.targets)) FROM backfill.assigned_values(clause) v
+$$;
+
+-- A call of a row function, of OLD or NEW. function: its name, with its schema; behind: what stands behind the row.
+CREATE OR REPLACE FUNCTION backfill.row_call(job backfill.job, clause text, function text, record text, behind text) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT format('%s(%s%s)', function, record, concat(behind, ', ' || backfill.wanted_in(job, clause)))
+$$;
+
+-- What a clause assigns, and when, as a condition. at: 'insert', to the columns that were left out, and those by which a where_clause of one's own tells
+-- that they are to do; 'update', 'changed', to those that were not written, or in a batch of the job to all; 'always', to all. What stands in one of
+-- backfill.kept_columns stays in a row that is to do for another.
+CREATE OR REPLACE FUNCTION backfill.sync_places(job backfill.job, clause text, at text)
+RETURNS TABLE (ord bigint, target text, name text, quoted text, kept boolean, own text, condition text)
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT u.ord, u.t, n.name, q.quoted, k.kept, o.own,
+         CASE at WHEN 'insert' THEN CASE WHEN job.plan -> 'sync' -> 'asked' ? n.name AND NOT k.kept THEN 'true' ELSE backfill.left_out(job, n.name) END
+                 WHEN 'always' THEN CASE WHEN k.kept THEN format('NEW.%s IS NULL', q.quoted) ELSE 'true' END
+                 ELSE CASE WHEN k.kept AND at = 'update' THEN format(E'(CASE WHEN TG_ARGV[0] OPERATOR(pg_catalog.<>) \'forth\' THEN NEW.%s IS NULL ELSE %s END)', q.quoted, w.unwritten)
+                           ELSE w.unwritten END END
+    FROM backfill.assigned_values(clause) v, unnest(v.targets) WITH ORDINALITY AS u(t, ord),
+         LATERAL (SELECT backfill.assigned_column(u.t) AS name) n, LATERAL (SELECT backfill.in_quotes(n.name) AS quoted) q,
+         LATERAL (SELECT coalesce(job.plan -> 'kept' ? n.name, false) AS kept) k,
+         LATERAL (SELECT backfill.own_batch(job) || ' AND pg_catalog.pg_trigger_depth() OPERATOR(pg_catalog.=) 1' AS own) o,
+         LATERAL (SELECT format('pg_catalog.record_image_eq(ROW(OLD.%1$s), ROW(NEW.%1$s)) OR %2$s', q.quoted, o.own) AS unwritten) w
+$$;
+
+-- The line that says which expressions of a clause are wanted: one that nobody needs may fail for the row. Empty, where all are.
+CREATE OR REPLACE FUNCTION backfill.sync_wanted(job backfill.job, clause text, at text) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT coalesce('    ' || w.name || format(E' := ARRAY[%s];\n', (SELECT string_agg(p.condition, ', ' ORDER BY p.ord) FROM backfill.sync_places(job, clause, at) p)), '')
+    FROM backfill.wanted_in(job, clause) AS w(name)
+$$;
+
+-- Lines of the trigger's function that assign what a row function computes, after those of sync_wanted. at: as in sync_places; 'changed': only what has its
+-- source changed, in the record moved, and for which the clause gives something else than it gave, in the record before, and where to_do is set. A NULL
+-- that the row would be refused for is not assigned, nor one in place of a default: what stands there stays. call: of the row function.
+CREATE OR REPLACE FUNCTION backfill.sync_assignments(job backfill.job, clause text, call text, at text) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT format(E'    SELECT v.* INTO computed FROM %s AS v;\n', call)
+      || CASE WHEN at = 'changed' THEN E'    IF NOT known THEN before := computed; END IF;\n' ELSE '' END  -- it is read where it is planned
+      || (SELECT string_agg(CASE WHEN g.condition = 'true' THEN format(E'    %s\n', g.parts) ELSE format(E'    IF %s THEN %s END IF;\n', g.condition, g.parts) END, '' ORDER BY g.ord)
+            FROM (SELECT w.condition, min(p.ord) AS ord,  -- asked once a column: its first part makes it one that is written
+                         string_agg(CASE WHEN at = 'changed' THEN format('IF %s THEN %s END IF;', c.changed, a.assigned) ELSE a.assigned END, ' ' ORDER BY p.ord) AS parts
+                    FROM backfill.sync_places(job, clause, at) p,
+                         LATERAL (SELECT coalesce(backfill.wanted_in(job, clause) || format('[%s]', p.ord), p.condition) AS condition) w,
+                         LATERAL (SELECT format(CASE WHEN (job.plan -> 'sync' -> 'not_null' ? p.name OR at = 'insert' AND job.plan -> 'sync' -> 'defaults' ? p.name) AND cardinality(backfill.tokens_of(p.target)) = 1
+                                                     THEN 'IF pg_catalog.num_nulls(computed.%3$I) OPERATOR(pg_catalog.=) 0 THEN NEW.%1$s%2$s := computed.%3$I; END IF;'
+                                                     ELSE 'NEW.%s%s := computed.%I;' END,
+                                                p.quoted, substr(p.target, length(backfill.next_token(p.target)) + 1), p.ord::text) AS assigned) a,
+                         LATERAL (SELECT concat(format('(NOT known OR pg_catalog.record_image_ne(ROW(before.%1$I), ROW(computed.%1$I))) AND moved.%2$I OR NOT known AND NEW.%3$s IS NULL',
+                                                       p.ord::text, backfill.place_in(job, clause, p.ord), p.quoted),
+                                                CASE WHEN clause = job.set_clause THEN ' OR to_do' || CASE WHEN p.kept THEN format(' AND NEW.%s IS NULL', p.quoted) ELSE '' END END,
+                                                ' OR ' || p.own) AS changed) c
+                   GROUP BY p.name, w.condition) g)
+$$;
+
+-- Both: which expressions are wanted, and what they are assigned to.
+CREATE OR REPLACE FUNCTION backfill.sync_lines(job backfill.job, clause text, call text, at text) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT backfill.sync_wanted(job, clause, at) || backfill.sync_assignments(job, clause, call, at)
+$$;
+
+-- What a row function gave for the row before, into the record of that name; known: it gave something. preparation: lines before its call.
+CREATE OR REPLACE FUNCTION backfill.given_before(preparation text, function text) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT format(E'    known := false;\n    BEGIN\n%s      SELECT v.* INTO before FROM %s AS v;\n      known := true;\n'
+                '    EXCEPTION WHEN OTHERS OR assert_failure THEN\n      IF SQLSTATE OPERATOR(pg_catalog.~) \'^(40|53|55P03|57|58|XX)\' THEN RAISE; END IF;\n    END;\n', preparation, function)
 $$;
 
 -- What happens when a row function fails. What is the row's own fault (data, and what the clause raises): the row is written all the
@@ -134,14 +178,17 @@ DECLARE
   filled  text[] := backfill.filled_columns(job.set_clause);
   by_null boolean := sync ->> 'mode' <> 'where';
   by_default text[] := ARRAY(SELECT c FROM unnest(filled) c WHERE sync -> 'defaults' ? c AND sync -> 'null_asked' ? c);
-  -- What stands behind the row in a call: in a partition NEW is of the partition's type, and functions of that name over that type would be nearer than ours.
-  as_table text := coalesce((SELECT '::' || backfill.relation_name(c.oid) FROM pg_class c WHERE c.oid = job.target AND c.relkind = 'p'), '');
-  behind  text := format('%s, NULL::%s%I', as_table, prefix, token);
-  value   text := format('%s%I(NEW%s)', prefix, token || '_value', behind);
-  back    text := format('%s%I(NEW%s)', prefix, token || '_back', behind);
+  -- What stands behind the row in a call. In a partition NEW is of the partition's type: nobody else can make a function over that type and this one.
+  behind  text := format(', NULL::%s%I', prefix, token);
+  none    constant text := '(SELECT n.r FROM (SELECT NEW AS r) AS n WHERE false)';
+  value   text := backfill.row_call(job, job.set_clause, format('%s%I', prefix, token || '_value'), 'NEW', behind);
+  old_value text := backfill.row_call(job, job.set_clause, format('%s%I', prefix, token || '_value'), 'OLD', behind);
+  no_value text := backfill.row_call(job, job.set_clause, format('%s%I', prefix, token || '_value'), none, behind);
+  back    text := backfill.row_call(job, job.sync_back, format('%s%I', prefix, token || '_back'), 'NEW', behind);
+  old_back text := backfill.row_call(job, job.sync_back, format('%s%I', prefix, token || '_back'), 'OLD', behind);
+  no_back text := backfill.row_call(job, job.sync_back, format('%s%I', prefix, token || '_back'), none, behind);
   todo    text := format('%s%I(NEW%s)', prefix, token || '_todo', behind);
   rest    text := format('%s%I(NEW%s)', prefix, token || '_rest', behind);
-  old_value text := format('%s%I(OLD%s)', prefix, token || '_value', behind);
   old_todo  text := format('%s%I(OLD%s)', prefix, token || '_todo', behind);
   was     text := format('%s%I(OLD%s)', prefix, token || '_rest', behind);
   custom  text[] := backfill.custom_settings(job);
@@ -160,7 +207,7 @@ DECLARE
   restore text := CASE WHEN checks THEN E'    NEW := came;\n' ELSE '' END;
   at_last text := CASE WHEN checks THEN look || format(E'    IF %s THEN NEW := came; END IF;\n', there) ELSE '' END;
   -- The row as it was, or none (by no name of the table, which may change), computed: names and rights that a value has no part in; and the columns that are filled, which may be gone.
-  tried   constant text := E'        IF TG_OP OPERATOR(pg_catalog.=) \'UPDATE\' THEN\n          SELECT * INTO computed FROM %1$s(OLD%2$s) AS v;\n        ELSE\n          SELECT * INTO computed FROM %1$s((SELECT n.r FROM (SELECT NEW AS r) AS n WHERE false)%2$s) AS v;\n        END IF;\n        computed := ROW(%3$s);\n';
+  tried   constant text := E'        IF TG_OP OPERATOR(pg_catalog.=) \'UPDATE\' THEN\n          SELECT * INTO computed FROM %s AS v;\n        ELSE\n          SELECT * INTO computed FROM %s AS v;\n        END IF;\n        computed := ROW(%s);\n';
   named   text := (SELECT string_agg('NEW.' || backfill.in_quotes(c), ', ') FROM unnest(filled || coalesce(backfill.filled_columns(job.sync_back), '{}')) c);
   several record := backfill.has_several(job);
   -- Whether a row that is inserted is to do: where a constant default stands in place of the NULL that where_clause asks for, it was left out.
@@ -173,14 +220,21 @@ DECLARE
 BEGIN
   pin := replace(pin, 'saved || ', 'saved OPERATOR(pg_catalog.||) ');
   RETURN E'#variable_conflict use_column\nDECLARE\n  computed pg_catalog.record;\n  saved    pg_catalog.text[] := \'{}\';\n  goes_back boolean := false;\n  of_row   boolean;\n  kept     pg_catalog.record;\n'
-      || CASE WHEN several.forth OR several.back THEN E'  to_do    boolean;\n  known    boolean;\n  before   pg_catalog.record;\n  moved    pg_catalog.record;\n' ELSE '' END
+      || CASE WHEN several.forth OR several.back THEN E'  to_do    boolean;\n  known    boolean;\n  before   pg_catalog.record;\n  moved    pg_catalog.record;\n'
+           || format(E'  wanted   pg_catalog.bool[] := %s;\n  wanted_back pg_catalog.bool[] := %s;\n', backfill.all_wanted(job.set_clause), coalesce(backfill.all_wanted(job.sync_back), '''{}''')) ELSE '' END
       || CASE WHEN checks THEN E'  came     pg_catalog.record := NEW;\n  broken   pg_catalog.text;\n' ELSE '' END || E'BEGIN\n'
-      -- A table that was given to somebody else: what is theirs must not run with the rights of who owned it. An owner has all grant options.
-      || CASE WHEN as_table = '' THEN E'  IF NOT pg_catalog.has_table_privilege(TG_RELID, \'TRIGGER WITH GRANT OPTION\') THEN\n'
-                                      '    RAISE WARNING \'backfilld keeps no row of % in step: the trigger is not its owner\'\'s\', TG_RELID::pg_catalog.regclass;\n    RETURN NEW;\n  END IF;\n' ELSE '' END
+      -- A table that was given to somebody else, or another that its new trigger is on: what is theirs must not run with the rights of the function's owner. Privileges
+      -- wouldn't tell: who owns the table can grant them all.
+      || E'  IF (SELECT pg_catalog.pg_get_userbyid(c.relowner) OPERATOR(pg_catalog.<>) current_user FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) TG_RELID) THEN\n'
+         '    RAISE WARNING \'backfilld keeps no row of % in step: the trigger is not its owner\'\'s\', TG_RELID::pg_catalog.regclass;\n    RETURN NEW;\n  END IF;\n'
+      -- A schema that was renamed: whose is its name now? (The table is in it, or the trigger's function is.)
+      || format(E'  IF TG_TABLE_SCHEMA OPERATOR(pg_catalog.<>) %1$L THEN\n'
+                '    IF NOT EXISTS (SELECT FROM pg_catalog.pg_trigger g JOIN pg_catalog.pg_proc p ON p.oid OPERATOR(pg_catalog.=) g.tgfoid JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) p.pronamespace\n'
+                '                    WHERE g.tgrelid OPERATOR(pg_catalog.=) TG_RELID AND g.tgname OPERATOR(pg_catalog.=) TG_NAME AND n.nspname OPERATOR(pg_catalog.=) %1$L) THEN\n'
+                '      RAISE WARNING \'backfilld keeps no row of %% in step: the schema of its functions was renamed\', TG_RELID::pg_catalog.regclass;\n      RETURN NEW;\n    END IF;\n  END IF;\n', schema)
       || E'  BEGIN\n' || pin
-      || CASE WHEN several.forth OR several.back THEN format(E'    IF TG_OP OPERATOR(pg_catalog.=) \'UPDATE\' THEN SELECT v.* INTO moved FROM %s%I(OLD%s, NEW%s) AS v; END IF;\n',
-                                                             prefix, token || '_changed', as_table, behind) ELSE '' END
+      || CASE WHEN several.forth OR several.back THEN format(E'    IF TG_OP OPERATOR(pg_catalog.=) \'UPDATE\' THEN SELECT v.* INTO moved FROM %s%I(OLD, NEW%s) AS v; END IF;\n',
+                                                             prefix, token || '_changed', behind) ELSE '' END
       -- The way back: at UPDATE by a trigger of its own; at INSERT when the new columns were given and the old ones left out.
       || CASE WHEN job.sync_back IS NULL THEN '' ELSE
            format(E'    goes_back := TG_ARGV[0] OPERATOR(pg_catalog.=) \'back\'\n      OR TG_OP OPERATOR(pg_catalog.=) \'INSERT\' AND NOT (%s)\n         AND (%s);\n    IF goes_back THEN\n',
@@ -189,14 +243,14 @@ BEGIN
            || format(by_op,
                      coalesce(CASE WHEN several.forth
                           THEN CASE WHEN by_null THEN '' ELSE meant END || format(E'    IF %s%s THEN\n%s    END IF;\n', (SELECT '(' || string_agg(backfill.left_out(job, c), ' OR ' ORDER BY ord) || ')' FROM unnest(filled) WITH ORDINALITY AS u(c, ord)),
-                                      CASE WHEN NOT by_null THEN ' AND of_row' END, backfill.sync_assignments(job, job.set_clause, value, 'insert')) END, '')
-                     || backfill.sync_assignments(job, job.sync_back, back, 'insert'),
+                                      CASE WHEN NOT by_null THEN ' AND of_row' END, backfill.sync_lines(job, job.set_clause, value, 'insert')) END, '')
+                     || backfill.sync_lines(job, job.sync_back, back, 'insert'),
                      CASE WHEN several.back
-                          THEN concat(asks, format(E';\n    IF to_do AND (%s) THEN\n', (SELECT string_agg(format('pg_catalog.record_image_eq(ROW(OLD.%1$s), ROW(NEW.%1$s))', backfill.in_quotes(c)), ' OR ') FROM unnest(filled) c)), backfill.sync_assignments(job, job.set_clause, value, 'update'), E'    END IF;\n    kept := NEW;\n',
+                          THEN concat(asks, format(E';\n    IF to_do AND (%s) THEN\n', (SELECT string_agg(format('pg_catalog.record_image_eq(ROW(OLD.%1$s), ROW(NEW.%1$s))', backfill.in_quotes(c)), ' OR ') FROM unnest(filled) c)), backfill.sync_lines(job, job.set_clause, value, 'update'), E'    END IF;\n    kept := NEW;\n', backfill.sync_wanted(job, job.sync_back, 'changed'),
                                       backfill.given_before((SELECT string_agg(format(E'      NEW.%1$s := OLD.%1$s;\n', backfill.in_quotes(c)), '') FROM unnest(filled) c)
-                                                            || E'      IF to_do THEN\n' || backfill.sync_assignments(job, job.set_clause, value, 'always') || E'      END IF;\n', back),
+                                                            || E'      IF to_do THEN\n' || backfill.sync_lines(job, job.set_clause, value, 'always') || E'      END IF;\n', back),
                                       E'    NEW := kept;\n', backfill.sync_assignments(job, job.sync_back, back, 'changed'))
-                          ELSE backfill.sync_assignments(job, job.sync_back, back, 'always') END) || refuse || leave END
+                          ELSE backfill.sync_lines(job, job.sync_back, back, 'always') END) || refuse || leave END
       || CASE WHEN (sync -> 'self')::boolean THEN format('    IF NOT EXISTS (SELECT FROM %s AS v WHERE v."1") THEN', todo) || leave
               ELSE concat(
                 CASE WHEN NOT by_null THEN meant || E'    IF TG_OP OPERATOR(pg_catalog.=) \'INSERT\' AND NOT of_row THEN' || leave END,
@@ -204,13 +258,13 @@ BEGIN
                   format('    IF TG_ARGV[0] OPERATOR(pg_catalog.=) ''meant'' AND NOT EXISTS (SELECT FROM %s AS v WHERE v."1") THEN', todo) || leave
                   -- A row that was meant until now has a value, which follows its source a last time.
                   || format('    IF TG_OP OPERATOR(pg_catalog.=) ''UPDATE'' AND NOT EXISTS (SELECT FROM %s AS v WHERE v."1") AND NOT EXISTS (SELECT FROM %s AS v WHERE v."1") THEN', rest, was) || leave END) END
-      || CASE WHEN (sync -> 'self')::boolean THEN backfill.sync_assignments(job, job.set_clause, value, 'always')
-              ELSE format(by_op, backfill.sync_assignments(job, job.set_clause, value, 'insert'),
+      || CASE WHEN (sync -> 'self')::boolean THEN backfill.sync_lines(job, job.set_clause, value, 'always')
+              ELSE format(by_op, backfill.sync_lines(job, job.set_clause, value, 'insert'),
                           CASE WHEN several.forth
-                               THEN concat(E'    IF TG_ARGV[0] OPERATOR(pg_catalog.=) \'meant\' THEN\n', backfill.sync_assignments(job, job.set_clause, value, 'update'), E'    ELSE\n',
+                               THEN concat(E'    IF TG_ARGV[0] OPERATOR(pg_catalog.=) \'meant\' THEN\n', backfill.sync_lines(job, job.set_clause, value, 'update'), E'    ELSE\n',
                                            asks, CASE WHEN job.where_clause IS NOT NULL THEN format(' OR EXISTS (SELECT FROM %s AS v WHERE v."1")', todo) END, E';\n',
-                                           backfill.given_before('', old_value), backfill.sync_assignments(job, job.set_clause, value, 'changed'), E'    END IF;\n')
-                               ELSE backfill.sync_assignments(job, job.set_clause, value, 'update') END) END
+                                           backfill.sync_wanted(job, job.set_clause, 'changed'), backfill.given_before('', old_value), backfill.sync_assignments(job, job.set_clause, value, 'changed'), E'    END IF;\n')
+                               ELSE backfill.sync_lines(job, job.set_clause, value, 'update') END) END
       || refuse || unpin
       || E'  EXCEPTION WHEN OTHERS OR assert_failure THEN\n'
          '    IF SQLSTATE OPERATOR(pg_catalog.~) \'^(40|53|55P03|57|58|XX)\' THEN RAISE; END IF;\n'
@@ -218,15 +272,13 @@ BEGIN
          '    -- or with a value that is taken for a name (a regclass, a query of text search): then the row as it was, or none, can be computed.\n'
          '    of_row := SQLSTATE OPERATOR(pg_catalog.~) \'^(21|22|23|38|39|44|54|P0)\' OR SQLSTATE OPERATOR(pg_catalog.!~) \'^(0[0-9ABFLPZ]|2[0-9BDF]|3[48BDF]|4[024]|5[3-8]|72|F0|HV)\';\n'
          '    IF NOT of_row THEN\n      BEGIN\n'
-      || CASE WHEN job.sync_back IS NULL THEN format(tried, format('%s%I', prefix, token || '_value'), behind, named)
-              ELSE format(E'        IF goes_back THEN\n%s        ELSE\n%s        END IF;\n',
-                          format(tried, format('%s%I', prefix, token || '_back'), behind, named),
-                          format(tried, format('%s%I', prefix, token || '_value'), behind, named)) END
+      || CASE WHEN job.sync_back IS NULL THEN format(tried, old_value, no_value, named)
+              ELSE format(E'        IF goes_back THEN\n%s        ELSE\n%s        END IF;\n', format(tried, old_back, no_back, named), format(tried, old_value, no_value, named)) END
       || E'        of_row := true;\n      EXCEPTION WHEN OTHERS OR assert_failure THEN NULL;\n      END;\n    END IF;\n'
          '    IF NOT of_row THEN RAISE WARNING \'backfilld can\'\'t keep a row of % in step: %\', TG_RELID::pg_catalog.regclass, SQLERRM USING ERRCODE = SQLSTATE; END IF;\n'
       || CASE WHEN job.sync_back IS NULL THEN '' ELSE
-           E'    IF of_row AND goes_back THEN\n' || restore || backfill.row_fault(job, job.sync_back, format('%s%I(OLD%s)', prefix, token || '_back', behind)) || at_last || E'      RETURN NEW;\n    END IF;\n' END
-      || E'    IF of_row THEN\n' || restore || backfill.row_fault(job, job.set_clause, format('%s%I(OLD%s)', prefix, token || '_value', behind)) || at_last || E'    END IF;\n'
+           E'    IF of_row AND goes_back THEN\n' || restore || backfill.row_fault(job, job.sync_back, old_back) || at_last || E'      RETURN NEW;\n    END IF;\n' END
+      || E'    IF of_row THEN\n' || restore || backfill.row_fault(job, job.set_clause, old_value) || at_last || E'    END IF;\n'
          '  END;\n  RETURN NEW;\nEND';
 END
 $$;

@@ -168,19 +168,20 @@ AS $$
     FROM backfill.assigned_values(set_clause) v
 $$;
 
--- The command that creates a row function. of_type: of its second argument, backfill.sync_types. types: of its results, one for each expression. columns: those that it reads, of those
+-- The command that creates a row function. of_type: of its second argument, backfill.sync_types. by_wanted: its third says which expressions are wanted; the others give NULL, and can't fail. types: of its results, one for each expression. columns: those that it reads, of those
 -- that the table has; missing: one that it has not yet. The row is its argument, called as the table, so that "orders.amount" and
 -- "orders" mean what they mean in an UPDATE; "amount" is a column of the derived table.
 -- It returns a table, of one row, and says that it is STABLE whatever it is: so the planner puts it into the trigger's own query, which
 -- is planned once. (Its first column is there because one alone, of a composite type, would be taken apart.) Any other function in SQL would be planned anew for each row, as each is a subtransaction of its own there.
-CREATE OR REPLACE FUNCTION backfill.row_function(name text, relation oid, of_type text, types text[], expressions text[], columns text[], missing jsonb)
+CREATE OR REPLACE FUNCTION backfill.row_function(name text, relation oid, of_type text, types text[], expressions text[], columns text[], missing jsonb, by_wanted boolean)
 RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT format(E'CREATE FUNCTION %s(%I %s, %s) RETURNS TABLE ("0" integer, %s) LANGUAGE sql STABLE BEGIN ATOMIC SELECT 0, %s%s; END',
-           name, c.relname, backfill.relation_name(relation), of_type,
+  SELECT format(E'CREATE FUNCTION %s(%I %s, %s%s) RETURNS TABLE ("0" integer, %s) LANGUAGE sql STABLE BEGIN ATOMIC SELECT 0, %s%s; END',
+           name, c.relname, backfill.relation_name(relation), of_type, CASE WHEN by_wanted THEN ', pg_catalog.bool[]' END,
            (SELECT string_agg(format('%I %s', ord::text, t), ', ' ORDER BY ord) FROM unnest(types) WITH ORDINALITY AS u(t, ord)),
-           (SELECT string_agg(E'(' || e || E'\n)', ', ' ORDER BY ord) FROM unnest(expressions) WITH ORDINALITY AS u(e, ord)),
+           (SELECT string_agg(format(CASE WHEN by_wanted THEN E'CASE WHEN $3[%2$s] THEN (%1$s\n)::%3$s END' ELSE E'(%s\n)' END, e, ord, t), ', ' ORDER BY ord)
+              FROM ROWS FROM (unnest(expressions), unnest(types)) WITH ORDINALITY AS u(e, t, ord)),
            coalesce((SELECT format(E'\nFROM (SELECT %s) AS "backfilld row"(%s)', string_agg(i.item, ', ' ORDER BY i.ord), string_agg(quote_ident(i.name), ', ' ORDER BY i.ord))
                        FROM (SELECT u.ord, format('%I.%I', c.relname, u.name) AS item, u.name FROM unnest(columns) WITH ORDINALITY AS u(name, ord)
                              UNION ALL

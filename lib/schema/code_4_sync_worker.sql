@@ -14,14 +14,14 @@ EXCEPTION WHEN OTHERS THEN
 END
 $$;
 
--- Tries a row function, which takes a type of its own name beside the row, on some rows: one made like it, under the job's settings, as a batch computes it, and itself, called in a session that has others.
+-- Tries a row function on some rows (behind: its arguments behind the row): one made like it, under the job's settings, as a batch computes it, and itself, called in a session that has others.
 -- Raises when they differ. For a fifth of a second, and a hundred rows at most.
-CREATE OR REPLACE FUNCTION backfill.compare_values(job backfill.job, function text, twin text, of_type text) RETURNS void
+CREATE OR REPLACE FUNCTION backfill.compare_values(job backfill.job, function text, twin text, behind text) RETURNS void
 LANGUAGE plpgsql
 AS $$
 DECLARE
-  here    pg_catalog.text := pg_catalog.format('SELECT * FROM %s($1, NULL::%s)', twin, of_type);
-  there   pg_catalog.text := pg_catalog.format('SELECT * FROM %s($1, NULL::%s)', function, of_type);
+  here    pg_catalog.text := pg_catalog.format('SELECT * FROM %s($1%s)', twin, behind);
+  there   pg_catalog.text := pg_catalog.format('SELECT * FROM %s($1%s)', function, behind);
   started pg_catalog.timestamptz := pg_catalog.clock_timestamp();
   r       record;
   value   record;
@@ -93,8 +93,8 @@ END
 $$;
 
 -- Makes one row function, and gives it to the table's owner. token: its name's beginning, and its type's, with their schema. Returns the settings that are to be pinned when it is called, none when its
--- value depends on the row alone. When on more, it must be what batches compute: under these settings, and, where the role matters, in its name.
-CREATE OR REPLACE FUNCTION backfill.make_row_function(job backfill.job, token text, ending text, types text[], expressions text[], missing jsonb) RETURNS text[]
+-- value depends on the row alone. by_wanted: it takes which expressions are wanted, and gives NULL for the others. When on more, it must be what batches compute: under these settings, and, where the role matters, in its name.
+CREATE OR REPLACE FUNCTION backfill.make_row_function(job backfill.job, token text, ending text, types text[], expressions text[], missing jsonb, by_wanted boolean) RETURNS text[]
 LANGUAGE plpgsql
 AS $$
 DECLARE
@@ -105,7 +105,7 @@ DECLARE
   owner    pg_catalog.text := class.relowner::pg_catalog.regrole::pg_catalog.text;
   name      pg_catalog.text := token OPERATOR(pg_catalog.||) ending;
   twin      pg_catalog.text := name OPERATOR(pg_catalog.||) '_twin';
-  arguments pg_catalog.text := pg_catalog.format('(%s, %s)', backfill.relation_name(job.target), token);
+  arguments pg_catalog.text := pg_catalog.format('(%s, %s%s)', backfill.relation_name(job.target), token, CASE WHEN by_wanted THEN ', pg_catalog.bool[]' END);
   signature pg_catalog.text := name OPERATOR(pg_catalog.||) arguments;
   traits    record;
   by_role   boolean;
@@ -113,7 +113,7 @@ DECLARE
 BEGIN
   -- What the server casts a result to is no part of a function's body, but of what its value depends on.
   EXECUTE backfill.row_function(twin, job.target, token, types,
-    ARRAY(SELECT pg_catalog.format(E'(%s\n)::%s', u.e, u.t) FROM ROWS FROM (pg_catalog.unnest(expressions), pg_catalog.unnest(types)) WITH ORDINALITY AS u(e, t, ord) ORDER BY u.ord), columns, missing);
+    ARRAY(SELECT pg_catalog.format(E'(%s\n)::%s', u.e, u.t) FROM ROWS FROM (pg_catalog.unnest(expressions), pg_catalog.unnest(types)) WITH ORDINALITY AS u(e, t, ord) ORDER BY u.ord), columns, missing, by_wanted);
   SELECT * INTO traits FROM backfill.function_traits((twin OPERATOR(pg_catalog.||) arguments)::pg_catalog.regprocedure, backfill.custom_settings(job));
   by_role := backfill.depends_on_role((twin OPERATOR(pg_catalog.||) arguments)::pg_catalog.regprocedure);
   open := backfill.open_function((twin OPERATOR(pg_catalog.||) arguments)::pg_catalog.regprocedure, job.target);
@@ -125,7 +125,7 @@ BEGIN
     PERFORM backfill.refuse('keep_in_sync', 'set_clause fills several columns by one sub-select, and gives another value each time: the trigger computes it for each column anew',
                             'Give each column an expression of its own.', '0A000');
   END IF;
-  EXECUTE backfill.row_function(name, job.target, token, types, expressions, columns, missing);
+  EXECUTE backfill.row_function(name, job.target, token, types, expressions, columns, missing, by_wanted);
   IF traits.refused IS NOT NULL THEN
     PERFORM backfill.refuse('keep_in_sync', 'set_clause ' OPERATOR(pg_catalog.||) traits.refused,
                             'Name a setting in settings of the job, with its value, or write the value into the clause.', '0A000');
@@ -137,9 +137,10 @@ BEGIN
                                  ELSE pg_catalog.format('SET ROLE %s, then insert the job.', owner) END, '42501');
   END IF;
   IF traits.pinned OPERATOR(pg_catalog.<>) '{}'::pg_catalog.text[] AND NOT traits.volatile THEN
-    EXECUTE backfill.row_function(twin, job.target, token, types, expressions, columns, missing);
+    EXECUTE backfill.row_function(twin, job.target, token, types, expressions, columns, missing, by_wanted);
     PERFORM backfill.pin_settings(signature, traits.pinned);
-    PERFORM backfill.compare_values(job, name, twin, token);
+    PERFORM backfill.compare_values(job, name, twin, pg_catalog.format(', NULL::%s%s', token,
+      CASE WHEN by_wanted THEN pg_catalog.format(', pg_catalog.array_fill(true, ARRAY[%s])', pg_catalog.cardinality(expressions)) END));
     EXECUTE pg_catalog.format('DROP FUNCTION %s%s', twin, arguments);
     EXECUTE pg_catalog.format('ALTER FUNCTION %s RESET ALL', signature);  -- the triggers' function has them
   END IF;
@@ -166,7 +167,7 @@ BEGIN
   EXECUTE backfill.row_function(token OPERATOR(pg_catalog.||) '_breaks', job.target, token, '{text}',
     ARRAY[(SELECT pg_catalog.concat('CASE ', pg_catalog.string_agg(pg_catalog.format('WHEN NOT (%s) THEN %L', c.value, c.key), ' ' ORDER BY c.key), ' END')
              FROM pg_catalog.jsonb_each_text(job.plan OPERATOR(pg_catalog.->) 'sync' OPERATOR(pg_catalog.->) 'checks') c)],
-    backfill.columns_read(job.target, expressions), NULL);
+    backfill.columns_read(job.target, expressions), NULL, false);
   IF backfill.open_function(signature::pg_catalog.regprocedure, job.target) IS NOT NULL THEN
     PERFORM backfill.refuse_open(backfill.open_function(signature::pg_catalog.regprocedure, job.target));
   END IF;
@@ -240,8 +241,9 @@ DECLARE
   owner pg_catalog.text := (SELECT c.relowner::pg_catalog.regrole::pg_catalog.text FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) job.target);
 BEGIN
   EXECUTE pg_catalog.format('CREATE FUNCTION %s_there(%1$s) RETURNS boolean LANGUAGE sql STABLE BEGIN ATOMIC SELECT EXISTS (SELECT FROM %s); END', token,
-    (SELECT pg_catalog.string_agg(pg_catalog.format('%s.%I(%sNULL::%s) AS "backfilld %s"', p.pronamespace::pg_catalog.regnamespace, p.proname,
-                                                    pg_catalog.repeat(pg_catalog.format('NULL::%s, ', backfill.relation_name(job.target)), p.pronargs::integer OPERATOR(pg_catalog.-) 1), token, p.proname), ', ')
+    (SELECT pg_catalog.string_agg(pg_catalog.format('%s.%I(%s) AS "backfilld %s"', p.pronamespace::pg_catalog.regnamespace, p.proname,
+                                                    (SELECT pg_catalog.string_agg(pg_catalog.format('NULL::%s', pg_catalog.format_type(a.type, NULL)), ', ' ORDER BY a.ord)
+                                                       FROM pg_catalog.unnest(p.proargtypes) WITH ORDINALITY AS a(type, ord)), p.proname), ', ')
        FROM pg_catalog.pg_proc p WHERE p.oid OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT f.oid FROM backfill.sync_functions(job) f WHERE pg_catalog.starts_with(f.name, backfill.sync_token(job) OPERATOR(pg_catalog.||) '_')))));
   PERFORM backfill.keep_to_owner('FUNCTION', pg_catalog.format('%s_there(%1$s)', token));
   IF owner OPERATOR(pg_catalog.<>) pg_catalog.quote_ident(current_user) THEN
@@ -265,21 +267,21 @@ BEGIN
   EXECUTE pg_catalog.format('CREATE TYPE %s AS ENUM ()', token);
   PERFORM backfill.keep_to_owner('TYPE', token);
   SELECT * INTO v FROM backfill.typed_values(job, job.set_clause, missing);
-  pinned := backfill.make_row_function(job, token, '_value', v.types, v.expressions, missing);
+  pinned := backfill.make_row_function(job, token, '_value', v.types, v.expressions, missing, (backfill.has_several(job)).forth);
   IF (backfill.has_several(job)).forth OR (backfill.has_several(job)).back THEN
     PERFORM backfill.make_changed(job, token);
   END IF;
   IF sync OPERATOR(pg_catalog.->>) 'mode' OPERATOR(pg_catalog.=) 'where' OR (sync OPERATOR(pg_catalog.->) 'self')::boolean
      OR job.where_clause IS NOT NULL AND ((backfill.has_several(job)).forth OR (backfill.has_several(job)).back) THEN
-    pinned := pinned OPERATOR(pg_catalog.||) backfill.make_row_function(job, token, '_todo', '{boolean}', ARRAY[job.where_clause], missing);
+    pinned := pinned OPERATOR(pg_catalog.||) backfill.make_row_function(job, token, '_todo', '{boolean}', ARRAY[job.where_clause], missing, false);
   END IF;
   IF sync OPERATOR(pg_catalog.->) 'rest' OPERATOR(pg_catalog.<>) '[]'::pg_catalog.jsonb THEN
     pinned := pinned OPERATOR(pg_catalog.||) backfill.make_row_function(job, token, '_rest', '{boolean}',
-      ARRAY[(SELECT pg_catalog.string_agg('(' OPERATOR(pg_catalog.||) c OPERATOR(pg_catalog.||) E'\n)', ' AND ') FROM pg_catalog.jsonb_array_elements_text(sync OPERATOR(pg_catalog.->) 'rest') c)], missing);
+      ARRAY[(SELECT pg_catalog.string_agg('(' OPERATOR(pg_catalog.||) c OPERATOR(pg_catalog.||) E'\n)', ' AND ') FROM pg_catalog.jsonb_array_elements_text(sync OPERATOR(pg_catalog.->) 'rest') c)], missing, false);
   END IF;
   IF job.sync_back IS NOT NULL THEN
     SELECT * INTO v FROM backfill.typed_values(job, job.sync_back, missing);
-    pinned := pinned OPERATOR(pg_catalog.||) backfill.make_row_function(job, token, '_back', v.types, v.expressions, missing);
+    pinned := pinned OPERATOR(pg_catalog.||) backfill.make_row_function(job, token, '_back', v.types, v.expressions, missing, (backfill.has_several(job)).back);
   END IF;
   IF coalesce(sync OPERATOR(pg_catalog.->) 'checks', '{}') OPERATOR(pg_catalog.<>) '{}'::pg_catalog.jsonb THEN
     pinned := pinned OPERATOR(pg_catalog.||) backfill.make_breaks(job, token);

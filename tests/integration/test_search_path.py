@@ -282,7 +282,7 @@ def test_a_table_that_is_given_away_runs_nothing_of_its_new_owners_as_the_old_on
     db.admin.execute("ALTER TABLE t OWNER TO other")
     with db.connect("other") as session:
         session.execute("CREATE FUNCTION g.evil(int) RETURNS boolean LANGUAGE plpgsql SET search_path = g, pg_temp AS 'BEGIN INSERT INTO log SELECT current_user; RETURN true; END'")
-        session.execute("CREATE DOMAIN g.dom AS int CHECK (g.evil(VALUE)); ALTER TABLE t RENAME b TO old_b; ALTER TABLE t ADD b g.dom")
+        session.execute("CREATE DOMAIN g.dom AS int CHECK (g.evil(VALUE)); ALTER TABLE t RENAME b TO old_b; ALTER TABLE t ADD b g.dom; GRANT ALL ON t TO app WITH GRANT OPTION")
         session.execute("INSERT INTO t (id, a) VALUES (1000, 1)")
     assert ("app",) not in db.all("SELECT who FROM g.log") and db.one("SELECT count(*) FROM t WHERE id >= 999") == 2
     assert db.one("SELECT old_b FROM t WHERE id = 999") == 1
@@ -299,6 +299,78 @@ def test_a_text_that_a_builtin_function_runs_as_a_query_finds_no_tables_of_the_w
         session.execute("CREATE TEMP VIEW rates AS SELECT g.steal() AS factor; CREATE TEMP VIEW aliases AS SELECT 'a'::tsquery AS t, g.stolen() AS s; GRANT SELECT ON rates, aliases TO PUBLIC")
         session.execute("INSERT INTO public.t (id, w) VALUES (1000, 'a')")
     assert db.all("SELECT who FROM g.log") == [] and db.one("SELECT count(DISTINCT q) FROM t") == 1
+
+
+def steals_rows_of(session, theirs, ours):
+    """What makes a row of theirs one of ours steals on the way."""
+    session.execute(f"""CREATE FUNCTION g.made({theirs}) RETURNS {ours} LANGUAGE plpgsql AS $$ BEGIN PERFORM g.steal(); RETURN NULL; END $$;
+        CREATE CAST ({theirs} AS {ours}) WITH FUNCTION g.made({theirs}) AS IMPLICIT""")
+
+
+def test_a_function_of_the_trigger_that_others_may_execute_does_nothing_for_a_table_of_theirs(db):
+    """GRANT EXECUTE ON ALL FUNCTIONS is a habit."""
+    db.admin.execute(STEAL)
+    db.app.execute("CREATE TABLE t (id bigint PRIMARY KEY, a int, b int); INSERT INTO t SELECT g, g FROM generate_series(1, 20) g")
+    db.daemon()
+    db.finish(db.submit(set_clause="b = a", where_clause="b IS NULL", keep_in_sync=True))
+    db.app.execute("GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA public TO other")
+    with db.connect("other") as session:
+        session.execute("CREATE TABLE g.u (id bigint, a int, b int); GRANT ALL ON g.u TO app WITH GRANT OPTION")
+        steals_rows_of(session, "g.u", "public.t")
+        session.execute("CREATE TRIGGER x BEFORE INSERT ON g.u FOR EACH ROW EXECUTE FUNCTION %s('forth')" % db.one("SELECT oid::regproc::text FROM pg_proc WHERE proname ~ '^backfilld_sync' AND prorettype = 'trigger'::regtype"))
+        session.execute("INSERT INTO g.u VALUES (1, 1)")
+    assert db.all("SELECT who FROM g.log") == [] and db.all("SELECT b FROM g.u") == [(None,)]
+
+
+def test_a_partition_that_is_given_away_runs_nothing_of_its_new_owners_as_the_old_one(db):
+    db.admin.execute(STEAL)
+    db.app.execute("CREATE TABLE t (id bigint PRIMARY KEY, a int, b int) PARTITION BY RANGE (id); CREATE TABLE t1 PARTITION OF t FOR VALUES FROM (0) TO (1000); CREATE TABLE t2 PARTITION OF t DEFAULT;"
+                   "INSERT INTO t SELECT g, g FROM generate_series(1, 20) g; GRANT INSERT ON t TO other")
+    db.daemon()
+    db.finish(db.submit(set_clause="b = a", where_clause="b IS NULL", keep_in_sync=True))
+    db.admin.execute("ALTER TABLE t1 OWNER TO other")
+    with db.connect("other") as session:
+        session.execute("GRANT ALL ON t1 TO app WITH GRANT OPTION")
+        steals_rows_of(session, "public.t1", "public.t")
+        session.execute("INSERT INTO t (id, a) VALUES (500, 5), (5000, 6)")
+    assert db.all("SELECT who FROM g.log") == [] and db.all("SELECT b FROM t WHERE id >= 500 ORDER BY id") == [(None,), (6,)]
+
+
+def test_a_partitioned_table_that_is_renamed_stays_in_step_whoever_takes_its_name(db):
+    db.admin.execute(STEAL)
+    db.app.execute("CREATE TABLE t (id bigint PRIMARY KEY, a int, b int) PARTITION BY RANGE (id); CREATE TABLE t1 PARTITION OF t DEFAULT; INSERT INTO t SELECT g, g FROM generate_series(1, 20) g")
+    db.daemon()
+    db.finish(db.submit(set_clause="b = a", where_clause="b IS NULL", keep_in_sync=True))
+    db.app.execute("ALTER TABLE t RENAME TO moved")
+    db.admin.execute("GRANT CREATE ON SCHEMA public TO other")
+    with db.connect("other") as session:
+        session.execute("CREATE TABLE t (id bigint, a int, b int)")
+        steals_rows_of(session, "public.t1", "public.t")
+    with db.connect("app") as session:
+        session.execute("INSERT INTO moved (id, a) VALUES (500, 5); UPDATE moved SET a = 7 WHERE id = 1")
+    assert db.all("SELECT who FROM g.log") == [] and db.all("SELECT b FROM moved WHERE id IN (1, 500) ORDER BY id") == [(7,), (5,)]
+
+
+@pytest.mark.parametrize("table", ["place.t", "place.t PARTITION BY LIST (id)"])
+def test_a_schema_that_is_renamed_and_whose_name_a_stranger_takes_gives_no_code_to_the_trigger(db, table):
+    db.admin.execute(STEAL + f"; CREATE SCHEMA place AUTHORIZATION app; GRANT CREATE ON DATABASE {db.name} TO app, other")
+    db.app.execute(f"CREATE TABLE {table.replace('place.t', 'place.t (id bigint PRIMARY KEY, a int, b int)')}; GRANT USAGE ON SCHEMA place TO other; GRANT INSERT, SELECT ON place.t TO other")
+    if "PARTITION" in table:
+        db.app.execute("CREATE SCHEMA parts; GRANT USAGE ON SCHEMA parts TO other; CREATE TABLE parts.t1 PARTITION OF place.t DEFAULT")
+    db.app.execute("INSERT INTO place.t SELECT g, g FROM generate_series(1, 20) g")
+    db.daemon()
+    db.finish(db.submit(target="place.t", set_clause="b = a", where_clause="b IS NULL", keep_in_sync=True))
+    db.app.execute("INSERT INTO place.t (id, a) VALUES (999, 1)")
+    assert db.one("SELECT b FROM place.t WHERE id = 999") == 1
+    db.app.execute("ALTER SCHEMA place RENAME TO elsewhere")
+    token = db.one("SELECT typname::text FROM pg_type WHERE typname ~ '^backfilld_sync'")
+    with db.connect("other") as session:
+        session.execute(f"""CREATE SCHEMA place; GRANT ALL ON SCHEMA place TO PUBLIC; CREATE TYPE place.{token} AS ENUM ();
+            CREATE FUNCTION place.{token}_value(elsewhere.t, place.{token}) RETURNS TABLE ("0" int, "1" int) LANGUAGE plpgsql AS $$ BEGIN RETURN QUERY SELECT 0, g.steal(); END $$""")
+    for user in ("other", "app"):
+        with db.connect(user) as session:
+            session.execute("INSERT INTO elsewhere.t (id, a) VALUES (%s, 1)", [1000 + len(user)])
+    assert db.all("SELECT who FROM g.log") == [] and db.all("SELECT b FROM elsewhere.t WHERE id >= 1000") == [(None,), (None,)]
 
 
 def test_what_others_make_of_the_triggers_functions_keeps_it_in_no_table(db):

@@ -334,6 +334,23 @@ def test_of_several_columns_a_failure_of_one_leaves_those_whose_source_stays(db,
         assert row(db, 3, "a, b, x, y") == ("A3", 2, "a3", 50)
 
 
+@pytest.mark.parametrize("where, back", [("x IS NULL AND y IS NULL", None), ("x IS NULL OR y IS NULL", None), (None, None), ("x IS NULL AND y IS NULL", "a = upper(x), b = 100 / y")])
+def test_an_expression_that_nobody_needs_fails_no_writer_and_no_other_column(db, where, back):
+    """Its column was given. What all of a row's columns need is no part of this: such a row is written as it came, so that it is still to do."""
+    make(db, "a text, b int, x text, y int", "'A' || i, 5")
+    in_step(db, "x = lower(a), y = 100 / b", where_clause=where, sync_back=back, enforce=["NOT NULL x"])
+    once = lambda sql: db.connect("app").__enter__().execute(sql)
+    once("INSERT INTO t (id, a, b, y) VALUES (1000, 'A', 0, 7)")
+    assert row(db, 1000, "a, b, x, y") == ("A", 0, "a", 7)
+    once("UPDATE t SET a = 'B', b = 0, y = 8 WHERE id = 1")
+    assert row(db, 1, "a, b, x, y") == ("B", 0, "a1" if back else "b", 8)  # with a way back, who writes a new column means the others as they are
+    if back:
+        once("INSERT INTO t (id, a, x, y) VALUES (1001, 'A', 'a', 0)")
+        assert row(db, 1001, "a, b, x, y") == ("A", None, "a", 0)
+        once("INSERT INTO t (id, b, x, y) VALUES (1002, 9, 'a', 0)")
+        assert row(db, 1002, "a, b, x, y") == ("A", 9, "a", 0)
+
+
 def test_a_column_that_was_added_beside_another_is_emptied_where_it_cannot_be_computed(db):
     make(db, "a text, b int, x text", "'A' || i, 5")
     in_step(db, "x = lower(a), y = 100 / b", add_column="y int", name="first")
