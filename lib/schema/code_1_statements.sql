@@ -241,13 +241,14 @@ AS $$
   SELECT CASE WHEN EXISTS (SELECT FROM pg_type t WHERE t.typnamespace = 'pg_catalog'::regnamespace AND t.typname = type) THEN 'pg_catalog.' || type ELSE type END
 $$;
 
--- A part of the position in a parameter, with its type.
-CREATE OR REPLACE FUNCTION backfill.key_value(parameter text, ord bigint, type text, parts integer) RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+-- The parts of the position in a parameter, each with its type. written: the types as they stand in a statement.
+CREATE OR REPLACE FUNCTION backfill.key_values(parameter text, types text[], written text[]) RETURNS text[]
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT format(CASE WHEN parts > 1 AND type IN ('date', 'timestamp without time zone', 'timestamp with time zone', 'time without time zone',
-                                                 'time with time zone', 'interval')
-                     THEN 'backfill.constant((%s::pg_catalog.text[])[%s], NULL::%s)' ELSE '(%s::pg_catalog.text[])[%s]::%s' END, parameter, ord, backfill.whose_type(type))
+  SELECT array_agg(format(CASE WHEN cardinality(types) > 1 AND u.type IN ('date', 'timestamp without time zone', 'timestamp with time zone', 'time without time zone',
+                                                                          'time with time zone', 'interval')
+                               THEN 'backfill.constant((%s::pg_catalog.text[])[%s], NULL::%s)' ELSE '(%s::pg_catalog.text[])[%s]::%s' END, parameter, u.ord, written[u.ord]) ORDER BY u.ord)
+    FROM unnest(types) WITH ORDINALITY AS u(type, ord)
 $$;
 
 -- The condition that a row's key stands in a batch. $1 is the position below it or NULL, $2 the one at its end, both
@@ -265,20 +266,21 @@ DECLARE
   op     constant text[] := key.operators;
   mine   text[] := ARRAY(SELECT prefix || u.col || CASE u.coll WHEN '' THEN '' ELSE ' COLLATE ' || u.coll END
                            FROM unnest(key.columns, key.collations) WITH ORDINALITY AS u(col, coll, ord) ORDER BY u.ord);
-  lo     text[] := ARRAY(SELECT backfill.key_value('$1', u.ord, u.type, n) FROM unnest(key.types) WITH ORDINALITY AS u(type, ord) ORDER BY u.ord);
-  hi     text[] := ARRAY(SELECT backfill.key_value('$2', u.ord, u.type, n) FROM unnest(key.types) WITH ORDINALITY AS u(type, ord) ORDER BY u.ord);
+  types  text[] := ARRAY(SELECT backfill.whose_type(u.type) FROM unnest(key.types) WITH ORDINALITY AS u(type, ord) ORDER BY u.ord);
+  lo     text[] := backfill.key_values('$1', key.types, types);
+  hi     text[] := backfill.key_values('$2', key.types, types);
   deeper text := '';
   checked constant text := CASE WHEN key.index_oid IS NULL THEN '' ELSE format('backfill.check_key(%s, %s) AND ', key.index_oid, key.filenode) END;
 BEGIN
   IF several = 'joined' AND n > 1 THEN
     RETURN checked || format('ROW(%s) %s ANY (SELECT %s FROM pg_catalog.unnest($2::pg_catalog.text[]) AS wanted(key))', array_to_string(mine, ', '),
                              backfill.row_operator(key, 3),
-                             (SELECT string_agg(format('(wanted.key::pg_catalog.text[])[%s]::%s', u.ord, backfill.whose_type(u.type)), ', ' ORDER BY u.ord)
-                                FROM unnest(key.types) WITH ORDINALITY AS u(type, ord)));
+                             (SELECT string_agg(format('(wanted.key::pg_catalog.text[])[%s]::%s', u.ord, u.type), ', ' ORDER BY u.ord)
+                                FROM unnest(types) WITH ORDINALITY AS u(type, ord)));
   ELSIF several IS NOT NULL THEN
     RETURN checked || (SELECT string_agg(format('%s %s ANY (ARRAY(SELECT (wanted.key::pg_catalog.text[])[%s]::%s FROM pg_catalog.unnest($2::pg_catalog.text[]) AS wanted(key)))',
-                                                mine[u.ord], op[u.ord][3], u.ord, backfill.whose_type(u.type)), ' AND ' ORDER BY u.ord)
-                         FROM unnest(key.types) WITH ORDINALITY AS u(type, ord));
+                                                mine[u.ord], op[u.ord][3], u.ord, u.type), ' AND ' ORDER BY u.ord)
+                         FROM unnest(types) WITH ORDINALITY AS u(type, ord));
   ELSIF point THEN
     RETURN checked || (SELECT string_agg(format('%s %s %s', mine[i], op[i][3], hi[i]), ' AND ' ORDER BY i) FROM generate_series(1, n) AS i);
   ELSIF n = 1 THEN
@@ -415,31 +417,28 @@ CREATE OR REPLACE FUNCTION backfill.statements(job backfill.job, relation oid, k
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  source    text := (backfill.relation_in_clauses(job, relation)).source;
-  name      text := (backfill.relation_in_clauses(job, relation)).name;
+  place     record := backfill.relation_in_clauses(job, relation);
+  source    text := place.source;
+  name      text := place.name;
   position  text := (SELECT 'ARRAY[' || string_agg(format('%s.%s::pg_catalog.text', name, c), ', ' ORDER BY ord) || ']'
                        FROM unnest(key.columns) WITH ORDINALITY AS u(c, ord));
   to_do     text := backfill.condition_of(job.where_clause);
   ordering  text[] := ARRAY(SELECT format('%s.%s', name, c) || CASE coll WHEN '' THEN '' ELSE ' COLLATE ' || coll END
                               FROM unnest(key.columns, key.collations) WITH ORDINALITY AS u(c, coll, ord) ORDER BY ord);
+  walked    text := backfill.batch_condition(name || '.', key, point);
+  wanted    text := CASE WHEN several IS NULL THEN walked ELSE backfill.batch_condition(name || '.', key, point, several) END;
 BEGIN
   IF job.statement IS NOT NULL THEN
     batch := '/* backfilld */ ' || backfill.place_batch(job.statement, key, point, several);
   ELSE
     batch := format(E'/* backfilld */ UPDATE %s\nSET %s\nWHERE %s', source, coalesce(job.plan ->> 'set', job.set_clause),
-                    backfill.batch_condition(name || '.', key, point, several)
-                    || ' AND ' || backfill.skip_condition(name || '.', key))
+                    wanted || ' AND ' || backfill.skip_condition(name || '.', key))
           || coalesce(E'\nAND ' || to_do, '')
           || CASE WHEN NOT point AND several IS NULL AND backfill.can_yield(job) THEN E'\nAND ' || backfill.yield_condition() ELSE '' END;
   END IF;
-  keys := format('SELECT %s, %s.xmax FROM %s WHERE %s', position, name, source,
-                 backfill.batch_condition(name || '.', key, point, several))
-       || coalesce(E'\nAND ' || to_do, '');
-  look := format('SELECT %s, %s.xmin FROM %s WHERE %s', position, name, source,
-                 backfill.batch_condition(name || '.', key, point, several))
-       || coalesce(E'\nAND ' || to_do, '');
-  bound := format('/* backfilld */ SELECT %s FROM %s WHERE %s ORDER BY %s OFFSET $3::bigint OPERATOR(pg_catalog.-) 1 LIMIT 1', position, source,
-                  backfill.batch_condition(name || '.', key, point),
+  keys := format('SELECT %s, %s.xmax FROM %s WHERE %s', position, name, source, wanted) || coalesce(E'\nAND ' || to_do, '');
+  look := format('SELECT %s, %s.xmin FROM %s WHERE %s', position, name, source, wanted) || coalesce(E'\nAND ' || to_do, '');
+  bound := format('/* backfilld */ SELECT %s FROM %s WHERE %s ORDER BY %s OFFSET $3::bigint OPERATOR(pg_catalog.-) 1 LIMIT 1', position, source, walked,
                   array_to_string(ordering, ', '));
   last := format('/* backfilld */ SELECT %s FROM %s ORDER BY %s LIMIT 1', position, source,
                  array_to_string(ARRAY(SELECT o || ' DESC' FROM unnest(ordering) WITH ORDINALITY AS u(o, ord) ORDER BY ord), ', '));

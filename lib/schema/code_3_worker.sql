@@ -477,10 +477,8 @@ $$;
 CREATE OR REPLACE FUNCTION backfill.plan_leaves_out(plan jsonb, relation oid) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT count(*) > 0 AND count(*) FILTER (WHERE c.oid IS NOT NULL) = 0
+  SELECT count(*) > 0 AND NOT bool_or(EXISTS (SELECT FROM pg_class c WHERE c.relname = n.name #>> '{}' AND (c.oid = relation OR pg_partition_root(c.oid) = pg_partition_root(relation))))
     FROM jsonb_path_query(plan, 'lax $.**."Relation Name"') AS n(name)
-    LEFT JOIN (SELECT relation AS oid UNION SELECT t.relid FROM pg_partition_tree(pg_partition_root(relation)) t) AS p ON true
-    LEFT JOIN pg_class c ON c.oid = p.oid AND c.relname = n.name #>> '{}'
 $$;
 
 -- Before anything is changed: the batch's statement is planned as it will be sent, and may not read the whole table. Runs in the

@@ -42,6 +42,9 @@ BEGIN
   trying := job.phase = 'preflight' AND (job.dry_run OR job.plan <> '{}');
   largest := (SELECT c.oid FROM backfill.relations_of(job) o JOIN pg_class c ON c.oid = o ORDER BY c.relpages DESC, c.reltuples DESC LIMIT 1);
   on_copy := NOT backfill.has_column(job);
+  data_directory := (SELECT coalesce(nullif(pg_tablespace_location(coalesce(nullif(c.reltablespace, 0), d.dattablespace)), ''),  -- where the largest is
+                                     (SELECT s.setting FROM pg_settings s WHERE s.name = 'data_directory'))  -- NULL without pg_monitor
+                       FROM pg_class c JOIN pg_database d ON d.datname = current_database() WHERE c.oid = largest);
   FOR r IN SELECT * FROM backfill.relations_of(job) LOOP
     IF on_copy AND r <> largest THEN
       CONTINUE;
@@ -54,9 +57,6 @@ BEGIN
     PERFORM backfill.check_is_there(r, job);
     trial := CASE WHEN trying AND r = largest THEN 100 ELSE 0 END;
     whole := backfill.whole_look(job, r);
-    data_directory := (SELECT coalesce(nullif(pg_tablespace_location(coalesce(nullif(c.reltablespace, 0), d.dattablespace)), ''),  -- where the largest is
-                                       (SELECT s.setting FROM pg_settings s WHERE s.name = 'data_directory'))  -- NULL without pg_monitor
-                         FROM pg_class c JOIN pg_database d ON d.datname = current_database() WHERE c.oid = largest);
     size := size + octet_length(concat(name, batch, bound, last, keys_of, data_directory)) + 100;
     IF size > most THEN
       RAISE EXCEPTION 'the statements for the partitions of % come to more than % MB', backfill.relation_name(job.target), most / 1000000

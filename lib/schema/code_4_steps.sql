@@ -410,129 +410,6 @@ AS $$
     LEFT JOIN LATERAL (SELECT backfill.named_relation((regexp_match(s.commands[1], '^DROP INDEX CONCURRENTLY (.*)$'))[1]) AS oid) i ON s.apart
 $$;
 
--- Jobs that keep rows of a table in step, or of the partitioned one that it belongs to.
-CREATE OR REPLACE FUNCTION backfill.jobs_in_step(target oid) RETURNS SETOF backfill.job
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-AS $$
-  SELECT j.* FROM backfill.job j
-   WHERE j.keep_in_sync AND j.target IN (SELECT jobs_in_step.target UNION SELECT a.relid FROM pg_partition_ancestors(jobs_in_step.target) a(relid))
-$$;
-
--- What uses a column of one relation, as far as the server can tell: kind (a word of job.ignore) and what, with its name. Function
--- bodies and statements are text: those are listed that name both the table and the column, and of the table's trigger functions, and those that take or
--- give its rows, those that name the column. named_in, statements, shown: the functions and statements that name the column, and how a statement is shown
--- (below); they are asked for once, for all partitions.
-CREATE OR REPLACE FUNCTION backfill.uses_of_relation(target oid, column_name name, named_in oid[], statements text[], shown text[]) RETURNS TABLE (kind text, what text)
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
-AS $$
-#variable_conflict use_column
-DECLARE
-  class      pg_class;
-  col        smallint;
-  word       text;
-  table_word text;
-  functions  oid[];  -- of jobs, which are named as such
-  row_types  oid[];  -- of its rows, and of arrays of them
-  triggers   text[];
-BEGIN
-  SELECT * INTO class FROM pg_class c WHERE c.oid = target;
-  SELECT coalesce(array_agg(f.oid), '{}') INTO functions FROM backfill.jobs_in_step(target) j, backfill.sync_functions(j) f;
-  SELECT coalesce(array_agg(t.name), '{}') INTO triggers FROM backfill.jobs_in_step(target) j, backfill.sync_triggers(j) t;
-  SELECT array_agg(t.oid) INTO row_types FROM pg_type t JOIN pg_type r ON r.typrelid = target AND t.oid IN (r.oid, r.typarray) WHERE class.reltype = r.oid;
-  SELECT a.attnum INTO col FROM pg_attribute a WHERE a.attrelid = target AND a.attname = column_name;
-  word := backfill.word_pattern(column_name);
-  table_word := backfill.word_pattern(class.relname);
-
-  RETURN QUERY
-  WITH found AS (
-    SELECT DISTINCT d.classid, d.objid, d.objsubid
-      FROM pg_depend d
-     WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = target AND d.refobjsubid = col AND d.deptype <> 'i'
-  )
-  SELECT 'views', CASE c.relkind WHEN 'm' THEN 'materialized view ' ELSE 'view ' END || backfill.relation_name(c.oid)
-    FROM found f JOIN pg_rewrite r ON f.classid = 'pg_rewrite'::regclass AND r.oid = f.objid JOIN pg_class c ON c.oid = r.ev_class
-   GROUP BY c.oid, c.relkind
-  UNION ALL
-  SELECT 'indexes', 'index ' || backfill.relation_name(i.indexrelid)
-    FROM pg_index i
-   WHERE i.indrelid = target
-     AND (col = ANY (i.indkey::smallint[]) OR EXISTS (SELECT FROM found f WHERE f.classid = 'pg_class'::regclass AND f.objid = i.indexrelid))
-     AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conindid = i.indexrelid AND k.contype IN ('p', 'u', 'x'))
-  UNION ALL
-  SELECT CASE k.contype WHEN 'p' THEN 'primary key' ELSE 'constraints' END, format('constraint %I on %s', k.conname, backfill.relation_name(k.conrelid))
-    FROM pg_constraint k
-   WHERE ((k.conrelid = target AND col = ANY (k.conkey)) OR (k.confrelid = target AND col = ANY (k.confkey))) AND k.contype <> 'n'
-  UNION ALL
-  SELECT 'jobs', format('job %s, whose trigger keeps rows in step: SELECT backfill.%s(%L)', j.name, CASE WHEN j.state IN ('succeeded', 'failed') THEN 'finish' ELSE 'cancel' END, j.name)
-    FROM backfill.jobs_in_step(target) j
-   WHERE EXISTS (SELECT FROM backfill.sync_triggers(j)) AND concat_ws(' ', j.add_column, j.set_clause, j.where_clause, j.sync_back) ~* word
-  UNION ALL
-  SELECT 'sequences', format('sequence %s, which goes with the column that owns it (ALTER SEQUENCE … OWNED BY NONE keeps it)', backfill.relation_name(c.oid))
-    FROM found f JOIN pg_class c ON f.classid = 'pg_class'::regclass AND c.oid = f.objid AND c.relkind = 'S'
-  UNION ALL
-  SELECT 'defaults', format('default of column %I of %s, which calls sequence %s', a.attname, backfill.relation_name(a.attrelid), backfill.relation_name(c.oid))
-    FROM found f JOIN pg_class c ON f.classid = 'pg_class'::regclass AND c.oid = f.objid AND c.relkind = 'S'
-    JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid AND d.classid = 'pg_attrdef'::regclass
-    JOIN pg_attrdef e ON e.oid = d.objid
-    JOIN pg_attribute a ON a.attrelid = e.adrelid AND a.attnum = e.adnum AND (a.attrelid, a.attnum) <> (target, col)
-  UNION ALL
-  SELECT 'statistics', format('statistics %I.%I', n.nspname, x.stxname)
-    FROM pg_statistic_ext x JOIN pg_namespace n ON n.oid = x.stxnamespace
-   WHERE x.stxrelid = target
-     AND (col = ANY (x.stxkeys::smallint[]) OR EXISTS (SELECT FROM found f WHERE f.classid = 'pg_statistic_ext'::regclass AND f.objid = x.oid))
-  UNION ALL
-  SELECT 'subscriptions', format('subscription %I, which writes the table', s.subname)
-    FROM pg_subscription_rel r JOIN pg_subscription s ON s.oid = r.srsubid
-   WHERE r.srrelid = target
-  UNION ALL
-  SELECT 'triggers', format('trigger %I', t.tgname)
-    FROM pg_trigger t
-   WHERE t.tgrelid = target AND NOT t.tgisinternal AND t.tgname <> ALL (triggers)
-     AND (col = ANY (t.tgattr::smallint[]) OR EXISTS (SELECT FROM found f WHERE f.classid = 'pg_trigger'::regclass AND f.objid = t.oid)
-          OR t.tgnargs > 0 AND replace(encode(t.tgargs, 'escape'), '\000', ' ') ~* word)
-  UNION ALL
-  SELECT 'policies', format('policy %I', p.polname)
-    FROM found f JOIN pg_policy p ON f.classid = 'pg_policy'::regclass AND p.oid = f.objid
-  UNION ALL
-  SELECT 'generated', format('column %I', a.attname)
-    FROM found f
-    JOIN pg_attrdef e ON f.classid = 'pg_attrdef'::regclass AND e.oid = f.objid
-    JOIN pg_attribute a ON a.attrelid = e.adrelid AND a.attnum = e.adnum AND a.attnum <> col
-  UNION ALL
-  SELECT 'generated', format('column %I', a.attname)  -- the server notes this the other way round
-    FROM pg_depend d
-    JOIN pg_attribute a ON a.attrelid = target AND a.attnum = d.objsubid AND a.attgenerated <> ''
-   WHERE d.classid = 'pg_class'::regclass AND d.objid = target AND d.objsubid <> col
-     AND d.refclassid = 'pg_class'::regclass AND d.refobjid = target AND d.refobjsubid = col
-  UNION ALL
-  SELECT 'publications', format('publication %I', p.pubname)
-    FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid
-   WHERE r.prrelid = target AND (col = ANY (r.prattrs::smallint[])
-         OR EXISTS (SELECT FROM found f WHERE f.classid = 'pg_publication_rel'::regclass AND f.objid = r.oid))
-  UNION ALL
-  SELECT 'functions', format('%s %s', CASE p.prokind WHEN 'p' THEN 'procedure' ELSE 'function' END, p.oid::regprocedure)
-    FROM (SELECT f.objid AS oid, true AS depends FROM found f WHERE f.classid = 'pg_proc'::regclass
-          UNION ALL
-          SELECT o.oid, false FROM unnest(named_in) AS o(oid)) c
-    JOIN pg_proc p ON p.oid = c.oid
-    JOIN pg_namespace n ON n.oid = p.pronamespace
-   WHERE n.nspname NOT IN ('pg_catalog', 'information_schema', 'backfill') AND p.oid <> ALL (functions)
-     AND n.nspname !~ '^pg_temp_'
-     AND (c.depends
-          OR CASE WHEN octet_length(p.prosrc) > 100000 THEN strpos(p.prosrc, class.relname) > 0 ELSE p.prosrc ~* table_word END
-          OR EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = target AND t.tgfoid = p.oid)
-          OR p.proargtypes::oid[] && row_types OR p.prorettype = ANY (row_types))
-  UNION ALL
-  SELECT 'columns', format('column %I of %s, which holds rows of the table', a.attname, backfill.relation_name(a.attrelid))
-    FROM pg_attribute a JOIN pg_class r ON r.oid = a.attrelid AND r.relkind IN ('r', 'p', 'm', 'f')
-   WHERE a.atttypid = ANY (row_types) AND a.attnum > 0 AND NOT a.attisdropped
-  UNION ALL
-  SELECT 'statements', s.shown
-    FROM unnest(statements, shown) AS s(query, shown)
-   WHERE s.query ~* table_word;
-END
-$$;
-
 -- The functions that name a column, whatever table's. Strangers write texts of any length: in a body of more than 100,000 bytes the name is looked
 -- for as it is written. What a session has made for itself is passed over, as it goes with it; and what belongs to a job that keeps rows of a table
 -- in step: as far as it reads the column, the server knows it, and its comments and the names in it are the job's.
@@ -576,20 +453,120 @@ EXCEPTION WHEN object_not_in_prerequisite_state THEN
 END
 $$;
 
--- What uses the column of a table, its partitions included.
+-- What uses the column that a job drops, as far as the server can tell, in its table and in all partitions of that: kind (a word of job.ignore) and what, with
+-- its name. Function bodies and statements are text: those are listed that name both a table and the column, and of the tables' trigger functions, and those
+-- that take or give rows, those that name the column. Of what a partition has from its parent, the parent's is named. One query: the catalog of a
+-- thousand partitions is read once.
 CREATE OR REPLACE FUNCTION backfill.uses_of(job backfill.job) RETURNS TABLE (kind text, what text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
-  named_in constant oid[] := backfill.functions_that_name(job.drop_column);
-  named    record;
+  word      constant text := backfill.word_pattern(job.drop_column);
+  named_in  constant oid[] := backfill.functions_that_name(job.drop_column);
+  in_step   bigint[];  -- jobs that keep rows of these tables in step
+  functions oid[];     -- theirs, which are named as such
+  triggers  text[];
+  named     record;
 BEGIN
   SELECT s.queries, s.shown INTO named FROM backfill.statements_that_name(job.drop_column, job.submitted_by) s;
+  in_step := ARRAY(SELECT j.id FROM backfill.job j WHERE j.keep_in_sync AND j.target IN (
+    SELECT job.target UNION SELECT t.relid FROM pg_partition_tree(job.target) t UNION SELECT a.relid FROM pg_partition_ancestors(job.target) a(relid)));
+  functions := ARRAY(SELECT f.oid FROM backfill.job j, backfill.sync_functions(j) f WHERE j.id = ANY (in_step));
+  triggers := ARRAY(SELECT t.name FROM backfill.job j, backfill.sync_triggers(j) t WHERE j.id = ANY (in_step));
   RETURN QUERY
-  SELECT DISTINCT u.kind, u.what
-    FROM (SELECT job.target::oid AS relation UNION SELECT t.relid FROM pg_partition_tree(job.target) t) r,
-         backfill.uses_of_relation(r.relation, job.drop_column, named_in, named.queries, named.shown) u;
+  WITH tree AS MATERIALIZED (  -- with the column's number, which may be another in each
+    SELECT c.oid, a.attnum AS col, c.relname::text, c.oid = job.target AS is_target
+      FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = job.drop_column AND a.attnum > 0 AND NOT a.attisdropped
+     WHERE c.oid IN (SELECT job.target UNION SELECT t.relid FROM pg_partition_tree(job.target) t)
+  ), row_types AS MATERIALIZED (  -- of their rows, and of arrays of them
+    SELECT t.oid FROM tree r JOIN pg_type y ON y.typrelid = r.oid JOIN pg_class c ON c.oid = r.oid AND c.reltype = y.oid, LATERAL (VALUES (y.oid), (y.typarray)) AS t(oid)
+  ), found AS MATERIALIZED (
+    SELECT DISTINCT r.oid AS relation, d.classid, d.objid, d.objsubid
+      FROM tree r JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = r.oid AND d.refobjsubid = r.col AND d.deptype <> 'i'
+  ), bodies AS MATERIALIZED (  -- that name the column
+    SELECT p.oid, p.prosrc, lower(p.prosrc COLLATE "C") AS folded, p.proargtypes::oid[] || p.prorettype AS types FROM pg_proc p WHERE p.oid = ANY (named_in)
+  ), used AS (
+    SELECT 'views' AS kind, CASE c.relkind WHEN 'm' THEN 'materialized view ' ELSE 'view ' END || backfill.relation_name(c.oid) AS what
+      FROM found f JOIN pg_rewrite w ON f.classid = 'pg_rewrite'::regclass AND w.oid = f.objid JOIN pg_class c ON c.oid = w.ev_class
+    UNION ALL
+    SELECT 'indexes', 'index ' || backfill.relation_name(i.indexrelid)
+      FROM tree r JOIN pg_index i ON i.indrelid = r.oid
+     WHERE (r.col = ANY (i.indkey::smallint[]) OR EXISTS (SELECT FROM found f WHERE f.classid = 'pg_class'::regclass AND f.objid = i.indexrelid))
+       AND (r.is_target OR NOT EXISTS (SELECT FROM pg_inherits h WHERE h.inhrelid = i.indexrelid))
+       AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conindid = i.indexrelid AND k.contype IN ('p', 'u', 'x'))
+    UNION ALL
+    SELECT CASE k.contype WHEN 'p' THEN 'primary key' ELSE 'constraints' END, format('constraint %I on %s', k.conname, backfill.relation_name(k.conrelid))
+      FROM (SELECT k.* FROM tree r JOIN pg_constraint k ON k.conrelid = r.oid AND r.col = ANY (k.conkey)
+             WHERE r.is_target OR k.conparentid = 0 AND (k.conislocal OR k.coninhcount = 0)
+             UNION ALL
+            SELECT k.* FROM tree r JOIN pg_constraint k ON k.confrelid = r.oid AND r.col = ANY (k.confkey) WHERE r.is_target OR k.conparentid = 0) k
+     WHERE k.contype <> 'n'
+    UNION ALL
+    SELECT 'jobs', format('job %s, whose trigger keeps rows in step: SELECT backfill.%s(%L)', j.name, CASE WHEN j.state IN ('succeeded', 'failed') THEN 'finish' ELSE 'cancel' END, j.name)
+      FROM backfill.job j
+     WHERE j.id = ANY (in_step) AND EXISTS (SELECT FROM backfill.sync_triggers(j)) AND concat_ws(' ', j.add_column, j.set_clause, j.where_clause, j.sync_back) ~* word
+    UNION ALL
+    SELECT 'sequences', format('sequence %s, which goes with the column that owns it (ALTER SEQUENCE … OWNED BY NONE keeps it)', backfill.relation_name(c.oid))
+      FROM found f JOIN pg_class c ON f.classid = 'pg_class'::regclass AND c.oid = f.objid AND c.relkind = 'S'
+    UNION ALL
+    SELECT 'defaults', format('default of column %I of %s, which calls sequence %s', a.attname, backfill.relation_name(a.attrelid), backfill.relation_name(c.oid))
+      FROM found f JOIN pg_class c ON f.classid = 'pg_class'::regclass AND c.oid = f.objid AND c.relkind = 'S'
+      JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid AND d.classid = 'pg_attrdef'::regclass
+      JOIN pg_attrdef e ON e.oid = d.objid
+      JOIN pg_attribute a ON a.attrelid = e.adrelid AND a.attnum = e.adnum
+     WHERE NOT EXISTS (SELECT FROM tree r WHERE r.oid = a.attrelid AND r.col = a.attnum)
+    UNION ALL
+    SELECT 'statistics', format('statistics %I.%I', n.nspname, x.stxname)
+      FROM tree r JOIN pg_statistic_ext x ON x.stxrelid = r.oid JOIN pg_namespace n ON n.oid = x.stxnamespace
+     WHERE r.col = ANY (x.stxkeys::smallint[]) OR EXISTS (SELECT FROM found f WHERE f.classid = 'pg_statistic_ext'::regclass AND f.objid = x.oid)
+    UNION ALL
+    SELECT 'subscriptions', format('subscription %I, which writes the table', s.subname)
+      FROM tree r JOIN pg_subscription_rel l ON l.srrelid = r.oid JOIN pg_subscription s ON s.oid = l.srsubid
+    UNION ALL
+    SELECT 'triggers', format('trigger %I', t.tgname)
+      FROM tree r JOIN pg_trigger t ON t.tgrelid = r.oid
+     WHERE NOT t.tgisinternal AND t.tgname <> ALL (triggers)
+       AND (r.col = ANY (t.tgattr::smallint[]) OR EXISTS (SELECT FROM found f WHERE f.classid = 'pg_trigger'::regclass AND f.objid = t.oid)
+            OR t.tgnargs > 0 AND replace(encode(t.tgargs, 'escape'), '\000', ' ') ~* word)
+    UNION ALL
+    SELECT 'policies', format('policy %I', p.polname)
+      FROM found f JOIN pg_policy p ON f.classid = 'pg_policy'::regclass AND p.oid = f.objid
+    UNION ALL
+    SELECT 'generated', format('column %I', a.attname)
+      FROM found f JOIN pg_attrdef e ON f.classid = 'pg_attrdef'::regclass AND e.oid = f.objid
+      JOIN pg_attribute a ON a.attrelid = e.adrelid AND a.attnum = e.adnum
+     WHERE NOT EXISTS (SELECT FROM tree r WHERE r.oid = a.attrelid AND r.col = a.attnum)
+    UNION ALL
+    SELECT 'generated', format('column %I', a.attname)  -- the server notes this the other way round
+      FROM tree r JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = r.oid AND d.refobjsubid = r.col
+       AND d.classid = 'pg_class'::regclass AND d.objid = r.oid AND d.objsubid <> r.col
+      JOIN pg_attribute a ON a.attrelid = r.oid AND a.attnum = d.objsubid AND a.attgenerated <> ''
+    UNION ALL
+    SELECT 'publications', format('publication %I', p.pubname)
+      FROM tree r JOIN pg_publication_rel l ON l.prrelid = r.oid JOIN pg_publication p ON p.oid = l.prpubid
+     WHERE r.col = ANY (l.prattrs::smallint[]) OR EXISTS (SELECT FROM found f WHERE f.classid = 'pg_publication_rel'::regclass AND f.objid = l.oid)
+    UNION ALL
+    SELECT 'functions', format('%s %s', CASE p.prokind WHEN 'p' THEN 'procedure' ELSE 'function' END, p.oid::regprocedure)
+      FROM (SELECT f.objid FROM found f WHERE f.classid = 'pg_proc'::regclass
+            UNION
+            SELECT b.oid FROM bodies b
+             WHERE EXISTS (SELECT FROM tree r WHERE CASE WHEN octet_length(b.prosrc) > 100000 THEN strpos(b.prosrc, r.relname) > 0
+                                                         WHEN strpos(b.folded, lower(r.relname COLLATE "C")) > 0 THEN b.prosrc ~* backfill.word_pattern(r.relname) ELSE false END)
+                OR EXISTS (SELECT FROM pg_trigger t WHERE t.tgfoid = b.oid AND t.tgrelid IN (SELECT r.oid FROM tree r))
+                OR EXISTS (SELECT FROM row_types t WHERE t.oid = ANY (b.types))) AS c(oid)
+      JOIN pg_proc p ON p.oid = c.oid JOIN pg_namespace n ON n.oid = p.pronamespace
+     WHERE n.nspname NOT IN ('pg_catalog', 'information_schema', 'backfill') AND n.nspname !~ '^pg_temp_' AND p.oid <> ALL (functions)
+    UNION ALL
+    SELECT 'columns', format('column %I of %s, which holds rows of the table', a.attname, backfill.relation_name(a.attrelid))
+      FROM row_types t JOIN pg_attribute a ON a.atttypid = t.oid AND a.attnum > 0 AND NOT a.attisdropped
+      JOIN pg_class c ON c.oid = a.attrelid AND c.relkind IN ('r', 'p', 'm', 'f')
+    UNION ALL
+    SELECT 'statements', s.shown
+      FROM unnest(named.queries, named.shown) AS s(query, shown)
+     WHERE EXISTS (SELECT FROM tree r WHERE CASE WHEN strpos(lower(s.query COLLATE "C"), lower(r.relname COLLATE "C")) > 0 THEN s.query ~* backfill.word_pattern(r.relname) ELSE false END)
+  )
+  SELECT DISTINCT u.kind, u.what FROM used u;
 END
 $$;
 

@@ -29,7 +29,7 @@ GRANT UPDATE (wanted, priority, workers, target_ms, max_rows_per_s, max_lag, thr
 -- The checks at INSERT and the worker's functions run as the submitter.
 GRANT EXECUTE ON FUNCTION
   backfill.base_type, backfill.relation_name, backfill.check_is_there, backfill.key_of, backfill.restored, backfill.take_over,
-  backfill.collation_order, backfill.row_operator, backfill.constant, backfill.whose_type, backfill.key_value, backfill.check_key, backfill.check_collations,
+  backfill.collation_order, backfill.row_operator, backfill.constant, backfill.whose_type, backfill.key_values, backfill.check_key, backfill.check_collations,
   backfill.batch_condition, backfill.skip_condition, backfill.relation_in_clauses,
   backfill.yield_condition, backfill.can_yield, backfill.place_batch,
   backfill.read_token, backfill.tokens, backfill.check_sizes, backfill.is_closed, backfill.split_item, backfill.acting_owner,

@@ -964,6 +964,15 @@ def test_names_that_are_long_in_bytes(db):
     assert is_not_null(db, column, f'"{table}"')
 
 
+def test_drop_column_names_what_partitions_have_from_their_table_once(db):
+    db.app.execute("""CREATE TABLE p (id bigint, a int CHECK (a >= 0), PRIMARY KEY (id)) PARTITION BY RANGE (id); CREATE INDEX on_a ON p (a);
+        CREATE TABLE p1 (spare int, a int CHECK (a >= 0), id bigint NOT NULL); ALTER TABLE p1 DROP spare; ALTER TABLE p1 RENAME CONSTRAINT p1_a_check TO p_a_check; ALTER TABLE p ATTACH PARTITION p1 FOR VALUES FROM (0) TO (9);
+        CREATE TABLE p2 PARTITION OF p DEFAULT; CREATE INDEX own ON p1 (id, a)""")
+    db.daemon()
+    job = db.finish(db.submit(target="p", drop_column="a"), "failed")
+    assert job["error"].split("still used by ")[1] == "constraints: constraint p_a_check on public.p; indexes: index public.on_a; indexes: index public.own"
+
+
 def test_drop_column_looks_at_partitions_and_odd_names(db):
     db.app.execute("""CREATE TABLE pt (id int, k int, "amt%" int, PRIMARY KEY (id, k)) PARTITION BY LIST (k);
                       CREATE TABLE pt1 PARTITION OF pt FOR VALUES IN (1);
