@@ -26,7 +26,8 @@ read -ra matrix_versions <<<"${MATRIX:-16.14.0-beta.17 17.10.0-beta.17 18.4.0-be
 # By what of the daemon they go through: texts, answers of any size, file, descriptors and stop; errors, rows that are put aside;
 # metrics. What waits most of the time, and what goes by the clock of a host that is not busy stays out: a sanitizer makes it slow.
 sanitized_files=(texts sizes edges errors metrics)
-longest=(sync standbys migration page throttle fairness)  # begun first, so that none is alone at the end
+longest=(sync standbys migration page throttle)  # begun first, so that none is alone at the end
+waiting=(brake fairness hosts network patroni poolers stalls waiters)  # these wait for most of their time: one after another, beside the others
 matrix_files=(migration crash throttle locks errors jobs keys rights pins)
 tools=(dbmate@2.36.0 'node-pg-migrate@7.9.1 pg@8.13.1' liquibase@4.28.1)
 
@@ -93,6 +94,7 @@ finish_one() {
   wait -n -p pid "${!running[@]}" || status=$?
   name=${running[$pid]} report=${report_of[${running[$pid]}]}
   unset "running[$pid]"
+  [[ $name != waiting ]] || at_once=$((at_once - 1))
   if [[ $status == 0 && ! -f $report ]]; then
     skip "$name" 'it has no test'
     return
@@ -175,9 +177,9 @@ has_server() {
   return 1
 }
 
-# start_pytest NAME FILE
+# start_pytest NAME FILE...
 start_pytest() {
-  start "$1" "$logs/$1.xml" /usr/bin/python3 -m pytest -ra -o junit_family=xunit1 --junit-xml "$logs/$1.xml" "$2"
+  start "$1" "$logs/$1.xml" /usr/bin/python3 -m pytest -ra -o junit_family=xunit1 --junit-xml "$logs/$1.xml" "${@:2}"
 }
 
 # The files don't know of each other; each has its own server.
@@ -192,11 +194,14 @@ run_integration() {
   if ! command -v pgbouncer >/dev/null && install_packages "${pooler_packages[@]}" && unpack_package pgbouncer "$build/pgbouncer"; then
     export PGBOUNCER=$build/pgbouncer/usr/sbin/pgbouncer
   fi
+  for name in "${waiting[@]}"; do files+=("$repo/tests/integration/test_$name.py"); done
+  limit_s=$((2 * limit_s)) start_pytest waiting "${files[@]}"
+  at_once=$((at_once + 1))
   for name in "${longest[@]}"; do files+=("$repo/tests/integration/test_$name.py"); done
   for file in "$repo"/tests/integration/test_*.py; do
     [[ " ${files[*]} " == *" $file "* ]] || files+=("$file")
   done
-  for file in "${files[@]}"; do
+  for file in "${files[@]:${#waiting[@]}}"; do
     name=${file##*/}
     start_pytest "$name" "$file"
   done
@@ -237,7 +242,6 @@ run_system() {
   has_server system || return 0
   install_packages "${system_packages[@]}" || true
   start_pytest system "$repo/tests/system"
-  finish_all
 }
 
 # ---- Suites that need a network ----
@@ -352,7 +356,8 @@ main() {
   build_in "$build"
   for suite in unit sim; do [[ ! -v wanted[$suite] ]] || programs+=("$suite"); done
   ((${#programs[@]} == 0)) || run_programs "${programs[@]}"
-  for suite in integration system tools matrix soak bench sanitized; do [[ ! -v wanted[$suite] ]] || "run_$suite"; done
+  for suite in system integration tools matrix soak bench sanitized; do [[ ! -v wanted[$suite] ]] || "run_$suite"; done  # system goes on beside the next
+  finish_all
   [[ ! -v wanted[some_sanitized] ]] || run_sanitized "${sanitized_files[@]}"
 
   heading 'in short'
