@@ -325,6 +325,34 @@ BEGIN
 END
 $$;
 
+-- The conditions that a where_clause joins by AND and that ask for NULL in filled columns alone; NULL when there is none, or when another one may read a
+-- filled column: it names one, or the row as a whole.
+CREATE OR REPLACE FUNCTION backfill.null_parts(where_clause text, table_name text, filled text[]) RETURNS text[]
+LANGUAGE plpgsql IMMUTABLE STRICT SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  part   text;
+  tokens text[];
+  name   text;
+  result text[] := '{}';
+BEGIN
+  FOREACH part IN ARRAY backfill.joined_by(where_clause, 'and') LOOP
+    IF backfill.null_columns(part, table_name) <@ filled THEN
+      result := result || part;
+      CONTINUE;
+    END IF;
+    tokens := backfill.tokens_of(part);
+    FOR i IN 1 .. cardinality(tokens) LOOP
+      name := backfill.assigned_column(tokens[i]);
+      IF name = ANY (filled) OR name = table_name AND (tokens[i + 1] IS DISTINCT FROM '.' OR tokens[i + 2] = '*') THEN
+        RETURN NULL;
+      END IF;
+    END LOOP;
+  END LOOP;
+  RETURN nullif(result, '{}');
+END
+$$;
+
 -- The columns that a set_clause assigns, by name.
 CREATE OR REPLACE FUNCTION backfill.filled_columns(set_clause text) RETURNS text[]
 LANGUAGE sql IMMUTABLE STRICT SET search_path = pg_catalog, pg_temp

@@ -1,13 +1,14 @@
 -- What a job's batches are held to: that no row which they were for still meets where_clause. By what is read here a batch tells a row whose
 -- value the clause makes NULL from one that somebody keeps back, and says what to do.
 
--- The columns whose NULL is the only thing that is to do, when set_clause fills each of them; else NULL.
+-- The columns whose NULL is what is to do, when set_clause fills each of them, and nothing else that where_clause asks for can change with them; else NULL.
 CREATE OR REPLACE FUNCTION backfill.columns_to_fill(job backfill.job) RETURNS text[]
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT w.columns
-    FROM pg_class c, backfill.null_columns(job.where_clause, c.relname::text) AS w(columns)
-   WHERE c.oid = job.target AND w.columns <@ backfill.filled_columns(job.set_clause)
+  SELECT array_agg(DISTINCT n.name)
+    FROM pg_class c, unnest(backfill.null_parts(job.where_clause, c.relname::text, backfill.filled_columns(job.set_clause))) AS part,
+         unnest(backfill.null_columns(part, c.relname::text)) AS n(name)
+   WHERE c.oid = job.target
 $$;
 
 -- What of enforce forbids that one of these columns is NULL, as it was written; NULL when nothing does.
@@ -91,7 +92,7 @@ DECLARE
   keepers  text := backfill.keepers_of(relation);
   changers text := concat_ws(', ', keepers, backfill.changers_of(relation));
   forbids  text := backfill.forbids_null(job, filled);
-  computed text;  -- that the clause gives NULL, as a condition
+  computed text;  -- that for each NULL of a row that is to do the clause gives NULL, as a condition
   versions boolean := coalesce((SELECT has_column_privilege(r.oid, relation, 'xmin', 'SELECT') FROM pg_roles r WHERE r.rolname = job.owner), false);
 BEGIN
   IF job.where_clause IS NULL OR job.set_clause IS NULL THEN
@@ -100,9 +101,10 @@ BEGIN
   IF NOT versions THEN
     look := regexp_replace(look, ', [^,]*\.xmin FROM ', ', NULL::pg_catalog.xid FROM ');
   END IF;
-  computed := (SELECT string_agg(format(E'(%s\n) IS NULL', e), CASE WHEN job.where_clause ~* '\mor\M' THEN ' OR ' ELSE ' AND ' END)
+  computed := (SELECT string_agg(CASE WHEN strpos(u.t, '[') > 0 THEN format('%I IS NOT NULL', backfill.assigned_column(u.t))  -- an element makes it a value, whatever it is
+                                      ELSE format(E'(%I IS NOT NULL OR (%s\n) IS NULL)', backfill.assigned_column(u.t), u.e) END, ' AND ')
                  FROM backfill.computed_values(relation, job.set_clause) v, unnest(v.targets, v.expressions) AS u(t, e)
-                WHERE backfill.assigned_column(t) = ANY (filled));
+                WHERE backfill.assigned_column(u.t) = ANY (filled));
   RETURN jsonb_strip_nulls(jsonb_build_object(
     'look', look, 'columns', to_jsonb(columns), 'reads', phase IN ('guard', 'verify'), 'versions', versions,
     'looks', phase IN ('guard', 'verify') OR keepers IS NOT NULL OR forbids IS NOT NULL OR filled IS NULL,

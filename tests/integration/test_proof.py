@@ -34,7 +34,9 @@ def before_update(db, body, name="hold"):
 # ---- A clause that gives NULL
 
 @pytest.mark.parametrize("columns", [FILL, {**FILL, "keep_in_sync": True}, {**FILL, "enforce": ["CHECK (b > 0)"], "keep_in_sync": True},
-                                     {"set_clause": "b = a * 2", "where_clause": "b IS NULL"}])
+                                     {"set_clause": "b = a * 2", "where_clause": "b IS NULL"},
+                                     {"set_clause": "b = a * 2", "where_clause": "id > 0 AND (t.note IS NULL OR t.id = 3) AND (t.b IS NULL)"},
+                                     {**FILL, "where_clause": "id > 0 AND b IS NULL", "keep_in_sync": True}])
 def test_a_null_that_the_clause_gives_is_done_and_written_once(db, columns):
     table(db, more="" if "add_column" in columns else ", b int")
     db.daemon(max_rows=70)
@@ -43,6 +45,19 @@ def test_a_null_that_the_clause_gives_is_done_and_written_once(db, columns):
     wait_until(lambda: writes(db) >= 1000, what="the server has counted")
     assert writes(db) == 1000, "no row was written twice"
     assert job["report"]["rows"] == 1000
+
+
+@pytest.mark.parametrize("where", ["b IS NULL OR c IS NULL", "(b IS NULL OR c IS NULL) AND (id > 0 OR a IS NULL)", "b IS NULL AND d IS NULL OR c IS NULL"])
+def test_of_several_columns_one_that_is_null_for_good_hides_none_that_is_to_do(db, where):
+    table(db, more=", b int, c text, d text")
+    db.app.execute("UPDATE t SET d = 'there' WHERE id % 2 = 0")
+    db.daemon(max_rows=70)
+    with db.held_row(900):
+        name = db.submit(set_clause="b = a * 2, c = 'x' || id, d = 'd'", where_clause=where)
+        db.wait_at(900, name)
+        db.app.execute("UPDATE t SET c = NULL WHERE id IN (100, 101, 200); INSERT INTO t VALUES (0, NULL, NULL, 5, NULL, NULL), (2000, NULL, NULL, NULL, NULL, NULL)")
+    job = db.finish(name)
+    assert db.one("SELECT count(*) FROM t WHERE c IS NULL") == 0 and db.one("SELECT b FROM t WHERE id = 2000") is None and job["report"]["verified"]["found"] >= 2
 
 
 def test_a_row_that_an_application_writes_over_such_a_null_is_tried_again(db):
