@@ -10,7 +10,7 @@ AS $$
          || CASE WHEN (SELECT s.reset_val = 'on' FROM pg_settings s WHERE s.name = 'default_transaction_read_only')
                  THEN '{"default_transaction_read_only": "off"}'::jsonb ELSE '{}' END
     FROM unnest('{IntervalStyle, bytea_output, lc_monetary, lc_numeric, lc_time, default_text_search_config, xmlbinary, xmloption,
-                  array_nulls, transform_null_equals}'::text[]) n
+                  array_nulls, transform_null_equals, timezone_abbreviations}'::text[]) n
 $$;
 
 -- What an expression breaks on when it stands over a derived table; NULL: nothing. Errors of the server's own are raised.

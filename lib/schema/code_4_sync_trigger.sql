@@ -196,7 +196,12 @@ DECLARE
                                                      k, k, job.settings ->> k), '' ORDER BY ord)
                               FROM unnest(custom) WITH ORDINALITY AS u(k, ord)), '');
   unpin   text := coalesce((SELECT string_agg(format(E'    PERFORM pg_catalog.set_config(%L, coalesce(saved[%s], \'\'), true);\n', k, ord), '' ORDER BY ord)
-                              FROM unnest(custom) WITH ORDINALITY AS u(k, ord)), '');
+                              FROM unnest(custom) WITH ORDINALITY AS u(k, ord)), '')
+                || E'    IF zones IS NOT NULL THEN PERFORM pg_catalog.set_config(\'timezone_abbreviations\', zones, true); END IF;\n';
+  -- A file of the server's, which is read each time that the setting is made: 60 us a row. So not by the function's SET, and only for who has another.
+  zones   text := format(E'    IF pg_catalog.current_setting(\'timezone_abbreviations\') OPERATOR(pg_catalog.<>) %1$L THEN\n'
+                         '      zones := pg_catalog.current_setting(\'timezone_abbreviations\');\n      PERFORM pg_catalog.set_config(\'timezone_abbreviations\', %1$L, true);\n    END IF;\n',
+                         job.session ->> 'timezone_abbreviations');
   leave   text := E'\n' || unpin || E'    RETURN NEW;\n    END IF;\n';
   breaks  text := format('%s%I(NEW%s)', prefix, token || '_breaks', behind);
   checks  boolean := coalesce(sync -> 'checks', '{}') <> '{}';
@@ -216,10 +221,16 @@ DECLARE
                          CASE WHEN by_default <> '{}' THEN E'      NEW := kept;\n' ELSE '' END);
   -- Whether the row was to do, before or as it is now: who writes one of its columns finds the others as if the batch had been there already.
   asks    text := coalesce('    to_do := ' || CASE WHEN job.where_clause IS NOT NULL THEN format('EXISTS (SELECT FROM %s AS v WHERE v."1")', old_todo) END, '    to_do := false');
+  -- The new columns that were not written, on the way back: when they can't be computed, what was written goes back all the same.
+  others  text := E'    BEGIN\n%s    EXCEPTION WHEN OTHERS OR assert_failure THEN\n      IF SQLSTATE OPERATOR(pg_catalog.!~) \'^(21|22|23|38|39|44|54|P0)\' THEN RAISE; END IF;\n'
+                  || replace(backfill.row_fault(job, job.set_clause, old_value), '%', '%%') || E'    END;\n';
   by_op   constant text := E'    IF TG_OP OPERATOR(pg_catalog.=) \'INSERT\' THEN\n%s    ELSE\n%s    END IF;\n';
 BEGIN
   pin := replace(pin, 'saved || ', 'saved OPERATOR(pg_catalog.||) ');
-  RETURN E'#variable_conflict use_column\nDECLARE\n  computed pg_catalog.record;\n  saved    pg_catalog.text[] := \'{}\';\n  goes_back boolean := false;\n  of_row   boolean;\n  kept     pg_catalog.record;\n'
+  IF job.session ? 'timezone_abbreviations' THEN  -- else it was inserted by an earlier version
+    pin := zones || pin;
+  END IF;
+  RETURN E'#variable_conflict use_column\nDECLARE\n  computed pg_catalog.record;\n  saved    pg_catalog.text[] := \'{}\';\n  zones    pg_catalog.text;\n  goes_back boolean := false;\n  of_row   boolean;\n  kept     pg_catalog.record;\n'
       || CASE WHEN several.forth OR several.back THEN E'  to_do    boolean;\n  known    boolean;\n  before   pg_catalog.record;\n  moved    pg_catalog.record;\n'
            || format(E'  wanted   pg_catalog.bool[] := %s;\n  wanted_back pg_catalog.bool[] := %s;\n', backfill.all_wanted(job.set_clause), coalesce(backfill.all_wanted(job.sync_back), '''{}''')) ELSE '' END
       || CASE WHEN checks THEN E'  came     pg_catalog.record := NEW;\n  broken   pg_catalog.text;\n' ELSE '' END || E'BEGIN\n'
@@ -243,10 +254,10 @@ BEGIN
            || format(by_op,
                      coalesce(CASE WHEN several.forth
                           THEN CASE WHEN by_null THEN '' ELSE meant END || format(E'    IF %s%s THEN\n%s    END IF;\n', (SELECT '(' || string_agg(backfill.left_out(job, c), ' OR ' ORDER BY ord) || ')' FROM unnest(filled) WITH ORDINALITY AS u(c, ord)),
-                                      CASE WHEN NOT by_null THEN ' AND of_row' END, backfill.sync_lines(job, job.set_clause, value, 'insert')) END, '')
+                                      CASE WHEN NOT by_null THEN ' AND of_row' END, format(others, backfill.sync_lines(job, job.set_clause, value, 'insert'))) END, '')
                      || backfill.sync_lines(job, job.sync_back, back, 'insert'),
                      CASE WHEN several.back
-                          THEN concat(asks, format(E';\n    IF to_do AND (%s) THEN\n', (SELECT string_agg(format('pg_catalog.record_image_eq(ROW(OLD.%1$s), ROW(NEW.%1$s))', backfill.in_quotes(c)), ' OR ') FROM unnest(filled) c)), backfill.sync_lines(job, job.set_clause, value, 'update'), E'    END IF;\n    kept := NEW;\n', backfill.sync_wanted(job, job.sync_back, 'changed'),
+                          THEN concat(asks, format(E';\n    IF to_do AND (%s) THEN\n', (SELECT string_agg(format('pg_catalog.record_image_eq(ROW(OLD.%1$s), ROW(NEW.%1$s))', backfill.in_quotes(c)), ' OR ') FROM unnest(filled) c)), format(others, backfill.sync_lines(job, job.set_clause, value, 'update')), E'    END IF;\n    kept := NEW;\n', backfill.sync_wanted(job, job.sync_back, 'changed'),
                                       backfill.given_before((SELECT string_agg(format(E'      NEW.%1$s := OLD.%1$s;\n', backfill.in_quotes(c)), '') FROM unnest(filled) c)
                                                             || E'      IF to_do THEN\n' || backfill.sync_lines(job, job.set_clause, value, 'always') || E'      END IF;\n', back),
                                       E'    NEW := kept;\n', backfill.sync_assignments(job, job.sync_back, back, 'changed'))

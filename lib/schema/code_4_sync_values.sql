@@ -287,7 +287,7 @@ BEGIN
   -- A function of the user's may depend on any; of the server's own the type of a value and the name of a function tell.
   pinned := CASE WHEN theirs THEN '{search_path, row_security}'::text[] ELSE '{}' END;
   IF theirs OR coalesce(strength, '0') > '0' OR body ~ 'SQLVALUEFUNCTION|COERCEVIAIO|XMLEXPR' THEN
-    pinned := pinned || '{TimeZone, timezone_abbreviations, DateStyle, IntervalStyle, bytea_output, extra_float_digits}'::text[]
+    pinned := pinned || '{TimeZone, DateStyle, IntervalStyle, bytea_output, extra_float_digits}'::text[]
            || CASE WHEN theirs THEN '{standard_conforming_strings, transform_null_equals}'::text[] ELSE '{search_path}' END  -- a text may be taken for a name, or a query
            || CASE WHEN theirs OR body ~ 'COERCEVIAIO' THEN '{array_nulls}'::text[] END
            || CASE WHEN theirs OR names ~ '\mto_' THEN '{lc_numeric, lc_time}'::text[] END

@@ -50,7 +50,7 @@ LIMITS = {
     "check_function_bodies": "off",
 }
 # Captured with a job, and nothing to the daemon's own statements.
-CAPTURED = {"TimeZone", "lc_monetary", "lc_numeric", "lc_time", "default_text_search_config"}
+CAPTURED = {"TimeZone", "timezone_abbreviations", "lc_monetary", "lc_numeric", "lc_time", "default_text_search_config"}
 
 REASONS = {
     "of speed alone; a role that has it otherwise is meant to have it so": """
@@ -78,7 +78,6 @@ REASONS = {
     "libraries that a session begins with; it has begun": "local_preload_libraries",
     "of one transaction": "transaction_deferrable transaction_isolation transaction_read_only",
     "the session's name, which the daemon gives": "application_name",
-    "a name of a time zone in a clause; a file of the server's, and one for all in most": "timezone_abbreviations",
     "forbids what a role is not to read; it stays forbidden": "restrict_nonsystem_relation_kind",
     "of a collation that is made anew": "icu_validation_level",
     "pinned: SET ROLE is the daemon's to do": "role session_authorization",

@@ -377,6 +377,10 @@ def test_what_new_code_writes_into_a_row_that_was_put_aside_reaches_the_old_colu
     make(db, "a text, b int, x text, y int, v int NOT NULL DEFAULT 0", "'A' || i, 5")
     db.app.execute("UPDATE t SET b = 0 WHERE id = 8")
     in_step(db, "x = lower(a), y = 100 / b, v = 1", where_clause="v = 0", sync_back="a = upper(x), b = 100 / y", on_error="quarantine")
+    db.app.execute("UPDATE t SET x = 'half' WHERE id = 8")
+    assert row(db, 8, "a, b, x, y, v") == ("HALF", 0, "half", None, 0)
+    db.app.execute("INSERT INTO t (id, b, x) VALUES (1000, 0, 'half')")
+    assert row(db, 1000, "a, b, x, y") == ("HALF", 0, "half", None)
     db.app.execute("UPDATE t SET x = 'new', y = 10, v = 1 WHERE id = 8")
     assert row(db, 8, "a, b, x, y") == ("NEW", 10, "new", 10)
 
