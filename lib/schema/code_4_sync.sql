@@ -7,8 +7,8 @@
 --   <token>_changed   of two rows: for each expression of set_clause and of sync_back, whether a column that it reads is another one in them. Where there are several.
 --   <token>_there   a function in SQL that calls all those, and is never called: it stands in the triggers' conditions, so that who drops one of them, or
 --          what it reads, with CASCADE drops the triggers, too; else that name would be free, and what takes its place would run with the owner's rights.
---   <token>   a type without values, the owner's alone to use: each row function takes one beside the row, so that nobody else can make a function that
---          would be meant by the same call. Of several columns _value and _back take which are wanted, too: what nobody needs may fail for the row.
+--   <token>   a type without values, the owner's alone to use: each row function takes some beside its rows, so that nobody else can make a function that
+--          would be meant by the same call: backfill.row_arguments. Of several columns _value and _back take which are wanted, too: what nobody needs may fail for the row.
 --   <token>   the triggers' function. It calls those with the owner's rights, and qualifies all that it names.
 --   zz_backfilld_keep_in_sync_<id>_insert, _update, _meant   the triggers. They fire for every writer (ENABLE ALWAYS), and by their name after the table's
 --          other ones, which may change what set_clause reads.

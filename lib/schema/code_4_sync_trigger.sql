@@ -178,8 +178,8 @@ DECLARE
   filled  text[] := backfill.filled_columns(job.set_clause);
   by_null boolean := sync ->> 'mode' <> 'where';
   by_default text[] := ARRAY(SELECT c FROM unnest(filled) c WHERE sync -> 'defaults' ? c AND sync -> 'null_asked' ? c);
-  -- What stands behind the row in a call. In a partition NEW is of the partition's type: nobody else can make a function over that type and this one.
-  behind  text := format(', NULL::%s%I', prefix, token);
+  -- What stands behind the row in a call: backfill.row_arguments.
+  behind  text := format(', NULL::%s%I, NULL::%1$s%2$I', prefix, token);
   none    constant text := '(SELECT n.r FROM (SELECT NEW AS r) AS n WHERE false)';
   value   text := backfill.row_call(job, job.set_clause, format('%s%I', prefix, token || '_value'), 'NEW', behind);
   old_value text := backfill.row_call(job, job.set_clause, format('%s%I', prefix, token || '_value'), 'OLD', behind);
@@ -244,8 +244,8 @@ BEGIN
                 '                    WHERE g.tgrelid OPERATOR(pg_catalog.=) TG_RELID AND g.tgname OPERATOR(pg_catalog.=) TG_NAME AND n.nspname OPERATOR(pg_catalog.=) %1$L) THEN\n'
                 '      RAISE WARNING \'backfilld keeps no row of %% in step: the schema of its functions was renamed\', TG_RELID::pg_catalog.regclass;\n      RETURN NEW;\n    END IF;\n  END IF;\n', schema)
       || E'  BEGIN\n' || pin
-      || CASE WHEN several.forth OR several.back THEN format(E'    IF TG_OP OPERATOR(pg_catalog.=) \'UPDATE\' THEN SELECT v.* INTO moved FROM %s%I(OLD, NEW%s) AS v; END IF;\n',
-                                                             prefix, token || '_changed', behind) ELSE '' END
+      || CASE WHEN several.forth OR several.back THEN format(E'    IF TG_OP OPERATOR(pg_catalog.=) \'UPDATE\' THEN SELECT v.* INTO moved FROM %s%I(OLD, NEW%s, NULL::%1$s%4$I) AS v; END IF;\n',
+                                                             prefix, token || '_changed', behind, token) ELSE '' END
       -- The way back: at UPDATE by a trigger of its own; at INSERT when the new columns were given and the old ones left out.
       || CASE WHEN job.sync_back IS NULL THEN '' ELSE
            format(E'    goes_back := TG_ARGV[0] OPERATOR(pg_catalog.=) \'back\'\n      OR TG_OP OPERATOR(pg_catalog.=) \'INSERT\' AND NOT (%s)\n         AND (%s);\n    IF goes_back THEN\n',

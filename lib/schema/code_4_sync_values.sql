@@ -168,19 +168,30 @@ AS $$
     FROM backfill.assigned_values(set_clause) v
 $$;
 
--- The command that creates a row function. of_type: of its second argument, backfill.sync_types. by_wanted: its third says which expressions are wanted; the others give NULL, and can't fail. types: of its results, one for each expression. columns: those that it reads, of those
+-- The arguments of a function of one or two rows of a job, with names for them, or none. token: their type, with its schema. Of that type, which nobody else can
+-- use, there is one more than of rows: in a partition OLD and NEW are of the partition's type, and of the functions that a call could mean the server
+-- takes the one with the most arguments of just the types that it is called with; a stranger's could have all but these. by_wanted: which expressions
+-- are wanted comes last.
+CREATE OR REPLACE FUNCTION backfill.row_arguments(relation oid, token text, names text[], by_wanted boolean) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT (SELECT string_agg(concat_ws(' ', quote_ident(u.name), backfill.relation_name(relation)), ', ' ORDER BY u.ord) FROM unnest(names) WITH ORDINALITY AS u(name, ord))
+         || repeat(', ' || token, cardinality(names) + 1) || CASE WHEN by_wanted THEN ', pg_catalog.bool[]' ELSE '' END
+$$;
+
+-- The command that creates a row function. token: as in backfill.row_arguments. by_wanted: its last argument says which expressions are wanted; the others give NULL, and can't fail. types: of its results, one for each expression. columns: those that it reads, of those
 -- that the table has; missing: one that it has not yet. The row is its argument, called as the table, so that "orders.amount" and
 -- "orders" mean what they mean in an UPDATE; "amount" is a column of the derived table.
 -- It returns a table, of one row, and says that it is STABLE whatever it is: so the planner puts it into the trigger's own query, which
 -- is planned once. (Its first column is there because one alone, of a composite type, would be taken apart.) Any other function in SQL would be planned anew for each row, as each is a subtransaction of its own there.
-CREATE OR REPLACE FUNCTION backfill.row_function(name text, relation oid, of_type text, types text[], expressions text[], columns text[], missing jsonb, by_wanted boolean)
+CREATE OR REPLACE FUNCTION backfill.row_function(name text, relation oid, token text, types text[], expressions text[], columns text[], missing jsonb, by_wanted boolean)
 RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT format(E'CREATE FUNCTION %s(%I %s, %s%s) RETURNS TABLE ("0" integer, %s) LANGUAGE sql STABLE BEGIN ATOMIC SELECT 0, %s%s; END',
-           name, c.relname, backfill.relation_name(relation), of_type, CASE WHEN by_wanted THEN ', pg_catalog.bool[]' END,
+  SELECT format(E'CREATE FUNCTION %s(%s) RETURNS TABLE ("0" integer, %s) LANGUAGE sql STABLE BEGIN ATOMIC SELECT 0, %s%s; END',
+           name, backfill.row_arguments(relation, token, ARRAY[c.relname::text], by_wanted),
            (SELECT string_agg(format('%I %s', ord::text, t), ', ' ORDER BY ord) FROM unnest(types) WITH ORDINALITY AS u(t, ord)),
-           (SELECT string_agg(format(CASE WHEN by_wanted THEN E'CASE WHEN $3[%2$s] THEN (%1$s\n)::%3$s END' ELSE E'(%s\n)' END, e, ord, t), ', ' ORDER BY ord)
+           (SELECT string_agg(format(CASE WHEN by_wanted THEN E'CASE WHEN $4[%2$s] THEN (%1$s\n)::%3$s END' ELSE E'(%s\n)' END, e, ord, t), ', ' ORDER BY ord)
               FROM ROWS FROM (unnest(expressions), unnest(types)) WITH ORDINALITY AS u(e, t, ord)),
            coalesce((SELECT format(E'\nFROM (SELECT %s) AS "backfilld row"(%s)', string_agg(i.item, ', ' ORDER BY i.ord), string_agg(quote_ident(i.name), ', ' ORDER BY i.ord))
                        FROM (SELECT u.ord, format('%I.%I', c.relname, u.name) AS item, u.name FROM unnest(columns) WITH ORDINALITY AS u(name, ord)

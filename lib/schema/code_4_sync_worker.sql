@@ -105,7 +105,7 @@ DECLARE
   owner    pg_catalog.text := class.relowner::pg_catalog.regrole::pg_catalog.text;
   name      pg_catalog.text := token OPERATOR(pg_catalog.||) ending;
   twin      pg_catalog.text := name OPERATOR(pg_catalog.||) '_twin';
-  arguments pg_catalog.text := pg_catalog.format('(%s, %s%s)', backfill.relation_name(job.target), token, CASE WHEN by_wanted THEN ', pg_catalog.bool[]' END);
+  arguments pg_catalog.text := pg_catalog.format('(%s)', backfill.row_arguments(job.target, token, ARRAY[NULL::pg_catalog.text], by_wanted));
   signature pg_catalog.text := name OPERATOR(pg_catalog.||) arguments;
   traits    record;
   by_role   boolean;
@@ -139,7 +139,7 @@ BEGIN
   IF traits.pinned OPERATOR(pg_catalog.<>) '{}'::pg_catalog.text[] AND NOT traits.volatile THEN
     EXECUTE backfill.row_function(twin, job.target, token, types, expressions, columns, missing, by_wanted);
     PERFORM backfill.pin_settings(signature, traits.pinned);
-    PERFORM backfill.compare_values(job, name, twin, pg_catalog.format(', NULL::%s%s', token,
+    PERFORM backfill.compare_values(job, name, twin, pg_catalog.format(', NULL::%s, NULL::%1$s%s', token,
       CASE WHEN by_wanted THEN pg_catalog.format(', pg_catalog.array_fill(true, ARRAY[%s])', pg_catalog.cardinality(expressions)) END));
     EXECUTE pg_catalog.format('DROP FUNCTION %s%s', twin, arguments);
     EXECUTE pg_catalog.format('ALTER FUNCTION %s RESET ALL', signature);  -- the triggers' function has them
@@ -160,7 +160,7 @@ AS $$
 DECLARE
   class       pg_catalog.pg_class := (SELECT c FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) job.target);
   owner       pg_catalog.text := class.relowner::pg_catalog.regrole::pg_catalog.text;
-  signature   pg_catalog.text := pg_catalog.format('%s_breaks(%s, %1$s)', token, backfill.relation_name(job.target));
+  signature   pg_catalog.text := pg_catalog.format('%s_breaks(%s)', token, backfill.row_arguments(job.target, token, ARRAY[NULL::pg_catalog.text], false));
   expressions pg_catalog.text[];
 BEGIN
   SELECT pg_catalog.array_agg(c.value ORDER BY c.key) INTO expressions FROM pg_catalog.jsonb_each_text(job.plan OPERATOR(pg_catalog.->) 'sync' OPERATOR(pg_catalog.->) 'checks') c;
@@ -208,7 +208,7 @@ LANGUAGE plpgsql
 AS $$
 DECLARE
   owner    pg_catalog.text := (SELECT c.relowner::pg_catalog.regrole::pg_catalog.text FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) job.target);
-  name     pg_catalog.text := backfill.relation_name(job.target);
+  signature pg_catalog.text := pg_catalog.format('%s_changed(%s)', token, backfill.row_arguments(job.target, token, ARRAY[NULL, NULL]::pg_catalog.text[], false));
   answers  pg_catalog.text[] := '{}';
   results  pg_catalog.text[] := '{}';
   columns  pg_catalog.text[];
@@ -224,11 +224,11 @@ BEGIN
     answers := pg_catalog.array_append(answers, CASE WHEN columns OPERATOR(pg_catalog.=) '{}' THEN 'false'
       ELSE pg_catalog.format('pg_catalog.record_image_ne(%s, %s)', backfill.row_of('was', columns), backfill.row_of('now', columns)) END);
   END LOOP;
-  EXECUTE pg_catalog.format('CREATE FUNCTION %s_changed(was %s, now %2$s, %1$s) RETURNS TABLE ("0" integer, %3$s) LANGUAGE sql STABLE BEGIN ATOMIC SELECT 0, %4$s; END', token, name,
+  EXECUTE pg_catalog.format('CREATE FUNCTION %s_changed(%s) RETURNS TABLE ("0" integer, %s) LANGUAGE sql STABLE BEGIN ATOMIC SELECT 0, %s; END', token, backfill.row_arguments(job.target, token, '{was, now}', false),
     pg_catalog.array_to_string(results, ', '), pg_catalog.array_to_string(answers, ', '));
-  PERFORM backfill.keep_to_owner('FUNCTION', pg_catalog.format('%s_changed(%s, %2$s, %1$s)', token, name));
+  PERFORM backfill.keep_to_owner('FUNCTION', signature);
   IF owner OPERATOR(pg_catalog.<>) pg_catalog.quote_ident(current_user) THEN
-    EXECUTE pg_catalog.format('ALTER FUNCTION %s_changed(%s, %2$s, %1$s) OWNER TO %s', token, name, owner);
+    EXECUTE pg_catalog.format('ALTER FUNCTION %s OWNER TO %s', signature, owner);
   END IF;
 END
 $$;

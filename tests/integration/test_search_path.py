@@ -366,7 +366,7 @@ def test_a_schema_that_is_renamed_and_whose_name_a_stranger_takes_gives_no_code_
     token = db.one("SELECT typname::text FROM pg_type WHERE typname ~ '^backfilld_sync'")
     with db.connect("other") as session:
         session.execute(f"""CREATE SCHEMA place; GRANT ALL ON SCHEMA place TO PUBLIC; CREATE TYPE place.{token} AS ENUM ();
-            CREATE FUNCTION place.{token}_value(elsewhere.t, place.{token}) RETURNS TABLE ("0" int, "1" int) LANGUAGE plpgsql AS $$ BEGIN RETURN QUERY SELECT 0, g.steal(); END $$""")
+            CREATE FUNCTION place.{token}_value(elsewhere.t, place.{token}, place.{token}) RETURNS TABLE ("0" int, "1" int) LANGUAGE plpgsql AS $$ BEGIN RETURN QUERY SELECT 0, g.steal(); END $$""")
     for user in ("other", "app"):
         with db.connect(user) as session:
             session.execute("INSERT INTO elsewhere.t (id, a) VALUES (%s, 1)", [1000 + len(user)])
@@ -379,7 +379,7 @@ def test_what_others_make_of_the_triggers_functions_keeps_it_in_no_table(db):
     db.daemon()
     name = db.finish(db.submit(set_clause="b = a", where_clause="b IS NULL", keep_in_sync=True))["name"]
     value = db.one("SELECT proname::text FROM pg_proc WHERE proname ~ '^backfilld.*_value$'")
-    db.session("other").execute(f"CREATE VIEW g.dep AS SELECT * FROM public.{value}(NULL::public.t, NULL::public.{value.removesuffix('_value')})")
+    db.session("other").execute(f"CREATE VIEW g.dep AS SELECT * FROM public.{value}(NULL::public.t, NULL::public.{value.removesuffix('_value')}, NULL::public.{value.removesuffix('_value')})")
     db.app.execute("SELECT backfill.finish(%s)", [name])
     wait_until(lambda: not db.one("SELECT count(*) FROM pg_proc WHERE proname ~ '^backfilld' AND pronamespace = 'public'::regnamespace"), what="all of it is gone")
 
@@ -432,10 +432,10 @@ def test_nobody_else_makes_a_function_that_the_trigger_could_mean(db):
     db.admin.execute("GRANT CREATE ON SCHEMA public TO other")
     token = db.one("SELECT typname::text FROM pg_type WHERE typname ~ '^backfilld_sync'")
     with db.connect("other") as session:
-        for arguments in ("t, int DEFAULT 1", "t, anyelement", "t, anyenum, int DEFAULT 1", "t, VARIADIC anyarray", "anyelement"):
+        for arguments in ("t, int DEFAULT 1", "t, anyelement", "t, anyelement, anyelement", "t, anyenum, anyenum, int DEFAULT 1", "t, VARIADIC anyarray", "anyelement"):
             session.execute(f"""CREATE FUNCTION public.{token}_value({arguments}) RETURNS TABLE ("0" int, "1" int) LANGUAGE sql AS 'SELECT 0, 666'""")
         session.execute(f"CREATE FUNCTION public.{token}_there(int DEFAULT 1) RETURNS boolean LANGUAGE sql AS 'SELECT true'; CREATE FUNCTION public.{token}(int DEFAULT 1) RETURNS int LANGUAGE sql AS 'SELECT 1'")
-        for arguments in (f"t, {token}, int DEFAULT 1", f"t, VARIADIC {token}[]"):
+        for arguments in (f"t, {token}, {token}, int DEFAULT 1", f"t, VARIADIC {token}[]"):
             with pytest.raises(psycopg.errors.InsufficientPrivilege), session.transaction():
                 session.execute(f"""CREATE FUNCTION public.{token}_value({arguments}) RETURNS TABLE ("0" int, "1" int) LANGUAGE sql AS 'SELECT 0, 666'""")
     db.app.execute("INSERT INTO t (id, a) VALUES (51, 7); UPDATE t SET a = 8 WHERE id = 1")
@@ -443,6 +443,27 @@ def test_nobody_else_makes_a_function_that_the_trigger_could_mean(db):
     assert db.one("SELECT backfill.sync_trouble(j) FROM backfill.job j WHERE j.name = %s", name) is None
     db.app.execute("SELECT backfill.finish(%s)", [name])
     wait_until(lambda: not db.one("SELECT count(*) FROM pg_type WHERE typname = %s", token), what="its type is gone with it")
+
+
+def test_nobody_else_makes_a_function_that_the_trigger_could_mean_in_a_partition(db):
+    """There OLD and NEW are of the partition's type, which any function may take; and a polymorphic argument takes what nobody can name."""
+    db.admin.execute(STEAL + "; GRANT CREATE ON SCHEMA public TO other")
+    db.app.execute("CREATE TABLE t (id bigint PRIMARY KEY, a int, b int, x int, y int, CHECK (y < 1000)) PARTITION BY RANGE (id); CREATE TABLE t1 PARTITION OF t DEFAULT;"
+                   "INSERT INTO t SELECT g, g, g FROM generate_series(1, 20) g")
+    db.daemon()
+    db.finish(db.submit(set_clause="x = a, y = b", where_clause="id > 0 AND (x IS NULL OR y IS NULL)", keep_in_sync=True, sync_back="a = x, b = y"))
+    functions = db.all("SELECT proname::text, pronargs, proargtypes[pronargs - 1] = 'bool[]'::regtype FROM pg_proc WHERE proname ~ '^backfilld_sync_.*_(value|todo|rest|back|changed|breaks)$'")
+    assert len(functions) == 6
+    with db.connect("other") as session:
+        for name, arguments, wanted in functions:
+            rows = 2 if name.endswith("changed") else 1
+            for kind in ("anyenum", "anyelement", "anynonarray"):
+                taken = ["t1"] * rows + [kind] * (arguments - rows - wanted) + ["bool[]"] * wanted
+                session.execute(f"""CREATE FUNCTION public.{name}({", ".join(taken)}) RETURNS TABLE ("0" int, "1" int, "2" int) LANGUAGE plpgsql AS $$ BEGIN RETURN QUERY SELECT 0, g.steal(), 7; END $$""")
+    with db.connect("app") as session:
+        session.execute("INSERT INTO t (id, a, b) VALUES (500, 5, 6); UPDATE t SET a = 7 WHERE id = 1; UPDATE t SET y = 8 WHERE id = 2; INSERT INTO t (id, x, y) VALUES (501, 5, 6)")
+    assert db.all("SELECT who FROM g.log") == []
+    assert db.all("SELECT a, b, x, y FROM t WHERE id IN (1, 2, 500, 501) ORDER BY id") == [(7, 1, 7, 1), (2, 8, 2, 8), (5, 6, 5, 6), (5, 6, 5, 6)]
 
 
 def test_who_drops_a_function_of_the_trigger_drops_the_trigger(db):
