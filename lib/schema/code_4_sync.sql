@@ -10,7 +10,7 @@
 --   <token>   a type without values, the owner's alone to use: each row function takes some beside its rows, so that nobody else can make a function that
 --          would be meant by the same call: backfill.row_arguments. Of several columns _value and _back take which are wanted, too: what nobody needs may fail for the row.
 --   <token>   the triggers' function. It calls those with the owner's rights, and qualifies all that it names.
---   zz_backfilld_keep_in_sync_<id>_insert, _update, _meant   the triggers. They fire for every writer (ENABLE ALWAYS), and by their name after the table's
+--   zz_backfilld_keep_in_sync_<id>_insert, _update, _meant, _both   the triggers. They fire for every writer (ENABLE ALWAYS), and by their name after the table's
 --          other ones, which may change what set_clause reads.
 --   00_backfilld_keep_in_sync_<id>_back, _given   those of the way back, at UPDATE and INSERT, before the table's other ones, which were written for
 --          the old column.
@@ -68,7 +68,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT t.oid, t.tgname::text FROM pg_trigger t
    WHERE t.tgrelid = job.target AND NOT t.tgisinternal
-     AND t.tgname = ANY (backfill.old_sync_name(job) || ARRAY(SELECT backfill.sync_name(job) || ending FROM unnest('{_insert, _update, _meant}'::text[]) AS e(ending))
+     AND t.tgname = ANY (backfill.old_sync_name(job) || ARRAY(SELECT backfill.sync_name(job) || ending FROM unnest('{_insert, _update, _meant, _both}'::text[]) AS e(ending))
                                                      || ARRAY(SELECT backfill.back_name(job) || ending FROM unnest('{_back, _given}'::text[]) AS e(ending)))
 $$;
 
@@ -79,6 +79,7 @@ AS $$
   SELECT c.relowner FROM pg_class c WHERE c.oid = job.target
    UNION ALL
   SELECT f.proowner FROM backfill.sync_triggers(job) s JOIN pg_trigger t ON t.oid = s.oid JOIN pg_proc f ON f.oid = t.tgfoid
+   WHERE s.name = backfill.sync_name(job) || '_insert'  -- each job has that one; what else somebody has called so is not ours
    UNION ALL  -- the table was dropped, and left it behind: whose it was, nobody knows any more
   SELECT r.oid FROM pg_roles r WHERE backfill.relation_name(job.target) IS NULL AND pg_has_role(backfill.role_of(job), r.oid, 'USAGE')
 $$;
@@ -152,7 +153,8 @@ DECLARE
   wanted   text[] := ARRAY[backfill.sync_name(job) || '_insert']
                   || (SELECT CASE WHEN s.sources <> '{}' THEN ARRAY[backfill.sync_name(job) || '_update'] END || CASE WHEN s.meant <> '{}' THEN ARRAY[backfill.sync_name(job) || '_meant'] END
                         FROM backfill.sync_sources(job) s)
-                  || CASE WHEN job.sync_back IS NOT NULL THEN ARRAY[backfill.back_name(job) || '_back', backfill.back_name(job) || '_given'] END;
+                  || CASE WHEN job.sync_back IS NOT NULL THEN ARRAY[backfill.back_name(job) || '_back', backfill.back_name(job) || '_given'] END
+                  || CASE WHEN backfill.fills_beside(job) THEN ARRAY[backfill.sync_name(job) || '_both'] END;
   problem  text;
 BEGIN
   IF EXISTS (SELECT FROM backfill.sync_triggers(job) t WHERE t.name = backfill.old_sync_name(job)) THEN

@@ -33,6 +33,13 @@ AS $$
                  coalesce(cardinality(backfill.filled_columns(job.sync_back)), 0) AS back) AS s
 $$;
 
+-- Whether who writes old columns and new ones may leave some of a row that is still to do.
+CREATE OR REPLACE FUNCTION backfill.fills_beside(job backfill.job) RETURNS boolean
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT job.sync_back IS NOT NULL AND job.where_clause IS NOT NULL AND (backfill.has_several(job)).forth
+$$;
+
 -- The variable in which the trigger's function has which expressions of a clause are wanted; NULL: all are, of a clause for one column.
 CREATE OR REPLACE FUNCTION backfill.wanted_in(job backfill.job, clause text) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
@@ -262,6 +269,10 @@ BEGIN
                                                             || E'      IF to_do THEN\n' || backfill.sync_lines(job, job.set_clause, value, 'always') || E'      END IF;\n', back),
                                       E'    NEW := kept;\n', backfill.sync_assignments(job, job.sync_back, back, 'changed'))
                           ELSE backfill.sync_lines(job, job.sync_back, back, 'always') END) || refuse || leave END
+      -- Who has written old columns and new ones means them, and the others as if the batch had been there.
+      || CASE WHEN backfill.fills_beside(job) THEN
+           format(E'    IF TG_ARGV[0] OPERATOR(pg_catalog.=) \'both\' THEN\n    IF EXISTS (SELECT FROM %s AS v WHERE v."1") THEN\n%s    END IF;\n', old_todo,
+                  backfill.sync_lines(job, job.set_clause, old_value, 'update')) || refuse || leave ELSE '' END
       || CASE WHEN (sync -> 'self')::boolean THEN format('    IF NOT EXISTS (SELECT FROM %s AS v WHERE v."1") THEN', todo) || leave
               ELSE concat(
                 CASE WHEN NOT by_null THEN meant || E'    IF TG_OP OPERATOR(pg_catalog.=) \'INSERT\' AND NOT of_row THEN' || leave END,
@@ -377,6 +388,11 @@ BEGIN
                                    ' AND (%s) IS NOT TRUE AND %s) EXECUTE FUNCTION %s(''back'')',
                                    backfill.back_name(job) || '_back', name, backfill.row_of('OLD', given), backfill.row_of('NEW', given),
                                    backfill.row_of('OLD', back), backfill.row_of('NEW', back), own, there, function);
+  END IF;
+  IF backfill.fills_beside(job) THEN
+    commands := commands || format('CREATE TRIGGER %I BEFORE UPDATE ON %s FOR EACH ROW WHEN (pg_catalog.record_image_ne(%s, %s) AND pg_catalog.record_image_ne(%s, %s) AND (%s) AND (%s) IS NOT TRUE AND %s) EXECUTE FUNCTION %s(''both'')',
+                                   backfill.sync_name(job) || '_both', name, backfill.row_of('OLD', filled), backfill.row_of('NEW', filled),
+                                   backfill.row_of('OLD', back), backfill.row_of('NEW', back), same, own, there, function);
   END IF;
   RETURN commands || ARRAY(SELECT format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %s', name, (regexp_match(c, '^CREATE TRIGGER ("(?:[^"]|"")+"|\S+)'))[1]) FROM unnest(commands) c);
 END

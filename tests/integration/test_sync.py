@@ -163,7 +163,7 @@ def test_of_several_columns_each_write_reaches_its_own(db, shape, where, way):
     for n in range(150):
         key = chance.choice([chance.randint(1, done), chance.randint(200, 300)])
         old = ["a"] + (["b"] if shape != "split" else [])
-        kind = chance.choice([old, old[:1], old[-1:], list(filled), list(filled)[:1], list(filled)[-1:], old + list(filled)])
+        kind = chance.choice([old, old[:1], old[-1:], list(filled), list(filled)[:1], list(filled)[-1:], old + list(filled), old[:1] + list(filled)[-1:], old[-1:] + list(filled)[:1]])
         wrote = {c: text() for c in kind}
         if set(kind) == set(old) | set(filled):
             wrote.update(value(wrote))
