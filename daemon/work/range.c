@@ -54,7 +54,8 @@ static const char *number(struct range *range, int i, int64_t n)
 
 struct session_query range_bound(struct range *range, const struct runner *r, uint32_t keys)
 {
-    return (struct session_query){range->bound, 3, {r->walker.cursor, r->walker.upper, number(range, 0, keys)}};
+    return (struct session_query){
+        SQL_FIND_KEY, 6, {range->bound, range->relation, range->name, r->walker.cursor, r->walker.upper, number(range, 0, keys)}};
 }
 
 int range_batch(struct range *range, const struct runner *r, const struct runner_action *a,
@@ -70,7 +71,8 @@ int range_batch(struct range *range, const struct runner *r, const struct runner
     queries[0] = (struct session_query){SQL_RUN_BATCH, 14,
         {range->batch, range->relation, range->name, range->keys_of, id, epoch, range->at, r->walker.cursor, r->walker.hi,
             keys, rate, yield_us, a->skipping ? "true" : "false", range->proof}};
-    queries[1] = (struct session_query){range->bound, 3, {r->walker.hi, r->walker.upper, number(range, 3, a->next_keys)}};
+    queries[1] = (struct session_query){
+        SQL_FIND_KEY, 6, {range->bound, range->relation, range->name, r->walker.hi, r->walker.upper, number(range, 3, a->next_keys)}};
     return a->next_keys ? 2 : 1;
 }
 

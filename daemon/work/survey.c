@@ -10,6 +10,7 @@ static void forget_relations(struct survey *s)
         free(s->relations[i].batch);
         free(s->relations[i].bound);
         free(s->relations[i].last);
+        free(s->relations[i].name);
         free(s->relations[i].keys_of);
         free(s->relations[i].on_copy);
         free(s->relations[i].trial);
@@ -29,6 +30,7 @@ void survey_take(struct survey *s, const PGresult *result)
     for (int i = 0; i < s->n_relations; i++)
         s->relations[i] = (struct relation){
             .oid = copy_string(result_text(result, i, "relation")),
+            .name = copy_string(result_text(result, i, "name")),
             .batch = copy_string(result_text(result, i, "batch")),
             .bound = copy_string(result_text(result, i, "bound")),
             .last = copy_string(result_text(result, i, "last")),
@@ -43,15 +45,17 @@ void survey_take(struct survey *s, const PGresult *result)
 
 struct session_query survey_last(struct survey *s, int relation)
 {
+    const struct relation *r = &s->relations[relation];
+
     s->knows_last = false;
-    return (struct session_query){.sql = s->relations[relation].last};
+    return (struct session_query){SQL_FIND_KEY, 6, {r->last, r->oid, r->name}};
 }
 
 struct session_query survey_query(const struct survey *s, int relation, bool at_once)
 {
     const struct relation *r = &s->relations[relation];
     return (struct session_query){
-        SQL_SURVEY, 8, {r->batch, r->bound, r->keys_of, r->oid, r->upper, r->on_copy, r->trial, at_once ? r->whole : NULL}};
+        SQL_SURVEY, 9, {r->batch, r->bound, r->keys_of, r->oid, r->name, r->upper, r->on_copy, r->trial, at_once ? r->whole : NULL}};
 }
 
 bool survey_take_last(struct survey *s, int relation, const PGresult *result)

@@ -8,7 +8,7 @@
 #include <stdint.h>
 
 struct relation {
-    char *oid, *batch, *bound, *last, *keys_of;
+    char *oid, *name, *batch, *bound, *last, *keys_of;
     char *whole;           /* asks whether no row is to do; NULL: no statement can tell */
     char *on_copy, *trial; /* whether the survey tries a batch on a copy; of how many keys */
     char *upper;           /* the last key; NULL: empty, or not looked for yet */

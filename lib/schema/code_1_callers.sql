@@ -102,6 +102,18 @@ AS $$
                   WHERE l.oid = backfill.login_of(job) AND l.rolcanlogin AND pg_has_role(l.oid, o.oid, 'MEMBER'))
 $$;
 
+-- A trigger's function has the rights of its owner on whatever table it is a trigger of: who may execute it, by GRANT ... ON ALL FUNCTIONS, could make it one
+-- of theirs.
+CREATE OR REPLACE FUNCTION backfill.check_own_trigger(relation oid) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  IF relation <> 'backfill.job'::regclass THEN
+    RAISE EXCEPTION '% is no table of backfilld''s', relation::regclass USING ERRCODE = '42501', HINT = 'Drop this trigger: its function is backfill.job''s.';
+  END IF;
+END
+$$;
+
 -- Which role of a job was dropped, in words; NULL: none.
 CREATE OR REPLACE FUNCTION backfill.who_is_gone(job backfill.job) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp

@@ -35,13 +35,14 @@ $$;
 -- Who inserts a job waits for another transaction that has inserted one of that name and isn't over: as long as its lock_timeout says, or for some
 -- seconds, and then says so. The unique index of the names would wait without end, and its error be the server's. The row is gone at once; but
 -- until the transaction is over, who inserts another waits to see whether it was there. What comes after sees what the other has committed.
--- By a trigger, which nobody can call for names that they don't insert.
+-- By a trigger, which nobody can call for names that they don't insert (backfill.check_own_trigger).
 CREATE OR REPLACE FUNCTION backfill.claim_name() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   own constant text := current_setting('lock_timeout');
 BEGIN
+  PERFORM backfill.check_own_trigger(TG_RELID);
   IF own::interval = interval '0' THEN
     PERFORM set_config('lock_timeout', '5s', true);
   END IF;

@@ -129,8 +129,7 @@ END
 $$;
 
 -- A look at a table before a constraint is added: raises when a row would break it, with how many and the key of one. What the job's owner may not
--- read, or compare, isn't looked at: VALIDATE has other rights. referenced: another table that breaks reads, under the name other, or NULL. It is locked,
--- and looked at again, before: whoever owns it may put a view in its place, which would run the view's code with the job's rights. As a whole: the planner's own choice is the best here.
+-- read, or compare, isn't looked at: VALIDATE has other rights. referenced: another table that breaks reads, under the name other, or NULL. As a whole: the planner's own choice is the best here.
 CREATE OR REPLACE FUNCTION backfill.look_for_rows(relation oid, item text, breaks text, job text, referenced oid, other text) RETURNS void
 LANGUAGE plpgsql SET enable_seqscan = on SET enable_sort = on SET jit = off
 AS $$
@@ -142,10 +141,8 @@ DECLARE
   one pg_catalog.text;
 BEGIN
   BEGIN
-    IF referenced IS NOT NULL THEN
-      EXECUTE pg_catalog.concat('LOCK TABLE ', other, ' IN ACCESS SHARE MODE');
-      PERFORM backfill.check_name(referenced, other);
-    END IF;
+    PERFORM backfill.hold_name(referenced, other, false);
+    PERFORM backfill.hold_name(relation, backfill.relation_name(relation), false);
     EXECUTE pg_catalog.format('SELECT pg_catalog.count(*), pg_catalog.min(%s) FROM %s AS %s WHERE %s', coalesce(key, alias OPERATOR(pg_catalog.||) '.ctid::pg_catalog.text'),
                               backfill.relation_name(relation), alias, breaks) INTO n, one;
   EXCEPTION WHEN insufficient_privilege OR undefined_function THEN
@@ -201,6 +198,7 @@ CREATE OR REPLACE FUNCTION backfill.job_retry() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+  PERFORM backfill.check_own_trigger(TG_RELID);
   NEW.asked := NULL;
   DELETE FROM backfill.left_behind l WHERE l.job_id = NEW.id AND l.reason = 'duplicate';
   -- Whoever asks for that has the keys as they were (backfill.rewritten).
@@ -228,6 +226,7 @@ CREATE OR REPLACE FUNCTION backfill.job_forget() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+  PERFORM backfill.check_own_trigger(TG_RELID);
   DELETE FROM backfill.job j WHERE j.id = NEW.id;
   RETURN NULL;
 END

@@ -148,7 +148,7 @@ $$;
 -- What every row meets is raised, for it would end the job later; what one row meets, or what cuts the trial short, is said.
 -- whole: backfill.whole_look's, or NULL. Returns the estimate of rows, what was seen,
 -- and whether one look at the whole relation found nothing to do: then there is nothing to try, either.
-CREATE OR REPLACE FUNCTION backfill.survey(batch text, bound text, keys_of text, relation oid, upper text[], on_copy boolean,
+CREATE OR REPLACE FUNCTION backfill.survey(batch text, bound text, keys_of text, relation oid, name text, upper text[], on_copy boolean,
     keys bigint, whole text, OUT estimate bigint, OUT seen jsonb, OUT nothing_to_do boolean)
 LANGUAGE plpgsql
 AS $$
@@ -175,6 +175,7 @@ DECLARE
   as_is     backfill.job;
   is_tried  boolean := false;
 BEGIN
+  PERFORM backfill.hold_name(relation, name, false);
   PERFORM backfill.check_session(work);
   SELECT * INTO key FROM backfill.key_of(relation, backfill.key_numbers(relation, job.key));
   PERFORM backfill.check_operators(key);

@@ -51,7 +51,7 @@ END
 $$;
 
 -- The statements of a batch name the relation as it was called when the range was taken: when another table stands under that name by
--- now, BF001 undoes the batch. Asked before them, so that no trigger of another's table runs, and after them: they have locked what they
+-- now, BF001 undoes the batch. Asked before them, so that nothing of another's table runs (backfill.hold_name), and after them: they have locked what they
 -- found under the name, so that nobody can rename it any more. name: NULL in a job with a statement of its own, where the user's text says which table is meant.
 CREATE OR REPLACE FUNCTION backfill.check_name(relation oid, name text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -61,6 +61,37 @@ BEGIN
     RAISE EXCEPTION '% is another table now', name
       USING ERRCODE = 'BF001', HINT = 'The one that the job is for was renamed; this batch was undone.';
   END IF;
+END
+$$;
+
+-- The same, and keeps the name where it is until the transaction's end: a statement that waits for a lock looks its name up again when it gets it, and what
+-- a stranger has put there meanwhile, a view, a trigger, would run with the job's rights. writes: as a batch locks it. LOCK TABLE wants a right on the table as a whole; who has
+-- some columns' alone is asked without it.
+CREATE OR REPLACE FUNCTION backfill.hold_name(relation oid, name text, writes boolean) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  mode text;
+BEGIN
+  IF name IS NULL THEN
+    RETURN;
+  END IF;
+  PERFORM backfill.check_name(relation, name);
+  mode := CASE WHEN writes AND has_table_privilege(relation, 'UPDATE, DELETE') THEN 'ROW EXCLUSIVE' WHEN has_table_privilege(relation, 'SELECT') THEN 'ACCESS SHARE' END;
+  IF mode IS NOT NULL THEN
+    EXECUTE format('LOCK TABLE ONLY %s IN %s MODE', name, mode);
+    PERFORM backfill.check_name(relation, name);
+  END IF;
+END
+$$;
+
+-- A key that a statement finds, of backfill.statements: bound (keys: how many above lo, up to upper) or last. No row: there is none.
+CREATE OR REPLACE FUNCTION backfill.find_key(statement text, relation oid, name text, lo text[], upper text[], keys bigint) RETURNS SETOF text[]
+LANGUAGE plpgsql
+AS $$
+BEGIN
+  PERFORM backfill.hold_name(relation, name, false);
+  RETURN QUERY EXECUTE statement USING lo, upper, keys;
 END
 $$;
 
@@ -349,7 +380,7 @@ DECLARE
   held      pg_catalog.text[];
   work      backfill.work;
 BEGIN
-  PERFORM backfill.check_name(relation, name);
+  PERFORM backfill.hold_name(relation, name, true);
   work := backfill.begin_work();
   IF NOT pg_catalog.array_eq(backfill.settings_now(), (work).pinned) OR (work).own IS NOT NULL THEN
     PERFORM backfill.check_session(work);
@@ -441,7 +472,7 @@ DECLARE
   free      bigint[];
   work      backfill.work;
 BEGIN
-  PERFORM backfill.check_name(relation, name);
+  PERFORM backfill.hold_name(relation, name, true);
   work := backfill.begin_work();
   PERFORM backfill.check_session(work);
   SELECT f.held, f.holders INTO held, holders

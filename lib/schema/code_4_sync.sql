@@ -130,6 +130,17 @@ AS $$
       || ARRAY(SELECT format('DROP TYPE %s CASCADE', t.oid::regtype) FROM backfill.sync_types(job) t)
 $$;
 
+-- A cast by which a partition's row would become one of the table, in words: its function runs with the rights of the table's owner, and whoever made it may
+-- have owned the partition once. NULL: there is none.
+CREATE OR REPLACE FUNCTION backfill.row_cast(target oid) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT format('the cast (%s AS %s) with function %s', backfill.relation_name(l.oid), backfill.relation_name(t.oid), k.castfunc::regprocedure)
+    FROM pg_class t, pg_partition_tree(target) p JOIN pg_class l ON l.oid = p.relid, pg_cast k
+   WHERE t.oid = target AND k.castsource = l.reltype AND k.casttarget = t.reltype AND k.castfunc <> 0
+   ORDER BY l.oid LIMIT 1
+$$;
+
 -- Why a job's trigger can't be relied on, however often it is made anew, in words; NULL: it can. Others could put code in its way, which would run with the
 -- rights of the table's owner.
 CREATE OR REPLACE FUNCTION backfill.sync_danger(job backfill.job) RETURNS text
@@ -139,7 +150,8 @@ AS $$
     (SELECT format('calls functions that %s could replace', backfill.replacer_of(job)) WHERE backfill.replacer_of(job) IS NOT NULL),
     (SELECT format('would run casts of %s, who owns partition %s', c.relowner::regrole, backfill.relation_name(c.oid))
        FROM pg_class t, pg_partition_tree(job.target) p JOIN pg_class c ON c.oid = p.relid
-      WHERE t.oid = job.target AND NOT pg_has_role(c.relowner, t.relowner, 'USAGE') ORDER BY c.oid LIMIT 1))
+      WHERE t.oid = job.target AND NOT pg_has_role(c.relowner, t.relowner, 'USAGE') ORDER BY c.oid LIMIT 1),
+    'would run ' || backfill.row_cast(job.target))
 $$;
 
 -- What is wrong with a job's trigger, in words; NULL: nothing. It must be there, fire for everybody, be the table owner's, and be as it was made.

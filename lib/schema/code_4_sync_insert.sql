@@ -291,6 +291,10 @@ BEGIN
     PERFORM backfill.refuse('keep_in_sync', pg_catalog.format('partition %s belongs to %s, whose casts would run with the rights of %s, the owner of the table', v.name, v.owner, class.relowner::pg_catalog.regrole),
                             pg_catalog.format('ALTER TABLE %s OWNER TO %s.', v.name, class.relowner::pg_catalog.regrole), '42501');
   END IF;
+  one := backfill.row_cast(job.target);
+  IF one IS NOT NULL THEN
+    PERFORM backfill.refuse('keep_in_sync', pg_catalog.format('%s would run in the trigger with the rights of the table''s owner', one), 'DROP CAST: a partition''s row needs none to become one of its table.', '42501');
+  END IF;
   one := backfill.loose_function(job.target, pg_catalog.array_cat(filled, back));
   IF one IS NOT NULL THEN
     PERFORM backfill.refuse('keep_in_sync', pg_catalog.format('a domain of a column that is filled calls %s, which looks names up along the search_path of whoever writes, and the trigger has the rights of the table''s owner', one),

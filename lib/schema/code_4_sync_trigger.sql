@@ -229,6 +229,9 @@ DECLARE
   -- Whether the row was to do, before or as it is now: who writes one of its columns finds the others as if the batch had been there already.
   asks    text := coalesce('    to_do := ' || CASE WHEN job.where_clause IS NOT NULL THEN format('EXISTS (SELECT FROM %s AS v WHERE v."1")', old_todo) END, '    to_do := false');
   -- The new columns that were not written, on the way back: when they can't be computed, what was written goes back all the same.
+  -- Which sources have changed could not be asked: all may have.
+  all_moved text := CASE WHEN several.forth OR several.back THEN (SELECT format(E'    IF TG_OP OPERATOR(pg_catalog.=) \'UPDATE\' AND moved IS NULL THEN SELECT %s INTO moved; END IF;\n', string_agg(format('true AS %I', backfill.place_in(job, c.clause, u.ord)), ', '))
+                                                                       FROM unnest(ARRAY[job.set_clause, job.sync_back]) AS c(clause), backfill.assigned_values(c.clause) v, unnest(v.targets) WITH ORDINALITY AS u(t, ord) WHERE c.clause IS NOT NULL) ELSE '' END;
   others  text := E'    BEGIN\n%s    EXCEPTION WHEN OTHERS OR assert_failure THEN\n      IF SQLSTATE OPERATOR(pg_catalog.!~) \'^(21|22|23|38|39|44|54|P0)\' THEN RAISE; END IF;\n'
                   || replace(backfill.row_fault(job, job.set_clause, old_value), '%', '%%') || E'    END;\n';
   by_op   constant text := E'    IF TG_OP OPERATOR(pg_catalog.=) \'INSERT\' THEN\n%s    ELSE\n%s    END IF;\n';
@@ -289,8 +292,8 @@ BEGIN
                                ELSE backfill.sync_lines(job, job.set_clause, value, 'update') END) END
       || refuse || unpin
       || E'  EXCEPTION WHEN OTHERS OR assert_failure THEN\n'
-         '    IF SQLSTATE OPERATOR(pg_catalog.~) \'^(40|53|55P03|57|58|XX)\' THEN RAISE; END IF;\n'
-         '    -- Of the row: data, and what the clause raises, with whatever code. All other codes say that something is wrong with a function or a right,\n'
+         '    IF SQLSTATE OPERATOR(pg_catalog.~) \'^(40|53|55P03|57|58|XX)\' THEN RAISE; END IF;\n' || all_moved ||
+         E'    -- Of the row: data, and what the clause raises, with whatever code. All other codes say that something is wrong with a function or a right,\n'
          '    -- or with a value that is taken for a name (a regclass, a query of text search): then the row as it was, or none, can be computed.\n'
          '    of_row := SQLSTATE OPERATOR(pg_catalog.~) \'^(21|22|23|38|39|44|54|P0)\' OR SQLSTATE OPERATOR(pg_catalog.!~) \'^(0[0-9ABFLPZ]|2[0-9BDF]|3[48BDF]|4[024]|5[3-8]|72|F0|HV)\';\n'
          '    IF NOT of_row THEN\n      BEGIN\n'

@@ -17,7 +17,8 @@ extern const char SQL_LOGIN[]; /* OID of the job's login -> nothing; fails in a 
 extern const char SQL_ROLE[]; /* settings (JSON or NULL), search_path, time zone, date style, lock_timeout ms,
     statement_timeout ms, synchronous_commit, role to SET or NULL, settings of the inserting session (JSON) -> nothing of use */
 extern const char SQL_BEGIN_SESSION[]; /* token, settings of the job (JSON or NULL) -> nothing */
-extern const char SQL_SURVEY[]; /* batch, bound, keys_of, relation oid, upper, whether on a copy, keys to try -> rows estimated, what was seen (JSON) or NULL */
+extern const char SQL_FIND_KEY[]; /* bound or last, relation oid, its name or NULL, below, upper, keys -> the key, no row where there is none */
+extern const char SQL_SURVEY[]; /* batch, bound, keys_of, relation oid, its name, upper, whether on a copy, keys to try -> rows estimated, what was seen (JSON) or NULL */
 extern const char SQL_RUN_BATCH[]; /* batch, relation oid, its name or NULL, keys_of, range, epoch, at or NULL, lo, hi, keys or NULL,
     rate, yields after microseconds or NULL, whether it passes over locked rows, proof (JSON) or NULL -> rows, wal_bytes, now at, rows
     passed over, pids that hold them or NULL */

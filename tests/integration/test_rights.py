@@ -423,3 +423,19 @@ def test_right_that_is_taken_away_in_mid_job_is_named(db, taken, error, hint):
     db.app.execute("SELECT backfill.retry(%s)", [name])
     db.finish(name)
     assert db.counts("place.t") == {1: 1000}
+
+
+def test_who_may_execute_all_functions_makes_none_of_ours_a_trigger_of_theirs(db):
+    db.table()
+    db.submit(set_clause="n = 1", wanted="pause")
+    db.admin.execute("CREATE SCHEMA theirs AUTHORIZATION other; GRANT USAGE ON SCHEMA backfill TO other; GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA backfill TO other")
+    names = [name for name, in db.all("SELECT proname::text FROM pg_proc WHERE pronamespace = 'backfill'::regnamespace AND prorettype = 'trigger'::regtype AND prosecdef")]
+    assert len(names) == 3
+    for name in names:
+        with db.connect("other") as session:
+            session.execute("CREATE TABLE theirs.t AS SELECT (j).* FROM (SELECT NULL::backfill.job AS j) AS r; UPDATE theirs.t SET id = 1, name = 'taken'")
+            session.execute(f"CREATE TRIGGER x BEFORE UPDATE ON theirs.t FOR EACH ROW EXECUTE FUNCTION backfill.{name}()")
+            with pytest.raises(psycopg.errors.InsufficientPrivilege, match="is no table of backfilld's"):
+                session.execute("UPDATE theirs.t SET asked = 'x'")
+            session.execute("DROP TABLE theirs.t")
+    assert db.one("SELECT count(*) FROM backfill.job") == 1

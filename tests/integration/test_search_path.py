@@ -1,5 +1,7 @@
 """Nothing of ours is looked up along the caller's search_path, where somebody else's function, operator or type may be a better match."""
 
+import concurrent.futures
+
 import psycopg
 import pytest
 
@@ -464,6 +466,50 @@ def test_nobody_else_makes_a_function_that_the_trigger_could_mean_in_a_partition
         session.execute("INSERT INTO t (id, a, b) VALUES (500, 5, 6); UPDATE t SET a = 7 WHERE id = 1; UPDATE t SET y = 8 WHERE id = 2; INSERT INTO t (id, x, y) VALUES (501, 5, 6)")
     assert db.all("SELECT who FROM g.log") == []
     assert db.all("SELECT a, b, x, y FROM t WHERE id IN (1, 2, 500, 501) ORDER BY id") == [(7, 1, 7, 1), (2, 8, 2, 8), (5, 6, 5, 6), (5, 6, 5, 6)]
+
+
+def test_a_table_whose_name_a_stranger_takes_while_a_batch_waits_for_it_leads_no_batch_to_theirs(db):
+    """What waits for a lock looks the name up again when it gets it."""
+    db.admin.execute(STEAL + "; GRANT CREATE ON SCHEMA public TO other; GRANT USAGE ON SCHEMA g TO PUBLIC")
+    db.app.execute("CREATE TABLE t (id bigint PRIMARY KEY, a int, c int); INSERT INTO t SELECT g, g FROM generate_series(1, 2000) g; GRANT SELECT, UPDATE ON t TO other")
+    db.session("other").execute("""CREATE VIEW g.v AS SELECT id FROM public.t; CREATE TABLE g.t (id bigint CONSTRAINT trap PRIMARY KEY, a int, c int); INSERT INTO g.t SELECT g, g FROM generate_series(1, 2000) g; GRANT ALL ON g.t TO PUBLIC;
+        CREATE FUNCTION g.away() RETURNS void LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN ALTER TABLE public.t RENAME TO away; END $$;
+        CREATE FUNCTION g.evil() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+          IF to_regclass('public.away') IS NULL THEN PERFORM g.steal(); PERFORM g.away(); ALTER TABLE public.moved RENAME TO t; END IF; RETURN NULL; END $$;
+        CREATE CONSTRAINT TRIGGER e AFTER UPDATE ON g.t DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION g.evil()""")
+    db.daemon(lock_timeout_ms=900)
+    name = db.submit(set_clause="c = a * 100", where_clause="c IS NULL", max_rows_per_s=300)
+    wait_until(lambda: db.one("SELECT count(c) FROM t") > 50, what="it runs")
+    table = db.one("SELECT 't'::regclass::oid")
+    waits = lambda mode: db.one("SELECT count(*) FROM pg_locks WHERE relation = %s AND mode = %s AND NOT granted", table, mode)
+    with db.connect("other") as holder, db.connect("other") as taker, db.connect("app") as owner, concurrent.futures.ThreadPoolExecutor() as threads:
+        holder.autocommit = False
+        holder.execute("SELECT 1 FROM t LIMIT 1")
+        renamed = threads.submit(owner.execute, "ALTER TABLE t RENAME TO moved")
+        wait_until(lambda: waits("AccessExclusiveLock") == 1, what="the owner waits")
+        taken = threads.submit(taker.execute, "BEGIN; LOCK TABLE g.v IN ACCESS EXCLUSIVE MODE; ALTER TABLE g.t SET SCHEMA public; COMMIT")
+        wait_until(lambda: waits("AccessExclusiveLock") == 2 and waits("RowExclusiveLock"), what="the stranger waits, and a batch")
+        holder.rollback()
+        renamed.result()
+        taken.result()
+    db.finish(name)
+    assert db.all("SELECT who FROM g.log") == [] and db.one("SELECT count(c) FROM t") == 0 and db.one("SELECT count(*) FROM moved WHERE c = a * 100") == 2000
+
+
+def test_a_cast_that_a_partition_had_before_gets_no_trigger_with_the_rights_of_the_tables_owner(db):
+    db.admin.execute(STEAL + "; CREATE TABLE t1 (id bigint NOT NULL, a int, b int); ALTER TABLE t1 OWNER TO other")
+    db.app.execute("CREATE TABLE t (id bigint PRIMARY KEY, a int, b int) PARTITION BY RANGE (id)")
+    steals_rows_of(db.session("other"), "public.t1", "public.t")
+    db.admin.execute("ALTER TABLE t1 OWNER TO app")
+    db.app.execute("ALTER TABLE t ATTACH PARTITION t1 DEFAULT; INSERT INTO t SELECT g, g FROM generate_series(1, 20) g")
+    job = {"set_clause": "b = a", "where_clause": "b IS NULL", "keep_in_sync": True}
+    with pytest.raises(psycopg.Error, match=r"the cast \(public.t1 AS public.t\) with function g.made\(public.t1\) would run in the trigger"):
+        db.submit(**job)
+    db.admin.execute("DROP CAST (t1 AS t)")
+    db.daemon()
+    name = db.finish(db.submit(**job))["name"]
+    db.admin.execute("CREATE CAST (t1 AS t) WITH FUNCTION g.made(t1) AS IMPLICIT")
+    assert "would run the cast" in db.one("SELECT backfill.sync_trouble(j) FROM backfill.job j WHERE j.name = %s", name)
 
 
 def test_who_drops_a_function_of_the_trigger_drops_the_trigger(db):

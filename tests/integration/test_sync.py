@@ -351,6 +351,16 @@ def test_an_expression_that_nobody_needs_fails_no_writer_and_no_other_column(db,
         assert row(db, 1002, "a, b, x, y") == ("A", 9, "a", 0)
 
 
+def test_a_function_of_the_trigger_that_fails_fails_no_writer(db):
+    """Which sources have changed is one of them, and told before all else."""
+    make(db, "a int, b int, x int", "i, i")
+    in_step(db, "x = a, y = b", add_column="y int", where_clause="x IS NULL OR y IS NULL")
+    function = db.one("SELECT oid::regprocedure::text FROM pg_proc WHERE proname ~ '^backfilld_sync_.*_changed$'")
+    db.app.execute(f"""CREATE OR REPLACE FUNCTION {function.replace('(t,t', '(was t,now t')} RETURNS TABLE ("0" int, "1" boolean, "2" boolean) LANGUAGE plpgsql AS $$ BEGIN RAISE division_by_zero; END $$""")
+    db.app.execute("UPDATE t SET a = 50 WHERE id = 1")
+    assert row(db, 1, "a, b") == (50, 1)
+
+
 def test_a_column_that_was_added_beside_another_is_emptied_where_it_cannot_be_computed(db):
     make(db, "a text, b int, x text", "'A' || i, 5")
     in_step(db, "x = lower(a), y = 100 / b", add_column="y int", name="first")
