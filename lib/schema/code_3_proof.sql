@@ -11,22 +11,28 @@ AS $$
    WHERE c.oid = job.target
 $$;
 
--- What of enforce forbids that one of these columns is NULL, as it was written; NULL when nothing does.
-CREATE OR REPLACE FUNCTION backfill.forbids_null(job backfill.job, columns text[]) RETURNS text
+-- Which of these columns enforce forbids to be NULL.
+CREATE OR REPLACE FUNCTION backfill.forbidden_columns(job backfill.job, columns text[]) RETURNS text[]
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT format('NOT NULL %I', c.name)
+  SELECT coalesce(array_agg(DISTINCT c.name), '{}')
     FROM jsonb_array_elements(job.plan -> 'enforce') item, unnest(columns) AS c(name)
    WHERE item ->> 'kind' = 'not null' AND item ->> 'column' = c.name
       OR item ->> 'definition' = format('CHECK ((%I IS NOT NULL))', c.name)
-   LIMIT 1
 $$;
 
--- Whether a row whose value the clause makes NULL is done.
+-- What of enforce forbids that one of these columns is NULL, in words; NULL when nothing does.
+CREATE OR REPLACE FUNCTION backfill.forbids_null(job backfill.job, columns text[]) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT format('NOT NULL %I', (backfill.forbidden_columns(job, columns))[1]) WHERE backfill.forbidden_columns(job, columns) <> '{}'
+$$;
+
+-- Whether a row whose value the clause makes NULL may be done: not where each of its columns is forbidden to be NULL.
 CREATE OR REPLACE FUNCTION backfill.null_is_done(job backfill.job) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT f.columns IS NOT NULL AND backfill.forbids_null(job, f.columns) IS NULL FROM (SELECT backfill.columns_to_fill(job) AS columns) f
+  SELECT f.columns IS NOT NULL AND NOT (backfill.forbidden_columns(job, f.columns) <> '{}' AND f.columns <@ backfill.forbidden_columns(job, f.columns)) FROM (SELECT backfill.columns_to_fill(job) AS columns) f
 $$;
 
 -- The where_clause that passes over rows for which the clause gives NULL: "b IS NULL AND a IS NOT NULL". NULL where none can be written.
@@ -79,8 +85,9 @@ $$;
 --   reads     a pass after the first: it reads before it writes
 --   looks     a batch looks at its rows after it has written them. Not in the first pass where nothing can be found but a NULL that is done:
 --             the next one reads the table
---   null      a row whose value the clause makes NULL is done
---   nulls     lists those of the rows that meet where_clause for which the clause gives NULL
+--   null      a row whose value the clause makes NULL is done, unless forbidden lists it
+--   nulls     lists those of the rows that meet where_clause for which the clause gives NULL wherever one of its columns is NULL
+--   forbidden lists those with a NULL that enforce forbids; left out where it forbids none
 --   changed_back  lists those of the rows that meet where_clause for which the clause gives a value; left out when nobody changes rows back
 --   keepers   who may keep a row from being changed, changers who may change it back
 --   forbids, clause   for messages: what forbids a NULL, and the where_clause that passes over such rows
@@ -92,6 +99,7 @@ DECLARE
   keepers  text := backfill.keepers_of(relation);
   changers text := concat_ws(', ', keepers, backfill.changers_of(relation));
   forbids  text := backfill.forbids_null(job, filled);
+  forbidden text := (SELECT string_agg(format('%I IS NULL', c), ' OR ') FROM unnest(backfill.forbidden_columns(job, filled)) c);
   computed text;  -- that for each NULL of a row that is to do the clause gives NULL, as a condition
   versions boolean := coalesce((SELECT has_column_privilege(r.oid, relation, 'xmin', 'SELECT') FROM pg_roles r WHERE r.rolname = job.owner), false);
 BEGIN
@@ -103,13 +111,13 @@ BEGIN
   END IF;
   computed := (SELECT string_agg(CASE WHEN strpos(u.t, '[') > 0 THEN format('%I IS NOT NULL', backfill.assigned_column(u.t))  -- an element makes it a value, whatever it is
                                       ELSE format(E'(%I IS NOT NULL OR (%s\n) IS NULL)', backfill.assigned_column(u.t), u.e) END, ' AND ')
-                 FROM backfill.computed_values(relation, job.set_clause) v, unnest(v.targets, v.expressions) AS u(t, e)
-                WHERE backfill.assigned_column(u.t) = ANY (filled));
+                 FROM backfill.computed_values(relation, job.set_clause) v, unnest(v.targets, v.expressions) AS u(t, e));
   RETURN jsonb_strip_nulls(jsonb_build_object(
     'look', look, 'columns', to_jsonb(columns), 'reads', phase IN ('guard', 'verify'), 'versions', versions,
     'looks', phase IN ('guard', 'verify') OR keepers IS NOT NULL OR forbids IS NOT NULL OR filled IS NULL,
-    'null', filled IS NOT NULL AND forbids IS NULL,
-    'nulls', CASE WHEN filled IS NOT NULL AND forbids IS NULL THEN look || E'\nAND (' || computed || ')' END,
+    'null', filled IS NOT NULL,
+    'nulls', CASE WHEN filled IS NOT NULL THEN look || E'\nAND (' || computed || ')' || coalesce(E'\nAND NOT (' || forbidden || ')', '') END,
+    'forbidden', look || E'\nAND (' || forbidden || ')',
     'keepers', keepers, 'changers', changers,
     'changed_back', CASE WHEN changers <> '' AND filled IS NOT NULL THEN
       (SELECT look || E'\nAND (' || string_agg(CASE WHEN jsonb_array_length(a -> 'columns') = 1

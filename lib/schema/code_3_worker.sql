@@ -79,7 +79,11 @@ BEGIN
   PERFORM backfill.check_name(relation, name);
   mode := CASE WHEN writes AND has_table_privilege(relation, 'UPDATE, DELETE') THEN 'ROW EXCLUSIVE' WHEN has_table_privilege(relation, 'SELECT') THEN 'ACCESS SHARE' END;
   IF mode IS NOT NULL THEN
-    EXECUTE format('LOCK TABLE ONLY %s IN %s MODE', name, mode);
+    BEGIN
+      EXECUTE format('LOCK TABLE ONLY %s IN %s MODE', name, mode);
+    EXCEPTION WHEN lock_not_available THEN
+      RAISE EXCEPTION '%', coalesce(backfill.table_lock(relation), SQLERRM) USING ERRCODE = '55P03';
+    END;
     PERFORM backfill.check_name(relation, name);
   END IF;
 END
@@ -253,7 +257,14 @@ BEGIN
     END IF;
   END IF;
   IF NOT (proof OPERATOR(pg_catalog.->>) 'null')::boolean THEN
-    PERFORM backfill.refuse_row(CASE WHEN pg_catalog.jsonb_exists(proof, 'forbids') THEN 'null' ELSE 'unchanged' END, changed[1], proof);
+    PERFORM backfill.refuse_row('unchanged', changed[1], proof);
+  END IF;
+  IF proof OPERATOR(pg_catalog.->>) 'forbidden' IS NOT NULL THEN
+    EXECUTE pg_catalog.concat('SELECT (pg_catalog.array_agg(k.key::pg_catalog.text))[1] FROM (', proof OPERATOR(pg_catalog.->>) 'forbidden', ') AS k(key, version) WHERE k.key::pg_catalog.text OPERATOR(pg_catalog.=) ANY ($3)')
+       INTO kept USING lo, hi, changed;
+    IF kept IS NOT NULL THEN
+      PERFORM backfill.refuse_row('null', kept, proof);
+    END IF;
   END IF;
   nulls := pg_catalog.cardinality(changed);
 END

@@ -16,6 +16,15 @@ AS $$
               THEN format(' OR pg_catalog.record_image_eq(ROW(NEW.%s), ROW(%s))', backfill.in_quotes(column_name), job.plan -> 'sync' -> 'defaults' ->> column_name) ELSE '' END || ')'
 $$;
 
+-- The same of what a clause assigns, as it is written there. Where no where_clause says what is to do, a part of a column is left out by itself.
+CREATE OR REPLACE FUNCTION backfill.left_out_of(job backfill.job, target text) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT CASE WHEN job.where_clause IS NULL AND p.part <> '' THEN format('((NEW.%s)%s IS NULL)', backfill.in_quotes(backfill.assigned_column(target)), p.part)
+              ELSE backfill.left_out(job, backfill.assigned_column(target)) END
+    FROM (SELECT substr(target, length(backfill.next_token(target)) + 1) AS part) p
+$$;
+
 -- The name of an expression's place in a clause, in what <token>_changed tells.
 CREATE OR REPLACE FUNCTION backfill.place_in(job backfill.job, clause text, ord bigint) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
@@ -62,15 +71,19 @@ AS $$
 $$;
 
 -- What a clause assigns, and when, as a condition. at: 'insert', to the columns that were left out, and those by which a where_clause of one's own tells
--- that they are to do; 'update', 'changed', to those that were not written, or in a batch of the job to all; 'always', to all. What stands in one of
--- backfill.kept_columns stays in a row that is to do for another.
+-- that they are to do; 'update' to those that were not written, or in a batch of the job to all; 'changed' to those of them whose source is another one, in the
+-- record moved, and where to_do is set; 'missing' to those others that are NULL; 'always', to all. What stands in one of backfill.kept_columns stays in a row that
+-- is to do for another.
 CREATE OR REPLACE FUNCTION backfill.sync_places(job backfill.job, clause text, at text)
 RETURNS TABLE (ord bigint, target text, name text, quoted text, kept boolean, own text, condition text)
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT u.ord, u.t, n.name, q.quoted, k.kept, o.own,
-         CASE at WHEN 'insert' THEN CASE WHEN job.plan -> 'sync' -> 'asked' ? n.name AND NOT k.kept THEN 'true' ELSE backfill.left_out(job, n.name) END
+         CASE at WHEN 'insert' THEN CASE WHEN job.plan -> 'sync' -> 'asked' ? n.name AND NOT k.kept THEN 'true' ELSE backfill.left_out_of(job, u.t) END
                  WHEN 'always' THEN CASE WHEN k.kept THEN format('NEW.%s IS NULL', q.quoted) ELSE 'true' END
+                 WHEN 'changed' THEN format('(%s) AND (moved.%I%s) OR %s', w.unwritten, backfill.place_in(job, clause, u.ord), CASE WHEN clause = job.set_clause AND NOT k.kept THEN ' OR to_do' END, o.own)
+                 WHEN 'missing' THEN format('NEW.%1$s IS NULL AND pg_catalog.record_image_eq(ROW(OLD.%1$s), ROW(NEW.%1$s)) AND NOT moved.%2$I%3$s', q.quoted, backfill.place_in(job, clause, u.ord),
+                                            CASE WHEN clause = job.set_clause AND NOT k.kept THEN ' AND NOT to_do' END)
                  ELSE CASE WHEN k.kept AND at = 'update' THEN format(E'(CASE WHEN TG_ARGV[0] OPERATOR(pg_catalog.<>) \'forth\' THEN NEW.%s IS NULL ELSE %s END)', q.quoted, w.unwritten)
                            ELSE w.unwritten END END
     FROM backfill.assigned_values(clause) v, unnest(v.targets) WITH ORDINALITY AS u(t, ord),
@@ -88,9 +101,8 @@ AS $$
     FROM backfill.wanted_in(job, clause) AS w(name)
 $$;
 
--- Lines of the trigger's function that assign what a row function computes, after those of sync_wanted. at: as in sync_places; 'changed': only what has its
--- source changed, in the record moved, and for which the clause gives something else than it gave, in the record before, and where to_do is set. A NULL
--- that the row would be refused for is not assigned, nor one in place of a default: what stands there stays. call: of the row function.
+-- Lines of the trigger's function that assign what a row function computes, after those of sync_wanted. at: as in sync_places; 'changed': only that for
+-- which the clause gives something else than it gave, in the record before, and where to_do is set. A NULL that the row would be refused for is not assigned, nor one in place of a default: what stands there stays. call: of the row function.
 CREATE OR REPLACE FUNCTION backfill.sync_assignments(job backfill.job, clause text, call text, at text) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -105,18 +117,9 @@ AS $$
                                                      THEN 'IF pg_catalog.num_nulls(computed.%3$I) OPERATOR(pg_catalog.=) 0 THEN NEW.%1$s%2$s := computed.%3$I; END IF;'
                                                      ELSE 'NEW.%s%s := computed.%I;' END,
                                                 p.quoted, substr(p.target, length(backfill.next_token(p.target)) + 1), p.ord::text) AS assigned) a,
-                         LATERAL (SELECT concat(format('(NOT known OR pg_catalog.record_image_ne(ROW(before.%1$I), ROW(computed.%1$I))) AND moved.%2$I OR NOT known AND NEW.%3$s IS NULL',
-                                                       p.ord::text, backfill.place_in(job, clause, p.ord), p.quoted),
-                                                CASE WHEN clause = job.set_clause THEN ' OR to_do' || CASE WHEN p.kept THEN format(' AND NEW.%s IS NULL', p.quoted) ELSE '' END END,
-                                                ' OR ' || p.own) AS changed) c
+                         LATERAL (SELECT concat(format('NOT known OR pg_catalog.record_image_ne(ROW(before.%1$I), ROW(computed.%1$I))', p.ord::text),
+                                                CASE WHEN clause = job.set_clause THEN ' OR to_do' END, ' OR ' || p.own) AS changed) c
                    GROUP BY p.name, w.condition) g)
-$$;
-
--- Both: which expressions are wanted, and what they are assigned to.
-CREATE OR REPLACE FUNCTION backfill.sync_lines(job backfill.job, clause text, call text, at text) RETURNS text
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
-AS $$
-  SELECT backfill.sync_wanted(job, clause, at) || backfill.sync_assignments(job, clause, call, at)
 $$;
 
 -- What a row function gave for the row before, into the record of that name; known: it gave something. preparation: lines before its call.
@@ -125,6 +128,35 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT format(E'    known := false;\n    BEGIN\n%s      SELECT v.* INTO before FROM %s AS v;\n      known := true;\n'
                 '    EXCEPTION WHEN OTHERS OR assert_failure THEN\n      IF SQLSTATE OPERATOR(pg_catalog.~) \'^(40|53|55P03|57|58|XX)\' THEN RAISE; END IF;\n    END;\n', preparation, function)
+$$;
+
+-- A call with one expression alone wanted.
+CREATE OR REPLACE FUNCTION backfill.alone(job backfill.job, clause text, call text, ord bigint) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT coalesce(replace(call, ', ' || backfill.wanted_in(job, clause), format(', %L::pg_catalog.bool[]', array_fill(false, ARRAY[ord::integer - 1]) || true)), call)
+$$;
+
+-- Lines behind those at 'changed': a column that is NULL is tried by itself, and stays so when it can't be computed: where the row is to do for it, and where
+-- one column has kept all of them from being computed: then the row as it was can't be.
+CREATE OR REPLACE FUNCTION backfill.sync_missing(job backfill.job, clause text, call text, old_call text) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT format(E'    IF %s THEN\n%s', string_agg(p.condition, ' OR ' ORDER BY p.ord),
+                backfill.given_before('', replace(old_call, ', ' || backfill.wanted_in(job, clause), ', ' || backfill.all_wanted(clause))))
+         || string_agg(format(E'    IF %s AND (NOT known%s) THEN\n      BEGIN\n        SELECT v.* INTO computed FROM %s AS v;\n        NEW.%s%s := computed.%I;\n'
+                              '      EXCEPTION WHEN OTHERS OR assert_failure THEN\n        IF SQLSTATE OPERATOR(pg_catalog.~) \'^(40|53|55P03|57|58|XX)\' THEN RAISE; END IF;\n      END;\n    END IF;\n',
+                              p.condition, CASE WHEN clause = job.set_clause AND p.kept THEN ' OR to_do' END, backfill.alone(job, clause, call, p.ord),
+                              p.quoted, substr(p.target, length(backfill.next_token(p.target)) + 1), p.ord::text), '' ORDER BY p.ord)
+         || E'    END IF;\n'
+    FROM backfill.sync_places(job, clause, 'missing') p
+$$;
+
+-- Both: which expressions are wanted, and what they are assigned to.
+CREATE OR REPLACE FUNCTION backfill.sync_lines(job backfill.job, clause text, call text, at text) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT backfill.sync_wanted(job, clause, at) || backfill.sync_assignments(job, clause, call, at)
 $$;
 
 -- What happens when a row function fails. What is the row's own fault (data, and what the clause raises): the row is written all the
@@ -139,13 +171,12 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT coalesce(
            (SELECT E'      IF TG_OP OPERATOR(pg_catalog.=) \'UPDATE\' THEN\n        kept := NEW;\n'
-                   || coalesce(format(E'        BEGIN\n          SELECT v.* INTO computed FROM %s AS v;\n          NEW := OLD;\n', was)
-                               || string_agg(format(E'          NEW.%s := computed.%I;\n', p.target, p.ord::text), '' ORDER BY p.ord) FILTER (WHERE NOT p.added)
-                               || string_agg(p.emptied, '' ORDER BY p.ord) FILTER (WHERE NOT p.added)
-                               || E'        EXCEPTION WHEN OTHERS OR assert_failure THEN NULL;\n        END;\n', '')
+                   || coalesce(string_agg(format(E'        BEGIN\n          SELECT v.* INTO computed FROM %s AS v;\n          NEW := OLD;\n          NEW.%s := computed.%I;\n%s'
+                                                  '        EXCEPTION WHEN OTHERS OR assert_failure THEN NULL;\n        END;\n', p.was_alone, p.target, p.ord::text, p.emptied), '' ORDER BY p.ord) FILTER (WHERE NOT p.added), '')
                    || coalesce(string_agg(p.emptied, '' ORDER BY p.ord) FILTER (WHERE p.added), '')
                    || E'        NEW := kept;\n      END IF;\n'
               FROM (SELECT u.ord, t.target, a.added,
+                           backfill.alone(job, clause, was, u.ord) AS was_alone,
                            format(E'        IF pg_catalog.record_image_eq(ROW(OLD.%1$s), ROW(kept.%1$s))%3$s%4$s THEN BEGIN kept.%2$s := NULL; EXCEPTION WHEN OTHERS THEN NULL; END; END IF;\n',
                                   backfill.in_quotes(c.name), t.target, CASE WHEN NOT a.added THEN format(' AND pg_catalog.record_image_eq(ROW(OLD.%1$s), ROW(NEW.%1$s))', backfill.in_quotes(c.name)) END,
                                   CASE WHEN s.forth OR s.back THEN format(' AND moved.%I', backfill.place_in(job, clause, u.ord)) END) AS emptied
@@ -270,7 +301,7 @@ BEGIN
                           THEN concat(asks, format(E';\n    IF to_do AND (%s) THEN\n', (SELECT string_agg(format('pg_catalog.record_image_eq(ROW(OLD.%1$s), ROW(NEW.%1$s))', backfill.in_quotes(c)), ' OR ') FROM unnest(filled) c)), format(others, backfill.sync_lines(job, job.set_clause, value, 'update')), E'    END IF;\n    kept := NEW;\n', backfill.sync_wanted(job, job.sync_back, 'changed'),
                                       backfill.given_before((SELECT string_agg(format(E'      NEW.%1$s := OLD.%1$s;\n', backfill.in_quotes(c)), '') FROM unnest(filled) c)
                                                             || E'      IF to_do THEN\n' || backfill.sync_lines(job, job.set_clause, value, 'always') || E'      END IF;\n', back),
-                                      E'    NEW := kept;\n', backfill.sync_assignments(job, job.sync_back, back, 'changed'))
+                                      E'    NEW := kept;\n', backfill.sync_assignments(job, job.sync_back, back, 'changed'), backfill.sync_missing(job, job.sync_back, back, old_back))
                           ELSE backfill.sync_lines(job, job.sync_back, back, 'always') END) || refuse || leave END
       -- Who has written old columns and new ones means them, and the others as if the batch had been there.
       || CASE WHEN backfill.fills_beside(job) THEN
@@ -288,7 +319,7 @@ BEGIN
                           CASE WHEN several.forth
                                THEN concat(E'    IF TG_ARGV[0] OPERATOR(pg_catalog.=) \'meant\' THEN\n', backfill.sync_lines(job, job.set_clause, value, 'update'), E'    ELSE\n',
                                            asks, CASE WHEN job.where_clause IS NOT NULL THEN format(' OR EXISTS (SELECT FROM %s AS v WHERE v."1")', todo) END, E';\n',
-                                           backfill.sync_wanted(job, job.set_clause, 'changed'), backfill.given_before('', old_value), backfill.sync_assignments(job, job.set_clause, value, 'changed'), E'    END IF;\n')
+                                           backfill.sync_wanted(job, job.set_clause, 'changed'), backfill.given_before('', old_value), backfill.sync_assignments(job, job.set_clause, value, 'changed'), backfill.sync_missing(job, job.set_clause, value, old_value), E'    END IF;\n')
                                ELSE backfill.sync_lines(job, job.set_clause, value, 'update') END) END
       || refuse || unpin
       || E'  EXCEPTION WHEN OTHERS OR assert_failure THEN\n'
@@ -362,7 +393,10 @@ DECLARE
 BEGIN
   SELECT s.sources, s.meant INTO watched, meant FROM backfill.sync_sources(job) s;
   IF NOT self AND sync ->> 'mode' <> 'where' THEN
-    left_out := (SELECT string_agg(backfill.left_out(job, c), ' OR ') FROM unnest(filled || back) c);
+    left_out := (SELECT string_agg(DISTINCT l.condition, ' OR ')
+                   FROM unnest(ARRAY[job.set_clause, job.sync_back]) AS c(clause), backfill.assigned_values(c.clause) v, unnest(v.targets) AS t(target),
+                        LATERAL (SELECT backfill.left_out_of(job, t.target) AS condition) l
+                  WHERE c.clause IS NOT NULL);
   END IF;
   commands := commands || format('CREATE TRIGGER %I BEFORE INSERT ON %s FOR EACH ROW%s EXECUTE FUNCTION %s(''forth'')',
                                  backfill.sync_name(job) || '_insert', name, format(' WHEN (%s%s)', '(' || left_out || ') AND ', there), function);

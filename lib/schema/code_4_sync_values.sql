@@ -168,15 +168,20 @@ AS $$
     FROM backfill.assigned_values(set_clause) v
 $$;
 
--- The arguments of a function of one or two rows of a job, with names for them, or none. token: their type, with its schema. Of that type, which nobody else can
+-- The arguments of a function of one or two rows of a job, with names for them (all of them: of one without a name beside others with some the server writes
+-- a dump that can't be read), or none. token: their type, with its schema. Of that type, which nobody else can
 -- use, there is one more than of rows: in a partition OLD and NEW are of the partition's type, and of the functions that a call could mean the server
 -- takes the one with the most arguments of just the types that it is called with; a stranger's could have all but these. by_wanted: which expressions
 -- are wanted comes last.
 CREATE OR REPLACE FUNCTION backfill.row_arguments(relation oid, token text, names text[], by_wanted boolean) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT (SELECT string_agg(concat_ws(' ', quote_ident(u.name), backfill.relation_name(relation)), ', ' ORDER BY u.ord) FROM unnest(names) WITH ORDINALITY AS u(name, ord))
-         || repeat(', ' || token, cardinality(names) + 1) || CASE WHEN by_wanted THEN ', pg_catalog.bool[]' ELSE '' END
+  SELECT string_agg(concat_ws(' ', CASE WHEN names[1] IS NOT NULL THEN quote_ident(a.name) END, a.type), ', ' ORDER BY a.ord)
+    FROM (SELECT u.ord, u.name, backfill.relation_name(relation) AS type FROM unnest(names) WITH ORDINALITY AS u(name, ord)
+           UNION ALL
+          SELECT 1000 + i, 'backfilld ' || i, token FROM generate_series(1, cardinality(names) + 1) AS i
+           UNION ALL
+          SELECT 2000, 'backfilld wanted', 'pg_catalog.bool[]' WHERE by_wanted) AS a
 $$;
 
 -- The command that creates a row function. token: as in backfill.row_arguments. by_wanted: its last argument says which expressions are wanted; the others give NULL, and can't fail. types: of its results, one for each expression. columns: those that it reads, of those
@@ -191,7 +196,7 @@ AS $$
   SELECT format(E'CREATE FUNCTION %s(%s) RETURNS TABLE ("0" integer, %s) LANGUAGE sql STABLE BEGIN ATOMIC SELECT 0, %s%s; END',
            name, backfill.row_arguments(relation, token, ARRAY[c.relname::text], by_wanted),
            (SELECT string_agg(format('%I %s', ord::text, t), ', ' ORDER BY ord) FROM unnest(types) WITH ORDINALITY AS u(t, ord)),
-           (SELECT string_agg(format(CASE WHEN by_wanted THEN E'CASE WHEN $4[%2$s] THEN (%1$s\n)::%3$s END' ELSE E'(%s\n)' END, e, ord, t), ', ' ORDER BY ord)
+           (SELECT string_agg(format(CASE WHEN by_wanted THEN E'CASE WHEN "backfilld wanted"[%2$s] THEN (%1$s\n)::%3$s END' ELSE E'(%s\n)' END, e, ord, t), ', ' ORDER BY ord)
               FROM ROWS FROM (unnest(expressions), unnest(types)) WITH ORDINALITY AS u(e, t, ord)),
            coalesce((SELECT format(E'\nFROM (SELECT %s) AS "backfilld row"(%s)', string_agg(i.item, ', ' ORDER BY i.ord), string_agg(quote_ident(i.name), ', ' ORDER BY i.ord))
                        FROM (SELECT u.ord, format('%I.%I', c.relname, u.name) AS item, u.name FROM unnest(columns) WITH ORDINALITY AS u(name, ord)

@@ -60,6 +60,30 @@ def test_of_several_columns_one_that_is_null_for_good_hides_none_that_is_to_do(d
     assert db.one("SELECT count(*) FROM t WHERE c IS NULL") == 0 and db.one("SELECT b FROM t WHERE id = 2000") is None and job["report"]["verified"]["found"] >= 2
 
 
+@pytest.mark.parametrize("where", ["b IS NULL", "b IS NULL OR c IS NULL"])
+def test_a_null_that_is_done_hides_no_other_column_that_the_clause_fills(db, where):
+    table(db, more=", b int, c text")
+    db.daemon(max_rows=70)
+    with db.held_row(900):
+        name = db.submit(set_clause="b = a * 2, c = 'x' || id", where_clause=where, keep_in_sync=True)
+        db.wait_at(900, name)
+        db.app.execute("UPDATE t SET id = -id WHERE id = 1000")
+    db.finish(name)
+    assert db.all("SELECT id, b, c FROM t WHERE id = -1000") == [(-1000, None, "x-1000")]
+
+
+def test_of_several_columns_one_may_be_null_where_another_is_forbidden_to_be(db):
+    table(db, more=", b int, c text")
+    db.daemon(max_rows=70)
+    job = db.finish(db.submit(set_clause="b = a * 2, c = 'x' || id", where_clause="b IS NULL OR c IS NULL", keep_in_sync=True, enforce=["NOT NULL c"]))
+    assert nulls(db) == 10 and job["report"]["verified"]["null"] == 10
+    db.app.execute("SELECT backfill.finish(%s)", [job["name"]])
+    wait_until(lambda: db.one("SELECT count(*) FROM pg_trigger WHERE tgrelid = 't'::regclass AND NOT tgisinternal") == 0, what="its triggers are gone")
+    db.app.execute("ALTER TABLE t ALTER c DROP NOT NULL; UPDATE t SET b = NULL, c = NULL")
+    job = db.finish(db.submit(set_clause="b = 1, c = CASE WHEN id <> 700 THEN 'x' || a END", where_clause="b IS NULL OR c IS NULL", enforce=["NOT NULL c"], name="second"), "failed")
+    assert job["error"] == "row id = 100: set_clause gives NULL, which NOT NULL c forbids"
+
+
 def test_a_row_that_an_application_writes_over_such_a_null_is_tried_again(db):
     table(db)
     db.daemon(max_rows=70)

@@ -52,7 +52,7 @@ CALLS = {
     "checkpoint": "backfill.checkpoint(0, r.id, r.epoch, NULL, r.cursor, r.upper, 0, 0, 0, NULL)",
     "begin_work": "backfill.begin_work()",
     "limit_session": "backfill.limit_session('1', 'off', '0')",
-    "survey": "backfill.survey('SELECT 1', 'SELECT NULL', 'SELECT 1', r.relation, r.upper, false, 1, NULL)",
+    "survey": "backfill.survey('SELECT 1', 'SELECT NULL', 'SELECT 1', r.relation, NULL, r.upper, false, 1, NULL)",
     "try_neighbours": "backfill.try_neighbours(r.relation, '{id}', r.upper, '22012')",
     "run_step": "backfill.run_step('validate', '{SELECT 1}', r.relation, 't')",
     "begin_session": "backfill.begin_session(0, '{}', NULL)",
