@@ -425,7 +425,7 @@ CREATE OR REPLACE FUNCTION backfill.restore_session(work backfill.work) RETURNS 
 LANGUAGE plpgsql
 AS $$
 DECLARE
-  changed record;
+  changed pg_catalog.record;
 BEGIN
   IF pg_catalog.array_eq(backfill.settings_now(), (work).pinned) AND (work).own IS NULL THEN
     RETURN;

@@ -283,7 +283,9 @@ DECLARE
   tokens text[] := backfill.tokens_of(condition);
   n      integer := cardinality(tokens);
 BEGIN
-  IF backfill.within_brackets(condition) IS NOT NULL THEN
+  IF lower(tokens[n] COLLATE "C") = 'isnull' THEN
+    RETURN backfill.asked_for_null(array_to_string(tokens[1:n - 1], ' ') || ' IS NULL', table_name);
+  ELSIF backfill.within_brackets(condition) IS NOT NULL THEN
     RETURN backfill.asked_for_null(backfill.within_brackets(condition), table_name);
   ELSIF n > 5 AND backfill.within_brackets(array_to_string(tokens[1:n - 2], ' ')) IS NOT NULL OR n = 5 AND tokens[1] = '(' THEN
     RETURN backfill.asked_for_null(concat_ws(' ', backfill.within_brackets(array_to_string(tokens[1:n - 2], ' ')), tokens[n - 1], tokens[n]), table_name);

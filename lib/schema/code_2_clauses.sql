@@ -108,6 +108,10 @@ BEGIN
   FOR i IN 1 .. coalesce(cardinality(words), 0) LOOP
     IF i = 1 AND words[i] = (CASE column_name WHEN 'where_clause' THEN 'where' WHEN 'statement' THEN '' ELSE 'set' END) AND words[i + 1] NOT IN ('=', '.', '[') THEN
       PERFORM backfill.refuse(column_name, format('syntax error at or near "%s"', upper(words[i])), format('Leave the word %s out: %s is what stands behind it.', upper(words[i]), column_name), '42601');
+    ELSIF depths[i] > 50 THEN
+      PERFORM backfill.refuse(column_name, 'is nested more than 50 deep', 'Put what is within into a function that it calls.', '54001');
+    ELSIF words[i] ~* '^u&"' OR lower(words[i]) = 'u' AND words[i + 1] = '&' AND starts_with(words[i + 2], '"') THEN
+      PERFORM backfill.refuse(column_name, 'holds a name written with U&', 'Write the name as it is, in quotes.', '0A000');
     ELSIF words[i] = '$' AND words[i + 1] ~ '^[0-9]' THEN
       PERFORM backfill.refuse(column_name, format('there is no parameter $%s', words[i + 1]), 'Nothing gives it a value: write the value itself.', '42P02');
     ELSIF words[i] = ';' AND i < cardinality(words) THEN
@@ -164,7 +168,7 @@ CREATE OR REPLACE FUNCTION backfill.check_operators(key backfill.walk_key) RETUR
 LANGUAGE plpgsql
 AS $$
 DECLARE
-  missing record;
+  missing pg_catalog.record;
 BEGIN
   IF backfill.row_operator(key, 5) OPERATOR(pg_catalog.~) '^OPERATOR' THEN
     RETURN;
@@ -286,7 +290,7 @@ BEGIN
     CONTINUE WHEN first IS NULL;
     last := first + 1;
     cases := 0;
-    WHILE last <= cardinality(words) AND depths[last] >= depths[i] AND NOT (depths[last] = depths[i] AND words[last] = ')') LOOP
+    WHILE last <= cardinality(words) AND depths[last] >= depths[i] LOOP
       IF depths[last] = depths[i] THEN
         cases := cases + CASE words[last] WHEN 'case' THEN 1 WHEN 'end' THEN -1 ELSE 0 END;
         EXIT WHEN words[last] IN ('where', 'returning', ';') OR words[last] = 'when' AND cases = 0 OR words[last] = 'from' AND words[last - 1] <> 'distinct';

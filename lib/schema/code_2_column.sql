@@ -211,7 +211,7 @@ CREATE OR REPLACE FUNCTION backfill.read_column(job backfill.job) RETURNS jsonb
 LANGUAGE plpgsql
 AS $$
 DECLARE
-  said          record;
+  said          pg_catalog.record;
   written       pg_catalog.text;
   type          pg_catalog.oid;
   collation_oid pg_catalog.oid;

@@ -311,7 +311,7 @@ LANGUAGE plpgsql
 AS $$
 DECLARE
   mine pg_catalog.text := backfill.normal_check(source, expression);
-  k    record;
+  k    pg_catalog.record;
 BEGIN
   FOR k IN SELECT c.name, c.expression FROM backfill.checks_of(job.target, given) c LOOP
     IF pg_catalog.texteq(backfill.normal_check(source, k.expression), mine) THEN

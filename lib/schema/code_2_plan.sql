@@ -25,7 +25,7 @@ AS $$
 DECLARE
   source pg_catalog.text := backfill.stand_in(job, system => true);
   own    pg_catalog.text := backfill.table_in_clauses(job);
-  a      record;
+  a      pg_catalog.record;
   fits   pg_catalog.text;
   type   pg_catalog.oid;
 BEGIN
@@ -142,12 +142,12 @@ DECLARE
   derived pg_catalog.text := backfill.derived_table(job.target, (SELECT c.relname::pg_catalog.text FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) job.target), NULL, missing);
   result  pg_catalog.text[] := '{}';
   a       pg_catalog.jsonb;
-  one     record;
+  one     pg_catalog.record;
   names   pg_catalog.text;  -- of a sub-select's columns
   several boolean;
   parts pg_catalog.text[];
   asked   pg_catalog.text;
-  type    record;
+  type    pg_catalog.record;
 BEGIN
   FOR a IN SELECT e FROM pg_catalog.jsonb_array_elements(backfill.assignments_of(job.set_clause)) AS e LOOP
     several := pg_catalog.jsonb_array_length(a OPERATOR(pg_catalog.->) 'columns') OPERATOR(pg_catalog.>) 1;

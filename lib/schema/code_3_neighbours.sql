@@ -55,9 +55,9 @@ DECLARE
   job     backfill.job := backfill.own_job((work).ticket);
   numbers smallint[] := backfill.key_numbers(relation, ARRAY(SELECT (pg_catalog.parse_ident(c))[1] FROM pg_catalog.unnest(key_columns) AS c));
   k       backfill.walk_key;
-  mine    record;
-  walk    record;
-  others  record;
+  mine    pg_catalog.record;
+  walk    pg_catalog.record;
+  others  pg_catalog.record;
   step    integer;
   at      pg_catalog.text[] := key;
   upper   pg_catalog.text[];

@@ -54,8 +54,12 @@ $$;
 CREATE OR REPLACE FUNCTION backfill.constant_defaults(relation oid, columns text[]) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT coalesce(jsonb_object_agg(a.attname, format('(%s)::%s', d.value, format_type(a.atttypid, a.atttypmod))), '{}')
-    FROM pg_attribute a, backfill.default_of(relation, a.attname) AS d(value)
+  SELECT coalesce(jsonb_object_agg(a.attname, q.constant), '{}')
+    FROM pg_attribute a, backfill.default_of(relation, a.attname) AS d(value),
+         -- The types of the server's own are named as such: the text stands in the trigger's function.
+         LATERAL (SELECT string_agg(CASE WHEN t.before = '::' AND t.after IS DISTINCT FROM '.' THEN backfill.whose_type(t.token) ELSE t.token END, '' ORDER BY t.ord) AS constant
+                    FROM (SELECT u.token, u.ord, lag(u.token, 2, '') OVER w || lag(u.token, 1, '') OVER w AS before, lead(u.token) OVER w AS after
+                            FROM unnest(backfill.tokens(format('(%s)::%s', d.value, format_type(a.atttypid, a.atttypmod)))) WITH ORDINALITY AS u(token, ord) WINDOW w AS (ORDER BY u.ord)) t) q
    WHERE a.attrelid = relation AND a.attname = ANY (columns)
      AND d.value ~ '^\(?(''([^'']|'''')*''|-?[0-9.]+|true|false)\)?(::[[:alpha:]_"][[:alnum:]_". ]*(\([0-9, ]+\))?(\[\])*)*$|^ARRAY\[\](::[[:alpha:]_"][[:alnum:]_". ]*(\[\])+)+$'
 $$;
@@ -91,7 +95,7 @@ LANGUAGE plpgsql
 AS $$
 DECLARE
   result pg_catalog.jsonb := '{}';
-  k      record;
+  k      pg_catalog.record;
 BEGIN
   FOR k IN
     SELECT c.name, c.expression, r.relname::pg_catalog.text AS relname
@@ -116,8 +120,8 @@ AS $$
 DECLARE
   class     pg_catalog.pg_class := (SELECT c FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) job.target);
   missing   pg_catalog.jsonb := backfill.missing_column(job);
-  v         record;
-  found     record;
+  v         pg_catalog.record;
+  found     pg_catalog.record;
   target    pg_catalog.text;
 BEGIN
   SELECT * INTO v FROM backfill.computed_values(job.target, clause);
@@ -216,8 +220,8 @@ DECLARE
   filled   pg_catalog.text[] := backfill.filled_columns(job.set_clause);
   back     pg_catalog.text[] := backfill.filled_columns(job.sync_back);
   others   pg_catalog.text;
-  v        record;
-  found    record;
+  v        pg_catalog.record;
+  found    pg_catalog.record;
   self     boolean;
   mode     pg_catalog.text;
   rest     pg_catalog.text[] := '{}';
@@ -239,6 +243,10 @@ BEGIN
   others := backfill.derived_table(job.target, class.relname, filled, missing);
   SELECT * INTO found FROM backfill.breaks_on(v.expressions, others);
   self := found.code IS NOT NULL;
+  IF self AND (SELECT pg_catalog.count(*) FROM pg_catalog.unnest(v.expressions) AS e WHERE backfill.columns_read(job.target, ARRAY[e]) OPERATOR(pg_catalog.<>) '{}') OPERATOR(pg_catalog.>) 1 AND missing IS NULL THEN
+    PERFORM backfill.refuse('keep_in_sync', 'set_clause reads a column that it fills, and fills others: what such a column has of its own, and what of the others'' sources, a trigger can''t tell',
+                            'Insert a job for each column.', '0A000');
+  END IF;
   mode := CASE WHEN job.where_clause IS NULL THEN 'all' WHEN backfill.null_columns(job.where_clause, class.relname::pg_catalog.text) OPERATOR(pg_catalog.<@) filled THEN 'null' ELSE 'where' END;
   IF self AND mode OPERATOR(pg_catalog.=) 'all' THEN
     PERFORM backfill.refuse('keep_in_sync', 'set_clause reads the column that it fills, and would be applied again to a row that has it already',

@@ -38,8 +38,8 @@ CREATE OR REPLACE FUNCTION backfill.has_several(job backfill.job, OUT forth bool
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT NOT s.self AND s.filled > 1, NOT s.self AND s.back > 0 AND s.filled + s.back > 2
-    FROM (SELECT (job.plan -> 'sync' -> 'self')::boolean AS self, cardinality(backfill.filled_columns(job.set_clause)) AS filled,
-                 coalesce(cardinality(backfill.filled_columns(job.sync_back)), 0) AS back) AS s
+    FROM (SELECT (job.plan -> 'sync' -> 'self')::boolean AS self, (SELECT cardinality(v.targets) FROM backfill.assigned_values(job.set_clause) v) AS filled,
+                 coalesce((SELECT cardinality(v.targets) FROM backfill.assigned_values(job.sync_back) v), 0) AS back) AS s
 $$;
 
 -- Whether who writes old columns and new ones may leave some of a row that is still to do.
@@ -75,7 +75,7 @@ $$;
 -- record moved, and where to_do is set; 'missing' to those others that are NULL; 'always', to all. What stands in one of backfill.kept_columns stays in a row that
 -- is to do for another.
 CREATE OR REPLACE FUNCTION backfill.sync_places(job backfill.job, clause text, at text)
-RETURNS TABLE (ord bigint, target text, name text, quoted text, kept boolean, own text, condition text)
+RETURNS TABLE (ord bigint, target text, name text, quoted text, kept boolean, own text, condition text, assigned text)
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT u.ord, u.t, n.name, q.quoted, k.kept, o.own,
@@ -85,7 +85,12 @@ AS $$
                  WHEN 'missing' THEN format('NEW.%1$s IS NULL AND pg_catalog.record_image_eq(ROW(OLD.%1$s), ROW(NEW.%1$s)) AND NOT moved.%2$I%3$s', q.quoted, backfill.place_in(job, clause, u.ord),
                                             CASE WHEN clause = job.set_clause AND NOT k.kept THEN ' AND NOT to_do' END)
                  ELSE CASE WHEN k.kept AND at = 'update' THEN format(E'(CASE WHEN TG_ARGV[0] OPERATOR(pg_catalog.<>) \'forth\' THEN NEW.%s IS NULL ELSE %s END)', q.quoted, w.unwritten)
-                           ELSE w.unwritten END END
+                           ELSE w.unwritten END END,
+         -- A NULL that the row would be refused for is not assigned, nor one in place of a default: what stands there stays.
+         format(CASE WHEN (job.plan -> 'sync' -> 'not_null' ? n.name OR at = 'insert' AND job.plan -> 'sync' -> 'defaults' ? n.name) AND cardinality(backfill.tokens_of(u.t)) = 1
+                     THEN 'IF pg_catalog.num_nulls(computed.%3$I) OPERATOR(pg_catalog.=) 0 THEN NEW.%1$s%2$s := computed.%3$I; END IF;'
+                     ELSE 'NEW.%s%s := computed.%I;' END,
+                q.quoted, substr(u.t, length(backfill.next_token(u.t)) + 1), u.ord::text)
     FROM backfill.assigned_values(clause) v, unnest(v.targets) WITH ORDINALITY AS u(t, ord),
          LATERAL (SELECT backfill.assigned_column(u.t) AS name) n, LATERAL (SELECT backfill.in_quotes(n.name) AS quoted) q,
          LATERAL (SELECT coalesce(job.plan -> 'kept' ? n.name, false) AS kept) k,
@@ -102,24 +107,25 @@ AS $$
 $$;
 
 -- Lines of the trigger's function that assign what a row function computes, after those of sync_wanted. at: as in sync_places; 'changed': only that for
--- which the clause gives something else than it gave, in the record before, and where to_do is set. A NULL that the row would be refused for is not assigned, nor one in place of a default: what stands there stays. call: of the row function.
-CREATE OR REPLACE FUNCTION backfill.sync_assignments(job backfill.job, clause text, call text, at text) RETURNS text
+-- which the clause gives something else than it gave, in the record before, and where to_do is set. todo: a call of <token>_todo, of a where_clause of one's own.
+-- call: of the row function.
+CREATE OR REPLACE FUNCTION backfill.sync_assignments(job backfill.job, clause text, call text, at text, todo text DEFAULT NULL) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT format(E'    SELECT v.* INTO computed FROM %s AS v;\n', call)
       || CASE WHEN at = 'changed' THEN E'    IF NOT known THEN before := computed; END IF;\n' ELSE '' END  -- it is read where it is planned
       || (SELECT string_agg(CASE WHEN g.condition = 'true' THEN format(E'    %s\n', g.parts) ELSE format(E'    IF %s THEN %s END IF;\n', g.condition, g.parts) END, '' ORDER BY g.ord)
             FROM (SELECT w.condition, min(p.ord) AS ord,  -- asked once a column: its first part makes it one that is written
-                         string_agg(CASE WHEN at = 'changed' THEN format('IF %s THEN %s END IF;', c.changed, a.assigned) ELSE a.assigned END, ' ' ORDER BY p.ord) AS parts
+                         string_agg(CASE WHEN at = 'changed' THEN format('IF %s THEN %s END IF;', c.changed, p.assigned) ELSE p.assigned END, ' ' ORDER BY p.ord) AS parts
                     FROM backfill.sync_places(job, clause, at) p,
-                         LATERAL (SELECT coalesce(backfill.wanted_in(job, clause) || format('[%s]', p.ord), p.condition) AS condition) w,
-                         LATERAL (SELECT format(CASE WHEN (job.plan -> 'sync' -> 'not_null' ? p.name OR at = 'insert' AND job.plan -> 'sync' -> 'defaults' ? p.name) AND cardinality(backfill.tokens_of(p.target)) = 1
-                                                     THEN 'IF pg_catalog.num_nulls(computed.%3$I) OPERATOR(pg_catalog.=) 0 THEN NEW.%1$s%2$s := computed.%3$I; END IF;'
-                                                     ELSE 'NEW.%s%s := computed.%I;' END,
-                                                p.quoted, substr(p.target, length(backfill.next_token(p.target)) + 1), p.ord::text) AS assigned) a,
+                         LATERAL (SELECT CASE WHEN at = 'insert' THEN backfill.left_out_of(job, p.target) ELSE coalesce(backfill.wanted_in(job, clause) || format('[%s]', p.ord), p.condition) END AS condition) w,
                          LATERAL (SELECT concat(format('NOT known OR pg_catalog.record_image_ne(ROW(before.%1$I), ROW(computed.%1$I))', p.ord::text),
                                                 CASE WHEN clause = job.set_clause THEN ' OR to_do' END, ' OR ' || p.own) AS changed) c
                    GROUP BY p.name, w.condition) g)
+      || CASE WHEN at = 'insert' AND todo IS NOT NULL  -- what was given stays, unless it is by that that the row is to do
+              THEN coalesce((SELECT format(E'    IF EXISTS (SELECT FROM %s AS v WHERE v."1") THEN %s END IF;\n', todo,
+                                           string_agg(p.assigned, ' ' ORDER BY p.ord))
+                               FROM backfill.sync_places(job, clause, at) p WHERE p.condition = 'true' HAVING count(*) > 0), '') ELSE '' END
 $$;
 
 -- What a row function gave for the row before, into the record of that name; known: it gave something. preparation: lines before its call.
@@ -144,19 +150,19 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT format(E'    IF %s THEN\n%s', string_agg(p.condition, ' OR ' ORDER BY p.ord),
                 backfill.given_before('', replace(old_call, ', ' || backfill.wanted_in(job, clause), ', ' || backfill.all_wanted(clause))))
-         || string_agg(format(E'    IF %s AND (NOT known%s) THEN\n      BEGIN\n        SELECT v.* INTO computed FROM %s AS v;\n        NEW.%s%s := computed.%I;\n'
+         || string_agg(format(E'    IF %s AND (NOT known%s) THEN\n      BEGIN\n        SELECT v.* INTO computed FROM %s AS v;\n        %s\n'
                               '      EXCEPTION WHEN OTHERS OR assert_failure THEN\n        IF SQLSTATE OPERATOR(pg_catalog.~) \'^(40|53|55P03|57|58|XX)\' THEN RAISE; END IF;\n      END;\n    END IF;\n',
                               p.condition, CASE WHEN clause = job.set_clause AND p.kept THEN ' OR to_do' END, backfill.alone(job, clause, call, p.ord),
-                              p.quoted, substr(p.target, length(backfill.next_token(p.target)) + 1), p.ord::text), '' ORDER BY p.ord)
+                              p.assigned), '' ORDER BY p.ord)
          || E'    END IF;\n'
     FROM backfill.sync_places(job, clause, 'missing') p
 $$;
 
 -- Both: which expressions are wanted, and what they are assigned to.
-CREATE OR REPLACE FUNCTION backfill.sync_lines(job backfill.job, clause text, call text, at text) RETURNS text
+CREATE OR REPLACE FUNCTION backfill.sync_lines(job backfill.job, clause text, call text, at text, todo text DEFAULT NULL) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT backfill.sync_wanted(job, clause, at) || backfill.sync_assignments(job, clause, call, at)
+  SELECT backfill.sync_wanted(job, clause, at) || backfill.sync_assignments(job, clause, call, at, todo)
 $$;
 
 -- What happens when a row function fails. What is the row's own fault (data, and what the clause raises): the row is written all the
@@ -284,6 +290,8 @@ BEGIN
                 '    IF NOT EXISTS (SELECT FROM pg_catalog.pg_trigger g JOIN pg_catalog.pg_proc p ON p.oid OPERATOR(pg_catalog.=) g.tgfoid JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) p.pronamespace\n'
                 '                    WHERE g.tgrelid OPERATOR(pg_catalog.=) TG_RELID AND g.tgname OPERATOR(pg_catalog.=) TG_NAME AND n.nspname OPERATOR(pg_catalog.=) %1$L) THEN\n'
                 '      RAISE WARNING \'backfilld keeps no row of %% in step: the schema of its functions was renamed\', TG_RELID::pg_catalog.regclass;\n      RETURN NEW;\n    END IF;\n  END IF;\n', schema)
+      -- Another table of the same owner, which others may give triggers.
+      || format(E'  IF NOT %s%I(TG_RELID::bigint, NULL::%1$s%3$I) THEN RETURN NEW; END IF;\n', prefix, token || '_mine', token)
       || E'  BEGIN\n' || pin
       || CASE WHEN several.forth OR several.back THEN format(E'    IF TG_OP OPERATOR(pg_catalog.=) \'UPDATE\' THEN SELECT v.* INTO moved FROM %s%I(OLD, NEW%s, NULL::%1$s%4$I) AS v; END IF;\n',
                                                              prefix, token || '_changed', behind, token) ELSE '' END
@@ -295,10 +303,10 @@ BEGIN
            || format(by_op,
                      coalesce(CASE WHEN several.forth
                           THEN CASE WHEN by_null THEN '' ELSE meant END || format(E'    IF %s%s THEN\n%s    END IF;\n', (SELECT '(' || string_agg(backfill.left_out(job, c), ' OR ' ORDER BY ord) || ')' FROM unnest(filled) WITH ORDINALITY AS u(c, ord)),
-                                      CASE WHEN NOT by_null THEN ' AND of_row' END, format(others, backfill.sync_lines(job, job.set_clause, value, 'insert'))) END, '')
+                                      CASE WHEN NOT by_null THEN ' AND of_row' END, format(others, backfill.sync_lines(job, job.set_clause, value, 'insert', CASE WHEN NOT by_null THEN todo END))) END, '')
                      || backfill.sync_lines(job, job.sync_back, back, 'insert'),
                      CASE WHEN several.back
-                          THEN concat(asks, format(E';\n    IF to_do AND (%s) THEN\n', (SELECT string_agg(format('pg_catalog.record_image_eq(ROW(OLD.%1$s), ROW(NEW.%1$s))', backfill.in_quotes(c)), ' OR ') FROM unnest(filled) c)), format(others, backfill.sync_lines(job, job.set_clause, value, 'update')), E'    END IF;\n    kept := NEW;\n', backfill.sync_wanted(job, job.sync_back, 'changed'),
+                          THEN concat(asks, CASE WHEN job.where_clause IS NOT NULL THEN format(' OR EXISTS (SELECT FROM %s AS v WHERE v."1")', todo) END, format(E';\n    IF to_do AND (%s) THEN\n', (SELECT string_agg(format('pg_catalog.record_image_eq(ROW(OLD.%1$s), ROW(NEW.%1$s))', backfill.in_quotes(c)), ' OR ') FROM unnest(filled) c)), format(others, backfill.sync_lines(job, job.set_clause, value, 'update')), E'    END IF;\n    kept := NEW;\n', backfill.sync_wanted(job, job.sync_back, 'changed'),
                                       backfill.given_before((SELECT string_agg(format(E'      NEW.%1$s := OLD.%1$s;\n', backfill.in_quotes(c)), '') FROM unnest(filled) c)
                                                             || E'      IF to_do THEN\n' || backfill.sync_lines(job, job.set_clause, value, 'always') || E'      END IF;\n', back),
                                       E'    NEW := kept;\n', backfill.sync_assignments(job, job.sync_back, back, 'changed'), backfill.sync_missing(job, job.sync_back, back, old_back))
@@ -315,7 +323,7 @@ BEGIN
                   -- A row that was meant until now has a value, which follows its source a last time.
                   || format('    IF TG_OP OPERATOR(pg_catalog.=) ''UPDATE'' AND NOT EXISTS (SELECT FROM %s AS v WHERE v."1") AND NOT EXISTS (SELECT FROM %s AS v WHERE v."1") THEN', rest, was) || leave END) END
       || CASE WHEN (sync -> 'self')::boolean THEN backfill.sync_lines(job, job.set_clause, value, 'always')
-              ELSE format(by_op, backfill.sync_lines(job, job.set_clause, value, 'insert'),
+              ELSE format(by_op, backfill.sync_lines(job, job.set_clause, value, 'insert', CASE WHEN NOT by_null THEN todo END),
                           CASE WHEN several.forth
                                THEN concat(E'    IF TG_ARGV[0] OPERATOR(pg_catalog.=) \'meant\' THEN\n', backfill.sync_lines(job, job.set_clause, value, 'update'), E'    ELSE\n',
                                            asks, CASE WHEN job.where_clause IS NOT NULL THEN format(' OR EXISTS (SELECT FROM %s AS v WHERE v."1")', todo) END, E';\n',

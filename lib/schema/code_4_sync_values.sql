@@ -68,7 +68,7 @@ BEGIN
   IF kind IS NULL OR t.oid IS NULL THEN
     RETURN;
   END IF;
-  type := format_type(t.oid, -1);
+  type := backfill.whose_type(regexp_replace(format_type(t.oid, -1), '\[\]$', '')) || CASE WHEN format_type(t.oid, -1) LIKE '%[]' THEN '[]' ELSE '' END;
   literal := CASE WHEN t.oid <> 'interval'::regtype THEN type
                   WHEN typmod IS NULL THEN regexp_replace(missing ->> 'type', '\[\]$', '')
                   ELSE format_type(t.oid, typmod) END;
@@ -94,7 +94,7 @@ AS $$
 DECLARE
   result pg_catalog.text[] := '{}';
   never  boolean;
-  c      record;
+  c      pg_catalog.record;
   rule   pg_catalog.text;
 BEGIN
   FOR c IN
@@ -219,7 +219,7 @@ DECLARE
 BEGIN
   probe := pg_catalog.format('%s.%I', class.relnamespace::pg_catalog.regnamespace, 'backfilld ' OPERATOR(pg_catalog.||) pg_catalog.gen_random_uuid()::pg_catalog.text);
   BEGIN
-    EXECUTE pg_catalog.format(E'CREATE FUNCTION %s() RETURNS SETOF record LANGUAGE sql BEGIN ATOMIC SELECT %s FROM ONLY %s AS %I; END', probe,
+    EXECUTE pg_catalog.format(E'CREATE FUNCTION %s() RETURNS SETOF pg_catalog.record LANGUAGE sql BEGIN ATOMIC SELECT %s FROM ONLY %s AS %I; END', probe,
                               (SELECT pg_catalog.string_agg('(' OPERATOR(pg_catalog.||) e OPERATOR(pg_catalog.||) E'\n)', ', ') FROM pg_catalog.unnest(expressions) e),
                               backfill.relation_name(relation), class.relname);
     result := backfill.columns_of_function(pg_catalog.to_regproc(probe)::pg_catalog.oid, relation);

@@ -23,10 +23,10 @@ DECLARE
   here    pg_catalog.text := pg_catalog.format('SELECT * FROM %s($1%s)', twin, behind);
   there   pg_catalog.text := pg_catalog.format('SELECT * FROM %s($1%s)', function, behind);
   started pg_catalog.timestamptz := pg_catalog.clock_timestamp();
-  r       record;
-  value   record;
+  r       pg_catalog.record;
+  value   pg_catalog.record;
   code    pg_catalog.text;
-  other   record;
+  other   pg_catalog.record;
 BEGIN
   FOR r IN EXECUTE pg_catalog.format('SELECT ("backfilld row".*)::%s AS t FROM %1$s AS "backfilld row" LIMIT 100', backfill.relation_name(job.target)) LOOP  -- a column may be called t
     code := NULL;
@@ -107,7 +107,7 @@ DECLARE
   twin      pg_catalog.text := name OPERATOR(pg_catalog.||) '_twin';
   arguments pg_catalog.text := pg_catalog.format('(%s)', backfill.row_arguments(job.target, token, ARRAY[NULL::pg_catalog.text], by_wanted));
   signature pg_catalog.text := name OPERATOR(pg_catalog.||) arguments;
-  traits    record;
+  traits    pg_catalog.record;
   by_role   boolean;
   open      pg_catalog.text;
 BEGIN
@@ -161,13 +161,16 @@ DECLARE
   class       pg_catalog.pg_class := (SELECT c FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) job.target);
   owner       pg_catalog.text := class.relowner::pg_catalog.regrole::pg_catalog.text;
   signature   pg_catalog.text := pg_catalog.format('%s_breaks(%s)', token, backfill.row_arguments(job.target, token, ARRAY[NULL::pg_catalog.text], false));
+  own_path    pg_catalog.text := pg_catalog.current_setting('search_path');
   expressions pg_catalog.text[];
 BEGIN
+  PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);  -- by which the server has written them
   SELECT pg_catalog.array_agg(c.value ORDER BY c.key) INTO expressions FROM pg_catalog.jsonb_each_text(job.plan OPERATOR(pg_catalog.->) 'sync' OPERATOR(pg_catalog.->) 'checks') c;
-  EXECUTE backfill.row_function(token OPERATOR(pg_catalog.||) '_breaks', job.target, token, '{text}',
+  EXECUTE backfill.row_function(token OPERATOR(pg_catalog.||) '_breaks', job.target, token, '{pg_catalog.text}',
     ARRAY[(SELECT pg_catalog.concat('CASE ', pg_catalog.string_agg(pg_catalog.format('WHEN NOT (%s) THEN %L', c.value, c.key), ' ' ORDER BY c.key), ' END')
              FROM pg_catalog.jsonb_each_text(job.plan OPERATOR(pg_catalog.->) 'sync' OPERATOR(pg_catalog.->) 'checks') c)],
     backfill.columns_read(job.target, expressions), NULL, false);
+  PERFORM pg_catalog.set_config('search_path', own_path, true);
   IF backfill.open_function(signature::pg_catalog.regprocedure, job.target) IS NOT NULL THEN
     PERFORM backfill.refuse_open(backfill.open_function(signature::pg_catalog.regprocedure, job.target));
   END IF;
@@ -186,8 +189,8 @@ LANGUAGE plpgsql
 AS $$
 DECLARE
   derived pg_catalog.text := backfill.derived_table(job.target, (SELECT c.relname::pg_catalog.text FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) job.target), NULL, missing);
-  v       record;
-  target  record;
+  v       pg_catalog.record;
+  target  pg_catalog.record;
 BEGIN
   SELECT * INTO v FROM backfill.computed_values(job.target, clause);
   expressions := v.expressions;
@@ -212,7 +215,7 @@ DECLARE
   answers  pg_catalog.text[] := '{}';
   results  pg_catalog.text[] := '{}';
   columns  pg_catalog.text[];
-  one      record;
+  one      pg_catalog.record;
 BEGIN
   FOR one IN
     SELECT backfill.place_in(job, c.clause, u.ord) AS place, u.expression
@@ -233,6 +236,25 @@ BEGIN
 END
 $$;
 
+-- Makes the function that tells the job's table from others. The table is in it as a constant, which the server keeps by OID and writes, in a dump, by its name.
+-- token: with its schema. (A bigint: the type's name is the same along any search_path.)
+CREATE OR REPLACE FUNCTION backfill.make_mine(job backfill.job, token text) RETURNS void
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  class pg_catalog.pg_class := (SELECT c FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) job.target);
+  owner pg_catalog.text := class.relowner::pg_catalog.regrole::pg_catalog.text;
+BEGIN
+  EXECUTE pg_catalog.format('CREATE FUNCTION %s_mine(relation bigint, "backfilld 1" %1$s) RETURNS boolean LANGUAGE sql STABLE BEGIN ATOMIC SELECT %s; END', token,
+    pg_catalog.format(CASE WHEN class.relkind OPERATOR(pg_catalog.=) 'p' THEN 'EXISTS (SELECT FROM pg_catalog.pg_partition_ancestors(relation::pg_catalog.oid::pg_catalog.regclass) AS a WHERE a.relid OPERATOR(pg_catalog.=) %L::pg_catalog.regclass)'
+                           ELSE 'relation OPERATOR(pg_catalog.=) %L::pg_catalog.regclass::pg_catalog.oid::bigint' END, backfill.relation_name(job.target)));
+  PERFORM backfill.keep_to_owner('FUNCTION', pg_catalog.format('%s_mine(bigint, %1$s)', token));
+  IF owner OPERATOR(pg_catalog.<>) pg_catalog.quote_ident(current_user) THEN
+    EXECUTE pg_catalog.format('ALTER FUNCTION %s_mine(bigint, %1$s) OWNER TO %s', token, owner);
+  END IF;
+END
+$$;
+
 -- Makes the function that depends on all row functions of a job. token: with its schema.
 CREATE OR REPLACE FUNCTION backfill.make_there(job backfill.job, token text) RETURNS void
 LANGUAGE plpgsql
@@ -241,7 +263,7 @@ DECLARE
   owner pg_catalog.text := (SELECT c.relowner::pg_catalog.regrole::pg_catalog.text FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) job.target);
 BEGIN
   EXECUTE pg_catalog.format('CREATE FUNCTION %s_there(%1$s) RETURNS boolean LANGUAGE sql STABLE BEGIN ATOMIC SELECT EXISTS (SELECT FROM %s); END', token,
-    (SELECT pg_catalog.string_agg(pg_catalog.format('%s.%I(%s) AS "backfilld %s"', p.pronamespace::pg_catalog.regnamespace, p.proname,
+    (SELECT pg_catalog.string_agg(pg_catalog.format('(SELECT %s.%I(%s)) AS "backfilld %s"', p.pronamespace::pg_catalog.regnamespace, p.proname,
                                                     (SELECT pg_catalog.string_agg(pg_catalog.format('NULL::%s', pg_catalog.format_type(a.type, NULL)), ', ' ORDER BY a.ord)
                                                        FROM pg_catalog.unnest(p.proargtypes) WITH ORDINALITY AS a(type, ord)), p.proname), ', ')
        FROM pg_catalog.pg_proc p WHERE p.oid OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT f.oid FROM backfill.sync_functions(job) f WHERE pg_catalog.starts_with(f.name, backfill.sync_token(job) OPERATOR(pg_catalog.||) '_')))));
@@ -262,7 +284,7 @@ DECLARE
   sync    pg_catalog.jsonb := job.plan OPERATOR(pg_catalog.->) 'sync';
   missing pg_catalog.jsonb := backfill.missing_column(job);
   pinned  pg_catalog.text[];
-  v       record;
+  v       pg_catalog.record;
 BEGIN
   EXECUTE pg_catalog.format('CREATE TYPE %s AS ENUM ()', token);
   PERFORM backfill.keep_to_owner('TYPE', token);
@@ -286,6 +308,7 @@ BEGIN
   IF coalesce(sync OPERATOR(pg_catalog.->) 'checks', '{}') OPERATOR(pg_catalog.<>) '{}'::pg_catalog.jsonb THEN
     pinned := pinned OPERATOR(pg_catalog.||) backfill.make_breaks(job, token);
   END IF;
+  PERFORM backfill.make_mine(job, token);
   PERFORM backfill.make_there(job, token);
   -- Defaults name types as the catalog writes them: to whose they lead must not be the writer's to say. (Not in all: it costs 8 us a row, tests/README.md.)
   IF coalesce(sync OPERATOR(pg_catalog.->) 'defaults', '{}') OPERATOR(pg_catalog.<>) '{}'::pg_catalog.jsonb THEN

@@ -13,7 +13,7 @@ TOKEN = re.compile(r"""(?P<skip>\s+|--[^\n]*|/\*.*?\*/)
 GRAMMAR = set("""and or not in if elsif while when then else case exists any all some array row values from where having on using over filter within with as
     coalesce greatest least extract cast into select return perform execute raise exception operator order by group limit offset
     rows materialized returning set union except intersect table is null conflict insert update delete merge current""".split())
-TYPES = set("text jsonb json oid name tid xid xid8 regclass regtype regproc regprocedure regoperator regrole regnamespace pg_lsn timestamptz timestamp date float8 float4"
+TYPES = set("record text jsonb json oid name tid xid xid8 regclass regtype regproc regprocedure regoperator regrole regnamespace pg_lsn timestamptz timestamp date float8 float4"
             " int2 int4 int8 bytea uuid record_type anyelement pg_class pg_attribute".split())
 BY_OPERATOR = {"between", "like", "ilike", "similar", "nullif"}
 OPTIONS = {"errcode", "message", "hint", "detail", "schema", "table", "column", "constraint", "datatype"}

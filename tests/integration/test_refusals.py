@@ -221,6 +221,10 @@ def test_a_clause_that_changes_the_key_is_refused(db):
     said = refusal(db, set_clause="at = at + interval '1 hour'")
     assert "changes at" in said and "key = '{n}'" in said
     assert "changes id" in refusal(db, set_clause="n = 1, (id, done) = (SELECT 1, true)")
+    for assigned in ("(id, n) = (id + 5003, n + 1)", "(n, id) = ROW(n + 1, id + 5003)", "n = n + (SELECT 1), id = id + 5003", "n = coalesce(n, (1)), id = id + 1"):
+        assert "changes id" in refusal(db, statement=f"UPDATE t SET {assigned} WHERE {{batch}}"), assigned
+    assert "a name written with U&" in refusal(db, set_clause='n = n + 1, U&"id" = id + 5003')
+    assert "nested more than 50 deep" in refusal(db, set_clause="n = 1", where_clause="n IS NULL" + " AND (n IS NULL" * 60 + ")" * 60)
     assert "changes n" in refusal(db, set_clause="n = n + 5000", key=["n"])
     for statement in ("UPDATE t SET at = at + interval '1 hour' WHERE {batch}", "UPDATE ONLY public.t AS o SET n = 1, at = now() FROM t x WHERE x.id = o.id AND {batch o}",
                       "INSERT INTO t AS o SELECT * FROM t WHERE {batch} ON CONFLICT (id, at) DO UPDATE SET done = true, id = o.id + 1",

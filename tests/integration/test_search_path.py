@@ -316,12 +316,36 @@ def test_a_function_of_the_trigger_that_others_may_execute_does_nothing_for_a_ta
     db.daemon()
     db.finish(db.submit(set_clause="b = a", where_clause="b IS NULL", keep_in_sync=True))
     db.app.execute("GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA public TO other")
+    trigger = db.one("SELECT oid::regproc::text FROM pg_proc WHERE proname ~ '^backfilld_sync' AND prorettype = 'trigger'::regtype")
+    db.app.execute("CREATE TABLE u (id bigint, a int, b int); GRANT INSERT, TRIGGER ON u TO other")  # another table of the owner's
+    db.admin.execute("GRANT CREATE ON SCHEMA public TO other")
+    with db.connect("other") as session:
+        session.execute(f"""CREATE FUNCTION public.{trigger}_value(u, anyenum, anyenum) RETURNS TABLE ("0" int, "1" int) LANGUAGE plpgsql AS $$ BEGIN RETURN QUERY SELECT 0, g.steal(); END $$;
+            CREATE TRIGGER x BEFORE INSERT ON u FOR EACH ROW EXECUTE FUNCTION {trigger}('forth'); INSERT INTO u VALUES (1, 1)""")
     with db.connect("other") as session:
         session.execute("CREATE TABLE g.u (id bigint, a int, b int); GRANT ALL ON g.u TO app WITH GRANT OPTION")
         steals_rows_of(session, "g.u", "public.t")
         session.execute("CREATE TRIGGER x BEFORE INSERT ON g.u FOR EACH ROW EXECUTE FUNCTION %s('forth')" % db.one("SELECT oid::regproc::text FROM pg_proc WHERE proname ~ '^backfilld_sync' AND prorettype = 'trigger'::regtype"))
         session.execute("INSERT INTO g.u VALUES (1, 1)")
     assert db.all("SELECT who FROM g.log") == [] and db.all("SELECT b FROM g.u") == [(None,)]
+
+
+@pytest.mark.parametrize("path, schema", [("pg_catalog", "pg_temp"), ("public, pg_catalog", "public")])
+def test_a_type_by_the_name_of_record_or_text_runs_nothing_as_who_inserts_a_job(db, path, schema):
+    """By a function of the submitter's that inserts one, or along his own path."""
+    db.admin.execute(STEAL + "; GRANT CREATE ON SCHEMA public TO other")
+    db.app.execute("CREATE TABLE t (id bigint PRIMARY KEY, a int, b text CHECK (b <> 'z')); INSERT INTO t SELECT g, g FROM generate_series(1, 20) g")
+    db.app.execute(f"""CREATE FUNCTION start_job() RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = {path} AS $$
+        BEGIN INSERT INTO backfill.job (name, target, add_column, set_clause, where_clause, keep_in_sync) VALUES ('nightly', 'public.t', 'c int', 'c = a OPERATOR(pg_catalog.+) 1, b = a::pg_catalog.text', 'c IS NULL OR b IS NULL', true); END $$""")
+    with db.connect("other") as session:
+        session.execute("CREATE FUNCTION g.evil() RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN PERFORM g.steal(); RETURN true; EXCEPTION WHEN insufficient_privilege THEN RETURN true; END $$")
+        for name in ("record", "text", "int4", "jsonb", "oid"):
+            session.execute(f"CREATE DOMAIN {schema}.{name} AS pg_catalog.{name if name != 'record' else 'text'} CHECK (g.evil())")
+        session.execute("SELECT public.start_job()")
+    db.daemon()
+    db.finish("nightly")
+    db.app.execute("INSERT INTO t (id, a) VALUES (1000, 5); UPDATE t SET a = 7 WHERE id = 1")
+    assert db.all("SELECT who FROM g.log") == [] and db.all("SELECT b, c FROM t WHERE id IN (1, 1000) ORDER BY id") == [("7", 8), ("5", 6)]
 
 
 def test_a_partition_that_is_given_away_runs_nothing_of_its_new_owners_as_the_old_one(db):

@@ -371,8 +371,8 @@ def test_a_function_of_the_trigger_that_fails_fails_no_writer(db):
     """Which sources have changed is one of them, and told before all else."""
     make(db, "a int, b int, x int", "i, i")
     in_step(db, "x = a, y = b", add_column="y int", where_clause="x IS NULL OR y IS NULL")
-    function = db.one("SELECT oid::regprocedure::text FROM pg_proc WHERE proname ~ '^backfilld_sync_.*_changed$'")
-    db.app.execute(f"""CREATE OR REPLACE FUNCTION {function.replace('(t,t', '(was t,now t')} RETURNS TABLE ("0" int, "1" boolean, "2" boolean) LANGUAGE plpgsql AS $$ BEGIN RAISE division_by_zero; END $$""")
+    name, arguments = db.all("SELECT proname, pg_get_function_arguments(oid) FROM pg_proc WHERE proname ~ '^backfilld_sync_.*_changed$'")[0]
+    db.app.execute(f"""CREATE OR REPLACE FUNCTION {name}({arguments}) RETURNS TABLE ("0" int, "1" boolean, "2" boolean) LANGUAGE plpgsql AS $$ BEGIN RAISE division_by_zero; END $$""")
     db.app.execute("UPDATE t SET a = 50 WHERE id = 1")
     assert row(db, 1, "a, b") == (50, 1)
 
@@ -436,6 +436,32 @@ def test_of_several_parts_of_a_column_each_changes_with_its_own_source(db):
     in_step(db, "x = (old ->> 'a')::int, y = (old ->> 'b')::int", where_clause="x IS NULL AND y IS NULL", sync_back="old['a'] = to_jsonb(x), old['b'] = to_jsonb(y)")
     db.app.execute("UPDATE t SET x = 70 WHERE id = 2")
     assert row(db, 2, "old, x, y") == ({"a": 70, "b": "001"}, 70, 1)
+
+
+def test_of_several_parts_of_one_column_each_changes_with_its_own_source(db):
+    make(db, "a text, b int, j jsonb, old jsonb, x text", "'A', 5, '{\"k\": 1}', jsonb_build_object('p', 1, 'q', 2)")
+    in_step(db, "j['n'] = to_jsonb(100 / b), j['m'] = to_jsonb(lower(a))", where_clause="j['n'] IS NULL")
+    db.app.execute("""UPDATE t SET j['m'] = '"given"' WHERE id = 2; UPDATE t SET b = 10 WHERE id = 2; UPDATE t SET b = 0 WHERE id = 3; UPDATE t SET a = 'Q' WHERE id = 3; UPDATE t SET b = 4 WHERE id = 3""")
+    assert row(db, 2, "j") == ({"k": 1, "n": 10, "m": "given"},) and row(db, 3, "j") == ({"k": 1, "n": 25, "m": "q"},)
+    in_step(db, "x = concat(old ->> 'p', '-', old ->> 'q')", where_clause="x IS NULL", sync_back="old['p'] = to_jsonb(split_part(x, '-', 1)), old['q'] = to_jsonb(split_part(x, '-', 2))")
+    db.app.execute("UPDATE t SET x = '7-2' WHERE id = 2")
+    assert row(db, 2, "old") == ({"p": "7", "q": 2},)
+
+
+def test_a_clause_that_reads_what_it_fills_and_fills_others_is_refused_under_a_trigger(db):
+    make(db, "a text, b text, x text, y text, v int NOT NULL DEFAULT 0", "'A', 'B'")
+    with pytest.raises(psycopg.Error, match="reads a column that it fills, and fills others") as refused:
+        db.submit(set_clause="x = coalesce(x, lower(a)), y = lower(b)", where_clause="x IS NULL", keep_in_sync=True)
+    assert refused.value.diag.message_hint.startswith("Insert a job for each column.")
+    in_step(db, "x = coalesce(x, lower(a)), v = 1", where_clause="v = 0")
+
+
+@pytest.mark.parametrize("where", ["x ISNULL OR (y) ISNULL", "num_nulls(x, y) > 0", "x IS NULL OR y IS NULL OR v = 0"])
+def test_an_insert_keeps_what_it_gives_of_several_columns(db, where):
+    make(db, "a text, b text, x text, y text, v int NOT NULL DEFAULT 1", "'A', 'B'")
+    in_step(db, "x = lower(a), y = lower(b)", where_clause=where)
+    db.app.execute("INSERT INTO t (id, a, b, x) VALUES (1000, 'Q', 'R', 'mine'); INSERT INTO t (id, a, b) VALUES (1001, 'Q', 'R')")
+    assert row(db, 1000, "x, y") == ("mine", "r") and row(db, 1001, "x, y") == ("q", "r")
 
 
 def test_what_the_tables_own_triggers_make_of_the_old_column_holds_for_new_code(db):
