@@ -5,6 +5,7 @@
 --          conditions that don't ask for a filled column; what sync_back computes; which CHECK of before the job the row breaks. The server follows a column that is renamed in
 --          them, and refuses to drop one.
 --   <token>_changed   of two rows: for each expression of set_clause and of sync_back, whether a column that it reads is another one in them. Where there are several.
+--   <token>_default the constants that columns have as a default. Where there are some.
 --   <token>_mine    whether a relation is the job's table, or a partition of it.
 --   <token>_there   a function in SQL that calls all those, and is never called: it stands in the triggers' conditions, so that who drops one of them, or
 --          what it reads, with CASCADE drops the triggers, too; else that name would be free, and what takes its place would run with the owner's rights.
@@ -91,7 +92,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT p.oid, p.proname::text FROM pg_proc p
    WHERE (p.proname IN (backfill.old_sync_name(job), backfill.sync_token(job)) OR p.proname = ANY (ARRAY(
-           SELECT backfill.sync_token(job) || ending FROM unnest('{_value, _todo, _rest, _changed, _back, _breaks, _mine, _there}'::text[]) AS e(ending))))
+           SELECT backfill.sync_token(job) || ending FROM unnest('{_value, _todo, _rest, _changed, _back, _breaks, _default, _mine, _there}'::text[]) AS e(ending))))
      AND p.proowner IN (SELECT o.oid FROM backfill.sync_owners(job) o)
 $$;
 
@@ -178,7 +179,7 @@ BEGIN
     RETURN 'is not there any more';
   END IF;
   problem := (SELECT format('calls %I, which is not there any more', token || ending)
-                FROM unnest('{_value, _todo, _rest, _changed, _back, _breaks, _mine}'::text[]) AS e(ending)
+                FROM unnest('{_value, _todo, _rest, _changed, _back, _breaks, _default, _mine}'::text[]) AS e(ending)
                WHERE strpos(function.prosrc, token || ending) > 0
                  AND NOT EXISTS (SELECT FROM backfill.sync_functions(job) f WHERE f.name = token || ending) LIMIT 1);
   IF problem IS NOT NULL THEN

@@ -7,21 +7,28 @@ AS $$
   SELECT '"' || replace(name, '"', '""') || '"'
 $$;
 
--- Whether NEW's column was left out by whoever inserts the row, as a condition.
-CREATE OR REPLACE FUNCTION backfill.left_out(job backfill.job, column_name text) RETURNS text
+-- The columns that have a constant as a default, in the order of <token>_default's results.
+CREATE OR REPLACE FUNCTION backfill.default_places(job backfill.job) RETURNS TABLE (ord bigint, name text, constant text)
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT row_number() OVER (ORDER BY d.key COLLATE "C"), d.key, d.value FROM jsonb_each_text(coalesce(job.plan -> 'sync' -> 'defaults', '{}')) d
+$$;
+
+-- Whether NEW's column was left out by whoever inserts the row, as a condition: of a trigger, or of its function, where the record defaults has the constants.
+CREATE OR REPLACE FUNCTION backfill.left_out(job backfill.job, column_name text, of_trigger boolean DEFAULT false) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT format('(NEW.%s IS NULL', backfill.in_quotes(column_name))
-      || CASE WHEN job.plan -> 'sync' -> 'defaults' ? column_name
-              THEN format(' OR pg_catalog.record_image_eq(ROW(NEW.%s), ROW(%s))', backfill.in_quotes(column_name), job.plan -> 'sync' -> 'defaults' ->> column_name) ELSE '' END || ')'
+      || coalesce((SELECT format(' OR pg_catalog.record_image_eq(ROW(NEW.%s), ROW(%s))', backfill.in_quotes(column_name), CASE WHEN of_trigger THEN d.constant ELSE format('defaults.%I', d.ord::text) END)
+                     FROM backfill.default_places(job) d WHERE d.name = column_name), '') || ')'
 $$;
 
 -- The same of what a clause assigns, as it is written there. Where no where_clause says what is to do, a part of a column is left out by itself.
-CREATE OR REPLACE FUNCTION backfill.left_out_of(job backfill.job, target text) RETURNS text
+CREATE OR REPLACE FUNCTION backfill.left_out_of(job backfill.job, target text, of_trigger boolean DEFAULT false) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT CASE WHEN job.where_clause IS NULL AND p.part <> '' THEN format('((NEW.%s)%s IS NULL)', backfill.in_quotes(backfill.assigned_column(target)), p.part)
-              ELSE backfill.left_out(job, backfill.assigned_column(target)) END
+              ELSE backfill.left_out(job, backfill.assigned_column(target), of_trigger) END
     FROM (SELECT substr(target, length(backfill.next_token(target)) + 1) AS part) p
 $$;
 
@@ -221,6 +228,7 @@ DECLARE
   token   text := backfill.sync_token(job);
   filled  text[] := backfill.filled_columns(job.set_clause);
   by_null boolean := sync ->> 'mode' <> 'where';
+  has_defaults boolean := EXISTS (SELECT FROM backfill.default_places(job));
   by_default text[] := ARRAY(SELECT c FROM unnest(filled) c WHERE sync -> 'defaults' ? c AND sync -> 'null_asked' ? c);
   -- What stands behind the row in a call: backfill.row_arguments.
   behind  text := format(', NULL::%s%I, NULL::%1$s%2$I', prefix, token);
@@ -280,6 +288,7 @@ BEGIN
   RETURN E'#variable_conflict use_column\nDECLARE\n  computed pg_catalog.record;\n  saved    pg_catalog.text[] := \'{}\';\n  zones    pg_catalog.text;\n  goes_back boolean := false;\n  of_row   boolean;\n  kept     pg_catalog.record;\n'
       || CASE WHEN several.forth OR several.back THEN E'  to_do    boolean;\n  known    boolean;\n  before   pg_catalog.record;\n  moved    pg_catalog.record;\n'
            || format(E'  wanted   pg_catalog.bool[] := %s;\n  wanted_back pg_catalog.bool[] := %s;\n', backfill.all_wanted(job.set_clause), coalesce(backfill.all_wanted(job.sync_back), '''{}''')) ELSE '' END
+      || CASE WHEN has_defaults THEN E'  defaults pg_catalog.record;\n' ELSE '' END
       || CASE WHEN checks THEN E'  came     pg_catalog.record := NEW;\n  broken   pg_catalog.text;\n' ELSE '' END || E'BEGIN\n'
       -- A table that was given to somebody else, or another that its new trigger is on: what is theirs must not run with the rights of the function's owner. Privileges
       -- wouldn't tell: who owns the table can grant them all.
@@ -293,6 +302,7 @@ BEGIN
       -- Another table of the same owner, which others may give triggers.
       || format(E'  IF NOT %s%I(TG_RELID::bigint, NULL::%1$s%3$I) THEN RETURN NEW; END IF;\n', prefix, token || '_mine', token)
       || E'  BEGIN\n' || pin
+      || CASE WHEN has_defaults THEN format(E'    SELECT v.* INTO defaults FROM %s%I(NULL::%1$s%3$I) AS v;\n', prefix, token || '_default', token) ELSE '' END
       || CASE WHEN several.forth OR several.back THEN format(E'    IF TG_OP OPERATOR(pg_catalog.=) \'UPDATE\' THEN SELECT v.* INTO moved FROM %s%I(OLD, NEW%s, NULL::%1$s%4$I) AS v; END IF;\n',
                                                              prefix, token || '_changed', behind, token) ELSE '' END
       -- The way back: at UPDATE by a trigger of its own; at INSERT when the new columns were given and the old ones left out.
@@ -403,7 +413,7 @@ BEGIN
   IF NOT self AND sync ->> 'mode' <> 'where' THEN
     left_out := (SELECT string_agg(DISTINCT l.condition, ' OR ')
                    FROM unnest(ARRAY[job.set_clause, job.sync_back]) AS c(clause), backfill.assigned_values(c.clause) v, unnest(v.targets) AS t(target),
-                        LATERAL (SELECT backfill.left_out_of(job, t.target) AS condition) l
+                        LATERAL (SELECT backfill.left_out_of(job, t.target, true) AS condition) l
                   WHERE c.clause IS NOT NULL);
   END IF;
   commands := commands || format('CREATE TRIGGER %I BEFORE INSERT ON %s FOR EACH ROW%s EXECUTE FUNCTION %s(''forth'')',
@@ -427,8 +437,8 @@ BEGIN
     -- What old code writes may stand in sync_back, too: only a column that new code writes calls for the way back.
     given := CASE WHEN (backfill.has_several(job)).back THEN filled ELSE ARRAY(SELECT c FROM unnest(backfill.watched_columns(job, '{_back}', back)) c WHERE c = ANY (filled)) END;
     commands := commands || format('CREATE TRIGGER %I BEFORE INSERT ON %s FOR EACH ROW WHEN (NOT (%s) AND (%s) AND %s) EXECUTE FUNCTION %s(''back'')',
-                                   backfill.back_name(job) || '_given', name, (SELECT string_agg(backfill.left_out(job, c), ' AND ') FROM unnest(filled) c),
-                                   (SELECT string_agg(backfill.left_out(job, c), ' OR ') FROM unnest(back) c), there, function);
+                                   backfill.back_name(job) || '_given', name, (SELECT string_agg(backfill.left_out(job, c, true), ' AND ') FROM unnest(filled) c),
+                                   (SELECT string_agg(backfill.left_out(job, c, true), ' OR ') FROM unnest(back) c), there, function);
     commands := commands || format('CREATE TRIGGER %I BEFORE UPDATE ON %s FOR EACH ROW WHEN (pg_catalog.record_image_ne(%s, %s) AND pg_catalog.record_image_eq(%s, %s)'
                                    ' AND (%s) IS NOT TRUE AND %s) EXECUTE FUNCTION %s(''back'')',
                                    backfill.back_name(job) || '_back', name, backfill.row_of('OLD', given), backfill.row_of('NEW', given),

@@ -236,6 +236,33 @@ BEGIN
 END
 $$;
 
+-- Makes the function that gives the constants which columns have as a default, where there are some. The server follows a type, or a value of one, that is
+-- renamed. token: with its schema.
+CREATE OR REPLACE FUNCTION backfill.make_default(job backfill.job, token text) RETURNS void
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  class    pg_catalog.pg_class := (SELECT c FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) job.target);
+  owner    pg_catalog.text := class.relowner::pg_catalog.regrole::pg_catalog.text;
+  own_path pg_catalog.text := pg_catalog.current_setting('search_path');
+  command  pg_catalog.text;
+BEGIN
+  PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);  -- by which the server has written them
+  command := (SELECT pg_catalog.format('CREATE FUNCTION %s_default(%1$s) RETURNS TABLE ("0" integer, %s) LANGUAGE sql STABLE BEGIN ATOMIC SELECT 0, %s; END', token,
+                                       pg_catalog.string_agg(pg_catalog.format('%I %s', d.ord::pg_catalog.text, pg_catalog.format_type(a.atttypid, a.atttypmod)), ', ' ORDER BY d.ord), pg_catalog.string_agg(d.constant, ', ' ORDER BY d.ord))
+                FROM backfill.default_places(job) d JOIN pg_catalog.pg_attribute a ON a.attrelid OPERATOR(pg_catalog.=) job.target AND a.attname::pg_catalog.text OPERATOR(pg_catalog.=) d.name
+              HAVING pg_catalog.count(*) OPERATOR(pg_catalog.>) 0);
+  IF command IS NOT NULL THEN
+    EXECUTE command;
+    PERFORM backfill.keep_to_owner('FUNCTION', pg_catalog.format('%s_default(%1$s)', token));
+    IF owner OPERATOR(pg_catalog.<>) pg_catalog.quote_ident(current_user) THEN
+      EXECUTE pg_catalog.format('ALTER FUNCTION %s_default(%1$s) OWNER TO %s', token, owner);
+    END IF;
+  END IF;
+  PERFORM pg_catalog.set_config('search_path', own_path, true);
+END
+$$;
+
 -- Makes the function that tells the job's table from others. The table is in it as a constant, which the server keeps by OID and writes, in a dump, by its name.
 -- token: with its schema. (A bigint: the type's name is the same along any search_path.)
 CREATE OR REPLACE FUNCTION backfill.make_mine(job backfill.job, token text) RETURNS void
@@ -308,12 +335,9 @@ BEGIN
   IF coalesce(sync OPERATOR(pg_catalog.->) 'checks', '{}') OPERATOR(pg_catalog.<>) '{}'::pg_catalog.jsonb THEN
     pinned := pinned OPERATOR(pg_catalog.||) backfill.make_breaks(job, token);
   END IF;
+  PERFORM backfill.make_default(job, token);
   PERFORM backfill.make_mine(job, token);
   PERFORM backfill.make_there(job, token);
-  -- Defaults name types as the catalog writes them: to whose they lead must not be the writer's to say. (Not in all: it costs 8 us a row, tests/README.md.)
-  IF coalesce(sync OPERATOR(pg_catalog.->) 'defaults', '{}') OPERATOR(pg_catalog.<>) '{}'::pg_catalog.jsonb THEN
-    pinned := pg_catalog.array_append(pinned, 'search_path'::pg_catalog.text);
-  END IF;
   RETURN ARRAY(SELECT DISTINCT p FROM pg_catalog.unnest(pinned) p);
 END
 $$;

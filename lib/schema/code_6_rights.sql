@@ -18,7 +18,10 @@ GRANT USAGE ON SCHEMA backfill TO backfill_submitter, pg_monitor;
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA backfill FROM PUBLIC;
 REVOKE ALL ON ALL PROCEDURES IN SCHEMA backfill FROM PUBLIC;
 
-GRANT SELECT ON backfill.job, backfill.range, backfill.status, backfill.installed TO backfill_submitter, pg_monitor;
+GRANT SELECT ON backfill.job, backfill.status, backfill.installed TO backfill_submitter, pg_monitor;
+GRANT SELECT ON backfill.range TO backfill_submitter;  -- own_ranges
+REVOKE SELECT ON backfill.range FROM pg_monitor;  -- the keys at its ends and its cursor are values of rows
+GRANT SELECT (id, job_id, submitted_by, relation, key, keys, rows, batches, wal_bytes, rate, checkpoint_at, done, found, home, key_identity, nulls, submitted_by_oid, gone) ON backfill.range TO pg_monitor;
 GRANT SELECT ON backfill.left_behind, backfill.job_figures, backfill.taken_here TO backfill_submitter, pg_monitor;
 GRANT INSERT (name, target, add_column, set_clause, where_clause, statement, keep_in_sync, sync_back, enforce, drop_column, scan, key,
               dry_run, priority, workers, target_ms, max_rows_per_s, max_lag, throttle_off, on_error, active_hours, settings, ignore, wanted)
@@ -43,8 +46,8 @@ GRANT EXECUTE ON FUNCTION
   backfill.make_copy, backfill.copy_more, backfill.measure_batch, backfill.all_fail, backfill.clause_that_changes_nothing, backfill.plan_in_words, backfill.old_sync_name,
   backfill.session_settings, backfill.sync_token, backfill.sync_name, backfill.back_name, backfill.sync_owners, backfill.sync_functions, backfill.sync_types, backfill.sync_triggers, backfill.own_batch, backfill.derived_table, backfill.null_columns, backfill.null_parts, backfill.missing_column,
   backfill.target_type, backfill.default_of, backfill.never_null, backfill.value_of, backfill.computed_values, backfill.typed_values, backfill.other_syncs, backfill.check_other_syncs, backfill.checks_on, backfill.make_breaks, backfill.check_default, backfill.assigned_values, backfill.row_function, backfill.columns_read, backfill.columns_of_function, backfill.function_traits, backfill.depends_on_role, backfill.breaks_on,
-  backfill.constant_defaults, backfill.check_sync_clause, backfill.check_columns_alone, backfill.check_text, backfill.left_out, backfill.left_out_of, backfill.fills_beside, backfill.wanted_in, backfill.all_wanted, backfill.row_call, backfill.row_arguments, backfill.sync_places, backfill.sync_wanted, backfill.sync_assignments, backfill.sync_lines, backfill.alone, backfill.sync_missing, backfill.in_quotes, backfill.given_before, backfill.place_in, backfill.has_several, backfill.row_fault, backfill.custom_settings, backfill.sync_body, backfill.row_of,
-  backfill.watched_columns, backfill.sync_sources, backfill.trigger_commands, backfill.called_elsewhere, backfill.compare_values, backfill.path_of_function, backfill.loose_function, backfill.pin_settings, backfill.is_open_path, backfill.open_function, backfill.refuse_open, backfill.keep_to_owner, backfill.make_row_function, backfill.make_changed, backfill.make_mine, backfill.make_there, backfill.make_row_functions,
+  backfill.constant_defaults, backfill.check_sync_clause, backfill.check_columns_alone, backfill.check_text, backfill.left_out, backfill.left_out_of, backfill.default_places, backfill.fills_beside, backfill.wanted_in, backfill.all_wanted, backfill.row_call, backfill.row_arguments, backfill.sync_places, backfill.sync_wanted, backfill.sync_assignments, backfill.sync_lines, backfill.alone, backfill.sync_missing, backfill.in_quotes, backfill.given_before, backfill.place_in, backfill.has_several, backfill.row_fault, backfill.custom_settings, backfill.sync_body, backfill.row_of,
+  backfill.watched_columns, backfill.sync_sources, backfill.trigger_commands, backfill.called_elsewhere, backfill.compare_values, backfill.path_of_function, backfill.loose_function, backfill.pin_settings, backfill.is_open_path, backfill.open_function, backfill.refuse_open, backfill.keep_to_owner, backfill.make_row_function, backfill.make_changed, backfill.make_default, backfill.make_mine, backfill.make_there, backfill.make_row_functions,
   backfill.try_sync, backfill.make_sync, backfill.drop_sync_commands, backfill.replacer_of, backfill.sync_danger, backfill.row_cast, backfill.sync_trouble, backfill.step_is_wanted, backfill.run_step,
   backfill.look_for_rows, backfill.note_look, backfill.wait_aside, backfill.check_builder, backfill.check_index,
   backfill.token_places, backfill.normal_sql, backfill.names_in, backfill.stand_in, backfill.split_column,

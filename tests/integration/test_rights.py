@@ -120,6 +120,10 @@ def test_pg_monitor_sees_all_jobs_and_changes_none(db):
     assert db.one("SELECT count(*) FROM backfill.range", user="watcher") == 1
     assert db.one("SELECT count(*) FROM backfill.left_behind",
                   user="watcher") == 0, "messages may hold a row's values"
+    for key in ("cursor", "lower", "upper"):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            db.session("watcher").execute(f"SELECT {key} FROM backfill.range")
+        db.session("app").execute(f"SELECT {key} FROM backfill.range")
     figures = "SELECT rows, left_behind, percent FROM backfill.status"
     assert db.all(figures, user="watcher") == db.all(figures, user="app") == [(9, 1, 100)], "how many they are is no secret"
     for statement in ("SELECT backfill.pause('mine')", "UPDATE backfill.job SET wanted = 'cancel'",

@@ -198,11 +198,11 @@ def kept_in_step(db):
 
 
 def test_the_triggers_functions_qualify_all_that_they_name(db):
-    """Or they pin the search_path, which costs: for the function of a CHECK, and for a default."""
+    """Or they pin the search_path, which costs: for the function of a CHECK."""
     found = kept_in_step(db)
     assert [unqualified(source.replace("#variable_conflict use_column\n", "")) for source, _ in found] == [[]] * 5
     paths = [[s for s in settings if s.startswith("search_path=")] for _, settings in found]
-    assert [len(path) for path in paths] == [1, 0, 1, 1, 0] and all(path[0].endswith("pg_temp") for path in paths if path)
+    assert [len(path) for path in paths] == [1, 0, 0, 0, 0] and all(path[0].endswith("pg_temp") for path in paths if path)
 
 
 @pytest.mark.parametrize("path", ["mine, pg_catalog", "pg_temp, pg_catalog", "pg_temp, mine, public, pg_catalog"])

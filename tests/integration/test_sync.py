@@ -1284,6 +1284,18 @@ def test_a_default_of_any_type_tells_what_a_writer_left_out(db, type, default, v
     assert db.one("SELECT m::text FROM t WHERE id = 21") == value
 
 
+@pytest.mark.parametrize("change", ["ALTER TYPE mood RENAME VALUE 'x' TO 'z'", "ALTER TYPE mood RENAME TO mood_2", "CREATE SCHEMA elsewhere; ALTER TYPE mood SET SCHEMA elsewhere"])
+def test_a_default_is_followed_when_its_type_changes_its_names(db, change):
+    db.app.execute("CREATE TYPE mood AS ENUM ('x', 'y')")
+    db.admin.execute(f'GRANT CREATE ON DATABASE "{db.name}" TO app')
+    make(db, "m mood DEFAULT 'x'")
+    db.app.execute("INSERT INTO t SELECT i FROM generate_series(1, 20) AS i")
+    in_step(db, "c = CASE WHEN m::text = 'y' THEN 'YES' ELSE 'NO' END", add_column="c text", sync_back="m = (CASE c WHEN 'YES' THEN 'y' END)::mood", enforce=["NOT NULL c"])
+    db.app.execute(change)
+    db.app.execute("INSERT INTO t VALUES (1001, 'y'); INSERT INTO t VALUES (1002); INSERT INTO t (id, c) VALUES (1003, 'YES')")
+    assert [row(db, key, "m::text, c") for key in (1001, 1003)] == [("y", "YES"), ("y", "YES")] and row(db, 1002, "c") == ("NO",)
+
+
 def test_a_default_that_a_writer_gave_is_not_replaced_by_null(db):
     db.app.execute("CREATE TABLE t (id int PRIMARY KEY, amount numeric, cents bigint DEFAULT 0); INSERT INTO t SELECT i, i FROM generate_series(1, 20) i")
     db.daemon()
