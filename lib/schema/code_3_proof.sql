@@ -143,7 +143,8 @@ AS $$
      HAVING count(*) > 0),
     (SELECT format('%s put aside %s not changed when it was %s turn: deleted, under another key, or kept back.',
                    CASE g.n WHEN 1 THEN '1 row that was' ELSE g.n || ' rows that were' END, CASE g.n WHEN 1 THEN 'was' ELSE 'were' END, CASE g.n WHEN 1 THEN 'its' ELSE 'their' END)
-       FROM (SELECT sum(r.gone + CASE WHEN r.done AND r.lower = r.upper AND r.rows = 0 AND job.set_clause IS NOT NULL THEN 1 ELSE 0 END) AS n
+       FROM (SELECT sum(r.gone + CASE WHEN r.done AND r.lower = r.upper AND r.rows = 0 AND job.set_clause IS NOT NULL
+                                    AND NOT EXISTS (SELECT FROM backfill.left_behind l WHERE l.job_id = job.id AND l.relation = r.relation AND l.key = r.lower) THEN 1 ELSE 0 END) AS n
                FROM backfill.range r WHERE r.job_id = job.id) g
       WHERE g.n > 0),
     (SELECT format('%s came to the table while the job ran, and %s not scanned.', string_agg(backfill.relation_name(o), ', ' ORDER BY o), CASE count(*) WHEN 1 THEN 'was' ELSE 'were' END)

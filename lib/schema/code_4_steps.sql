@@ -479,8 +479,11 @@ BEGIN
     SELECT c.oid, a.attnum AS col, c.relname::text, c.oid = job.target AS is_target
       FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = job.drop_column AND a.attnum > 0 AND NOT a.attisdropped
      WHERE c.oid IN (SELECT job.target UNION SELECT t.relid FROM pg_partition_tree(job.target) t)
-  ), row_types AS MATERIALIZED (  -- of their rows, and of arrays of them
-    SELECT t.oid FROM tree r JOIN pg_type y ON y.typrelid = r.oid JOIN pg_class c ON c.oid = r.oid AND c.reltype = y.oid, LATERAL (VALUES (y.oid), (y.typarray)) AS t(oid)
+  ), rows AS MATERIALIZED (
+    SELECT y.oid, y.typarray FROM tree r JOIN pg_class c ON c.oid = r.oid JOIN pg_type y ON y.oid = c.reltype
+  ), row_types AS MATERIALIZED (  -- of their rows, of domains over those, and of arrays of them
+    SELECT t.oid FROM (SELECT * FROM rows UNION SELECT d.oid, d.typarray FROM pg_type d WHERE d.typtype = 'd' AND d.typbasetype IN (SELECT unnest(ARRAY[r.oid, r.typarray]) FROM rows r)) y,
+                      LATERAL (VALUES (y.oid), (y.typarray)) AS t(oid)
   ), found AS MATERIALIZED (
     SELECT DISTINCT r.oid AS relation, d.classid, d.objid, d.objsubid
       FROM tree r JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = r.oid AND d.refobjsubid = r.col AND d.deptype <> 'i'

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #define LEAST_LOOKS 4 /* a daemon that was stopped for an hour hasn't looked for an hour */
+#define RUN_US 60000000 /* a table that is loaded anew refuses rows that were believed before, an hour later */
 
 /* How long it is waited when all rows fail alike, and when there is no other row. The first that matches decides. A foreign
  * key may be broken while its table is loaded anew, so class 23 has more time than a division by zero. One that waits for a
@@ -39,14 +40,14 @@ enum blame_verdict blame_judge(
     while (strncmp(sqlstate, patience[i].prefix, strlen(patience[i].prefix)) != 0)
         i++;
 
-    if (look->passed && look->key_fails) {
-        b->run = false;
+    if (look->passed && look->key_fails)
         return blame_it(b);
-    }
     if (retry_is_final(sqlstate) && look->key_fails) /* a name or a right that is missing: no row has it, and none will soon */
         return BLAME_NOBODY;
-    if (b->run && patience[i].data && look->key_fails)
+    if (now_us < b->run_until_us && patience[i].data && look->key_fails) {
+        b->run_until_us = now_us + RUN_US;
         return blame_it(b);
+    }
     if (b->looks++ == 0)
         b->since_us = now_us;
     bool alone = look->alike == 0 && look->unclear == 0 && look->key_fails;
@@ -61,13 +62,13 @@ enum blame_verdict blame_judge(
         return blame_it(b);
     if (!patience[i].data || !look->key_fails)
         return BLAME_NOBODY;
-    b->run = true;
+    b->run_until_us = now_us + RUN_US;
     return blame_it(b);
 }
 
 bool blame_passed(struct blame *b)
 {
     bool waited = b->looks > 0;
-    *b = (struct blame){0};
+    *b = (struct blame){.run_until_us = b->run_until_us};
     return waited;
 }

@@ -9,7 +9,7 @@
  *   there is no other row to change                wait a little, then it is this row's
  *
  * Nothing waits for ever. Errors that are about data by nature (classes 22, 23) are believed after a short time, however many
- * rows have them: a table may be full of bad rows. Of all others that every row meets the job fails at last, and no row
+ * rows have them: a table may be full of bad rows, with good ones between. Of all others that every row meets the job fails at last, and no row
  * is named. */
 #pragma once
 
@@ -37,7 +37,8 @@ struct blame {
     uint32_t slow;     /* tries of the key in hand that timed out */
     uint32_t looks;    /* since the last row that was changed, or blamed */
     uint64_t since_us; /* the first of those */
-    bool run;          /* data: every row failed for long enough, and the next ones that do are believed at once */
+    uint64_t run_until_us; /* data: every row failed for long enough, and until then the next ones that do are believed at once; each of them
+                              prolongs it. A row that passes doesn't end it: it tells that not all rows fail */
 };
 
 /* One more try of a single key has timed out. True when it is time to compare. */

@@ -134,6 +134,18 @@ def test_row_left_behind_and_deleted_since(db):
     assert db.counts() == {1: 999}
 
 
+def test_good_rows_far_between_bad_ones_make_a_job_wait_once(db):
+    db.app.execute("CREATE TABLE t (id bigint PRIMARY KEY, b text, d date); INSERT INTO t SELECT g, CASE WHEN g % 6 = 0 THEN '2026-01-01' ELSE 'none' END FROM generate_series(1, 160) g")
+    db.daemon()
+    name = db.submit(set_clause="d = b::date", on_error="quarantine")
+    job = db.finish(name)
+    assert db.one("SELECT count(d) FROM t") == 26 and job["report"]["left_behind"] == 134
+    db.app.execute("UPDATE t SET b = '2026-02-02' WHERE id <= 100")
+    db.app.execute("SELECT backfill.retry(%s)", [name])
+    job = db.finish(name)
+    assert job["report"]["left_behind"] == 50 and "put aside" not in (job["hint"] or "") + job["report"]["not_proven"], "what fails as before is left behind, and nothing else was"
+
+
 def test_a_table_of_bad_rows_only_comes_to_its_end(db):
     bad_rows(db, *range(1, 201), rows=200)
     db.daemon()

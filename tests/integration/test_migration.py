@@ -666,20 +666,20 @@ def test_drop_column_lists_what_still_uses_it(db):
         CREATE FUNCTION h(orders) RETURNS text LANGUAGE sql AS 'SELECT $1.note';
         CREATE FUNCTION k() RETURNS SETOF orders LANGUAGE plpgsql AS $$ DECLARE r record; BEGIN r.note := 'x'; END $$;
         CREATE FUNCTION other(orders) RETURNS int LANGUAGE sql AS 'SELECT $1.id::int';
-        CREATE TABLE history (id int, rows orders[])""")
+        CREATE TABLE history (id int, rows orders[]); CREATE DOMAIN one AS orders; CREATE TABLE history_too (it one)""")
     db.admin.execute("CREATE PUBLICATION p FOR TABLE orders (id, note)")
     db.daemon()
     name = submit(db, drop_column="note")
     job = db.finish(name, "failed")
     for thing in ("view public.v", "materialized view public.m", "index public.by_note", "index public.by_part", "constraint note_check",
                   "column upper_note", "policy p", "function public.f()", "function public.g()", "trigger t", "publication p",
-                  "function public.h(public.orders)", "function public.k()", "column rows of public.history"):
+                  "function public.h(public.orders)", "function public.k()", "column rows of public.history", "column it of public.history_too"):
         assert thing in job["error"], (thing, job["error"])
     assert "public.other" not in job["error"]
     assert "retry" in job["hint"] and "ignore" in job["hint"]
     db.admin.execute("DROP PUBLICATION p")
     db.app.execute("DROP VIEW v; DROP MATERIALIZED VIEW m; DROP INDEX by_note, by_part; ALTER TABLE orders DROP CONSTRAINT note_check, DROP COLUMN upper_note;"
-                   "DROP POLICY p ON orders; DROP FUNCTION f(); DROP TRIGGER t ON orders; DROP FUNCTION g(), h, k; DROP TABLE history")
+                   "DROP POLICY p ON orders; DROP FUNCTION f(); DROP TRIGGER t ON orders; DROP FUNCTION g(), h, k; DROP TABLE history, history_too; DROP DOMAIN one")
     db.app.execute("SELECT backfill.retry(%s)", [name])
     db.finish(name)
     assert db.one("SELECT count(*) FROM pg_attribute WHERE attrelid = 'orders'::regclass AND attname = 'note' AND NOT attisdropped") == 0

@@ -58,7 +58,6 @@ static void test_a_table_full_of_bad_rows_is_believed_soon_and_then_at_once(void
     for (int i = 0; i < 100; i++)
         assert_int_equal(seconds_to(&b, "22012", &all_alike, BLAME_KEY), 0);
     assert_true(!blame_passed(&b));
-    assert_int_equal(seconds_to(&b, "22012", &all_alike, BLAME_KEY), 5); /* a row was done between them */
     assert_int_equal(seconds_to(&(struct blame){0}, "23503", &all_alike, BLAME_KEY), 30);
 }
 
@@ -81,7 +80,21 @@ static void test_a_row_that_fails_no_more_is_not_blamed(void **state)
 {
     (void)state;
     assert_int_equal(blame_judge(&(struct blame){0}, "22012", &no_more, S), BLAME_WAIT);
-    assert_int_equal(blame_judge(&(struct blame){.run = true}, "22012", &no_more, S), BLAME_WAIT);
+    assert_int_equal(blame_judge(&(struct blame){.run_until_us = UINT64_MAX}, "22012", &no_more, S), BLAME_WAIT);
+}
+
+static void test_good_rows_between_bad_ones_make_nobody_wait_again(void **state)
+{
+    struct blame b = {0};
+    (void)state;
+    assert_int_equal(seconds_to(&b, "22012", &all_alike, BLAME_KEY), 5);
+    blame_passed(&b);
+    assert_int_equal(blame_judge(&b, "22012", &all_alike, 20 * S), BLAME_KEY);
+    blame_passed(&b);
+    assert_int_equal(blame_judge(&b, "P0001", &all_alike, 21 * S), BLAME_WAIT);
+    assert_int_equal(blame_judge(&b, "22012", &all_alike, 70 * S), BLAME_KEY);
+    blame_passed(&b);
+    assert_int_equal(blame_judge(&b, "22012", &all_alike, 3600 * S), BLAME_WAIT);
 }
 
 static void test_a_daemon_that_stood_still_has_not_looked_meanwhile(void **state)
@@ -130,6 +143,7 @@ int main(void)
         cmocka_unit_test(test_a_row_without_others_is_blamed_after_a_while),
         cmocka_unit_test(test_others_that_are_locked_are_no_reason_to_blame_it),
         cmocka_unit_test(test_a_row_that_fails_no_more_is_not_blamed),
+        cmocka_unit_test(test_good_rows_between_bad_ones_make_nobody_wait_again),
         cmocka_unit_test(test_a_daemon_that_stood_still_has_not_looked_meanwhile),
         cmocka_unit_test(test_a_known_cause_ends_the_waiting),
         cmocka_unit_test(test_a_key_is_slow_from_its_third_try_on),
