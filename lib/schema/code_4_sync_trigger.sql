@@ -265,8 +265,14 @@ DECLARE
   at_last text := CASE WHEN checks THEN look || format(E'    IF %s THEN NEW := came; END IF;\n', there) ELSE '' END;
   -- The row as it was, or none (by no name of the table, which may change), computed: names and rights that a value has no part in; and the columns that are filled, which may be gone.
   tried   constant text := E'        IF TG_OP OPERATOR(pg_catalog.=) \'UPDATE\' THEN\n          SELECT * INTO computed FROM %s AS v;\n        ELSE\n          SELECT * INTO computed FROM %s AS v;\n        END IF;\n        computed := ROW(%s);\n';
-  named   text := (SELECT string_agg('NEW.' || backfill.in_quotes(c), ', ') FROM unnest(filled || coalesce(backfill.filled_columns(job.sync_back), '{}')) c);
   several record := backfill.has_several(job);
+  -- So must all others that the body calls: an error of theirs is no row's, either.
+  others_tried text := coalesce((SELECT string_agg(format(E'        IF TG_OP OPERATOR(pg_catalog.=) \'UPDATE\' THEN PERFORM v.* FROM %1$s%2$I(OLD%3$s) AS v; ELSE PERFORM v.* FROM %1$s%2$I(%4$s%3$s) AS v; END IF;\n',
+                                                          prefix, token || f.ending, behind, none), '' ORDER BY f.ending)
+                                   FROM (VALUES ('_todo', sync ->> 'mode' = 'where' OR (sync -> 'self')::boolean OR job.where_clause IS NOT NULL AND (several.forth OR several.back)),
+                                                ('_rest', sync -> 'rest' <> '[]'), ('_breaks', checks)) AS f(ending, is_there) WHERE f.is_there), '')
+               || CASE WHEN several.forth OR several.back THEN format(E'        IF TG_OP OPERATOR(pg_catalog.=) \'UPDATE\' THEN PERFORM v.* FROM %s%I(OLD, OLD%s, NULL::%1$s%4$I) AS v; END IF;\n', prefix, token || '_changed', behind, token) ELSE '' END;
+  named   text := (SELECT string_agg('NEW.' || backfill.in_quotes(c), ', ') FROM unnest(filled || coalesce(backfill.filled_columns(job.sync_back), '{}')) c);
   -- Whether a row that is inserted is to do: where a constant default stands in place of the NULL that where_clause asks for, it was left out.
   meant   text := format(E'    IF TG_OP OPERATOR(pg_catalog.=) \'INSERT\' THEN\n%s      of_row := EXISTS (SELECT FROM %s AS v WHERE v."1");\n%s    END IF;\n',
                          E'      kept := NEW;\n' || (SELECT string_agg(format(E'      IF %s THEN NEW.%s := NULL; END IF;\n', backfill.left_out(job, c), backfill.in_quotes(c)), '') FROM unnest(by_default) c), todo,
@@ -346,6 +352,7 @@ BEGIN
          '    -- or with a value that is taken for a name (a regclass, a query of text search): then the row as it was, or none, can be computed.\n'
          '    of_row := SQLSTATE OPERATOR(pg_catalog.~) \'^(21|22|23|38|39|44|54|P0)\' OR SQLSTATE OPERATOR(pg_catalog.!~) \'^(0[0-9ABFLPZ]|2[0-9BDF]|3[48BDF]|4[024]|5[3-8]|72|F0|HV)\';\n'
          '    IF NOT of_row THEN\n      BEGIN\n'
+      || others_tried
       || CASE WHEN job.sync_back IS NULL THEN format(tried, old_value, no_value, named)
               ELSE format(E'        IF goes_back THEN\n%s        ELSE\n%s        END IF;\n', format(tried, old_back, no_back, named), format(tried, old_value, no_value, named)) END
       || E'        of_row := true;\n      EXCEPTION WHEN OTHERS OR assert_failure THEN NULL;\n      END;\n    END IF;\n'

@@ -377,6 +377,19 @@ def test_a_function_of_the_trigger_that_fails_fails_no_writer(db):
     assert row(db, 1, "a, b") == (50, 1)
 
 
+@pytest.mark.parametrize("ending", ["todo", "rest", "changed", "value", "back"])
+def test_a_function_of_the_trigger_that_is_broken_empties_no_column(db, ending):
+    """Whichever it is: an error that says nothing of the row leaves it as it came."""
+    make(db, "a text, b int, x text, y int", "'A', 5")
+    in_step(db, "x = lower(a), y = b * 2", where_clause="id > 0 AND (x IS NULL OR y IS NULL)", sync_back="a = upper(x), b = y / 2")
+    name, arguments, result = db.all(f"SELECT proname, pg_get_function_arguments(oid), pg_get_function_result(oid) FROM pg_proc WHERE proname ~ '^backfilld_sync_.*_{ending}$'")[0]
+    db.app.execute(f"CREATE OR REPLACE FUNCTION {name}({arguments}) RETURNS {result} LANGUAGE plpgsql AS $$ BEGIN RAISE undefined_function; END $$")
+    with db.connect("app") as session:
+        session.execute("UPDATE t SET a = 'Q', b = 7 WHERE id = 1; UPDATE t SET x = 'new' WHERE id = 2; INSERT INTO t VALUES (1000, 'Z', 9)")
+    one, two = row(db, 1, "a, b, x, y"), row(db, 2, "a, b, x, y")
+    assert one in [("Q", 7, "a", 10), ("Q", 7, "q", 14)] and two in [("A", 5, "new", 10), ("NEW", 5, "new", 10)] and row(db, 1000, "a, b") == ("Z", 9)
+
+
 def test_a_column_that_was_added_beside_another_is_emptied_where_it_cannot_be_computed(db):
     make(db, "a text, b int, x text", "'A' || i, 5")
     in_step(db, "x = lower(a), y = 100 / b", add_column="y int", name="first")
