@@ -304,7 +304,7 @@ BEGIN
   pinned := CASE WHEN theirs THEN '{search_path, row_security}'::text[] ELSE '{}' END;
   IF theirs OR coalesce(strength, '0') > '0' OR body ~ 'SQLVALUEFUNCTION|COERCEVIAIO|XMLEXPR' THEN
     pinned := pinned || '{TimeZone, DateStyle, IntervalStyle, bytea_output, extra_float_digits}'::text[]
-           || CASE WHEN theirs THEN '{standard_conforming_strings, transform_null_equals}'::text[] ELSE '{search_path}' END  -- a text may be taken for a name, or a query
+           || CASE WHEN theirs THEN '{standard_conforming_strings, backslash_quote, transform_null_equals}'::text[] ELSE '{search_path}' END  -- a text may be taken for a name, or a query
            || CASE WHEN theirs OR body ~ 'COERCEVIAIO' THEN '{array_nulls}'::text[] END
            || CASE WHEN theirs OR names ~ '\mto_' THEN '{lc_numeric, lc_time}'::text[] END
            || CASE WHEN theirs OR names ~ 'ts|text_search' THEN '{default_text_search_config}'::text[] END

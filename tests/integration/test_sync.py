@@ -592,6 +592,7 @@ SETTINGS = {
     "xmloption": ("text", "'a<b/>'", "(a::xml)::text", "SET xmloption = 'content'"),
     "array_nulls": ("text", "'NULL'", "(('{' || a || '}')::text[])::text", "SELECT 1"),
     "standard_conforming_strings": ("text", "'x1y2'", "util.digits(a)", "SELECT 1"),
+    "backslash_quote": ("text", "'x'", "util.quoted(a)", "SELECT 1"),
     "timezone_abbreviations": ("text", "'2020-01-01 12:00 IST'", "(a::timestamptz)::text", "SELECT 1"),
     "search_path": ("text", "'X'", "slug(a)", "SET search_path = public, util"),
     "current_user": ("text", "'x'", "current_user::text", "SELECT 1"),
@@ -599,7 +600,7 @@ SETTINGS = {
 }
 ELSEWHERE = """SET TimeZone = 'Asia/Tokyo'; SET DateStyle = 'SQL, MDY'; SET IntervalStyle = 'sql_standard'; SET bytea_output = 'hex'; SET extra_float_digits = -3;
     SET default_text_search_config = 'english'; SET search_path = ''; SET xmloption = 'document'; SET my.tenant = 'theirs';
-    SET array_nulls = off; SET escape_string_warning = off; SET standard_conforming_strings = off; SET timezone_abbreviations = 'India'"""
+    SET array_nulls = off; SET escape_string_warning = off; SET standard_conforming_strings = off; SET timezone_abbreviations = 'India'; SET backslash_quote = off"""
 
 
 @pytest.mark.parametrize("name", SETTINGS)
@@ -608,6 +609,7 @@ def test_a_writer_with_other_settings_gets_what_a_batch_gives(db, name):
     db.admin.execute("CREATE SCHEMA util AUTHORIZATION app")
     db.app.execute("""CREATE FUNCTION util.sq(text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT lower($1)';
                       CREATE FUNCTION util.digits(text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN regexp_replace($1, ''\\D'', '''', ''g''); END';
+                      CREATE FUNCTION util.quoted(text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$BEGIN RETURN E'it\\'s ' || $1; END$$;
                       SET check_function_bodies = off; CREATE FUNCTION util.slug(text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT sq($1)'""")
     make(db, f"a {kind}, note text", f"{value}, 'x'")
     db.app.execute("GRANT INSERT, SELECT, UPDATE ON t TO other")
