@@ -227,7 +227,7 @@ def test_ended_job_keeps_no_table_in_which_it_has_nothing(db):
     assert db.one("SELECT count(*) FROM backfill.taken_tables()") == 1
     for name in [row[0] for row in db.all("SELECT tgname::text FROM pg_trigger WHERE tgrelid = 't'::regclass AND NOT tgisinternal")]:
         db.app.execute(f'DROP TRIGGER "{name}" ON t')
-    for function in [row[0] for row in db.all("SELECT oid::regprocedure::text FROM pg_proc WHERE proname LIKE 'backfill%%' AND pronamespace = 'public'::regnamespace")]:
+    for function in [row[0] for row in db.all("SELECT oid::regprocedure::text FROM pg_proc WHERE proname LIKE 'backfill%%' AND pronamespace = 'public'::regnamespace ORDER BY proname NOT LIKE '%%_there'")]:
         db.app.execute(f"DROP FUNCTION {function}")
     db.app.execute("DROP TYPE %s" % db.one("SELECT typname::text FROM pg_type WHERE typname LIKE 'backfilld%%'"))
     assert db.one("SELECT count(*) FROM backfill.taken_tables()") == 0
