@@ -417,9 +417,8 @@ CREATE OR REPLACE FUNCTION backfill.statements(job backfill.job, relation oid, k
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  place     record := backfill.relation_in_clauses(job, relation);
-  source    text := place.source;
-  name      text := place.name;
+  source    text := (backfill.relation_in_clauses(job, relation)).source;  -- no row: it was dropped just now, which the caller asks (check_is_there)
+  name      text := (backfill.relation_in_clauses(job, relation)).name;
   position  text := (SELECT 'ARRAY[' || string_agg(format('%s.%s::pg_catalog.text', name, c), ', ' ORDER BY ord) || ']'
                        FROM unnest(key.columns) WITH ORDINALITY AS u(c, ord));
   to_do     text := backfill.condition_of(job.where_clause);

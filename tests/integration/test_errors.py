@@ -471,6 +471,7 @@ def test_table_dropped_between_two_statements_of_a_layout_is_told_as_dropped(db)
     db.submit(set_clause="n = n + 1")
     db.app.execute("DROP TABLE t")
     with pytest.raises(psycopg.errors.UndefinedTable, match='the table of job ".*" was dropped'), db.connect("postgres") as session:
+        assert len(session.execute("SELECT s.batch FROM backfill.job j, backfill.statements(j, j.target, NULL::backfill.walk_key, false) s").fetchall()) == 1
         session.execute("SELECT backfill.check_target(jsonb_populate_record(j, '{\"state\": \"running\"}')) FROM backfill.job j")
 
 
