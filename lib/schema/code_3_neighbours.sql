@@ -68,6 +68,7 @@ BEGIN
   key_fails := true;
   alike := 0;
   unclear := 0;
+  PERFORM backfill.hold_name(relation, backfill.relation_name(relation), true);
   PERFORM backfill.check_session(work);
   SELECT * INTO k FROM backfill.key_of(relation, numbers);
   IF NOT FOUND THEN

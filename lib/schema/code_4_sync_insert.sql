@@ -243,7 +243,7 @@ BEGIN
   others := backfill.derived_table(job.target, class.relname, filled, missing);
   SELECT * INTO found FROM backfill.breaks_on(v.expressions, others);
   self := found.code IS NOT NULL;
-  IF self AND (SELECT pg_catalog.count(*) FROM pg_catalog.unnest(v.expressions) AS e WHERE backfill.columns_read(job.target, ARRAY[e]) OPERATOR(pg_catalog.<>) '{}') OPERATOR(pg_catalog.>) 1 AND missing IS NULL THEN
+  IF self AND (SELECT pg_catalog.count(*) FROM pg_catalog.unnest(v.expressions) AS e, backfill.breaks_on(ARRAY[e], pg_catalog.format('(SELECT) AS %I', class.relname)) AS b WHERE b.code IS NOT NULL) OPERATOR(pg_catalog.>) 1 THEN
     PERFORM backfill.refuse('keep_in_sync', 'set_clause reads a column that it fills, and fills others: what such a column has of its own, and what of the others'' sources, a trigger can''t tell',
                             'Insert a job for each column.', '0A000');
   END IF;

@@ -466,6 +466,8 @@ def test_a_clause_that_reads_what_it_fills_and_fills_others_is_refused_under_a_t
     with pytest.raises(psycopg.Error, match="reads a column that it fills, and fills others") as refused:
         db.submit(set_clause="x = coalesce(x, lower(a)), y = lower(b)", where_clause="x IS NULL", keep_in_sync=True)
     assert refused.value.diag.message_hint.startswith("Insert a job for each column.")
+    with pytest.raises(psycopg.Error, match="reads a column that it fills, and fills others"):
+        db.submit(set_clause="z = coalesce(z, lower(t.a)), y = lower(b)", add_column="z text", keep_in_sync=True, sync_back="a = upper(z), b = upper(y)")
     in_step(db, "x = coalesce(x, lower(a)), v = 1", where_clause="v = 0")
 
 
