@@ -28,7 +28,7 @@ enum control_state {
 struct control {
     enum control_state state;
     struct event_base *base;
-    const char *conninfo;
+    struct place place;
     const struct control_handlers *handlers;
     void *arg;
     struct session *session;
@@ -46,7 +46,7 @@ static void connect_now(struct control *c)
     c->session = session_close(c->session);
     c->state = CONTROL_CONNECTING;
     c->session =
-        session_open(c->base, c->conninfo, NULL, "backfilld control", SETTINGS_CONTROL, CONNECT_TIMEOUT_MS, on_session, c);
+        session_open(c->base, &c->place, NULL, "backfilld control", SETTINGS_CONTROL, CONNECT_TIMEOUT_MS, on_session, c);
     session_on_notify(c->session, on_notify);
     session_limit(c->session, MAX_ANSWER);
 }
@@ -58,11 +58,19 @@ static void on_retry(evutil_socket_t socket, short what, void *arg)
     connect_now(arg);
 }
 
+/* Any of conninfo's hosts will do again. */
+static void leave_place(struct control *c)
+{
+    hosts_done(&c->place.at);
+    replace_string(&c->place.server, NULL);
+}
+
 /* Closes, and tries again later; the caller says why. */
 static void wait_and_connect(struct control *c)
 {
     struct timeval wait = us_to_timeval(backoff_next(&c->backoff));
 
+    leave_place(c);
     c->session = session_close(c->session);
     c->state = CONTROL_WAITING;
     event_add(c->retry, &wait);
@@ -182,6 +190,8 @@ static void on_session(struct session *session, const struct session_event *e, v
     case CONTROL_INSTALLED: on_installed(c, e->results[0]); break;
     case CONTROL_LISTEN:
         c->state = CONTROL_READY;
+        c->place.at = session_reached(c->session);
+        replace_string(&c->place.server, session_server(c->session));
         backoff_reset(&c->backoff);
         c->handlers->ready(c->arg);
         remember_session(c);
@@ -205,7 +215,7 @@ struct control *control_open(
     struct control *c = must(calloc(1, sizeof(*c)));
 
     c->base = base;
-    c->conninfo = conninfo;
+    c->place.conninfo = conninfo;
     c->handlers = handlers;
     c->arg = arg;
     TAILQ_INIT(&c->requests);
@@ -240,6 +250,11 @@ void control_forget(struct control *c, const void *arg)
     request_forget(&c->requests, arg);
 }
 
+const struct place *control_place(const struct control *c)
+{
+    return &c->place;
+}
+
 bool control_is_ready(const struct control *c)
 {
     return c->state == CONTROL_READY;
@@ -265,6 +280,7 @@ struct control *control_close(struct control *c)
     if (!c)
         return NULL;
     request_clear(&c->requests);
+    leave_place(c);
     session_close(c->session);
     event_free(c->retry);
     free(c->pid);

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "base/request.h"
+#include "base/session.h"
 
 struct control;
 
@@ -33,6 +34,9 @@ void control_ask_first(
 
 /* Requests of that arg are sent all the same, but nobody is told. */
 void control_forget(struct control *control, const void *arg);
+
+/* Where the database's sessions go: while this one is ready, where it is. Lives as long as control; what it holds changes. */
+const struct place *control_place(const struct control *control);
 
 bool control_is_ready(const struct control *control);
 

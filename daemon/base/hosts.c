@@ -56,9 +56,17 @@ struct hosts hosts_left(PGconn *conn)
         .ports = ports && strchr(ports, ',') ? copy_string(behind(ports, at)) : NULL};
 }
 
+struct hosts hosts_reached(PGconn *conn)
+{
+    const char *address = PQhostaddr(conn);
+
+    return (struct hosts){.hosts = copy_string(PQhost(conn)), .hostaddrs = address && *address ? copy_string(address) : NULL, .ports = copy_string(PQport(conn))};
+}
+
 void hosts_done(struct hosts *hosts)
 {
     free(hosts->hosts);
     free(hosts->hostaddrs);
     free(hosts->ports);
+    *hosts = (struct hosts){0};
 }

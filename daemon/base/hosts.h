@@ -11,6 +11,10 @@ struct hosts {
 /* Behind the host that libpq has got to. The caller calls hosts_done. */
 struct hosts hosts_left(PGconn *conn);
 
+/* The host that libpq has got to, by the address that answered. The caller calls hosts_done. */
+struct hosts hosts_reached(PGconn *conn);
+
+/* Frees the lists, and leaves none. */
 void hosts_done(struct hosts *hosts);
 
 /* The value of a connection's option, whether it came from conninfo, a service file or the environment. The caller frees. */

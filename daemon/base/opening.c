@@ -212,6 +212,18 @@ static void refuse_pooler(struct session *s)
         "Name the server itself in conninfo, or a pool with pool_mode = session.");
 }
 
+static bool refuse_elsewhere(struct session *s)
+{
+    _cleanup_free_ char *message = NULL;
+
+    if (!s->wanted_server || !s->server || strcmp(s->server, s->wanted_server) == 0)
+        return false;
+    if (asprintf(&message, "%s, port %s, leads to another server than the one at which the daemon's control session is", PQhost(s->conn), PQport(s->conn)) < 0)
+        abort();
+    refuse(s, SQLSTATE_ELSEWHERE, message, "Does one address lead to several servers that take writes, or was one replaced just now? Only one may take writes.");
+    return true;
+}
+
 void opening_on_results(struct session *s)
 {
     PGresult *result = s->results[0];
@@ -228,6 +240,8 @@ void opening_on_results(struct session *s)
         return;
     }
     int pid = s->opening == OPENING_PIN ? (int)result_number(result, 0, "pid") : 0;
+    if (s->opening == OPENING_PIN)
+        replace_string(&s->server, result_text(result, 0, "server"));
     PQclear(result);
     if (s->opening == OPENING_TRIAL) {
         try_pooler(s);
@@ -238,6 +252,8 @@ void opening_on_results(struct session *s)
         send_own(s, OPENING_TRIAL, &(struct session_query){.sql = SQL_TRIAL});
         return;
     }
+    if (refuse_elsewhere(s))
+        return;
     s->opening = OPENING_DONE;
     struct session_event e = {.kind = SESSION_CONNECTED};
     s->handler(s, &e, s->arg);

@@ -331,13 +331,17 @@ const char *number_text(char buffer[24], int64_t n)
     return buffer;
 }
 
-struct session *session_open(struct event_base *base, const char *conninfo, const char *user, const char *application_name,
+struct session *session_open(struct event_base *base, const struct place *place, const char *user, const char *application_name,
     const char *settings, uint32_t timeout_ms, session_handler *handler, void *arg)
 {
     struct session *s = must(calloc(1, sizeof(*s)));
 
     s->base = base;
-    s->conninfo = copy_string(conninfo);
+    s->conninfo = copy_string(place->conninfo);
+    s->hosts = copy_string(place->at.hosts);
+    s->hostaddrs = copy_string(place->at.hostaddrs);
+    s->ports = copy_string(place->at.ports);
+    s->wanted_server = copy_string(place->server);
     s->user = copy_string(user);
     s->application_name = copy_string(application_name);
     s->settings = settings;
@@ -387,6 +391,21 @@ bool session_is_idle(const struct session *s)
     return s->state == STATE_IDLE && s->opening == OPENING_DONE;
 }
 
+struct hosts session_reached(const struct session *session)
+{
+    return session->conn ? hosts_reached(session->conn) : (struct hosts){0};
+}
+
+const char *session_server(const struct session *session)
+{
+    return session->server;
+}
+
+bool session_is_elsewhere(const struct session *session, const struct place *place)
+{
+    return session->server && place->server && strcmp(session->server, place->server) != 0;
+}
+
 bool session_is_local(const struct session *session)
 {
     const char *host = session->conn ? PQhost(session->conn) : NULL;
@@ -421,6 +440,8 @@ struct session *session_close(struct session *s)
     session_clear_results(s);
     event_free(s->deadline);
     free(s->conninfo);
+    free(s->server);
+    free(s->wanted_server);
     free(s->user);
     free(s->application_name);
     free(s->hosts);
@@ -470,7 +491,7 @@ PGconn *session_connect(const char *conninfo, const char *user, const char *appl
     struct wait w = {.base = must(event_base_new()), .problem = ret_problem, .hint = ret_hint};
 
     *ret_problem = *ret_hint = NULL;
-    struct session *s = session_open(w.base, conninfo, user, application_name, settings, timeout_ms, on_waited, &w);
+    struct session *s = session_open(w.base, &(struct place){.conninfo = conninfo}, user, application_name, settings, timeout_ms, on_waited, &w);
     event_base_dispatch(w.base);
     session_close(s);
     event_base_free(w.base);

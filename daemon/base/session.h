@@ -8,8 +8,9 @@
  * is never called from within session_open, session_send or session_close; it may call any of them. */
 #pragma once
 
+#include "base/hosts.h"
+
 #include <event2/event.h>
-#include <libpq-fe.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -58,12 +59,20 @@ struct session;
 typedef void session_handler(struct session *session, const struct session_event *event, void *arg);
 typedef void session_notify_handler(struct session *session, int from_pid, void *arg);
 
-/* Starts to connect by a conninfo, as a user (NULL: conninfo's), for a primary only: the hosts of conninfo are tried in turn, each for
- * timeout_ms at most. It is connected when all is pinned that our statements, their texts and their values depend on (SQL_PIN), and
+/* Where a database is. Of conninfo's hosts several may take writes, a primary of yesterday that has come back among them, and one address may lead to
+ * several servers: all sessions go where the control session is. */
+struct place {
+    const char *conninfo;
+    struct hosts at; /* in place of conninfo's hosts: the one that the control session has got to; all NULL: any of them */
+    char *server;    /* that server, by when it began; NULL: not known */
+};
+
+/* Starts to connect to a place, as a user (NULL: conninfo's), for a primary only: the hosts are tried in turn, each for
+ * timeout_ms at most. The place may change or go meanwhile; it counts as it is now. Another server than the place's is no session. It is connected when all is pinned that our statements, their texts and their values depend on (SQL_PIN), and
  * settings besides: JSON that lives on, or NULL. A pooler that isn't in session mode is refused. Never NULL: what fails, fails by event.
  * Close it with session_close, also after it failed. Names of hosts are looked up by libpq, which blocks: use sockets, addresses or
  * /etc/hosts. */
-struct session *session_open(struct event_base *base, const char *conninfo, const char *user, const char *application_name,
+struct session *session_open(struct event_base *base, const struct place *place, const char *user, const char *application_name,
     const char *settings, uint32_t timeout_ms, session_handler *handler, void *arg);
 
 /* This statement comes often: it is prepared at its first time. Known by the text's address, so that must live as long as the
@@ -84,6 +93,11 @@ void session_on_notify(struct session *session, session_notify_handler *handler)
 
 bool session_is_idle(const struct session *session);
 int session_pid(const struct session *session);       /* of the server's process; 0 when closed */
+/* Which host it has got to, and which server that is (place.server), once it is connected. The caller calls hosts_done. */
+struct hosts session_reached(const struct session *session);
+const char *session_server(const struct session *session);
+/* Whether it is at another server than the place by now. */
+bool session_is_elsewhere(const struct session *session, const struct place *place);
 bool session_is_local(const struct session *session); /* over a Unix socket: the server is on this host */
 
 /* Asks the server to cancel what the session runs, from a process of its own, for libpq's call blocks. For

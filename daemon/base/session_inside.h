@@ -33,6 +33,7 @@ struct session {
     bool ended_idle;                 /* the server, or a pooler for it, has said so in the trial */
     bool proven;                     /* a pooler is between, and this login has a session there */
     int pid;
+    char *server, *wanted_server; /* which it is at, and which it is to be at: place.server */
 
     PGconn *conn;
     struct event_base *base;

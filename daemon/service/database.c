@@ -244,7 +244,7 @@ static void open_monitor(struct database *db)
     const struct monitor_setup setup = {
         .base = db->base,
         .database = db->name,
-        .conninfo = db->conninfo,
+        .place = control_place(db->control),
         .throttle = db->throttle,
         .read = on_read,
         .pids = worker_pids,
@@ -310,7 +310,6 @@ static void start_worker(struct database *db, const PGresult *row)
         .base = db->base,
         .control = db->control,
         .database = db->name,
-        .conninfo = db->conninfo,
         .batch = db->batch,
         .throttle = db->throttle,
         .monitor = db->monitor,
@@ -626,6 +625,8 @@ static void on_ready(void *arg)
         journal_write(LEVEL_NOTICE, JOURNAL_DATABASE, JOURNAL_ABOUT(.database = db->name), "connected again");
     else
         journal_write(LEVEL_INFO, JOURNAL_DATABASE, JOURNAL_ABOUT(.database = db->name), "connected");
+    if (db->monitor)
+        monitor_follow(db->monitor);
     for (int i = 0; i < db->n_workers; i++)
         worker_reconnect(db->workers[i]);
     db->is_lost = false;

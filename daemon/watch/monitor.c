@@ -305,7 +305,7 @@ static void on_timer(evutil_socket_t socket, short what, void *arg)
     m->settled = false;
     m->flusher = flusher_new();
     m->session = session_open(
-        m->setup.base, m->setup.conninfo, NULL, "backfilld monitor", SETTINGS_CONTROL, CONNECT_TIMEOUT_MS, on_session, m);
+        m->setup.base, m->setup.place, NULL, "backfilld monitor", SETTINGS_CONTROL, CONNECT_TIMEOUT_MS, on_session, m);
     /* To parse and to plan them anew each time was seven tenths of what they took. */
     session_keep(m->session, SQL_MONITOR);
     session_keep(m->session, SQL_MONITOR_SLOWLY);
@@ -355,7 +355,7 @@ struct monitor *monitor_open(const struct monitor_setup *setup)
     m->timer = must(event_new(setup->base, -1, 0, on_timer, m));
     backoff_init(&m->backoff, RETRY_BASE_US, RETRY_CAP_US, now_us() ^ (uint64_t)getpid());
     latency_init(&m->latency, FORGET_US);
-    m->probe = probe_open(setup->base, setup->conninfo, setup->throttle);
+    m->probe = probe_open(setup->base, setup->place, setup->throttle);
     name_standbys(m);
     event_active(m->timer, EV_TIMEOUT, 1);
     return m;
@@ -366,6 +366,13 @@ void monitor_use(struct monitor *m, const struct config_throttle *throttle)
     m->setup.throttle = throttle;
     name_standbys(m);
     probe_use(m->probe, throttle);
+}
+
+void monitor_follow(struct monitor *m)
+{
+    if (m->session && session_is_elsewhere(m->session, m->setup.place))
+        lose(m, &(struct session_event){.sqlstate = SQLSTATE_ELSEWHERE, .message = "its session is at another server than the control session"});
+    probe_follow(m->probe);
 }
 
 const struct pressure *monitor_pressure(const struct monitor *m)

@@ -16,7 +16,7 @@ struct session_event;
 struct monitor_setup {
     struct event_base *base;
     const char *database; /* its name, for the journal */
-    const char *conninfo;
+    const struct place *place;
     const struct config_throttle *throttle; /* may change: monitor_use */
     /* There is a new reading. From the event loop; it may not close the monitor. */
     void (*read)(void *arg);
@@ -28,6 +28,9 @@ struct monitor_setup {
 
 struct monitor *monitor_open(const struct monitor_setup *setup);
 void monitor_use(struct monitor *monitor, const struct config_throttle *throttle);
+
+/* The place is another: what is read at another server than that doesn't count. */
+void monitor_follow(struct monitor *monitor);
 
 /* The last reading. */
 const struct pressure *monitor_pressure(const struct monitor *monitor);

@@ -20,7 +20,7 @@ struct answer {
 
 struct probe {
     struct event_base *base;
-    const char *conninfo;
+    const struct place *place;
     const struct config_throttle *throttle;
     struct session *session;
     struct event *timer;
@@ -74,7 +74,7 @@ static void on_timer(evutil_socket_t socket, short what, void *arg)
         return;
     if (!p->session)
         p->session =
-            session_open(p->base, p->conninfo, NULL, "backfilld probe", SETTINGS_PROBE, CONNECT_TIMEOUT_MS, on_session, p);
+            session_open(p->base, p->place, NULL, "backfilld probe", SETTINGS_PROBE, CONNECT_TIMEOUT_MS, on_session, p);
     else
         session_send(p->session, &(struct session_query){.sql = p->throttle->probes[p->next].sql}, 1, 1,
             ANSWER_TIMEOUT_MS);
@@ -112,14 +112,20 @@ static void begin(struct probe *p)
 }
 
 struct probe *probe_open(
-    struct event_base *base, const char *conninfo, const struct config_throttle *throttle)
+    struct event_base *base, const struct place *place, const struct config_throttle *throttle)
 {
     struct probe *p = must(calloc(1, sizeof(*p)));
 
-    *p = (struct probe){.base = base, .conninfo = conninfo, .throttle = throttle};
+    *p = (struct probe){.base = base, .place = place, .throttle = throttle};
     p->timer = must(event_new(base, -1, 0, on_timer, p));
     begin(p);
     return p;
+}
+
+void probe_follow(struct probe *p)
+{
+    if (p->session && session_is_elsewhere(p->session, p->place))
+        begin(p);
 }
 
 void probe_use(struct probe *p, const struct config_throttle *throttle)

@@ -7,9 +7,13 @@
 #include <event2/event.h>
 
 struct probe;
+struct place;
 
 struct probe *probe_open(
-    struct event_base *base, const char *conninfo, const struct config_throttle *throttle);
+    struct event_base *base, const struct place *place, const struct config_throttle *throttle);
+
+/* The place is another: all are asked anew where the session is at another server than that. */
+void probe_follow(struct probe *probe);
 
 /* Other settings: all are asked anew. */
 void probe_use(struct probe *probe, const struct config_throttle *throttle);

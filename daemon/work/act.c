@@ -274,7 +274,7 @@ void act_perform(struct worker *w, const struct runner_action *a)
         act_name_holders(w, true);
 
     switch (a->kind) {
-    case RUNNER_CONNECT: hand_connect(&w->hand, w->setup.conninfo, w->job, answer_session, w); break;
+    case RUNNER_CONNECT: hand_connect(&w->hand, w->job, answer_session, w); break;
     case RUNNER_SURVEY: act_send_one(w, survey_last(&w->survey, a->relation)); break;
     case RUNNER_STEP: act_send_one(w, step_query(&w->step, job_phase_name(r->migration.phase))); break;
     case RUNNER_BOUND: act_send_one(w, range_bound(&w->range, r, a->keys)); break;

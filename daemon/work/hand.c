@@ -11,7 +11,7 @@
 #define STEP_TIMEOUT_MS    604800000 /* a step that reads a table of terabytes, or indexes it: a week */
 #define OBEYS_US           5000000   /* an action that is cut short and goes on for so long doesn't obey: its session is ended */
 
-void hand_connect(struct hand *h, const char *conninfo, const struct job *job, session_handler *handler, void *arg)
+void hand_connect(struct hand *h, const struct job *job, session_handler *handler, void *arg)
 {
     _cleanup_free_ char *name = NULL;
 
@@ -20,7 +20,7 @@ void hand_connect(struct hand *h, const char *conninfo, const struct job *job, s
     hand_close(h);
     h->gone = h->limiting = false;
     h->limits = HAND_BATCH;
-    h->session = session_open(h->base, conninfo, job->submitted_by, name, NULL, CONNECT_TIMEOUT_MS, handler, arg);
+    h->session = session_open(h->base, control_place(h->control), job->submitted_by, name, NULL, CONNECT_TIMEOUT_MS, handler, arg);
     session_keep(h->session, SQL_RUN_BATCH);
 }
 
@@ -136,6 +136,18 @@ void hand_look(struct hand *h, uint64_t now_us)
         hand_terminate(h);
         h->cut_short_us = now_us;
     }
+}
+
+bool hand_follow(struct hand *h)
+{
+    bool busy = h->session && !h->gone && !session_is_idle(h->session);
+
+    if (!h->session || !session_is_elsewhere(h->session, control_place(h->control)))
+        return false;
+    if (busy)
+        session_cancel_aside(h->session);
+    h->session = session_close(h->session);
+    return busy;
 }
 
 void hand_close(struct hand *h)

@@ -35,7 +35,7 @@ struct hand {
 };
 
 /* A new session, connecting; an open one is closed first. */
-void hand_connect(struct hand *h, const char *conninfo, const struct job *job, session_handler *handler, void *arg);
+void hand_connect(struct hand *h, const struct job *job, session_handler *handler, void *arg);
 
 /* It has connected: logs in as the job's role, and begins. */
 void hand_log_in(struct hand *h, const struct job *job);
@@ -64,6 +64,9 @@ void hand_look(struct hand *h, uint64_t now_us);
 
 /* Its work would go on, for nobody, and hold its locks. */
 void hand_terminate(struct hand *h);
+
+/* The control session is at another server by now: what is under way here is for nobody. True: something was, and is lost. */
+bool hand_follow(struct hand *h);
 
 /* Whatever it is at, nobody waits for the answer. */
 void hand_close(struct hand *h);

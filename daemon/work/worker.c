@@ -243,6 +243,10 @@ static void untangle(struct worker *w)
 void worker_reconnect(struct worker *w)
 {
     w->retell = true;
+    if (hand_follow(&w->hand) && !w->ended && action_has_session(w->action.kind) && !w->doubt.asking) {
+        answer_feed(w, &(struct runner_event){.kind = RUNNER_LOST, .message = "the control session has gone to another server", .sqlstate = SQLSTATE_LOST});
+        return;
+    }
     if (!w->ended && w->action.kind == RUNNER_REST && worker_pid(w) == 0 && event_pending(w->timer, EV_TIMEOUT, NULL))
         event_active(w->timer, EV_TIMEOUT, 1);
 }

@@ -13,9 +13,8 @@ struct job_view;
 
 struct worker_setup {
     struct event_base *base;
-    struct control *control;
+    struct control *control; /* the worker logs in where that is, as the job's submitter */
     const char *database;             /* its name, for the journal */
-    const char *conninfo;             /* the worker logs in by it, but as the job's submitter */
     const struct config_batch *batch; /* may change while the worker runs: worker_use */
     const struct config_throttle *throttle;
     struct monitor *monitor; /* what presses on the database; it lives longer than the worker */

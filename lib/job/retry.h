@@ -18,6 +18,7 @@ enum retry_class {
 };
 
 #define SQLSTATE_LOST  "08006" /* what this program itself calls a connection that went away */
+#define SQLSTATE_ELSEWHERE "08004" /* the server's for a connection that it doesn't want: it is another one than that of the control session */
 #define SQLSTATE_POOLED                                                                                      \
     "08P01" /* protocol_violation: what this program calls a connection that isn't one session of the server's */
 #define SQLSTATE_PASSWORD "28P01" /* invalid_password: also what this program calls a token, a certificate, a directory that says no to a login */

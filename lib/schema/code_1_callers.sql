@@ -361,6 +361,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   mine backfill.token;
+  lost text[];
 BEGIN
   SELECT t.* INTO mine FROM backfill.token t WHERE t.worker = pg_backend_pid();
   IF NOT FOUND THEN
@@ -368,6 +369,12 @@ BEGIN
   ELSIF pg_current_xact_id_if_assigned() IS NOT NULL OR current_query() !~ '^SELECT [a-z_, \n]*?(?:FROM )?backfill\.[a-z_]+\([$0-9, ]*\)$' THEN
     RAISE EXCEPTION 'what a job''s worker calls was called from within its own session'
       USING ERRCODE = '42501', HINT = 'A trigger, a function or a foreign key''s cascade that the job sets off has done so. See which, and take the call out of it.';
+  END IF;
+  -- A session that has become a role stays it, whatever is revoked meanwhile.
+  lost := (SELECT ARRAY[o.rolname::text, j.name] FROM backfill.job j JOIN pg_roles o ON o.oid = j.owner_oid WHERE j.id = mine.job_id AND NOT pg_has_role(session_user, o.oid, 'MEMBER'));
+  IF lost IS NOT NULL THEN
+    RAISE EXCEPTION '% may not become % any more, the role of the job', quote_ident(session_user), quote_ident(lost[1])
+      USING ERRCODE = '42501', HINT = format('GRANT %I TO %I, then SELECT backfill.retry(%L).', lost[1], session_user, lost[2]);
   END IF;
   PERFORM pg_current_xact_id();  -- who comes later finds it
   PERFORM set_config('backfilld.batch', coalesce(mine.mark, 'on'), true);  -- for triggers that ask

@@ -36,7 +36,7 @@
 
 /* A pooler may be between: settings would stay with the session that it has for us just now, so they are set only in one whose pid we know. */
 const char SQL_PIN[] =
-    "SELECT pg_catalog.pg_backend_pid() AS pid,\n"
+    "SELECT pg_catalog.pg_backend_pid() AS pid, extract(epoch FROM pg_catalog.pg_postmaster_start_time())::pg_catalog.text AS server,\n"
     "       (SELECT pg_catalog.count(pg_catalog.set_config(s.name, s.value, false))\n"
     "          FROM (SELECT 1 AS step, 'role' AS name, 'none' AS value\n"
     "                UNION ALL\n"

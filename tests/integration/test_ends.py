@@ -2,6 +2,7 @@
 or sent, and the daemon has seen it done."""
 
 import contextlib
+import os
 import signal
 
 import psycopg
@@ -123,13 +124,19 @@ class Pair:
         self.stack = stack
 
     def follow(self):
+        self.make_standby()
+        hosts = (f"host={self.primary.directory},{self.standby.directory} port={self.primary.port},{self.standby.port}"
+                 f" user=backfilld dbname={self.db.name} target_session_attrs=read-write")
+        self.go(hosts)
+
+    def go(self, conninfo):
+        self.daemon = self.db.start(config=config_text([{"name": self.db.name, "conninfo": conninfo}], batch={"max_rows": 200},
+                                                       throttle=HOST_OFF))
+
+    def make_standby(self):
         self.standby = Standby(self.primary, "second", fsync="off", **LATE)
         self.stack.callback(self.standby.destroy)
         wait_until(lambda: self.db.one("SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'"), what="it follows")
-        hosts = (f"host={self.primary.directory},{self.standby.directory} port={self.primary.port},{self.standby.port}"
-                 f" user=backfilld dbname={self.db.name} target_session_attrs=read-write")
-        self.daemon = self.db.start(config=config_text([{"name": self.db.name, "conninfo": hosts}], batch={"max_rows": 200},
-                                                       throttle=HOST_OFF))
 
     def cut_off(self):
         """The standby hears of nothing that comes after this."""
@@ -238,6 +245,54 @@ def test_what_finish_took_away_is_taken_away_on_the_promoted_standby_too(pair):
     assert db.cluster is pair.standby
     wait_until(lambda: not db.job(name)["tidy"], 60, "it is tidied up")
     assert db.one("SELECT count(*) FROM pg_trigger WHERE tgrelid = 't'::regclass AND NOT tgisinternal") == 0
+
+
+def test_primary_of_yesterday_that_takes_writes_again_is_let_be(pair):
+    """It stands first in conninfo, and the daemon is at the other by now."""
+    db = pair.db
+    db.table(rows=3000)
+    pair.follow()
+    pair.cut_off()
+    pair.fail_over()
+    pair.daemon.says("connected again")
+    pair.primary.start()
+    name = db.submit(set_clause="n = n + 1")
+    db.finish(name)
+    assert db.counts() == {1: 3000}
+    with pair.primary.connect(db.name) as old:
+        assert old.execute("SELECT count(*) FROM t WHERE n <> 0").fetchone()[0] == 0
+    assert "waits, and tries again" not in pair.daemon.log()
+
+
+def lead_to(address, cluster):
+    """The socket that is an address of its own leads to that server from now on."""
+    new = f"{address}/new"
+    os.symlink(f"{cluster.directory}/.s.PGSQL.{cluster.port}", new)
+    os.rename(new, f"{address}/.s.PGSQL.5432")
+
+
+def test_sessions_at_the_server_that_an_address_led_to_before_are_left(pair, tmp_path):
+    """Only the control session has noticed: the old primary goes on, and takes writes."""
+    db, address = pair.db, str(tmp_path)
+    db.table(rows=4000)
+    pair.make_standby()
+    lead_to(address, pair.primary)
+    pair.go(f"host={address} port=5432 user=backfilld dbname={db.name}")
+    name = db.submit(set_clause="n = n + 1", max_rows_per_s=1000)
+    wait_until(lambda: db.one("SELECT count(*) FROM t WHERE n = 1") > 200, what="it is at work")
+    pair.standby.promote()
+    lead_to(address, pair.standby)
+    db.admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'backfilld control'")
+    with pair.primary.connect(db.name) as old:
+        def left():
+            return old.execute("SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'backfilld%'").fetchone()[0] == 0
+        wait_until(left, what="all sessions have left the old primary")
+        stood = old.execute("SELECT count(*) FROM t WHERE n = 1").fetchone()[0]
+        forget_sessions(db)
+        db.cluster = pair.standby
+        db.finish(name)
+        assert db.counts() == {1: 4000}
+        assert old.execute("SELECT count(*) FROM t WHERE n = 1").fetchone()[0] == stood < 4000
 
 
 @pytest.mark.parametrize("way", ["fill", "migration"])

@@ -122,3 +122,18 @@ def test_ten_thousand_jobs_of_another_are_no_wait_for_who_looks_at_ones_own(db):
     assert db.app.execute("SELECT name FROM backfill.status").fetchall() == [("mine",)]
     db.app.execute("UPDATE backfill.job SET priority = 1; SELECT backfill.cancel('mine')")
     assert db.one("SELECT count(*) FROM backfill.job WHERE priority = 1") == 1
+
+
+def test_login_that_lost_the_jobs_role_runs_no_more_batches(db, temp):
+    """Its session is that role already, and stays it."""
+    db.admin.execute(f"GRANT app TO {temp}")
+    db.table("t", rows=5000)
+    db.daemon(max_rows=50)
+    with db.connect(temp) as session:
+        session.execute("SET ROLE app")
+        name = db.submit(session=session, set_clause="n = n + 1", max_rows_per_s=300)
+    wait_until(lambda: db.one("SELECT count(*) FROM t WHERE n = 1") > 0, what="it is at work")
+    db.admin.execute(f"REVOKE app FROM {temp}")
+    job = db.finish(name, "failed")
+    assert job["error"] == f"{temp} may not become app any more, the role of the job" and f"GRANT app TO {temp}, then SELECT backfill.retry('job-1')" in job["hint"], (job["error"], job["hint"])
+    assert 0 < db.one("SELECT count(*) FROM t WHERE n = 1") < 5000
