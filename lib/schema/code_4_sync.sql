@@ -12,13 +12,13 @@
 --   <token>   a type without values, the owner's alone to use: each row function takes some beside its rows, so that nobody else can make a function that
 --          would be meant by the same call: backfill.row_arguments. Of several columns _value and _back take which are wanted, too: what nobody needs may fail for the row.
 --   <token>   the triggers' function. It calls those with the owner's rights, and qualifies all that it names.
---   zz_backfilld_keep_in_sync_<id>_insert, _update, _meant, _both   the triggers. They fire for every writer (ENABLE ALWAYS), and by their name after the table's
+--   zz_backfilld_keep_in_sync_<id>_insert, _update, _meant, _both, _undone   the triggers. They fire for every writer (ENABLE ALWAYS), and by their name after the table's
 --          other ones, which may change what set_clause reads.
 --   00_backfilld_keep_in_sync_<id>_back, _given   those of the way back, at UPDATE and INSERT, before the table's other ones, which were written for
 --          the old column.
 --
 -- An INSERT gets what its writer left out. An UPDATE gets a new value when a column that set_clause reads has changed and no filled one
--- has: what somebody wrote there stays. When only a column of where_clause has changed, a row that is done stays as it is; one that now
+-- has: what somebody wrote there stays, unless it makes the row one that is to do, as code does that writes all columns of an object, or a document as a whole. When only a column of where_clause has changed, a row that is done stays as it is; one that now
 -- meets where_clause gets a value. Of several columns only those do for which the clause gives something else than before (backfill.has_several); a row
 -- that is still to do, and of which some are written, is first filled as by its batch. Changed means other bytes (record_image_ne): 1.0 and 1.00 differ.
 -- In a batch of the job itself a source that another trigger changes counts although the filled column has changed, and nothing goes
@@ -70,7 +70,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT t.oid, t.tgname::text FROM pg_trigger t
    WHERE t.tgrelid = job.target AND NOT t.tgisinternal
-     AND t.tgname = ANY (backfill.old_sync_name(job) || ARRAY(SELECT backfill.sync_name(job) || ending FROM unnest('{_insert, _update, _meant, _both}'::text[]) AS e(ending))
+     AND t.tgname = ANY (backfill.old_sync_name(job) || ARRAY(SELECT backfill.sync_name(job) || ending FROM unnest('{_insert, _update, _meant, _both, _undone}'::text[]) AS e(ending))
                                                      || ARRAY(SELECT backfill.back_name(job) || ending FROM unnest('{_back, _given}'::text[]) AS e(ending)))
 $$;
 
@@ -168,7 +168,8 @@ DECLARE
                   || (SELECT CASE WHEN s.sources <> '{}' THEN ARRAY[backfill.sync_name(job) || '_update'] END || CASE WHEN s.meant <> '{}' THEN ARRAY[backfill.sync_name(job) || '_meant'] END
                         FROM backfill.sync_sources(job) s)
                   || CASE WHEN job.sync_back IS NOT NULL THEN ARRAY[backfill.back_name(job) || '_back', backfill.back_name(job) || '_given'] END
-                  || CASE WHEN backfill.fills_beside(job) THEN ARRAY[backfill.sync_name(job) || '_both'] END;
+                  || CASE WHEN backfill.fills_beside(job) THEN ARRAY[backfill.sync_name(job) || '_both'] END
+                  || CASE WHEN backfill.undone_by(job) IS NOT NULL THEN ARRAY[backfill.sync_name(job) || '_undone'] END;
   problem  text;
 BEGIN
   IF EXISTS (SELECT FROM backfill.sync_triggers(job) t WHERE t.name = backfill.old_sync_name(job)) THEN

@@ -56,6 +56,35 @@ AS $$
   SELECT job.sync_back IS NOT NULL AND job.where_clause IS NOT NULL AND (backfill.has_several(job)).forth
 $$;
 
+-- ROW(OLD.a, OLD.b) of columns, for the condition of a trigger.
+CREATE OR REPLACE FUNCTION backfill.row_of(record text, columns text[]) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT format('ROW(%s)', string_agg(format('%s.%I', record, c), ', ' ORDER BY ord)) FROM unnest(columns) WITH ORDINALITY AS u(c, ord)
+$$;
+
+-- When an UPDATE leaves a row to do for what a clause assigns, by writing that: as a condition; NULL: its column may be NULL in a row that is done. Without a where_clause of one's own.
+CREATE OR REPLACE FUNCTION backfill.undone(job backfill.job, target text) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT CASE WHEN job.plan -> 'sync' ->> 'mode' = 'all' OR job.plan -> 'sync' -> 'null_asked' ? c.name
+              THEN format('(NEW.%1$s)%2$s IS NULL AND pg_catalog.record_image_ne(ROW(OLD.%1$s), ROW(NEW.%1$s))', backfill.in_quotes(c.name), CASE WHEN job.where_clause IS NULL THEN p.part END) END
+    FROM (SELECT backfill.assigned_column(target) AS name) c, (SELECT substr(target, length(backfill.next_token(target)) + 1) AS part) p
+$$;
+
+-- When an UPDATE by others may leave a row to do by what it writes into a filled column, as a condition of NEW and OLD: where it writes NULL for what where_clause
+-- asks to be NULL (without one: for anything), or leaves a part out; with a where_clause of one's own that asks for filled columns, whatever it writes: then the trigger's function
+-- asks. NULL: it can't, or is seen anyway.
+CREATE OR REPLACE FUNCTION backfill.undone_by(job backfill.job) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT CASE WHEN (job.plan -> 'sync' -> 'self')::boolean THEN NULL
+              WHEN job.plan -> 'sync' ->> 'mode' = 'where'
+                THEN (SELECT 'pg_catalog.record_image_ne(' || backfill.row_of('OLD', a.columns) || ', ' || backfill.row_of('NEW', a.columns) || ')'
+                        FROM (SELECT array_agg(c ORDER BY ord) AS columns FROM jsonb_array_elements_text(job.plan -> 'sync' -> 'asked') WITH ORDINALITY AS u(c, ord)) a)
+              ELSE (SELECT string_agg(DISTINCT backfill.undone(job, t), ' OR ') FROM backfill.assigned_values(job.set_clause) v, unnest(v.targets) AS t) END
+$$;
+
 -- The variable in which the trigger's function has which expressions of a clause are wanted; NULL: all are, of a clause for one column.
 CREATE OR REPLACE FUNCTION backfill.wanted_in(job backfill.job, clause text) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
@@ -79,7 +108,7 @@ $$;
 
 -- What a clause assigns, and when, as a condition. at: 'insert', to the columns that were left out, and those by which a where_clause of one's own tells
 -- that they are to do; 'update' to those that were not written, or in a batch of the job to all; 'changed' to those of them whose source is another one, in the
--- record moved, and where to_do is set; 'missing' to those others that are NULL; 'always', to all. What stands in one of backfill.kept_columns stays in a row that
+-- record moved, and where to_do is set; 'missing' to those others that are NULL; 'always', to all; 'undone', to those by which the row is to do. What stands in one of backfill.kept_columns stays in a row that
 -- is to do for another.
 CREATE OR REPLACE FUNCTION backfill.sync_places(job backfill.job, clause text, at text)
 RETURNS TABLE (ord bigint, target text, name text, quoted text, kept boolean, own text, condition text, assigned text)
@@ -87,6 +116,10 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT u.ord, u.t, n.name, q.quoted, k.kept, o.own,
          CASE at WHEN 'insert' THEN CASE WHEN job.plan -> 'sync' -> 'asked' ? n.name AND NOT k.kept THEN 'true' ELSE backfill.left_out_of(job, u.t) END
+                 WHEN 'undone' THEN CASE WHEN k.kept THEN format('NEW.%s IS NULL', q.quoted)
+                                         WHEN job.plan -> 'sync' ->> 'mode' <> 'where' THEN coalesce(backfill.undone(job, u.t), 'false')
+                                         WHEN job.plan -> 'sync' -> 'asked' ? n.name THEN 'true'
+                                         ELSE w.unwritten END
                  WHEN 'always' THEN CASE WHEN k.kept THEN format('NEW.%s IS NULL', q.quoted) ELSE 'true' END
                  WHEN 'changed' THEN format('(%s) AND (moved.%I%s) OR %s', w.unwritten, backfill.place_in(job, clause, u.ord), CASE WHEN clause = job.set_clause AND NOT k.kept THEN ' OR to_do' END, o.own)
                  WHEN 'missing' THEN format('NEW.%1$s IS NULL AND pg_catalog.record_image_eq(ROW(OLD.%1$s), ROW(NEW.%1$s)) AND NOT moved.%2$I%3$s', q.quoted, backfill.place_in(job, clause, u.ord),
@@ -331,6 +364,12 @@ BEGIN
       || CASE WHEN backfill.fills_beside(job) THEN
            format(E'    IF TG_ARGV[0] OPERATOR(pg_catalog.=) \'both\' THEN\n    IF EXISTS (SELECT FROM %s AS v WHERE v."1") THEN\n%s    END IF;\n', old_todo,
                   backfill.sync_lines(job, job.set_clause, old_value, 'update')) || refuse || leave ELSE '' END
+      -- Who has written a filled column, and left the row to do by that.
+      || CASE WHEN backfill.undone_by(job) IS NOT NULL THEN
+           E'    IF TG_ARGV[0] OPERATOR(pg_catalog.=) \'undone\' THEN\n'
+           || CASE WHEN by_null THEN backfill.sync_lines(job, job.set_clause, value, 'undone')
+                   ELSE format(E'    IF EXISTS (SELECT FROM %s AS v WHERE v."1") THEN\n%s    END IF;\n', todo, backfill.sync_lines(job, job.set_clause, value, 'undone')) END
+           || refuse || leave ELSE '' END
       || CASE WHEN (sync -> 'self')::boolean THEN format('    IF NOT EXISTS (SELECT FROM %s AS v WHERE v."1") THEN', todo) || leave
               ELSE concat(
                 CASE WHEN NOT by_null THEN meant || E'    IF TG_OP OPERATOR(pg_catalog.=) \'INSERT\' AND NOT of_row THEN' || leave END,
@@ -362,13 +401,6 @@ BEGIN
       || E'    IF of_row THEN\n' || restore || backfill.row_fault(job, job.set_clause, old_value) || at_last || E'    END IF;\n'
          '  END;\n  RETURN NEW;\nEND';
 END
-$$;
-
--- ROW(OLD.a, OLD.b) of columns, for the condition of a trigger.
-CREATE OR REPLACE FUNCTION backfill.row_of(record text, columns text[]) RETURNS text
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
-AS $$
-  SELECT format('ROW(%s)', string_agg(format('%s.%I', record, c), ', ' ORDER BY ord)) FROM unnest(columns) WITH ORDINALITY AS u(c, ord)
 $$;
 
 -- The columns whose change at UPDATE calls for a new value: those that the row functions read, but for the filled ones.
@@ -455,6 +487,12 @@ BEGIN
     commands := commands || format('CREATE TRIGGER %I BEFORE UPDATE ON %s FOR EACH ROW WHEN (pg_catalog.record_image_ne(%s, %s) AND pg_catalog.record_image_ne(%s, %s) AND (%s) AND (%s) IS NOT TRUE AND %s) EXECUTE FUNCTION %s(''both'')',
                                    backfill.sync_name(job) || '_both', name, backfill.row_of('OLD', filled), backfill.row_of('NEW', filled),
                                    backfill.row_of('OLD', back), backfill.row_of('NEW', back), same, own, there, function);
+  END IF;
+  IF backfill.undone_by(job) IS NOT NULL THEN
+    commands := commands || format('CREATE TRIGGER %I BEFORE UPDATE ON %s FOR EACH ROW WHEN ((%s)%s AND (%s) IS NOT TRUE AND %s) EXECUTE FUNCTION %s(''undone'')',
+                                   backfill.sync_name(job) || '_undone', name, backfill.undone_by(job),
+                                   CASE WHEN back IS NOT NULL  -- else it goes back
+                                        THEN format(' AND pg_catalog.record_image_ne(%s, %s)', backfill.row_of('OLD', back), backfill.row_of('NEW', back)) ELSE '' END, own, there, function);
   END IF;
   RETURN commands || ARRAY(SELECT format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %s', name, (regexp_match(c, '^CREATE TRIGGER ("(?:[^"]|"")+"|\S+)'))[1]) FROM unnest(commands) c);
 END

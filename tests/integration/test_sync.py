@@ -1041,7 +1041,7 @@ def test_old_code_new_code_and_both_at_once_lose_nothing_and_agree(db, scale, me
     for thread in threads:
         thread.start()
     name = db.submit(add_column="b int", set_clause="b = a * 2", keep_in_sync=True, sync_back="a = b / 2", enforce=["NOT NULL b"], max_rows_per_s=1500)
-    wait_until(lambda: db.one(TRIGGERS) == 4, what="the triggers are there")
+    wait_until(lambda: db.one(TRIGGERS) == 5, what="the triggers are there")
     there.set()
     db.finish(name, timeout=60)
     for thread in threads:
