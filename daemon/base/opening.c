@@ -234,8 +234,10 @@ void opening_on_results(struct session *s)
     if (session_is_error(result)) {
         const char *sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE),
                    *message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
-        refuse(s, sqlstate ? sqlstate : SQLSTATE_LOST, message ? message : PQresultErrorMessage(result),
-            PQresultErrorField(result, PG_DIAG_MESSAGE_HINT));
+        const char *hint = PQresultErrorField(result, PG_DIAG_MESSAGE_HINT);
+        if (!hint && sqlstate && (strcmp(sqlstate, "42501") == 0 || strcmp(sqlstate, SQLSTATE_CANCELLED) == 0))
+            hint = "A setting of the login's own stands in the way: see what ALTER ROLE ... SET and ALTER DATABASE ... SET have made, and RESET it.";
+        refuse(s, sqlstate ? sqlstate : SQLSTATE_LOST, message ? message : PQresultErrorMessage(result), hint);
         PQclear(result);
         return;
     }

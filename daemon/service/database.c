@@ -19,6 +19,8 @@
 #define KEEP_ALIVE_US     30000000 /* an idle daemon asks this often whether a notification was missed */
 #define LOOK_AGAIN_US     100000   /* while another daemon holds jobs: is it still there? Soon at first, */
 #define LOOK_AGAIN_CAP_US 2000000  /* then less and less often */
+#define REACH_US          30000000  /* a drain gives a database up that it hasn't reached by then, */
+#define REACH_AGAIN_US    600000000 /* or not again, once it had */
 
 struct database {
     struct event_base *base;
@@ -34,6 +36,7 @@ struct database {
     struct monitor *monitor; /* open while a job runs */
     struct event *turn;      /* decides, at the end of a turn of the loop */
     struct event *keep_alive;
+    struct event *giving_up; /* of a drain, while it isn't connected */
     struct event *look_again;
     uint64_t look_again_us;
     struct event *opening; /* the hours of a queued job begin */
@@ -401,7 +404,7 @@ static void on_over_share(void *arg, const struct session_event *e)
     turn_soon(db);
 }
 
-/* All places are taken, but some by statements that take long and can't be given back before they end: those are kept from the other jobs
+/* All places are taken, but some by what takes long and can't be given back (worker_is_at_length): those are kept from the other jobs
  * of their login, and not from a login that has none. There are twice as many workers at most. */
 static bool may_take_newcomer(const struct database *db)
 {
@@ -558,6 +561,15 @@ static void on_turn(evutil_socket_t socket, short what, void *arg)
         ask(db, &(struct session_query){.sql = SQL_UNFINISHED}, on_unfinished);
 }
 
+static void give_up(evutil_socket_t socket, short what, void *arg)
+{
+    struct database *db = arg;
+    (void)socket;
+    (void)what;
+    db->hopeless = true;
+    db->changed(db->arg);
+}
+
 static void look_for_jobs(evutil_socket_t socket, short what, void *arg)
 {
     struct database *db = arg;
@@ -618,6 +630,7 @@ static void on_ready(void *arg)
     struct database *db = arg;
 
     event_del(db->holding);
+    event_del(db->giving_up);
     replace_string(&db->held_by_pid, control_old_pid(db->control));
     replace_string(&db->held_by_start, control_old_start(db->control));
     hold_again(db);
@@ -646,6 +659,10 @@ static void on_lost(void *arg, const char *message)
     if (!db->stopping && is_news(db, message))
         journal_write(LEVEL_WARNING, JOURNAL_DATABASE, JOURNAL_ABOUT(.database = db->name),
             "not connected, trying again: %s", message);
+    if (db->drain && !db->is_lost && control_old_start(db->control)) {
+        struct timeval again = us_to_timeval(REACH_AGAIN_US);
+        event_add(db->giving_up, &again);
+    }
     db->is_lost = true;
     end_hours_unasked(db);
     turn_soon(db);
@@ -690,7 +707,7 @@ struct database *database_open(struct event_base *base, const struct config_data
     void (*changed)(void *arg), void *arg)
 {
     struct database *db = must(calloc(1, sizeof(*db)));
-    struct timeval keep_alive = us_to_timeval(KEEP_ALIVE_US);
+    struct timeval keep_alive = us_to_timeval(KEEP_ALIVE_US), reach = us_to_timeval(REACH_US);
 
     db->base = base;
     db->name = copy_string(config->name);
@@ -709,6 +726,9 @@ struct database *database_open(struct event_base *base, const struct config_data
     db->holding = must(event_new(base, -1, 0, on_holding, db));
     db->keep_alive = must(event_new(base, -1, EV_PERSIST, look_for_jobs, db));
     event_add(db->keep_alive, &keep_alive);
+    db->giving_up = must(event_new(base, -1, 0, give_up, db));
+    if (drain)
+        event_add(db->giving_up, &reach);
     db->control = control_open(base, db->conninfo, &control_handlers, db);
     return db;
 }
@@ -830,6 +850,7 @@ struct database *database_close(struct database *db)
     control_close(db->control);
     event_free(db->turn);
     event_free(db->keep_alive);
+    event_free(db->giving_up);
     event_free(db->look_again);
     event_free(db->opening);
     event_free(db->holding);

@@ -138,7 +138,7 @@ static void ask_finish(struct worker *w)
     else if (r->work.ending.state == JOB_SUCCEEDED && r->work.counts.put_aside > 0)
         hint = "Rows were left behind: SELECT * FROM backfill.left_behind; then SELECT backfill.retry(name).";
     if (r->migration.plan.in_step && r->migration.phase > PHASE_EXPAND && r->work.ending.state != JOB_CANCELLED) {
-        if (asprintf(&both, "%s%sIts trigger keeps rows in step until SELECT backfill.finish(name).",
+        if (asprintf(&both, "%s%sIts trigger keeps rows in step meanwhile; SELECT backfill.finish(name), at last, takes it out.",
                 hint ? hint : "", hint ? " " : "") < 0)
             abort();
         hint = both;
@@ -263,6 +263,10 @@ void act_perform(struct worker *w, const struct runner_action *a)
     w->action = *a;
     w->acts_since_us = now_us();
     w->told_at_length = false;
+    if (!runner_concludes(&w->runner))
+        w->concludes_since_us = 0;
+    else if (w->concludes_since_us == 0)
+        w->concludes_since_us = w->acts_since_us;
     event_del(w->timer);
     if (limit_first(w, a))
         return;

@@ -26,6 +26,7 @@ struct worker {
     struct throttle throttle;
     struct runner_action action; /* under way */
     uint64_t acts_since_us;
+    uint64_t concludes_since_us; /* its end, or that it goes back, is to be written; 0: it isn't */
     bool told_at_length; /* that this one takes long */
     struct hand hand;
     struct step step;     /* of STEP */

@@ -203,7 +203,11 @@ bool worker_is_given_back(const struct worker *w)
 
 bool worker_is_at_length(const struct worker *w)
 {
-    return !w->ended && action_has_session(w->action.kind) && w->action.kind != RUNNER_CONNECT && now_us() - w->acts_since_us >= AT_LENGTH_US;
+    bool acts = action_has_session(w->action.kind) && w->action.kind != RUNNER_CONNECT;
+    /* Whoever may see the job may lock its row. */
+    uint64_t since_us = acts ? w->acts_since_us : w->concludes_since_us;
+
+    return !w->ended && since_us > 0 && now_us() - since_us >= AT_LENGTH_US;
 }
 
 bool worker_hours_are_over(const struct worker *w)

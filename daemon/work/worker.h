@@ -54,7 +54,8 @@ void worker_end_hours_in(struct worker *worker, int64_t ms);
 void worker_give_back(struct worker *worker, const char *why);
 bool worker_is_given_back(const struct worker *worker);
 
-/* It is in the middle of a statement that takes long (an index is built, a constraint validated), and can't be given back before that ends. */
+/* It is in the middle of a statement that takes long (an index is built, a constraint validated), and can't be given back before that ends; or
+ * somebody has locked the job's row, and that it has ended or goes back can't be written. */
 bool worker_is_at_length(const struct worker *worker);
 
 /* By the daemon's clock they have ended, and the server has not said otherwise. */

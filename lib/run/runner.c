@@ -49,6 +49,11 @@ static bool concludes(enum runner_action_kind kind)
     return kind == RUNNER_FINISH || kind == RUNNER_RELEASE;
 }
 
+bool runner_concludes(const struct runner *r)
+{
+    return concludes(r->doing) || (r->doing == RUNNER_REST && concludes(r->again));
+}
+
 /* ---- What is sent ------------------------------------------------------------------------------------------------------- */
 
 static struct runner_action enter(struct runner *r, enum runner_action_kind kind)
@@ -175,6 +180,10 @@ static struct runner_action after_rest(struct runner *r, enum runner_action_kind
 {
     if (was == RUNNER_GIVE_WAY || (!action_is_paced(r->again) && now_us < r->work.patience.until_us))
         return go_on_waiting(r, now_us);
+    if (r->renew && r->connected && !action_is_paced(r->again)) {
+        r->migration.planning = false;
+        return enter(r, RUNNER_CONNECT);
+    }
     return follow(r, action_is_paced(r->again) ? walker_pace(&r->walker, &r->work, r->again, now_us) : next_act(r->again), now_us);
 }
 
@@ -249,6 +258,7 @@ static struct runner_action on_done(struct runner *r, const struct runner_event 
     }
     if (was == RUNNER_CONNECT) {
         r->connected = r->ever_connected = true;
+        r->renew = false;
         r->work.patience.refused_us = 0;
     } else if (was == RUNNER_REST)
         end_rest(r, now_us);
@@ -422,6 +432,7 @@ static struct runner_action on_error(struct runner *r, const struct runner_event
     r->migration.piecewise = r->migration.piecewise || r->doing == RUNNER_SURVEY;
     if (class == RETRY_RECONNECT)
         r->connected = r->migration.planning = false;
+    r->renew = r->renew || (class == RETRY_LATER && action_has_session(r->doing));
     if (concludes(r->doing)) /* the end of a job is written however long it takes */
         next = wait_and_retry(r, e, PATIENCE_ERROR);
     else if (leave(r, &away))

@@ -52,6 +52,7 @@ struct runner {
     bool stopping;                 /* the daemon's */
     bool connected;                /* a session is open and set up */
     bool ever_connected;
+    bool renew;             /* the session was short of something, perhaps by a setting of its login that has been mended since: the next try is in another */
     bool relieving;         /* what is under way is being given up for somebody who waits on it */
     bool crowded;           /* all places for jobs are taken: the driver says so before each step */
     const char *no_room;    /* and this: NULL, or how full the disk is, above its limit */
@@ -61,6 +62,9 @@ struct runner {
     struct walker walker;
     struct work work;
 };
+
+/* Whether all that is left is to write how it ended, or that it is given back. */
+bool runner_concludes(const struct runner *r);
 
 /* A runner for a job in that phase. seed: any number, for the jitter of retries. */
 void runner_init(struct runner *r, enum job_phase phase, uint64_t estimate, uint64_t keys_done,

@@ -33,34 +33,53 @@ AS $$
   SELECT coalesce((SELECT pg_has_role(r.oid, of, 'USAGE') OR pg_has_role(r.oid, 'pg_read_all_stats', 'USAGE') FROM pg_roles r WHERE r.rolname = role), false)
 $$;
 
+-- The answer to a question about what pg_stat_statements has counted in this database, as JSON; NULL when that isn't there. question: SQL with %s for a table of userid,
+-- queryid, query (its beginning), calls, ms, rows; $1 a text, $2 a role. The view is found by the extension, not by its name: who owns its schema, as any
+-- owner of a database does, could put another in its place between two looks, whose functions would run as the daemon. A function with a parsed body means what it meant
+-- when it was made; it is made, looked at, asked, and is gone again. A caller who may not create one gets an error.
+CREATE OR REPLACE FUNCTION backfill.ask_statements(question text, pattern text, for_role name) RETURNS jsonb
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  counted constant oid := (SELECT c.oid FROM pg_extension e JOIN pg_depend d ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.deptype = 'e' AND d.classid = 'pg_class'::regclass
+                             JOIN pg_class c ON c.oid = d.objid WHERE e.extname = 'pg_stat_statements' AND c.relname = 'pg_stat_statements' AND c.relkind = 'v');
+  name    constant text := format('%s.%I', CASE WHEN has_schema_privilege('backfill', 'CREATE') THEN 'backfill' ELSE 'pg_temp' END, 'backfilld ' || gen_random_uuid());
+  result  jsonb;
+BEGIN
+  IF counted IS NULL THEN
+    RETURN NULL;
+  END IF;
+  BEGIN
+    EXECUTE format('CREATE FUNCTION %s() RETURNS TABLE (userid oid, queryid bigint, query text, calls bigint, ms double precision, rows bigint) LANGUAGE sql STABLE BEGIN ATOMIC'
+                   ' SELECT s.userid, s.queryid, left(s.query, 4000), s.calls, s.total_exec_time, s.rows FROM %s AS s JOIN pg_database d ON d.oid = s.dbid AND d.datname = current_database(); END',
+                   name, backfill.relation_name(counted));
+    IF EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = to_regprocedure(name || '()')::oid AND d.refclassid = 'pg_class'::regclass AND d.refobjid <> counted) THEN
+      RAISE EXCEPTION 'another view is in the place of pg_stat_statements' USING ERRCODE = '55000';
+    END IF;
+    EXECUTE format(question, name || '()') INTO result USING pattern, for_role;
+    RAISE EXCEPTION USING ERRCODE = 'BF900';
+  EXCEPTION WHEN SQLSTATE 'BF900' THEN
+    NULL;
+  END;
+  RETURN result;
+END
+$$;
+
 -- The statements on a table, as pg_stat_statements has counted them; NULL when that isn't there. Those that name the table, the
 -- hundred that have taken the most time. for_role: who will read them; others' are left out. Anybody may write statements of any length,
 -- and as many as the counters hold: of a thousand the beginning is looked at, and what is still too slow is left out.
 CREATE OR REPLACE FUNCTION backfill.statements_on(relation oid, for_role name) RETURNS jsonb
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
-DECLARE
-  view   text;
-  word   text := (SELECT backfill.word_pattern(c.relname) FROM pg_class c WHERE c.oid = relation);
-  result jsonb;
 BEGIN
-  SELECT format('%I.pg_stat_statements', n.nspname) INTO view
-    FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'pg_stat_statements';
-  IF view IS NULL THEN
-    RETURN NULL;
-  END IF;
-  EXECUTE format(
+  RETURN backfill.ask_statements(
     'SELECT coalesce(jsonb_object_agg(t.queryid, jsonb_build_object(''query'', t.query, ''calls'', t.calls, ''ms'', t.ms, ''rows'', t.rows)), ''{}'')'
-    '  FROM (SELECT s.queryid, left(min(regexp_replace(s.query, ''\s+'', '' '', ''g'')), 200) AS query, sum(s.calls) AS calls,'
-    '               sum(s.total_exec_time) AS ms, sum(s.rows) AS rows'
-    '          FROM (SELECT o.queryid, left(o.query, 4000) AS query, o.calls, o.total_exec_time, o.rows'
-    '                  FROM %s AS o JOIN pg_catalog.pg_database d ON d.oid = o.dbid AND d.datname = current_database()'
-    '                 WHERE o.queryid IS NOT NULL AND backfill.may_see_statements($2, o.userid)'
-    '                 ORDER BY o.total_exec_time DESC LIMIT 1000) AS s'
+    '  FROM (SELECT s.queryid, left(min(regexp_replace(s.query, ''\s+'', '' '', ''g'')), 200) AS query, sum(s.calls) AS calls, sum(s.ms) AS ms, sum(s.rows) AS rows'
+    '          FROM (SELECT o.queryid, o.query, o.calls, o.ms, o.rows FROM %s AS o'
+    '                 WHERE o.queryid IS NOT NULL AND backfill.may_see_statements($2, o.userid) ORDER BY o.ms DESC LIMIT 1000) AS s'
     '         WHERE s.query ~* $1 AND s.query !~ ''\mbackfill\.|/\* backfilld \*/'''
     '           AND s.query ~* ''^\s*(select|insert|update|delete|merge|with|copy)\M'''
-    '         GROUP BY s.queryid ORDER BY ms DESC LIMIT 100) AS t', view) INTO result USING word, for_role;
-  RETURN result;
+    '         GROUP BY s.queryid ORDER BY ms DESC LIMIT 100) AS t', (SELECT backfill.word_pattern(c.relname) FROM pg_class c WHERE c.oid = relation), for_role);
 EXCEPTION WHEN query_canceled OR OTHERS THEN
   RETURN NULL;  -- it may take too long, its library may not be loaded, its columns may be others': no reason for a job not to begin or to end
 END
@@ -68,7 +87,7 @@ $$;
 
 -- How a table looks now: for comparing it later.
 CREATE OR REPLACE FUNCTION backfill.look_at(relation oid, for_role name) RETURNS jsonb
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE sql SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT jsonb_strip_nulls(jsonb_build_object('at', clock_timestamp(), 'definition', backfill.definition_of(relation),
                                               'statements', backfill.statements_on(relation, for_role)))

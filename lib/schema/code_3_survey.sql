@@ -200,6 +200,7 @@ BEGIN
       BEGIN
         tried := backfill.make_copy(job, relation);
       EXCEPTION WHEN OTHERS THEN  -- nothing may be created here (no temporary tables, an event trigger): the rows as they are tell what they can
+        seen := seen OPERATOR(pg_catalog.||) pg_catalog.jsonb_build_object('not_tried', 'no copy of the table can be made: ' OPERATOR(pg_catalog.||) SQLERRM);
         RAISE EXCEPTION USING ERRCODE = 'BF900';
       END;
       SELECT s.batch, s.keys INTO batch, keys_of FROM backfill.statements(job, tried, key, false) s;
@@ -244,7 +245,8 @@ BEGIN
       GET STACKED DIAGNOSTICS code = RETURNED_SQLSTATE, problem = MESSAGE_TEXT, reason = PG_EXCEPTION_DETAIL, advice = PG_EXCEPTION_HINT;
   END;
   IF on_copy AND code OPERATOR(pg_catalog.=) '42P01' THEN
-    code := NULL;  -- a clause names the table with its schema, which no copy has
+    code := NULL;
+    seen := seen OPERATOR(pg_catalog.||) pg_catalog.jsonb_build_object('not_tried', 'a clause names the table with its schema, which no copy of it has');
   END IF;
   IF code IS NULL AND on_copy THEN
     as_is := job;

@@ -272,13 +272,20 @@ $$;
 
 -- ---- Rows that others have locked
 
+-- A prepared transaction in words, of one line, whatever it was called. NULL: it isn't known which.
+CREATE OR REPLACE FUNCTION backfill.prepared_name(gid text) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT coalesce('prepared transaction ' || quote_literal(regexp_replace(gid, '[[:cntrl:]]+', ' ', 'g')), 'a prepared transaction')
+$$;
+
 -- Who stands in the way of anybody who would change the table, in words; NULL: nobody. A lock that is only waited for
 -- counts: the batch would stand in the queue behind it.
 CREATE OR REPLACE FUNCTION backfill.table_lock(relation oid) RETURNS text
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT format('%s %s %s on %s',
-                CASE WHEN l.pid IS NULL THEN coalesce('prepared transaction ' || quote_literal(t.gid), 'a prepared transaction')
+                CASE WHEN l.pid IS NULL THEN backfill.prepared_name(t.gid)
                      ELSE 'pid ' || l.pid END,
                 CASE WHEN l.granted THEN 'holds' ELSE 'waits for' END, l.mode, backfill.relation_name(l.relation))
     FROM pg_locks l
@@ -369,7 +376,7 @@ AS $$
          coalesce((SELECT string_agg(CASE WHEN h.holder > 0
                                           THEN concat('pid ', h.holder, CASE WHEN named THEN (SELECT ' (' || nullif(a.application_name, '') || ')'
                                                                                                 FROM pg_stat_get_activity(h.holder) a) END)
-                                          ELSE coalesce('prepared transaction ' || quote_literal(t.gid), 'a prepared transaction') END, ', ')
+                                          ELSE backfill.prepared_name(t.gid) END, ', ')
                      FROM unnest(holders) AS h(holder)
                      LEFT JOIN pg_prepared_xacts t ON t.transaction::text::bigint & 2147483647 = -h.holder), 'another session')
 $$;

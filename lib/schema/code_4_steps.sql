@@ -412,42 +412,50 @@ $$;
 
 -- The functions that name a column, whatever table's. Strangers write texts of any length: in a body of more than 100,000 bytes the name is looked
 -- for as it is written. What a session has made for itself is passed over, as it goes with it; and what belongs to a job that keeps rows of a table
--- in step: as far as it reads the column, the server knows it, and its comments and the names in it are the job's.
-CREATE OR REPLACE FUNCTION backfill.functions_that_name(column_name name) RETURNS oid[]
+-- in step: as far as it reads the column, the server knows it, and its comments and the names in it are the job's. Nor may they hold up whoever waits behind this one: first come those
+-- of the table's owner, of its schema and of its triggers, and after two seconds the others are only counted.
+CREATE OR REPLACE FUNCTION backfill.functions_that_name(relation oid, column_name name, OUT named oid[], OUT passed_over bigint)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  word constant text := backfill.word_pattern(column_name);
+  word   constant text := backfill.word_pattern(column_name);
+  folded constant text := lower(column_name::text COLLATE "C");
+  until  constant timestamptz := clock_timestamp() + interval '2 s';
+  p      record;
 BEGIN
-  RETURN ARRAY(SELECT p.oid
-                 FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
-                WHERE n.nspname NOT IN ('pg_catalog', 'information_schema', 'backfill') AND n.nspname !~ '^pg_temp_'
-                  AND CASE WHEN octet_length(p.prosrc) > 100000 THEN strpos(p.prosrc, column_name) > 0
-                           WHEN strpos(lower(p.prosrc COLLATE "C"), lower(column_name::text COLLATE "C")) > 0 THEN p.prosrc ~* word ELSE false END
-                  AND NOT EXISTS (SELECT FROM backfill.job j, backfill.sync_functions(j) f
-                                   WHERE j.id = (regexp_match(p.proname, '^backfilld_sync_(\d{1,18})_'))[1]::bigint AND f.oid = p.oid));
+  named := '{}';
+  passed_over := 0;
+  FOR p IN
+    SELECT f.oid, f.proname, f.prosrc
+      FROM pg_proc f JOIN pg_namespace n ON n.oid = f.pronamespace, pg_class c
+     WHERE c.oid = relation AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'backfill') AND n.nspname !~ '^pg_temp_'
+     ORDER BY f.proowner = c.relowner DESC, f.pronamespace = c.relnamespace DESC, EXISTS (SELECT FROM pg_trigger t WHERE t.tgfoid = f.oid AND t.tgrelid = relation) DESC, f.oid
+  LOOP
+    IF passed_over > 0 OR clock_timestamp() > until THEN
+      passed_over := passed_over + 1;
+      CONTINUE;
+    END IF;
+    CONTINUE WHEN CASE WHEN octet_length(p.prosrc) > 100000 THEN strpos(p.prosrc, column_name) = 0
+                       WHEN strpos(lower(p.prosrc COLLATE "C"), folded) > 0 THEN p.prosrc !~* word ELSE true END;
+    CONTINUE WHEN p.proname ~ '^backfilld_sync_\d{1,18}_' AND EXISTS (SELECT FROM backfill.job j, backfill.sync_functions(j) f
+                                                                      WHERE j.id = (regexp_match(p.proname, '^backfilld_sync_(\d{1,18})_'))[1]::bigint AND f.oid = p.oid);
+    named := named || p.oid;
+  END LOOP;
 END
 $$;
 
 -- The statements that name a column, whatever table's, by this database's counters since they were reset; what the server wrote for constants
 -- has no names in it. Of each the beginning is looked at. for_role: whose may be shown; of others it is said that there are some.
-CREATE OR REPLACE FUNCTION backfill.statements_that_name(column_name name, for_role name, OUT queries text[], OUT shown text[])
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+CREATE OR REPLACE FUNCTION backfill.statements_that_name(column_name name, for_role name) RETURNS TABLE (query text, shown text)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
-DECLARE
-  extension constant text := (SELECT format('%I.pg_stat_statements', n.nspname)
-                                FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'pg_stat_statements');
 BEGIN
-  IF extension IS NULL THEN
-    RETURN;
-  END IF;
-  EXECUTE format(
-    'SELECT array_agg(s.query), array_agg(CASE WHEN backfill.may_see_statements($2, s.userid) THEN format(''"%%s"'', left(regexp_replace(s.query, ''\s+'', '' '', ''g''), 100))'
-    '                                           ELSE ''a statement of another role'' END)'
-    '  FROM (SELECT o.userid, left(o.query, 4000) AS query'
-    '          FROM %s AS o JOIN pg_catalog.pg_database d ON d.oid = o.dbid AND d.datname = current_database() OFFSET 0) AS s'
+  RETURN QUERY SELECT s.query, s.shown FROM jsonb_to_recordset(backfill.ask_statements(
+    'SELECT jsonb_agg(jsonb_build_object(''query'', s.query, ''shown'', CASE WHEN backfill.may_see_statements($2, s.userid) THEN format(''"%%s"'', left(regexp_replace(s.query, ''\s+'', '' '', ''g''), 100))'
+    '                                                                           ELSE ''a statement of another role'' END))'
+    '  FROM (SELECT o.userid, o.query FROM %s AS o OFFSET 0) AS s'
     ' WHERE s.query ~* $1 AND s.query ~* ''^\s*(--[^\n]*\n|/\*.*?\*/|\s)*(select|insert|update|delete|merge|with|copy)\M'''
-    '   AND s.query !~ ''\mbackfill\.|/\* backfilld \*/''', extension) INTO queries, shown USING backfill.word_pattern(column_name), for_role;
+    '   AND s.query !~ ''\mbackfill\.|/\* backfilld \*/''', backfill.word_pattern(column_name), for_role)) AS s(query text, shown text);
 EXCEPTION WHEN object_not_in_prerequisite_state THEN
   NULL;  -- the extension is there, but its library is not loaded
 END
@@ -458,18 +466,17 @@ $$;
 -- that take or give rows, those that name the column. Of what a partition has from its parent, the parent's is named. One query: the catalog of a
 -- thousand partitions is read once.
 CREATE OR REPLACE FUNCTION backfill.uses_of(job backfill.job) RETURNS TABLE (kind text, what text)
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
   word      constant text := backfill.word_pattern(job.drop_column);
-  named_in  constant oid[] := backfill.functions_that_name(job.drop_column);
+  bodies    constant record := backfill.functions_that_name(job.target, job.drop_column);
   in_step   bigint[];  -- jobs that keep rows of these tables in step
   functions oid[];     -- theirs, which are named as such
   triggers  text[];
-  named     record;
+  named     constant jsonb := (SELECT jsonb_agg(s) FROM backfill.statements_that_name(job.drop_column, job.submitted_by) s);
 BEGIN
-  SELECT s.queries, s.shown INTO named FROM backfill.statements_that_name(job.drop_column, job.submitted_by) s;
   in_step := ARRAY(SELECT j.id FROM backfill.job j WHERE j.keep_in_sync AND j.target IN (
     SELECT job.target UNION SELECT t.relid FROM pg_partition_tree(job.target) t UNION SELECT a.relid FROM pg_partition_ancestors(job.target) a(relid)));
   functions := ARRAY(SELECT f.oid FROM backfill.job j, backfill.sync_functions(j) f WHERE j.id = ANY (in_step));
@@ -487,8 +494,8 @@ BEGIN
   ), found AS MATERIALIZED (
     SELECT DISTINCT r.oid AS relation, d.classid, d.objid, d.objsubid
       FROM tree r JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = r.oid AND d.refobjsubid = r.col AND d.deptype <> 'i'
-  ), bodies AS MATERIALIZED (  -- that name the column
-    SELECT p.oid, p.prosrc, lower(p.prosrc COLLATE "C") AS folded, p.proargtypes::oid[] || p.prorettype AS types FROM pg_proc p WHERE p.oid = ANY (named_in)
+  ), texts AS MATERIALIZED (  -- of functions that name the column
+    SELECT p.oid, p.prosrc, lower(p.prosrc COLLATE "C") AS folded, p.proargtypes::oid[] || p.prorettype AS types FROM pg_proc p WHERE p.oid = ANY (bodies.named)
   ), used AS (
     SELECT 'views' AS kind, CASE c.relkind WHEN 'm' THEN 'materialized view ' ELSE 'view ' END || backfill.relation_name(c.oid) AS what
       FROM found f JOIN pg_rewrite w ON f.classid = 'pg_rewrite'::regclass AND w.oid = f.objid JOIN pg_class c ON c.oid = w.ev_class
@@ -553,7 +560,7 @@ BEGIN
     SELECT 'functions', format('%s %s', CASE p.prokind WHEN 'p' THEN 'procedure' ELSE 'function' END, p.oid::regprocedure)
       FROM (SELECT f.objid FROM found f WHERE f.classid = 'pg_proc'::regclass
             UNION
-            SELECT b.oid FROM bodies b
+            SELECT b.oid FROM texts b
              WHERE EXISTS (SELECT FROM tree r WHERE CASE WHEN octet_length(b.prosrc) > 100000 THEN strpos(b.prosrc, r.relname) > 0
                                                          WHEN strpos(b.folded, lower(r.relname COLLATE "C")) > 0 THEN b.prosrc ~* backfill.word_pattern(r.relname) ELSE false END)
                 OR EXISTS (SELECT FROM pg_trigger t WHERE t.tgfoid = b.oid AND t.tgrelid IN (SELECT r.oid FROM tree r))
@@ -561,12 +568,14 @@ BEGIN
       JOIN pg_proc p ON p.oid = c.oid JOIN pg_namespace n ON n.oid = p.pronamespace
      WHERE n.nspname NOT IN ('pg_catalog', 'information_schema', 'backfill') AND n.nspname !~ '^pg_temp_' AND p.oid <> ALL (functions)
     UNION ALL
+    SELECT 'functions', format('perhaps, as they are too many, or too long, to be looked through: %s others of the database', bodies.passed_over) WHERE bodies.passed_over > 0
+    UNION ALL
     SELECT 'columns', format('column %I of %s, which holds rows of the table', a.attname, backfill.relation_name(a.attrelid))
       FROM row_types t JOIN pg_attribute a ON a.atttypid = t.oid AND a.attnum > 0 AND NOT a.attisdropped
       JOIN pg_class c ON c.oid = a.attrelid AND c.relkind IN ('r', 'p', 'm', 'f')
     UNION ALL
     SELECT 'statements', s.shown
-      FROM unnest(named.queries, named.shown) AS s(query, shown)
+      FROM jsonb_to_recordset(named) AS s(query text, shown text)
      WHERE EXISTS (SELECT FROM tree r WHERE CASE WHEN strpos(lower(s.query COLLATE "C"), lower(r.relname COLLATE "C")) > 0 THEN s.query ~* backfill.word_pattern(r.relname) ELSE false END)
   )
   SELECT DISTINCT u.kind, u.what FROM used u;

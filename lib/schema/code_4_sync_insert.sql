@@ -113,6 +113,16 @@ BEGIN
 END
 $$;
 
+-- Whether all that stands in brackets behind an assigned column is a number or a text: the trigger's function has it as it is written, and whatever else it held, an
+-- operator, a type, would be looked up along the writer's search_path, with the rights of the table's owner.
+CREATE OR REPLACE FUNCTION backfill.has_constant_places(target text) RETURNS boolean
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT coalesce(bool_and(t.token ~ '^(\[|\]|:|-|\.|[0-9]+|''([^'']|'''')*'')$' OR t.before = '.'), true)
+    FROM (SELECT u.token, lag(u.token) OVER (ORDER BY u.ord) AS before, u.ord FROM unnest(backfill.tokens_of(target)) WITH ORDINALITY AS u(token, ord)) t
+   WHERE t.ord > 1
+$$;
+
 -- Refuses a clause that a trigger can't compute. column_name: keep_in_sync, whose clause is set_clause, or sync_back.
 CREATE OR REPLACE FUNCTION backfill.check_sync_clause(job backfill.job, column_name text, clause text) RETURNS void
 LANGUAGE plpgsql
@@ -133,6 +143,11 @@ BEGIN
   IF v.targets IS NULL OR target IS NOT NULL THEN
     PERFORM backfill.refuse(column_name, pg_catalog.concat('no trigger can compute this ', CASE WHEN column_name OPERATOR(pg_catalog.=) 'sync_back' THEN 'clause' ELSE 'set_clause' END, ': ' OPERATOR(pg_catalog.||) target),
                             'Write each column, or an element or a field of it, with an expression of its own.', '0A000');
+  END IF;
+  target := (SELECT t FROM pg_catalog.unnest(v.targets) t WHERE NOT backfill.has_constant_places(t) LIMIT 1);
+  IF target IS NOT NULL THEN
+    PERFORM backfill.refuse(column_name, pg_catalog.format('where in the column it writes is computed: %s', target),
+                            'In the trigger a name in it would be looked up as the writer has it. Write a number, or a text between quotes, and nothing else, between the brackets.', '0A000');
   END IF;
   PERFORM backfill.check_default(job, column_name, clause);
   SELECT * INTO found FROM backfill.breaks_on(v.expressions, backfill.derived_table(job.target, class.relname, NULL, missing));

@@ -56,6 +56,31 @@ AS $$
   SELECT job.sync_back IS NOT NULL AND job.where_clause IS NOT NULL AND (backfill.has_several(job)).forth
 $$;
 
+-- What a clause assigns, of a record: a column, or the part of it that the clause names, whose other parts are others'. What stands in brackets is a constant:
+-- backfill.has_constant_places.
+CREATE OR REPLACE FUNCTION backfill.part_of(record text, target text) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT CASE WHEN p.part = '' THEN format('%s.%s', record, c.name) ELSE format('(%s.%s)%s', record, c.name, p.part) END
+    FROM (SELECT backfill.in_quotes(backfill.assigned_column(target)) AS name) c, (SELECT substr(target, length(backfill.next_token(target)) + 1) AS part) p
+$$;
+
+-- All that a clause assigns, as a row; of some columns alone, where those are named. NULL: that is nothing.
+CREATE OR REPLACE FUNCTION backfill.row_of_clause(record text, clause text, columns text[] DEFAULT NULL) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT format('ROW(%s)', string_agg(backfill.part_of(record, u.t), ', ' ORDER BY u.ord))
+    FROM backfill.assigned_values(clause) v, unnest(v.targets) WITH ORDINALITY AS u(t, ord) WHERE columns IS NULL OR backfill.assigned_column(u.t) = ANY (columns)
+  HAVING count(*) > 0
+$$;
+
+-- Whether some of it was not written, as a condition.
+CREATE OR REPLACE FUNCTION backfill.some_unwritten(clause text) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT string_agg(format('pg_catalog.record_image_eq(ROW(%s), ROW(%s))', backfill.part_of('OLD', t), backfill.part_of('NEW', t)), ' OR ') FROM backfill.assigned_values(clause) v, unnest(v.targets) AS t
+$$;
+
 -- ROW(OLD.a, OLD.b) of columns, for the condition of a trigger.
 CREATE OR REPLACE FUNCTION backfill.row_of(record text, columns text[]) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
@@ -122,8 +147,8 @@ AS $$
                                          ELSE w.unwritten END
                  WHEN 'always' THEN CASE WHEN k.kept THEN format('NEW.%s IS NULL', q.quoted) ELSE 'true' END
                  WHEN 'changed' THEN format('(%s) AND (moved.%I%s) OR %s', w.unwritten, backfill.place_in(job, clause, u.ord), CASE WHEN clause = job.set_clause AND NOT k.kept THEN ' OR to_do' END, o.own)
-                 WHEN 'missing' THEN format('NEW.%1$s IS NULL AND pg_catalog.record_image_eq(ROW(OLD.%1$s), ROW(NEW.%1$s)) AND NOT moved.%2$I%3$s', q.quoted, backfill.place_in(job, clause, u.ord),
-                                            CASE WHEN clause = job.set_clause AND NOT k.kept THEN ' AND NOT to_do' END)
+                 WHEN 'missing' THEN format('%4$s IS NULL AND pg_catalog.record_image_eq(ROW(%1$s), ROW(%4$s)) AND NOT moved.%2$I%3$s', backfill.part_of('OLD', u.t), backfill.place_in(job, clause, u.ord),
+                                            CASE WHEN clause = job.set_clause AND NOT k.kept THEN ' AND NOT to_do' END, backfill.part_of('NEW', u.t))
                  ELSE CASE WHEN k.kept AND at = 'update' THEN format(E'(CASE WHEN TG_ARGV[0] OPERATOR(pg_catalog.<>) \'forth\' THEN NEW.%s IS NULL ELSE %s END)', q.quoted, w.unwritten)
                            ELSE w.unwritten END END,
          -- A NULL that the row would be refused for is not assigned, nor one in place of a default: what stands there stays.
@@ -135,7 +160,7 @@ AS $$
          LATERAL (SELECT backfill.assigned_column(u.t) AS name) n, LATERAL (SELECT backfill.in_quotes(n.name) AS quoted) q,
          LATERAL (SELECT coalesce(job.plan -> 'kept' ? n.name, false) AS kept) k,
          LATERAL (SELECT backfill.own_batch(job) || ' AND pg_catalog.pg_trigger_depth() OPERATOR(pg_catalog.=) 1' AS own) o,
-         LATERAL (SELECT format('pg_catalog.record_image_eq(ROW(OLD.%1$s), ROW(NEW.%1$s)) OR %2$s', q.quoted, o.own) AS unwritten) w
+         LATERAL (SELECT format('pg_catalog.record_image_eq(ROW(%s), ROW(%s)) OR %s', backfill.part_of('OLD', u.t), backfill.part_of('NEW', u.t), o.own) AS unwritten) w
 $$;
 
 -- The line that says which expressions of a clause are wanted: one that nobody needs may fail for the row. Empty, where all are.
@@ -160,7 +185,7 @@ AS $$
                     FROM backfill.sync_places(job, clause, at) p,
                          LATERAL (SELECT CASE WHEN at = 'insert' THEN backfill.left_out_of(job, p.target) ELSE coalesce(backfill.wanted_in(job, clause) || format('[%s]', p.ord), p.condition) END AS condition) w,
                          LATERAL (SELECT concat(format('NOT known OR pg_catalog.record_image_ne(ROW(before.%1$I), ROW(computed.%1$I))', p.ord::text),
-                                                CASE WHEN clause = job.set_clause THEN ' OR to_do' END, ' OR ' || p.own) AS changed) c
+                                                CASE WHEN clause = job.set_clause THEN ' OR to_do' || CASE WHEN p.kept THEN format(' AND NEW.%s IS NULL', p.quoted) ELSE '' END END, ' OR ' || p.own) AS changed) c
                    GROUP BY p.name, w.condition) g)
       || CASE WHEN at = 'insert' AND todo IS NOT NULL  -- what was given stays, unless it is by that that the row is to do
               THEN coalesce((SELECT format(E'    IF EXISTS (SELECT FROM %s AS v WHERE v."1") THEN %s END IF;\n', todo,
@@ -223,9 +248,9 @@ AS $$
                    || E'        NEW := kept;\n      END IF;\n'
               FROM (SELECT u.ord, t.target, a.added,
                            backfill.alone(job, clause, was, u.ord) AS was_alone,
-                           format(E'        IF pg_catalog.record_image_eq(ROW(OLD.%1$s), ROW(kept.%1$s))%3$s%4$s THEN BEGIN kept.%2$s := NULL; EXCEPTION WHEN OTHERS THEN NULL; END; END IF;\n',
-                                  backfill.in_quotes(c.name), t.target, CASE WHEN NOT a.added THEN format(' AND pg_catalog.record_image_eq(ROW(OLD.%1$s), ROW(NEW.%1$s))', backfill.in_quotes(c.name)) END,
-                                  CASE WHEN s.forth OR s.back THEN format(' AND moved.%I', backfill.place_in(job, clause, u.ord)) END) AS emptied
+                           format(E'        IF pg_catalog.record_image_eq(ROW(%1$s), ROW(%5$s))%3$s%4$s THEN BEGIN kept.%2$s := NULL; EXCEPTION WHEN OTHERS THEN NULL; END; END IF;\n',
+                                  backfill.part_of('OLD', u.t), t.target, CASE WHEN NOT a.added THEN format(' AND pg_catalog.record_image_eq(ROW(OLD.%1$s), ROW(NEW.%1$s))', backfill.in_quotes(c.name)) END,
+                                  CASE WHEN s.forth OR s.back THEN format(' AND moved.%I', backfill.place_in(job, clause, u.ord)) END, backfill.part_of('kept', u.t)) AS emptied
                       FROM backfill.assigned_values(clause) v, unnest(v.targets) WITH ORDINALITY AS u(t, ord),
                            LATERAL (SELECT backfill.assigned_column(u.t) AS name) c,
                            LATERAL (SELECT backfill.in_quotes(c.name) || substr(u.t, length(backfill.next_token(u.t)) + 1) AS target) t,
@@ -355,7 +380,7 @@ BEGIN
                                       CASE WHEN NOT by_null THEN ' AND of_row' END, format(others, backfill.sync_lines(job, job.set_clause, value, 'insert', CASE WHEN NOT by_null THEN todo END))) END, '')
                      || backfill.sync_lines(job, job.sync_back, back, 'insert'),
                      CASE WHEN several.back
-                          THEN concat(asks, CASE WHEN job.where_clause IS NOT NULL THEN format(' OR EXISTS (SELECT FROM %s AS v WHERE v."1")', todo) END, format(E';\n    IF to_do AND (%s) THEN\n', (SELECT string_agg(format('pg_catalog.record_image_eq(ROW(OLD.%1$s), ROW(NEW.%1$s))', backfill.in_quotes(c)), ' OR ') FROM unnest(filled) c)), format(others, backfill.sync_lines(job, job.set_clause, value, 'update')), E'    END IF;\n    kept := NEW;\n', backfill.sync_wanted(job, job.sync_back, 'changed'),
+                          THEN concat(asks, CASE WHEN job.where_clause IS NOT NULL THEN format(' OR EXISTS (SELECT FROM %s AS v WHERE v."1")', todo) END, format(E';\n    IF to_do AND (%s) THEN\n', backfill.some_unwritten(job.set_clause)), format(others, backfill.sync_lines(job, job.set_clause, value, 'update')), E'    END IF;\n    kept := NEW;\n', backfill.sync_wanted(job, job.sync_back, 'changed'),
                                       backfill.given_before((SELECT string_agg(format(E'      NEW.%1$s := OLD.%1$s;\n', backfill.in_quotes(c)), '') FROM unnest(filled) c)
                                                             || E'      IF to_do THEN\n' || backfill.sync_lines(job, job.set_clause, value, 'always') || E'      END IF;\n', back),
                                       E'    NEW := kept;\n', backfill.sync_assignments(job, job.sync_back, back, 'changed'), backfill.sync_missing(job, job.sync_back, back, old_back))
@@ -444,7 +469,11 @@ DECLARE
   meant    text[];
   given    text[];
   left_out text;
-  same     constant text := (SELECT string_agg(format('pg_catalog.record_image_eq(ROW(OLD.%1$I), ROW(NEW.%1$I))', c), ' OR ') FROM unnest(filled) c);
+  same     constant text := backfill.some_unwritten(job.set_clause);
+  old_row  constant text := backfill.row_of_clause('OLD', job.set_clause);
+  new_row  constant text := backfill.row_of_clause('NEW', job.set_clause);
+  old_back constant text := backfill.row_of_clause('OLD', job.sync_back);
+  new_back constant text := backfill.row_of_clause('NEW', job.sync_back);
   there    constant text := format('(true OR %s_there(NULL::%1$s))', function);  -- never asked: backfill.make_there
   commands text[] := '{}';
 BEGIN
@@ -461,10 +490,10 @@ BEGIN
     commands := commands || format('CREATE TRIGGER %I BEFORE UPDATE ON %s FOR EACH ROW WHEN ((pg_catalog.record_image_ne(%s, %s)%s%s) AND %s) EXECUTE FUNCTION %s(''forth'')',
                                    backfill.sync_name(job) || '_update', name, backfill.row_of('OLD', watched), backfill.row_of('NEW', watched),
                                    CASE WHEN self THEN '' ELSE format(' AND (%s OR %s)', CASE WHEN back IS NOT NULL  -- new code writes some of the new columns, and what it leaves is what it means
-                                                                                                THEN format('pg_catalog.record_image_eq(%s, %s)', backfill.row_of('OLD', filled), backfill.row_of('NEW', filled))
+                                                                                                THEN format('pg_catalog.record_image_eq(%s, %s)', old_row, new_row)
                                                                                                 ELSE same END, own) END,
                                    CASE WHEN back IS NULL AND job.where_clause IS NOT NULL AND (backfill.has_several(job)).forth  -- it may no longer be to do, and have a column undone
-                                        THEN format(' OR pg_catalog.record_image_ne(%s, %s) AND (%s) AND (%s) IS NOT TRUE', backfill.row_of('OLD', filled), backfill.row_of('NEW', filled), same, own) ELSE '' END,
+                                        THEN format(' OR pg_catalog.record_image_ne(%s, %s) AND (%s) AND (%s) IS NOT TRUE', old_row, new_row, same, own) ELSE '' END,
                                    there, function);
   END IF;
   IF meant <> '{}' THEN
@@ -480,19 +509,18 @@ BEGIN
                                    (SELECT string_agg(backfill.left_out(job, c, true), ' OR ') FROM unnest(back) c), there, function);
     commands := commands || format('CREATE TRIGGER %I BEFORE UPDATE ON %s FOR EACH ROW WHEN (pg_catalog.record_image_ne(%s, %s) AND pg_catalog.record_image_eq(%s, %s)'
                                    ' AND (%s) IS NOT TRUE AND %s) EXECUTE FUNCTION %s(''back'')',
-                                   backfill.back_name(job) || '_back', name, backfill.row_of('OLD', given), backfill.row_of('NEW', given),
-                                   backfill.row_of('OLD', back), backfill.row_of('NEW', back), own, there, function);
+                                   backfill.back_name(job) || '_back', name, backfill.row_of_clause('OLD', job.set_clause, given), backfill.row_of_clause('NEW', job.set_clause, given),
+                                   old_back, new_back, own, there, function);
   END IF;
   IF backfill.fills_beside(job) THEN
     commands := commands || format('CREATE TRIGGER %I BEFORE UPDATE ON %s FOR EACH ROW WHEN (pg_catalog.record_image_ne(%s, %s) AND pg_catalog.record_image_ne(%s, %s) AND (%s) AND (%s) IS NOT TRUE AND %s) EXECUTE FUNCTION %s(''both'')',
-                                   backfill.sync_name(job) || '_both', name, backfill.row_of('OLD', filled), backfill.row_of('NEW', filled),
-                                   backfill.row_of('OLD', back), backfill.row_of('NEW', back), same, own, there, function);
+                                   backfill.sync_name(job) || '_both', name, old_row, new_row, old_back, new_back, same, own, there, function);
   END IF;
   IF backfill.undone_by(job) IS NOT NULL THEN
     commands := commands || format('CREATE TRIGGER %I BEFORE UPDATE ON %s FOR EACH ROW WHEN ((%s)%s AND (%s) IS NOT TRUE AND %s) EXECUTE FUNCTION %s(''undone'')',
                                    backfill.sync_name(job) || '_undone', name, backfill.undone_by(job),
                                    CASE WHEN back IS NOT NULL  -- else it goes back
-                                        THEN format(' AND pg_catalog.record_image_ne(%s, %s)', backfill.row_of('OLD', back), backfill.row_of('NEW', back)) ELSE '' END, own, there, function);
+                                        THEN format(' AND pg_catalog.record_image_ne(%s, %s)', old_back, new_back) ELSE '' END, own, there, function);
   END IF;
   RETURN commands || ARRAY(SELECT format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %s', name, (regexp_match(c, '^CREATE TRIGGER ("(?:[^"]|"")+"|\S+)'))[1]) FROM unnest(commands) c);
 END

@@ -46,7 +46,7 @@ GRANT EXECUTE ON FUNCTION
   backfill.make_copy, backfill.copy_more, backfill.measure_batch, backfill.all_fail, backfill.clause_that_changes_nothing, backfill.plan_in_words, backfill.old_sync_name,
   backfill.session_settings, backfill.sync_token, backfill.sync_name, backfill.back_name, backfill.sync_owners, backfill.sync_functions, backfill.sync_types, backfill.sync_triggers, backfill.own_batch, backfill.derived_table, backfill.null_columns, backfill.null_parts, backfill.missing_column,
   backfill.target_type, backfill.default_of, backfill.never_null, backfill.value_of, backfill.computed_values, backfill.typed_values, backfill.other_syncs, backfill.check_other_syncs, backfill.checks_on, backfill.make_breaks, backfill.check_default, backfill.assigned_values, backfill.row_function, backfill.columns_read, backfill.columns_of_function, backfill.function_traits, backfill.depends_on_role, backfill.breaks_on,
-  backfill.constant_defaults, backfill.check_sync_clause, backfill.check_columns_alone, backfill.check_text, backfill.left_out, backfill.left_out_of, backfill.default_places, backfill.fills_beside, backfill.undone, backfill.undone_by, backfill.wanted_in, backfill.all_wanted, backfill.row_call, backfill.row_arguments, backfill.sync_places, backfill.sync_wanted, backfill.sync_assignments, backfill.sync_lines, backfill.alone, backfill.sync_missing, backfill.in_quotes, backfill.given_before, backfill.place_in, backfill.has_several, backfill.row_fault, backfill.custom_settings, backfill.sync_body, backfill.row_of,
+  backfill.constant_defaults, backfill.check_sync_clause, backfill.has_constant_places, backfill.check_columns_alone, backfill.check_text, backfill.left_out, backfill.left_out_of, backfill.default_places, backfill.fills_beside, backfill.undone, backfill.undone_by, backfill.part_of, backfill.row_of_clause, backfill.some_unwritten, backfill.wanted_in, backfill.all_wanted, backfill.row_call, backfill.row_arguments, backfill.sync_places, backfill.sync_wanted, backfill.sync_assignments, backfill.sync_lines, backfill.alone, backfill.sync_missing, backfill.in_quotes, backfill.given_before, backfill.place_in, backfill.has_several, backfill.row_fault, backfill.custom_settings, backfill.sync_body, backfill.row_of,
   backfill.watched_columns, backfill.sync_sources, backfill.trigger_commands, backfill.called_elsewhere, backfill.compare_values, backfill.path_of_function, backfill.loose_function, backfill.pin_settings, backfill.is_open_path, backfill.open_function, backfill.refuse_open, backfill.keep_to_owner, backfill.make_row_function, backfill.make_changed, backfill.make_default, backfill.make_mine, backfill.make_there, backfill.make_row_functions,
   backfill.try_sync, backfill.make_sync, backfill.drop_sync_commands, backfill.replacer_of, backfill.sync_danger, backfill.row_cast, backfill.sync_trouble, backfill.step_is_wanted, backfill.run_step,
   backfill.look_for_rows, backfill.note_look, backfill.wait_aside, backfill.check_builder, backfill.check_index,
@@ -60,7 +60,7 @@ GRANT EXECUTE ON FUNCTION
   backfill.check_job, backfill.change_job, backfill.check_finish, backfill.parse_active_hours, backfill.check_active_hours, backfill.active_hours_now, backfill.hours_of,
   backfill.keep_hours,
   backfill.checkpoint, backfill.check_brake, backfill.run_statement, backfill.check_name, backfill.hold_name, backfill.find_key, backfill.refuse_row, backfill.read_batch, backfill.run_rows, backfill.run_batch, backfill.plan_reads_all, backfill.has_nothing_to_do, backfill.survey,
-  backfill.table_lock, backfill.row_lock, backfill.holders_of, backfill.lock_free_rows, backfill.locked_by,
+  backfill.table_lock, backfill.row_lock, backfill.prepared_name, backfill.holders_of, backfill.lock_free_rows, backfill.locked_by,
   backfill.try_row, backfill.slow_cause, backfill.try_neighbours,
   backfill.rows_done, backfill.held_ids, backfill.retry_rows,
   backfill.want, backfill.pause, backfill.pause_all, backfill.check_backslashes, backfill.check_values, backfill.can_be_told, backfill.refuse_to_steer, backfill.resume, backfill.cancel, backfill.finish, backfill.undo, backfill.forget, backfill.retry,
@@ -72,7 +72,7 @@ GRANT EXECUTE ON FUNCTION
 -- The policies ask them, and who looks at a job.
 GRANT EXECUTE ON FUNCTION backfill.home, backfill.is_here, backfill.role_oid, backfill.role_name, backfill.is_plain_caller, backfill.login, backfill.role_here, backfill.login_of, backfill.role_of,
   backfill.is_left_over, backfill.what_now, backfill.login_is_there, backfill.who_is_gone, backfill.login_is_gone, backfill.may_steer, backfill.may_end, backfill.job_named, backfill.did_you_mean, backfill.is_done, backfill.effect, backfill.look_at, backfill.definition_of,
-  backfill.word_pattern, backfill.may_see_statements, backfill.statements_on, backfill.between_looks, backfill.three_times, backfill.steps, backfill.is_not_null
+  backfill.word_pattern, backfill.may_see_statements, backfill.ask_statements, backfill.statements_on, backfill.between_looks, backfill.three_times, backfill.steps, backfill.is_not_null
   TO backfill_submitter, pg_monitor;
 GRANT EXECUTE ON FUNCTION backfill.no_commit_here, backfill.is_busy, backfill.is_served, backfill.figures_of, backfill.not_valid_of,
   backfill.sees, backfill.owns_table, backfill.may_write, backfill.is_untidy, backfill.takes_all, backfill.gives_up, backfill.has_remains, backfill.relation_name, backfill.drop_sync_commands,
@@ -116,13 +116,19 @@ CREATE POLICY tables_owner_stops ON backfill.job FOR UPDATE
                      WHERE c.relkind IN ('r', 'p') AND c.relowner IN (SELECT r.oid FROM pg_catalog.pg_roles r WHERE pg_has_role(current_user, r.oid, 'USAGE')))
          OR root IN (SELECT c.oid FROM pg_catalog.pg_class c
                      WHERE c.relkind IN ('r', 'p') AND c.relowner IN (SELECT r.oid FROM pg_catalog.pg_roles r WHERE pg_has_role(current_user, r.oid, 'USAGE'))));
-CREATE POLICY own_ranges ON backfill.range FOR SELECT
-  USING (EXISTS (SELECT FROM backfill.job j WHERE j.id = job_id));
--- A message may hold a row's values, so pg_monitor alone does not open it.
-CREATE POLICY own_rows ON backfill.left_behind FOR SELECT
-  USING (EXISTS (SELECT FROM backfill.job j WHERE j.id = job_id AND CASE
+-- Where ranges begin and stand, and what the message of a row says, may be values of rows: pg_monitor alone opens neither. A role that may read keys, as a
+-- submitter may, reads those of its own jobs and its own tables.
+DO $policies$
+DECLARE
+  own constant text := $$CASE
     WHEN j.submitted_by_oid = (SELECT backfill.login()) AND j.submitted_by = (SELECT backfill.role_name(backfill.login())) THEN true
     WHEN j.owner_oid = (SELECT backfill.role_oid(current_user)) AND j.owner = current_user THEN true
     WHEN (j.submitted_by_oid, j.submitted_by) IN (SELECT r.oid, r.rolname FROM pg_catalog.pg_roles r)
          AND (j.owner_oid, j.owner) IN (SELECT r.oid, r.rolname FROM pg_catalog.pg_roles r) THEN false
-    ELSE backfill.login_of(j) = backfill.login() OR backfill.role_of(j) = backfill.role_oid(current_user) END));
+    ELSE backfill.login_of(j) = backfill.login() OR backfill.role_of(j) = backfill.role_oid(current_user) END$$;
+BEGIN
+  EXECUTE format('CREATE POLICY own_ranges ON backfill.range FOR SELECT'
+                 ' USING (EXISTS (SELECT FROM backfill.job j WHERE j.id = job_id AND (NOT has_column_privilege(''backfill.range'', ''cursor'', ''SELECT'') OR %s OR backfill.owns_table(j.target) OR backfill.owns_table(j.root))))', own);
+  EXECUTE format('CREATE POLICY own_rows ON backfill.left_behind FOR SELECT USING (EXISTS (SELECT FROM backfill.job j WHERE j.id = job_id AND %s))', own);
+END
+$policies$;

@@ -232,7 +232,7 @@ const char SQL_LEAVE_ROW[] = "SELECT backfill.leave_row($1, $2, $3, $4)";
 const char SQL_SESSION_NAMES[] =
     "SELECT pg_catalog.string_agg(\n"
     "         CASE WHEN p.pid > 0 THEN 'pid ' || p.pid || coalesce(' (' || nullif(a.application_name, '') || ')', '')\n"
-    "              ELSE coalesce('prepared transaction ' || pg_catalog.quote_literal(t.gid), 'a prepared transaction') END,\n"
+    "              ELSE backfill.prepared_name(t.gid) END,\n"
     "         ', ' ORDER BY p.pid)\n"
     "  FROM pg_catalog.unnest($1::integer[]) AS p(pid)\n"
     "  LEFT JOIN LATERAL pg_catalog.pg_stat_get_activity(p.pid) AS a ON p.pid > 0\n"

@@ -6,6 +6,7 @@ import pwd
 import re
 import socket
 import stat
+import time
 
 import pytest
 
@@ -89,6 +90,20 @@ def test_a_publication_of_all_tables_is_told_of(db):
 
 def test_server_that_is_down(db):
     one_problem(db.conninfo() + " port=1", "connection", "No such file", "HINT: Start the server")
+
+
+def test_drain_gives_a_database_up_that_it_does_not_reach(db):
+    began = time.monotonic()
+    drained = run("-d", db.conninfo().replace(db.name, "nowhere"), "--drain")
+    assert drained.returncode == 1 and 25 < time.monotonic() - began < 45 and "does not exist" in drained.stdout + drained.stderr
+
+
+def test_a_setting_of_the_login_that_stands_in_the_way(broken):
+    broken.admin.execute("ALTER ROLE app SET session_replication_role = 'replica'")
+    try:
+        assert "RESET it" in run("-d", broken.conninfo(), "--check").stdout
+    finally:
+        broken.admin.execute("ALTER ROLE app RESET session_replication_role")
 
 
 def test_database_that_is_not_there(db):

@@ -286,6 +286,23 @@ def test_long_steps_of_a_login_keep_no_place_from_another(db, workers):
     cancel_all(db, theirs + [mine])
 
 
+def test_a_login_that_locks_the_rows_of_its_jobs_keeps_no_place_from_another(db):
+    """That they have ended, or go back, can't be written."""
+    tables(db, 2, rows=200)
+    db.table(rows=40)
+    db.daemon(workers=2)
+    theirs = [db.submit("other", target=f"o{i}", set_clause="n = n + 1", max_rows_per_s=40) for i in range(2)]
+    wait_until(lambda: [db.state(name) for name in theirs] == ["running"] * 2, what="they have all places")
+    with db.connect("other") as locker:
+        locker.autocommit = False
+        locker.execute("SELECT FROM backfill.job WHERE name = ANY (%s) FOR UPDATE", [theirs])
+        db.finish(db.submit(set_clause="n = n + 1"), timeout=15)
+        locker.rollback()
+    for name in theirs:
+        db.finish(name)
+    assert db.counts("o0") == db.counts("o1") == {1: 200}
+
+
 def test_a_place_for_newcomers_takes_nothing_of_a_login_that_has_one(db):
     """Neither from the queue, nor what a daemon that is gone has left, nor what is to be tidied up."""
     for i in range(4):

@@ -142,6 +142,18 @@ def test_a_prepared_transaction_that_holds_a_row_is_named(db):
     assert db.counts() == {1: 999, 11: 1}
 
 
+def test_a_prepared_transactions_name_is_one_line_wherever_it_goes(db):
+    db.table()
+    db.daemon()
+    db.admin.execute("BEGIN; UPDATE t SET n = 10 WHERE id = 500; PREPARE TRANSACTION E'evil\n2026-11-28 app: orders: succeeded\r\x01'")
+    try:
+        name = db.submit(set_clause="n = n + 1")
+        wait_until(lambda: db.all("SELECT message FROM backfill.left_behind") == [("locked by prepared transaction 'evil 2026-11-28 app: orders: succeeded '",)], what="it is named")
+    finally:
+        db.admin.execute("COMMIT PREPARED E'evil\n2026-11-28 app: orders: succeeded\r\x01'")
+    db.finish(name)
+
+
 def test_a_prepared_transaction_that_holds_the_table_is_named(db):
     db.table()
     db.daemon()

@@ -1,5 +1,7 @@
 """A column's whole migration as one job: expand, backfill, guard, verify, validate, finish."""
 
+import concurrent.futures
+import re
 import threading
 import time
 
@@ -404,9 +406,9 @@ def test_verify_finds_and_does_what_was_undone_meanwhile(db):
     db.app.execute("ALTER TABLE orders ADD COLUMN amount_cents bigint")
     db.daemon()
     with db.held_row(900, "orders"):
-        name = submit(db, **CENTS, keep_in_sync=True)
+        name = submit(db, **CENTS)
         db.wait_at(900, name)
-        with db.connect("app") as past:  # what somebody writes into the column stays
+        with db.connect("app") as past:
             past.execute("UPDATE orders SET amount_cents = NULL WHERE id BETWEEN 100 AND 120")
     job = db.finish(name)
     assert db.one(WRONG) == 0 and job["report"]["verified"]["found"] == 21
@@ -805,6 +807,39 @@ def test_long_statements_of_anybody_stop_no_job(counting_db):
     db.admin.execute("SET statement_timeout = '1s'")
     found = db.one("SELECT backfill.statements_on('orders'::regclass, 'app')")
     assert [s["query"] for s in found.values() if "sum" in s["query"]] == ["SELECT sum(amount) FROM orders"]
+
+
+def test_another_view_in_the_place_of_the_counters_is_not_asked(counting_db):
+    """Its functions would run with the daemon's rights. Any owner of a database may rename the schema, here between the beginning of a statement and its end."""
+    db = counting_db
+    orders(db, 10)
+    db.admin.execute("""CREATE SCHEMA mine; CREATE TABLE mine.loot (who text); GRANT USAGE ON SCHEMA mine TO public; GRANT INSERT ON mine.loot TO public;
+                        CREATE FUNCTION mine.f() RETURNS oid LANGUAGE plpgsql AS $$ BEGIN INSERT INTO mine.loot VALUES (current_user); RETURN 0; END $$;
+                        CREATE SCHEMA fake; GRANT USAGE ON SCHEMA fake TO public;
+                        CREATE VIEW fake.pg_stat_statements AS SELECT mine.f() AS userid, (SELECT oid FROM pg_database WHERE datname = current_database()) AS dbid, 'orders'::text AS query,
+                          1::bigint AS queryid, 1::bigint AS calls, 1.0::float8 AS total_exec_time, 1::bigint AS rows;
+                        GRANT SELECT ON fake.pg_stat_statements TO public""")
+    target = db.one("SELECT 'orders'::regclass::oid")
+    for asked in (f"backfill.statements_on({target}, 'app')", "(SELECT count(*) FROM backfill.statements_that_name('note', 'app'))"):
+        with db.connect("backfilld") as daemon, concurrent.futures.ThreadPoolExecutor() as pool:
+            asking = pool.submit(daemon.execute, f"SELECT {asked} FROM (SELECT pg_sleep(1) OFFSET 0) AS s")
+            wait_until(lambda: db.one("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'"), what="it has begun")
+            db.admin.execute("BEGIN; ALTER SCHEMA public RENAME TO aside; ALTER SCHEMA fake RENAME TO public; COMMIT")
+            asking.result()
+            db.admin.execute("BEGIN; ALTER SCHEMA public RENAME TO fake; ALTER SCHEMA aside RENAME TO public; COMMIT")
+    assert db.all("SELECT * FROM mine.loot") == []
+
+
+def test_functions_of_strangers_hold_up_no_drop_of_a_column(db):
+    """The control session looks through them, on which all wait; what it had no time for is told."""
+    orders(db, 10)
+    db.admin.execute("ALTER TABLE orders ADD COLUMN amountx int; GRANT CREATE ON SCHEMA public TO stranger")
+    db.session("stranger").execute("""DO $$ BEGIN FOR i IN 1 .. 6000 LOOP
+      EXECUTE format('CREATE FUNCTION b%s() RETURNS void LANGUAGE plpgsql AS %L', i, 'BEGIN /* ' || repeat('xamountxy ', 9900) || ' */ END'); END LOOP; END $$""")
+    db.daemon()
+    job = db.finish(submit(db, drop_column="amountx"), "failed")
+    assert re.search(r"functions: perhaps, as they are too many, or too long, to be looked through: \d+ others of the database", job["error"]), job["error"]
+    db.finish(submit(db, drop_column="amountx", ignore=["functions"]))
 
 
 # ---- Whose rights, and whose things

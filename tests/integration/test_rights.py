@@ -124,6 +124,13 @@ def test_pg_monitor_sees_all_jobs_and_changes_none(db):
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             db.session("watcher").execute(f"SELECT {key} FROM backfill.range")
         db.session("app").execute(f"SELECT {key} FROM backfill.range")
+    db.admin.execute("CREATE ROLE looks_on LOGIN IN ROLE pg_monitor, backfill_submitter")
+    try:
+        with db.connect("looks_on") as both:
+            assert both.execute("SELECT count(cursor) FROM backfill.range").fetchone()[0] == 0, "it may read keys, so it sees its own ranges only"
+            assert both.execute("SELECT rows FROM backfill.status").fetchone()[0] == 9
+    finally:
+        db.admin.execute("DROP ROLE looks_on")
     figures = "SELECT rows, left_behind, percent FROM backfill.status"
     assert db.all(figures, user="watcher") == db.all(figures, user="app") == [(9, 1, 100)], "how many they are is no secret"
     for statement in ("SELECT backfill.pause('mine')", "UPDATE backfill.job SET wanted = 'cancel'",

@@ -57,6 +57,19 @@ def test_what_refuses_every_row_of_the_trial_fails_the_job_before_anything_is_ch
     assert db.one("SELECT count(*) FROM pg_trigger WHERE tgrelid = 't'::regclass") == 1
 
 
+@pytest.mark.parametrize("why", ["temporary", "schema"])
+def test_a_trial_on_a_copy_that_can_not_be_made_says_so(db, why):
+    db.table(rows=200)
+    if why == "temporary":
+        db.admin.execute(f"REVOKE TEMP ON DATABASE {db.name} FROM public")
+    db.daemon()
+    daemon_says = {"temporary": "no copy of the table can be made: permission denied to create temporary tables in database", "schema": "a clause names the table with its schema, which no copy of it has"}
+    name = db.submit(add_column="w int", set_clause="w = " + {"temporary": "n + 1", "schema": "(SELECT max(n) FROM public.t AS o WHERE o.id = public.t.id)"}[why], dry_run=True)
+    found = db.finish(name)["report"]["preflight"]
+    assert daemon_says[why] in found["not_tried"], found
+    assert "had nothing to do" not in db.daemons[-1].log() and "not tried: " in db.daemons[-1].log()
+
+
 def test_clause_that_fails_on_every_row_fails_before_its_column_is_added(db):
     db.table(rows=300, columns="a text DEFAULT 'secret'")
     daemon = db.daemon()

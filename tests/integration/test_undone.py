@@ -1,5 +1,7 @@
 """keep_in_sync and an UPDATE that leaves its row to do: code that writes all columns of an object, or a document as a whole, knows nothing of the new part."""
 
+from decimal import Decimal
+
 import pytest
 
 from test_sync import in_step, make, row
@@ -57,3 +59,31 @@ def test_what_cannot_be_computed_is_left_as_it_was_written(db):
     in_step(db, "b = 10 / a", where_clause="b IS NULL")
     db.app.execute("UPDATE t SET a = 0, b = NULL WHERE id = 1; UPDATE t SET b = 6 WHERE id = 2")
     assert [row(db, key, "a, b") for key in (1, 2)] == [(0, None), (2, 6)]
+
+
+@pytest.mark.parametrize("where", ["b IS NULL OR c IS NULL", "b IS NULL AND c IS NULL", None])
+def test_what_new_code_wrote_into_one_column_of_a_row_that_is_to_do_for_good_stays_when_the_clause_gives_null_as_before(db, where):
+    make(db, "a int, d int, b int, c text", "1, NULL, NULL, NULL")
+    in_step(db, "b = a + d, c = 'k' || d", where_clause=where)
+    db.app.execute("UPDATE t SET b = 100 WHERE id < 4; UPDATE t SET c = 't' WHERE id = 2")
+    db.app.execute("UPDATE t SET a = 2 WHERE id < 3; UPDATE t SET a = 2, c = 't' WHERE id = 3")
+    assert [row(db, key, "b, c") for key in (1, 2, 3)] == [(100, None), (100, "t"), (100, "t")]
+
+
+@pytest.mark.parametrize("where", [None, "(c).n IS NULL"])
+def test_a_part_follows_its_source_whatever_is_written_into_other_parts_of_its_column(db, where):
+    db.app.execute("CREATE TYPE pair AS (n int, t text)")
+    make(db, "v int, u int, j jsonb, a int[], c pair", "i, i, '{\"a\": 1}', '{1, 1}', '(,x)'")
+    in_step(db, "j['n'] = to_jsonb(v), a[2] = v * 10, c.n = v, j['m'] = to_jsonb(u)", where_clause=where)
+    db.app.execute("""UPDATE t SET v = 9, j['z'] = '1', a[1] = 5, c.t = 'y' WHERE id = 1; UPDATE t SET v = 9, j = j || '{"z": 1}' WHERE id = 2;
+                      UPDATE t SET v = 9, j['m'] = '77' WHERE id = 3; UPDATE t SET v = 9, j['n'] = '88', a[2] = 7 WHERE id = 4; UPDATE t SET j['z'] = '1', c.t = 'z' WHERE id = 5""")
+    assert [row(db, key, "j, a, (c).n, (c).t") for key in (1, 2, 3, 4, 5)] == [
+        ({"a": 1, "n": 9, "z": 1, "m": 1}, [5, 90], 9, "y"), ({"a": 1, "n": 9, "z": 1, "m": 2}, [1, 90], 9, "x"), ({"a": 1, "n": 9, "m": 77}, [1, 90], 9, "x"),
+        ({"a": 1, "n": 88, "m": 4}, [1, 7], 9, "x"), ({"a": 1, "n": 5, "m": 5, "z": 1}, [1, 50], 5, "z")]
+
+
+def test_what_is_written_beside_a_part_sends_nothing_back(db):
+    make(db, "v numeric, j jsonb", "i + 0.5, '{}'")
+    in_step(db, "j['n'] = to_jsonb(v::int)", where_clause="NOT j ? 'n'", sync_back="v = (j ->> 'n')::numeric")
+    db.app.execute("UPDATE t SET j['z'] = '1' WHERE id = 1; UPDATE t SET j['n'] = '40' WHERE id = 2; UPDATE t SET v = 7.2, j['z'] = '1' WHERE id = 3")
+    assert [row(db, key, "v, j -> 'n'") for key in (1, 2, 3)] == [(Decimal("1.5"), 2), (Decimal(40), 40), (Decimal("7.2"), 7)]
