@@ -74,6 +74,8 @@ static char *said_of_lost_job(const PGresult *whose)
 
     if (!state)
         n = asprintf(&text, "its row is gone from backfill.job, so it ends here; what it has done to the table stays");
+    else if (strcmp(state, "running") == 0 && result_is_true(whose, 0, "ours"))
+        n = asprintf(&text, "this daemon has begun the job anew meanwhile");
     else if (strcmp(state, "running") == 0 && pid && holder)
         n = asprintf(&text, "another daemon has taken the job over: pid %s (%s)", pid, holder);
     else if (strcmp(state, "running") == 0 || strcmp(state, "queued") == 0)

@@ -74,7 +74,7 @@ static void write_job(FILE *out, const struct job_view *job, double now)
     fprintf(out, ",\"state\":\"%s\",\"phase\":\"%s\",\"running\":%s", job_state_name(job->state),
         job_phase_name(job->phase), job->ended_at > 0 ? "false" : "true");
     fprintf(out, ",\"keys\":%" PRIu64 ",\"rows\":%" PRIu64 ",\"percent\":", job->keys, job->counts.rows);
-    json_number(out, job->percent);
+    json_number(out, job->state == JOB_SUCCEEDED ? 100 : job->percent);
     fputs(",\"rate\":", out);
     json_number(out, job->rate);
     fputs(",\"eta_s\":", out);

@@ -35,9 +35,11 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT format('Event trigger %I of this database (function %s) refuses it. Have its owner let %s pass, or ALTER EVENT TRIGGER %I DISABLE meanwhile.',
                 e.evtname, e.evtfoid::regprocedure, whose, e.evtname)
-    FROM pg_event_trigger e JOIN pg_proc p ON p.oid = e.evtfoid
-   WHERE e.evtenabled <> 'D' AND strpos(context, quote_ident(p.proname) || '()') > 0
-   ORDER BY strpos(context, quote_ident(p.proname) || '()'), e.evtname
+    FROM pg_event_trigger e JOIN pg_proc p ON p.oid = e.evtfoid JOIN pg_namespace n ON n.oid = p.pronamespace,
+         -- with its schema, or without where the session's path has that; never another's of that name in a schema of theirs
+         LATERAL (SELECT least(nullif(strpos(context, format(' %I.%I()', n.nspname, p.proname)), 0), nullif(strpos(context, format(' %I()', p.proname)), 0)) AS place) AS f
+   WHERE e.evtenabled <> 'D' AND f.place IS NOT NULL
+   ORDER BY f.place, e.evtname
    LIMIT 1
 $$;
 

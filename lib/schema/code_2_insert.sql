@@ -130,7 +130,10 @@ $$;
 CREATE OR REPLACE FUNCTION backfill.is_own_name(name text) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT EXISTS (SELECT FROM backfill.job j WHERE j.name = is_own_name.name AND (NOT row_security_active('backfill.job') OR backfill.may_steer(j)))
+  SELECT EXISTS (SELECT FROM backfill.job j
+                  WHERE j.name = is_own_name.name
+                    AND CASE WHEN row_security_active('backfill.job') THEN backfill.may_steer(j)  -- who sees all, a superuser, has the rights of all roles
+                             ELSE coalesce(backfill.login_of(j) = backfill.login() OR backfill.role_of(j) = backfill.role_oid(current_user), false) END)
 $$;
 
 -- A name that a job may give itself: not another's, nor one that a later job will get which gives itself none.

@@ -38,6 +38,7 @@ BEGIN
 END
 $$;
 
+-- Whoever steers a job, a superuser, say, runs nothing that is its submitter's or its table's here: what is asked is the catalog.
 -- What a changed job becomes: what a user wants of one that no daemon holds is done here and now. Whose login is gone, it is ended by whoever
 -- asks for that, with our own commands alone; and run again by whoever asks for that, by their own login, for then they mean its text.
 -- cancel and undo of a job that has ended take back what it left, so that a migration's way down works whenever it is called. The owner of its table,
@@ -91,7 +92,10 @@ BEGIN
                               'finish is for jobs with keep_in_sync.', '55000');
     END IF;
     IF NEW.wanted = 'cancel' AND OLD.wanted = 'run' AND OLD.state = 'succeeded' AND OLD.tidy AND OLD.enforce IS NOT NULL
-       AND EXISTS (SELECT FROM unnest(backfill.never_null(OLD.target, backfill.filled_columns(OLD.set_clause))) AS c WHERE NOT OLD.plan -> 'sync' -> 'not_null' ? c) THEN
+       AND EXISTS (SELECT FROM pg_attribute a  -- by the catalog alone: who steers a job evaluates nothing of its table's
+                    WHERE a.attrelid = OLD.target AND a.attname = ANY (backfill.filled_columns(OLD.set_clause)) AND NOT a.attisdropped AND NOT OLD.plan -> 'sync' -> 'not_null' ? a.attname::text
+                      AND (a.attnotnull OR EXISTS (SELECT FROM jsonb_array_elements(OLD.plan -> 'enforce') e JOIN pg_constraint k ON k.conrelid = OLD.target AND k.conname = e ->> 'name'
+                                                    WHERE e ->> 'kind' = 'not null' AND e ->> 'column' = a.attname))) THEN
       PERFORM backfill.refuse('wanted', format('job %I has succeeded, and its column may not be NULL any more: without its trigger the INSERTs of old code would fail', OLD.name),
                               format('SELECT backfill.undo(%1$L) takes back all that it added. When old code is gone, SELECT backfill.finish(%1$L) takes out the trigger alone.', OLD.name), '55000');
     END IF;

@@ -184,7 +184,7 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT name ~ '^[^[:cntrl:]]+$' AND name = btrim(name)
          AND CASE WHEN getdatabaseencoding() = 'UTF8'
-                  THEN name !~ '[\u00a0\u00ad\u034f\u061c\u1680\u180e\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufeff]' ELSE true END
+                  THEN name !~ '[\u00a0\u00ad\u034f\u061c\u115f\u1160\u1680\u17b4\u17b5\u180b-\u180f\u2000-\u200f\u2028-\u202f\u205f-\u206f\u2800\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffc\U000e0000-\U000e0fff]' ELSE true END
 $$;
 
 -- What each column may hold: said here, in words, before the table's own constraints would say it in theirs.

@@ -172,9 +172,10 @@ AS $$
 DECLARE
   command pg_catalog.text;
   work    backfill.work;
+  since   pg_catalog.xid;
 BEGIN
   PERFORM backfill.check_brake();
-  PERFORM backfill.check_name(relation, name);
+  since := backfill.check_name(relation, name);
   work := backfill.begin_work();
   PERFORM backfill.check_session(work);
   FOREACH command IN ARRAY commands LOOP
@@ -184,7 +185,7 @@ BEGIN
   SET CONSTRAINTS ALL IMMEDIATE;
   PERFORM backfill.restore_session(work);
   PERFORM backfill.check_prepared();
-  PERFORM backfill.check_name(relation, name);
+  PERFORM backfill.check_name(relation, name, since);
   IF NOT backfill.step_is_wanted((work).ticket, phase) THEN
     RAISE EXCEPTION 'the job is not in phase % any more', phase USING ERRCODE = 'BF001', HINT = 'This step was undone.';
   END IF;

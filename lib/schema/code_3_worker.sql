@@ -52,31 +52,39 @@ $$;
 
 -- The statements of a batch name the relation as it was called when the range was taken: when another table stands under that name by
 -- now, BF001 undoes the batch. Asked before them, so that nothing of another's table runs (backfill.hold_name), and after them: they have locked what they
--- found under the name, so that nobody can rename it any more. name: NULL in a job with a statement of its own, where the user's text says which table is meant.
-CREATE OR REPLACE FUNCTION backfill.check_name(relation oid, name text) RETURNS void
+-- found under the name, so that nobody can rename it any more. Their schema can be renamed, for which no lock is waited: each time its row in the catalog gets another
+-- number, which is returned, and of which since was the first. name: NULL in a job with a statement of its own, where the user's text says which table is meant.
+CREATE OR REPLACE FUNCTION backfill.check_name(relation oid, name text, since xid DEFAULT NULL) RETURNS xid
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+  version constant xid := (SELECT n.xmin FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = relation);
 BEGIN
   IF to_regclass(name)::oid <> relation THEN
     RAISE EXCEPTION '% is another table now', name
       USING ERRCODE = 'BF001', HINT = 'The one that the job is for was renamed; this batch was undone.';
+  ELSIF name IS NOT NULL AND version <> since THEN
+    RAISE EXCEPTION 'the schema of % was changed in that moment', name
+      USING ERRCODE = 'BF001', HINT = 'Another table may have stood under its name; this batch was undone.';
   END IF;
+  RETURN version;
 END
 $$;
 
 -- The same, and keeps the name where it is until the transaction's end: a statement that waits for a lock looks its name up again when it gets it, and what
 -- a stranger has put there meanwhile, a view, a trigger, would run with the job's rights. writes: as a batch locks it. LOCK TABLE wants a right on the table as a whole; who has
--- some columns' alone is asked without it.
-CREATE OR REPLACE FUNCTION backfill.hold_name(relation oid, name text, writes boolean) RETURNS void
+-- some columns' alone is asked without it. Returns what backfill.check_name does.
+CREATE OR REPLACE FUNCTION backfill.hold_name(relation oid, name text, writes boolean) RETURNS xid
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  mode text;
+  mode  text;
+  since xid;
 BEGIN
   IF name IS NULL THEN
-    RETURN;
+    RETURN NULL;
   END IF;
-  PERFORM backfill.check_name(relation, name);
+  since := backfill.check_name(relation, name);
   mode := CASE WHEN writes AND has_table_privilege(relation, 'UPDATE, DELETE') THEN 'ROW EXCLUSIVE' WHEN has_table_privilege(relation, 'SELECT') THEN 'ACCESS SHARE' END;
   IF mode IS NOT NULL THEN
     BEGIN
@@ -84,8 +92,9 @@ BEGIN
     EXCEPTION WHEN lock_not_available THEN
       RAISE EXCEPTION '%', coalesce(backfill.table_lock(relation), SQLERRM) USING ERRCODE = '55P03';
     END;
-    PERFORM backfill.check_name(relation, name);
+    PERFORM backfill.check_name(relation, name, since);
   END IF;
+  RETURN since;
 END
 $$;
 
@@ -93,9 +102,11 @@ $$;
 CREATE OR REPLACE FUNCTION backfill.find_key(statement text, relation oid, name text, lo text[], upper text[], keys bigint) RETURNS SETOF text[]
 LANGUAGE plpgsql
 AS $$
+DECLARE
+  since pg_catalog.xid := backfill.hold_name(relation, name, false);
 BEGIN
-  PERFORM backfill.hold_name(relation, name, false);
   RETURN QUERY EXECUTE statement USING lo, upper, keys;
+  PERFORM backfill.check_name(relation, name, since);
 END
 $$;
 
@@ -125,7 +136,7 @@ $$;
 -- With synchronous_commit off it is the WAL writer that writes the batch's WAL out. Where that has fallen behind (a disk that
 -- stalls for a moment), a batch waits until its own is written: what isn't, is sent to no standby, so that none seems late.
 -- Seen was 17 MB within 0.3 s, and then a lag of two seconds behind a link of 10 MB/s. 4 MB: the WAL writer's own measure is 1 MB.
-CREATE OR REPLACE FUNCTION backfill.run_statement(statement text, relation oid, name text, lo text[], hi text[], held text[], yield_us bigint, work backfill.work) RETURNS bigint
+CREATE OR REPLACE FUNCTION backfill.run_statement(statement text, relation oid, name text, since xid, lo text[], hi text[], held text[], yield_us bigint, work backfill.work) RETURNS bigint
 LANGUAGE plpgsql
 AS $$
 DECLARE
@@ -142,7 +153,7 @@ BEGIN
      AND pg_catalog.current_setting('synchronous_commit') OPERATOR(pg_catalog.=) 'off' THEN
     PERFORM pg_catalog.set_config('synchronous_commit', 'local', true);  -- of this transaction
   END IF;
-  PERFORM backfill.check_name(relation, name);
+  PERFORM backfill.check_name(relation, name, since);
   RETURN rows;
 END
 $$;
@@ -194,8 +205,8 @@ $$;
 
 -- Runs the statement of a batch, and looks whether a row of it still meets where_clause: proof, of backfill.proof_of. Returns the rows that it
 -- changed, and how many of them the clause has made NULL, which is done. Any other that is left raises BF003.
--- passed: keys that it passes over, in their text form, or NULL.
-CREATE OR REPLACE FUNCTION backfill.run_rows(statement text, relation oid, name text, lo text[], hi text[], passed text[], yield_us bigint, proof jsonb,
+-- passed: keys that it passes over, in their text form, or NULL. since: of backfill.hold_name.
+CREATE OR REPLACE FUNCTION backfill.run_rows(statement text, relation oid, name text, since xid, lo text[], hi text[], passed text[], yield_us bigint, proof jsonb,
     work backfill.work, OUT rows bigint, OUT nulls bigint)
 LANGUAGE plpgsql
 AS $$
@@ -207,7 +218,7 @@ DECLARE
   others    pg_catalog.text[];
   kept      pg_catalog.text;
 BEGIN
-  rows := backfill.run_statement(statement, relation, name, lo, hi, passed, yield_us, work);
+  rows := backfill.run_statement(statement, relation, name, since, lo, hi, passed, yield_us, work);
   nulls := 0;
   IF proof IS NULL OR NOT (proof OPERATOR(pg_catalog.->>) 'looks')::boolean THEN
     RETURN;
@@ -232,7 +243,7 @@ BEGIN
     END IF;
   END IF;
   IF others IS NOT NULL THEN
-    rows := rows OPERATOR(pg_catalog.+) backfill.run_statement(statement, relation, name, lo, hi, pg_catalog.array_cat(passed, changed), yield_us, work);
+    rows := rows OPERATOR(pg_catalog.+) backfill.run_statement(statement, relation, name, since, lo, hi, pg_catalog.array_cat(passed, changed), yield_us, work);
     IF (proof OPERATOR(pg_catalog.->>) 'versions')::boolean THEN
       EXECUTE pg_catalog.concat(
         'SELECT (pg_catalog.array_agg(k.key::pg_catalog.text) FILTER (WHERE pg_catalog.concat(k.key::pg_catalog.text, '' '', k.version::pg_catalog.text) OPERATOR(pg_catalog.=) ANY ($5)))[1],'
@@ -397,8 +408,9 @@ DECLARE
   nulls     bigint;   -- and by this batch
   held      pg_catalog.text[];
   work      backfill.work;
+  since     pg_catalog.xid;
 BEGIN
-  PERFORM backfill.hold_name(relation, name, true);
+  since := backfill.hold_name(relation, name, true);
   work := backfill.begin_work();
   IF NOT pg_catalog.array_eq(backfill.settings_now(), (work).pinned) OR (work).own IS NOT NULL THEN
     PERFORM backfill.check_session(work);
@@ -419,13 +431,12 @@ BEGIN
     PERFORM backfill.restore_session(work);
   END IF;
   IF to_do THEN
-    SELECT w.rows, w.nulls INTO rows, nulls FROM backfill.run_rows(statement, relation, name, lo, hi, pg_catalog.array_cat(held, known), yield_us, proof, work) w;
+    SELECT w.rows, w.nulls INTO rows, nulls FROM backfill.run_rows(statement, relation, name, since, lo, hi, pg_catalog.array_cat(held, known), yield_us, proof, work) w;
     IF proof IS NOT NULL THEN
       PERFORM backfill.restore_session(work);
     END IF;
-  ELSE
-    PERFORM backfill.check_name(relation, name);
   END IF;
+  PERFORM backfill.check_name(relation, name, since);
   wal_bytes := pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_insert_lsn(), start_lsn);
   IF EXISTS (SELECT FROM pg_catalog.pg_prepared_statement() AS p WHERE p.from_sql) THEN
     PERFORM backfill.check_prepared();
@@ -489,8 +500,9 @@ DECLARE
   still     bigint[];
   free      bigint[];
   work      backfill.work;
+  since     pg_catalog.xid;
 BEGIN
-  PERFORM backfill.hold_name(relation, name, true);
+  since := backfill.hold_name(relation, name, true);
   work := backfill.begin_work();
   PERFORM backfill.check_session(work);
   SELECT f.held, f.holders INTO held, holders
@@ -504,11 +516,12 @@ BEGIN
   rows := 0;
   IF skipped OPERATOR(pg_catalog.<) pg_catalog.cardinality(ids) THEN
     free := ARRAY(SELECT u.id FROM pg_catalog.unnest(ids) AS u(id) EXCEPT SELECT s.id FROM pg_catalog.unnest(still) AS s(id));
-    SELECT w.rows, w.nulls INTO rows, nulls FROM backfill.run_rows(statement, relation, name, NULL, keys, held, NULL, proof, work) w;
+    SELECT w.rows, w.nulls INTO rows, nulls FROM backfill.run_rows(statement, relation, name, since, NULL, keys, held, NULL, proof, work) w;
     PERFORM backfill.restore_session(work);
     wal_bytes := pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_insert_lsn(), start_lsn);
     PERFORM backfill.rows_done((work).ticket, free, epoch, rows, wal_bytes, nulls);
   END IF;
+  PERFORM backfill.check_name(relation, name, since);
   PERFORM backfill.check_prepared();
 END
 $$;

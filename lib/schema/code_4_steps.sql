@@ -383,7 +383,7 @@ BEGIN
         USING ERRCODE = '55000', HINT = 'All else of the job is taken back. If nobody needs the column, drop it by hand.';
     ELSIF uses IS NOT NULL THEN
       RAISE EXCEPTION 'column % of % is used by %', job.drop_column, name, uses
-        USING ERRCODE = '2BP01', HINT = format('All else of the job is taken back. Drop or change what is named, then SELECT backfill.undo(%L) again.', job.name);
+        USING ERRCODE = '2BP01', HINT = format('All else of the job is taken back. Drop or change what is named, then SELECT backfill.undo(%L) again; or, where it only speaks of such a column, drop that by hand: ALTER TABLE %s DROP COLUMN %I.', job.name, name, job.drop_column);
     END IF;
     step := 'drop column';
     commands := ARRAY[format('ALTER TABLE %s DROP COLUMN %I', name, job.drop_column)];

@@ -302,7 +302,7 @@ BEGIN
   volatile := coalesce(strength, '0') = '2';
   -- A function of the user's may depend on any; of the server's own the type of a value and the name of a function tell.
   pinned := CASE WHEN theirs THEN '{search_path, row_security}'::text[] ELSE '{}' END;
-  IF theirs OR coalesce(strength, '0') > '0' OR body ~ 'SQLVALUEFUNCTION|COERCEVIAIO|XMLEXPR' THEN
+  IF theirs OR coalesce(strength, '0') > '0' OR body ~ 'SQLVALUEFUNCTION|COERCEVIAIO|XMLEXPR' OR names ~ '\mage\M' THEN  -- age is immutable, says the server, and reckons in the session's time zone
     pinned := pinned || '{TimeZone, DateStyle, IntervalStyle, bytea_output, extra_float_digits}'::text[]
            || CASE WHEN theirs THEN '{standard_conforming_strings, backslash_quote, transform_null_equals}'::text[] ELSE '{search_path}' END  -- a text may be taken for a name, or a query
            || CASE WHEN theirs OR body ~ 'COERCEVIAIO' THEN '{array_nulls}'::text[] END

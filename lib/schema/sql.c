@@ -172,7 +172,7 @@ const char SQL_INSTALLED[] = "SELECT version, checksum FROM backfill.installed";
 
 /* What has become of a job that isn't this daemon's any more. What is known of it comes back, for the record. */
 const char SQL_WHOSE[] =
-    "SELECT $1::bigint AS id, $2::text AS name, $3::text AS target, $4::text AS phase, j.state, j.holder_pid,\n"
+    "SELECT $1::bigint AS id, $2::text AS name, $3::text AS target, $4::text AS phase, j.state, j.holder_pid, j.holder_pid = pg_catalog.pg_backend_pid() AS ours,\n"
     "       (SELECT a.application_name FROM pg_catalog.pg_stat_get_activity(j.holder_pid) AS a WHERE a.backend_start = j.holder_start) AS holder\n"
     "  FROM (VALUES (1)) AS one\n"
     "  LEFT JOIN backfill.job AS j ON j.id = $1::bigint";

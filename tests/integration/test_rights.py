@@ -2,6 +2,7 @@
 
 import psycopg
 import pytest
+from daemon import run
 
 from waiting import wait_until
 
@@ -189,6 +190,34 @@ def test_rights_revoked_meanwhile_end_the_job(db):
     assert db.finish(name, "failed")["error"] == "role other has no right to UPDATE on public.t, which belongs to app"
     counts = db.counts()  # the batch that waited for the lock had passed the check already
     assert set(counts) == {0, 1} and counts[1] >= 499  # how many a batch is, its time decides
+
+
+def test_who_steers_a_job_runs_nothing_of_its_submitters(db):
+    """Whatever stands in the table by now: a superuser pauses, cancels, finishes, undoes, forgets and looks."""
+    db.app.execute("""CREATE TABLE got (who text); GRANT ALL ON got TO public;
+      CREATE FUNCTION evil(anyelement) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN IF current_user <> 'app' THEN INSERT INTO public.got VALUES (current_user); END IF; RETURN true; END $$;
+      CREATE FUNCTION evil_default() RETURNS int LANGUAGE plpgsql AS $$ BEGIN PERFORM public.evil(1); RETURN 1; END $$;
+      CREATE DOMAIN dom AS int CHECK (evil(VALUE))""")
+    db.daemon()
+    names = []
+    for i, state in enumerate(["succeeded", "succeeded", "failed", "paused", "succeeded"]):
+        db.app.execute(f"CREATE TABLE e{i} (id int PRIMARY KEY, a int, d dom); INSERT INTO e{i} SELECT g, g, g FROM generate_series(1, 100) AS g")
+        name = db.submit(target=f"e{i}", add_column="b int", set_clause="b = a + 1" if state != "failed" else "b = 1 / (a - 50)", where_clause="b IS NULL", keep_in_sync=True,
+                         enforce=["NOT NULL b", "CHECK (evil(b))"], sync_back="a = b - 1", wanted="pause" if state == "paused" else "run")
+        names.append(db.wait_state(name, state) and name)
+        db.app.execute(f"ALTER TABLE e{i} ADD COLUMN IF NOT EXISTS b int; ALTER TABLE e{i} ADD CONSTRAINT z CHECK (evil(b)), ADD CONSTRAINT y CHECK (evil(d)), ALTER COLUMN b DROP NOT NULL, ALTER COLUMN b SET DEFAULT evil_default()")
+    with db.connect("postgres") as boss:
+        for i, name in enumerate(names):
+            for statement in ("SELECT backfill.pause(%(name)s)", "SELECT backfill.resume(%(name)s)", "SELECT * FROM backfill.effect(%(name)s)", "SELECT * FROM backfill.status", "SELECT * FROM backfill.job",
+                              "UPDATE backfill.job SET max_rows_per_s = 7, active_hours = '00:00-24:00' WHERE name = %(name)s", "SELECT backfill.pause(%(name)s)",
+                              ["SELECT backfill.cancel(%(name)s)", "SELECT backfill.finish(%(name)s)", "SELECT backfill.retry(%(name)s)", "SELECT backfill.cancel(%(name)s)", "SELECT backfill.undo(%(name)s)"][i],
+                              "SELECT backfill.undo(%(name)s)", "SELECT backfill.forget(%(name)s)"):
+                try:
+                    boss.execute(statement, {"name": name})
+                except psycopg.Error:
+                    pass
+    assert run("-d", db.conninfo(), "--check").stdout
+    assert db.all("SELECT * FROM got") == []
 
 
 # ---- Checkpoints

@@ -520,6 +520,27 @@ def test_a_table_whose_name_a_stranger_takes_while_a_batch_waits_for_it_leads_no
     assert db.all("SELECT who FROM g.log") == [] and db.one("SELECT count(c) FROM t") == 0 and db.one("SELECT count(*) FROM moved WHERE c = a * 100") == 2000
 
 
+@pytest.mark.parametrize("kind", ["batch", "step"])
+def test_a_schema_whose_name_another_takes_for_a_moment_undoes_what_was_done_there(db, kind):
+    """No lock keeps a schema from being renamed. Here it is while the statement waits, and back before it is looked at again."""
+    db.admin.execute("""CREATE SCHEMA place AUTHORIZATION stranger; GRANT ALL ON SCHEMA place TO app; CREATE SCHEMA fake AUTHORIZATION stranger; GRANT ALL ON SCHEMA fake TO app;
+                        GRANT CREATE ON DATABASE """ + db.name + """ TO stranger""")
+    db.app.execute("CREATE TABLE place.t (id bigint PRIMARY KEY, n int, o int); INSERT INTO place.t SELECT i, 0, 0 FROM generate_series(1, 10) AS i; CREATE TABLE fake.t (LIKE place.t INCLUDING ALL); INSERT INTO fake.t SELECT * FROM place.t")
+    relation = db.one("SELECT 'place.t'::regclass::oid")
+    with db.connect("stranger") as stranger, db.connect("app") as mine:
+        def swap():
+            stranger.execute("BEGIN; ALTER SCHEMA place RENAME TO aside; ALTER SCHEMA fake RENAME TO place; ALTER SCHEMA aside RENAME TO fake; COMMIT")
+        mine.execute("BEGIN")
+        since = mine.execute("SELECT backfill.hold_name(%s, 'place.t', true)" if kind == "batch" else "SELECT backfill.check_name(%s, 'place.t')", [relation]).fetchone()[0]
+        assert mine.execute("SELECT backfill.check_name(%s, 'place.t', %s::xid)", [relation, since]).fetchone()[0] == since
+        swap()
+        mine.execute("UPDATE place.t SET n = 1" if kind == "batch" else "ALTER TABLE place.t DROP COLUMN o")
+        swap()
+        with pytest.raises(psycopg.Error, match="the schema of place.t was changed in that moment"):
+            mine.execute("SELECT backfill.check_name(%s, 'place.t', %s::xid)", [relation, since])
+        mine.execute("ROLLBACK")
+
+
 def test_a_cast_that_a_partition_had_before_gets_no_trigger_with_the_rights_of_the_tables_owner(db):
     db.admin.execute(STEAL + "; CREATE TABLE t1 (id bigint NOT NULL, a int, b int); ALTER TABLE t1 OWNER TO other")
     db.app.execute("CREATE TABLE t (id bigint PRIMARY KEY, a int, b int) PARTITION BY RANGE (id)")

@@ -49,7 +49,7 @@ def test_a_name_that_is_anothers_is_refused(mine):
     assert mine.state("mine") == "paused"
 
 
-@pytest.mark.parametrize("name", ["orders-cents ", " orders-cents", "orders-cents\u200b", "\ufeff", "orders\u00a0cents", "a\u2028b", "orders-cents\u3000"])
+@pytest.mark.parametrize("name", ["orders-cents ", " orders-cents", "orders-cents\u200b", "\ufeff", "orders\u00a0cents", "a\u2028b", "orders-cents\u3000", "orders-cents\ufe0f", "orders-cents\u3164", "orders-cents\u2800", "orders-cents\U000e0041"])
 def test_a_name_that_looks_like_anothers_is_refused(db, name):
     db.table(rows=1)
     with pytest.raises(psycopg.Error, match="name") as refused:

@@ -634,6 +634,16 @@ IMPLICIT = [("timestamp '2026-07-01 12:00'", "timestamptz"), ("date '2026-07-01'
             ("timestamp '2026-07-01 12:00'", "moment")]
 
 
+def test_what_the_server_calls_immutable_and_is_not_is_the_same_whoever_writes(db):
+    make(db, "a timestamptz, b timestamptz", "'2024-04-01 03:30+00', '2024-02-29 23:30+00'")
+    with db.connect("app") as session:
+        session.execute("SET timezone = 'UTC'")
+        in_step(db, "d = age(a, b)", add_column="d interval", session=session)
+    with db.connect("app") as writer:
+        writer.execute("SET timezone = 'America/New_York'; INSERT INTO t (id, a, b) SELECT 1000, a, b FROM t WHERE id = 1; UPDATE t SET a = a + interval '1 microsecond' WHERE id = 2")
+    assert db.one("SELECT count(DISTINCT date_trunc('second', d)) FROM t") == 1
+
+
 def test_what_a_column_of_another_type_makes_of_a_value_is_the_same_whoever_writes(db):
     """The server casts what is assigned, by settings of the session, and there is nothing of it in the clause."""
     db.app.execute("CREATE DOMAIN moment AS timestamptz")

@@ -304,3 +304,18 @@ def test_what_a_job_sets_off_stops_no_job_by_the_rights_of_a_tables_owner(lodger
     lodger.daemon()
     lodger.finish(lodger.submit(target="u", set_clause="n = 1"), "failed")
     assert lodger.state("theirs") == "paused"
+
+
+def test_a_superusers_migration_takes_no_strangers_job_for_its_own(db):
+    """It would run along the stranger's search_path."""
+    db.table()
+    job = "INSERT INTO backfill.job (name, target, set_clause, where_clause) VALUES ('upper', 't', 'n = n + 1', 'n = 0') ON CONFLICT (name) DO NOTHING"
+    db.app.execute(job)
+    with db.connect("postgres") as boss:
+        with pytest.raises(psycopg.Error, match="is the name of another role's job, which app has submitted"):
+            boss.execute(job)
+    db.app.execute(job)  # one's own is there already
+    with db.connect("postgres") as boss:
+        boss.execute(job.replace("'upper'", "'mine'"))
+        boss.execute(job.replace("'upper'", "'mine'"))
+    assert db.one("SELECT count(*) FROM backfill.job") == 2
