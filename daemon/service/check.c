@@ -7,6 +7,8 @@
 #include "base/session.h"
 #include "schema/sql.h"
 #include "text/text.h"
+#include "base/words.h"
+#include "watch/probe.h"
 
 #include <errno.h>
 #include <libpq-fe.h>
@@ -339,6 +341,32 @@ static void check_disk(struct check *c, PGconn *conn)
     PQclear(paths);
 }
 
+/* One that fails holds each job, for ever. */
+static void check_probes(struct check *c)
+{
+    _cleanup_free_ char *problem = NULL, *hint = NULL;
+
+    if (c->throttle->n_probes == 0)
+        return;
+    PGconn *conn = session_connect(c->database->conninfo, NULL, "backfilld --check", SETTINGS_PROBE, CONNECT_TIMEOUT_MS, &problem, &hint);
+    for (int i = 0; conn && i < c->throttle->n_probes; i++) {
+        const struct config_probe *probe = &c->throttle->probes[i];
+        char what[80];
+        double value;
+        PGresult *result = PQexec(conn, probe->sql);
+        _cleanup_free_ char *said = PQresultStatus(result) == PGRES_TUPLES_OK ? NULL : words_tidy(PQresultErrorMessage(result));
+        const char *wrong = said ? said : probe_read(result, &value);
+
+        snprintf(what, sizeof(what), "probe %s", probe->name);
+        if (wrong)
+            print_problem(c, what, wrong, "Jobs would wait for it. Correct its sql: one number, read within a second by the daemon's role; or take it out of throttle.probes.");
+        else
+            print_ok(c, what, "");
+        PQclear(result);
+    }
+    PQfinish(conn);
+}
+
 static void check_database(struct check *c)
 {
     _cleanup_free_ char *problem = NULL, *hint = NULL;
@@ -357,6 +385,7 @@ static void check_database(struct check *c)
         check_role(c, conn, "pg_signal_backend");
         check_schema(c, conn);
         check_disk(c, conn);
+        check_probes(c);
     }
     PQfinish(conn);
 }
@@ -369,7 +398,8 @@ static bool check_metrics(const struct config_metrics *metrics)
     bool ours = problem && http_is_backfilld(&metrics->address);
     printf("%-16s %-28s %s\n", "metrics", metrics->listen, ours ? "ok, a backfilld serves them" : problem ? problem : "ok");
     if (problem && !ours)
-        printf("%-16s %-28s HINT: %s\n", "", "", "See who listens there: ss -ltnpx. End it, or choose another metrics.listen.");
+        printf("%-16s %-28s HINT: %s\n", "", "", strstr(problem, strerror(EADDRINUSE)) ? "See who listens there: ss -ltnpx. End it, or choose another metrics.listen."
+                                                                                        : "Choose another metrics.listen, or make its directory, writable for the daemon's user.");
     return !problem || ours;
 }
 

@@ -52,16 +52,21 @@ static struct answer failed(const char *why)
     return answer;
 }
 
-/* The only value, as a number. */
-static struct answer read_answer(const PGresult *result)
+const char *probe_read(const PGresult *result, double *ret_value)
 {
     const char *text = PQntuples(result) == 1 && PQnfields(result) == 1 ? result_only(result) : NULL;
     char *end = NULL;
-    double value = text ? strtod(text, &end) : 0;
 
-    if (!text || end == text || *end || value != value)
-        return failed("it does not return one number");
-    return (struct answer){.known = true, .value = value};
+    *ret_value = text ? strtod(text, &end) : 0;
+    return !text || end == text || *end || *ret_value != *ret_value ? "it does not return one number" : NULL;
+}
+
+static struct answer read_answer(const PGresult *result)
+{
+    struct answer answer = {.known = true};
+    const char *problem = probe_read(result, &answer.value);
+
+    return problem ? failed(problem) : answer;
 }
 
 static void on_timer(evutil_socket_t socket, short what, void *arg)

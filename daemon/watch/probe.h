@@ -5,6 +5,7 @@
 #include "base/config.h"
 
 #include <event2/event.h>
+#include <libpq-fe.h>
 
 struct probe;
 struct place;
@@ -17,6 +18,9 @@ void probe_follow(struct probe *probe);
 
 /* Other settings: all are asked anew. */
 void probe_use(struct probe *probe, const struct config_throttle *throttle);
+
+/* The only value of an answer, as a number. What is wrong with it, in words; NULL: nothing. */
+const char *probe_read(const PGresult *result, double *ret_value);
 
 /* Notes the last answers: each as a share of its limit. One that failed, or has not been answered yet, is at its limit. */
 void probe_press(const struct probe *probe, struct pressure *pressure);

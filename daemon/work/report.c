@@ -292,18 +292,23 @@ static void say_progress(struct report *report)
     _cleanup_free_ char *waiting = describe_waiting(report);
     _cleanup_free_ char *how_far = journal_progress_text(&p, ", ");
 
+    _cleanup_free_ char *pressure = report->throttled ? pressure_describe(pace_slowed_by(&report->runner->work.pace)) : NULL;
+
     if (*how_far)
         journal_write(LEVEL_INFO, JOURNAL_PROGRESS, ABOUT(report, .progress = &p), "%s%s%s", how_far,
-            waiting ? ", waiting: " : "", waiting ? waiting : "");
+            pressure ? ", slowed down by " : waiting ? ", waiting: " : "", pressure ? pressure : waiting ? waiting : "");
 }
 
-static void say_throttle(struct report *report, double share)
+/* Another signal that has taken over is told, too, but not each time that two take turns. */
+static void say_throttle(struct report *report, double share, uint64_t now_us)
 {
     const struct pressure_verdict *v = pace_slowed_by(&report->runner->work.pace);
     _cleanup_free_ char *text = pressure_describe(v);
 
-    if (!report->throttled && share > SHARE_BEGIN && text) {
+    bool another = report->throttled && v->signal != report->by.signal && now_us - report->throttle_said_us >= PROGRESS_EVERY_US;
+    if ((!report->throttled || another) && share > SHARE_BEGIN && text) {
         report->throttled = true;
+        report->throttle_said_us = now_us;
         report->by = *v;
         journal_write(LEVEL_NOTICE, JOURNAL_THROTTLE,
             ABOUT(report, .signal = signal_name(v->signal), .value = v->value, .limit = v->limit),
@@ -355,7 +360,7 @@ char *report_look(struct report *report, uint64_t interval_us, uint64_t now_us)
     report->rate_before_us = rate;
     double share = (double)(throttled - report->throttled_before_us) / (double)interval_us;
     report->throttled_before_us = throttled;
-    say_throttle(report, share);
+    say_throttle(report, share, now_us);
     if (now_us - report->progress_at_us >= PROGRESS_EVERY_US) {
         report->progress_at_us = now_us;
         say_progress(report);

@@ -18,6 +18,7 @@ struct report {
     char *said_step;                  /* and the last step */
     bool throttled;                   /* what it was told of that, */
     struct pressure_verdict by;       /* and of which signal */
+    uint64_t throttle_said_us;        /* and when */
     uint64_t throttled_before_us;     /* at the last look */
     uint64_t rate_before_us;          /* the same, of SIGNAL_RATE, which is not in it */
     uint64_t moved_keys, moved_at_us; /* since when there is no progress */

@@ -364,7 +364,7 @@ static struct next on_altered(struct runner *r, const struct runner_event *e)
     if (r->work.reread && action_is_work(r->doing))
         return walker_row_failed(&r->walker, &r->work, r->doing, e);
     if (r->work.reread || !by_name)
-        return next_finish(&r->work, JOB_FAILED, e->message, e->hint);
+        return next_finish_in_words(&r->work, e);
     r->work.reread = true;
     return next_act(after_error(r));
 }

@@ -32,9 +32,13 @@ struct next next_finish_in_words(struct work *k, const struct runner_event *e)
     _cleanup_free_ char *message = retry_public_message(e->sqlstate, e->message), *both = NULL;
     bool with_detail = e->detail && *e->detail && (same_string(e->sqlstate, "55000") || same_string(e->sqlstate, "2BP01"));
 
+    const char *hint = e->hint;
+
+    if (!hint && (same_string(e->sqlstate, "42703") || same_string(e->sqlstate, "42P01")))
+        hint = "Was a table or a column renamed that the job's texts name? Give it its name back; or forget the job, and insert it anew.";
     if (with_detail && asprintf(&both, "%s: %s", message, e->detail) < 0)
         abort();
-    return next_finish(k, JOB_FAILED, both ? both : message, e->hint);
+    return next_finish(k, JOB_FAILED, both ? both : message, hint);
 }
 
 void work_moved(struct work *k)

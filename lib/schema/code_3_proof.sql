@@ -131,7 +131,7 @@ END
 $$;
 
 -- What a job without a where_clause knows that it may have missed, in words; NULL when there is nothing: who may have kept rows back, rows that weren't
--- there when they were tried again, partitions that came after its ranges had been laid out.
+-- there when they were tried again, partitions that came after its ranges had been laid out, tables that were emptied or written anew since.
 CREATE OR REPLACE FUNCTION backfill.may_lack(job backfill.job) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -149,7 +149,12 @@ AS $$
       WHERE g.n > 0),
     (SELECT format('%s came to the table while the job ran, and %s not scanned.', string_agg(backfill.relation_name(o), ', ' ORDER BY o), CASE count(*) WHEN 1 THEN 'was' ELSE 'were' END)
        FROM backfill.relations_of(job) AS o
-      WHERE o <> ALL (job.laid_out) AND pg_relation_size(o) > 0
+      WHERE o <> ALL (CASE array_ndims(job.laid_out) WHEN 2 THEN job.laid_out[:][1:1] ELSE job.laid_out END) AND pg_relation_size(o) > 0
+     HAVING count(*) > 0),
+    (SELECT format('%s got a new file while the job ran (TRUNCATE, VACUUM FULL, CLUSTER, or a new type): rows that were put in after a TRUNCATE may not have been scanned.',
+                   string_agg(backfill.relation_name(job.laid_out[i][1]), ', ' ORDER BY i))
+       FROM generate_subscripts(job.laid_out, 1) AS i
+      WHERE array_ndims(job.laid_out) = 2 AND pg_relation_filenode(job.laid_out[i][1]) <> job.laid_out[i][2]
      HAVING count(*) > 0)), '')
    WHERE job.where_clause IS NULL AND (job.set_clause IS NOT NULL OR job.statement IS NOT NULL)
 $$;

@@ -36,7 +36,7 @@ BEGIN
   END IF;
   DELETE FROM backfill.range g WHERE g.job_id = layout.job_id AND job.phase = 'preflight';
   IF job.phase = 'preflight' AND job.where_clause IS NULL THEN
-    UPDATE backfill.job j SET laid_out = ARRAY(SELECT o FROM backfill.relations_of(job) o) WHERE j.id = layout.job_id;
+    UPDATE backfill.job j SET laid_out = ARRAY(SELECT ARRAY[o, pg_relation_filenode(o)] FROM backfill.relations_of(job) o) WHERE j.id = layout.job_id;  -- each with its file
   END IF;
   PERFORM backfill.check_target(job);
   trying := job.phase = 'preflight' AND (job.dry_run OR job.plan <> '{}');

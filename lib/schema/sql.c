@@ -259,7 +259,7 @@ const char SQL_TABLE_HOLDERS[] =
     "         ORDER BY since LIMIT 3) AS h";
 
 const char SQL_INDEX_PROGRESS[] =
-    "SELECT p.phase || coalesce(pg_catalog.format(' %s %%', 100 * p.blocks_done / nullif(p.blocks_total, 0)), '')\n"
+    "SELECT p.phase || coalesce(' ' || 100 * p.blocks_done / nullif(p.blocks_total, 0) || ' %', '') || coalesce(': pid ' || nullif(p.current_locker_pid, 0), '')\n"
     "  FROM pg_catalog.pg_stat_progress_create_index AS p WHERE p.pid = $1::integer";
 
 const char SQL_DUPLICATE[] = "SELECT backfill.note_duplicate($1, $2, $3)";

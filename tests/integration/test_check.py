@@ -88,6 +88,17 @@ def test_a_publication_of_all_tables_is_told_of(db):
 
 # ---- The connection
 
+def test_a_probe_that_can_not_be_read(db, tmp_path):
+    """Each job would wait for it."""
+    probes = [("well", "SELECT 1"), ("typo", "selec 1"), ("text", "SELECT 'x'"), ("nothing", "SELECT NULL::int"), ("slow", "SELECT pg_sleep(5)"), ("two", "SELECT 1, 2")]
+    config = tmp_path / "c.conf"
+    config.write_text(db.config(throttle={"probes": [{"name": name, "sql": sql, "limit": 1.0} for name, sql in probes]}))
+    checked = run("-c", str(config), "--check")
+    assert checked.returncode == 1
+    assert re.search(r"probe well +ok", checked.stdout) and re.search(r"probe typo +.*syntax error", checked.stdout) and re.search(r"probe slow +.*statement timeout", checked.stdout)
+    assert len(re.findall(r"does not return one number", checked.stdout)) == 3 and "throttle.probes" in checked.stdout
+
+
 def test_server_that_is_down(db):
     one_problem(db.conninfo() + " port=1", "connection", "No such file", "HINT: Start the server")
 

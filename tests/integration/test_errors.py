@@ -418,6 +418,16 @@ def test_batch_that_was_written_before_a_rename_is_undone(db):
     assert db.one(run, db.one("SELECT 't'::regclass::oid"), "public.t", user="app") == 1
 
 
+def test_a_column_that_the_clause_names_and_that_is_renamed_ends_the_job_with_a_hint(db):
+    db.table()
+    db.daemon()
+    job = db.finish(altered(db, "ALTER TABLE t RENAME COLUMN n TO m"), "failed")
+    assert 'column "n"' in job["error"] and job["hint"].startswith("Was a table or a column renamed that the job's texts name?"), (job["error"], job["hint"])
+    db.app.execute("ALTER TABLE t RENAME COLUMN m TO n; SELECT backfill.retry('job-1')")
+    db.finish("job-1")
+    assert db.counts() == {1: 1000}
+
+
 def test_key_column_renamed_meanwhile_goes_on(db):
     db.table()
     db.daemon()

@@ -398,3 +398,23 @@ def test_an_unfinished_unique_index_goes_when_its_job_is_paused(db):
     db.app.execute("DELETE FROM t WHERE id = 5000")
     db.app.execute("SELECT backfill.resume(%s)", [name])
     db.finish(name)
+
+
+def test_a_table_that_was_emptied_in_mid_job_is_told_where_no_where_clause_tells(db):
+    """The new rows lie behind the cursor."""
+    db.table()
+    db.daemon(max_rows=100)
+    with db.held_row(700):
+        name = db.submit(set_clause="n = n + 1")
+        db.wait_at(700, name)
+    # the row is free, and the job goes on beside it
+    db.app.execute("TRUNCATE t; INSERT INTO t SELECT i, 0 FROM generate_series(1, 100) AS i")
+    job = db.finish(name)
+    assert "public.t got a new file while the job ran (TRUNCATE, VACUUM FULL, CLUSTER, or a new type): rows that were put in after a TRUNCATE may not have been scanned." in job["report"]["not_proven"]
+
+
+def test_a_table_that_keeps_its_file_is_not_told_of(db):
+    db.table()
+    db.daemon()
+    job = db.finish(db.submit(add_column="m int", set_clause="m = n"))
+    assert "new file" not in str(job)

@@ -363,6 +363,20 @@ def test_a_right_that_is_taken_away_holds_the_job_and_is_named(sdb):
         sdb.admin.execute("GRANT pg_monitor TO backfilld")
 
 
+def test_a_signal_that_takes_over_from_another_is_told_and_so_are_the_lines_of_progress(sdb):
+    """Who reads the journal alone knows what holds the job now."""
+    sdb.table()
+    daemon = sdb.daemon(throttle={"standbys": ["nope"]})
+    name = sdb.submit(set_clause="n = n + 1")
+    daemon.says("slowed down by standby: nope is gone")
+    daemon.rewrite_config(sdb.config(throttle={"probes": [{"name": "syn", "sql": "selec 1", "limit": 1.0}]}))
+    daemon.signal(signal.SIGHUP)
+    daemon.says("slowed down by probe: syn: syntax error", timeout=40)
+    daemon.says(", slowed down by probe: syn: syntax error", timeout=30)
+    sdb.app.execute("UPDATE backfill.job SET throttle_off = '{probe}'")
+    sdb.finish(name)
+
+
 @pytest.mark.parametrize("name", ["slot", "archive", "xmin", "dead", "cpu", "io", "disk", "latency", "probe"])
 def test_each_signal_may_be_passed_over(sdb, name):
     sdb.table(rows=1)
