@@ -338,7 +338,8 @@ static void say_unclaimed(struct database *db, const char *sqlstate, const char 
     if (same_string(db->said_unclaimed, why))
         return;
     replace_string(&db->said_unclaimed, why);
-    journal_write(LEVEL_ERROR, JOURNAL_DATABASE, JOURNAL_ABOUT(.database = db->name, .sqlstate = sqlstate), "can't claim a job: %s", why);
+    journal_write(LEVEL_ERROR, JOURNAL_DATABASE, JOURNAL_ABOUT(.database = db->name, .sqlstate = sqlstate), "can't claim a job: %s%s", why,
+        same_string(sqlstate, "3F000") || same_string(sqlstate, "42883") || same_string(sqlstate, "42P01") ? ". HINT: Was the control schema dropped? Run backfilld --install with the same options." : "");
 }
 
 /* Who has locked what a claim needs. A lock that is gone by now is not worth a line. */
@@ -822,8 +823,8 @@ void database_snapshot(struct database *db, struct snapshot *snapshot)
     struct database_view *view = snapshot_add_database(snapshot);
 
     utf8_cut(view->name, sizeof(view->name), db->name);
-    view->up = control_is_ready(db->control);
-    view->sessions[SESSION_CONTROL] = view->up;
+    view->sessions[SESSION_CONTROL] = control_is_ready(db->control);
+    view->up = control_is_ready(db->control) && !db->said_unclaimed;
     view->sessions[SESSION_MONITOR] = db->monitor && monitor_is_open(db->monitor);
     memcpy(view->ended, db->n_ended, sizeof(view->ended));
     for (int i = 0; i < db->n_workers; i++) {

@@ -138,8 +138,9 @@ static void ask_finish(struct worker *w)
     else if (r->work.ending.state == JOB_SUCCEEDED && r->work.counts.put_aside > 0)
         hint = "Rows were left behind: SELECT * FROM backfill.left_behind; then SELECT backfill.retry(name).";
     if (r->migration.plan.in_step && r->migration.phase > PHASE_EXPAND && r->work.ending.state != JOB_CANCELLED) {
-        if (asprintf(&both, "%s%sIts trigger keeps rows in step meanwhile; SELECT backfill.finish(name), at last, takes it out.",
-                hint ? hint : "", hint ? " " : "") < 0)
+        bool says_how = r->work.ending.state != JOB_FAILED || (hint && strstr(hint, "backfill.retry("));
+        if (asprintf(&both, "%s%s%sIts trigger keeps rows in step %s.", hint ? hint : "", hint ? " " : "", says_how ? "" : "When that is mended: SELECT backfill.retry(name). ",
+                r->work.ending.state == JOB_FAILED ? "meanwhile" : "until SELECT backfill.finish(name)") < 0)
             abort();
         hint = both;
     }

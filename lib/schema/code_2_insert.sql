@@ -71,7 +71,7 @@ BEGIN
   job.ended_as_oid := backfill.role_oid(job.ended_as);
   job.home := backfill.home(job.target);
   job.root := coalesce(pg_catalog.pg_partition_root(job.target), job.target);
-  job.holder_pid := NULL; job.holder_start := NULL;
+  job.holder_pid := NULL; job.holder_start := NULL; job.laid_out := NULL;
   job.plan := job.plan OPERATOR(pg_catalog.#-) '{column,number}'::pg_catalog.text[];  -- of backfill.added_column: a dump numbers columns anew
   IF job.wanted OPERATOR(pg_catalog.=) 'run' OR job.asked OPERATOR(pg_catalog.=) 'retry' THEN
     job.error := NULL; job.hint := NULL;

@@ -160,7 +160,7 @@ BEGIN
       ELSE
         IF pg_catalog.clock_timestamp() OPERATOR(pg_catalog.>=) until THEN
           RAISE EXCEPTION 'job "%" is still % after %', name, job.state, timeout
-            USING HINT = coalesce('It waits: ' OPERATOR(pg_catalog.||) job.waiting_for OPERATOR(pg_catalog.||) '.', 'It goes on; see backfill.status.');
+            USING HINT = coalesce('It waits: ' OPERATOR(pg_catalog.||) (SELECT s.throttled_by FROM backfill.status AS s WHERE s.name OPERATOR(pg_catalog.=) wait.name) OPERATOR(pg_catalog.||) '.', 'It goes on; see backfill.status.');
         END IF;
     END CASE;
     COMMIT;

@@ -143,6 +143,18 @@ def test_a_database_that_is_away_is_down(db, port):
     wait_until(lambda: Scrape(port).one("backfilld_database_up", database=db.name) == 1, what="it is up again")
 
 
+def test_a_database_whose_schema_was_dropped_is_down_and_served_again_when_it_is_installed(db, port):
+    daemon = db.daemon(listen=f"127.0.0.1:{port}")
+    wait_until(lambda: not is_closed(port) and Scrape(port).one("backfilld_database_up", database=db.name) == 1, what="it is up")
+    db.admin.execute("DROP SCHEMA backfill CASCADE; NOTIFY backfill")
+    wait_until(lambda: Scrape(port).one("backfilld_database_up", database=db.name) == 0, what="it is down")
+    daemon.says("HINT: Was the control schema dropped? Run backfilld --install")
+    db.admin.execute(f"GRANT CREATE ON DATABASE {db.name} TO backfilld")
+    assert run("-d", db.conninfo(), "--install").returncode == 0
+    db.admin.execute("NOTIFY backfill")
+    wait_until(lambda: Scrape(port).one("backfilld_database_up", database=db.name) == 1, what="it is up again")
+
+
 def test_nothing_of_a_users_row_is_told_and_no_name_breaks_the_text(db, port):
     """The server's message of the row that fails holds its value; names hold what they like."""
     db.app.execute("CREATE TABLE \"we\"\"ird\nt\" (id bigint PRIMARY KEY, secret text, n int)")

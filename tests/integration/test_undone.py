@@ -2,6 +2,7 @@
 
 from decimal import Decimal
 
+import psycopg
 import pytest
 
 from test_sync import in_step, make, row
@@ -87,3 +88,22 @@ def test_what_is_written_beside_a_part_sends_nothing_back(db):
     in_step(db, "j['n'] = to_jsonb(v::int)", where_clause="NOT j ? 'n'", sync_back="v = (j ->> 'n')::numeric")
     db.app.execute("UPDATE t SET j['z'] = '1' WHERE id = 1; UPDATE t SET j['n'] = '40' WHERE id = 2; UPDATE t SET v = 7.2, j['z'] = '1' WHERE id = 3")
     assert [row(db, key, "v, j -> 'n'") for key in (1, 2, 3)] == [(Decimal("1.5"), 2), (Decimal(40), 40), (Decimal("7.2"), 7)]
+
+
+def test_the_hint_of_a_failed_job_whose_trigger_stays_does_not_lead_to_finish(db):
+    """After which it can't be retried."""
+    make(db, "a int", "i")
+    db.app.execute("UPDATE t SET a = 0 WHERE id = 50")
+    job = in_step(db, "b = 10 / a", state="failed", add_column="b int", where_clause="b IS NULL", name="mine")
+    with pytest.raises(psycopg.Error) as waited:
+        db.app.execute("CALL backfill.wait('mine')")
+    for hint in (job["hint"], waited.value.diag.message_hint):
+        assert "backfill.retry(" in hint and "backfill.finish" not in hint and "keeps rows in step meanwhile" in hint, hint
+
+
+def test_who_waits_for_a_job_that_no_daemon_serves_is_told(db):
+    make(db, "a int", "i")
+    db.submit(set_clause="a = 1", name="mine")
+    with pytest.raises(psycopg.Error) as waited:
+        db.app.execute("CALL backfill.wait('mine', '1 second')")
+    assert waited.value.diag.message_hint == "It waits: no daemon serves this database."
