@@ -157,6 +157,7 @@ LANGUAGE plpgsql SET standard_conforming_strings = on SET quote_all_identifiers 
 AS $$
 DECLARE
   again       pg_catalog.bool := false;
+  own         pg_catalog.text := pg_catalog.current_setting('lock_timeout');
   message     pg_catalog.text;
   hint        pg_catalog.text;
   code        pg_catalog.text;
@@ -175,11 +176,19 @@ BEGIN
       RETURN NEW;
     END IF;
     PERFORM backfill.check_own_name(NEW);
+    IF own::pg_catalog.interval OPERATOR(pg_catalog.=) '0'::pg_catalog.interval THEN  -- what is planned locks the table: no longer than this without a word
+      PERFORM pg_catalog.set_config('lock_timeout', '5s', true);
+    END IF;
     NEW := backfill.check_job(NEW);
+    PERFORM pg_catalog.set_config('lock_timeout', own, true);
   EXCEPTION WHEN OTHERS THEN
     -- Said again from here, without the call stack that only backfilld's authors would read.
     GET STACKED DIAGNOSTICS
       message = MESSAGE_TEXT, hint = PG_EXCEPTION_HINT, code = RETURNED_SQLSTATE, column_name = COLUMN_NAME;
+    IF code OPERATOR(pg_catalog.=) '55P03' THEN
+      message := pg_catalog.concat('target: ', coalesce(backfill.table_lock(NEW.target), message));
+      hint := 'Nothing was inserted. Insert the job again when that lock is gone, or SET lock_timeout to wait for longer.';
+    END IF;
     RAISE EXCEPTION USING
       MESSAGE = message, HINT = hint, ERRCODE = code,
       SCHEMA = 'backfill', TABLE = 'job', COLUMN = column_name;

@@ -171,7 +171,9 @@ DECLARE
   signals constant text[] := '{lag, lag_mb, standby, blocked, slot, archive, xmin, dead, cpu, io, disk, latency, probe}';
   unknown text := (SELECT u FROM unnest(job.throttle_off) u WHERE u IS NULL OR u <> ALL (signals) LIMIT 1);
 BEGIN
-  IF NOT job.throttle_off <@ signals THEN
+  IF array_ndims(job.throttle_off) > 1 OR array_lower(job.throttle_off, 1) <> 1 THEN
+    PERFORM backfill.refuse('throttle_off', 'is no plain list', 'Write it as ''{lag, cpu}''.');
+  ELSIF NOT job.throttle_off <@ signals THEN
     PERFORM backfill.refuse('throttle_off', format('there is no signal %L', unknown),
                             format('The signals are %s.', array_to_string(signals, ', ')));
   END IF;
@@ -204,7 +206,7 @@ BEGIN
       (6, 'workers', job.workers::text, coalesce(job.workers BETWEEN 1 AND 64, true), 'It takes 1 to 64 sessions; left out, it is what the daemon''s file says.'),
       (7, 'target_ms', job.target_ms::text, coalesce(job.target_ms BETWEEN 1 AND 10000, true), 'It takes 1 to 10000 milliseconds; left out, it is what the daemon''s file says.'),
       (8, 'max_rows_per_s', job.max_rows_per_s::text, coalesce(job.max_rows_per_s > 0, true), 'It takes a number of rows above 0; left out, there is no such limit. backfill.pause(name) stops a job.'),
-      (9, 'max_lag', job.max_lag::text, coalesce(job.max_lag > interval '0', true), 'It takes an interval above 0, ''5 s''; left out, it is what the daemon''s file says. throttle_off = ''{lag}'' is for a job that no standby is to slow down.'),
+      (9, 'max_lag', job.max_lag::text, coalesce(job.max_lag >= interval '1 ms', true), 'It takes an interval of a millisecond or more, ''5 s''; left out, it is what the daemon''s file says. throttle_off = ''{lag}'' is for a job that no standby is to slow down.'),
       (10, 'priority', job.priority::text, job.priority BETWEEN -100 AND 100, 'It takes -100 to 100, the higher the sooner; left out, it is 0.'),
       (11, 'on_error', job.on_error, job.on_error IN ('fail', 'quarantine'), 'It takes fail, which ends the job at a row that can''t be computed, or quarantine, which puts the row aside; left out, it is fail.'),
       (12, 'settings', job.settings::text, coalesce(jsonb_typeof(job.settings) = 'object', true), 'It takes a JSON object of names and values: ''{"work_mem": "64MB"}''.'),

@@ -142,6 +142,20 @@ def test_a_prepared_transaction_that_holds_a_row_is_named(db):
     assert db.counts() == {1: 999, 11: 1}
 
 
+def test_who_inserts_a_job_behind_a_lock_is_told_whose_it_is(db):
+    """A migration that hung in it would say nothing."""
+    db.table()
+    with db.connect("app") as locker:
+        locker.execute("BEGIN; LOCK TABLE t IN SHARE MODE")
+        with db.connect("app") as mine:
+            with pytest.raises(psycopg.errors.LockNotAvailable, match=f"target: pid {locker.info.backend_pid} holds ShareLock on public.t") as refused:
+                db.submit(session=mine, set_clause="n = 1")
+            assert "Insert the job again" in refused.value.diag.message_hint
+            locker.execute("ROLLBACK")
+            db.submit(session=mine, set_clause="n = 1")
+            assert mine.execute("SHOW lock_timeout").fetchone()[0] == "0"
+
+
 def test_a_prepared_transactions_name_is_one_line_wherever_it_goes(db):
     db.table()
     db.daemon()

@@ -657,7 +657,7 @@ def test_the_hint_for_rows_that_change_their_partition_moves_them(db):
 
 WRONG = [("on_error", "skip", "quarantine"), ("on_error", None, "quarantine"), ("max_rows_per_s", 0, "above 0"), ("max_rows_per_s", -5, "above 0"), ("name", "", "left out"),
          ("name", "a\nb", "line breaks"), ("scan", "seq", "auto, key or ctid"), ("scan", None, "auto"), ("workers", 0, "1 to 64"), ("workers", 65, "1 to 64"),
-         ("target_ms", 0, "1 to 10000"), ("target_ms", 10001, "1 to 10000"), ("max_lag", "0 s", "throttle_off"), ("max_lag", "-1 s", "interval"),
+         ("target_ms", 0, "1 to 10000"), ("target_ms", 10001, "1 to 10000"), ("max_lag", "0 s", "throttle_off"), ("max_lag", "1 us", "millisecond"), ("throttle_off", "[5:6]={lag,cpu}", "'{lag, cpu}'"), ("throttle_off", "{{lag,cpu},{disk,io}}", "'{lag, cpu}'"), ("max_lag", "-1 s", "interval"),
          ("priority", 101, "-100 to 100"), ("priority", None, "-100 to 100"), ("wanted", "stop", "run, pause"), ("wanted", None, "run, pause"), ("keep_in_sync", None, "true or false"),
          ("dry_run", None, "true or false"), ("target", None, "app.orders")]
 
