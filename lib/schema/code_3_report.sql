@@ -1,22 +1,35 @@
 -- What a job finds before it begins, and what it has changed when it ends.
 
--- The definition of a table in lines, sorted: what psql's \d shows, without what changes by itself.
+-- The definition of a table in lines, sorted: what psql's \d shows, without what changes by itself. Of an expression as large as 50,000 bytes, and of those beyond two million
+-- in all, there are no words: whoever owns the table makes them, and the control session would write them out. What octet_length says of them is what they are, without
+-- unpacking them; as they are stored, they may be a hundredth of that.
 CREATE OR REPLACE FUNCTION backfill.definition_of(relation oid) RETURNS text[]
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
+  WITH parts AS (
+    SELECT 1 AS kind, a.attname::text AS name, d.oid, coalesce(octet_length(d.adbin::text), 0) AS size,
+           format('column %I %s%s%s', a.attname, format_type(a.atttypid, a.atttypmod), CASE WHEN backfill.is_not_null(relation, a.attname) THEN ' NOT NULL' END,
+                  CASE WHEN d.oid IS NOT NULL THEN CASE a.attgenerated WHEN '' THEN ' DEFAULT ' ELSE ' GENERATED ALWAYS AS ' END END) AS head
+      FROM pg_attribute a
+      LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+     WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped
+    UNION ALL
+    SELECT 2, k.conname, k.oid, coalesce(octet_length(k.conbin::text), 0), format('constraint %I ', k.conname) FROM pg_constraint k
+     WHERE k.conrelid = relation AND NOT (k.contype = 'n' AND k.convalidated)  -- the column's own line has it
+    UNION ALL
+    SELECT 3, c.relname, c.oid, coalesce(octet_length(i.indexprs::text), 0) + coalesce(octet_length(i.indpred::text), 0), '' FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid WHERE i.indrelid = relation
+    UNION ALL
+    SELECT 4, t.tgname, t.oid, coalesce(octet_length(t.tgqual::text), 0), '' FROM pg_trigger t WHERE t.tgrelid = relation AND NOT t.tgisinternal
+  )
   SELECT array_agg(line ORDER BY kind, line)
-    FROM (SELECT 1 AS kind, format('column %I %s%s%s', a.attname, format_type(a.atttypid, a.atttypmod), CASE WHEN backfill.is_not_null(relation, a.attname) THEN ' NOT NULL' END,
-                                   CASE a.attgenerated WHEN '' THEN ' DEFAULT ' ELSE ' GENERATED ALWAYS AS ' END || CASE WHEN pg_column_size(d.adbin) > 50000 THEN '…' ELSE pg_get_expr(d.adbin, d.adrelid) END) AS line
-            FROM pg_attribute a
-            LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-           WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped
-          UNION ALL
-          SELECT 2, format('constraint %I %s', k.conname, CASE WHEN pg_column_size(k.conbin) > 50000 THEN 'CHECK …' ELSE pg_get_constraintdef(k.oid) END) FROM pg_constraint k
-           WHERE k.conrelid = relation AND NOT (k.contype = 'n' AND k.convalidated)  -- the column's own line has it
-          UNION ALL
-          SELECT 3, CASE WHEN greatest(pg_column_size(i.indexprs), pg_column_size(i.indpred)) > 50000 THEN format('index %s …', backfill.relation_name(i.indexrelid)) ELSE pg_get_indexdef(i.indexrelid) END || CASE WHEN i.indisvalid THEN '' ELSE ' INVALID' END FROM pg_index i WHERE i.indrelid = relation
-          UNION ALL
-          SELECT 4, CASE WHEN pg_column_size(t.tgqual) > 50000 THEN format('trigger %I …', t.tgname) ELSE pg_get_triggerdef(t.oid) END FROM pg_trigger t WHERE t.tgrelid = relation AND NOT t.tgisinternal) AS lines
+    FROM (SELECT p.kind,
+                 p.head || CASE WHEN p.size > 50000 OR sum(p.size) OVER (ORDER BY p.size, p.kind, p.name) > 2000000
+                                THEN CASE p.kind WHEN 3 THEN format('index %I …', p.name) WHEN 4 THEN format('trigger %I …', p.name) ELSE '…' END
+                                ELSE CASE p.kind WHEN 1 THEN coalesce((SELECT pg_get_expr(d.adbin, d.adrelid) FROM pg_attrdef d WHERE d.oid = p.oid), '')
+                                                 WHEN 2 THEN pg_get_constraintdef(p.oid)
+                                                 WHEN 3 THEN pg_get_indexdef(p.oid) || CASE WHEN (SELECT i.indisvalid FROM pg_index i WHERE i.indexrelid = p.oid) THEN '' ELSE ' INVALID' END
+                                                 ELSE pg_get_triggerdef(p.oid) END END AS line
+            FROM parts p) AS lines
 $$;
 
 -- A pattern that finds a name as a word, whatever it begins and ends with.

@@ -192,6 +192,20 @@ def test_a_layout_that_would_be_too_large_fails_its_job_with_one_error_and_costs
     assert "not connected" not in daemon.log() and daemon.log().count("8 MB") == 1
 
 
+def test_definitions_that_are_stored_small_and_written_large_hold_up_no_other_job(db):
+    """A constant of the same letter over and over: a hundredth of it is on the disk."""
+    db.table("o", rows=10)
+    db.table(rows=10, columns="n int NOT NULL DEFAULT 0, a int")
+    for name, number, length in (("c", 6, 900000), ("d", 20, 10000)):
+        db.app.execute(f"DO $$ BEGIN FOR i IN 1 .. {number} LOOP EXECUTE format('ALTER TABLE t ADD CONSTRAINT {name}%s CHECK (a IS NOT NULL OR %L <> %L) NOT VALID', i, repeat('x', {length}), 'y'); END LOOP; END $$")
+    began = time.monotonic()
+    definition = db.one("SELECT backfill.definition_of('t'::regclass)")
+    assert sum(map(len, definition)) < 2_000_000 and time.monotonic() - began < 2
+    assert any(line.startswith("column n integer NOT NULL DEFAULT 0") for line in definition)
+    db.daemon(workers=1)
+    db.finish(db.submit(set_clause="n = n + 1", where_clause="n = 0"))
+
+
 def test_definition_of_megabytes_holds_up_neither_claims_nor_status(db, measured):
     """Of a column's default, a constraint and a trigger: what is that long is left out of what is kept with the job."""
     db.table("o", rows=10)
