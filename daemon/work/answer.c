@@ -141,6 +141,10 @@ void answer_control(void *arg, const struct session_event *e)
         event.gave_way = same_string(result_text(e->results[0], 0, "outcome"), "given");
     } else if (w->action.kind == RUNNER_FINISH) {
         event.look = look_of(result_text(e->results[0], 0, "outcome"));
+        if (same_string(result_text(e->results[0], 0, "outcome"), "wished away")) {
+            event.look = RUNNER_LOOK_NOT_OVER;
+            event.message = "its user wants it to be cancelled, or undone";
+        }
         if (w->runner.migration.phase != PHASE_TIDY) {
             report_slower(&w->report, result_text(e->results[0], 0, "slower"));
             if (result_text(e->results[0], 0, "rows"))

@@ -77,7 +77,7 @@ enum runner_take {
 /* What LAYOUT, BEGIN and FINISH found when they looked again, in the transaction that would have written. */
 enum runner_look {
     RUNNER_LOOK_FINE,
-    RUNNER_LOOK_NOT_OVER, /* some of what was done is to do, and nothing was written: the server has lost it */
+    RUNNER_LOOK_NOT_OVER, /* some of what was done is to do, and nothing was written: the server has lost it; message: or why else */
     RUNNER_LOOK_NOT_OURS, /* another daemon holds the job, or it is where this one didn't leave it */
 };
 

@@ -155,13 +155,13 @@ static struct next resume(struct runner *r)
 
 /* What this daemon took for done, the server doesn't have any more. Where the phase's work stands is read back, after a rest:
  * whatever it is that doesn't stay done, is not tried without a pause. */
-static struct next look_again(struct runner *r)
+static struct next look_again(struct runner *r, const struct runner_event *e)
 {
     migration_forget(&r->migration);
     walker_forget(&r->walker);
     return wait_for(r,
         &(struct runner_event){.sqlstate = SQLSTATE_STALE,
-            .message = "some of what was done is to do again: the server has lost it, or somebody has undone it"},
+            .message = e->message ? e->message : "some of what was done is to do again: the server has lost it, or somebody has undone it"},
         PATIENCE_ERROR, r->connected ? migration_where(&r->migration) : RUNNER_CONNECT);
 }
 
@@ -240,7 +240,7 @@ static struct runner_action on_ended(struct runner *r, const struct runner_event
         return enter(r, RUNNER_END);
     if (leave(r, &away))
         return away;
-    return follow(r, look_again(r), now_us);
+    return follow(r, look_again(r, e), now_us);
 }
 
 static struct runner_action on_done(struct runner *r, const struct runner_event *e, uint64_t now_us)
@@ -280,7 +280,7 @@ static struct runner_action on_done(struct runner *r, const struct runner_event 
         return release(r, JOB_QUEUED);
     if (was == RUNNER_REST || was == RUNNER_GIVE_WAY)
         return after_rest(r, was, now_us);
-    next = e->look == RUNNER_LOOK_NOT_OVER ? look_again(r) : on_answer(r, was, e, now_us);
+    next = e->look == RUNNER_LOOK_NOT_OVER ? look_again(r, e) : on_answer(r, was, e, now_us);
     return follow(r, next, now_us);
 }
 

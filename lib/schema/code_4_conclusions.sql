@@ -101,7 +101,8 @@ AS $$
 $$;
 
 -- Writes the end of a job that is in that phase. measured: what the daemon that ran it last knows of its own batches, as JSON.
--- outcome: 'written', also when it is sent again; 'not over', and nothing was: what was to have succeeded has something to do;
+-- outcome: 'written', also when it is sent again; 'not over', and nothing was: what was to have succeeded has something to do; 'wished away', and nothing was: its user wants it
+-- cancelled, or undone, which the daemon hasn't heard yet;
 -- 'not ours': another daemon holds the job, or it stands in an earlier phase and was given back. slower: the statements on its table
 -- that were slower while it ran. rows, batches: of the whole job, as they are on disk: what a crash has lost is not counted. not_proven: what it can't
 -- know, of a job without a where_clause.
@@ -123,13 +124,16 @@ BEGIN
                                  OR (job.dry_run AND job.before IS NULL AND coalesce(job.set_clause, job.statement) IS NOT NULL)) THEN
     outcome := 'not over';  -- of a dry run: its report
     RETURN;
+  ELSIF state <> 'cancelled' AND job.wanted IN ('cancel', 'undo') THEN
+    outcome := 'wished away';
+    RETURN;
   END IF;
   UPDATE backfill.job j
      SET after = l.now - 'definition', state = end_job.state,
          error = end_job.error,
          hint = nullif(concat_ws(' ', CASE WHEN end_job.state = 'failed' THEN coalesce(backfill.login_is_gone(j), backfill.hint_for(j, end_job.hint)) ELSE backfill.hint_for(j, end_job.hint) END, CASE WHEN end_job.state = 'succeeded' AND NOT j.dry_run THEN backfill.may_lack(j) END), ''),
          waiting_for = NULL, holder_pid = NULL, holder_start = NULL,
-         finished_at = clock_timestamp(),
+         finished_at = clock_timestamp(), wanted = CASE WHEN j.wanted = 'pause' THEN 'run' ELSE j.wanted END,  -- it came too late
          tidy = (j.tidy OR (j.wanted = 'undo' AND j.before IS NOT NULL)) AND (j.keep_in_sync OR end_job.state <> 'succeeded'),  -- what is left is wanted, or goes with finish
          unfinished = end_job.state = 'failed' AND j.enforce IS NOT NULL AND j.phase IN ('guard', 'verify', 'validate'),
          report = coalesce(j.report, '{}') - 'waits' || coalesce(backfill.compare(j, l.now), '{}') || jsonb_build_object(

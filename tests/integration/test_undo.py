@@ -343,3 +343,24 @@ def test_undo_drops_the_column_that_the_job_added_whatever_it_is_called_and_no_o
     db.wait_state(third, "cancelled")
     wait_until(lambda: not db.job(third)["tidy"], what="it is tidied up")
     assert db.one("SELECT count(*) FROM t WHERE c = 'mine'") == 500
+
+
+@pytest.mark.parametrize("wish", ["undo", "cancel", "pause"])
+def test_a_wish_in_the_last_moment_of_a_job_is_heard(db, wish):
+    """Between the daemon's decision that it has succeeded and its writing so."""
+    db.app.execute("CREATE TABLE t (id int PRIMARY KEY, a text); INSERT INTO t SELECT g, 'x' FROM generate_series(1, 100) AS g")
+    db.daemon()
+    for i in range(2):
+        name = db.submit(add_column=f"c{i} text", set_clause=f"c{i} = lower(a)", keep_in_sync=True)
+        wait_until(lambda: db.one("SELECT phase FROM backfill.job WHERE name = %s", name) == "validate", every=0.001, what="it is in its last phase")
+        db.app.execute(f"SELECT backfill.{wish}(%s)", [name])
+        state = db.wait_state(name, *(("cancelled",) if wish != "pause" else ("succeeded", "paused"))) and db.state(name)
+        if wish == "pause":
+            if state == "paused":
+                db.app.execute("SELECT backfill.resume(%s)", [name])
+                db.finish(name)
+            assert db.job(name)["wanted"] == "run"
+            db.app.execute("SELECT backfill.finish(%s)", [name])
+        wait_until(lambda: db.one("SELECT count(*) FROM pg_trigger WHERE tgrelid = 't'::regclass") == 0, what="its triggers are gone")
+        if wish == "undo":
+            wait_until(lambda: db.one("SELECT count(*) FROM pg_attribute WHERE attrelid = 't'::regclass AND attname = %s", f"c{i}") == 0, what="its column is gone")

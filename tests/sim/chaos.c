@@ -115,8 +115,7 @@ static void start_another(struct world *w)
         }
 }
 
-/* The user writes; the daemons hear of it a little later. */
-static void user_wants(struct world *w, enum job_wanted wanted)
+void user_wants(struct world *w, enum job_wanted wanted)
 {
     if (w->model.wanted == wanted)
         return;
@@ -284,6 +283,8 @@ static bool user_is_content(struct world *w)
     struct model *m = &w->model;
 
     if (m->state == JOB_CANCELLED || (m->state == JOB_SUCCEEDED && m->n_left_behind == 0)) {
+        if (m->state == JOB_SUCCEEDED && m->wanted == WANTED_CANCEL)
+            world_break(w, "a job succeeded that was to be cancelled: nobody takes its trigger out");
         if (m->state == JOB_SUCCEEDED && m->plan.in_step && !m->finished) {
             world_trace(w, NULL, "the user finishes the job");
             m->finished = true;

@@ -464,6 +464,8 @@ static const char *execute_on_server(struct world *w, struct daemon *d, struct r
         }
         if (held && d->runner.work.ending.names_row && !model_is_bad(m, &s->batch))
             world_break(w, "a job failed for an innocent row");
+        if (held && a->state != JOB_CANCELLED && random_chance(&w->random, 10)) /* its user's wish comes first, and the daemon can't know yet */
+            user_wants(w, WANTED_CANCEL);
         e->look = model_end_job(m, d->session, s->phase, a->state, d->runner.work.ending.error);
         if (held && e->look == RUNNER_LOOK_FINE)
             check_end(w);

@@ -632,6 +632,8 @@ enum runner_look model_end_job(
         return RUNNER_LOOK_NOT_OURS;
     if (state == JOB_SUCCEEDED && (is_open_job(m) || model_has_step(m, phase)))
         return RUNNER_LOOK_NOT_OVER;
+    if (state != JOB_CANCELLED && m->wanted == WANTED_CANCEL)
+        return RUNNER_LOOK_NOT_OVER; /* it was wished away, which the daemon hasn't heard yet */
     m->state = state;
     m->untidy = m->untidy && (m->plan.in_step || state != JOB_SUCCEEDED);
     m->holder = 0;

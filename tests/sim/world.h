@@ -138,6 +138,8 @@ void past_return(struct world *w, bool failover);
 void past_threaten(struct world *w, const struct daemon *d); /* perhaps something happens soon, for what its runner asks */
 
 /* chaos.c */
+/* The user writes; the daemons hear of it a little later. */
+void user_wants(struct world *w, enum job_wanted wanted);
 void world_break(struct world *w, const char *promise);
 __attribute__((format(printf, 3, 4))) void world_trace(
     const struct world *w, const struct daemon *d, const char *format, ...);
