@@ -53,7 +53,14 @@ BEGIN
 END
 $$;
 
--- A text in tokens. Most texts are cut at once, by one pattern: those without a "$" or a comment that may nest, in which each quote has its end.
+-- Whether a text can't be cut into tokens by one pattern: it has, or seems to have, a quote of dollars, or a comment within a comment.
+CREATE OR REPLACE FUNCTION backfill.is_read_slowly(clause text) RETURNS boolean
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT clause ~ '[$]' OR clause ~ '/\*(?:[^*]|\*+[^*/])*/\*'
+$$;
+
+-- A text in tokens. Most texts are cut at once, by one pattern: those in which each quote has its end, and that backfill.is_read_slowly lets through.
 -- Others are cut from pieces, for what is taken from the beginning of a long text costs what that is long, each time; a token that may go on behind
 -- its piece is looked for in all that is left.
 CREATE OR REPLACE FUNCTION backfill.tokens(clause text) RETURNS text[]
@@ -66,11 +73,11 @@ DECLARE
   later  text := clause;
   token  text;
 BEGIN
-  IF clause !~ '[$]|/[*]' THEN
+  IF NOT backfill.is_read_slowly(clause) THEN
     result := ARRAY(SELECT m[1] FROM regexp_matches(clause,
-      '(\s+|--[^\r\n]*|[eE]''(?:[^''\\]|\\.|'''')*''|(?:[uU]&|[nNbBxX])?''(?:[^'']|'''')*''|(?:[uU]&)?"(?:[^"]|"")*"'
+      '(\s+|--[^\r\n]*|/\*(?:[^*]|\*+[^*/])*\*+/|[eE]''(?:[^''\\]|\\.|'''')*''|(?:[uU]&|[nNbBxX])?''(?:[^'']|'''')*''|(?:[uU]&)?"(?:[^"]|"")*"'
       '|(?:[[:alpha:]_]|[^\x01-\x7f])(?:[[:alnum:]_]|[^\x01-\x7f])*|.)', 'g') AS m);
-    IF NOT result && ARRAY['''', '"'] THEN
+    IF NOT result && ARRAY['''', '"'] AND strpos(array_to_string(result, E'\x01'), E'/\x01*') = 0 THEN  -- nor a comment without an end
       RETURN result;
     END IF;
     result := '{}';
@@ -239,6 +246,54 @@ BEGIN
 END
 $$;
 
+-- What stands within all the brackets that are around a text as a whole, read once, however many those are.
+CREATE OR REPLACE FUNCTION backfill.without_brackets(clause text) RETURNS text
+LANGUAGE plpgsql IMMUTABLE STRICT SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  tokens text[] := backfill.tokens(clause);
+  n      constant integer := cardinality(tokens);
+  blank  constant text := '^(\s|--|/\*)';
+  depth  integer := 0;
+  least  integer;        -- depth between the first brackets and the last ones
+  first  integer := 1;   -- token that is no bracket around
+  last   integer := n;
+  k      integer := 0;
+  ends   integer := 0;
+BEGIN
+  WHILE first <= n AND (tokens[first] = '(' OR tokens[first] ~ blank) LOOP
+    k := k + (tokens[first] = '(')::integer;
+    first := first + 1;
+  END LOOP;
+  WHILE last >= first AND (tokens[last] = ')' OR tokens[last] ~ blank) LOOP
+    ends := ends + (tokens[last] = ')')::integer;
+    last := last - 1;
+  END LOOP;
+  least := least(k, ends);
+  depth := k;
+  FOR i IN first .. last LOOP
+    depth := depth + CASE tokens[i] WHEN '(' THEN 1 WHEN ')' THEN -1 ELSE 0 END;
+    least := least(least, depth);
+  END LOOP;
+  IF least <= 0 OR depth <> ends THEN
+    RETURN clause;
+  END IF;
+  k := least;
+  first := 1;
+  WHILE k > 0 LOOP
+    k := k - (tokens[first] = '(')::integer;
+    first := first + 1;
+  END LOOP;
+  k := least;
+  last := n;
+  WHILE k > 0 LOOP
+    k := k - (tokens[last] = ')')::integer;
+    last := last - 1;
+  END LOOP;
+  RETURN array_to_string(tokens[first:last], '');
+END
+$$;
+
 -- The conditions that a where_clause joins by AND, or those that it joins by OR, outside of brackets: AND binds closer, so that what is joined by both
 -- is one condition to AND. A single one, as it stands: there is nothing of the kind. SQL's words are ASCII, whatever the database's locale makes of an I.
 CREATE OR REPLACE FUNCTION backfill.joined_by(where_clause text, operator text) RETURNS text[]
@@ -252,9 +307,7 @@ DECLARE
   token   text;
   word    text;
 BEGIN
-  IF backfill.within_brackets(where_clause) IS NOT NULL THEN
-    RETURN backfill.joined_by(backfill.within_brackets(where_clause), operator);
-  END IF;
+  where_clause := backfill.without_brackets(where_clause);
   FOREACH token IN ARRAY backfill.tokens(where_clause) LOOP
     word := lower(token COLLATE "C");
     depth := depth + CASE WHEN word IN ('(', '[', 'case') THEN 1 WHEN word IN (')', ']', 'end') THEN -1 ELSE 0 END;
@@ -280,13 +333,14 @@ CREATE OR REPLACE FUNCTION backfill.asked_for_null(condition text, table_name te
 LANGUAGE plpgsql IMMUTABLE STRICT SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  tokens text[] := backfill.tokens_of(condition);
-  n      integer := cardinality(tokens);
+  tokens text[];
+  n      integer;
 BEGIN
+  condition := backfill.without_brackets(condition);
+  tokens := backfill.tokens_of(condition);
+  n := cardinality(tokens);
   IF lower(tokens[n] COLLATE "C") = 'isnull' THEN
     RETURN backfill.asked_for_null(array_to_string(tokens[1:n - 1], ' ') || ' IS NULL', table_name);
-  ELSIF backfill.within_brackets(condition) IS NOT NULL THEN
-    RETURN backfill.asked_for_null(backfill.within_brackets(condition), table_name);
   ELSIF n > 5 AND backfill.within_brackets(array_to_string(tokens[1:n - 2], ' ')) IS NOT NULL OR n = 5 AND tokens[1] = '(' THEN
     RETURN backfill.asked_for_null(concat_ws(' ', backfill.within_brackets(array_to_string(tokens[1:n - 2], ' ')), tokens[n - 1], tokens[n]), table_name);
   ELSIF n NOT IN (3, 5) OR lower(tokens[n - 1] COLLATE "C") <> 'is' OR lower(tokens[n] COLLATE "C") <> 'null'

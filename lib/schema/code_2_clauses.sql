@@ -105,6 +105,10 @@ DECLARE
   n       integer;
 BEGIN
   SELECT array_agg(t.word ORDER BY t.ord), array_agg(t.depth ORDER BY t.ord) INTO words, depths FROM backfill.token_places(clause) t;
+  n := (SELECT max(d) FROM unnest(depths) d);
+  IF n * cardinality(words) > 60000 OR n > 5 AND backfill.is_read_slowly(clause) AND octet_length(clause) > 1000 THEN  -- the control session reads it again and again
+    PERFORM backfill.refuse(column_name, format('is nested %s deep, too deep for its length', n), 'Put what is within into a function that it calls.', '54001');
+  END IF;
   FOR i IN 1 .. coalesce(cardinality(words), 0) LOOP
     IF i = 1 AND words[i] = (CASE column_name WHEN 'where_clause' THEN 'where' WHEN 'statement' THEN '' ELSE 'set' END) AND words[i + 1] NOT IN ('=', '.', '[') THEN
       PERFORM backfill.refuse(column_name, format('syntax error at or near "%s"', upper(words[i])), format('Leave the word %s out: %s is what stands behind it.', upper(words[i]), column_name), '42601');

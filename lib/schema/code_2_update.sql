@@ -74,7 +74,7 @@ BEGIN
       NEW.ended_as := current_user;
       NEW.ended_by_oid := backfill.role_oid(session_user);
       NEW.ended_as_oid := backfill.role_oid(current_user);
-    ELSIF OLD.state <> 'running' AND NOT (SELECT r.rolsuper FROM pg_roles r WHERE r.rolname = session_user) THEN
+    ELSIF NEW.asked = 'retry' AND OLD.state <> 'running' AND NOT (SELECT r.rolsuper FROM pg_roles r WHERE r.rolname = session_user) THEN
       NEW.submitted_by := session_user;
       NEW.owner := current_user;
       NEW.submitted_by_oid := backfill.role_oid(session_user);

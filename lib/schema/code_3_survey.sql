@@ -1,7 +1,8 @@
 -- What is seen of a relation before anything is changed, and the trial of a batch on it. Runs in the worker's session, by the names of
 -- the job: operators and functions are qualified.
 
--- An empty copy of a relation, with the column that the job adds. By the clauses' own name for the table, it is meant: until what is tried is undone.
+-- An empty copy of a relation, with the column that the job adds. It is meant where the statement's own table is; a sub-select that names the table again reads the table. Temporary
+-- tables stay last in the path: code of others that has run in the session may have made some.
 CREATE OR REPLACE FUNCTION backfill.make_copy(job backfill.job, relation oid) RETURNS regclass
 LANGUAGE plpgsql
 AS $$
@@ -11,7 +12,6 @@ BEGIN
   PERFORM pg_catalog.set_config('client_min_messages', 'error', true);
   EXECUTE backfill.copy_statement(relation);
   EXECUTE pg_catalog.format('ALTER TABLE %s ADD COLUMN %s', copy, job.add_column);
-  PERFORM pg_catalog.set_config('search_path', pg_catalog.concat_ws(', ', 'pg_temp', CASE WHEN pg_catalog.current_setting('search_path') OPERATOR(pg_catalog.<>) '' THEN pg_catalog.current_setting('search_path') END), true);
   RETURN copy::pg_catalog.regclass;
 END
 $$;
@@ -244,9 +244,9 @@ BEGIN
     WHEN query_canceled OR assert_failure OR OTHERS THEN
       GET STACKED DIAGNOSTICS code = RETURNED_SQLSTATE, problem = MESSAGE_TEXT, reason = PG_EXCEPTION_DETAIL, advice = PG_EXCEPTION_HINT;
   END;
-  IF on_copy AND code OPERATOR(pg_catalog.=) '42P01' THEN
+  IF on_copy AND code OPERATOR(pg_catalog.=) ANY ('{42P01,42703}'::pg_catalog.text[]) THEN
     code := NULL;
-    seen := seen OPERATOR(pg_catalog.||) pg_catalog.jsonb_build_object('not_tried', 'a clause names the table with its schema, which no copy of it has');
+    seen := seen OPERATOR(pg_catalog.||) pg_catalog.jsonb_build_object('not_tried', 'a clause names the table with its schema, which no copy of it has, or reads the new column in a sub-select');
   END IF;
   IF code IS NULL AND on_copy THEN
     as_is := job;

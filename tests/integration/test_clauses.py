@@ -1,4 +1,5 @@
 """How a set_clause is taken apart. What stands between the places that are found here is the server's to read."""
+import psycopg
 import pytest
 
 
@@ -33,12 +34,12 @@ def test_a_set_clause_is_cut_where_the_server_would(db, clause):
 
 
 def test_a_text_is_cut_at_once_as_it_is_piece_by_piece(db, rng):
-    """Of all but texts with a "$" or a comment that may nest: such a comment at the end has the same text cut the long way."""
+    """A "$" at the end has the same text cut the long way."""
     pieces = ["a", "b1", '"x y"', '"', "'", "''", "'it''s'", "E'a\\'b'", "e'", "x'1f'", "u&'d'", 'U&"d"', "--c\n", "-- c", "-", "*", "(", ")", "[", "]", ",", "=", "::", " ", "\n", "\t",
-              "1.5", "é", "İ", "AND", "b'", "n'a'", "\\", ".", ";", "{batch}", "\r\n", "💥", "_", "'a\nb'"]
+              "1.5", "é", "/* c */", "/**/", "/***/", "/* a\n' */", "/*", "*/", "/", "İ", "AND", "b'", "n'a'", "\\", ".", ";", "{batch}", "\r\n", "💥", "_", "'a\nb'"]
     texts = ["".join(rng.choices(pieces, k=rng.randint(0, 12))) + "\n;" for _ in range(2000)]
-    for text, cut, slowly in db.all("SELECT t, backfill.tokens(t), backfill.tokens(t || '/**/') FROM unnest(%s::text[]) AS t", texts):
-        assert slowly in (cut + ["/**/"], cut[:-1] + [cut[-1] + "/**/"]) and "".join(cut) == text, (text, cut, slowly)
+    for text, cut, slowly in db.all("SELECT t, backfill.tokens(t), backfill.tokens(t || '$') FROM unnest(%s::text[]) AS t", texts):
+        assert slowly in (cut + ["$"], cut[:-1] + [cut[-1] + "$"]) and "".join(cut) == text, (text, cut, slowly)
 
 
 CONDITIONS = {
@@ -58,3 +59,19 @@ CONDITIONS = {
 @pytest.mark.parametrize('condition', CONDITIONS, ids=range(len(CONDITIONS)))
 def test_a_condition_that_only_asks_for_null_is_known_by_the_servers_tokens(db, condition):
     assert db.one("SELECT backfill.null_columns(%s, 't')", condition) == CONDITIONS[condition]
+
+
+@pytest.mark.parametrize("clause, within", [("((a))", "a"), ("(a) AND (b)", "(a) AND (b)"), ("((a) OR (b))", "(a) OR (b)"), (" ( /* x */ (a) -- y\n ) ", None), ("a", "a"), ("(a", "(a"), ("((a) AND b)", "(a) AND b"), ("()", ""), ("('(')", "'('")])
+def test_brackets_around_a_condition_are_taken_off_at_once(db, clause, within):
+    got = db.one("SELECT backfill.without_brackets(%s)", clause)
+    assert got.strip() == within if within is not None else "a" == got.replace("/* x */", "").replace("-- y", "").strip().strip("()").strip()
+
+
+def test_a_condition_of_many_brackets_is_read_as_quickly_as_one_of_none(db):
+    """The control session, on which all others wait, reads it again and again."""
+    inner = "b IS NULL" + " OR b < 0" * 1500 + "/**/"
+    db.admin.execute("SET statement_timeout = '3s'")
+    assert len(db.one("SELECT backfill.joined_by(%s, 'or')", "(" * 40 + inner + ")" * 40)) == 1501
+    db.table()
+    with pytest.raises(psycopg.Error, match="nested 41 deep, too deep for its length"):
+        db.submit(set_clause="n = 1", where_clause="(" * 40 + "(n IS NULL)" + " OR n < 0" * 1500 + ")" * 40)

@@ -63,7 +63,7 @@ def test_a_trial_on_a_copy_that_can_not_be_made_says_so(db, why):
     if why == "temporary":
         db.admin.execute(f"REVOKE TEMP ON DATABASE {db.name} FROM public")
     db.daemon()
-    daemon_says = {"temporary": "no copy of the table can be made: permission denied to create temporary tables in database", "schema": "a clause names the table with its schema, which no copy of it has"}
+    daemon_says = {"temporary": "no copy of the table can be made: permission denied to create temporary tables in database", "schema": "a clause names the table with its schema, which no copy of it has, or reads"}
     name = db.submit(add_column="w int", set_clause="w = " + {"temporary": "n + 1", "schema": "(SELECT max(n) FROM public.t AS o WHERE o.id = public.t.id)"}[why], dry_run=True)
     found = db.finish(name)["report"]["preflight"]
     assert daemon_says[why] in found["not_tried"], found
