@@ -103,6 +103,27 @@ AS $$
            WHERE c.oid = collation_oid) l
 $$;
 
+-- Refuses a key whose columns are cast to text, or back, by a function of somebody who lacks the rights of that role: batches write keys as text, so that it would run with its rights. Such a cast
+-- is its type's owner's to make, at any time.
+CREATE OR REPLACE FUNCTION backfill.check_casts(relation oid, attnums smallint[], role oid) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  wrong record;
+BEGIN
+  SELECT a.attname, format('(%s AS %s)', k.castsource::regtype, k.casttarget::regtype) AS kind, f.oid::regprocedure AS function, f.proowner::regrole AS owner INTO wrong
+    FROM pg_attribute a, backfill.base_type(a.atttypid) AS b(oid), pg_cast k JOIN pg_proc f ON f.oid = k.castfunc JOIN pg_roles o ON o.oid = f.proowner
+   WHERE a.attrelid = relation AND a.attnum = ANY (attnums)
+     AND (k.castsource IN (a.atttypid, b.oid) AND k.casttarget = 'text'::regtype OR k.castsource = 'text'::regtype AND k.casttarget IN (a.atttypid, b.oid))
+     AND f.oid >= 16384 AND NOT o.rolsuper AND NOT pg_has_role(role, f.proowner, 'USAGE')
+   LIMIT 1;
+  IF FOUND THEN
+    RAISE EXCEPTION 'key column % is cast % by function %, which belongs to % and would run with the rights of %', wrong.attname, wrong.kind, wrong.function, wrong.owner, backfill.role_name(role)
+      USING ERRCODE = '42501', COLUMN = 'key', HINT = 'DROP CAST, or walk by a unique index over columns of other types (key).';
+  END IF;
+END
+$$;
+
 -- The key to walk a table by: the columns of a unique, complete btree index over plain NOT NULL columns, whose order is
 -- that of the type's own < operator, in one direction. The primary key if it is one; else the narrowest.
 -- wanted: the columns that it must have, in this order, or NULL. No row: the table has no such key.

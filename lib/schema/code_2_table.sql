@@ -239,6 +239,7 @@ BEGIN
     END IF;
     SELECT * INTO key FROM backfill.key_of(part, backfill.key_numbers(part, job.key));
     PERFORM backfill.check_collations(key);
+    PERFORM backfill.check_casts(part, key.attnums, coalesce(job.owner_oid, backfill.role_oid(current_user)));
     IF key.attnums IS NULL THEN
       PERFORM backfill.check_is_there(part, job);
       PERFORM backfill.refuse(CASE WHEN job.key IS NULL THEN 'target' ELSE 'key' END,

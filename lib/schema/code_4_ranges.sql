@@ -235,6 +235,7 @@ BEGIN
   END IF;
   IF k.columns IS NOT NULL THEN
     key_columns := k.columns;
+    PERFORM backfill.check_casts(relation, k.attnums, backfill.role_of(job));
     yields := backfill.can_yield(job);
     name := CASE WHEN job.statement IS NULL THEN backfill.relation_name(relation) END;
     SELECT s.batch, s.keys, s.bound, backfill.proof_of(job, relation, k.columns, s.look, job.phase) INTO batch, keys_of, bound, proof

@@ -23,13 +23,16 @@ AS $$
                      FROM backfill.default_places(job) d WHERE d.name = column_name), '') || ')'
 $$;
 
--- The same of what a clause assigns, as it is written there. Where no where_clause says what is to do, a part of a column is left out by itself.
+-- The same of what a clause assigns, as it is written there. A part of a column is left out by itself, in a row that is to do, unless where_clause asks for that column to be NULL.
 CREATE OR REPLACE FUNCTION backfill.left_out_of(job backfill.job, target text, of_trigger boolean DEFAULT false) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT CASE WHEN job.where_clause IS NULL AND p.part <> '' THEN format('((NEW.%s)%s IS NULL)', backfill.in_quotes(backfill.assigned_column(target)), p.part)
-              ELSE backfill.left_out(job, backfill.assigned_column(target), of_trigger) END
-    FROM (SELECT substr(target, length(backfill.next_token(target)) + 1) AS part) p
+  SELECT CASE WHEN p.part = '' OR s.mode = 'null' AND s.asked ? c.name THEN backfill.left_out(job, c.name, of_trigger)
+              WHEN s.mode = 'null' THEN format('((%s) AND (NEW.%s)%s IS NULL)', (SELECT string_agg(backfill.left_out(job, n, of_trigger), ' OR ') FROM jsonb_array_elements_text(s.asked) n),
+                                               backfill.in_quotes(c.name), p.part)
+              ELSE format('((NEW.%s)%s IS NULL)', backfill.in_quotes(c.name), p.part) END
+    FROM (SELECT substr(target, length(backfill.next_token(target)) + 1) AS part) p, (SELECT backfill.assigned_column(target) AS name) c,
+         (SELECT job.plan -> 'sync' ->> 'mode' AS mode, job.plan -> 'sync' -> 'null_asked' AS asked) s
 $$;
 
 -- The name of an expression's place in a clause, in what <token>_changed tells.
@@ -144,7 +147,7 @@ AS $$
                  WHEN 'undone' THEN CASE WHEN k.kept THEN format('NEW.%s IS NULL', q.quoted)
                                          WHEN job.plan -> 'sync' ->> 'mode' <> 'where' THEN coalesce(backfill.undone(job, u.t), 'false')
                                          WHEN job.plan -> 'sync' -> 'asked' ? n.name THEN 'true'
-                                         ELSE w.unwritten END
+                                         ELSE 'false' END
                  WHEN 'always' THEN CASE WHEN k.kept THEN format('NEW.%s IS NULL', q.quoted) ELSE 'true' END
                  WHEN 'changed' THEN format('(%s) AND (moved.%I%s) OR %s', w.unwritten, backfill.place_in(job, clause, u.ord), CASE WHEN clause = job.set_clause AND NOT k.kept THEN ' OR to_do' END, o.own)
                  WHEN 'missing' THEN format('%4$s IS NULL AND pg_catalog.record_image_eq(ROW(%1$s), ROW(%4$s)) AND NOT moved.%2$I%3$s', backfill.part_of('OLD', u.t), backfill.place_in(job, clause, u.ord),
@@ -171,6 +174,28 @@ AS $$
     FROM backfill.wanted_in(job, clause) AS w(name)
 $$;
 
+-- A call with one expression alone wanted.
+CREATE OR REPLACE FUNCTION backfill.alone(job backfill.job, clause text, call text, ord bigint) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT coalesce(replace(call, ', ' || backfill.wanted_in(job, clause), format(', %L::pg_catalog.bool[]', array_fill(false, ARRAY[ord::integer - 1]) || true)), call)
+$$;
+
+-- Lines that assign to a row, that is to do by what its writer gave, what makes it one that is not: one thing, if that will do, and else all that where_clause asks
+-- for. call: of the row function; todo: of <token>_todo. NULL: where_clause asks for one thing alone.
+CREATE OR REPLACE FUNCTION backfill.sync_least(job backfill.job, clause text, call text, todo text) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT E'    kept := NEW;\n    to_do := true;\n'
+      || string_agg(format(E'    IF to_do THEN\n      NEW := kept;\n      SELECT v.* INTO computed FROM %s AS v;\n      %s\n      to_do := EXISTS (SELECT FROM %s AS v WHERE v."1");\n    END IF;\n',
+                           backfill.alone(job, clause, call, p.ord), p.assigned, todo), '' ORDER BY p.ord)
+      || format(E'    IF to_do THEN\n      NEW := kept;\n      %s := %L;\n      SELECT v.* INTO computed FROM %s AS v;\n      %s\n    END IF;\n', backfill.wanted_in(job, clause),
+                (SELECT array_agg(a.condition = 'true' ORDER BY a.ord) FROM backfill.sync_places(job, clause, 'undone') a), call, string_agg(p.assigned, ' ' ORDER BY p.ord))
+    FROM backfill.sync_places(job, clause, 'undone') p
+   WHERE p.condition = 'true'
+  HAVING count(*) > 1
+$$;
+
 -- Lines of the trigger's function that assign what a row function computes, after those of sync_wanted. at: as in sync_places; 'changed': only that for
 -- which the clause gives something else than it gave, in the record before, and where to_do is set. todo: a call of <token>_todo, of a where_clause of one's own.
 -- call: of the row function.
@@ -179,17 +204,17 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT format(E'    SELECT v.* INTO computed FROM %s AS v;\n', call)
       || CASE WHEN at = 'changed' THEN E'    IF NOT known THEN before := computed; END IF;\n' ELSE '' END  -- it is read where it is planned
-      || (SELECT string_agg(CASE WHEN g.condition = 'true' THEN format(E'    %s\n', g.parts) ELSE format(E'    IF %s THEN %s END IF;\n', g.condition, g.parts) END, '' ORDER BY g.ord)
-            FROM (SELECT w.condition, min(p.ord) AS ord,  -- asked once a column: its first part makes it one that is written
+      || (SELECT string_agg(CASE WHEN g.condition = 'true' THEN format(E'    %s\n', g.parts) ELSE format(E'    IF %s THEN %s END IF;\n', g.condition, g.parts) END, '' ORDER BY g.whole, g.ord)  -- whether a part is wanted, whole columns tell
+            FROM (SELECT w.condition, min(p.ord) AS ord, p.target ~ '^([[:alnum:]_]+|"([^"]|"")*")$' AS whole,  -- asked once a column: its first part makes it one that is written
                          string_agg(CASE WHEN at = 'changed' THEN format('IF %s THEN %s END IF;', c.changed, p.assigned) ELSE p.assigned END, ' ' ORDER BY p.ord) AS parts
                     FROM backfill.sync_places(job, clause, at) p,
                          LATERAL (SELECT CASE WHEN at = 'insert' THEN backfill.left_out_of(job, p.target) ELSE coalesce(backfill.wanted_in(job, clause) || format('[%s]', p.ord), p.condition) END AS condition) w,
                          LATERAL (SELECT concat(format('NOT known OR pg_catalog.record_image_ne(ROW(before.%1$I), ROW(computed.%1$I))', p.ord::text),
                                                 CASE WHEN clause = job.set_clause THEN ' OR to_do' || CASE WHEN p.kept THEN format(' AND NEW.%s IS NULL', p.quoted) ELSE '' END END, ' OR ' || p.own) AS changed) c
-                   GROUP BY p.name, w.condition) g)
+                   GROUP BY p.name, w.condition, whole) g)
       || CASE WHEN at = 'insert' AND todo IS NOT NULL  -- what was given stays, unless it is by that that the row is to do
               THEN coalesce((SELECT format(E'    IF EXISTS (SELECT FROM %s AS v WHERE v."1") THEN %s END IF;\n', todo,
-                                           string_agg(p.assigned, ' ' ORDER BY p.ord))
+                                           coalesce(E'\n' || backfill.sync_least(job, clause, call, todo), string_agg(p.assigned, ' ' ORDER BY p.ord)))
                                FROM backfill.sync_places(job, clause, at) p WHERE p.condition = 'true' HAVING count(*) > 0), '') ELSE '' END
 $$;
 
@@ -199,13 +224,6 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT format(E'    known := false;\n    BEGIN\n%s      SELECT v.* INTO before FROM %s AS v;\n      known := true;\n'
                 '    EXCEPTION WHEN OTHERS OR assert_failure THEN\n      IF SQLSTATE OPERATOR(pg_catalog.~) \'^(40|53|55P03|57|58|XX)\' THEN RAISE; END IF;\n    END;\n', preparation, function)
-$$;
-
--- A call with one expression alone wanted.
-CREATE OR REPLACE FUNCTION backfill.alone(job backfill.job, clause text, call text, ord bigint) RETURNS text
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
-AS $$
-  SELECT coalesce(replace(call, ', ' || backfill.wanted_in(job, clause), format(', %L::pg_catalog.bool[]', array_fill(false, ARRAY[ord::integer - 1]) || true)), call)
 $$;
 
 -- Lines behind those at 'changed': a column that is NULL is tried by itself, and stays so when it can't be computed: where the row is to do for it, and where
@@ -392,8 +410,10 @@ BEGIN
       -- Who has written a filled column, and left the row to do by that.
       || CASE WHEN backfill.undone_by(job) IS NOT NULL THEN
            E'    IF TG_ARGV[0] OPERATOR(pg_catalog.=) \'undone\' THEN\n'
-           || CASE WHEN by_null THEN backfill.sync_lines(job, job.set_clause, value, 'undone')
-                   ELSE format(E'    IF EXISTS (SELECT FROM %s AS v WHERE v."1") THEN\n%s    END IF;\n', todo, backfill.sync_lines(job, job.set_clause, value, 'undone')) END
+           || CASE WHEN by_null AND jsonb_array_length(sync -> 'null_asked') < 2 THEN backfill.sync_lines(job, job.set_clause, value, 'undone')
+                   WHEN by_null THEN format(E'    IF EXISTS (SELECT FROM %s AS v WHERE v."1") THEN\n%s    END IF;\n', todo, backfill.sync_lines(job, job.set_clause, value, 'undone'))
+                   ELSE format(E'    IF EXISTS (SELECT FROM %s AS v WHERE v."1") AND NOT EXISTS (SELECT FROM %s AS v WHERE v."1") THEN\n%s    END IF;\n', todo, old_todo,
+                               coalesce(backfill.sync_least(job, job.set_clause, value, todo), backfill.sync_lines(job, job.set_clause, value, 'undone'))) END
            || refuse || leave ELSE '' END
       || CASE WHEN (sync -> 'self')::boolean THEN format('    IF NOT EXISTS (SELECT FROM %s AS v WHERE v."1") THEN', todo) || leave
               ELSE concat(

@@ -137,3 +137,15 @@ def test_login_that_lost_the_jobs_role_runs_no_more_batches(db, temp):
     job = db.finish(name, "failed")
     assert job["error"] == f"{temp} may not become app any more, the role of the job" and f"GRANT app TO {temp}, then SELECT backfill.retry('job-1')" in job["hint"], (job["error"], job["hint"])
     assert 0 < db.one("SELECT count(*) FROM t WHERE n = 1") < 5000
+
+
+@pytest.mark.parametrize("change", ["SELECT backfill.pause('left')", "UPDATE backfill.job SET max_rows_per_s = 5000, priority = 1", "SELECT * FROM backfill.pause_all()", "UPDATE backfill.job SET wanted = 'run'"])
+def test_a_job_whose_login_is_gone_is_its_tables_owners_by_retry_alone(db, temp, change):
+    """Its text runs with the rights of whoever it is then."""
+    db.table()
+    db.app.execute(f"GRANT SELECT, UPDATE ON t TO {temp}")
+    db.session(temp).execute("INSERT INTO backfill.job (name, target, set_clause, wanted) VALUES ('left', 't', 'n = 1', 'pause')")
+    db.admin.execute(f"ALTER ROLE {temp} NOLOGIN")
+    db.app.execute(change)
+    job = db.job("left")
+    assert (job["submitted_by"], job["owner"]) == (temp, temp)

@@ -601,3 +601,20 @@ def test_where_in_a_column_a_trigger_writes_is_a_constant(db, place, fine):
     with pytest.raises(psycopg.Error, match="where in the column it writes is computed") as refused:
         db.submit(**job)
     assert refused.value.diag.column_name == "keep_in_sync" and "between the brackets" in refused.value.diag.message_hint
+
+
+def test_temporary_tables_that_others_have_made_in_the_session_come_last_in_a_trial_too(db):
+    """The trial of a job with add_column is on a copy, which is temporary."""
+    db.admin.execute("CREATE SCHEMA mine AUTHORIZATION stranger; GRANT USAGE ON SCHEMA mine TO public; CREATE SCHEMA own AUTHORIZATION app")
+    db.session("stranger").execute("""CREATE TABLE mine.loot (who text, how text); GRANT INSERT ON mine.loot TO public; CREATE SEQUENCE mine.seen; GRANT ALL ON SEQUENCE mine.seen TO public;
+      CREATE FUNCTION mine.evil() RETURNS int LANGUAGE plpgsql AS $$ BEGIN PERFORM nextval('mine.seen'); RETURN 7; END $$;
+      CREATE FUNCTION mine.plant() RETURNS void LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN
+        IF to_regclass('pg_temp.rates') IS NULL THEN CREATE TEMP VIEW rates AS SELECT 'eur'::text AS cur, mine.evil() AS rate; GRANT SELECT ON pg_temp.rates TO PUBLIC; END IF; EXCEPTION WHEN OTHERS THEN NULL; END $$;
+      CREATE FUNCTION mine.rounded(n numeric) RETURNS numeric LANGUAGE plpgsql IMMUTABLE SECURITY DEFINER AS $$ BEGIN PERFORM mine.plant(); RETURN round(n, 2); END $$""")
+    db.app.execute("CREATE TABLE own.t (id bigint PRIMARY KEY, amount numeric); INSERT INTO own.t SELECT g, g FROM generate_series(1, 100) AS g; CREATE TABLE own.rates (cur text PRIMARY KEY, rate int); INSERT INTO own.rates VALUES ('eur', 2)")
+    db.daemon()
+    with db.connect("app") as session:
+        session.execute("SET search_path = own")
+        name = db.submit(session=session, target="own.t", add_column="c numeric", set_clause="c = mine.rounded(1.234) + (SELECT r.rate FROM rates r WHERE r.cur = 'eur')")
+    db.finish(name)
+    assert db.one("SELECT count(*) FROM own.t WHERE c = 3.23") == 100 and not db.one("SELECT is_called FROM mine.seen")

@@ -107,3 +107,30 @@ def test_who_waits_for_a_job_that_no_daemon_serves_is_told(db):
     with pytest.raises(psycopg.Error) as waited:
         db.app.execute("CALL backfill.wait('mine', '1 second')")
     assert waited.value.diag.message_hint == "It waits: no daemon serves this database."
+
+
+@pytest.mark.parametrize("part, empty", [("j['n'] = to_jsonb(a * 3)", "NOT j ? 'n'"), ("arr[1] = a * 3", "arr[1] IS NULL")])
+def test_a_value_that_was_written_stays_where_a_part_of_another_column_is_to_do(db, part, empty):
+    """Where one thing alone makes the row to do, that one is put right."""
+    make(db, "a int, c bigint, j jsonb DEFAULT '{}', arr int[] DEFAULT '{}'", "i, NULL")
+    in_step(db, f"c = a * 10, {part}", where_clause=f"c IS NULL OR {empty}")
+    db.app.execute("UPDATE t SET a = NULL WHERE id = 50")  # to do for good
+    db.app.execute("UPDATE t SET c = 1234 WHERE id IN (2, 50); UPDATE t SET c = 1234, j = '{\"k\": 1}', arr = '{}' WHERE id = 3; UPDATE t SET c = NULL WHERE id = 4; UPDATE t SET c = NULL, j = '{}', arr = '{}' WHERE id = 5;"
+                   "INSERT INTO t (id, a, c, j, arr) VALUES (1000, 5, 777, '{\"k\": 1}', '{}')")
+    assert [row(db, key, "c")[0] for key in (2, 50, 3, 4, 5, 1000)] == [1234, 1234, 1234, 40, 50, 777]
+    assert db.one(f"SELECT count(*) FROM t WHERE (c IS NULL OR {empty}) AND id <> 50") == 0
+
+
+def test_a_null_beside_a_value_that_makes_the_row_done_stays(db):
+    make(db, "a int, b text, e text, g int", "i, 'x', NULL, NULL")
+    in_step(db, "e = b, g = a", where_clause="e IS NULL AND g IS NULL")
+    db.app.execute("UPDATE t SET e = 'dd', g = NULL WHERE id = 5; UPDATE t SET g = NULL WHERE id = 6; UPDATE t SET e = NULL, g = NULL WHERE id = 7")
+    assert [row(db, key, "e, g") for key in (5, 6, 7)] == [("dd", None), ("x", None), ("x", 7)]
+
+
+@pytest.mark.parametrize("where", [None, "c IS NULL", "c IS NULL AND NOT j ? 'n'"])
+def test_a_new_row_that_is_to_do_gets_a_part_of_another_column_too(db, where):
+    make(db, "a int, b text, j jsonb", "i, 'B', '{\"k\": 1}'")
+    in_step(db, "c = lower(b), j['n'] = to_jsonb(a)", add_column="c text", where_clause=where)
+    db.app.execute("INSERT INTO t (id, a, b, j) VALUES (201000, 5, 'B', '{\"k\": 1}'), (201001, 5, 'B', NULL)")
+    assert row(db, 201000, "c, j") == ("b", {"k": 1, "n": 5}) and row(db, 1, "c, j") == ("b", {"k": 1, "n": 1})
