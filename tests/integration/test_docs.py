@@ -123,7 +123,7 @@ def test_defaults_and_ranges_in_the_manual():
                 says = lines[group, key]
                 assert (float(says[1]), float(says[2]), float(says[0])) == (least, most, default), f"{group}.{key}: {says}"
             elif kind == "NAME":
-                assert lines[group, key][0] == default, f"{group}.{key}"
+                assert lines[group, key][0] == f'"{default}"', f"{group}.{key}"
             elif kind in ("STANDBYS", "PROBES"):
                 assert re.fullmatch(r"\[ \]|\( \)", lines[group, key][0]), f"{group}.{key}"
 

@@ -217,7 +217,7 @@ def test_step_that_is_done_outlives_a_crash_of_the_server(own_db):
     for session in db.sessions.values():
         session.close()
     db.cluster.start()
-    assert db.one(trigger) == 2
+    assert db.one(trigger) == 3
     db.admin.execute("ALTER SYSTEM RESET wal_writer_delay")
     db.finish("job-1")
     assert db.one(WRONG) == 0
