@@ -134,3 +134,19 @@ def test_a_new_row_that_is_to_do_gets_a_part_of_another_column_too(db, where):
     in_step(db, "c = lower(b), j['n'] = to_jsonb(a)", add_column="c text", where_clause=where)
     db.app.execute("INSERT INTO t (id, a, b, j) VALUES (201000, 5, 'B', '{\"k\": 1}'), (201001, 5, 'B', NULL)")
     assert row(db, 201000, "c, j") == ("b", {"k": 1, "n": 5}) and row(db, 1, "c, j") == ("b", {"k": 1, "n": 1})
+
+
+@pytest.mark.parametrize("where", [None, "c IS NULL OR e IS NULL", "c IS NULL AND e IS NULL", "c IS NULL OR e IS NULL OR c = 'again'"])
+def test_of_several_columns_one_that_cannot_be_computed_empties_no_other(db, where):
+    make(db, "a int, b text", "i, 'x'")
+    db.app.execute("ALTER TABLE t ADD COLUMN e bigint")
+    in_step(db, "c = b || a::text, e = 100 / a", add_column="c text", where_clause=where)
+    db.app.execute("INSERT INTO t (id, a, b) VALUES (1000, 0, 'q'); INSERT INTO t (id, a, b, e) VALUES (1001, 0, 'q', 5); UPDATE t SET a = 0 WHERE id = 1; UPDATE t SET a = 0, e = 7 WHERE id = 2; UPDATE t SET a = 0, c = 'mine' WHERE id = 3")
+    assert [row(db, key, "c, e") for key in (1000, 1001, 1, 2, 3)] == [("q0", None), ("q0", 5), ("x0", None), ("x0", 7), ("mine", None)]
+
+
+def test_of_several_columns_one_that_a_check_refuses_empties_no_other(db):
+    make(db, "a int, c int, e int CHECK (e < 3000)", "i % 20, NULL, NULL")
+    in_step(db, "c = a + 1, e = a * 100", where_clause="c IS NULL OR e IS NULL")
+    db.app.execute("UPDATE t SET a = 51 WHERE id = 1; INSERT INTO t (id, a) VALUES (1000, 52)")
+    assert [row(db, key, "c, e") for key in (1, 1000)] == [(52, None), (53, None)]
