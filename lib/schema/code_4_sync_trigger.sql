@@ -205,8 +205,8 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT format(E'    SELECT v.* INTO computed FROM %s AS v;\n', call)
       || CASE WHEN at = 'changed' THEN E'    IF NOT known THEN before := computed; END IF;\n' ELSE '' END  -- it is read where it is planned
-      || (SELECT string_agg(CASE WHEN g.condition = 'true' THEN format(E'    %s\n', g.parts) ELSE format(E'    IF %s THEN %s END IF;\n', g.condition, g.parts) END, '' ORDER BY g.whole, g.ord)  -- whether a part is wanted, whole columns tell
-            FROM (SELECT w.condition, min(p.ord) AS ord, p.target ~ '^([[:alnum:]_]+|"([^"]|"")*")$' AS whole,  -- asked once a column: its first part makes it one that is written
+      || (SELECT string_agg(CASE WHEN g.condition = 'true' THEN format(E'    %s\n', g.parts) ELSE format(E'    IF %s THEN %s END IF;\n', g.condition, g.parts) END, '' ORDER BY g.whole, g.ord)  -- whether a part is wanted, what where_clause asks for tells
+            FROM (SELECT w.condition, min(p.ord) AS ord, p.target ~ '^([[:alnum:]_]+|"([^"]|"")*")$' OR job.plan -> 'sync' ->> 'mode' = 'null' AND job.plan -> 'sync' -> 'null_asked' ? p.name AS whole,  -- asked once a column: its first part makes it one that is written
                          string_agg(CASE WHEN at = 'changed' THEN format('IF %s THEN %s END IF;', c.changed, p.assigned) ELSE p.assigned END, ' ' ORDER BY p.ord) AS parts
                     FROM backfill.sync_places(job, clause, at) p,
                          LATERAL (SELECT CASE WHEN at = 'insert' THEN backfill.left_out_of(job, p.target) ELSE coalesce(backfill.wanted_in(job, clause) || format('[%s]', p.ord), p.condition) END AS condition) w,
