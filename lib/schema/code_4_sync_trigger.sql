@@ -176,10 +176,10 @@ AS $$
 $$;
 
 -- A call with one expression alone wanted.
-CREATE OR REPLACE FUNCTION backfill.alone(job backfill.job, clause text, call text, ord bigint) RETURNS text
+CREATE OR REPLACE FUNCTION backfill.alone(call text, ord bigint) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT coalesce(replace(call, ', ' || backfill.wanted_in(job, clause), format(', %L::pg_catalog.bool[]', array_fill(false, ARRAY[ord::integer - 1]) || true)), call)
+  SELECT regexp_replace(call, ', wanted(_back)?\)$', format(', %L::pg_catalog.bool[])', array_fill(false, ARRAY[ord::integer - 1]) || true))
 $$;
 
 -- Lines that assign to a row, that is to do by what its writer gave, what makes it one that is not: one thing, if that will do, and else all that where_clause asks
@@ -189,7 +189,7 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT E'    kept := NEW;\n    to_do := true;\n'
       || string_agg(format(E'    IF to_do THEN\n      NEW := kept;\n      SELECT v.* INTO computed FROM %s AS v;\n      %s\n      to_do := EXISTS (SELECT FROM %s AS v WHERE v."1");\n    END IF;\n',
-                           backfill.alone(job, clause, call, p.ord), p.assigned, todo), '' ORDER BY p.ord)
+                           backfill.alone(call, p.ord), p.assigned, todo), '' ORDER BY p.ord)
       || format(E'    IF to_do THEN\n      NEW := kept;\n      %s := %L;\n      SELECT v.* INTO computed FROM %s AS v;\n      %s\n    END IF;\n', backfill.wanted_in(job, clause),
                 (SELECT array_agg(a.condition = 'true' ORDER BY a.ord) FROM backfill.sync_places(job, clause, 'undone') a), call, string_agg(p.assigned, ' ' ORDER BY p.ord))
     FROM backfill.sync_places(job, clause, 'undone') p
@@ -208,8 +208,8 @@ AS $$
       || (SELECT string_agg(CASE WHEN g.condition = 'true' THEN format(E'    %s\n', g.parts) ELSE format(E'    IF %s THEN %s END IF;\n', g.condition, g.parts) END, '' ORDER BY g.whole, g.ord)  -- whether a part is wanted, what where_clause asks for tells
             FROM (SELECT w.condition, min(p.ord) AS ord, p.target ~ '^([[:alnum:]_]+|"([^"]|"")*")$' OR job.plan -> 'sync' ->> 'mode' = 'null' AND job.plan -> 'sync' -> 'null_asked' ? p.name AS whole,  -- asked once a column: its first part makes it one that is written
                          string_agg(CASE WHEN at = 'changed' THEN format('IF %s THEN %s END IF;', c.changed, p.assigned) ELSE p.assigned END, ' ' ORDER BY p.ord) AS parts
-                    FROM backfill.sync_places(job, clause, at) p,
-                         LATERAL (SELECT CASE WHEN at = 'insert' THEN backfill.left_out_of(job, p.target) ELSE coalesce(backfill.wanted_in(job, clause) || format('[%s]', p.ord), p.condition) END AS condition) w,
+                    FROM (SELECT backfill.wanted_in(job, clause) AS wanted OFFSET 0) v, backfill.sync_places(job, clause, at) p,
+                         LATERAL (SELECT CASE WHEN at = 'insert' THEN backfill.left_out_of(job, p.target) ELSE coalesce(v.wanted || format('[%s]', p.ord), p.condition) END AS condition) w,
                          LATERAL (SELECT concat(format('NOT known OR pg_catalog.record_image_ne(ROW(before.%1$I), ROW(computed.%1$I))', p.ord::text),
                                                 CASE WHEN clause = job.set_clause THEN ' OR to_do' || CASE WHEN p.kept THEN format(' AND NEW.%s IS NULL', p.quoted) ELSE '' END END, ' OR ' || p.own) AS changed) c
                    GROUP BY p.name, w.condition, whole) g)
@@ -233,10 +233,10 @@ CREATE OR REPLACE FUNCTION backfill.sync_missing(job backfill.job, clause text, 
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT format(E'    IF %s THEN\n%s', string_agg(p.condition, ' OR ' ORDER BY p.ord),
-                backfill.given_before('', replace(old_call, ', ' || backfill.wanted_in(job, clause), ', ' || backfill.all_wanted(clause))))
+                backfill.given_before('', regexp_replace(old_call, ', wanted(_back)?\)$', ', ' || backfill.all_wanted(clause) || ')')))
          || string_agg(format(E'    IF %s AND (NOT known%s) THEN\n      BEGIN\n        SELECT v.* INTO computed FROM %s AS v;\n        %s\n'
                               '      EXCEPTION WHEN OTHERS OR assert_failure THEN\n        IF SQLSTATE OPERATOR(pg_catalog.~) \'^(40|53|55P03|57|58|XX)\' THEN RAISE; END IF;\n      END;\n    END IF;\n',
-                              p.condition, CASE WHEN clause = job.set_clause AND p.kept THEN ' OR to_do' END, backfill.alone(job, clause, call, p.ord),
+                              p.condition, CASE WHEN clause = job.set_clause AND p.kept THEN ' OR to_do' END, backfill.alone(call, p.ord),
                               p.assigned), '' ORDER BY p.ord)
          || E'    END IF;\n'
     FROM backfill.sync_places(job, clause, 'missing') p
@@ -259,7 +259,7 @@ AS $$
                            '          IF (CASE WHEN TG_OP OPERATOR(pg_catalog.=) ''INSERT'' THEN %3$s ELSE known IS NOT TRUE OR pg_catalog.record_image_ne(ROW(before.%4$I), ROW(computed.%4$I)) OR to_do IS TRUE%5$s END) THEN %6$s END IF;\n'
                            '          rescued[%1$s] := true;\n%7$s'
                            '        EXCEPTION WHEN OTHERS OR assert_failure THEN\n          IF SQLSTATE OPERATOR(pg_catalog.~) \'^(40|53|55P03|57|58|XX)\' THEN RAISE; END IF;\n        END;\n      END IF;\n',
-                           p.ord, backfill.alone(job, job.set_clause, call, p.ord), backfill.left_out_of(job, p.target), p.ord::text, CASE WHEN p.kept THEN format(' AND NEW.%s IS NULL', p.quoted) ELSE '' END, p.assigned,
+                           p.ord, backfill.alone(call, p.ord), backfill.left_out_of(job, p.target), p.ord::text, CASE WHEN p.kept THEN format(' AND NEW.%s IS NULL', p.quoted) ELSE '' END, p.assigned,
                            CASE WHEN broken <> '' THEN format(E'      %s          IF %s THEN NEW := kept; rescued[%s] := false; END IF;\n', look, broken, p.ord) ELSE '' END), '' ORDER BY p.ord)
       || E'    END IF;\n'
     FROM backfill.sync_places(job, job.set_clause, 'always') p
@@ -282,7 +282,7 @@ AS $$
                    || coalesce(string_agg(p.emptied, '' ORDER BY p.ord) FILTER (WHERE p.added), '')
                    || E'        NEW := kept;\n      END IF;\n'
               FROM (SELECT u.ord, t.target, a.added,
-                           backfill.alone(job, clause, was, u.ord) AS was_alone,
+                           backfill.alone(was, u.ord) AS was_alone,
                            format(E'        IF pg_catalog.record_image_eq(ROW(%1$s), ROW(%5$s))%3$s%4$s THEN BEGIN kept.%2$s := NULL; EXCEPTION WHEN OTHERS THEN NULL; END; END IF;\n',
                                   backfill.part_of('OLD', u.t), t.target, CASE WHEN NOT a.added THEN format(' AND pg_catalog.record_image_eq(ROW(OLD.%1$s), ROW(NEW.%1$s))', backfill.in_quotes(c.name)) END,
                                   CASE WHEN s.forth OR s.back THEN format(' AND moved.%I', backfill.place_in(job, clause, u.ord)) END || CASE WHEN s.forth AND clause = job.set_clause THEN format(' AND NOT rescued[%s]', u.ord) ELSE '' END,
