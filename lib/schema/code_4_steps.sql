@@ -377,7 +377,7 @@ BEGIN
   ELSIF phase = 'tidy' AND undoes AND backfill.added_column(job) IS NOT NULL THEN
     job.drop_column := backfill.added_column(job);
     -- What a statement once read is no use any more that would stand in the way of whoever takes the column back.
-    SELECT string_agg(format('%s: %s', u.kind, u.what), '; ' ORDER BY u.kind, u.what) INTO uses FROM backfill.uses_of(job) u WHERE u.kind NOT IN ('statements', 'columns');
+    SELECT string_agg(format('%s: %s', u.kind, u.what), '; ' ORDER BY u.kind, u.what) INTO uses FROM backfill.uses_of(job) u WHERE u.kind NOT IN ('statements', 'columns') AND u.what NOT LIKE 'perhaps, %';  -- what takes too long to be known holds no undo up
     IF backfill.gone_columns(job) IS NOT NULL THEN
       RAISE EXCEPTION 'column % of % may have the only copy of what was in %', job.drop_column, name, backfill.gone_columns(job)
         USING ERRCODE = '55000', HINT = 'All else of the job is taken back. If nobody needs the column, drop it by hand.';
@@ -426,7 +426,7 @@ BEGIN
   named := '{}';
   passed_over := 0;
   FOR p IN
-    SELECT f.oid, f.proname, f.prosrc
+    SELECT f.oid, f.proname, f.prosrc, f.proowner
       FROM pg_proc f JOIN pg_namespace n ON n.oid = f.pronamespace, pg_class c
      WHERE c.oid = relation AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'backfill') AND n.nspname !~ '^pg_temp_'
      ORDER BY f.proowner = c.relowner DESC, f.pronamespace = c.relnamespace DESC, EXISTS (SELECT FROM pg_trigger t WHERE t.tgfoid = f.oid AND t.tgrelid = relation) DESC, f.oid
@@ -435,10 +435,10 @@ BEGIN
       passed_over := passed_over + 1;
       CONTINUE;
     END IF;
+    CONTINUE WHEN p.proname ~ '^backfilld_sync_\d{1,18}_' AND EXISTS (SELECT FROM backfill.job j JOIN pg_class c ON c.oid = j.target AND c.relowner = p.proowner
+                                                                      WHERE j.id = (regexp_match(p.proname, '^backfilld_sync_(\d{1,18})_'))[1]::bigint AND starts_with(p.proname, backfill.sync_token(j)));
     CONTINUE WHEN CASE WHEN octet_length(p.prosrc) > 100000 THEN strpos(p.prosrc, column_name) = 0
                        WHEN strpos(lower(p.prosrc COLLATE "C"), folded) > 0 THEN p.prosrc !~* word ELSE true END;
-    CONTINUE WHEN p.proname ~ '^backfilld_sync_\d{1,18}_' AND EXISTS (SELECT FROM backfill.job j, backfill.sync_functions(j) f
-                                                                      WHERE j.id = (regexp_match(p.proname, '^backfilld_sync_(\d{1,18})_'))[1]::bigint AND f.oid = p.oid);
     named := named || p.oid;
   END LOOP;
 END

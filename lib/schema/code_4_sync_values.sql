@@ -341,7 +341,7 @@ AS $$
                     JOIN pg_operator o ON o.oid = n.oid::oid)
   SELECT (SELECT b.body ~ ':rtekind 0 |XMLEXPR|\{SQLVALUEFUNCTION :op (9|1\d) ' FROM b)  -- CURRENT_ROLE and what follows it
          OR EXISTS (SELECT FROM types t JOIN pg_type y ON y.oid = t.oid
-                     WHERE y.typname ~ '^_?reg' OR t.oid >= 16384 AND coalesce(nullif(y.typelem, 0), y.oid) NOT IN (SELECT e.oid FROM pg_type e WHERE e.typtype = 'e')
+                     WHERE t.oid < 16384 AND y.typname ~ '^_?reg' OR t.oid >= 16384 AND coalesce(nullif(y.typelem, 0), y.oid) NOT IN (SELECT e.oid FROM pg_type e WHERE e.typtype = 'e')
                        AND y.typrelid NOT IN (SELECT p.typrelid FROM pg_proc f JOIN pg_type p ON p.oid = f.proargtypes[0] WHERE f.oid = function))
          OR EXISTS (SELECT FROM called k JOIN pg_proc p ON p.oid = k.oid
                      WHERE p.oid >= 16384 OR p.pronamespace <> 'pg_catalog'::regnamespace

@@ -99,9 +99,7 @@ LANGUAGE plpgsql
 AS $$
 DECLARE
   class    pg_catalog.pg_class := (SELECT c FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) job.target);
-  columns  pg_catalog.text[] := CASE WHEN missing IS NULL THEN backfill.columns_read(job.target, expressions)
-                          ELSE ARRAY(SELECT a.attname::pg_catalog.text FROM pg_catalog.pg_attribute a WHERE a.attrelid OPERATOR(pg_catalog.=) job.target AND a.attnum OPERATOR(pg_catalog.>) 0::smallint
-                                        AND NOT a.attisdropped ORDER BY a.attnum) END;
+  columns  pg_catalog.text[];
   owner    pg_catalog.text := class.relowner::pg_catalog.regrole::pg_catalog.text;
   name      pg_catalog.text := token OPERATOR(pg_catalog.||) ending;
   twin      pg_catalog.text := name OPERATOR(pg_catalog.||) '_twin';
@@ -111,6 +109,15 @@ DECLARE
   by_role   boolean;
   open      pg_catalog.text;
 BEGIN
+  BEGIN
+    columns := backfill.columns_read(job.target, expressions);
+  EXCEPTION WHEN undefined_column THEN  -- the one that is missing, perhaps: then any may be read
+    IF missing IS NULL THEN
+      RAISE;
+    END IF;
+    columns := ARRAY(SELECT a.attname::pg_catalog.text FROM pg_catalog.pg_attribute a WHERE a.attrelid OPERATOR(pg_catalog.=) job.target AND a.attnum OPERATOR(pg_catalog.>) 0::smallint
+                        AND NOT a.attisdropped ORDER BY a.attnum);
+  END;
   -- What the server casts a result to is no part of a function's body, but of what its value depends on.
   EXECUTE backfill.row_function(twin, job.target, token, types,
     ARRAY(SELECT pg_catalog.format(E'(%s\n)::%s', u.e, u.t) FROM ROWS FROM (pg_catalog.unnest(expressions), pg_catalog.unnest(types)) WITH ORDINALITY AS u(e, t, ord) ORDER BY u.ord), columns, missing, by_wanted);

@@ -150,3 +150,15 @@ def test_of_several_columns_one_that_a_check_refuses_empties_no_other(db):
     in_step(db, "c = a + 1, e = a * 100", where_clause="c IS NULL OR e IS NULL")
     db.app.execute("UPDATE t SET a = 51 WHERE id = 1; INSERT INTO t (id, a) VALUES (1000, 52)")
     assert [row(db, key, "c, e") for key in (1, 1000)] == [(52, None), (53, None)]
+
+
+@pytest.mark.parametrize("table", ["t", "region"])
+def test_who_computes_a_clause_matters_by_what_it_reads_alone(db, table):
+    """Not by the types of other columns, nor by the table's name: a superuser's job on another's table."""
+    db.app.execute(f"CREATE DOMAIN d1 AS int CHECK (VALUE < 5000); CREATE TABLE {table} (id int PRIMARY KEY, b d1, c regclass); INSERT INTO {table} SELECT i, i FROM generate_series(1, 10) AS i")
+    db.daemon()
+    with db.connect("postgres") as boss:
+        for n, clause in enumerate([f"length({table}.id::text)", "id + 1"]):
+            db.finish(db.submit(session=boss, target=f"public.{table}", add_column=f"n{n} int", set_clause=f"n{n} = {clause}", keep_in_sync=True))
+        with_b = db.submit(session=boss, target=f"public.{table}", add_column="m int", set_clause="m = length(b::text)", keep_in_sync=True)
+    assert "may depend on who computes it" in db.finish(with_b, "failed")["error"]
