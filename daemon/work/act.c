@@ -140,7 +140,7 @@ static void ask_finish(struct worker *w)
     if (r->migration.plan.in_step && r->migration.phase > PHASE_EXPAND && r->work.ending.state != JOB_CANCELLED) {
         bool says_how = r->work.ending.state != JOB_FAILED || (hint && strstr(hint, "backfill.retry("));
         if (asprintf(&both, "%s%s%sIts trigger keeps rows in step %s.", hint ? hint : "", hint ? " " : "", says_how ? "" : "When that is mended: SELECT backfill.retry(name). ",
-                r->work.ending.state == JOB_FAILED ? "meanwhile" : "until SELECT backfill.finish(name)") < 0)
+                r->work.ending.state == JOB_FAILED ? "meanwhile; to give the job up, SELECT backfill.cancel(name)" : "until SELECT backfill.finish(name)") < 0)
             abort();
         hint = both;
     }

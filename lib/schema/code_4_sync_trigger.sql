@@ -249,7 +249,8 @@ AS $$
   SELECT backfill.sync_wanted(job, clause, at) || backfill.sync_assignments(job, clause, call, at, todo)
 $$;
 
--- Of several columns those that were wanted, each by itself, when all together could not be computed, or a CHECK refuses one. call: of the row function, of NEW; look, broken: lines that ask
+-- Of several columns those that were wanted, each by itself, when all together could not be computed, or a CHECK refuses one; but none by which where_clause would take the row for
+-- done while another is not. call: of the row function, of NEW; look, broken: lines that ask
 -- for a CHECK that the row breaks, and whether it does; none: ''.
 CREATE OR REPLACE FUNCTION backfill.sync_rescue(job backfill.job, call text, look text, broken text) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
@@ -263,6 +264,8 @@ AS $$
                            CASE WHEN broken <> '' THEN format(E'      %s          IF %s THEN NEW := kept; rescued[%s] := false; END IF;\n', look, broken, p.ord) ELSE '' END), '' ORDER BY p.ord)
       || E'    END IF;\n'
     FROM backfill.sync_places(job, job.set_clause, 'always') p
+   WHERE p.kept OR NOT coalesce(CASE job.plan -> 'sync' ->> 'mode' WHEN 'where' THEN job.plan -> 'sync' -> 'asked' WHEN 'null' THEN job.plan -> 'sync' -> 'null_asked' END ? p.name, false)
+  HAVING count(*) > 0
 $$;
 
 -- What happens when a row function fails. What is the row's own fault (data, and what the clause raises): the row is written all the
@@ -462,7 +465,7 @@ BEGIN
          '    IF NOT of_row THEN RAISE WARNING \'backfilld can\'\'t keep a row of % in step: %\', TG_RELID::pg_catalog.regclass, SQLERRM USING ERRCODE = SQLSTATE; END IF;\n'
       || CASE WHEN job.sync_back IS NULL THEN '' ELSE
            E'    IF of_row AND goes_back THEN\n' || restore || backfill.row_fault(job, job.sync_back, old_back) || at_last || E'      RETURN NEW;\n    END IF;\n' END
-      || E'    IF of_row THEN\n' || restore || CASE WHEN several.forth THEN backfill.sync_rescue(job, value, look, CASE WHEN checks THEN there ELSE '' END) ELSE '' END
+      || E'    IF of_row THEN\n' || restore || CASE WHEN several.forth THEN coalesce(backfill.sync_rescue(job, value, look, CASE WHEN checks THEN there ELSE '' END), '') ELSE '' END
       || backfill.row_fault(job, job.set_clause, old_value) || at_last || E'    END IF;\n'
          '  END;\n  RETURN NEW;\nEND';
 END
