@@ -398,8 +398,8 @@ static bool check_metrics(const struct config_metrics *metrics)
     bool ours = problem && http_is_backfilld(&metrics->address);
     printf("%-16s %-28s %s\n", "metrics", metrics->listen, ours ? "ok, a backfilld serves them" : problem ? problem : "ok");
     if (problem && !ours)
-        printf("%-16s %-28s HINT: %s\n", "", "", strstr(problem, strerror(EADDRINUSE)) ? "See who listens there: ss -ltnpx. End it, or choose another metrics.listen."
-                                                                                        : "Choose another metrics.listen, or make its directory, writable for the daemon's user.");
+        printf("%-16s %-28s HINT: %s\n", "", "",
+            "See who listens there: ss -ltnpx; of a socket, whether its directory is there, and writable for the daemon's user. Or choose another metrics.listen.");
     return !problem || ours;
 }
 

@@ -138,9 +138,9 @@ static void ask_finish(struct worker *w)
     else if (r->work.ending.state == JOB_SUCCEEDED && r->work.counts.put_aside > 0)
         hint = "Rows were left behind: SELECT * FROM backfill.left_behind; then SELECT backfill.retry(name).";
     if (r->migration.plan.in_step && r->migration.phase > PHASE_EXPAND && r->work.ending.state != JOB_CANCELLED) {
-        bool says_how = r->work.ending.state != JOB_FAILED || (hint && strstr(hint, "backfill.retry("));
-        if (asprintf(&both, "%s%s%sIts trigger keeps rows in step %s.", hint ? hint : "", hint ? " " : "", says_how ? "" : "When that is mended: SELECT backfill.retry(name). ",
-                r->work.ending.state == JOB_FAILED ? "meanwhile; to give the job up, SELECT backfill.cancel(name)" : "until SELECT backfill.finish(name)") < 0)
+        bool failed = r->work.ending.state == JOB_FAILED;
+        if (asprintf(&both, "%s%sIts trigger keeps rows in step until %s.", hint ? hint : failed ? "When that is mended: SELECT backfill.retry(name)." : "", hint || failed ? " " : "",
+                failed ? "the job is finished or cancelled" : "SELECT backfill.finish(name)") < 0)
             abort();
         hint = both;
     }

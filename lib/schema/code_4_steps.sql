@@ -377,7 +377,7 @@ BEGIN
   ELSIF phase = 'tidy' AND undoes AND backfill.added_column(job) IS NOT NULL THEN
     job.drop_column := backfill.added_column(job);
     -- What a statement once read is no use any more that would stand in the way of whoever takes the column back.
-    SELECT string_agg(format('%s: %s', u.kind, u.what), '; ' ORDER BY u.kind, u.what) INTO uses FROM backfill.uses_of(job) u WHERE u.kind NOT IN ('statements', 'columns') AND u.what NOT LIKE 'perhaps, %';  -- what takes too long to be known holds no undo up
+    SELECT string_agg(format('%s: %s', u.kind, u.what), '; ' ORDER BY u.kind, u.what) INTO uses FROM backfill.uses_of(job) u WHERE u.kind NOT IN ('statements', 'columns');
     IF backfill.gone_columns(job) IS NOT NULL THEN
       RAISE EXCEPTION 'column % of % may have the only copy of what was in %', job.drop_column, name, backfill.gone_columns(job)
         USING ERRCODE = '55000', HINT = 'All else of the job is taken back. If nobody needs the column, drop it by hand.';
@@ -568,7 +568,8 @@ BEGIN
       JOIN pg_proc p ON p.oid = c.oid JOIN pg_namespace n ON n.oid = p.pronamespace
      WHERE n.nspname NOT IN ('pg_catalog', 'information_schema', 'backfill') AND n.nspname !~ '^pg_temp_' AND p.oid <> ALL (functions)
     UNION ALL
-    SELECT 'functions', format('perhaps, as they are too many, or too long, to be looked through: %s others of the database', bodies.passed_over) WHERE bodies.passed_over > 0
+    SELECT 'functions', format('perhaps, as they are too many, or too long, to be looked through: %s others of the database', bodies.passed_over)
+     WHERE bodies.passed_over > 0 AND job.add_column IS NULL  -- what takes too long to be known holds no undo up
     UNION ALL
     SELECT 'columns', format('column %I of %s, which holds rows of the table', a.attname, backfill.relation_name(a.attrelid))
       FROM row_types t JOIN pg_attribute a ON a.atttypid = t.oid AND a.attnum > 0 AND NOT a.attisdropped

@@ -113,14 +113,13 @@ BEGIN
 END
 $$;
 
--- Whether all that stands in brackets behind an assigned column is a number or a text: the trigger's function has it as it is written, and whatever else it held, an
--- operator, a type, would be looked up along the writer's search_path, with the rights of the table's owner.
+-- Whether all that stands in brackets behind an assigned column is a whole number or a text, or two with a colon between: the trigger's function has it as it is written, and whatever else
+-- it held, an operator, a type, would be looked up along the writer's search_path, with the rights of the table's owner. A minus is an operator, but for the sign of a number.
 CREATE OR REPLACE FUNCTION backfill.has_constant_places(target text) RETURNS boolean
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT coalesce(bool_and(t.token ~ '^(\[|\]|:|-|\.|[0-9]+|''([^'']|'''')*'')$' OR t.before = '.'), true)
-    FROM (SELECT u.token, lag(u.token) OVER (ORDER BY u.ord) AS before, u.ord FROM unnest(backfill.tokens_of(target)) WITH ORDINALITY AS u(token, ord)) t
-   WHERE t.ord > 1
+  SELECT array_to_string((backfill.tokens_of(target))[2:], E'\x01')
+         ~ E'^(\\.\x01([[:alnum:]_$]|[^\x01-\x7f]|"([^"]|"")*")+\x01?|\\[\x01((-\x01)?[0-9]+|''([^'']|'''')*'')?\x01?(:\x01((-\x01)?[0-9]+)?\x01?)?\\]\x01?)*$'
 $$;
 
 -- Refuses a clause that a trigger can't compute. column_name: keep_in_sync, whose clause is set_clause, or sync_back.
@@ -136,18 +135,13 @@ DECLARE
 BEGIN
   SELECT * INTO v FROM backfill.computed_values(job.target, clause);
   target := (SELECT t FROM pg_catalog.unnest(v.targets) t  -- where in a column it writes may be no row's own affair
-              WHERE (backfill.target_type(job.target, t, missing)).type IS NULL
+              WHERE NOT backfill.has_constant_places(t) OR (backfill.target_type(job.target, t, missing)).type IS NULL
                  OR t OPERATOR(pg_catalog.~) '\[' AND (backfill.breaks_on(ARRAY[pg_catalog.concat('(NULL::', (backfill.target_type(job.target, backfill.next_token(t), missing)).type, ')',
                                                                                 pg_catalog.substr(t, pg_catalog.length(backfill.next_token(t)) OPERATOR(pg_catalog.+) 1))], '(SELECT) AS "backfilld row"')).code IS NOT NULL
               LIMIT 1);
   IF v.targets IS NULL OR target IS NOT NULL THEN
     PERFORM backfill.refuse(column_name, pg_catalog.concat('no trigger can compute this ', CASE WHEN column_name OPERATOR(pg_catalog.=) 'sync_back' THEN 'clause' ELSE 'set_clause' END, ': ' OPERATOR(pg_catalog.||) target),
-                            'Write each column, or an element or a field of it, with an expression of its own.', '0A000');
-  END IF;
-  target := (SELECT t FROM pg_catalog.unnest(v.targets) t WHERE NOT backfill.has_constant_places(t) LIMIT 1);
-  IF target IS NOT NULL THEN
-    PERFORM backfill.refuse(column_name, pg_catalog.format('where in the column it writes is computed: %s', target),
-                            'In the trigger a name in it would be looked up as the writer has it. Write a number, or a text between quotes, and nothing else, between the brackets.', '0A000');
+                            'Write each column, or an element or a field of it, with an expression of its own; between the brackets a number, or a text in quotes, and nothing else.', '0A000');
   END IF;
   PERFORM backfill.check_default(job, column_name, clause);
   SELECT * INTO found FROM backfill.breaks_on(v.expressions, backfill.derived_table(job.target, class.relname, NULL, missing));

@@ -370,7 +370,7 @@ def test_failed_job_offers_to_remove_its_trigger(db):
     db.daemon()
     name = db.submit(target="t", add_column="b int", set_clause="b = a::int", keep_in_sync=True)
     job = db.finish(name, "failed")
-    assert "50" in job["error"] and ours(db, "t") == 2 and "to give the job up, SELECT backfill.cancel('job-1')" in job["hint"]
+    assert "50" in job["error"] and ours(db, "t") == 2 and "finish" in job["hint"]
     db.app.execute("SELECT backfill.finish(%s)", [name])
     wait_until(lambda: ours(db, "t") == 0, what="the trigger is gone")
     assert db.state(name) == "failed"

@@ -589,8 +589,8 @@ def test_who_owns_the_schema_could_replace_the_functions_of_a_trigger_and_is_nam
     db.finish(name)
 
 
-@pytest.mark.parametrize("place, fine", [("arr[1 + 1]", False), ("j['a' || 'b']", False), ("j['n'::text]", False), ("arr[abs(1)]", False), ("arr[1:1 + 1]", False), ("arr[(SELECT 1)]", False),
-                                         ("arr[1]", True), ("arr[-1]", True), ("j['n']", True), ("j['it''s']['b'][0]", True), ("arr[1:2]", True)])
+@pytest.mark.parametrize("place, fine", [("arr[1 + 1]", False), ("j['a' || 'b']", False), ("j['n'::text]", False), ("arr[abs(1)]", False), ("arr[1:1 + 1]", False), ("arr[(SELECT 1)]", False), ("arr[2 - 1]", False), ("arr[-'1']", False), ("arr[- - 1]", False), ("arr[1:-'1']", False), ("j['a' - 1]", False), ("j['a'][2-1]", False), ("arr[1.0]", False),
+                                         ("arr[1]", True), ("arr[-1]", True), ("j['n']", True), ("j['it''s']['b'][0]", True), ("arr[1:2]", True), ("arr[-1:-0]", True), ("j['a]b']['-']", True)])
 def test_where_in_a_column_a_trigger_writes_is_a_constant(db, place, fine):
     """It stands in the trigger's function as it was written: an operator in it would be whoever's comes first in the writer's search_path, with the owner's rights."""
     db.app.execute("CREATE TABLE t (id int PRIMARY KEY, n int, arr int[], j jsonb); INSERT INTO t SELECT i, i, '{1, 2}', '{}' FROM generate_series(1, 10) AS i")
@@ -598,7 +598,7 @@ def test_where_in_a_column_a_trigger_writes_is_a_constant(db, place, fine):
     if fine:
         db.submit(**job)
         return
-    with pytest.raises(psycopg.Error, match="where in the column it writes is computed") as refused:
+    with pytest.raises(psycopg.Error, match="no trigger can compute this set_clause") as refused:
         db.submit(**job)
     assert refused.value.diag.column_name == "keep_in_sync" and "between the brackets" in refused.value.diag.message_hint
 

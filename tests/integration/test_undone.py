@@ -98,7 +98,7 @@ def test_the_hint_of_a_failed_job_whose_trigger_stays_does_not_lead_to_finish(db
     with pytest.raises(psycopg.Error) as waited:
         db.app.execute("CALL backfill.wait('mine')")
     for hint in (job["hint"], waited.value.diag.message_hint):
-        assert "backfill.retry(" in hint and "backfill.finish" not in hint and "keeps rows in step meanwhile" in hint, hint
+        assert "backfill.retry(" in hint and "backfill.finish" not in hint and "keeps rows in step until the job is finished or cancelled" in hint, hint
 
 
 def test_who_waits_for_a_job_that_no_daemon_serves_is_told(db):
