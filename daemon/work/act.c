@@ -213,7 +213,7 @@ static void perform_by_control(struct worker *w, const struct runner_action *a)
     if (a->kind == RUNNER_LAYOUT)
         ask(w, &(struct session_query){SQL_LAYOUT, 3, {job, phase, w->planned}});
     else if (a->kind == RUNNER_ADD_RANGE)
-        ask(w, &(struct session_query){SQL_ADD_RANGE, 4, {job, relation->oid, relation->upper, w->planned}});
+        ask(w, &(struct session_query){SQL_ADD_RANGE, 5, {job, relation->oid, relation->upper, relation->cuts, w->planned}});
     else if (a->kind == RUNNER_BEGIN)
         ask(w, &(struct session_query){SQL_BEGIN_PHASE, 7,
                    {job, phase, job_phase_name(a->phase), a->estimate ? number_text(n, (int64_t)a->estimate) : NULL, w->survey.seen,

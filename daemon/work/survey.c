@@ -16,6 +16,7 @@ static void forget_relations(struct survey *s)
         free(s->relations[i].trial);
         free(s->relations[i].whole);
         free(s->relations[i].upper);
+        free(s->relations[i].cuts);
     }
     free(s->relations);
     s->relations = NULL;
@@ -70,6 +71,7 @@ bool survey_take_seen(struct survey *s, int relation, const PGresult *result, ui
     if (result_text(result, 0, "seen"))
         replace_string(&s->seen, result_text(result, 0, "seen"));
     *ret_estimate = (uint64_t)result_number(result, 0, "estimate");
+    replace_string(&s->relations[relation].cuts, result_text(result, 0, "cuts"));
     if (result_is_true(result, 0, "nothing_to_do"))
         replace_string(&s->relations[relation].upper, NULL);
     return s->relations[relation].upper != NULL;

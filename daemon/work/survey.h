@@ -12,6 +12,7 @@ struct relation {
     char *whole;           /* asks whether no row is to do; NULL: no statement can tell */
     char *on_copy, *trial; /* whether the survey tries a batch on a copy; of how many keys */
     char *upper;           /* the last key; NULL: empty, or not looked for yet */
+    char *cuts;            /* the keys between its ranges, text[]; NULL: it is one */
 };
 
 struct survey {

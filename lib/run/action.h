@@ -14,7 +14,7 @@ enum runner_action_kind {
     RUNNER_LAYOUT,  /* list the job's relations -> n_relations */
     RUNNER_SURVEY, /* relation: check the batch's plan, find the last key -> upper (NULL: empty), estimate; in preflight
                        a batch may be tried too; at_once: look whether any row is to do */
-    RUNNER_ADD_RANGE, /* relation: write its range, up to the last key that the survey found, if it found one */
+    RUNNER_ADD_RANGE, /* relation: write its ranges, up to the last key that the survey found, if it found one */
     RUNNER_BEGIN,     /* phase: write that it begins, or one more walk of it, and estimate -> ours */
     RUNNER_NEXT_STEP, /* ask the catalog which step of the phase is to do -> has_step */
     RUNNER_STEP,      /* do that */

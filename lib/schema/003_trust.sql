@@ -127,5 +127,12 @@ ALTER TABLE backfill.job
 ALTER TABLE backfill.range
   ADD COLUMN gone bigint NOT NULL DEFAULT 0;         -- rows that were put aside as locked, and that the statement didn't find when they were tried again
 
+-- ---- A large relation is many ranges.
+
+ALTER TABLE backfill.range
+  ADD COLUMN starts text[];                          -- exclusive: where a pass begins; NULL: at the first row
+DROP INDEX backfill.range_once;
+CREATE UNIQUE INDEX range_once ON backfill.range (job_id, relation, starts) NULLS NOT DISTINCT WHERE lower IS NULL;  -- planned once, however often it is sent
+
 CREATE TYPE backfill.work AS (ticket bigint, pinned text[], own jsonb);
 COMMENT ON TYPE backfill.work IS 'what begins a transaction of a worker: backfill.begin_work';

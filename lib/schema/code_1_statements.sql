@@ -432,9 +432,10 @@ $$;
 --   look   the same, with xmin in its place, which tells who wrote them
 --   bound  the key that ends a batch of $3 keys above $1, at most $2; no row when fewer are left
 --   last   the greatest key
+--   sample the keys up to $2 on $3 percent of the pages, in their text form, with their place n among so many (total)
 -- several: $2 is a text[] of positions, which are the batch: backfill.batch_condition.
 CREATE OR REPLACE FUNCTION backfill.statements(job backfill.job, relation oid, key backfill.walk_key, point boolean, several text DEFAULT NULL,
-    OUT batch text, OUT keys text, OUT bound text, OUT last text, OUT look text)
+    OUT batch text, OUT keys text, OUT bound text, OUT last text, OUT look text, OUT sample text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -462,6 +463,8 @@ BEGIN
                   array_to_string(ordering, ', '));
   last := format('/* backfilld */ SELECT %s FROM %s ORDER BY %s LIMIT 1', position, source,
                  array_to_string(ARRAY(SELECT o || ' DESC' FROM unnest(ordering) WITH ORDINALITY AS u(o, ord) ORDER BY ord), ', '));
+  sample := format('/* backfilld */ SELECT %s::pg_catalog.text AS key, pg_catalog.row_number() OVER (ORDER BY %s) AS n, pg_catalog.count(*) OVER () AS total'
+                   ' FROM %s TABLESAMPLE pg_catalog.system ($3::pg_catalog.float8) WHERE %s', position, array_to_string(ordering, ', '), source, walked);
 END
 $$;
 

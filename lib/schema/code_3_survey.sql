@@ -140,16 +140,41 @@ EXCEPTION
 END
 $$;
 
+-- Where a relation of so many rows is cut into ranges: the keys that end them, but for the last one, in their text form, at quantiles of a sample;
+-- NULL: it is one range. 250,000 rows are a second or two of work. No range has fewer than 50,000 or so: one costs its walker a round trip or two. Of 600
+-- pages each of 64 ranges has nine: their sizes differ by a third, as a rule. A key that is longer than the index of ranges has room for cuts none.
+CREATE OR REPLACE FUNCTION backfill.cuts_of(sample text, relation oid, upper text[], rows bigint) RETURNS text[]
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  ranges constant bigint := least(64, rows OPERATOR(pg_catalog./) 50000::bigint);
+  pages  numeric;
+  cuts   pg_catalog.text[];
+BEGIN
+  IF rows OPERATOR(pg_catalog.<) 250000::bigint THEN
+    RETURN NULL;
+  END IF;
+  pages := (SELECT pg_catalog.sum(pg_catalog.pg_relation_size(o.oid)) OPERATOR(pg_catalog./) pg_catalog.current_setting('block_size')::numeric
+              FROM (SELECT relation AS oid UNION SELECT t.relid FROM pg_catalog.pg_partition_tree(relation) AS t) AS o);
+  EXECUTE pg_catalog.format('SELECT pg_catalog.array_agg(s.key ORDER BY s.n) FROM (%s) AS s WHERE s.n OPERATOR(pg_catalog.<) s.total AND pg_catalog.octet_length(s.key) OPERATOR(pg_catalog.<=) 1000'
+                            ' AND s.n OPERATOR(pg_catalog.*) $4 OPERATOR(pg_catalog./) s.total OPERATOR(pg_catalog.>) ((s.n OPERATOR(pg_catalog.-) 1::bigint) OPERATOR(pg_catalog.*) $4 OPERATOR(pg_catalog./) s.total)', sample)
+     INTO cuts USING NULL::pg_catalog.text[], upper, least(100, 60000 OPERATOR(pg_catalog./) greatest(pages, 1))::pg_catalog.float8, ranges;
+  RETURN cuts;
+EXCEPTION WHEN query_canceled THEN  -- the pages lie on a slow disk: one range is no reason to fail
+  RETURN NULL;
+END
+$$;
+
 -- Surveys one relation, and tries a batch, which is undone again: what it costs, and whether a row that is done still meets the
 -- where_clause. keys: at most so many; 0 tries nothing. First it is one key, then ten, then a hundred, as long as the next will
 -- probably end within 200 ms: rows stay locked meanwhile. on_copy: the column that it fills is still to be added, which would lock
 -- everybody out while it is tried: it is tried on a copy of some rows, and the batch's plan is checked when the column is there. Where
 -- the table itself may refuse its rows, one of them is tried there, as it is, and ten when that fails.
 -- What every row meets is raised, for it would end the job later; what one row meets, or what cuts the trial short, is said.
--- whole: backfill.whole_look's, or NULL. Returns the estimate of rows, what was seen,
+-- whole: backfill.whole_look's, or NULL. Returns the estimate of rows, what was seen, where it is cut (backfill.cuts_of),
 -- and whether one look at the whole relation found nothing to do: then there is nothing to try, either.
 CREATE OR REPLACE FUNCTION backfill.survey(batch text, bound text, keys_of text, relation oid, name text, upper text[], on_copy boolean,
-    keys bigint, whole text, OUT estimate bigint, OUT seen jsonb, OUT nothing_to_do boolean)
+    keys bigint, whole text, OUT estimate bigint, OUT seen jsonb, OUT nothing_to_do boolean, OUT cuts text[])
 LANGUAGE plpgsql
 AS $$
 DECLARE
@@ -186,6 +211,9 @@ BEGIN
     PERFORM backfill.check_batch(batch, relation, upper);
   END IF;
   nothing_to_do := whole IS NOT NULL AND backfill.has_nothing_to_do(whole, relation);
+  IF NOT nothing_to_do THEN
+    cuts := backfill.cuts_of((SELECT s.sample FROM backfill.statements(job, relation, key, false) s), relation, upper, estimate);
+  END IF;
   PERFORM backfill.restore_session(work);
   IF keys OPERATOR(pg_catalog.=) 0::bigint THEN
     RETURN;

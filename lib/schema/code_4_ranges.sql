@@ -67,30 +67,57 @@ BEGIN
 END
 $$;
 
--- One range over all of a relation, up to the greatest key that it has now; in a later pass the one that is there, from its
--- start. What a pass can't do it notes anew. upper NULL: the relation is empty by now, and its range stays done.
+-- The ranges of a relation, up to the greatest key that it has now, each from where the one before it ends: cuts. In a later pass those that are
+-- there, from their start, as long as their key has its order. What a pass can't do it notes anew. upper NULL: the relation is empty by now, and its
+-- ranges stay done.
 -- planned: when the session of its layout began. Nothing happens on another: a server that has crashed, or failed over, since
 -- may have lost ranges that were added before this one.
-CREATE OR REPLACE FUNCTION backfill.add_range(job_id bigint, relation oid, upper text[], planned timestamptz) RETURNS void
-LANGUAGE sql SET search_path = pg_catalog, pg_temp
+CREATE OR REPLACE FUNCTION backfill.add_ranges(job_id bigint, relation oid, upper text[], cuts text[], planned timestamptz) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
-  DELETE FROM backfill.left_behind l
-   USING backfill.job j
-   WHERE l.job_id = add_range.job_id AND l.relation = add_range.relation AND l.reason = 'error'
-     AND j.id = l.job_id AND backfill.is_held(j) AND add_range.planned = backfill.session_start();
-  UPDATE backfill.range g
-     SET found = 0, nulls = 0
-    FROM backfill.job j
-   WHERE add_range.upper IS NULL AND g.job_id = add_range.job_id AND g.relation = add_range.relation
-     AND j.id = g.job_id AND backfill.is_held(j) AND add_range.planned = backfill.session_start();
-  INSERT INTO backfill.range (job_id, submitted_by, submitted_by_oid, epoch, relation, key, key_identity, home, upper)
-  SELECT j.id, j.submitted_by, j.submitted_by_oid, backfill.random_number(), add_range.relation, k.attnums, k.identity, backfill.home(add_range.relation), add_range.upper
-    FROM backfill.job j,
-         backfill.key_of(add_range.relation, backfill.key_numbers(add_range.relation, j.key)) k
-   WHERE j.id = add_range.job_id AND backfill.is_held(j) AND add_range.planned = backfill.session_start() AND add_range.upper IS NOT NULL
-  ON CONFLICT (job_id, relation) WHERE lower IS NULL
-  DO UPDATE SET key = excluded.key, key_identity = excluded.key_identity, home = excluded.home, upper = excluded.upper,
-                cursor = NULL, keys = 0, found = 0, nulls = 0, epoch = excluded.epoch, submitted_by = excluded.submitted_by, submitted_by_oid = excluded.submitted_by_oid
+#variable_conflict use_column
+DECLARE
+  job  backfill.job;
+  k    backfill.walk_key;
+  last bigint;   -- that ends with upper
+  sums record;   -- of what was cut otherwise
+BEGIN
+  SELECT * INTO job FROM backfill.job j WHERE j.id = add_ranges.job_id;
+  IF NOT FOUND OR NOT backfill.is_held(job) OR planned IS DISTINCT FROM backfill.session_start() THEN
+    RETURN;
+  END IF;
+  DELETE FROM backfill.left_behind l WHERE l.job_id = job.id AND l.relation = add_ranges.relation AND l.reason = 'error';
+  IF upper IS NULL THEN
+    UPDATE backfill.range g SET found = 0, nulls = 0 WHERE g.job_id = job.id AND g.relation = add_ranges.relation;
+    RETURN;
+  END IF;
+  SELECT * INTO k FROM backfill.key_of(relation, backfill.key_numbers(relation, job.key));
+  IF k.attnums IS NULL THEN
+    RETURN;
+  END IF;
+  SELECT max(g.id) INTO last
+    FROM backfill.range g
+   WHERE g.job_id = job.id AND g.relation = add_ranges.relation AND g.lower IS NULL
+  HAVING (count(*) > 1 OR cuts IS NULL) AND bool_and(g.starts IS NULL OR backfill.same_order(g.key_identity, k.identity));
+  IF last IS NOT NULL THEN
+    UPDATE backfill.range g
+       SET key = k.attnums, key_identity = k.identity, home = backfill.home(add_ranges.relation),
+           upper = CASE g.id WHEN last THEN add_ranges.upper ELSE g.upper END, cursor = g.starts, keys = 0, found = 0, nulls = 0,
+           epoch = backfill.random_number(), submitted_by = job.submitted_by, submitted_by_oid = job.submitted_by_oid
+     WHERE g.job_id = job.id AND g.relation = add_ranges.relation AND g.lower IS NULL;
+    RETURN;
+  END IF;
+  SELECT coalesce(sum(g.rows), 0) AS rows, coalesce(sum(g.batches), 0) AS batches, coalesce(sum(g.wal_bytes), 0) AS wal_bytes, coalesce(sum(g.gone), 0) AS gone INTO sums
+    FROM backfill.range g
+   WHERE g.job_id = job.id AND g.relation = add_ranges.relation AND g.lower IS NULL;
+  DELETE FROM backfill.range g WHERE g.job_id = job.id AND g.relation = add_ranges.relation AND g.lower IS NULL;
+  INSERT INTO backfill.range (job_id, submitted_by, submitted_by_oid, epoch, relation, key, key_identity, home, starts, cursor, upper, rows, batches, wal_bytes, gone)
+  SELECT job.id, job.submitted_by, job.submitted_by_oid, backfill.random_number(), add_ranges.relation, k.attnums, k.identity, backfill.home(add_ranges.relation),
+         c.starts::text[], c.starts::text[], c.ends::text[],
+         CASE c.ord WHEN 1 THEN sums.rows ELSE 0 END, CASE c.ord WHEN 1 THEN sums.batches ELSE 0 END, CASE c.ord WHEN 1 THEN sums.wal_bytes ELSE 0 END, CASE c.ord WHEN 1 THEN sums.gone ELSE 0 END
+    FROM ROWS FROM (unnest(NULL::text || coalesce(cuts, '{}')), unnest(coalesce(cuts, '{}') || upper::text)) WITH ORDINALITY AS c(starts, ends, ord)
+   ORDER BY c.ord;
+END
 $$;
 
 -- A job stands in an earlier phase than the daemon that holds it thinks: the server has failed over to a standby that had not

@@ -156,7 +156,7 @@ def test_daemons_functions_are_the_daemons_alone(db):
          WHERE p.pronamespace = 'backfill'::regnamespace AND r.rolname IN ('app', 'watcher', 'stranger')
            AND has_function_privilege(r.oid, p.oid, 'EXECUTE') GROUP BY 1"""))
     assert open_to["run_batch"] == ["app"] and open_to["is_done"] == ["app", "watcher"]
-    for name in ("claim", "hold_again", "layout", "add_range", "begin_phase", "take_range", "put_aside",
+    for name in ("claim", "hold_again", "layout", "add_ranges", "begin_phase", "take_range", "put_aside",
                  "end_job", "release_job"):
         assert name not in open_to
     assert not [name for name, roles in open_to.items() if "stranger" in roles]

@@ -429,9 +429,10 @@ static const char *execute_on_server(struct world *w, struct daemon *d, struct r
         if (a->at_once && random_chance(&w->random, 500) && !model_is_to_do(m, a->relation))
             d->surveyed[a->relation] = last = 0;
         e->empty = last == 0;
+        model_cuts_of(m, a->relation, &w->random, &d->cuts[a->relation]);
         return NULL;
     case RUNNER_ADD_RANGE:
-        model_add_range(m, d->session, a->relation, d->surveyed[a->relation], d->planned);
+        model_add_ranges(m, d->session, a->relation, d->surveyed[a->relation], &d->cuts[a->relation], d->planned);
         return NULL;
     case RUNNER_BEGIN:
         e->look =

@@ -234,45 +234,83 @@ static void forget_errors(struct model *m, int relation)
     m->n_left_behind = kept;
 }
 
-void model_add_range(struct model *m, int session, int relation, int upper, int planned)
+/* Keys of some rows, in their order, or none: backfill.cuts_of. */
+void model_cuts_of(const struct model *m, int relation, struct random *random, struct model_cuts *ret_cuts)
 {
-    if (!model_is_held(m, session) || planned != session)
-        return;
-    for (int i = 0; i < m->n_ranges; i++) /* the index range_once */
-        if (!m->ranges[i].forgotten && !m->ranges[i].point && m->ranges[i].relation == relation) {
-            struct model_range *g = &m->ranges[i];
-            forget_errors(m, relation);
-            g->changed = 0;
-            if (upper == 0)
-                return;
-            g->cursor = 0;
-            g->upper = upper;
-            g->keys = 0;
-            g->walk_epoch = ++g->epoch;
-            return;
-        }
-    forget_errors(m, relation);
-    if (upper > 0)
-        new_range(m, relation, upper);
+    const struct model_relation *r = &m->relations[relation];
+    uint32_t permille = random_chance(random, 500) ? 0 : random_between(random, 10, 200);
+
+    ret_cuts->n = 0;
+    for (int i = 0; i < r->n_rows && ret_cuts->n < MODEL_CUTS; i++)
+        if (!r->rows[i].deleted && random_chance(random, permille))
+            ret_cuts->at[ret_cuts->n++] = r->rows[i].key;
 }
 
-/* From here on each row up to its relation's range is owed. A row that was there before the layout, in a
- * relation that was not empty, must be in reach of a range. */
+static bool is_of_walk(const struct model_range *g, int relation)
+{
+    return !g->forgotten && !g->point && g->relation == relation;
+}
+
+void model_add_ranges(struct model *m, int session, int relation, int upper, const struct model_cuts *cuts, int planned)
+{
+    struct model_range *last = NULL;
+    int n = 0, n_ranges = m->n_ranges;
+
+    if (!model_is_held(m, session) || planned != session)
+        return;
+    forget_errors(m, relation);
+    for (int i = 0; i < n_ranges; i++)
+        if (is_of_walk(&m->ranges[i], relation)) {
+            last = &m->ranges[i];
+            last->changed = 0;
+            n++;
+        }
+    if (upper == 0)
+        return;
+    if (n > 1 || (n == 1 && cuts->n == 0)) {
+        for (int i = 0; i < n_ranges; i++) {
+            struct model_range *g = &m->ranges[i];
+            if (!is_of_walk(g, relation))
+                continue;
+            g->cursor = g->starts;
+            g->keys = 0;
+            g->walk_epoch = ++g->epoch;
+        }
+        last->upper = upper;
+        return;
+    }
+    for (int i = 0; i < n_ranges; i++)
+        m->ranges[i].forgotten |= is_of_walk(&m->ranges[i], relation);
+    for (int i = 0; i <= cuts->n; i++) {
+        struct model_range *g = new_range(m, relation, i < cuts->n ? cuts->at[i] : upper);
+        if (g)
+            g->starts = g->cursor = i > 0 ? cuts->at[i - 1] : 0;
+    }
+}
+
+static int ranges_with(const struct model *m, int relation, int key)
+{
+    int n = 0;
+
+    for (int i = 0; i < m->n_ranges; i++)
+        n += is_of_walk(&m->ranges[i], relation) && key > m->ranges[i].starts && key <= m->ranges[i].upper;
+    return n;
+}
+
+/* From here on each row of a range is owed. A row that was there before the layout, in a relation that was not empty, must be in reach
+ * of one. */
 static void note_debts(struct model *m)
 {
-    for (int i = 0; i < m->n_relations; i++) {
-        struct model_relation *r = &m->relations[i];
-        int upper = 0;
-        for (int g = 0; g < m->n_ranges; g++)
-            if (!m->ranges[g].forgotten && m->ranges[g].relation == i)
-                upper = m->ranges[g].upper;
-        for (int k = 0; k < r->n_rows; k++) {
-            struct model_row *row = &r->rows[k];
-            row->owed = !row->deleted && row->key <= upper;
+    for (int i = 0; i < m->n_relations; i++)
+        for (int k = 0; k < m->relations[i].n_rows; k++) {
+            struct model_row *row = &m->relations[i].rows[k];
+            int n = ranges_with(m, i, row->key);
+            row->owed = !row->deleted && n > 0;
             if (!row->deleted && !row->owed && row->born < m->layouts)
                 broken(m, "a row that was there before the layout is in no range");
+            if (n > 1)
+                broken(m, "a row is in two ranges");
         }
-    }
 }
 
 enum runner_look model_begin_phase(
@@ -399,7 +437,7 @@ static bool move_cursor(struct model *m, const struct model_batch *b, uint64_t k
     struct model_range *g = &m->ranges[b->range - 1];
     if (g->forgotten || g->epoch != b->epoch || g->cursor != b->lo)
         return false;
-    if (b->hi <= g->cursor)
+    if (b->hi <= g->cursor && b->hi != g->upper) /* the last one of a relation may end before it starts: rows were deleted */
         broken(m, "a cursor did not move forward");
     if (b->hi > g->upper)
         broken(m, "a cursor moved past its range");

@@ -17,7 +17,8 @@
 
 #define MODEL_RELATIONS 3
 #define MODEL_ROWS      160 /* of one relation, rows inserted later included */
-#define MODEL_RANGES    (MODEL_RELATIONS * MODEL_ROWS * 4)
+#define MODEL_RANGES    (MODEL_RELATIONS * MODEL_ROWS * 8)
+#define MODEL_CUTS      5
 #define MODEL_SESSIONS  8
 
 struct model_row {
@@ -38,11 +39,16 @@ struct model_relation {
 };
 
 struct model_range {
-    int relation, cursor, upper;
+    int relation, starts, cursor, upper;
     bool point, forgotten;  /* forgotten: deleted by a new layout */
     uint64_t keys, changed; /* in this walk */
     int64_t epoch;
     int64_t walk_epoch; /* at which this walk began: a worker of an older one is in the walk before */
+};
+
+/* Keys between the ranges of a relation. */
+struct model_cuts {
+    int n, at[MODEL_CUTS];
 };
 
 struct model_left_behind {
@@ -135,7 +141,7 @@ bool model_is_held(const struct model *m, int session);
 bool model_claim(struct model *m, int session);
 void model_hold_again(struct model *m, int old_session, int session);
 enum runner_look model_layout(struct model *m, int session, enum job_phase phase, int planned);
-void model_add_range(struct model *m, int session, int relation, int upper, int planned);
+void model_add_ranges(struct model *m, int session, int relation, int upper, const struct model_cuts *cuts, int planned);
 enum runner_look model_begin_phase(
     struct model *m, int session, enum job_phase from, enum job_phase phase, uint64_t estimate, int planned);
 struct model_taken model_take_range(struct model *m, int session, enum job_phase phase, int64_t above, uint32_t at_most);
@@ -152,6 +158,7 @@ void model_give_way(
 /* What worker sessions call. */
 bool model_is_to_do(const struct model *m, int relation); /* whether a row of it is */
 int model_survey(const struct model *m, int relation, uint64_t *ret_estimate); /* the last key, or 0 */
+void model_cuts_of(const struct model *m, int relation, struct random *random, struct model_cuts *ret_cuts);
 int model_bound(
     const struct model *m, int64_t range, int lo, uint32_t keys); /* a key, or 0: fewer are left */
 const char *model_run_batch(

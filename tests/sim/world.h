@@ -40,6 +40,7 @@ struct daemon {
     struct runner runner;
     struct statement statement;
     int surveyed[MODEL_RELATIONS]; /* the last key of each */
+    struct model_cuts cuts[MODEL_RELATIONS];
     int token;                     /* of its claim */
     int planned;                   /* the control session that its plan was begun on; 0: none */
     enum job_wanted heard;
