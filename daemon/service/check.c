@@ -353,6 +353,7 @@ static void check_probes(struct check *c)
         const struct config_probe *probe = &c->throttle->probes[i];
         char what[80];
         double value;
+        PQclear(PQexec(conn, SQL_PIN_PROBE));
         PGresult *result = PQexec(conn, probe->sql);
         _cleanup_free_ char *said = PQresultStatus(result) == PGRES_TUPLES_OK ? NULL : words_tidy(PQresultErrorMessage(result));
         const char *wrong = said ? said : probe_read(result, &value);

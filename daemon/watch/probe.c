@@ -81,7 +81,7 @@ static void on_timer(evutil_socket_t socket, short what, void *arg)
         p->session =
             session_open(p->base, p->place, NULL, "backfilld probe", SETTINGS_PROBE, CONNECT_TIMEOUT_MS, on_session, p);
     else
-        session_send(p->session, &(struct session_query){.sql = p->throttle->probes[p->next].sql}, 1, 1,
+        session_send(p->session, (struct session_query[]){{.sql = SQL_PIN_PROBE}, {.sql = p->throttle->probes[p->next].sql}}, 2, 2,
             ANSWER_TIMEOUT_MS);
 }
 
@@ -93,7 +93,7 @@ static void on_session(struct session *session, const struct session_event *e, v
 
     switch (e->kind) {
     case SESSION_CONNECTED: on_timer(-1, 0, p); return;
-    case SESSION_RESULT: answer = read_answer(e->results[0]); break;
+    case SESSION_RESULT: answer = read_answer(e->results[1]); break;
     case SESSION_CONNECT_FAILED:
     case SESSION_ERROR:
     case SESSION_TIMED_OUT:

@@ -131,19 +131,13 @@ static void ask_finish(struct worker *w)
     if (r->work.ending.names_row)
         name_row(w);
     const char *hint = r->work.ending.hint;
-    _cleanup_free_ char *both = NULL;
     if (!hint && r->work.ending.names_row)
         hint = "Correct the row, or pass over such rows (UPDATE backfill.job SET on_error = 'quarantine' WHERE name = ...), then SELECT backfill.retry(name). "
                "For another clause SELECT backfill.forget(name), then insert the job anew.";
     else if (r->work.ending.state == JOB_SUCCEEDED && r->work.counts.put_aside > 0)
         hint = "Rows were left behind: SELECT * FROM backfill.left_behind; then SELECT backfill.retry(name).";
-    if (r->migration.plan.in_step && r->migration.phase > PHASE_EXPAND && r->work.ending.state != JOB_CANCELLED) {
-        bool failed = r->work.ending.state == JOB_FAILED;
-        if (asprintf(&both, "%s%sIts trigger keeps rows in step until %s.", hint ? hint : failed ? "When that is mended: SELECT backfill.retry(name)." : "", hint || failed ? " " : "",
-                failed ? "the job is finished or cancelled" : "SELECT backfill.finish(name)") < 0)
-            abort();
-        hint = both;
-    }
+    else if (!hint && r->migration.plan.in_step && r->migration.phase > PHASE_EXPAND && r->work.ending.state == JOB_FAILED)
+        hint = "When that is mended: SELECT backfill.retry(name).";
     ask(w, &(struct session_query){SQL_END_JOB, 6,
                {number_text(job, w->job->id), job_phase_name(r->migration.phase), job_state_name(r->work.ending.state), r->work.ending.error,
                    hint, json}});

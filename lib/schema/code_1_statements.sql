@@ -273,7 +273,7 @@ AS $$
 $$;
 
 -- The condition that a row's key stands in a batch. $1 is the position below it or NULL, $2 the one at its end, both
--- text[]. Plans are custom (plan_cache_mode), so "$1 IS NULL" is decided before the plan is chosen.
+-- text[]. What is executed as a text is planned with its parameters, so "$1 IS NULL" is decided before the plan is chosen.
 -- Beside the comparison of rows stand bounds of each column as far as the columns before it are the same at both ends, which is also
 -- decided before: the planner sees how little the batch spans, and takes the key's index however many others there are.
 -- prefix: what qualifies the columns, '' or 'app.orders.'. point: the one key $2. several: $2 is a text[] of positions in their text form;

@@ -132,11 +132,11 @@ END
 $$;
 
 -- Runs the statement of a batch, with all that is deferred to its end, so that nothing of it comes after what is looked at, and returns the rows
--- that it changed.
+-- that it changed. Who calls it has held the table's name, and checks it once more at the end of the transaction.
 -- With synchronous_commit off it is the WAL writer that writes the batch's WAL out. Where that has fallen behind (a disk that
 -- stalls for a moment), a batch waits until its own is written: what isn't, is sent to no standby, so that none seems late.
 -- Seen was 17 MB within 0.3 s, and then a lag of two seconds behind a link of 10 MB/s. 4 MB: the WAL writer's own measure is 1 MB.
-CREATE OR REPLACE FUNCTION backfill.run_statement(statement text, relation oid, name text, since xid, lo text[], hi text[], held text[], yield_us bigint, work backfill.work) RETURNS bigint
+CREATE OR REPLACE FUNCTION backfill.run_statement(statement text, lo text[], hi text[], held text[], yield_us bigint, work backfill.work) RETURNS bigint
 LANGUAGE plpgsql
 AS $$
 DECLARE
@@ -153,7 +153,6 @@ BEGIN
      AND pg_catalog.current_setting('synchronous_commit') OPERATOR(pg_catalog.=) 'off' THEN
     PERFORM pg_catalog.set_config('synchronous_commit', 'local', true);  -- of this transaction
   END IF;
-  PERFORM backfill.check_name(relation, name, since);
   RETURN rows;
 END
 $$;
@@ -205,8 +204,8 @@ $$;
 
 -- Runs the statement of a batch, and looks whether a row of it still meets where_clause: proof, of backfill.proof_of. Returns the rows that it
 -- changed, and how many of them the clause has made NULL, which is done. Any other that is left raises BF003.
--- passed: keys that it passes over, in their text form, or NULL. since: of backfill.hold_name.
-CREATE OR REPLACE FUNCTION backfill.run_rows(statement text, relation oid, name text, since xid, lo text[], hi text[], passed text[], yield_us bigint, proof jsonb,
+-- passed: keys that it passes over, in their text form, or NULL.
+CREATE OR REPLACE FUNCTION backfill.run_rows(statement text, lo text[], hi text[], passed text[], yield_us bigint, proof jsonb,
     work backfill.work, OUT rows bigint, OUT nulls bigint)
 LANGUAGE plpgsql
 AS $$
@@ -218,7 +217,7 @@ DECLARE
   others    pg_catalog.text[];
   kept      pg_catalog.text;
 BEGIN
-  rows := backfill.run_statement(statement, relation, name, since, lo, hi, passed, yield_us, work);
+  rows := backfill.run_statement(statement, lo, hi, passed, yield_us, work);
   nulls := 0;
   IF proof IS NULL OR NOT (proof OPERATOR(pg_catalog.->>) 'looks')::boolean THEN
     RETURN;
@@ -243,7 +242,7 @@ BEGIN
     END IF;
   END IF;
   IF others IS NOT NULL THEN
-    rows := rows OPERATOR(pg_catalog.+) backfill.run_statement(statement, relation, name, since, lo, hi, pg_catalog.array_cat(passed, changed), yield_us, work);
+    rows := rows OPERATOR(pg_catalog.+) backfill.run_statement(statement, lo, hi, pg_catalog.array_cat(passed, changed), yield_us, work);
     IF (proof OPERATOR(pg_catalog.->>) 'versions')::boolean THEN
       EXECUTE pg_catalog.concat(
         'SELECT (pg_catalog.array_agg(k.key::pg_catalog.text) FILTER (WHERE pg_catalog.concat(k.key::pg_catalog.text, '' '', k.version::pg_catalog.text) OPERATOR(pg_catalog.=) ANY ($5)))[1],'
@@ -431,7 +430,7 @@ BEGIN
     PERFORM backfill.restore_session(work);
   END IF;
   IF to_do THEN
-    SELECT w.rows, w.nulls INTO rows, nulls FROM backfill.run_rows(statement, relation, name, since, lo, hi, pg_catalog.array_cat(held, known), yield_us, proof, work) w;
+    SELECT w.rows, w.nulls INTO rows, nulls FROM backfill.run_rows(statement, lo, hi, pg_catalog.array_cat(held, known), yield_us, proof, work) w;
     IF proof IS NOT NULL THEN
       PERFORM backfill.restore_session(work);
     END IF;
@@ -516,7 +515,7 @@ BEGIN
   rows := 0;
   IF skipped OPERATOR(pg_catalog.<) pg_catalog.cardinality(ids) THEN
     free := ARRAY(SELECT u.id FROM pg_catalog.unnest(ids) AS u(id) EXCEPT SELECT s.id FROM pg_catalog.unnest(still) AS s(id));
-    SELECT w.rows, w.nulls INTO rows, nulls FROM backfill.run_rows(statement, relation, name, since, NULL, keys, held, NULL, proof, work) w;
+    SELECT w.rows, w.nulls INTO rows, nulls FROM backfill.run_rows(statement, NULL, keys, held, NULL, proof, work) w;
     PERFORM backfill.restore_session(work);
     wal_bytes := pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_insert_lsn(), start_lsn);
     PERFORM backfill.rows_done((work).ticket, free, epoch, rows, wal_bytes, nulls);

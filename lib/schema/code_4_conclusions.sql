@@ -100,6 +100,22 @@ AS $$
   SELECT replace(regexp_replace(hint, '(backfill\.\w+)\(name\)', '\1(' || E'\x02' || ')', 'g'), E'\x02', quote_literal(job.name))
 $$;
 
+-- What the trigger of a job that ends does from then on; NULL: it has none.
+CREATE OR REPLACE FUNCTION backfill.sync_in_words(job backfill.job, state text) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  trouble text;
+BEGIN
+  IF NOT job.keep_in_sync OR job.dry_run OR state = 'cancelled' OR job.phase IN ('preflight', 'expand') THEN
+    RETURN NULL;
+  END IF;
+  trouble := backfill.sync_trouble(job);
+  RETURN CASE WHEN trouble IS NULL THEN format('Its trigger keeps rows in step until %s.', CASE WHEN state = 'failed' THEN 'the job is finished or cancelled' ELSE format('SELECT backfill.finish(%L)', job.name) END)
+              ELSE format('Its trigger keeps no row in step: it %s. What was written meanwhile may be out of step when that is mended, and no retry finds it.', trouble) END;
+END
+$$;
+
 -- Writes the end of a job that is in that phase. measured: what the daemon that ran it last knows of its own batches, as JSON.
 -- outcome: 'written', also when it is sent again; 'not over', and nothing was: what was to have succeeded has something to do; 'wished away', and nothing was: its user wants it
 -- cancelled, or undone, which the daemon hasn't heard yet;
@@ -131,7 +147,8 @@ BEGIN
   UPDATE backfill.job j
      SET after = l.now - 'definition', state = end_job.state,
          error = end_job.error,
-         hint = nullif(concat_ws(' ', CASE WHEN end_job.state = 'failed' THEN coalesce(backfill.login_is_gone(j), backfill.hint_for(j, end_job.hint)) ELSE backfill.hint_for(j, end_job.hint) END, CASE WHEN end_job.state = 'succeeded' AND NOT j.dry_run THEN backfill.may_lack(j) END), ''),
+         hint = nullif(concat_ws(' ', CASE WHEN end_job.state = 'failed' THEN coalesce(backfill.login_is_gone(j), backfill.hint_for(j, end_job.hint)) ELSE backfill.hint_for(j, end_job.hint) END,
+                                 backfill.sync_in_words(j, end_job.state), CASE WHEN end_job.state = 'succeeded' AND NOT j.dry_run THEN backfill.may_lack(j) END), ''),
          waiting_for = NULL, holder_pid = NULL, holder_start = NULL,
          finished_at = clock_timestamp(), wanted = CASE WHEN j.wanted = 'pause' THEN 'run' ELSE j.wanted END,  -- it came too late
          tidy = (j.tidy OR (j.wanted = 'undo' AND j.before IS NOT NULL)) AND (j.keep_in_sync OR end_job.state <> 'succeeded'),  -- what is left is wanted, or goes with finish

@@ -14,7 +14,7 @@
  * by its sessions that are idle, after 25 s. A database in SQL_ASCII keeps bytes: there is nothing to convert. Notices are read by nobody,
  * and may be of any size. */
 #define PINNED \
-    "('client_encoding', CASE pg_catalog.current_setting('server_encoding') WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END),\n" \
+    "('client_encoding', CASE WHEN pg_catalog.current_setting('server_encoding') OPERATOR(pg_catalog.=) 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END),\n" \
     "('standard_conforming_strings', 'on'), ('backslash_quote', 'safe_encoding'), ('quote_all_identifiers', 'off'),\n" \
     "('extra_float_digits', '1'), ('row_security', 'off'), ('gin_fuzzy_search_limit', '0'),\n" \
     "('default_transaction_isolation', 'read committed'), ('default_transaction_deferrable', 'off'),\n" \
@@ -34,17 +34,18 @@
     "SELECT 4, 'session_replication_role', 'origin'\n" \
     " WHERE pg_catalog.current_setting('session_replication_role') OPERATOR(pg_catalog.=) 'replica'\n"
 
-/* A pooler may be between: settings would stay with the session that it has for us just now, so they are set only in one whose pid we know. */
+/* The first that a session runs, while its search_path is still that of the role or the database, whose owner may have put an operator of his before the
+ * server's: CASE x WHEN and IN look theirs up, too. A pooler may be between: settings would stay with the session that it has for us just now, so they are set only in one whose pid we know. */
 const char SQL_PIN[] =
     "SELECT pg_catalog.pg_backend_pid() AS pid, extract(epoch FROM pg_catalog.pg_postmaster_start_time())::pg_catalog.text AS server,\n"
     "       (SELECT pg_catalog.count(pg_catalog.set_config(s.name, s.value, false))\n"
     "          FROM (SELECT 1 AS step, 'role' AS name, 'none' AS value\n"
     "                UNION ALL\n"
     "                SELECT 2, v.name, v.value FROM (VALUES " PINNED ",\n" PINNED_FORMS ",\n"
-    "                       ('synchronous_commit', 'local')) AS v(name, value)\n"
-    "                 WHERE coalesce(pg_catalog.jsonb_typeof($2::jsonb OPERATOR(pg_catalog.->) v.name) OPERATOR(pg_catalog.<>) 'null', true)\n"
+    "                       ('synchronous_commit', 'local'), ('jit', 'off')) AS v(name, value)\n"
+    "                 WHERE coalesce(pg_catalog.jsonb_typeof($2::pg_catalog.jsonb OPERATOR(pg_catalog.->) v.name) OPERATOR(pg_catalog.<>) 'null', true)\n"
     "                UNION ALL\n"
-    "                SELECT 3, e.key, e.value FROM pg_catalog.jsonb_each_text($2::jsonb) AS e WHERE e.value IS NOT NULL\n"
+    "                SELECT 3, e.key, e.value FROM pg_catalog.jsonb_each_text($2::pg_catalog.jsonb) AS e WHERE e.value IS NOT NULL\n"
     "                UNION ALL\n" PIN_REPLICATION_ROLE
     "                ORDER BY 1) AS s\n"
     "         WHERE pg_catalog.pg_backend_pid() OPERATOR(pg_catalog.=) coalesce($1::integer, pg_catalog.pg_backend_pid())\n"
@@ -56,9 +57,17 @@ const char SQL_PIN[] =
 const char SETTINGS_CONTROL[] =
     "{\"statement_timeout\": \"10s\", \"lock_timeout\": \"200ms\", \"default_transaction_read_only\": \"off\"}";
 
-/* A probe's statement is the administrator's: it finds its tables where the role does. null: as it is. */
 const char SETTINGS_PROBE[] =
-    "{\"statement_timeout\": \"1s\", \"lock_timeout\": \"200ms\", \"default_transaction_read_only\": \"on\", \"search_path\": null}";
+    "{\"statement_timeout\": \"1s\", \"lock_timeout\": \"200ms\", \"default_transaction_read_only\": \"on\"}";
+
+/* A probe's statement is the administrator's: it finds its tables where the role does, and the server's own functions and operators before them. Set
+ * again before each: what one calls may have changed it. */
+const char SQL_PIN_PROBE[] =
+    "SELECT pg_catalog.set_config('search_path', pg_catalog.concat_ws(', ', 'pg_catalog', CASE WHEN s.reset_val OPERATOR(pg_catalog.<>) '' THEN s.reset_val END, 'pg_temp'), false),\n"
+    "       pg_catalog.set_config('default_transaction_read_only', 'on', false), pg_catalog.set_config('statement_timeout', '1s', false),\n"
+    "       pg_catalog.set_config('lock_timeout', '200ms', false)\n"
+    "  FROM pg_catalog.pg_settings AS s\n"
+    " WHERE s.name OPERATOR(pg_catalog.=) 'search_path'";
 
 /* What it makes is made where the database begins its sessions read-only, too. All who insert or ask for a job wait behind the lock that it
  * waits for: it waits shortly, and tries again. */
@@ -70,7 +79,7 @@ const char SQL_TRIAL[] = "SELECT pg_catalog.set_config('idle_session_timeout', '
 
 const char SQL_LOGIN[] = "SELECT backfill.check_login($1)";
 
-/* Behind SQL_PIN. Temporary tables come last in the path: code of others that runs in the session could put one in a table's place. The last word has what the promises rest on: what is pinned, short locks, custom plans. Before it stand a job's own
+/* Behind SQL_PIN. Temporary tables come last in the path: code of others that runs in the session could put one in a table's place. The last word has what the promises rest on: what is pinned, short locks, plans as they are by default: what a batch is given as a text is planned for its keys each time, our own statements aren't. Before it stand a job's own
  * settings, before those the inserting session's on which values depend, and first what is only good advice: a table is never read as a
  * whole because the planner's statistics are stale, or because a role or a database was told to do without indexes, and no batch waits for a compiler. What a batch writes out of the server's buffers
  * is handed to the disk soon: left to the kernel it goes out by the gigabyte, and commits of others wait behind it.
@@ -90,7 +99,7 @@ const char SQL_ROLE[] =
     "        SELECT 4, v.name, v.value\n"
     "          FROM (VALUES ('search_path', CASE WHEN $2::text OPERATOR(pg_catalog.~) '\\mpg_temp\\M' THEN $2\n"
     "                                      ELSE pg_catalog.concat_ws(', ', CASE WHEN $2 OPERATOR(pg_catalog.<>) '' THEN $2 END, 'pg_temp') END), ('TimeZone', $3::text), ('DateStyle', $4::text), ('lock_timeout', $5::text),\n"
-    "                       ('statement_timeout', $6::text), ('synchronous_commit', $7::text), ('plan_cache_mode', 'force_custom_plan'),\n"
+    "                       ('statement_timeout', $6::text), ('synchronous_commit', $7::text), ('plan_cache_mode', 'auto'),\n"
     "                       ('backfilld.brake', CASE WHEN pg_catalog.jsonb_exists($9::jsonb, 'default_transaction_read_only')\n"
     "                                                  OR pg_catalog.jsonb_exists($1::jsonb, 'default_transaction_read_only') THEN 'off' ELSE 'on' END),\n"
     "                       " PINNED ") AS v(name, value)\n"

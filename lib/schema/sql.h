@@ -12,6 +12,8 @@ extern const char SQL_TRIAL[]; /* the server ends the session when it has been i
 extern const char SETTINGS_CONTROL[], SETTINGS_PROBE[], SETTINGS_INSTALL[]; /* JSON: of the control session, the monitor's and that of
     --check; of the probes'; of --install */
 
+extern const char SQL_PIN_PROBE[]; /* before each probe -> nothing of use */
+
 /* A worker's session, as the role that submitted the job. */
 extern const char SQL_LOGIN[]; /* OID of the job's login -> nothing; fails in a session of another role */
 extern const char SQL_ROLE[]; /* settings (JSON or NULL), search_path, time zone, date style, lock_timeout ms,

@@ -60,13 +60,13 @@ REASONS = {
         enable_memoize enable_mergejoin enable_parallel_append enable_parallel_hash enable_partition_pruning
         enable_partitionwise_aggregate enable_partitionwise_join enable_presorted_aggregate
         enable_distinct_reordering enable_self_join_elimination from_collapse_limit geqo geqo_effort geqo_generations geqo_pool_size geqo_seed
-        geqo_selection_bias geqo_threshold gin_pending_list_limit hash_mem_multiplier io_combine_limit io_max_concurrency jit jit_above_cost jit_expressions jit_tuple_deforming
+        geqo_selection_bias geqo_threshold gin_pending_list_limit hash_mem_multiplier io_combine_limit io_max_concurrency jit_above_cost jit_expressions jit_tuple_deforming
         jit_inline_above_cost jit_optimize_above_cost join_collapse_limit logical_decoding_work_mem maintenance_io_concurrency
         maintenance_work_mem max_parallel_maintenance_workers max_parallel_workers max_parallel_workers_per_gather
         min_parallel_index_scan_size min_parallel_table_scan_size parallel_leader_participation parallel_setup_cost parallel_tuple_cost
         random_page_cost recursive_worktable_factor seq_page_cost synchronize_seqscans temp_buffers vacuum_buffer_usage_limit wal_skip_threshold
         work_mem debug_parallel_query force_parallel_mode eager_agg_threshold enable_eager_aggregate""",
-    "good advice to a job's session, whose own settings alone have it otherwise (SQL_ROLE)": "enable_bitmapscan enable_indexonlyscan enable_indexscan enable_nestloop enable_seqscan enable_sort enable_tidscan",
+    "good advice to a job's session, whose own settings alone have it otherwise (SQL_ROLE); without jit, all of ours": "jit enable_bitmapscan enable_indexonlyscan enable_indexscan enable_nestloop enable_seqscan enable_sort enable_tidscan",
     "where what a job makes is put; its role's affair": "default_table_access_method default_tablespace default_toast_compression temp_tablespaces file_copy_method",
     "the server's log alone": "debug_pretty_print debug_print_parse debug_print_plan debug_print_raw_parse debug_print_rewritten "
                               "escape_string_warning trace_notify trace_sort md5_password_warnings trace_connection_negotiation",
@@ -149,7 +149,7 @@ def test_each_session_of_the_daemon_has_what_it_depends_on(hostile):
     worker = db.one("SELECT DISTINCT said::jsonb FROM t")
     kept = {"DateStyle": "ISO, DMY", "IntervalStyle": "sql_standard", "bytea_output": "escape", "array_nulls": "off", "transform_null_equals": "on",
             "xmlbinary": "hex", "xmloption": "document", "search_path": '"public", pg_temp'}
-    own = {**plain, **kept, "lock_timeout": "20ms", "plan_cache_mode": "force_custom_plan", "default_transaction_read_only": "off", "check_function_bodies": "on"}
+    own = {**plain, **kept, "lock_timeout": "20ms", "plan_cache_mode": "auto", "default_transaction_read_only": "off", "check_function_bodies": "on"}
     assert not differing(worker, own, db.known)
     assert worker["statement_timeout"] not in ("0", "5ms")
 

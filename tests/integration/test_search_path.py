@@ -1,10 +1,12 @@
 """Nothing of ours is looked up along the caller's search_path, where somebody else's function, operator or type may be a better match."""
 
 import concurrent.futures
+import re
 
 import psycopg
 import pytest
 
+from daemon import HOST_OFF, run
 from database import Database
 from qualified import unqualified
 from waiting import wait_until
@@ -144,6 +146,23 @@ def test_locked_rows_too(hostile):
         name = submit(hostile, set_clause="n = 7", where_clause="n OPERATOR(pg_catalog.<>) 7")
         wait_until(lambda: hostile.left_behind("locked"), what="it is put aside")
     hostile.finish(name)
+
+
+def test_each_session_of_ours_does_so_while_the_databases_path_is_still_its(hostile, tmp_path):
+    """The owner of a database may put any path there: the first statements of a session run under it, and a probe's before all."""
+    config = tmp_path / "c.conf"
+    config.write_text(hostile.config(throttle={**HOST_OFF, "probes": [{"name": "p", "sql": "SELECT count(*) FROM orders WHERE 'a'::text = 'b'::text", "limit": 1.0}]}))
+    hostile.admin.execute(f"GRANT SELECT ON public.orders TO backfilld; ALTER DATABASE {hostile.name} SET search_path = hostile, pg_catalog, public")
+    try:
+        checked, installed = run("-c", str(config), "--check"), run("-c", str(config), "--install")
+        assert "not qualified" not in checked.stdout and re.search(r"probe p +ok", checked.stdout), checked.stdout
+        assert installed.returncode == 0, installed.stderr
+        name = submit(hostile, set_clause=f"n = {PLUS}")
+        drained = run("-c", str(config), "--drain")
+        assert drained.returncode == 0, drained.stderr
+        assert hostile.job(name)["state"] == "succeeded"
+    finally:
+        hostile.admin.execute(f"ALTER DATABASE {hostile.name} RESET search_path")
 
 
 def test_each_function_pins_its_search_path_or_qualifies_all_that_it_names(db):

@@ -341,6 +341,17 @@ def test_a_probe_of_the_users(sdb):
     held_then_done(sdb, "(queue: 12 of 10)", lambda: sdb.admin.execute("TRUNCATE q"))
 
 
+def test_what_a_probe_calls_changes_nothing_of_the_next_one(sdb):
+    sdb.table(rows=ROWS)
+    sdb.admin.execute("""CREATE TABLE q (n int); GRANT ALL ON q TO backfilld;
+        CREATE FUNCTION loosen() RETURNS int LANGUAGE sql AS $$ SELECT 0 FROM set_config('default_transaction_read_only', 'off', false) $$;
+        CREATE FUNCTION write() RETURNS int LANGUAGE sql AS $$ INSERT INTO q VALUES (1) RETURNING 0 $$""")
+    sdb.daemon(throttle={"probes": [{"name": "one", "sql": "SELECT loosen()", "limit": 10.0}, {"name": "two", "sql": "SELECT write()", "limit": 10.0}]})
+    name = sdb.submit(set_clause="n = 1")
+    wait_until(lambda: "two: cannot execute INSERT in a read-only transaction" in (sdb.job(name)["waiting_for"] or ""), what="it can't write")
+    assert sdb.one("SELECT count(*) FROM q") == 0
+
+
 @pytest.mark.parametrize("sql, why", [("SELECT 1 / 0", "division by zero"), ("SELECT pg_sleep(30)", "statement timeout"),
                                       ("SELECT 'many'", "one number"), ("DELETE FROM q", "read-only"),
                                       ("SELECT 1 WHERE false", "one number")])

@@ -101,6 +101,17 @@ def test_the_hint_of_a_failed_job_whose_trigger_stays_does_not_lead_to_finish(db
         assert "backfill.retry(" in hint and "backfill.finish" not in hint and "keeps rows in step until the job is finished or cancelled" in hint, hint
 
 
+def test_the_hint_of_a_failed_job_says_that_its_trigger_keeps_nothing_in_step(db):
+    make(db, "a int", "i")
+    db.daemon(max_rows=10)
+    with db.held_row(150):
+        name = db.submit(set_clause="b = a", add_column="b int", keep_in_sync=True, sync_back="a = b")
+        db.wait_at(150, name)
+        db.app.execute("ALTER TABLE t RENAME a TO c")
+    hint = db.finish(name, "failed")["hint"]
+    assert "keeps no row in step: it writes column a, which is not there any more" in hint and "keeps rows in step" not in hint, hint
+
+
 def test_who_waits_for_a_job_that_no_daemon_serves_is_told(db):
     make(db, "a int", "i")
     db.submit(set_clause="a = 1", name="mine")
