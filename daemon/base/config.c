@@ -56,6 +56,7 @@ static const struct key batch_keys[] = {
     {"busy_share", VALUE_LIMIT, offsetof(struct config_batch, busy_share), 0.01, 1, 0.35, NULL},
     {"min_rows", VALUE_INT, offsetof(struct config_batch, min_rows), 1, 1000000, 1, NULL},
     {"max_rows", VALUE_INT, offsetof(struct config_batch, max_rows), 1, 1000000, 100000, NULL},
+    {"workers_per_job", VALUE_INT, offsetof(struct config_batch, workers_per_job), 1, 64, 1, NULL},
     {"lock_timeout_ms", VALUE_INT, offsetof(struct config_batch, lock_timeout_ms), 1, 900, 20, NULL},
     {"statement_timeout_ms", VALUE_INT, offsetof(struct config_batch, statement_timeout_ms), 100, 600000,
         5000, NULL},

@@ -20,6 +20,7 @@ struct config_batch {
     int target_ms, min_rows, max_rows;
     int busy_target_ms; /* when the host is busy with others */
     double busy_share;  /* of the time, then */
+    int workers_per_job;
     int lock_timeout_ms, statement_timeout_ms;
     char *synchronous_commit;
 };

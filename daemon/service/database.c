@@ -1,4 +1,5 @@
 #include "service/database.h"
+#include "service/helpers.h"
 #include "base/clock.h"
 #include "base/control.h"
 #include "base/journal.h"
@@ -19,6 +20,7 @@
 #define KEEP_ALIVE_US     30000000 /* an idle daemon asks this often whether a notification was missed */
 #define LOOK_AGAIN_US     100000   /* while another daemon holds jobs: is it still there? Soon at first, */
 #define LOOK_AGAIN_CAP_US 2000000  /* then less and less often */
+#define HELP_AGAIN_US     1000000  /* while a job of ours might have room for one more walker */
 #define REACH_US          30000000  /* a drain gives a database up that it hasn't reached by then, */
 #define REACH_AGAIN_US    600000000 /* or not again, once it had */
 
@@ -39,6 +41,8 @@ struct database {
     struct event *giving_up; /* of a drain, while it isn't connected */
     struct event *look_again;
     uint64_t look_again_us;
+    struct event *help_again; /* after a while, one may be offered to a job again */
+    uint64_t help_pause_us;   /* how long that is; 0: at once */
     struct event *opening; /* the hours of a queued job begin */
     struct event *holding; /* jobs whose rows somebody had locked are to be held again, */
     char *held_by_pid, *held_by_start; /* that bear this session of ours, which was lost */
@@ -48,6 +52,8 @@ struct database {
 
     bool look_for_jobs;   /* there may be one to claim */
     bool look_for_share;  /* all places are taken, and a login that has none, a newcomer, may queue */
+    bool look_for_help;   /* a job may have room for one of the places that are free, */
+    bool others_may;      /* and when it was last looked one was to have several workers */
     bool look_for_wishes; /* somebody may want something of a running one */
     bool asking;          /* a claim or a look is under way */
     bool is_lost;
@@ -119,7 +125,15 @@ static void ask_whose(struct database *db, const struct worker *worker)
 static bool is_crowded(void *arg)
 {
     const struct database *db = arg;
-    return db->n_workers >= db->max_workers;
+    return db->n_workers - helpers_count(db->workers, db->n_workers) >= db->max_workers;
+}
+
+static void on_walks(void *arg)
+{
+    struct database *db = arg;
+
+    db->look_for_help = true;
+    turn_soon(db);
 }
 
 static void on_at_length(void *arg)
@@ -134,7 +148,11 @@ static void on_worker_ended(struct worker *worker, void *arg)
 {
     struct database *db = arg;
 
-    if (!worker_was_ours(worker))
+    if (worker_slot(worker) > 0) {
+        db->help_pause_us = helpers_pause_us(worker, db->help_pause_us);
+        struct timeval wait = us_to_timeval(db->help_pause_us);
+        event_add(db->help_again, &wait);
+    } else if (!worker_was_ours(worker))
         ask_whose(db, worker);
     db->look_for_jobs = true;
     turn_soon(db);
@@ -183,7 +201,7 @@ static void keep_hours(struct worker *worker, const PGresult *result, int row)
 static struct worker *find_worker(const struct database *db, int64_t job)
 {
     for (int i = 0; i < db->n_workers; i++)
-        if (worker_job(db->workers[i]) == job && !worker_has_ended(db->workers[i]))
+        if (worker_job(db->workers[i]) == job && worker_slot(db->workers[i]) == 0 && !worker_has_ended(db->workers[i]))
             return db->workers[i];
     return NULL;
 }
@@ -234,14 +252,19 @@ static char *jobs_of(const struct database *db, bool (*which)(const struct worke
     return NULL;
 }
 
+static bool holds(const struct worker *worker)
+{
+    return worker_slot(worker) == 0;
+}
+
 static char *running_jobs(const struct database *db)
 {
-    return jobs_of(db, NULL);
+    return jobs_of(db, holds);
 }
 
 static char *worker_jobs(void *arg)
 {
-    return running_jobs(arg);
+    return jobs_of(arg, NULL);
 }
 
 static void open_monitor(struct database *db)
@@ -300,13 +323,16 @@ static struct job *job_of(const PGresult *row)
     job->gave_way = (uint32_t)result_number(row, 0, "gave_way");
     job->login = copy_string(result_text(row, 0, "login"));
     job->token = copy_string(result_text(row, 0, "token"));
+    job->slot = (int)result_number(row, 0, "slot");
+    job->workers = (uint32_t)result_number(row, 0, "workers");
     return job;
 }
 
 static void start_worker(struct database *db, const PGresult *row)
 {
+    bool helps = result_number(row, 0, "slot") > 0;
     struct worker *ours = find_worker(db, result_number(row, 0, "id"));
-    if (ours) { /* held again by this claim */
+    if (ours && !helps) { /* held again by this claim */
         worker_renew(ours, result_text(row, 0, "token"));
         return;
     }
@@ -321,13 +347,16 @@ static void start_worker(struct database *db, const PGresult *row)
         .ended = on_worker_ended,
         .hours_over = on_hours_over,
         .crowded = is_crowded,
+        .walks = on_walks,
         .at_length = on_at_length,
         .arg = db,
     };
     db->workers = must(reallocarray(db->workers, (size_t)db->n_workers + 1, sizeof(*db->workers)));
-    db->workers[db->n_workers++] =
+    struct worker *worker =
         worker_start(&setup, job_of(row), (uint64_t)result_number(row, 0, "keys_done"), (uint64_t)result_number(row, 0, "estimate"));
-    keep_hours(db->workers[db->n_workers - 1], row, 0);
+    db->workers[db->n_workers++] = worker;
+    if (!helps)
+        keep_hours(worker, row, 0);
     share_rate(db);
     db->look_for_wishes = true; /* one may have been made between the claim and now */
     db->changed(db->arg);
@@ -377,7 +406,11 @@ static void on_claimed(void *arg, const struct session_event *e)
             worker_want(db->workers[db->n_workers - 1], RUNNER_WANT_STOP);
         db->look_for_jobs = db->look_for_share = true;
         db->look_again_us = LOOK_AGAIN_US;
-    } else if (result_is_true(e->results[0], 0, "ask_again")) {
+    } else
+        db->look_for_help = true;
+    if (e->kind == SESSION_RESULT)
+        db->others_may = result_number(e->results[0], 0, "most_workers") > 1;
+    if (e->kind == SESSION_RESULT && !result_text(e->results[0], 0, "id") && result_is_true(e->results[0], 0, "ask_again")) {
         struct timeval wait = us_to_timeval(db->look_again_us);
         event_add(db->look_again, &wait);
         db->look_again_us =
@@ -387,6 +420,45 @@ static void on_claimed(void *arg, const struct session_event *e)
         struct timeval wait = us_to_timeval((uint64_t)result_number(e->results[0], 0, "opens_in_ms") * 1000);
         event_add(db->opening, &wait);
     }
+    turn_soon(db);
+}
+
+/* A place is free, and nobody queues for it: it is a helper's. */
+static void on_helped(void *arg, const struct session_event *e)
+{
+    struct database *db = arg;
+
+    db->asking = false;
+    if (e->kind == SESSION_ERROR && !same_string(e->sqlstate, SQLSTATE_LOCK))
+        journal_write(LEVEL_ERROR, JOURNAL_DATABASE, JOURNAL_ABOUT(.database = db->name, .sqlstate = e->sqlstate), "can't help with a job: %s", e->message);
+    if (e->kind == SESSION_RESULT && result_text(e->results[0], 0, "id")) {
+        start_worker(db, e->results[0]);
+        if (db->stopping)
+            worker_want(db->workers[db->n_workers - 1], RUNNER_WANT_STOP);
+        db->look_for_help = true;
+    } else if (db->n_workers > 0 && !event_pending(db->help_again, EV_TIMEOUT, NULL)) { /* another daemon may have had the job's row */
+        struct timeval wait = us_to_timeval(HELP_AGAIN_US);
+        event_add(db->help_again, &wait);
+    }
+    turn_soon(db);
+}
+
+static void on_help_again(evutil_socket_t socket, short what, void *arg)
+{
+    struct database *db = arg;
+    (void)socket;
+    (void)what;
+    db->look_for_help = true;
+    turn_soon(db);
+}
+
+static void on_is_queued(void *arg, const struct session_event *e)
+{
+    struct database *db = arg;
+
+    db->asking = false;
+    if (e->kind == SESSION_RESULT && same_string(result_only(e->results[0]), "t"))
+        helpers_make_room(db->workers, db->n_workers);
     turn_soon(db);
 }
 
@@ -416,6 +488,16 @@ static bool may_take_newcomer(const struct database *db)
     for (int i = 0; i < db->n_workers; i++)
         n += !worker_is_at_length(db->workers[i]);
     return n < db->max_workers && db->n_workers < 2 * db->max_workers;
+}
+
+/* Whether a job may have more than one worker: else there is nothing to ask. */
+static bool may_help(const struct database *db)
+{
+    bool may = db->batch->workers_per_job > 1 || db->others_may;
+
+    for (int i = 0; i < db->n_workers; i++)
+        may = may || worker_may_have(db->workers[i]) > 1;
+    return may && !(db->help_pause_us > 0 && event_pending(db->help_again, EV_TIMEOUT, NULL));
 }
 
 static bool is_one_given_back(const struct database *db)
@@ -461,17 +543,13 @@ static void on_wishes(void *arg, const struct session_event *e)
     db->asking = false;
     if (e->kind == SESSION_RESULT) {
         const PGresult *result = e->results[0];
+        helpers_heed(db->workers, db->n_workers, result);
         for (int i = 0; i < PQntuples(result); i++) {
             struct worker *worker = find_worker(db, result_number(result, i, "id"));
-            if (!worker)
+            if (!worker || result_number(result, i, "slot") > 0)
                 continue;
-            worker_limit(worker, &(struct worker_overrides){
-                                     .target_ms = (uint32_t)result_number(result, i, "target_ms"),
-                                     .max_rows_per_s = (uint32_t)result_number(result, i, "max_rows_per_s"),
-                                     .quarantine = same_string(result_text(result, i, "on_error"), "quarantine"),
-                                     .max_lag_ms = (double)result_number(result, i, "max_lag_ms"),
-                                     .throttle_off = result_text(result, i, "throttle_off"),
-                                 });
+            const struct worker_overrides overrides = helpers_overrides(result, i);
+            worker_limit(worker, &overrides);
             if (result_text(result, i, "outside"))
                 worker_give_back(worker, result_text(result, i, "outside"));
             else
@@ -492,7 +570,7 @@ static void remember(struct database *db, struct worker *worker)
 {
     struct job_view view = {0};
 
-    if (!worker_has_ended(worker) || !worker_view(worker, &view))
+    if (!worker_has_ended(worker) || worker_slot(worker) > 0 || !worker_view(worker, &view))
         return;
     db->n_ended[view.state]++;
     if (db->ended)
@@ -512,6 +590,8 @@ static void reap_workers(struct database *db)
         if (gone) {
             db->failed = db->failed || worker_has_failed(worker);
             remember(db, worker);
+            if (worker_slot(worker) > 0)
+                helpers_absorb(db->workers, kept, worker);
             worker_free(worker);
         } else
             db->workers[kept++] = worker;
@@ -547,11 +627,19 @@ static void on_turn(evutil_socket_t socket, short what, void *arg)
     if (db->look_for_wishes && db->n_workers > 0) {
         _cleanup_free_ char *jobs = running_jobs(db);
         db->look_for_wishes = false;
-        ask(db, &(struct session_query){SQL_WANTED, 1, {jobs}}, on_wishes);
+        char per_job[24];
+        ask(db, &(struct session_query){SQL_WANTED, 2, {jobs, number_text(per_job, db->batch->workers_per_job)}}, on_wishes);
     } else if (db->look_for_jobs && db->n_workers < db->max_workers && !db->stopping) {
         db->look_for_jobs =
             false; /* now, not when it is answered: a notification may come before the answer */
         ask(db, &(struct session_query){.sql = SQL_CLAIM}, on_claimed);
+    } else if (db->look_for_help && may_help(db) && db->n_workers < db->max_workers && !db->stopping) {
+        char per_job[24];
+        db->look_for_help = false;
+        ask(db, &(struct session_query){SQL_HELP, 1, {number_text(per_job, db->batch->workers_per_job)}}, on_helped);
+    } else if (db->look_for_share && db->n_workers >= db->max_workers && !db->stopping && helpers_count(db->workers, db->n_workers) > 0) {
+        db->look_for_share = false;
+        ask(db, &(struct session_query){.sql = SQL_IS_QUEUED}, on_is_queued);
     } else if (db->look_for_share && db->n_workers >= db->max_workers && !db->stopping && may_take_newcomer(db)) {
         db->look_for_share = false;
         ask(db, &(struct session_query){.sql = SQL_CLAIM_NEWCOMER}, on_claimed);
@@ -614,11 +702,11 @@ static void on_held_again(void *arg, const struct session_event *e)
 
 static void hold_again(struct database *db)
 {
-    _cleanup_free_ char *jobs = running_jobs(db);
+    _cleanup_free_ char *jobs = running_jobs(db), *tokens = helpers_tokens(db->workers, db->n_workers);
 
-    if (jobs && db->held_by_pid && control_is_ready(db->control))
+    if (db->n_workers > 0 && db->held_by_pid && control_is_ready(db->control))
         control_ask_first(db->control,
-            &(struct session_query){SQL_HOLD_AGAIN, 3, {jobs, db->held_by_pid, db->held_by_start}}, on_held_again, db);
+            &(struct session_query){SQL_HOLD_AGAIN, 4, {jobs, tokens, db->held_by_pid, db->held_by_start}}, on_held_again, db);
 }
 
 static void on_holding(evutil_socket_t socket, short what, void *arg)
@@ -725,6 +813,7 @@ struct database *database_open(struct event_base *base, const struct config_data
     db->look_again_us = LOOK_AGAIN_US;
     db->turn = must(event_new(base, -1, 0, on_turn, db));
     db->look_again = must(event_new(base, -1, 0, look_for_jobs, db));
+    db->help_again = must(event_new(base, -1, 0, on_help_again, db));
     db->opening = must(event_new(base, -1, 0, look_for_jobs, db));
     db->holding = must(event_new(base, -1, 0, on_holding, db));
     db->keep_alive = must(event_new(base, -1, EV_PERSIST, look_for_jobs, db));
@@ -753,6 +842,8 @@ void database_use(
         monitor_use(db->monitor, throttle);
     for (int i = 0; i < db->n_workers; i++)
         worker_use(db->workers[i], batch, throttle);
+    db->look_for_wishes = db->look_for_help = true;
+    turn_soon(db);
 }
 
 void database_stop(struct database *db, bool at_once)
@@ -832,8 +923,8 @@ void database_snapshot(struct database *db, struct snapshot *snapshot)
         view->sessions[SESSION_WORKER] += worker_pid(db->workers[i]) != 0;
         if (worker_has_ended(db->workers[i]) || !worker_view(db->workers[i], &job))
             continue;
-        view->running++;
-        *snapshot_add_job(snapshot) = job;
+        view->running += worker_slot(db->workers[i]) == 0;
+        snapshot_join_job(snapshot, &job, worker_slot(db->workers[i]) == 0);
     }
 }
 
@@ -855,6 +946,7 @@ struct database *database_close(struct database *db)
     event_free(db->keep_alive);
     event_free(db->giving_up);
     event_free(db->look_again);
+    event_free(db->help_again);
     event_free(db->opening);
     event_free(db->holding);
     free(db->held_by_pid);

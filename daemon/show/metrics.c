@@ -171,6 +171,11 @@ static double max_rate(const struct job_view *job)
     return job->max_keys_per_s > 0 ? while_it_runs(job, job->max_keys_per_s) : NAN;
 }
 
+static double workers(const struct job_view *job)
+{
+    return while_it_runs(job, job->workers);
+}
+
 static double pace(const struct job_view *job)
 {
     return while_it_runs(job, job->pace);
@@ -220,6 +225,7 @@ static const struct {
     {FAMILY("backfilld_job_max_keys_per_second", GAUGE, NULL,
          "The rate that it is held to (max_rows_per_s), if it is."),
         max_rate},
+    {FAMILY("backfilld_job_workers", GAUGE, NULL, "Sessions that are at work for it, of all daemons."), workers},
     {FAMILY("backfilld_job_pace_ratio", GAUGE, "ratio",
          "The share of the time that it may be at work, by what presses on it: 0 holds it."),
         pace},

@@ -50,7 +50,7 @@ void job_view_fill(struct job_view *view, const char *database, const struct job
     progress_update(&now, now_us());
     view->keys = now.keys;
     view->estimate = now.estimate;
-    view->rate = now.rate;
+    view->rate = progress_rate(&now);
     view->percent = progress_percent(&now);
     view->eta_s = migration_walks(r->migration.phase) || r->migration.walking ? progress_eta_s(&now) : -1;
     view->pace = pace_share_of(&r->work.pace);
@@ -109,6 +109,20 @@ struct job_view *snapshot_add_job(struct snapshot *s)
     struct job_view *view = &s->jobs[s->n_jobs++];
     memset(view, 0, sizeof(*view));
     return view;
+}
+
+void snapshot_join_job(struct snapshot *s, const struct job_view *job, bool holds)
+{
+    for (int i = 0; i < s->n_jobs; i++)
+        if (s->jobs[i].id == job->id && strcmp(s->jobs[i].database, job->database) == 0) {
+            struct runner_counts counts = holds ? job->counts : s->jobs[i].counts;
+            counts_add(&counts, holds ? &s->jobs[i].counts : &job->counts);
+            if (holds)
+                s->jobs[i] = *job;
+            s->jobs[i].counts = counts;
+            return;
+        }
+    *snapshot_add_job(s) = *job;
 }
 
 static bool has_job(const struct snapshot *s, int n_jobs, const struct job_view *job)

@@ -42,6 +42,7 @@ struct job_view {
     enum job_phase phase;
     double started_at, moved_at, ended_at; /* Unix time; ended_at 0: it runs */
 
+    int workers;                 /* sessions that walk for it */
     uint64_t keys, estimate;     /* over the job's life; estimate 0: not known */
     double rate, percent, eta_s; /* negative: not known */
     double pace, max_keys_per_s; /* share of the time; 0: no such limit */
@@ -87,6 +88,9 @@ void ended_jobs_done(struct ended_jobs *ended);
 /* Each returns a place to fill in, good until the next call. */
 struct database_view *snapshot_add_database(struct snapshot *s);
 struct job_view *snapshot_add_job(struct snapshot *s);
+
+/* A job that several workers of this daemon walk for stands there once, with what they have counted together; else as what its holder says. */
+void snapshot_join_job(struct snapshot *s, const struct job_view *job, bool holds);
 
 /* Adds those that have ended, are not too long gone and do not run again; forgets those that are. */
 void snapshot_add_ended(struct snapshot *s, struct ended_jobs *ended);

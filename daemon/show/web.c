@@ -79,7 +79,7 @@ static void write_job(FILE *out, const struct job_view *job, double now)
     json_number(out, job->rate);
     fputs(",\"eta_s\":", out);
     json_number(out, job->eta_s);
-    fputs(",\"pace\":", out);
+    fprintf(out, ",\"workers\":%d,\"pace\":", job->workers);
     json_number(out, job->pace);
     fputs(",\"still_s\":", out);
     json_number(out, now > job->moved_at ? now - job->moved_at : 0);

@@ -201,7 +201,7 @@ static void perform_by_control(struct worker *w, const struct runner_action *a)
     const struct relation *relation = a->kind == RUNNER_ADD_RANGE ? &w->survey.relations[a->relation] : NULL;
     int64_t bytes = a->kind == RUNNER_BEGIN ? free_bytes_of(w) : -1;
     uint64_t now = now_us(), away_ms = a->until_us > now ? (a->until_us - now) / 1000 : 0;
-    char job[24], n[24], more[24];
+    char job[24], slot[24], n[24], more[24];
 
     number_text(job, w->job->id);
     if (a->kind == RUNNER_LAYOUT)
@@ -215,7 +215,10 @@ static void perform_by_control(struct worker *w, const struct runner_action *a)
     else if (a->kind == RUNNER_NEXT_STEP)
         ask(w, &(struct session_query){SQL_NEXT_STEP, 2, {job, phase}});
     else if (a->kind == RUNNER_TAKE)
-        ask(w, &(struct session_query){SQL_TAKE_RANGE, 4, {job, phase, number_text(n, r->walker.round.last), number_text(more, a->keys)}});
+        ask(w, &(struct session_query){SQL_TAKE_RANGE, 5,
+                   {job, phase, number_text(n, r->walker.round.last), number_text(more, a->keys), number_text(slot, w->job->slot)}});
+    else if (a->kind == RUNNER_HAND_OVER)
+        ask(w, &(struct session_query){SQL_HAND_OVER, 2, {number_text(n, r->walker.range), number_text(more, r->walker.epoch)}});
     else if (a->kind == RUNNER_PUT_ASIDE && !r->walker.range)
         ask(w, &(struct session_query){SQL_LEAVE_ROW, 4, {number_text(n, r->walker.round.last), row->sqlstate, row->message, row->detail}});
     else if (a->kind == RUNNER_PUT_ASIDE)
@@ -224,6 +227,8 @@ static void perform_by_control(struct worker *w, const struct runner_action *a)
                        row->message, row->detail}});
     else if (a->kind == RUNNER_GIVE_WAY)
         ask(w, &(struct session_query){SQL_GIVE_WAY, 4, {job, number_text(n, (int64_t)away_ms), number_text(more, a->tries), r->work.patience.waiting_for}});
+    else if (a->kind == RUNNER_RELEASE && r->helps)
+        ask(w, &(struct session_query){SQL_LEAVE, 3, {job, number_text(slot, w->job->slot), r->work.troubled ? "true" : "false"}});
     else if (a->kind == RUNNER_RELEASE)
         ask(w, &(struct session_query){SQL_RELEASE_JOB, 1, {job}});
     else
@@ -241,7 +246,7 @@ static void rest(struct worker *w, const struct runner_action *a)
         return;
     }
     struct timeval wait = us_to_timeval(a->until_us > now ? a->until_us - now : 0);
-    if (!action_is_work(w->runner.again))
+    if (!action_is_work(w->runner.again) && !w->runner.helps)
         report_retry(&w->report);
     w->pending = (struct runner_event){.kind = RUNNER_DONE};
     event_add(w->timer, &wait);
@@ -286,6 +291,7 @@ void act_perform(struct worker *w, const struct runner_action *a)
     case RUNNER_NEXT_STEP:
     case RUNNER_TAKE:
     case RUNNER_PUT_ASIDE:
+    case RUNNER_HAND_OVER:
     case RUNNER_GIVE_WAY:
     case RUNNER_FINISH:
     case RUNNER_RELEASE: perform_by_control(w, a); break;

@@ -28,7 +28,10 @@ void answer_feed(struct worker *w, const struct runner_event *e)
         bool leaves = worker_is_leaving(w) || w->action.kind == RUNNER_GIVE_WAY;
         w->was_ours = leaves && e->look != RUNNER_LOOK_NOT_OURS;
         w->failed = w->was_ours && w->action.kind == RUNNER_FINISH && w->runner.work.ending.state == JOB_FAILED;
-        report_end(&w->report, w->was_ours ? &w->action : NULL, w->given_back);
+        if (w->runner.helps)
+            report_helped(&w->report);
+        else
+            report_end(&w->report, w->was_ours ? &w->action : NULL, w->given_back);
     }
     if (w->runner.migration.phase != phase)
         report_phase(&w->report, w->survey.n_relations);
@@ -125,6 +128,7 @@ void answer_control(void *arg, const struct session_event *e)
         }
     } else if (w->action.kind == RUNNER_TAKE) {
         range_take(&w->range, e->results[0], &event);
+        worker_walkers(w, (int)result_number(e->results[0], 0, "walkers"));
         if (event.outcome == RUNNER_TAKE_LOCKED)
             say_locked_still(w, result_number(e->results[0], 0, "locked"), &event);
     } else if (w->action.kind == RUNNER_NEXT_STEP) {
@@ -152,7 +156,11 @@ void answer_control(void *arg, const struct session_event *e)
                              result_text(e->results[0], 0, "not_proven"));
         }
     }
+    bool begins = w->action.kind == RUNNER_BEGIN;
+
     answer_feed(w, &event);
+    if (begins && w->runner.migration.walking)
+        w->setup.walks(w->setup.arg);
 }
 
 static void on_batch(struct worker *w, const struct session_event *e, struct runner_event *event)

@@ -42,6 +42,8 @@ struct worker {
     uint64_t hours_end_us;       /* 0: none */
     char *given_back;            /* why the job goes back to the queue, when its hours ended */
     double share;                /* of the database's max_rows_per_s; 0: no limit */
+    int walkers;                 /* of the job, this one included */
+    bool asking_walkers;         /* how many there are */
     struct runner_event pending; /* what the timer reports */
 
     char *holders; /* of the rows that were tried again last and are locked still: "locked by pid 4711 (app)" */
@@ -60,6 +62,9 @@ struct worker {
     struct doubt doubt; /* about an error */
     struct report report;
 };
+
+/* So many walk for the job, this one included: its speed is divided. */
+void worker_walkers(struct worker *w, int walkers);
 
 /* Begins what an action says. What it asks ends in answer_control or answer_session; a rest, in act_on_timer. */
 void act_perform(struct worker *w, const struct runner_action *a);

@@ -52,19 +52,34 @@ struct journal_progress report_progress(struct report *report)
 
     progress_update(p, now);
     return (struct journal_progress){.rows = p->keys,
-        .rate = !walks ? -1 : stands ? 0 : p->rate,
+        .rate = !walks ? -1 : stands ? 0 : progress_rate(p),
         .percent = progress_percent(p),
         .eta_s = walks && !stands ? progress_eta_s(p) : -1};
 }
 
 void report_start(struct report *report, bool goes_on)
 {
-    if (report->runner->migration.phase == PHASE_TIDY)
+    if (report->runner->helps)
+        journal_write(LEVEL_INFO, JOURNAL_STATE, ABOUT(report, .sqlstate = NULL), "helps with %s, as %s", report->job->target, report->job->submitted_by);
+    else if (report->runner->migration.phase == PHASE_TIDY)
         journal_write(LEVEL_INFO, JOURNAL_STATE, ABOUT(report, .sqlstate = NULL), "is to be tidied up: %s",
             report->job->target);
     else
         journal_write(LEVEL_NOTICE, JOURNAL_STATE, ABOUT(report, .sqlstate = NULL), "running: %s, as %s%s",
             report->job->target, report->job->submitted_by, goes_on ? "; goes on where it stood" : "");
+}
+
+void report_walkers(struct report *report, int walkers)
+{
+    journal_write(LEVEL_INFO, JOURNAL_STATE, ABOUT(report, .sqlstate = NULL), walkers == 1 ? "%d worker" : "%d workers", walkers);
+}
+
+void report_helped(struct report *report)
+{
+    const struct work *k = &report->runner->work;
+
+    journal_write(LEVEL_INFO, JOURNAL_STATE, ABOUT(report, .sqlstate = k->troubled ? k->patience.sqlstate : NULL), "helped: %" PRIu64 " rows done, %" PRIu64 " batches in %.1f s%s",
+        k->counts.rows, k->counts.batches, (double)(now_us() - report->started_us) / 1e6, k->troubled ? "; what it met is left to the job's holder" : "");
 }
 
 void report_phase(struct report *report, int n_relations)

@@ -43,6 +43,8 @@ void report_done(struct report *report);
 
 /* One record each. given_back: why it goes back to the queue, when that is not the daemon's end; else NULL. */
 void report_start(struct report *report, bool goes_on);
+void report_walkers(struct report *report, int walkers); /* so many sessions walk by now */
+void report_helped(struct report *report);               /* a helper's end */
 void report_phase(struct report *report, int n_relations);
 void report_step(struct report *report, const struct step *step);
 void report_slower(

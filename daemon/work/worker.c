@@ -68,11 +68,45 @@ static void tell_waiting(struct worker *w, const char *text, uint64_t now_us)
         w, &(struct session_query){SQL_WAITING_FOR, 2, {number_text(job, w->job->id), waiting}}, on_told);
 }
 
+/* How many walk now, and how fast, as the database has it. */
+static void on_walkers(void *arg, const struct session_event *e)
+{
+    struct worker *w = arg;
+    struct progress *p = &w->runner.work.progress;
+
+    w->asking_walkers = false;
+    if (e->kind != SESSION_RESULT || w->ended || PQntuples(e->results[0]) == 0)
+        return;
+    const char *rate = result_text(e->results[0], 0, "rate");
+    uint64_t keys = (uint64_t)result_number(e->results[0], 0, "keys");
+
+    p->others = rate ? strtod(rate, NULL) : 0;
+    if (keys > p->keys)
+        progress_set(p, keys, now_us());
+    worker_walkers(w, (int)result_number(e->results[0], 0, "walkers"));
+}
+
+uint32_t worker_may_have(const struct worker *w)
+{
+    return w->job->workers ? w->job->workers : (uint32_t)w->setup.batch->workers_per_job;
+}
+
+static void ask_walkers(struct worker *w)
+{
+    uint32_t may = worker_may_have(w);
+    bool walks = migration_walks(w->runner.migration.phase) || w->runner.migration.walking;
+    char job[24], slot[24];
+
+    if (w->asking_walkers || !walks || (may == 1 && w->walkers == 1) || !control_is_ready(w->setup.control))
+        return;
+    w->asking_walkers = true;
+    act_ask(w, &(struct session_query){SQL_WALKERS, 2, {number_text(job, w->job->id), number_text(slot, w->job->slot)}}, on_walkers);
+}
+
 static void on_tick(evutil_socket_t socket, short what, void *arg)
 {
     struct worker *w = arg;
     uint64_t now = now_us();
-    _cleanup_free_ char *waiting = report_look(&w->report, TICK_US, now);
     char pid[24];
     (void)socket;
     (void)what;
@@ -80,6 +114,10 @@ static void on_tick(evutil_socket_t socket, short what, void *arg)
     act_name_holders(w, false);
     if (action_has_session(w->action.kind))
         hand_look(&w->hand, now);
+    ask_walkers(w);
+    if (w->job->slot > 0) /* the job's holder tells of it */
+        return;
+    _cleanup_free_ char *waiting = report_look(&w->report, TICK_US, now);
     if (w->action.kind == RUNNER_STEP && same_string(w->step.name, "build index") && !w->asking_progress &&
         control_is_ready(w->setup.control)) {
         w->asking_progress = true;
@@ -109,11 +147,11 @@ static void apply_limits(struct worker *w)
 {
     const struct config_batch *batch = w->setup.batch;
     const struct job *job = w->job;
-    double rate = job->max_rows_per_s;
+    double rate = (double)job->max_rows_per_s / w->walkers;
     const struct runner_limits limits = {
         .pace.target_us = (job->target_ms ? job->target_ms : (uint32_t)batch->target_ms) * 1000,
         .pace.busy_us = (uint32_t)batch->busy_target_ms * 1000,
-        .pace.busy_share = batch->busy_share,
+        .pace.busy_share = batch->busy_share / w->walkers, /* what pressure leaves is the job's, divided */
         .pace.min_keys = (uint32_t)batch->min_rows,
         .pace.max_keys = (uint32_t)batch->max_rows,
         .pace.max_keys_per_s = rate > 0 && (w->share <= 0 || rate < w->share) ? rate : w->share,
@@ -122,6 +160,18 @@ static void apply_limits(struct worker *w)
 
     runner_limit(&w->runner, &limits);
     throttle_set(&w->throttle, job, w->setup.throttle);
+}
+
+void worker_walkers(struct worker *w, int walkers)
+{
+    if (walkers < 1 || walkers == w->walkers)
+        return;
+    w->walkers = walkers;
+    if (walkers == 1)
+        w->runner.work.progress.others = 0;
+    if (w->job->slot == 0)
+        report_walkers(&w->report, walkers);
+    apply_limits(w);
 }
 
 struct worker *worker_start(
@@ -144,6 +194,9 @@ struct worker *worker_start(
         now ^ ((uint64_t)getpid() << 32) ^ (uint64_t)job->id, now);
     runner_plan(&w->runner, job->plan, job->lacking);
     runner_gave_way(&w->runner, job->gave_way);
+    if (job->slot > 0)
+        runner_helps(&w->runner);
+    w->walkers = 1;
     apply_limits(w);
     report_init(&w->report, setup->database, job, &w->runner, now);
     w->report.step = &w->step;
@@ -164,6 +217,7 @@ void worker_limit(struct worker *w, const struct worker_overrides *overrides)
     w->job->max_rows_per_s = overrides->max_rows_per_s;
     w->job->max_lag_ms = overrides->max_lag_ms;
     w->job->quarantine = overrides->quarantine;
+    w->job->workers = overrides->workers;
     replace_string(&w->job->throttle_off, overrides->throttle_off);
     apply_limits(w);
 }
@@ -287,6 +341,26 @@ int64_t worker_job(const struct worker *w)
     return w->job->id;
 }
 
+int worker_slot(const struct worker *w)
+{
+    return w->job->slot;
+}
+
+const char *worker_token(const struct worker *w)
+{
+    return w->job->token;
+}
+
+bool worker_was_no_help(const struct worker *w)
+{
+    return w->runner.work.troubled || w->runner.work.counts.batches == 0;
+}
+
+void worker_absorb(struct worker *w, const struct worker *helper)
+{
+    counts_add(&w->runner.work.counts, &helper->runner.work.counts);
+}
+
 bool worker_has_ended(const struct worker *w)
 {
     return w->ended;
@@ -321,10 +395,12 @@ char *worker_bar_text(struct worker *w, const char *away)
 
 bool worker_view(struct worker *w, struct job_view *ret_view)
 {
-    if (w->ended && !w->was_ours)
+    if (w->ended && (!w->was_ours || w->job->slot > 0))
         return false;
     job_view_fill(ret_view, w->setup.database, w->job, &w->runner, &w->throttle);
     ret_view->started_at = snapshot_time(w->report.started_us);
+    ret_view->workers = w->walkers;
+    ret_view->max_keys_per_s *= w->walkers;
     ret_view->moved_at = snapshot_time(w->report.moved_at_us);
     if (w->ended) {
         ret_view->state = w->runner.work.ending.state;

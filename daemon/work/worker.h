@@ -22,6 +22,7 @@ struct worker_setup {
         struct worker *worker, void *arg); /* from the event loop; it may not free the worker at once */
     void (*hours_over)(struct worker *worker, void *arg); /* by the daemon's clock; it may ask the server */
     bool (*crowded)(void *arg);                           /* whether all places for jobs are taken */
+    void (*walks)(void *arg);     /* a walk over the table has begun: others may help */
     void (*at_length)(void *arg); /* worker_is_at_length has become true */
     void *arg;
 };
@@ -39,6 +40,7 @@ struct worker_overrides {
     double max_lag_ms;
     const char *throttle_off; /* text[] literal */
     bool quarantine;
+    uint32_t workers;
 };
 void worker_limit(struct worker *worker, const struct worker_overrides *overrides);
 
@@ -78,6 +80,17 @@ void worker_renew(struct worker *worker, const char *token);
 int worker_pid(const struct worker *worker);
 
 int64_t worker_job(const struct worker *worker);
+
+/* A helper's slot at its job, 0: it holds the job; and how it shows that it is in it. */
+int worker_slot(const struct worker *worker);
+const char *worker_token(const struct worker *worker);
+/* How many workers its job may have. */
+uint32_t worker_may_have(const struct worker *worker);
+/* A helper that has done nothing, or leaves for something that went wrong. */
+bool worker_was_no_help(const struct worker *worker);
+/* What a helper of its job has counted comes to the job's own. */
+void worker_absorb(struct worker *worker, const struct worker *helper);
+
 bool worker_has_ended(const struct worker *worker);
 bool worker_was_ours(const struct worker *worker);   /* it ended by writing how: no other has the job */
 bool worker_has_failed(const struct worker *worker); /* its job ended as failed */

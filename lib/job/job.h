@@ -58,6 +58,7 @@ struct job {
     char *target;       /* quoted and schema-qualified, for messages */
     char *submitted_by; /* the role that workers log in as */
     char *owner;        /* the role that they then SET, often the same */
+    int slot;           /* 0: the daemon holds the job; else a helper's, of somebody's job */
     char *login;        /* the OID of submitted_by, which the session that has logged in under the name must be */
     char *token;        /* a number, as text, that tells the control schema who is the job's worker: nobody else's to know */
     char *search_path;
@@ -72,6 +73,7 @@ struct job {
     uint32_t target_ms;          /* 0: the file's */
     uint32_t max_rows_per_s;     /* 0: no limit of its own */
     double max_lag_ms;           /* 0: the file's */
+    uint32_t workers;            /* sessions that it may have; 0: the file's */
     uint32_t gave_way;           /* how often in a row it has given its place back */
     char *throttle_off;          /* text[] literal of signals that this job passes over, or NULL */
 };

@@ -36,6 +36,18 @@ void histogram_add(struct histogram *h, uint64_t us)
         h->max_us = us;
 }
 
+void histogram_merge(struct histogram *h, const struct histogram *other)
+{
+    h->count += other->count;
+    h->sum_us += other->sum_us;
+    for (int i = 0; i < HISTOGRAM_BUCKETS; i++)
+        h->buckets[i] += other->buckets[i];
+    for (int i = 0; i < HISTOGRAM_BOUNDS; i++)
+        h->wide[i] += other->wide[i];
+    if (other->max_us > h->max_us)
+        h->max_us = other->max_us;
+}
+
 uint64_t histogram_quantile(const struct histogram *h, double q)
 {
     double rank = q * (double)h->count;
@@ -65,7 +77,8 @@ void progress_set(struct progress *p, uint64_t keys, uint64_t now_us)
     if (keys < p->keys) {
         p->mark_us = now_us;
         p->mark_keys = keys;
-    }
+    } else /* what others have scanned is not this one's speed */
+        p->mark_keys += keys - p->keys;
     p->keys = keys;
 }
 
@@ -82,6 +95,11 @@ void progress_update(struct progress *p, uint64_t now_us)
     p->mark_keys = p->keys;
 }
 
+double progress_rate(const struct progress *p)
+{
+    return p->rate + p->others;
+}
+
 double progress_percent(const struct progress *p)
 {
     if (p->estimate == 0 || (double)p->keys > ESTIMATE_OFF * (double)p->estimate)
@@ -92,8 +110,8 @@ double progress_percent(const struct progress *p)
 
 double progress_eta_s(const struct progress *p)
 {
-    if (p->keys >= p->estimate || p->rate <= 0)
+    if (p->keys >= p->estimate || progress_rate(p) <= 0)
         return -1;
-    double eta_s = (double)(p->estimate - p->keys) / p->rate;
+    double eta_s = (double)(p->estimate - p->keys) / progress_rate(p);
     return eta_s <= ETA_MOST_S ? eta_s : -1;
 }

@@ -20,6 +20,9 @@ struct histogram {
 
 void histogram_add(struct histogram *h, uint64_t us);
 
+/* What another one has counted comes to this one. */
+void histogram_merge(struct histogram *h, const struct histogram *other);
+
 /* The q-quantile (0 < q <= 1) in microseconds: the upper edge of its bucket, at most the greatest time seen;
  * 0 when nothing was added. */
 uint64_t histogram_quantile(const struct histogram *h, double q);
@@ -28,6 +31,7 @@ struct progress {
     uint64_t keys;     /* scanned, over the job's whole life */
     uint64_t estimate; /* keys there are, as the planner guessed when the job was planned; 0: not known */
     double rate;       /* keys a second over the last RATE_WINDOW_US or so; 0: it stands still */
+    double others;     /* of other walkers of the job: keys a second, as the database last had it */
     uint64_t mark_us;  /* the rate is known up to here; 0: not started */
     uint64_t mark_keys;
 };
@@ -44,6 +48,9 @@ void progress_set(struct progress *p, uint64_t keys, uint64_t now_us);
 
 /* Brings the rate up to now; call it whenever it is about to be shown. */
 void progress_update(struct progress *p, uint64_t now_us);
+
+/* Keys a second of all walkers together. */
+double progress_rate(const struct progress *p);
 
 /* 0 to 99.9 while work is left; negative when the estimate is not known, or far from right. */
 double progress_percent(const struct progress *p);

@@ -16,6 +16,7 @@ static const char *const action_names[] = {
     [RUNNER_RETRY] = "retry",
     [RUNNER_COMPARE] = "compare",
     [RUNNER_PUT_ASIDE] = "put aside",
+    [RUNNER_HAND_OVER] = "hand over",
     [RUNNER_REST] = "rest",
     [RUNNER_GIVE_WAY] = "give way",
     [RUNNER_FINISH] = "finish",

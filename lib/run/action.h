@@ -25,10 +25,11 @@ enum runner_action_kind {
     RUNNER_COMPARE,   /* try other rows than the one at hi, then that one again, and undo all -> compared, hint */
     RUNNER_PUT_ASIDE, /* note the row at hi as left behind, move the cursor over it; no range in hand: note why
                          the row left_behind, which was locked, stays so */
+    RUNNER_HAND_OVER, /* a helper: leave the range in hand to the job's holder */
     RUNNER_REST,      /* wait until until_us, then report RUNNER_DONE */
     RUNNER_GIVE_WAY,  /* give the job back to the queue until until_us, tries in a row, if others queue -> gave_way */
     RUNNER_FINISH,    /* write the job's end: state, error, hint */
-    RUNNER_RELEASE,   /* give the job back: state */
+    RUNNER_RELEASE,   /* give the job back: state; a helper: its place */
     RUNNER_END,       /* nothing more will come; forget the runner */
 };
 
@@ -70,7 +71,8 @@ enum runner_take {
     RUNNER_TAKE_RANGE,
     RUNNER_TAKE_ROWS,   /* no range is left, but these rows that were locked */
     RUNNER_TAKE_LOCKED, /* nor other rows above left_behind; some below are locked still: message says so */
-    RUNNER_TAKE_NONE,   /* all is done */
+    RUNNER_TAKE_SHARED, /* all that is left is in other walkers' hands */
+    RUNNER_TAKE_NONE,   /* all is done; a helper: there is nothing for it */
     RUNNER_TAKE_NOT_OURS, /* another daemon holds the job */
 };
 

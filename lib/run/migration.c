@@ -132,6 +132,7 @@ void migration_enter(struct migration *m, const struct work *k, struct runner_ac
     case RUNNER_RETRY:
     case RUNNER_COMPARE:
     case RUNNER_PUT_ASIDE:
+    case RUNNER_HAND_OVER:
     case RUNNER_REST:
     case RUNNER_GIVE_WAY:
     case RUNNER_FINISH:

@@ -1,4 +1,5 @@
 #include "run/runner.h"
+#include "run/helper.h"
 #include "mem.h"
 
 #define TRIALS 7 /* 6 s in all */
@@ -34,6 +35,11 @@ void runner_plan(struct runner *r, const struct migration_plan *plan, const char
 void runner_gave_way(struct runner *r, uint32_t tries)
 {
     r->work.patience.way.tries = tries;
+}
+
+void runner_helps(struct runner *r)
+{
+    r->helps = true;
 }
 
 void runner_limit(struct runner *r, const struct runner_limits *limits)
@@ -82,7 +88,7 @@ static struct runner_action rest(struct runner *r, enum runner_action_kind again
 /* A job that only waits needs no place. What must be written at its end it writes first. */
 static bool may_give_way(const struct runner *r, uint64_t now_us)
 {
-    return r->crowded && r->want == RUNNER_WANT_RUN && !r->stopping && !walker_is_searching(&r->walker) && !concludes(r->again) &&
+    return r->crowded && !r->helps && r->want == RUNNER_WANT_RUN && !r->stopping && !walker_is_searching(&r->walker) && !concludes(r->again) &&
            patience_may_give_way(&r->work.patience, now_us);
 }
 
@@ -94,6 +100,12 @@ static struct runner_action go_on_waiting(struct runner *r, uint64_t now_us)
     struct runner_action a = enter(r, RUNNER_GIVE_WAY);
     a.until_us = patience_give_way(&r->work.patience, &a.tries, now_us);
     return a;
+}
+
+static struct runner_action release(struct runner *r, enum job_state state)
+{
+    r->work.ending.state = state;
+    return enter(r, RUNNER_RELEASE);
 }
 
 /* Does what one of the machines has decided. */
@@ -111,7 +123,11 @@ static struct runner_action follow(struct runner *r, struct next next, uint64_t 
         r->again = next.action;
         patience_begin(&r->work.patience, now_us + next.rest_us, now_us);
         return go_on_waiting(r, now_us);
-    case NEXT_WALKED: return follow(r, migration_walked(&r->migration, &r->work, next.walk, next.found, now_us), now_us);
+    case NEXT_LEAVE: return release(r, JOB_QUEUED);
+    case NEXT_WALKED:
+        if (r->helps)
+            return release(r, JOB_QUEUED);
+        return follow(r, migration_walked(&r->migration, &r->work, next.walk, next.found, now_us), now_us);
     case NEXT_FINISH: return enter(r, RUNNER_FINISH);
     case NEXT_END: break;
     }
@@ -123,16 +139,10 @@ static struct next wait_for(struct runner *r, const struct runner_event *e, enum
     return next_wait(again, patience_note(&r->work.patience, kind, e->sqlstate, e->message));
 }
 
-static struct runner_action release(struct runner *r, enum job_state state)
-{
-    r->work.ending.state = state;
-    return enter(r, RUNNER_RELEASE);
-}
-
 /* Between two actions: what somebody wished meanwhile comes first. */
 static bool leave(struct runner *r, struct runner_action *ret_action)
 {
-    switch (r->want == RUNNER_WANT_RUN && r->stopping ? RUNNER_WANT_STOP : r->want) {
+    switch ((r->want == RUNNER_WANT_RUN || r->helps) && r->stopping ? RUNNER_WANT_STOP : r->want) {
     case RUNNER_WANT_RUN: return false;
     case RUNNER_WANT_LEAVE:
     case RUNNER_WANT_STOP:
@@ -150,6 +160,8 @@ static bool leave(struct runner *r, struct runner_action *ret_action)
 
 static struct next resume(struct runner *r)
 {
+    if (r->helps && r->connected)
+        return next_act(RUNNER_TAKE);
     return r->connected ? migration_work(&r->migration, &r->work) : next_act(RUNNER_CONNECT);
 }
 
@@ -220,6 +232,9 @@ static struct next on_answer(struct runner *r, enum runner_action_kind was, cons
     case RUNNER_RETRY: return walker_rows_done(w, k, e, now_us);
     case RUNNER_COMPARE: return walker_compared(w, k, e, r->relieving, now_us);
     case RUNNER_PUT_ASIDE: return walker_after_put_aside(w);
+    case RUNNER_HAND_OVER:
+        walker_forget(w);
+        return next_act(RUNNER_TAKE);
     case RUNNER_NONE:
     case RUNNER_ABORT:
     case RUNNER_REST:
@@ -437,6 +452,8 @@ static struct runner_action on_error(struct runner *r, const struct runner_event
         next = wait_and_retry(r, e, PATIENCE_ERROR);
     else if (leave(r, &away))
         return away;
+    else if (r->helps && !first_lock)
+        next = helper_failed(&r->walker, &r->work, r->doing, e, r->relieving, now_us);
     else if (r->doing == RUNNER_CONNECT)
         next = on_connect_error(r, e, class, now_us);
     else if (first_lock)
@@ -461,6 +478,10 @@ static struct runner_action on_lost(struct runner *r, const struct runner_event 
     r->work.counts.retries[RETRY_RECONNECT]++;
     if (!ends && leave(r, &away))
         return away;
+    if (r->helps && !ends) {
+        r->work.troubled = true;
+        return release(r, JOB_QUEUED);
+    }
     enum patience_kind kind = r->doing == RUNNER_CONNECT ? PATIENCE_AWAY : PATIENCE_ERROR;
     struct next next = !ends && walker_lost(&r->work, r->doing) ? walker_finish_lost(&r->work, e) : wait_and_retry(r, e, kind);
     return follow(r, next, now_us);

@@ -29,6 +29,7 @@
  *   a step that failed for want of room: NEXT_STEP at once, for what it has left is cleared away; then REST before the next try;
  *   a session that goes again and again in one batch: FINISH (failed);
  *   a job that has only waited for a while, where all places are taken: GIVE_WAY ─► END, or back to REST: nobody queues for it;
+ *   where other walkers have the last ranges: REST, then TAKE again; a helper (lib/run/helper) only takes ranges and walks them
  *   pause, stop: RELEASE ─► END;  cancel: FINISH (cancelled) ─► END;  another daemon's job: END.
  *
  * Who decides: phases, plans and steps lib/run/migration; ranges, batches and rows lib/run/walker; how much and when lib/pressure/pace; how long to wait
@@ -50,6 +51,7 @@ struct runner {
     enum runner_action_kind again; /* after the rest; a batch, rows or a bound: it is one of the pace */
     enum runner_want want;         /* the user's: RUN, PAUSE or CANCEL */
     bool stopping;                 /* the daemon's */
+    bool helps;                    /* it is no holder of the job, and walks ranges alone */
     bool connected;                /* a session is open and set up */
     bool ever_connected;
     bool renew;             /* the session was short of something, perhaps by a setting of its login that has been mended since: the next try is in another */
@@ -76,6 +78,9 @@ void runner_plan(struct runner *r, const struct migration_plan *plan, const char
 
 /* It has given its place back so often in a row, before its start. */
 void runner_gave_way(struct runner *r, uint32_t tries);
+
+/* It is a helper's, before its start: of a job that walks in that phase. */
+void runner_helps(struct runner *r);
 
 /* New limits, from the next batch on. */
 void runner_limit(struct runner *r, const struct runner_limits *limits);

@@ -8,6 +8,7 @@
 #define LOSSES_MOST   20      /* a minute and more, with the waits between */
 #define PORTION_MOST  1000    /* rows that were locked are looked up by their keys, one by one */
 #define ROUND_MOST_US 5000000 /* the next round over rows that are locked comes no later for it that this one took long */
+#define SHARED_REST_US 50000  /* other walkers are at the last ranges: so often it is looked whether they are done */
 #define BOUND_TOO_FAR 2.0     /* a bound found for this many times today's size is thrown away */
 
 void walker_init(struct walker *w, const struct pace_limits *limits)
@@ -88,6 +89,7 @@ void walker_enter(struct walker *w, const struct work *k, struct runner_action *
     case RUNNER_RETRY:
     case RUNNER_COMPARE:
     case RUNNER_PUT_ASIDE:
+    case RUNNER_HAND_OVER:
     case RUNNER_REST:
     case RUNNER_GIVE_WAY:
     case RUNNER_FINISH:
@@ -249,6 +251,12 @@ struct next walker_taken(struct walker *w, struct work *k, const struct runner_e
     case RUNNER_TAKE_RANGE: return take_range(w, k, e, now_us);
     case RUNNER_TAKE_ROWS: return take_rows(w, k, e, now_us);
     case RUNNER_TAKE_LOCKED: return end_round(w, k, e, now_us);
+    case RUNNER_TAKE_SHARED:
+        w->round.last = 0;
+        walker_forget(w);
+        progress_set(&k->progress, e->total_keys, now_us);
+        work_moved(k);
+        return next_rest(RUNNER_TAKE, SHARED_REST_US);
     case RUNNER_TAKE_NONE:
         w->round.last = 0;
         walker_forget(w);

@@ -3,6 +3,23 @@
 
 #include <stdio.h>
 
+void counts_add(struct runner_counts *counts, const struct runner_counts *more)
+{
+    counts->batches += more->batches;
+    counts->rows += more->rows;
+    counts->keys += more->keys;
+    counts->wal_bytes += more->wal_bytes;
+    counts->skipping += more->skipping;
+    counts->skipped += more->skipped;
+    counts->rest_us += more->rest_us;
+    counts->relieved += more->relieved;
+    for (int i = 0; i <= RETRY_PERMANENT; i++)
+        counts->retries[i] += more->retries[i];
+    for (int i = 0; i < _SIGNAL_MAX; i++)
+        counts->throttled_us[i] += more->throttled_us[i];
+    histogram_merge(&counts->batch_us, &more->batch_us);
+}
+
 struct next next_act(enum runner_action_kind action)
 {
     return (struct next){.kind = NEXT_ACT, .action = action};

@@ -22,6 +22,9 @@ struct runner_counts {
     struct histogram batch_us;
 };
 
+/* What a helper has counted comes to its job's. */
+void counts_add(struct runner_counts *counts, const struct runner_counts *more);
+
 /* How the job ends. */
 struct ending {
     enum job_state state;
@@ -38,6 +41,7 @@ struct work {
     bool quarantine; /* a row that fails is put aside */
     bool reread;     /* names were read anew because one was gone; the second time is final */
     bool stale;      /* a batch was refused as another's; the second time there is a rest before the next */
+    bool troubled;   /* a helper leaves for something that went wrong */
     bool doubted;    /* a batch met what may be anybody's error; the second time it is searched for a row */
     uint32_t losses;       /* so often in a row the session went in the middle of a batch, and nothing was done between */
     uint64_t lost_at_keys; /* scanned in all ranges, as it was then */
@@ -51,6 +55,7 @@ enum next_kind {
     NEXT_WAIT,   /* the same, for what work.patience says: long enough, and the job gives its place back */
     NEXT_WALKED, /* no range is open, no row is left: the walk is over, and has changed found rows */
     NEXT_FINISH, /* work.ending says how */
+    NEXT_LEAVE,  /* a helper gives its place back */
     NEXT_END,    /* the job is another's */
 };
 

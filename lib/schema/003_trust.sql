@@ -103,17 +103,21 @@ UPDATE backfill.range g
 -- By what the functions that act beyond a session's own rights know that it is a job's worker who calls, and no code of others that the login
 -- has only happened to call, in this session or in another (code_1_callers.sql). The schema's owner alone may read it.
 CREATE TABLE backfill.token (
-  job_id bigint PRIMARY KEY REFERENCES backfill.job ON DELETE CASCADE,
+  job_id bigint NOT NULL REFERENCES backfill.job ON DELETE CASCADE,
+  slot   integer NOT NULL DEFAULT 0 CHECK (slot BETWEEN 0 AND 63),  -- 0: of the daemon that holds the job; else a helper's: code_4_helpers.sql
   token  bigint NOT NULL UNIQUE,  -- drawn when a daemon takes the job; its session shows it once, before any code of others has run there
   worker integer,                 -- the pid of that session,
   since  timestamptz,             -- and when it began
   ticket bigint,                  -- what functions hand each other within a transaction that one of them has begun
   pinned text[],                  -- what that session's settings are: backfill.settings_now
   own    jsonb,                   -- and others that the job names
-  mark   text                     -- by which the trigger of keep_in_sync knows a batch of the job: code_4_sync.sql
+  mark   text,                    -- by which the trigger of keep_in_sync knows a batch of the job: code_4_sync.sql
+  holder_pid   integer,           -- of a helper: the control session of its daemon, as in backfill.job
+  holder_start timestamptz,
+  PRIMARY KEY (job_id, slot)
 );
 CREATE INDEX token_of_worker ON backfill.token (worker);
-COMMENT ON TABLE backfill.token IS 'who the worker of a job is: nobody''s to read';
+COMMENT ON TABLE backfill.token IS 'who the workers of a job are: nobody''s to read';
 
 -- ---- Names of jobs that are being inserted: always empty, but for transactions that are not over (backfill.claim_name).
 
@@ -127,10 +131,16 @@ ALTER TABLE backfill.job
 ALTER TABLE backfill.range
   ADD COLUMN gone bigint NOT NULL DEFAULT 0;         -- rows that were put aside as locked, and that the statement didn't find when they were tried again
 
--- ---- A large relation is many ranges.
+-- ---- A large relation is many ranges, which several sessions walk.
 
 ALTER TABLE backfill.range
-  ADD COLUMN starts text[];                          -- exclusive: where a pass begins; NULL: at the first row
+  ADD COLUMN starts text[],                          -- exclusive: where a pass begins; NULL: at the first row
+  ADD COLUMN walker integer,                         -- the slot of who has taken it: backfill.token; NULL: nobody
+  ADD COLUMN walker_since timestamptz,
+  ADD COLUMN for_holder boolean NOT NULL DEFAULT false;  -- a helper has met something there: it is for who holds the job to judge
+ALTER TABLE backfill.job
+  ADD COLUMN planning boolean NOT NULL DEFAULT false;  -- a pass is being laid out: until it begins, its ranges are nobody's to take but the holder's
+CREATE INDEX range_walked ON backfill.range (job_id, walker) WHERE NOT done AND walker IS NOT NULL;
 DROP INDEX backfill.range_once;
 CREATE UNIQUE INDEX range_once ON backfill.range (job_id, relation, starts) NULLS NOT DISTINCT WHERE lower IS NULL;  -- planned once, however often it is sent
 

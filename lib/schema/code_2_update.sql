@@ -269,8 +269,8 @@ CREATE OR REPLACE TRIGGER job_before_update
 CREATE OR REPLACE TRIGGER job_notify_insert AFTER INSERT ON backfill.job
   FOR EACH ROW EXECUTE FUNCTION backfill.job_notify();
 CREATE OR REPLACE TRIGGER job_notify_update AFTER UPDATE ON backfill.job
-  FOR EACH ROW WHEN ((OLD.state, OLD.phase, OLD.wanted, OLD.target_ms, OLD.max_rows_per_s, OLD.on_error, OLD.max_lag, OLD.throttle_off, OLD.active_hours)
+  FOR EACH ROW WHEN ((OLD.state, OLD.phase, OLD.wanted, OLD.target_ms, OLD.max_rows_per_s, OLD.on_error, OLD.max_lag, OLD.throttle_off, OLD.active_hours, OLD.workers)
                      IS DISTINCT FROM
-                     (NEW.state, NEW.phase, NEW.wanted, NEW.target_ms, NEW.max_rows_per_s, NEW.on_error, NEW.max_lag, NEW.throttle_off, NEW.active_hours)
+                     (NEW.state, NEW.phase, NEW.wanted, NEW.target_ms, NEW.max_rows_per_s, NEW.on_error, NEW.max_lag, NEW.throttle_off, NEW.active_hours, NEW.workers)
         OR (NEW.tidy AND NOT OLD.tidy))
   EXECUTE FUNCTION backfill.job_notify();

@@ -6,12 +6,11 @@ AS $$
 DECLARE
   column_name text := (
     SELECT v.name
-      FROM (VALUES ('scan', job.scan = 'ctid'), ('workers', job.workers > 1)) AS v(name, used)
+      FROM (VALUES ('scan', job.scan = 'ctid')) AS v(name, used)
      WHERE v.used LIMIT 1);
 BEGIN
   IF column_name IS NOT NULL THEN
-    PERFORM backfill.refuse(column_name, format('not supported yet%s', CASE column_name
-                              WHEN 'scan' THEN ' (scan = ''ctid'')' WHEN 'workers' THEN ' (workers above 1)' ELSE '' END),
+    PERFORM backfill.refuse(column_name, format('not supported yet%s', CASE column_name WHEN 'scan' THEN ' (scan = ''ctid'')' ELSE '' END),
                             format('Leave %s out; this version of backfilld would not act on it.', column_name), '0A000');
   END IF;
 END

@@ -227,7 +227,10 @@ $$;
 -- How far jobs are that the caller sees, and how many rows they have left behind. Which those are is for fewer: their messages may hold values. A view
 -- that reads with its owner's rights; what it asks of the caller is asked with the caller's.
 CREATE OR REPLACE VIEW backfill.job_figures WITH (security_barrier = true) AS
-  SELECT j.id AS job_id, r.keys, r.rows, r.moved_at, r.rate, (SELECT count(*) FROM backfill.left_behind l WHERE l.job_id = j.id) AS left_behind
+  SELECT j.id AS job_id, r.keys, r.rows, r.moved_at, r.rate, (SELECT count(*) FROM backfill.left_behind l WHERE l.job_id = j.id) AS left_behind,
+         (SELECT count(*) FROM backfill.token t  -- when it began, the server tells not everybody
+           WHERE t.job_id = j.id AND t.slot > 0
+             AND EXISTS (SELECT FROM pg_stat_get_activity(t.holder_pid) a JOIN pg_database d ON d.oid = a.datid AND d.datname = current_database())) AS helpers
     FROM backfill.job j
    CROSS JOIN LATERAL (
          SELECT coalesce(sum(g.keys), 0) AS keys, coalesce(sum(g.rows), 0) AS rows, max(g.checkpoint_at) AS moved_at,
@@ -238,11 +241,11 @@ CREATE OR REPLACE VIEW backfill.job_figures WITH (security_barrier = true) AS
 
 -- What the ranges of a job say of it, and how many rows it has left behind. A function, so that a list of ten thousand jobs isn't thought to
 -- be worth a compiler, which took longer than the list.
-CREATE OR REPLACE FUNCTION backfill.figures_of(job_id bigint, OUT keys numeric, OUT rows numeric, OUT moved_at timestamptz, OUT rate real, OUT left_behind bigint)
+CREATE OR REPLACE FUNCTION backfill.figures_of(job_id bigint, OUT keys numeric, OUT rows numeric, OUT moved_at timestamptz, OUT rate real, OUT left_behind bigint, OUT helpers bigint)
 LANGUAGE plpgsql STABLE STRICT SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  SELECT f.keys, f.rows, f.moved_at, f.rate, f.left_behind INTO keys, rows, moved_at, rate, left_behind
+  SELECT f.keys, f.rows, f.moved_at, f.rate, f.left_behind, f.helpers INTO keys, rows, moved_at, rate, left_behind, helpers
     FROM backfill.job_figures f
    WHERE f.job_id = figures_of.job_id;
 END

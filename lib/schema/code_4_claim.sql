@@ -28,7 +28,7 @@ BEGIN
          tidy = j.tidy OR (j.wanted = 'undo' AND j.before IS NOT NULL),
          holder_pid = NULL, holder_start = NULL
    WHERE j.id = job.id;
-  UPDATE backfill.range r SET epoch = backfill.random_number() WHERE r.job_id = job.id AND NOT r.done;
+  PERFORM backfill.drop_walkers(job.id);
 END
 $$;
 
@@ -107,6 +107,7 @@ BEGIN
      SET state = 'failed', error = 'it can''t be begun: ' || left(problem, 1000), hint = format('When that is mended: SELECT backfill.retry(%L).', left(j.name, 200)),
          waiting_for = NULL, opens_at = NULL, holder_pid = NULL, holder_start = NULL, finished_at = clock_timestamp()
    WHERE j.id = job_id;
+  PERFORM backfill.drop_walkers(job_id);
 EXCEPTION WHEN OTHERS THEN
   NULL;
 END
@@ -184,7 +185,7 @@ AS $$
          holder_pid = NULL, holder_start = NULL, finished_at = clock_timestamp(),
          unfinished = j.enforce IS NOT NULL AND j.phase IN ('guard', 'verify', 'validate')
    WHERE j.id = job.id;
-  UPDATE backfill.range r SET epoch = backfill.random_number() WHERE r.job_id = job.id AND NOT r.done
+  SELECT backfill.drop_walkers(job.id)
 $$;
 
 -- Logins for which a daemon is at work, by the names under which it claimed their jobs: not those whose daemon is gone.
@@ -359,16 +360,17 @@ BEGIN
            SET state = candidate.state, wanted = candidate.wanted, error = candidate.error, hint = candidate.hint,
                waiting_for = NULL, opens_at = NULL, holder_pid = NULL, holder_start = NULL
          WHERE j.id = candidate.id;
+        PERFORM backfill.drop_walkers(candidate.id);
       ELSIF backfill.who_is_gone(candidate) IS NOT NULL THEN
         PERFORM backfill.fail_for_roles(candidate);
       ELSIF (backfill.hours_of(candidate)).open THEN
         token := backfill.new_token(candidate.id);
         UPDATE backfill.job j
            SET plan = CASE WHEN j.keep_in_sync
-                           THEN jsonb_set(j.plan, '{sync,mark}', to_jsonb((SELECT encode(sha256(convert_to(t.mark, getdatabaseencoding())), 'hex') FROM backfill.token t WHERE t.job_id = j.id)))
+                           THEN jsonb_set(j.plan, '{sync,mark}', to_jsonb((SELECT encode(sha256(convert_to(t.mark, getdatabaseencoding())), 'hex') FROM backfill.token t WHERE t.job_id = j.id AND t.slot = 0)))
                            ELSE j.plan END,
                state = 'running', holder_pid = pg_backend_pid(), holder_start = mine_start,
-               started_at = coalesce(j.started_at, clock_timestamp()), finished_at = NULL, phase_at = clock_timestamp(),
+               started_at = coalesce(j.started_at, clock_timestamp()), finished_at = NULL, phase_at = clock_timestamp(), planning = false,
                error = NULL, hint = NULL, waiting_for = NULL, opens_at = NULL,
                submitted_by = backfill.role_name(j.submitted_by_oid), owner = backfill.role_name(j.owner_oid)
          WHERE j.id = candidate.id
@@ -406,10 +408,15 @@ $$;
 
 -- After the control session was lost: the jobs that this daemon was running are held by the new session from now on,
 -- unless another daemon has claimed them meanwhile. One whose row somebody has locked is passed over, for the sake of the others. Returns
--- how many those are: the daemon asks again, until they are held, or claimed anew as those of a daemon that is gone.
-CREATE OR REPLACE FUNCTION backfill.hold_again(jobs bigint[], old_pid integer, old_start timestamptz) RETURNS bigint
+-- how many those are: the daemon asks again, until they are held, or claimed anew as those of a daemon that is gone. tokens: of its helpers,
+-- whose slots go along. One that has left since may have a slot again, in a server that has lost that; nobody is in it.
+CREATE OR REPLACE FUNCTION backfill.hold_again(jobs bigint[], tokens bigint[], old_pid integer, old_start timestamptz) RETURNS bigint
 LANGUAGE sql SET search_path = pg_catalog, pg_temp
 AS $$
+  UPDATE backfill.token
+     SET holder_pid = pg_backend_pid(), holder_start = backfill.session_start()
+   WHERE token = ANY (ARRAY(SELECT t.token FROM backfill.token t WHERE t.token = ANY (tokens) AND t.slot > 0 AND (t.holder_pid, t.holder_start) = (old_pid, old_start)
+                              FOR NO KEY UPDATE SKIP LOCKED));
   WITH held AS (
     UPDATE backfill.job
        SET holder_pid = pg_backend_pid(), holder_start = backfill.session_start()

@@ -58,7 +58,7 @@ BEGIN
     preflight := backfill.preflight_in_words(result);
   END IF;
   UPDATE backfill.job j
-     SET phase = begin_phase.phase, phase_at = clock_timestamp(), walk = backfill.random_number(),
+     SET phase = begin_phase.phase, planning = false, phase_at = clock_timestamp(), walk = backfill.random_number(),
          estimate = coalesce(begin_phase.estimate, j.estimate),
          tidy = j.tidy OR (begin_phase.phase = 'expand' AND j.keep_in_sync) OR (begin_phase.phase IN ('guard', 'validate') AND j.enforce IS NOT NULL),
          before = coalesce(j.before, backfill.look_at(j.target, j.submitted_by)),
@@ -164,6 +164,7 @@ BEGIN
          (SELECT backfill.look_at(o.target, o.submitted_by) AS now FROM backfill.job o WHERE o.id = end_job.job_id) l
    WHERE j.id = end_job.job_id
   RETURNING ARRAY(SELECT jsonb_array_elements_text(j.report -> 'slower')), r.rows, r.batches, j.report ->> 'not_proven' INTO slower, rows, batches, not_proven;
+  PERFORM backfill.drop_walkers(job_id);
   outcome := 'written';
 END
 $$;

@@ -34,6 +34,7 @@ BEGIN
   IF job.set_clause IS NULL AND job.statement IS NULL THEN
     RETURN;
   END IF;
+  UPDATE backfill.job j SET planning = true WHERE j.id = layout.job_id;
   DELETE FROM backfill.range g WHERE g.job_id = layout.job_id AND job.phase = 'preflight';
   IF job.phase = 'preflight' AND job.where_clause IS NULL THEN
     UPDATE backfill.job j SET laid_out = ARRAY(SELECT ARRAY[o, pg_relation_filenode(o)] FROM backfill.relations_of(job) o) WHERE j.id = layout.job_id;  -- each with its file
@@ -102,7 +103,7 @@ BEGIN
   IF last IS NOT NULL THEN
     UPDATE backfill.range g
        SET key = k.attnums, key_identity = k.identity, home = backfill.home(add_ranges.relation),
-           upper = CASE g.id WHEN last THEN add_ranges.upper ELSE g.upper END, cursor = g.starts, keys = 0, found = 0, nulls = 0,
+           upper = CASE g.id WHEN last THEN add_ranges.upper ELSE g.upper END, cursor = g.starts, keys = 0, found = 0, nulls = 0, walker = NULL, for_holder = false,
            epoch = backfill.random_number(), submitted_by = job.submitted_by, submitted_by_oid = job.submitted_by_oid
      WHERE g.job_id = job.id AND g.relation = add_ranges.relation AND g.lower IS NULL;
     RETURN;
@@ -135,16 +136,18 @@ END
 $$;
 
 
--- Takes the first range of a job that is not done, by another epoch: whoever had it can checkpoint no more.
+-- Takes the first range of a job that is not done, and that no other walker has in hand, by another epoch: whoever had it can checkpoint no more.
+-- slot: 0 the holder's, else a helper's, which gets ranges alone: 'none', there is nothing for it; 'not ours', it has no slot any more.
+-- 'shared': what is left is in helpers' hands.
 -- When all are done: the first rows above number "above" that were put aside as locked, "at_most" of them, to be tried again.
 -- One row, whose outcome is 'range', 'rows' (ids and row_keys, all of one range; the first key is upper), 'locked' (none above, but so many
 -- that were tried before are locked still), 'none' (all is done; changed: rows of this pass, whose number is walk) or 'not ours' (another daemon holds the job).
 -- locked: of 'rows' with above = 0, how many there are in all.
 -- A range or row whose partition was dropped meanwhile has nothing left to do.
-CREATE OR REPLACE FUNCTION backfill.take_range(job_id bigint, phase text, above bigint, at_most integer,
+CREATE OR REPLACE FUNCTION backfill.take_range(job_id bigint, phase text, above bigint, at_most integer, slot integer,
     OUT outcome text, OUT range bigint, OUT epoch bigint, OUT cursor text[], OUT upper text[], OUT point boolean,
     OUT relation oid, OUT name text, OUT key_columns text[], OUT batch text, OUT bound text, OUT keys bigint,
-    OUT keys_of text, OUT ids bigint[], OUT row_keys text[], OUT locked bigint, OUT changed bigint, OUT yields boolean, OUT proof jsonb, OUT walk bigint)
+    OUT keys_of text, OUT ids bigint[], OUT row_keys text[], OUT locked bigint, OUT changed bigint, OUT yields boolean, OUT proof jsonb, OUT walk bigint, OUT walkers integer)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -155,25 +158,29 @@ DECLARE
   key      smallint[];
   was      jsonb;   -- what the key was when the range was made
   home     text;    -- and where
+  free_id  bigint;  -- of a range
+  mine     constant boolean := slot = 0 OR backfill.has_slot(job_id, slot);
 BEGIN
   SELECT * INTO job FROM backfill.job j WHERE j.id = job_id;
-  IF NOT FOUND OR NOT backfill.is_held(job) OR backfill.has_moved_back(job, phase) THEN
+  IF NOT FOUND OR NOT mine OR (CASE slot WHEN 0 THEN NOT backfill.is_held(job) OR backfill.has_moved_back(job, phase) ELSE job.state <> 'running' END) THEN
     outcome := 'not ours';
+    RETURN;
+  ELSIF slot > 0 AND (job.phase <> phase OR job.planning) THEN
+    outcome := 'none';
     RETURN;
   END IF;
   IF backfill.relation_name(job.target) IS NULL THEN
     PERFORM backfill.refuse_dropped(job);
   END IF;
 
+  free_id := backfill.free_range(job, slot);  -- once: it is volatile
   UPDATE backfill.range g
      SET epoch = backfill.random_number(),
+         walker = take_range.slot, walker_since = clock_timestamp(),
          submitted_by = job.submitted_by, submitted_by_oid = job.submitted_by_oid  -- whose login is gone, another may have taken the job over
-   WHERE g.id = (SELECT i.id
-                   FROM backfill.range i
-                  WHERE i.job_id = take_range.job_id AND NOT i.done
-                    AND EXISTS (SELECT FROM pg_class c WHERE c.oid = i.relation)
-                  ORDER BY i.id LIMIT 1)
+   WHERE g.id = free_id
   RETURNING g.* INTO r;
+  walkers := 1 + cardinality(backfill.helpers_of(job_id));
   keys := (SELECT coalesce(sum(g.keys), 0) FROM backfill.range g WHERE g.job_id = take_range.job_id);
   IF r.id IS NOT NULL THEN
     outcome := 'range';
@@ -186,6 +193,12 @@ BEGIN
     key := r.key;
     was := r.key_identity;
     home := r.home;
+  ELSIF slot > 0 THEN
+    outcome := 'none';
+    RETURN;
+  ELSIF EXISTS (SELECT FROM backfill.range g WHERE g.job_id = take_range.job_id AND NOT g.done AND EXISTS (SELECT FROM pg_class c WHERE c.oid = g.relation)) THEN
+    outcome := 'shared';
+    RETURN;
   ELSE
     DELETE FROM backfill.left_behind l
      WHERE l.job_id = take_range.job_id AND l.reason = 'locked'
@@ -248,6 +261,11 @@ BEGIN
         USING ERRCODE = '42P16',
               HINT = format('What the cursors in backfill.range tell is done, the rest is not. Make the key what it was, then SELECT backfill.retry(%L); '
                             'or cancel the job, and insert one with a where_clause that only the rest meets.', job.name);
+    END IF;
+    IF slot > 0 THEN
+      PERFORM backfill.hand_over(r.id, r.epoch);
+      outcome := 'none';
+      RETURN;
     END IF;
     PERFORM backfill.begin_anew(job, format('the key of %s was %s, and is %s', backfill.relation_name(relation), backfill.key_in_words(was), backfill.key_in_words(k.identity)));
     outcome := 'not ours';

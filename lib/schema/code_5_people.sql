@@ -224,7 +224,8 @@ CREATE OR REPLACE VIEW backfill.status WITH (security_invoker = true) AS
          p.left_behind,
          coalesce(p.error, CASE WHEN p.state IN ('paused', 'cancelled') THEN p.state || ' by ' || p.stopped_by::text COLLATE "default" || ', who has the rights of the table''s owner' END) AS error,
          p.submitted_by,
-         p.since
+         p.since,
+         CASE WHEN p.state = 'running' AND p.held THEN 1 + p.helpers END AS workers
     FROM (
       SELECT j.id, j.name, j.target, j.state, j.phase, j.estimate, j.waiting_for, j.opens_at, j.error, j.stopped_by, j.keep_in_sync, j.tidy, j.wanted,
              j.submitted_by, coalesce(j.started_at, j.submitted_at) AS since,
@@ -237,7 +238,7 @@ CREATE OR REPLACE VIEW backfill.status WITH (security_invoker = true) AS
              coalesce(r.keys, 0) AS keys, coalesce(r.rows, 0) AS rows,
              CASE WHEN j.state = 'running' AND r.rate BETWEEN 0.01 AND 1e12 THEN r.rate::double precision END AS rate,
              CASE WHEN j.phase IN ('backfill', 'verify') THEN extract(epoch FROM clock_timestamp() - greatest(r.moved_at, j.phase_at)) END AS stands_s,
-             coalesce(r.left_behind, 0) AS left_behind,
+             coalesce(r.left_behind, 0) AS left_behind, coalesce(r.helpers, 0) AS helpers,
              j.holder_pid IS NOT NULL  -- of NULL the server tells all sessions
              AND EXISTS (SELECT FROM pg_catalog.pg_stat_get_activity(j.holder_pid) a
                       JOIN pg_catalog.pg_database d ON d.oid = a.datid AND d.datname = current_database()) AS held,

@@ -188,40 +188,63 @@ const char SQL_WHOSE[] =
 
 const char SQL_LISTEN[] = "LISTEN backfill";
 
-#define CLAIM(whose) \
+#define JOB_OF(call, slot) \
     "SELECT j.id, c.ask_again, j.name, backfill.relation_name(j.target) AS target,\n" \
     "       j.submitted_by, j.owner, j.search_path, j.time_zone, j.date_style, j.settings,\n" \
     "       j.phase, j.on_error, j.target_ms, j.estimate,\n" \
     "       (SELECT pg_catalog.sum(r.keys) FROM backfill.range AS r WHERE r.job_id = j.id) AS keys_done,\n" \
-    "       pg_catalog.round(extract(epoch FROM j.max_lag) * 1000) AS max_lag_ms, j.throttle_off, j.max_rows_per_s,\n" \
+    "       pg_catalog.round(extract(epoch FROM j.max_lag) * 1000) AS max_lag_ms, j.throttle_off, j.max_rows_per_s, j.workers,\n" \
     "       pg_catalog.ceil(c.opens_in_s * 1000) AS opens_in_ms,\n" \
     "       CASE WHEN j.state = 'running' THEN pg_catalog.ceil(extract(epoch FROM h.changes_at - pg_catalog.clock_timestamp()) * 1000) END AS hours_end_in_ms,\n" \
     "       j.state = 'running' AS runs, p.expand, p.fill, p.guard, p.quiet, p.verify, p.validate, p.in_step, p.dry_run, p.lacking, j.session,\n" \
-    "       j.report #>> '{waits,tries}' AS gave_way, j.submitted_by_oid AS login, c.token\n" \
-    "  FROM backfill.claim(" whose ") AS c\n" \
+    "       j.report #>> '{waits,tries}' AS gave_way, j.submitted_by_oid AS login, c.token, " slot " AS slot,\n" \
+    "       (SELECT pg_catalog.max(o.workers) FROM backfill.job AS o WHERE o.state = 'running') AS most_workers\n" \
+    "  FROM backfill." call " AS c\n" \
     " CROSS JOIN LATERAL backfill.hours_of(c.job) AS h\n" \
     " CROSS JOIN LATERAL (SELECT (c.job).*) AS j\n" \
     " CROSS JOIN LATERAL backfill.phases_of(c.job) AS p"
 
-const char SQL_CLAIM[] = CLAIM("");
+const char SQL_CLAIM[] = JOB_OF("claim()", "0");
 
 /* Only of a login for which no daemon is at work. */
-const char SQL_CLAIM_NEWCOMER[] = CLAIM("newcomers => true");
+const char SQL_CLAIM_NEWCOMER[] = JOB_OF("claim(newcomers => true)", "0");
 
-/* Hours are a running job's: what one has left in its table is taken out whenever it is. */
+const char SQL_HELP[] = JOB_OF("help($1)", "c.slot");
+
+const char SQL_LEAVE[] = "SELECT backfill.leave($1, $2, $3)";
+
+const char SQL_HAND_OVER[] = "SELECT backfill.hand_over($1, $2)";
+
+const char SQL_WALKERS[] = "SELECT walkers, keys, rate FROM backfill.walkers_of($1, $2)";
+
+const char SQL_IS_QUEUED[] =
+    "SELECT EXISTS (SELECT FROM backfill.free_job) OR EXISTS (SELECT FROM backfill.untidy_job)\n"
+    "       OR EXISTS (SELECT FROM backfill.job AS j WHERE j.state = 'running' AND backfill.session_start(j.holder_pid) IS DISTINCT FROM j.holder_start)";
+
+/* Hours are a running job's: what one has left in its table is taken out whenever it is. And the helpers of this session's daemon, but for those whose job
+ * is nobody's any more, or soon: "pause" where it has more than it may, of which $2 is what the file says. */
 const char SQL_WANTED[] =
-    "SELECT j.id, j.wanted, j.target_ms, j.on_error,\n"
+    "SELECT j.id, 0 AS slot, j.wanted, j.target_ms, j.on_error, j.workers,\n"
     "       pg_catalog.round(extract(epoch FROM j.max_lag) * 1000) AS max_lag_ms, j.throttle_off, j.max_rows_per_s,\n"
     "       CASE WHEN j.state = 'running' THEN pg_catalog.ceil(extract(epoch FROM h.changes_at - pg_catalog.clock_timestamp()) * 1000) END AS hours_end_in_ms,\n"
     "       CASE WHEN j.state = 'running' AND NOT h.open THEN coalesce('its active hours ended; they begin again at ' || h.opens, h.outside) END AS outside\n"
     "  FROM backfill.job AS j\n"
     " CROSS JOIN LATERAL backfill.hours_of(j) AS h\n"
-    " WHERE j.id = ANY ($1::bigint[]) AND backfill.is_held(j)";
+    " WHERE j.id = ANY ($1::bigint[]) AND backfill.is_held(j)\n"
+    "UNION ALL\n"
+    "SELECT j.id, t.slot,\n"
+    "       CASE WHEN coalesce(j.workers, $2::integer) > (SELECT pg_catalog.count(*) FROM pg_catalog.unnest(backfill.helpers_of(j.id)) AS s WHERE s <= t.slot)\n"
+    "            THEN 'run' ELSE 'pause' END, j.target_ms, j.on_error, j.workers,\n"
+    "       pg_catalog.round(extract(epoch FROM j.max_lag) * 1000), j.throttle_off, j.max_rows_per_s, NULL, NULL\n"
+    "  FROM backfill.token AS t\n"
+    "  JOIN backfill.job AS j ON j.id = t.job_id\n"
+    " WHERE t.slot > 0 AND (t.holder_pid, t.holder_start) = (pg_catalog.pg_backend_pid(), backfill.session_start())\n"
+    "   AND j.state = 'running' AND j.wanted = 'run'";
 
 const char SQL_UNFINISHED[] =
     "SELECT pg_catalog.count(*) FROM backfill.job AS j WHERE j.state IN ('queued', 'running') OR backfill.is_untidy(j)";
 
-const char SQL_HOLD_AGAIN[] = "SELECT backfill.hold_again($1, $2, $3)";
+const char SQL_HOLD_AGAIN[] = "SELECT backfill.hold_again($1, $2, $3, $4)";
 
 const char SQL_LAYOUT[] = "SELECT relation, batch, bound, last, keys_of, on_copy, trial, data_directory, outcome, whole FROM backfill.layout($1, $2, $3)";
 
@@ -231,8 +254,8 @@ const char SQL_BEGIN_PHASE[] = "SELECT outcome, preflight, walk FROM backfill.be
 
 const char SQL_TAKE_RANGE[] =
     "SELECT outcome, range, epoch, cursor, upper, point, relation, key_columns, batch, bound, keys, keys_of, ids[pg_catalog.cardinality(ids)] AS left_behind, locked, name,\n"
-    "       changed, yields, proof, walk, pg_catalog.cardinality(ids) AS n_rows, ids, row_keys\n"
-    "  FROM backfill.take_range($1, $2, $3, $4)";
+    "       changed, yields, proof, walk, pg_catalog.cardinality(ids) AS n_rows, ids, row_keys, walkers\n"
+    "  FROM backfill.take_range($1, $2, $3, $4, $5)";
 
 const char SQL_PUT_ASIDE[] = "SELECT backfill.put_aside($1, $2, $3, $4, $5, $6, $7)";
 
@@ -302,6 +325,12 @@ const char SQL_TERMINATE[] =
     "SELECT pg_catalog.pg_terminate_backend(a.pid)\n"
     "  FROM pg_catalog.pg_stat_get_activity($1::integer) AS a JOIN backfill.token AS t ON t.worker = a.pid AND t.since = a.backend_start";
 
+/* Two walkers of one job that wait for each other hurt nobody. They are known by their name and login: whoever else bears that name is let wait. */
+#define WALKS_BESIDE(others) \
+    "EXISTS (SELECT FROM pg_catalog.pg_stat_activity AS o\n" \
+    "         WHERE o.pid = ANY (" others ") AND o.pid = ANY (pg_catalog.pg_blocking_pids(a.pid))\n" \
+    "           AND pg_catalog.starts_with(a.application_name, 'backfilld ') AND o.application_name = a.application_name AND o.usesysid = a.usesysid)"
+
 /* Who waits is looked up first: once the batch is cancelled, nobody does. A batch that nobody has waited on for so long is
  * another by now, or another job's is meant: it is let be.
  * Only who is hurt counts: who reads or writes (rows, transactions, relations, advisory locks of a trigger), and who wants a lock that
@@ -319,7 +348,7 @@ const char SQL_RELIEVE[] =
     "                          AND NOT (k.locktype = 'relation' AND k.mode = 'ShareUpdateExclusiveLock')) AS l\n"
     "   WHERE a.wait_event_type = 'Lock'\n"
     "     AND l.waitstart <= pg_catalog.clock_timestamp() - $2::float8 * interval '1 ms'\n"
-    "     AND $1::integer = ANY (pg_catalog.pg_blocking_pids(a.pid)))\n"
+    "     AND $1::integer = ANY (pg_catalog.pg_blocking_pids(a.pid)) AND NOT " WALKS_BESIDE("ARRAY[$1::integer]") ")\n"
     "SELECT w.who, w.ms, CASE WHEN w.who IS NOT NULL THEN pg_catalog.pg_cancel_backend($1::integer) END FROM waiting AS w";
 
 /* Who builds an index concurrently waits at last for older snapshots, and an ANALYZE of the table that waits for the build has one: neither
@@ -369,7 +398,7 @@ const char SQL_MONITOR[] =
     "                      WHERE k.pid = a.pid AND NOT k.granted AND k.locktype <> 'virtualxid'\n"
     "                        AND NOT (k.locktype = 'relation' AND k.mode = 'ShareUpdateExclusiveLock')) AS l\n"
     " WHERE a.wait_event_type = 'Lock' AND l.waitstart IS NOT NULL\n"
-    "   AND pg_catalog.pg_blocking_pids(a.pid) && $1::integer[]\n"
+    "   AND pg_catalog.pg_blocking_pids(a.pid) && $1::integer[] AND NOT " WALKS_BESIDE("$1::integer[]") "\n"
     "UNION ALL\n"
     "SELECT 'waits', u.pid::text, NULL\n"
     "  FROM pg_catalog.unnest($1::integer[]) AS u(pid), pg_catalog.pg_stat_get_activity(u.pid) AS a\n"

@@ -42,7 +42,17 @@ extern const char SQL_CLAIM[]; /* -> job id or NULL, held elsewhere, then the jo
     queued job begin, ms until those of this job end (NULL: never); whether it is running (else it has ended and
     is tidied up), and its phases in the order of struct migration_plan, what rows lack, settings of the inserting session, how often in a
     row it has given its place back, OID of its login, token */
-extern const char SQL_CLAIM_NEWCOMER[]; /* the same, of a login for which no daemon is at work */
+extern const char SQL_CLAIM_NEWCOMER[];
+extern const char SQL_HELP[];      /* workers of a job by the file -> a row as of SQL_CLAIM, of a job to help with, slot */
+extern const char SQL_LEAVE[];     /* job, slot, whether something went wrong */
+extern const char SQL_HAND_OVER[]; /* range, epoch */
+extern const char SQL_WALKERS[];   /* job, slot -> walkers, keys of all ranges, keys a second of the others */
+extern const char SQL_IS_QUEUED[]; /* -> whether a job waits for a place */
+extern const char SQL_HELP[];
+extern const char SQL_LEAVE[];
+extern const char SQL_HAND_OVER[];
+extern const char SQL_WALKERS[];
+extern const char SQL_IS_QUEUED[]; /* the same, of a login for which no daemon is at work */
 extern const char SQL_WANTED[]; /* job ids -> id, wanted, target_ms, on_error, max_lag ms, throttle_off, max_rows_per_s, ms until its hours
     change (NULL: never), what keeps it from running by its hours (NULL: nothing) */
 extern const char SQL_WHOSE[]; /* job, its name, table, phase -> the same, its state (NULL: its row is gone), pid of who holds it and what that

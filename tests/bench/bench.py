@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Measures backfilld against one big UPDATE, and what it costs itself; prints tables, judges nothing.
 
-    BACKFILLD=build-test/daemon/backfilld python3 tests/bench/bench.py [speed] [growth] [start] [sync]
+    BACKFILLD=build-test/daemon/backfilld python3 tests/bench/bench.py [speed] [workers] [growth] [start] [sync]
 
-Without arguments all four: ten minutes. Needs Debian's postgresql-15 and python3-psycopg, and an idle machine.
+Without arguments all five: twelve minutes. Needs Debian's postgresql-15 and python3-psycopg, and an idle machine.
 """
 
 import asyncio
@@ -53,9 +53,9 @@ def load(db, rows):
     db.admin.execute("CHECKPOINT")
 
 
-def start_daemon(db, synchronous_commit="off", conninfo=None):
+def start_daemon(db, synchronous_commit="off", conninfo=None, workers=1):
     daemon = db.start(config=config_text([{"name": db.name, "conninfo": conninfo or db.conninfo()}],
-                                         batch={"target_ms": TARGET_MS, "synchronous_commit": synchronous_commit},
+                                         batch={"target_ms": TARGET_MS, "synchronous_commit": synchronous_commit, "workers_per_job": workers},
                                          throttle=HOST_OFF))
     daemon.says("connected")
     return daemon
@@ -156,6 +156,31 @@ def speed(db):
     for quantile in ("p50", "p99"):
         row(f"batch {quantile}, ms", *median_and_range([ms[quantile] for ms in costs["batch_ms"]], ".1f"))
     row("round trips a batch, of a worker's session", f"{round_trips(db):.3f}")
+
+
+def workers(db):
+    """One session that fills a table against two, in turn, beside what one UPDATE takes; what proves it comes after, and is one session's."""
+    print(f"\nWorkers: {SPEED_ROWS:,} rows, target_ms = {TARGET_MS}, {ROUNDS} rounds of each in turn\n")
+    seconds = {"one UPDATE": [], "one worker": [], "two workers": []}
+    load(db, SPEED_ROWS)
+    time_update(db)
+    for n in range(ROUNDS):
+        for way in list(seconds) if n % 2 == 0 else reversed(seconds):
+            load(db, SPEED_ROWS)
+            if way == "one UPDATE":
+                seconds[way].append(time_update(db))
+                continue
+            daemon = start_daemon(db, workers=1 if way == "one worker" else 2)
+            seconds[way].append(run_job(db)[2])
+            daemon.terminate()
+    row("seconds of each round, the proof left out", *range(1, ROUNDS + 1))
+    for way, values in seconds.items():
+        row(way, *(f"{value:.2f}" for value in values))
+    print()
+    row("speed", "median", "least", "most")
+    for what, way, base in (("one worker, one UPDATE = 1", "one worker", "one UPDATE"), ("two workers, one UPDATE = 1", "two workers", "one UPDATE"),
+                            ("two workers, one worker = 1", "two workers", "one worker")):
+        row(what, *median_and_range([its / mine for mine, its in zip(seconds[way], seconds[base])], ".2f"))
 
 
 class Proxy:
@@ -336,7 +361,7 @@ def sync(db):
 
 
 def main():
-    parts = {"speed": speed, "growth": growth, "start": start, "sync": sync}
+    parts = {"speed": speed, "workers": workers, "growth": growth, "start": start, "sync": sync}
     wanted = sys.argv[1:] or list(parts)
     unknown = [part for part in wanted if part not in parts]
     if unknown:

@@ -198,7 +198,7 @@ class Database:
         session = self.session(user)
         pinned = session.execute("SELECT backfill.settings_now()").fetchone()[0]
         return self.one("INSERT INTO backfill.token AS t (job_id, token, worker, ticket, pinned) SELECT j.id, 4711, %s, 4712, %s FROM backfill.job j WHERE j.name = %s"
-                        " ON CONFLICT (job_id) DO UPDATE SET worker = excluded.worker, ticket = excluded.ticket, pinned = excluded.pinned RETURNING ticket",
+                        " ON CONFLICT (job_id, slot) DO UPDATE SET worker = excluded.worker, ticket = excluded.ticket, pinned = excluded.pinned RETURNING ticket",
                         session.info.backend_pid, pinned, job)
 
     # ---- Daemons

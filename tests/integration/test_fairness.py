@@ -245,7 +245,7 @@ def test_a_locked_row_of_one_job_takes_no_other_from_its_daemon(db):
         holder.autocommit = False
         holder.execute("SELECT FROM backfill.job FOR UPDATE")
         session.execute("SET lock_timeout = '200ms'")
-        session.execute("SELECT backfill.hold_again(ARRAY(SELECT id FROM backfill.job), %s, %s)", [pid, start])
+        session.execute("SELECT backfill.hold_again(ARRAY(SELECT id FROM backfill.job), '{}', %s, %s)", [pid, start])
         assert session.execute("SELECT name FROM backfill.job j WHERE backfill.is_held(j)").fetchall() == [(names[0],)]
 
 

@@ -27,7 +27,7 @@ needs_promtool = pytest.mark.skipif(not PROMTOOL, reason="promtool is missing (D
 # What each job and each database must have, by the issue: samples' names.
 OF_A_JOB = {
     "backfilld_job_rows_total", "backfilld_job_keys_total", "backfilld_job_keys_per_second", "backfilld_job_progress_ratio",
-    "backfilld_job_pace_ratio", "backfilld_job_batch_duration_seconds_bucket", "backfilld_job_batch_duration_seconds_sum",
+    "backfilld_job_pace_ratio", "backfilld_job_workers", "backfilld_job_batch_duration_seconds_bucket", "backfilld_job_batch_duration_seconds_sum",
     "backfilld_job_batch_duration_seconds_count", "backfilld_job_throttled_seconds_total", "backfilld_job_errors_total",
     "backfilld_job_left_behind_rows", "backfilld_job_state", "backfilld_job_phase", "backfilld_job_info",
     "backfilld_job_signal_seconds", "backfilld_job_signal_limit_seconds", "backfilld_job_signal_pressure_ratio",

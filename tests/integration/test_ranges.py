@@ -29,10 +29,10 @@ def test_large_table_is_cut_into_ranges_that_are_all_of_it(db):
     name = db.submit(set_clause="n = n + 1")
     report = db.finish(name)["report"]
     found = ranges(db, name)
-    check_ranges(found, 6)
+    check_ranges(found, 3)
     assert db.counts() == {1: 300_000}
-    assert sum(r[3] for r in found) == report["keys"] == 300_000 and report["ranges"] == 6
-    assert all(20_000 < r[3] < 100_000 for r in found), "they are about as large as each other"
+    assert sum(r[3] for r in found) == report["keys"] == 300_000 and report["ranges"] == 3
+    assert all(40_000 < r[3] < 200_000 for r in found), "they are about as large as each other"
     assert found[-1][1] == ["300000"]
 
 
@@ -64,7 +64,7 @@ def test_cuts_follow_the_order_of_the_key(db, columns, rows):
     db.daemon()
     name = db.submit(set_clause="n = n + 1")
     db.finish(name)
-    check_ranges(ranges(db, name), 20)
+    check_ranges(ranges(db, name), 10)
     assert db.counts() == {1: 20000}
 
 
@@ -75,7 +75,7 @@ def test_statement_with_batch_is_cut_too(db):
     db.daemon()
     name = db.submit(statement="UPDATE t SET n = t.n + s.v FROM source s WHERE s.id = t.id AND {batch t}")
     db.finish(name)
-    check_ranges(ranges(db, name), 20)
+    check_ranges(ranges(db, name), 10)
     assert db.counts() == {7: 20000}
 
 
@@ -90,7 +90,7 @@ def test_later_pass_begins_each_range_at_its_start_and_ends_with_the_new_last_ke
         db.app.execute("DELETE FROM t WHERE id > 19990; INSERT INTO t SELECT generate_series(20001, 20100); UPDATE t SET n = 0 WHERE id IN (1, 4711)")
     report = db.finish(name)["report"]
     found = ranges(db, name)
-    check_ranges(found, 20)
+    check_ranges(found, 10)
     assert db.counts() == {1: 20090}
     assert [r[0] for r in found] == [r[0] for r in first], "they are cut as they were"
     assert found[-1][1] == ["20100"] and report["verified"]["found"] > 0
@@ -119,4 +119,4 @@ def test_killed_in_any_range_it_goes_on_there(db, rng):
         daemon.start()
     db.finish(name)
     assert db.counts() == {1: 20000}
-    check_ranges(ranges(db, name), 20)
+    check_ranges(ranges(db, name), 10)

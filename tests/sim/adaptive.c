@@ -198,6 +198,7 @@ static struct runner_event perform(
     case RUNNER_BEGIN:
     case RUNNER_NEXT_STEP:
     case RUNNER_STEP:
+    case RUNNER_HAND_OVER:
     case RUNNER_RETRY:
     case RUNNER_GIVE_WAY:
     case RUNNER_FINISH:

@@ -95,7 +95,8 @@ static void init(struct world *w, uint64_t seed, bool verbose)
     world_trace(w, NULL, "%d relations, at most %u keys, target %u us, rows that fail are %s",
         w->model.n_relations, w->limits.pace.max_keys, w->limits.pace.target_us,
         w->limits.quarantine ? "put aside" : "the end");
-    daemon_start(w, &w->daemons[0]);
+    for (uint32_t n = random_chance(r, 500) ? 1 : random_between(r, 2, WORLD_DAEMONS), i = 0; i < n; i++)
+        daemon_start(w, &w->daemons[i]);
 }
 
 /* ---- What happens beside the actions. --------------------------------------------------------------- */
@@ -230,6 +231,7 @@ static void happen(struct world *w)
             model_retry(&w->model);
         break;
     case EVENT_LIMITS: change_limits(w); break;
+    case EVENT_WORKERS: w->model.workers = (int)random_between(&w->random, 1, MODEL_SLOTS + 2); break;
     case EVENT_LOCK: model_lock(&w->model, &w->random); break;
     case EVENT_WRITE:
         if (w->model.migrates)

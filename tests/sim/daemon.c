@@ -100,7 +100,8 @@ static void note_session(struct daemon *d, const struct runner_event *e, enum ru
 /* Since when it only waits, for something that is in the way. */
 static void note_wait(const struct world *w, struct daemon *d, const struct runner_event *e, enum runner_action_kind was)
 {
-    bool did = e->kind == RUNNER_DONE && (was == RUNNER_BATCH || was == RUNNER_PUT_ASIDE || (was == RUNNER_STEP && !d->clears) ||
+    bool shared = was == RUNNER_TAKE && e->outcome == RUNNER_TAKE_SHARED;
+    bool did = e->kind == RUNNER_DONE && (shared || was == RUNNER_BATCH || was == RUNNER_PUT_ASIDE || (was == RUNNER_STEP && !d->clears) ||
                                              (was == RUNNER_RETRY && e->skipped < d->runner.walker.keys));
     bool hindered = e->kind == RUNNER_ERROR || e->kind == RUNNER_LOST ||
                     (e->kind == RUNNER_DONE && was == RUNNER_TAKE && e->outcome == RUNNER_TAKE_LOCKED);
@@ -124,7 +125,7 @@ static void check_wait(struct world *w, const struct daemon *d, enum runner_acti
                       again != RUNNER_FINISH && again != RUNNER_RELEASE;
     uint64_t since_us = d->waits_since_us > w->crowded_since_us ? d->waits_since_us : w->crowded_since_us;
 
-    if (only_waits && w->crowded && d->waits_since_us && w->outage_until_us == 0 && d->session &&
+    if (only_waits && !d->runner.helps && w->crowded && d->waits_since_us && w->outage_until_us == 0 && d->session &&
         w->now_us > since_us + LONGEST_IN_PLACE_US)
         world_break(w, "a job that only waits keeps its place while others queue");
     if (kind == RUNNER_STEP && !d->clears && d->no_room_us && w->now_us < d->no_room_us + SOONEST_STEP_US)
@@ -187,11 +188,34 @@ static void notice(struct world *w, struct daemon *d)
         [WANTED_CANCEL] = RUNNER_WANT_CANCEL};
 
     d->notice_us = 0;
+    if (d->has_runner && d->slot > 0) {
+        if (!model_helps(&w->model, d->slot, d->session) || w->model.wanted != WANTED_RUN || w->model.state != JOB_RUNNING)
+            want(w, d, RUNNER_WANT_STOP_NOW);
+        return;
+    }
     if (!d->has_runner || !model_is_held(&w->model, d->session) || d->heard == w->model.wanted)
         return;
     d->heard = w->model.wanted;
     world_trace(w, d, "hears %s", job_wanted_name(d->heard));
     want(w, d, wants[d->heard]);
+}
+
+static void help(struct world *w, struct daemon *d)
+{
+    struct model *m = &w->model;
+
+    d->slot = model_help(m, d->session, w->last_token + 1);
+    if (d->slot == 0)
+        return;
+    d->token = ++w->last_token;
+    world_trace(w, d, "helps in slot %d", d->slot);
+    runner_init(&d->runner, m->phase, m->estimate, 0, &w->limits, random_next(&w->random), w->now_us);
+    runner_helps(&d->runner);
+    d->has_runner = true;
+    d->clears = d->must_leave = d->session_open = d->session_gone = false;
+    d->no_room_us = d->waits_since_us = 0;
+    d->altered = d->outage_tries = 0;
+    step(w, d, &(struct runner_event){.kind = RUNNER_START});
 }
 
 static void claim(struct world *w, struct daemon *d)
@@ -200,8 +224,13 @@ static void claim(struct world *w, struct daemon *d)
     uint64_t keys = 0;
 
     d->poll_us = (m->opens_us > w->now_us && m->state != JOB_RUNNING ? m->opens_us : w->now_us) + POLL_US;
-    if (d->session == 0 || w->now_us < w->outage_until_us || !model_claim(m, d->session))
+    if (d->session == 0 || w->now_us < w->outage_until_us)
         return;
+    if (!model_claim(m, d->session)) {
+        help(w, d);
+        return;
+    }
+    d->slot = 0;
     world_trace(w, d, "claims the job in phase %s", job_phase_name(m->phase));
     d->token = m->token = ++w->last_token;
     bool tidy = m->state != JOB_RUNNING;
@@ -242,7 +271,9 @@ static void regain_control(struct world *w, struct daemon *d)
     d->session_back_us = 0;
     d->session = model_open(&w->model);
     w->crowded_since_us = w->now_us; /* nothing could be asked before */
-    if (d->has_runner) /* else the job was given back, even if the server has forgotten that */
+    if (d->has_runner && d->slot > 0)
+        model_help_again(&w->model, d->slot, d->token, d->session);
+    else if (d->has_runner) /* else the job was given back, even if the server has forgotten that */
         model_hold_again(&w->model, d->lost_session, d->session);
     world_trace(w, d, "has a control session again, %d, and %s the job", d->session,
         model_is_held(&w->model, d->session) ? "holds" : "does not hold");
@@ -304,6 +335,9 @@ static void send_action(struct world *w, struct daemon *d, struct runner_action 
             a.kind == RUNNER_STEP || a.kind == RUNNER_RETRY || a.kind == RUNNER_COMPARE) &&
         !d->session_open)
         world_break(w, "a statement for a session that is gone");
+    if (d->slot > 0 && a.kind != RUNNER_CONNECT && a.kind != RUNNER_TAKE && a.kind != RUNNER_BOUND && a.kind != RUNNER_BATCH && a.kind != RUNNER_HAND_OVER &&
+        a.kind != RUNNER_REST && a.kind != RUNNER_RELEASE)
+        world_break(w, "a helper does what is the holder's");
     if (a.kind == RUNNER_PUT_ASIDE && !w->model.quarantine)
         world_break(w, "a row was put aside of a job that wants to fail");
     if (a.kind == RUNNER_BATCH && a.keys > w->greatest_keys)
@@ -319,7 +353,7 @@ static void send_action(struct world *w, struct daemon *d, struct runner_action 
 static bool is_control(enum runner_action_kind kind)
 {
     return kind == RUNNER_LAYOUT || kind == RUNNER_ADD_RANGE || kind == RUNNER_BEGIN || kind == RUNNER_TAKE ||
-           kind == RUNNER_NEXT_STEP || kind == RUNNER_PUT_ASIDE || kind == RUNNER_GIVE_WAY ||
+           kind == RUNNER_NEXT_STEP || kind == RUNNER_PUT_ASIDE || kind == RUNNER_HAND_OVER || kind == RUNNER_GIVE_WAY ||
            kind == RUNNER_FINISH || kind == RUNNER_RELEASE;
 }
 
@@ -333,10 +367,11 @@ static bool is_session(enum runner_action_kind kind)
 static void take(struct world *w, struct daemon *d, struct runner_event *e)
 {
     struct statement *s = &d->statement;
-    struct model_taken t = model_take_range(&w->model, d->session, s->phase, s->batch.left_behind, s->action.keys);
+    struct model_taken t = model_take_range(&w->model, d->session, d->slot, s->phase, s->batch.left_behind, s->action.keys);
     static const enum runner_take outcomes[] = {[MODEL_TAKEN_RANGE] = RUNNER_TAKE_RANGE,
         [MODEL_TAKEN_ROWS] = RUNNER_TAKE_ROWS,
         [MODEL_TAKEN_LOCKED] = RUNNER_TAKE_LOCKED,
+        [MODEL_TAKEN_SHARED] = RUNNER_TAKE_SHARED,
         [MODEL_TAKEN_NONE] = RUNNER_TAKE_NONE,
         [MODEL_TAKEN_NOT_OURS] = RUNNER_TAKE_NOT_OURS};
 
@@ -438,6 +473,9 @@ static const char *execute_on_server(struct world *w, struct daemon *d, struct r
         e->look =
             model_begin_phase(m, d->session, s->phase, a->phase, a->estimate, a->planned ? d->planned : 0);
         e->walk = m->walk;
+        for (int i = 0; i < WORLD_DAEMONS; i++) /* who has a place free hears of it, and may help */
+            if (w->daemons[i].alive && !w->daemons[i].has_runner)
+                w->daemons[i].poll_us = w->now_us + random_between(&w->random, 1, 2000);
         return NULL;
     case RUNNER_NEXT_STEP:
         e->has_step = model_next_step(m, d->session, s->phase, &e->clears);
@@ -471,8 +509,14 @@ static const char *execute_on_server(struct world *w, struct daemon *d, struct r
         if (held && e->look == RUNNER_LOOK_FINE)
             check_end(w);
         return NULL;
-    case RUNNER_RELEASE: model_release_job(m, d->session); return NULL;
-    case RUNNER_CONNECT: return d->token == m->token ? NULL : SQLSTATE_STALE;
+    case RUNNER_HAND_OVER: model_hand_over(m, &s->batch); return NULL;
+    case RUNNER_RELEASE:
+        if (d->slot > 0)
+            model_leave(m, d->slot, d->session, d->runner.work.troubled);
+        else
+            model_release_job(m, d->session);
+        return NULL;
+    case RUNNER_CONNECT: return d->token == (d->slot > 0 ? m->slots[d->slot].token : m->token) ? NULL : SQLSTATE_STALE;
     case RUNNER_NONE:
     case RUNNER_ABORT:
     case RUNNER_REST:

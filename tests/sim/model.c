@@ -32,6 +32,9 @@ void model_init(struct model *m, struct random *random)
         }
     }
     m->n_ranges = m->n_left_behind = 0;
+    m->planning = false;
+    m->workers = (int)random_between(random, 1, MODEL_SLOTS + 2);
+    memset(m->slots, 0, sizeof(m->slots));
     m->last_left_behind = 0;
     m->now_us = m->refuses_until_us = m->opens_us = 0;
     m->gave_way = 0;
@@ -131,6 +134,7 @@ bool model_claim(struct model *m, int session)
     if (!abandoned && m->state != JOB_QUEUED)
         return false;
     m->opens_us = 0;
+    m->planning = false;
     m->state = JOB_RUNNING;
     m->holder = session;
     m->error[0] = '\0';
@@ -143,6 +147,104 @@ void model_hold_again(struct model *m, int old_session, int session)
         m->holder = session;
 }
 
+/* ---- Helpers. ---------------------------------------------------------------------------------------- */
+
+static bool is_walking(enum job_phase phase)
+{
+    return phase == PHASE_BACKFILL || phase == PHASE_GUARD || phase == PHASE_VERIFY;
+}
+
+static bool is_done(const struct model_range *g)
+{
+    return g->forgotten || g->cursor == g->upper;
+}
+
+/* backfill.is_walked: by another than the slot. */
+static bool is_walked(const struct model *m, const struct model_range *g, int slot)
+{
+    if (g->walker < 0 || g->walker == slot || (slot == 0 && m->now_us > g->walker_us + MODEL_QUIET_US))
+        return false;
+    return is_open(m, g->walker == 0 ? m->holder : m->slots[g->walker].session);
+}
+
+static bool is_free(const struct model *m, const struct model_range *g, int slot)
+{
+    return !is_done(g) && !is_walked(m, g, slot) && (slot == 0 || !g->for_holder);
+}
+
+int model_help(struct model *m, int session, int token)
+{
+    int walkers = 1, slot = 0;
+    bool wanted = false;
+
+    if (m->state != JOB_RUNNING || !is_walking(m->phase) || m->wanted != WANTED_RUN || m->planning || m->holder == session)
+        return 0;
+    for (int i = MODEL_SLOTS; i > 0; i--)
+        if (is_open(m, m->slots[i].session))
+            walkers++;
+        else
+            slot = i;
+    for (int i = 0; i < m->n_ranges; i++)
+        wanted |= is_free(m, &m->ranges[i], slot) && !(m->ranges[i].walker == slot);
+    if (!wanted || walkers >= m->workers || slot == 0)
+        return 0;
+    for (int i = 0; i < m->n_ranges; i++) /* whoever had the slot before is gone */
+        if (m->ranges[i].walker == slot)
+            m->ranges[i].walker = -1;
+    m->slots[slot].session = session;
+    m->slots[slot].token = token;
+    return slot;
+}
+
+bool model_helps(const struct model *m, int slot, int session)
+{
+    return slot > 0 && session != 0 && m->slots[slot].session == session;
+}
+
+void model_help_again(struct model *m, int slot, int token, int session)
+{
+    if (slot > 0 && m->slots[slot].token == token)
+        m->slots[slot].session = session;
+}
+
+static void free_slot(struct model *m, int slot, bool for_holder)
+{
+    m->slots[slot].session = m->slots[slot].token = 0;
+    for (int i = 0; i < m->n_ranges; i++)
+        if (m->ranges[i].walker == slot) {
+            m->ranges[i].walker = -1;
+            m->ranges[i].for_holder |= for_holder;
+        }
+}
+
+void model_leave(struct model *m, int slot, int session, bool troubled)
+{
+    if (model_helps(m, slot, session))
+        free_slot(m, slot, troubled);
+}
+
+void model_hand_over(struct model *m, const struct model_batch *b)
+{
+    struct model_range *g = &m->ranges[b->range - 1];
+
+    if (g->epoch == b->epoch) {
+        g->for_holder = true;
+        g->walker = -1;
+    }
+}
+
+/* backfill.drop_walkers: whoever walks can checkpoint no more. */
+static void drop_walkers(struct model *m)
+{
+    for (int i = 1; i <= MODEL_SLOTS; i++)
+        m->slots[i].session = m->slots[i].token = 0;
+    for (int i = 0; i < m->n_ranges; i++)
+        if (!is_done(&m->ranges[i])) {
+            m->ranges[i].epoch++;
+            m->ranges[i].walker = -1;
+        }
+}
+
 /* Where a job goes that nobody runs any more, as its user wants it by now; the daemon may not have heard of it. */
 static void give_back(struct model *m)
 {
@@ -150,9 +252,7 @@ static void give_back(struct model *m)
                : m->wanted == WANTED_CANCEL ? JOB_CANCELLED
                                             : JOB_QUEUED;
     m->holder = 0;
-    for (int i = 0; i < m->n_ranges; i++)
-        if (!m->ranges[i].forgotten && m->ranges[i].cursor != m->ranges[i].upper)
-            m->ranges[i].epoch++;
+    drop_walkers(m);
 }
 
 bool model_has_moved_back(struct model *m, int session, enum job_phase phase)
@@ -161,11 +261,6 @@ bool model_has_moved_back(struct model *m, int session, enum job_phase phase)
         return false;
     give_back(m);
     return true;
-}
-
-static bool is_done(const struct model_range *g)
-{
-    return g->forgotten || g->cursor == g->upper;
 }
 
 /* backfill.is_open. */
@@ -187,7 +282,7 @@ static bool is_open_job(const struct model *m)
  * missed. */
 enum runner_look model_layout(struct model *m, int session, enum job_phase phase, int planned)
 {
-    bool walks = phase == PHASE_BACKFILL || phase == PHASE_GUARD || phase == PHASE_VERIFY;
+    bool walks = is_walking(phase);
 
     if (!model_is_held(m, session) || model_has_moved_back(m, session, phase))
         return RUNNER_LOOK_NOT_OURS;
@@ -196,6 +291,7 @@ enum runner_look model_layout(struct model *m, int session, enum job_phase phase
     for (int i = 0; i < m->n_ranges && m->phase == PHASE_PREFLIGHT; i++)
         m->ranges[i].forgotten = true;
     m->layouts++;
+    m->planning = true;
     return RUNNER_LOOK_FINE;
 }
 
@@ -220,7 +316,7 @@ static struct model_range *new_range(struct model *m, int relation, int upper)
         return NULL;
     }
     struct model_range *g = &m->ranges[m->n_ranges++];
-    *g = (struct model_range){.relation = relation, .upper = upper};
+    *g = (struct model_range){.relation = relation, .upper = upper, .walker = -1};
     return g;
 }
 
@@ -238,7 +334,7 @@ static void forget_errors(struct model *m, int relation)
 void model_cuts_of(const struct model *m, int relation, struct random *random, struct model_cuts *ret_cuts)
 {
     const struct model_relation *r = &m->relations[relation];
-    uint32_t permille = random_chance(random, 500) ? 0 : random_between(random, 10, 200);
+    uint32_t permille = random_chance(random, 300) ? 0 : random_between(random, 10, 200);
 
     ret_cuts->n = 0;
     for (int i = 0; i < r->n_rows && ret_cuts->n < MODEL_CUTS; i++)
@@ -274,6 +370,8 @@ void model_add_ranges(struct model *m, int session, int relation, int upper, con
                 continue;
             g->cursor = g->starts;
             g->keys = 0;
+            g->walker = -1;
+            g->for_holder = false;
             g->walk_epoch = ++g->epoch;
         }
         last->upper = upper;
@@ -325,6 +423,7 @@ enum runner_look model_begin_phase(
     if (m->phase == PHASE_PREFLIGHT && !m->migrates)
         note_debts(m);
     m->phase = phase;
+    m->planning = false;
     m->walk = ++m->last_walk;
     m->estimate = estimate ? estimate : m->estimate;
     model_begin_steps(m, phase);
@@ -386,18 +485,25 @@ static void take_left_behind(const struct model *m, int64_t above, uint32_t at_m
     }
 }
 
-struct model_taken model_take_range(struct model *m, int session, enum job_phase phase, int64_t above, uint32_t at_most)
+struct model_taken model_take_range(struct model *m, int session, int slot, enum job_phase phase, int64_t above, uint32_t at_most)
 {
     struct model_taken t = {.outcome = MODEL_TAKEN_NOT_OURS};
-    if (!model_is_held(m, session) || model_has_moved_back(m, session, phase))
+    bool shared = false;
+
+    if (slot > 0 && (!model_helps(m, slot, session) || m->state != JOB_RUNNING))
+        return t;
+    if (slot == 0 && (!model_is_held(m, session) || model_has_moved_back(m, session, phase)))
         return t;
     t.outcome = MODEL_TAKEN_NONE;
+    if (slot > 0 && (m->phase != phase || m->planning))
+        return t;
     t.walk = m->walk;
     for (int i = m->n_ranges - 1; i >= 0; i--) {
         struct model_range *g = &m->ranges[i];
         t.keys += g->keys;
         t.changed += g->forgotten || g->point ? 0 : g->changed;
-        if (is_done(g))
+        shared |= !is_done(g);
+        if (!is_free(m, g, slot))
             continue;
         t.outcome = MODEL_TAKEN_RANGE;
         t.range = i + 1;
@@ -406,8 +512,14 @@ struct model_taken model_take_range(struct model *m, int session, enum job_phase
         t.upper = g->upper;
         t.point = g->point;
     }
-    if (t.outcome == MODEL_TAKEN_RANGE)
+    if (t.outcome == MODEL_TAKEN_RANGE) {
         m->ranges[t.range - 1].epoch = t.epoch;
+        m->ranges[t.range - 1].walker = slot;
+        m->ranges[t.range - 1].walker_us = m->now_us;
+    } else if (slot > 0)
+        return t;
+    else if (shared)
+        t.outcome = MODEL_TAKEN_SHARED;
     else
         take_left_behind(m, above, at_most, &t);
     if (t.outcome == MODEL_TAKEN_NONE)
@@ -443,6 +555,7 @@ static bool move_cursor(struct model *m, const struct model_batch *b, uint64_t k
         broken(m, "a cursor moved past its range");
     g->cursor = b->hi;
     g->keys += keys;
+    g->walker_us = m->now_us;
     return true;
 }
 
@@ -493,6 +606,8 @@ const char *model_run_batch(
         }
     if (!move_cursor(m, b, b->keys ? b->keys : rows + skipped))
         return SQLSTATE_STALE;
+    if (m->state != JOB_RUNNING)
+        broken(m, "a batch was done of a job that nobody runs");
     for (int i = 0; i < r->n_rows; i++) {
         if (!is_to_do(m, &r->rows[i], g, b))
             continue;
@@ -675,6 +790,7 @@ enum runner_look model_end_job(
     m->state = state;
     m->untidy = m->untidy && (m->plan.in_step || state != JOB_SUCCEEDED);
     m->holder = 0;
+    drop_walkers(m);
     snprintf(m->error, sizeof(m->error), "%s", error ? error : "");
     return RUNNER_LOOK_FINE;
 }

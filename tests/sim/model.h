@@ -20,6 +20,8 @@
 #define MODEL_RANGES    (MODEL_RELATIONS * MODEL_ROWS * 8)
 #define MODEL_CUTS      5
 #define MODEL_SESSIONS  8
+#define MODEL_SLOTS     4       /* helpers of the job at once */
+#define MODEL_QUIET_US  30000000 /* a walker that has done nothing for so long has its range taken by the holder */
 
 struct model_row {
     int key;
@@ -41,6 +43,9 @@ struct model_relation {
 struct model_range {
     int relation, starts, cursor, upper;
     bool point, forgotten;  /* forgotten: deleted by a new layout */
+    int walker;             /* who has taken it: 0 the holder, else a helper's slot; -1: nobody */
+    uint64_t walker_us;     /* when it took it, or came on last */
+    bool for_holder;        /* a helper has met something there */
     uint64_t keys, changed; /* in this walk */
     int64_t epoch;
     int64_t walk_epoch; /* at which this walk began: a worker of an older one is in the walk before */
@@ -71,6 +76,11 @@ struct model {
     enum job_wanted wanted;
     int holder; /* a control session; 0: nobody */
     int token;  /* of the last claim: a session that shows it is the worker's */
+    int workers; /* sessions that the job may have */
+    bool planning; /* a walk is laid out and has not begun */
+    struct {
+        int session, token; /* of control; 0: free */
+    } slots[MODEL_SLOTS + 1]; /* from 1 on */
     bool quarantine;
     uint64_t estimate;
     char error[64];
@@ -104,6 +114,7 @@ struct model_taken {
         MODEL_TAKEN_RANGE,
         MODEL_TAKEN_ROWS,
         MODEL_TAKEN_LOCKED,
+        MODEL_TAKEN_SHARED,
         MODEL_TAKEN_NONE,
         MODEL_TAKEN_NOT_OURS
     } outcome;
@@ -140,11 +151,18 @@ bool model_is_held(const struct model *m, int session);
 /* What control sessions call. Those that return a string return an SQLSTATE, or NULL when all went well. */
 bool model_claim(struct model *m, int session);
 void model_hold_again(struct model *m, int old_session, int session);
+/* A slot, or 0: there is nothing to help with. */
+int model_help(struct model *m, int session, int token);
+void model_help_again(struct model *m, int slot, int token, int session);
+bool model_helps(const struct model *m, int slot, int session);
+void model_leave(struct model *m, int slot, int session, bool troubled);
+void model_hand_over(struct model *m, const struct model_batch *b);
 enum runner_look model_layout(struct model *m, int session, enum job_phase phase, int planned);
 void model_add_ranges(struct model *m, int session, int relation, int upper, const struct model_cuts *cuts, int planned);
 enum runner_look model_begin_phase(
     struct model *m, int session, enum job_phase from, enum job_phase phase, uint64_t estimate, int planned);
-struct model_taken model_take_range(struct model *m, int session, enum job_phase phase, int64_t above, uint32_t at_most);
+/* slot: a helper's; 0: it is the holder's. */
+struct model_taken model_take_range(struct model *m, int session, int slot, enum job_phase phase, int64_t above, uint32_t at_most);
 bool model_has_moved_back(struct model *m, int session, enum job_phase phase);
 const char *model_put_aside(struct model *m, const struct model_batch *b);
 const char *model_leave_row(struct model *m, int64_t left_behind);

@@ -41,7 +41,8 @@ struct daemon {
     struct statement statement;
     int surveyed[MODEL_RELATIONS]; /* the last key of each */
     struct model_cuts cuts[MODEL_RELATIONS];
-    int token;                     /* of its claim */
+    int token;                     /* of its claim, or of the slot in which it helps */
+    int slot;                      /* 0: it holds the job, or nothing */
     int planned;                   /* the control session that its plan was begun on; 0: none */
     enum job_wanted heard;
     bool session_open; /* the worker's, as far as its runner was told */
@@ -75,6 +76,7 @@ enum world_event {
     EVENT_OUTAGE,
     EVENT_RETRY,
     EVENT_LIMITS,
+    EVENT_WORKERS,
     EVENT_LOCK,
     EVENT_WRITE,
     EVENT_CRASH,

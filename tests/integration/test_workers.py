@@ -1,0 +1,249 @@
+"""Several sessions walk one job's ranges, of one daemon or of several: each row once, whatever becomes of them."""
+
+import pytest
+
+from test_ranges import check_ranges, looks_large, ranges
+from waiting import let_pass, wait_until
+
+WALKERS = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'backfilld ' || %s"
+
+
+def walkers(db, name):
+    return db.one(WALKERS, name)
+
+
+def said_workers(db, name):
+    return db.one("SELECT workers FROM backfill.status WHERE name = %s", name)
+
+
+def wait_walkers(db, name, n):
+    wait_until(lambda: said_workers(db, name) == n and walkers(db, name) == n, what=f"{n} sessions walk")
+
+
+def keys_of(db, name):
+    return sum(r[3] for r in ranges(db, name))
+
+
+@pytest.fixture
+def slow(db):
+    """A large table, as it seems, of whose rows each takes a while."""
+    db.table(rows=20000)
+    looks_large(db)
+    db.admin.execute("""
+        CREATE FUNCTION slowly() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN IF OLD.id % 10 = 0 THEN PERFORM pg_sleep(0.001); END IF; RETURN NEW; END';
+        CREATE TRIGGER slowly BEFORE UPDATE ON t FOR EACH ROW EXECUTE FUNCTION slowly()""")
+    return db
+
+
+def test_workers_walk_ranges_of_one_job_at_once(slow):
+    db = slow
+    db.daemon(workers=4)
+    name = db.submit(set_clause="n = n + 1", workers=3)
+    wait_walkers(db, name, 3)
+    wait_until(lambda: db.one("SELECT count(DISTINCT walker) FROM backfill.range WHERE NOT done AND walker IS NOT NULL") == 3, what="each has a range of its own")
+    report = db.finish(name)["report"]
+    assert db.counts() == {1: 20000}
+    assert (report["rows"], report["keys"], report["ranges"]) == (20000, 20000, 10)
+    assert db.one("SELECT count(*) FROM backfill.token WHERE slot > 0") == 0, "they have left"
+    check_ranges(ranges(db, name), 10)
+
+
+def test_helpers_are_of_any_daemon(slow):
+    db = slow
+    daemons = [db.daemon(workers=2) for _ in range(2)]
+    name = db.submit(set_clause="n = n + 1", workers=4)
+    wait_walkers(db, name, 4)
+    assert sorted(d.log().count("helps with public.t") for d in daemons) == [1, 2]
+    db.finish(name)
+    assert db.counts() == {1: 20000}
+
+
+def test_file_says_how_many_workers_a_job_has_and_the_job_may_say_otherwise(slow):
+    db = slow
+    db.daemon(workers=4, workers_per_job=2)
+    name = db.submit(set_clause="n = n + 1")
+    wait_walkers(db, name, 2)
+    for n in (4, 1, 3):
+        db.app.execute("UPDATE backfill.job SET workers = %s", [n])
+        wait_walkers(db, name, n)
+    db.finish(name)
+    assert db.counts() == {1: 20000}
+
+
+def test_pause_stops_all_workers_and_resume_begins_them_again(slow):
+    db = slow
+    db.daemon(workers=2)
+    db.daemon(workers=2)
+    name = db.submit(set_clause="n = n + 1", workers=4)
+    wait_walkers(db, name, 4)
+    db.app.execute("SELECT backfill.pause(%s)", [name])
+    db.wait_state(name, "paused")
+    stood = keys_of(db, name)
+    assert db.one("SELECT count(*) FROM backfill.token WHERE slot > 0") == 0
+    wait_until(lambda: walkers(db, name) == 0, what="all have left")
+    assert keys_of(db, name) == stood, "nothing was done after it was paused"
+    db.app.execute("SELECT backfill.resume(%s)", [name])
+    db.finish(name)
+    assert db.counts() == {1: 20000}
+
+
+@pytest.mark.parametrize("state, call", [("cancelled", "cancel"), ("paused", "pause")])
+def test_helper_that_sleeps_in_a_batch_can_not_checkpoint_once_the_job_is_given_back(db, state, call):
+    db.table(rows=20000)
+    looks_large(db)
+    db.sleep_at(20000, 1)
+    db.daemon(workers=2)
+    name = db.submit(set_clause="n = n + 1", workers=2)
+    db.wait_asleep()
+    db.app.execute(f"SELECT backfill.{call}(%s)", [name])
+    db.wait_state(name, state)
+    stood = (keys_of(db, name), db.counts())
+    wait_until(lambda: walkers(db, name) == 0, what="all have left")
+    assert (keys_of(db, name), db.counts()) == stood
+
+
+def test_row_that_fails_is_judged_as_with_one_worker(slow):
+    db = slow
+    db.daemon(workers=4)
+    db.app.execute("ALTER TABLE t ADD COLUMN d int NOT NULL DEFAULT 1; UPDATE t SET d = 0 WHERE id = 12345")
+    looks_large(db)
+    name = db.submit(set_clause="n = n + 1 / d", workers=4)
+    job = db.finish(name, "failed")
+    assert job["error"] == "row id = 12345: division by zero"
+    wait_until(lambda: walkers(db, name) == 0, what="all have left")
+    db.app.execute("UPDATE backfill.job SET on_error = 'quarantine'")
+    db.app.execute("SELECT backfill.retry(%s)", [name])
+    job = db.finish(name)
+    assert db.left_behind("error") == [(["12345"],)]
+    assert db.counts() == {1: 19999, 0: 1} and job["report"]["left_behind"] == 1
+
+
+def test_locked_rows_are_passed_over_by_helpers_and_done_by_the_holder(slow):
+    db = slow
+    db.daemon(workers=4)
+    with db.locked_rows("id IN (5, 8000, 13000, 19999)"):
+        name = db.submit(set_clause="n = n + 1", workers=4)
+        wait_until(lambda: keys_of(db, name) == 20000, what="all else is done")
+        wait_until(lambda: db.throttled_by(name).startswith("4 rows are locked"), what="it waits for them")
+    db.finish(name)
+    assert db.counts() == {1: 20000}
+
+
+def test_migration_with_helpers_verifies_and_enforces(db):
+    db.table(rows=20000)
+    looks_large(db)
+    db.daemon(workers=4)
+    name = db.submit(add_column="m int", set_clause="m = n + id", keep_in_sync=True, enforce=["NOT NULL m"], workers=4)
+    wait_until(lambda: (said_workers(db, name) or 0) > 1 or db.state(name) == "succeeded", what="helpers come")
+    for i in range(50):
+        db.app.execute("UPDATE t SET n = n + 1 WHERE id %% 997 = %s", [i])
+    db.finish(name)
+    assert db.one("SELECT count(*) FROM t WHERE m IS DISTINCT FROM n + id") == 0
+    db.app.execute("SELECT backfill.finish(%s)", [name])
+
+
+def test_job_of_another_login_gets_a_helpers_place(slow):
+    db = slow
+    db.daemon(workers=2)
+    name = db.submit(set_clause="n = n + 1", workers=2)
+    wait_walkers(db, name, 2)
+    db.table("other_t", user="other")
+    second = db.submit(user="other", target="other_t", set_clause="n = n + 1")
+    db.finish(second)
+    assert db.state(name) == "running", "it was not given back for that"
+    wait_walkers(db, name, 2)
+    db.finish(name)
+    assert db.counts() == {1: 20000}
+
+
+def test_helpers_whose_login_lost_the_role_leave(slow):
+    db = slow
+    db.admin.execute("CREATE ROLE team; GRANT team TO app; GRANT ALL ON t TO team; GRANT backfill_submitter TO team; GRANT USAGE ON SCHEMA public TO team")
+    try:
+        daemon = db.daemon(workers=3)
+        with db.connect() as session:
+            session.execute("SET ROLE team")
+            name = db.submit(session=session, set_clause="n = n + 1", workers=3)
+        wait_walkers(db, name, 3)
+        db.admin.execute("REVOKE team FROM app")
+        job = db.finish(name, "failed")
+        assert "may not become team any more" in job["error"]
+        wait_until(lambda: walkers(db, name) == 0, what="all have left")
+        assert daemon.log().count("what it met is left to the job's holder") <= 2
+    finally:
+        db.admin.execute("DROP OWNED BY team; DROP ROLE team")
+
+
+def test_speed_of_a_job_is_that_of_its_workers_together(db):
+    db.table(rows=60000)
+    looks_large(db)
+    db.daemon(workers=4)
+    name = db.submit(set_clause="n = n + 1", workers=4, max_rows_per_s=2000)
+    wait_walkers(db, name, 4)
+    let_pass(1.5)
+    before, at = keys_of(db, name), db.one("SELECT extract(epoch FROM clock_timestamp())::float")
+    let_pass(3)
+    rate = (keys_of(db, name) - before) / (db.one("SELECT extract(epoch FROM clock_timestamp())::float") - at)
+    assert 1600 < rate < 2300, rate
+    wait_until(lambda: 1500 < db.one("SELECT rows_per_s FROM backfill.status WHERE name = %s", name) < 2500, what="status says so, as soon as what was before has faded")
+
+
+def test_killed_daemons_and_changed_workers_repeat_no_row(db, scale, rng, measured):
+    """SET n = n + 1 by four daemons' sessions, of which one is killed every moment, while the number of workers changes."""
+    rows, kills = 100_000 * scale, 10 * scale
+    db.table(rows=rows)
+    looks_large(db)
+    daemons = [db.daemon(workers=4, max_rows=100) for _ in range(2)]
+    name = db.submit(set_clause="n = n + 1", workers=4)
+    together = 0
+    for _ in range(kills):
+        let_pass(rng.uniform(0, 0.4))
+        together += (said_workers(db, name) or 0) > 1
+        db.app.execute("UPDATE backfill.job SET workers = %s WHERE name = %s", [rng.randint(1, 8), name])
+        if db.state(name) == "succeeded":
+            name = db.submit(set_clause="n = n + 1", workers=rng.randint(1, 8))
+        daemon = rng.choice(daemons)
+        daemon.kill()
+        daemon.start()
+    db.finish(name, timeout=60 * scale)
+    jobs = db.one("SELECT count(*) FROM backfill.job")
+    assert db.counts() == {jobs: rows}
+    measured("daemons with helpers killed", f"{kills} times, {together} of them with several workers, {jobs} jobs over {rows} rows: no n wrong")
+    assert together >= kills // 3
+
+
+def test_helper_whose_daemon_stands_still_loses_its_range(slow):
+    """It holds its slot, as its control session is there; the holder waits half a minute, and no longer."""
+    db = slow
+    first = db.daemon(workers=1)
+    name = db.submit(set_clause="n = n + 1", workers=2)
+    wait_until(lambda: keys_of(db, name) > 0, what="it is at work")
+    second = db.daemon(workers=1)
+    wait_walkers(db, name, 2)
+    wait_until(lambda: db.one("SELECT count(*) FROM backfill.range WHERE walker > 0 AND NOT done AND cursor <> starts"), what="the helper is in a range")
+    second.process.send_signal(19)
+    try:
+        db.finish(name, timeout=60)
+        assert db.counts() == {1: 20000}
+    finally:
+        second.process.send_signal(18)
+    assert first is not second
+
+
+def test_upgraded_job_of_one_range_goes_on_with_one_worker_and_is_cut_in_its_next_pass(slow):
+    db = slow
+    db.daemon(workers=3)
+    name = db.submit(set_clause="n = 1", where_clause="n = 0", workers=3)
+    wait_walkers(db, name, 3)
+    db.app.execute("SELECT backfill.pause(%s)", [name])
+    db.wait_state(name, "paused")
+    # As an earlier version would have it: one range, up to where the first ones have come.
+    db.admin.execute("""
+        DELETE FROM backfill.range WHERE starts IS NOT NULL;
+        UPDATE backfill.range SET upper = (SELECT ARRAY[max(id)::text] FROM t), walker = NULL""")
+    db.app.execute("SELECT backfill.resume(%s)", [name])
+    wait_until(lambda: keys_of(db, name) > 3000, what="it goes on")
+    assert said_workers(db, name) == 1 and len(ranges(db, name)) == 1
+    db.app.execute("UPDATE t SET n = 0 WHERE id < 10")
+    db.finish(name)
+    assert len(ranges(db, name)) >= 10 and db.counts() == {1: 20000}
