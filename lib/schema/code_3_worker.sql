@@ -310,8 +310,17 @@ AS $$
    LIMIT 1
 $$;
 
+-- Whether a set_clause writes a column of a unique index that a foreign key could refer to: such an UPDATE meets those, too, who only keep the row's key,
+-- as does an INSERT of a row that refers to it.
+CREATE OR REPLACE FUNCTION backfill.changes_key(relation oid, set_clause text) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT EXISTS (SELECT FROM pg_index i
+                  WHERE i.indrelid = relation AND i.indisunique AND i.indpred IS NULL AND i.indexprs IS NULL
+                    AND i.indkey::smallint[] && backfill.key_numbers(relation, backfill.filled_columns(set_clause)))
+$$;
+
 -- The lock that a statement takes on the rows of a relation, as it stands in a SELECT; NULL: it doesn't change them.
--- An UPDATE of a unique key would take a stronger one: it may then still meet a lock.
 CREATE OR REPLACE FUNCTION backfill.row_lock(plan jsonb, relation_name name) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -348,7 +357,7 @@ $$;
 -- Locks those rows of a batch that are free, as its statement will, so that the statement waits for none of them. Returns
 -- the keys of those that others hold, each in its text form, NULL when there is none, and who holds them.
 -- A row that changes between this and the statement is no trouble: the statement passes over exactly the keys returned.
-CREATE OR REPLACE FUNCTION backfill.lock_free_rows(statement text, keys_of text, relation oid, lo text[], hi text[],
+CREATE OR REPLACE FUNCTION backfill.lock_free_rows(statement text, keys_of text, relation oid, lo text[], hi text[], work backfill.work,
     OUT held text[], OUT holders integer[])
 LANGUAGE plpgsql
 AS $$
@@ -360,6 +369,9 @@ BEGIN
   IF in_the_way IS NULL THEN
     strength := backfill.row_lock(backfill.plan(statement),
                                   (SELECT c.relname FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) relation));
+    IF strength OPERATOR(pg_catalog.=) 'FOR NO KEY UPDATE' AND backfill.changes_key(relation, (backfill.own_job((work).ticket)).set_clause) THEN
+      strength := 'FOR UPDATE';
+    END IF;
     IF strength IS NULL OR NOT pg_catalog.has_any_column_privilege(relation, 'UPDATE')
        OR NOT pg_catalog.has_column_privilege(relation, 'xmax', 'SELECT') THEN  -- which no right to single columns gives
       in_the_way := pg_catalog.format('the statement needs a lock that isn''t on rows of %s', backfill.relation_name(relation));
@@ -420,7 +432,7 @@ BEGIN
     SELECT r.to_do, r.known INTO to_do, known FROM backfill.read_batch(proof, lo, hi) r;
   END IF;
   IF to_do AND skipping THEN
-    SELECT f.held, f.holders INTO held, holders FROM backfill.lock_free_rows(statement, keys_of, relation, lo, hi) f;
+    SELECT f.held, f.holders INTO held, holders FROM backfill.lock_free_rows(statement, keys_of, relation, lo, hi, work) f;
     IF known IS NOT NULL THEN
       held := (SELECT pg_catalog.array_agg(h.key) FROM pg_catalog.unnest(held) AS h(key) WHERE h.key OPERATOR(pg_catalog.<>) ALL (known));
     END IF;
@@ -505,7 +517,7 @@ BEGIN
   work := backfill.begin_work();
   PERFORM backfill.check_session(work);
   SELECT f.held, f.holders INTO held, holders
-    FROM backfill.lock_free_rows(statement, keys_of, relation, NULL, keys) f;
+    FROM backfill.lock_free_rows(statement, keys_of, relation, NULL, keys, work) f;
   PERFORM backfill.restore_session(work);
   still := backfill.held_ids(ids, keys, held);
   skipped := pg_catalog.cardinality(still);

@@ -242,6 +242,20 @@ AS $$
     FROM backfill.sync_places(job, clause, 'missing') p
 $$;
 
+-- Lines behind the question whether an inserted row is to do: one whose mark was left out, and is by default what the clause gives, is done as it stands, and gets what else was
+-- left out. call: of the row function; rest: of <token>_rest, NULL: there is none. Empty: where_clause asks for no such mark, or for another one.
+CREATE OR REPLACE FUNCTION backfill.sync_marked(job backfill.job, call text, rest text) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT coalesce(format(E'      IF NOT of_row AND %s THEN\n        kept := NEW;\n        SELECT v.* INTO computed FROM %s AS v;\n        %s\n        of_row := pg_catalog.record_image_eq(ROW(%s), ROW(%s));\n        NEW := kept;\n      END IF;\n',
+                         string_agg(backfill.left_out(job, p.name), ' AND ' ORDER BY p.ord) || CASE WHEN rest IS NOT NULL THEN format(' AND EXISTS (SELECT FROM %s AS v WHERE v."1")', rest) ELSE '' END,
+                         regexp_replace(call, ', wanted\)$', format(', %L::pg_catalog.bool[])', (SELECT array_agg(a.name = ANY (array_agg(p.name)) ORDER BY a.ord) FROM backfill.sync_places(job, job.set_clause, 'always') a))),
+                         string_agg(p.assigned, ' ' ORDER BY p.ord), string_agg(backfill.part_of('kept', p.target), ', ' ORDER BY p.ord), string_agg(backfill.part_of('NEW', p.target), ', ' ORDER BY p.ord)), '')
+    FROM backfill.sync_places(job, job.set_clause, 'always') p
+   WHERE job.plan -> 'sync' -> 'asked' ? p.name
+  HAVING bool_and(job.plan -> 'sync' -> 'defaults' ? p.name)
+$$;
+
 -- Both: which expressions are wanted, and what they are assigned to.
 CREATE OR REPLACE FUNCTION backfill.sync_lines(job backfill.job, clause text, call text, at text, todo text DEFAULT NULL) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
@@ -373,7 +387,8 @@ DECLARE
   -- Whether a row that is inserted is to do: where a constant default stands in place of the NULL that where_clause asks for, it was left out.
   meant   text := format(E'    IF TG_OP OPERATOR(pg_catalog.=) \'INSERT\' THEN\n%s      of_row := EXISTS (SELECT FROM %s AS v WHERE v."1");\n%s    END IF;\n',
                          E'      kept := NEW;\n' || (SELECT string_agg(format(E'      IF %s THEN NEW.%s := NULL; END IF;\n', backfill.left_out(job, c), backfill.in_quotes(c)), '') FROM unnest(by_default) c), todo,
-                         CASE WHEN by_default <> '{}' THEN E'      NEW := kept;\n' ELSE '' END);
+                         CASE WHEN by_default <> '{}' THEN E'      NEW := kept;\n' ELSE '' END
+                         || CASE WHEN by_null OR (sync -> 'self')::boolean THEN '' ELSE coalesce(backfill.sync_marked(job, value, CASE WHEN sync -> 'rest' <> '[]' THEN rest END), '') END);
   -- Whether the row was to do, before or as it is now: who writes one of its columns finds the others as if the batch had been there already.
   asks    text := coalesce('    to_do := ' || CASE WHEN job.where_clause IS NOT NULL THEN format('EXISTS (SELECT FROM %s AS v WHERE v."1")', old_todo) END, '    to_do := false');
   -- The new columns that were not written, on the way back: when they can't be computed, what was written goes back all the same.

@@ -330,6 +330,20 @@ def test_a_row_that_a_foreign_key_only_holds_is_not_passed_over(db):
     assert db.counts() == {1: 1000} and job["report"]["locked"]["rows"] == 0
 
 
+def test_a_row_whose_unique_column_is_filled_is_passed_over_when_a_foreign_key_holds_it(db):
+    """Such an UPDATE waits for who only keeps the row's key."""
+    db.app.execute("CREATE TABLE t (id int PRIMARY KEY, v int, f int UNIQUE); INSERT INTO t SELECT i, i FROM generate_series(1, 3000) i; CREATE TABLE child (x int REFERENCES t (id))")
+    db.daemon()
+    with db.connect("app") as session:
+        session.execute("BEGIN; INSERT INTO child VALUES (50)")
+        name = db.submit(set_clause="f = v", where_clause="f IS NULL")
+        wait_until(lambda: f"locked by pid {session.info.backend_pid}" in db.throttled_by(name), what="its holder is named")
+        assert db.one("SELECT count(f) FROM t") == 2999
+        session.execute("ROLLBACK")
+    db.finish(name)
+    assert db.one("SELECT count(*) FROM t WHERE f = id") == 3000
+
+
 def test_a_row_that_several_hold_is_named_after_all_of_them(db):
     """They share it, so that its xmax is a multixact's."""
     db.table()

@@ -1323,6 +1323,22 @@ def test_a_default_is_followed_when_its_type_changes_its_names(db, change):
     assert [row(db, key, "m::text, c") for key in (1001, 1003)] == [("y", "YES"), ("y", "YES")] and row(db, 1002, "c") == ("NO",)
 
 
+@pytest.mark.parametrize("clause, where", [("b = a * 2, mark = 'new'", "mark = 'old'"), ("b = a * 2, mark = 'new'", "mark IS DISTINCT FROM 'new' AND a > 0"), ("mark = 'new', b = a * 2, c = 10 / a", "mark < 'new' OR mark > 'new'")])
+def test_a_row_whose_mark_is_by_default_that_of_a_row_that_is_done_gets_the_rest(db, clause, where):
+    """Old code leaves both out: the mark says done, and nobody has computed anything."""
+    make(db, "a int, b int, c int, mark varchar(9) NOT NULL DEFAULT 'new'", "i, NULL, NULL, 'old'")
+    in_step(db, clause, where_clause=where, enforce=["NOT NULL b"])
+    db.app.execute("INSERT INTO t (id, a) VALUES (1000, 5); INSERT INTO t (id, a, b) VALUES (1001, 5, 7); INSERT INTO t (id, a, b, mark) VALUES (1002, 5, 7, 'new'); INSERT INTO t (id, a, mark) VALUES (1003, 5, 'old')")
+    assert [row(db, key, "b, mark") for key in range(1000, 1004)] == [(10, "new"), (7, "new"), (7, "new"), (10, "new")]
+
+
+def test_a_mark_whose_default_is_not_what_the_clause_gives_is_the_tables_own(db):
+    make(db, "kept_at date, state text NOT NULL DEFAULT 'fresh'", "NULL, 'old'")
+    in_step(db, "state = 'archived', kept_at = '2026-01-01'", where_clause="state = 'old'")
+    db.app.execute("INSERT INTO t (id) VALUES (1000)")
+    assert row(db, 1000, "state, kept_at") == ("fresh", None)
+
+
 def test_a_default_that_a_writer_gave_is_not_replaced_by_null(db):
     db.app.execute("CREATE TABLE t (id int PRIMARY KEY, amount numeric, cents bigint DEFAULT 0); INSERT INTO t SELECT i, i FROM generate_series(1, 20) i")
     db.daemon()
