@@ -98,6 +98,11 @@ static const struct key probe_keys[] = {
     {0},
 };
 
+static const struct key jobs_keys[] = {
+    {"keep_ended_days", VALUE_INT, offsetof(struct config_jobs, keep_ended_days), 0, 36500, 0, NULL},
+    {0},
+};
+
 static const struct key metrics_keys[] = {
     {"listen", VALUE_TEXT, offsetof(struct config_metrics, listen), 0, 0, 0, NULL},
     {0},
@@ -419,6 +424,8 @@ static bool read_all(struct reader *r, const config_setting_t *root, struct conf
             ok = read_group(r, name, setting, batch_keys, &config->batch);
         else if (strcmp(name, "throttle") == 0)
             ok = read_group(r, name, setting, throttle_keys, &config->throttle);
+        else if (strcmp(name, "jobs") == 0)
+            ok = read_group(r, name, setting, jobs_keys, &config->jobs);
         else if (strcmp(name, "metrics") == 0)
             ok = read_metrics(r, setting, &config->metrics);
         else if (strcmp(name, "log") == 0)
@@ -450,6 +457,7 @@ static struct config *config_new(void)
     struct config *config = must(calloc(1, sizeof(*config)));
     set_defaults(batch_keys, &config->batch);
     set_defaults(throttle_keys, &config->throttle);
+    set_defaults(jobs_keys, &config->jobs);
     config->log_level = LEVEL_INFO;
     return config;
 }

@@ -48,11 +48,16 @@ struct config_metrics {
     struct listen_address address;
 };
 
+struct config_jobs {
+    int keep_ended_days; /* then they are forgotten; 0: never */
+};
+
 struct config {
     int n_databases;
     struct config_database *databases;
     struct config_batch batch;
     struct config_throttle throttle;
+    struct config_jobs jobs;
     struct config_metrics metrics;
     enum journal_level log_level;
 };

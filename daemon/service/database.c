@@ -1,4 +1,5 @@
 #include "service/database.h"
+#include "service/retention.h"
 #include "service/helpers.h"
 #include "base/clock.h"
 #include "base/control.h"
@@ -37,6 +38,7 @@ struct database {
     struct control *control;
     struct monitor *monitor; /* open while a job runs */
     struct event *turn;      /* decides, at the end of a turn of the loop */
+    struct retention *retention;
     struct event *keep_alive;
     struct event *giving_up; /* of a drain, while it isn't connected */
     struct event *look_again;
@@ -729,6 +731,7 @@ static void on_ready(void *arg)
         journal_write(LEVEL_NOTICE, JOURNAL_DATABASE, JOURNAL_ABOUT(.database = db->name), "connected again");
     else
         journal_write(LEVEL_INFO, JOURNAL_DATABASE, JOURNAL_ABOUT(.database = db->name), "connected");
+    retention_look(db->retention);
     if (db->monitor)
         monitor_follow(db->monitor);
     for (int i = 0; i < db->n_workers; i++)
@@ -822,6 +825,7 @@ struct database *database_open(struct event_base *base, const struct config_data
     if (drain)
         event_add(db->giving_up, &reach);
     db->control = control_open(base, db->conninfo, &control_handlers, db);
+    db->retention = retention_open(base, db->control, db->name);
     return db;
 }
 
@@ -844,6 +848,11 @@ void database_use(
         worker_use(db->workers[i], batch, throttle);
     db->look_for_wishes = db->look_for_help = true;
     turn_soon(db);
+}
+
+void database_keep(struct database *db, const struct config_jobs *jobs)
+{
+    retention_keep(db->retention, jobs->keep_ended_days);
 }
 
 void database_stop(struct database *db, bool at_once)
@@ -941,6 +950,7 @@ struct database *database_close(struct database *db)
         worker_free(db->workers[i]);
     free(db->workers);
     monitor_close(db->monitor);
+    retention_close(db->retention);
     control_close(db->control);
     event_free(db->turn);
     event_free(db->keep_alive);

@@ -22,6 +22,8 @@ void database_configure(struct database *db, const struct config_database *confi
 void database_use(
     struct database *db, const struct config_batch *batch, const struct config_throttle *throttle);
 
+void database_keep(struct database *db, const struct config_jobs *jobs);
+
 /* Finishes batches, gives jobs back, then closes; at_once cancels the batches too. */
 void database_stop(struct database *db, bool at_once);
 

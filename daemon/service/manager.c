@@ -73,6 +73,8 @@ static void apply_config(struct manager *m)
                 database_open(m->base, c, &m->config->batch, &m->config->throttle, m->drain, on_changed, m);
         }
     }
+    for (int i = 0; i < m->n_databases; i++)
+        database_keep(m->databases[i], &m->config->jobs);
 }
 
 /* ---- Those who look on

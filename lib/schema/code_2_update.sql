@@ -191,9 +191,7 @@ BEGIN
     END IF;
   ELSIF OLD.state NOT IN ('succeeded', 'failed', 'cancelled') THEN
     RAISE EXCEPTION 'job "%" is %', OLD.name, OLD.state USING ERRCODE = '55000', HINT = 'forget is for a job that has ended; cancel ends one.';
-  ELSIF backfill.is_untidy(OLD) OR (OLD.keep_in_sync AND (OLD.tidy OR EXISTS (SELECT FROM backfill.sync_triggers(OLD))))
-        OR (OLD.wanted = 'undo' AND backfill.added_column(OLD) IS NOT NULL)
-        OR (backfill.is_left_over(OLD) AND backfill.has_remains(OLD)) THEN
+  ELSIF backfill.has_left_something(OLD) THEN
     RAISE EXCEPTION 'job "%" has left something in its table', OLD.name USING ERRCODE = '55000', 
       HINT = CASE WHEN backfill.is_left_over(OLD) THEN format('Why it could not be taken out, backfill.status says in error; SELECT backfill.retry(%L) tries again. Then the job can be forgotten.', OLD.name)
                   WHEN OLD.wanted IN ('cancel', 'finish', 'undo') THEN 'A daemon takes it out; what it waits for, or why it can''t, backfill.status says in throttled_by or error. Then the job can be forgotten.'

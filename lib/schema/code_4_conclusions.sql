@@ -169,6 +169,47 @@ BEGIN
 END
 $$;
 
+-- Whether an ended job has left something in its table, which goes by finish, undo or retry, and then the job may be forgotten.
+CREATE OR REPLACE FUNCTION backfill.has_left_something(job backfill.job) RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  RETURN backfill.is_untidy(job) OR job.keep_in_sync AND (job.tidy OR EXISTS (SELECT FROM backfill.sync_triggers(job)))
+      OR job.wanted = 'undo' AND backfill.added_column(job) IS NOT NULL
+      OR backfill.is_left_over(job) AND backfill.has_remains(job);
+END
+$$;
+
+-- Forgets jobs that ended more than so many days ago and have left nothing, neither in their table nor rows behind: those behind the one that was looked at last
+-- (NULL: from the oldest on), for 50 ms at most. last_at, last_id: the last one now; NULL: there is none behind it.
+CREATE OR REPLACE FUNCTION backfill.forget_ended(days integer, after_at timestamptz, after_id bigint, OUT forgotten bigint, OUT last_at timestamptz, OUT last_id bigint)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  began constant timestamptz := clock_timestamp();
+  job   backfill.job;
+BEGIN
+  forgotten := 0;
+  FOR job IN
+    SELECT j.* FROM backfill.job j
+     WHERE j.state IN ('succeeded', 'failed', 'cancelled') AND j.finished_at < began - make_interval(days => days)
+       AND (after_at IS NULL OR (j.finished_at, j.id) > (after_at, after_id)) AND j.holder_pid IS NULL
+     ORDER BY j.finished_at, j.id
+       FOR UPDATE SKIP LOCKED
+  LOOP
+    IF NOT backfill.has_left_something(job) AND NOT EXISTS (SELECT FROM backfill.left_behind l WHERE l.job_id = job.id) THEN
+      DELETE FROM backfill.job j WHERE j.id = job.id;
+      forgotten := forgotten + 1;
+    END IF;
+    IF clock_timestamp() > began + interval '50 ms' THEN
+      last_at := job.finished_at;
+      last_id := job.id;
+      RETURN;
+    END IF;
+  END LOOP;
+END
+$$;
+
 -- A job that had ended is tidied up, or can't be: error says why, and its owner may want finish again. Returns an outcome as end_job does.
 CREATE OR REPLACE FUNCTION backfill.end_tidy(job_id bigint, error text, hint text) RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp

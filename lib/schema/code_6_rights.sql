@@ -66,7 +66,7 @@ GRANT EXECUTE ON FUNCTION
   backfill.want, backfill.pause, backfill.pause_all, backfill.check_backslashes, backfill.check_values, backfill.can_be_told, backfill.refuse_to_steer, backfill.resume, backfill.cancel, backfill.finish, backfill.undo, backfill.forget, backfill.retry,
   backfill.begin_session, backfill.begin_work, backfill.setting_names, backfill.settings_now, backfill.main_settings_now, backfill.own_settings_now, backfill.changed_settings,
   backfill.is_taken, backfill.check_own_name, backfill.check_outside, backfill.check_session, backfill.restore_session, backfill.check_prepared, backfill.limit_session, backfill.note_limits,
-  backfill.captured, backfill.is_wanted_here, backfill.check_asked, backfill.had_column, backfill.random_number, backfill.check_login,
+  backfill.captured, backfill.is_wanted_here, backfill.check_asked, backfill.has_left_something, backfill.had_column, backfill.random_number, backfill.check_login,
   backfill.kept_columns, backfill.kept_clause, backfill.missing_right, backfill.check_same, backfill.check_stop, backfill.is_not_asked, backfill.is_own_name
   TO backfill_submitter;
 -- The policies ask them, and who looks at a job.

@@ -217,6 +217,8 @@ const char SQL_HAND_OVER[] = "SELECT backfill.hand_over($1, $2)";
 
 const char SQL_WALKERS[] = "SELECT walkers, keys, rate FROM backfill.walkers_of($1, $2)";
 
+const char SQL_FORGET_ENDED[] = "SELECT forgotten, last_at, last_id FROM backfill.forget_ended($1, $2, $3)";
+
 const char SQL_IS_QUEUED[] =
     "SELECT EXISTS (SELECT FROM backfill.free_job) OR EXISTS (SELECT FROM backfill.untidy_job)\n"
     "       OR EXISTS (SELECT FROM backfill.job AS j WHERE j.state = 'running' AND backfill.session_start(j.holder_pid) IS DISTINCT FROM j.holder_start)";

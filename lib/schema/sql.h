@@ -12,6 +12,7 @@ extern const char SQL_TRIAL[]; /* the server ends the session when it has been i
 extern const char SETTINGS_CONTROL[], SETTINGS_PROBE[], SETTINGS_INSTALL[]; /* JSON: of the control session, the monitor's and that of
     --check; of the probes'; of --install */
 
+extern const char SQL_FORGET_ENDED[]; /* days, the job that was looked at last (ended at, id; NULL: none) -> forgotten, last_at, last_id (NULL: all were looked at) */
 extern const char SQL_PIN_PROBE[]; /* before each probe -> nothing of use */
 
 /* A worker's session, as the role that submitted the job. */

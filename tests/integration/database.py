@@ -206,15 +206,15 @@ class Database:
     def conninfo(self):
         return self.cluster.conninfo(self.name)
 
-    def config(self, workers=None, log=None, throttle=None, listen=None, **batch):
+    def config(self, workers=None, log=None, throttle=None, listen=None, jobs=None, **batch):
         database = {"name": self.name, "conninfo": self.conninfo()}
         if workers:
             database["workers"] = workers
         return config_text([database], batch=batch, throttle={**HOST_OFF, **(throttle or {})}, log={"level": log} if log else None,
-                           metrics={"listen": str(listen)} if listen else None)
+                           jobs=jobs, metrics={"listen": str(listen)} if listen else None)
 
-    def daemon(self, workers=None, log=None, throttle=None, listen=None, **batch):
-        return self.start(config=self.config(workers, log, throttle, listen, **batch))
+    def daemon(self, workers=None, log=None, throttle=None, listen=None, jobs=None, **batch):
+        return self.start(config=self.config(workers, log, throttle, listen, jobs, **batch))
 
     def start(self, *arguments, **options):
         daemon = Daemon(*arguments, **options)

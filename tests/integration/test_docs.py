@@ -72,7 +72,7 @@ def config_keys():
 
 
 KEYS = config_keys()
-GROUPS = {"database": "databases", "batch": "batch", "throttle": "throttle", "metrics": "metrics", "log": "log"}
+GROUPS = {"database": "databases", "batch": "batch", "throttle": "throttle", "jobs": "jobs", "metrics": "metrics", "log": "log"}
 SIGNALS = strings_of_table("lib/pressure/pressure.c", "signals")
 JOURNAL = read("daemon/base/journal.c")
 MESSAGE_IDS = re.findall(r'\[JOURNAL_\w+\] = "([0-9a-f]{32})"', JOURNAL)
