@@ -140,9 +140,10 @@ EXCEPTION
 END
 $$;
 
--- Where a relation of so many rows is cut into ranges: the keys that end them, but for the last one, in their text form, at quantiles of a sample;
--- NULL: it is one range. 250,000 rows are a second or two of work. No range has fewer than 100,000 or so: to take one costs its walker 10 ms. Of 600
--- pages each of 64 ranges has nine: their sizes differ by a third, as a rule. A key that is longer than the index of ranges has room for cuts none.
+-- Where a relation of so many rows is cut into ranges: the keys that end them, but for the last one, in their text form, at quantiles of a sample of 600
+-- pages; NULL: it is one range. 250,000 rows are a second or two of work. In the mean a range has 100,000 or more: to take one costs its walker 10 ms.
+-- They become smaller towards the end (i of n begins at 1 - (1 - i/n)^1.5 of the keys), so that all walkers end together: of two that share 20 equal
+-- ranges one is idle for a twentieth of the time. A key that is longer than the index of ranges has room for cuts none.
 CREATE OR REPLACE FUNCTION backfill.cuts_of(sample text, relation oid, upper text[], rows bigint) RETURNS text[]
 LANGUAGE plpgsql
 AS $$
@@ -157,8 +158,9 @@ BEGIN
   pages := (SELECT pg_catalog.sum(pg_catalog.pg_relation_size(o.oid)) OPERATOR(pg_catalog./) pg_catalog.current_setting('block_size')::numeric
               FROM (SELECT relation AS oid UNION SELECT t.relid FROM pg_catalog.pg_partition_tree(relation) AS t) AS o);
   EXECUTE pg_catalog.format('SELECT pg_catalog.array_agg(s.key ORDER BY s.n) FROM (%s) AS s WHERE s.n OPERATOR(pg_catalog.<) s.total AND pg_catalog.octet_length(s.key) OPERATOR(pg_catalog.<=) 1000'
-                            ' AND s.n OPERATOR(pg_catalog.*) $4 OPERATOR(pg_catalog./) s.total OPERATOR(pg_catalog.>) ((s.n OPERATOR(pg_catalog.-) 1::bigint) OPERATOR(pg_catalog.*) $4 OPERATOR(pg_catalog./) s.total)', sample)
-     INTO cuts USING NULL::pg_catalog.text[], upper, least(100, 60000 OPERATOR(pg_catalog./) greatest(pages, 1))::pg_catalog.float8, ranges;
+                            ' AND pg_catalog.floor($4 OPERATOR(pg_catalog.*) (1 OPERATOR(pg_catalog.-) pg_catalog.power((s.total OPERATOR(pg_catalog.-) s.n)::pg_catalog.float8 OPERATOR(pg_catalog./) s.total::pg_catalog.float8, 2::pg_catalog.float8 OPERATOR(pg_catalog./) 3)))'
+                            ' OPERATOR(pg_catalog.>) pg_catalog.floor($4 OPERATOR(pg_catalog.*) (1 OPERATOR(pg_catalog.-) pg_catalog.power((s.total OPERATOR(pg_catalog.-) s.n OPERATOR(pg_catalog.+) 1)::pg_catalog.float8 OPERATOR(pg_catalog./) s.total::pg_catalog.float8, 2::pg_catalog.float8 OPERATOR(pg_catalog./) 3)))', sample)
+     INTO cuts USING NULL::pg_catalog.text[], upper, least(100, 60000 OPERATOR(pg_catalog./) greatest(pages, 1))::pg_catalog.float8, ranges::pg_catalog.float8;
   RETURN cuts;
 EXCEPTION WHEN query_canceled THEN  -- the pages lie on a slow disk: one range is no reason to fail
   RETURN NULL;

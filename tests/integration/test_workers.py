@@ -2,6 +2,7 @@
 
 import pytest
 
+from cluster import STOP_SIGNALS
 from test_ranges import check_ranges, looks_large, ranges
 from waiting import let_pass, wait_until
 
@@ -247,3 +248,56 @@ def test_upgraded_job_of_one_range_goes_on_with_one_worker_and_is_cut_in_its_nex
     db.app.execute("UPDATE t SET n = 0 WHERE id < 10")
     db.finish(name)
     assert len(ranges(db, name)) >= 10 and db.counts() == {1: 20000}
+
+
+def test_control_session_that_is_lost_loses_no_helper_and_repeats_no_row(slow):
+    db = slow
+    daemons = [db.daemon(workers=2) for _ in range(2)]
+    name = db.submit(set_clause="n = n + 1", workers=4)
+    wait_walkers(db, name, 4)
+    db.admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'backfilld control'")
+    wait_until(lambda: all("connected again" in d.log() for d in daemons), what="they are connected again")
+    wait_walkers(db, name, 4)
+    db.finish(name)
+    assert db.counts() == {1: 20000}
+
+
+def test_walkers_that_wait_for_each_other_are_nobody_who_is_hurt(db):
+    """Each row's trigger counts in one row of another table: a batch holds it until it commits, and the others wait, or give up."""
+    db.table(rows=4000)
+    looks_large(db)
+    db.admin.execute("""
+        CREATE TABLE counter (c int); INSERT INTO counter VALUES (0); GRANT ALL ON counter TO app;
+        CREATE FUNCTION public.count_row() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN UPDATE public.counter SET c = c + 1; PERFORM pg_sleep(0.001); RETURN NEW; END';
+        CREATE TRIGGER count_row BEFORE UPDATE ON t FOR EACH ROW EXECUTE FUNCTION public.count_row()""")
+    db.daemon(workers=3, lock_timeout_ms=200, target_ms=100)
+    name = db.submit(set_clause="n = n + 1", workers=3)
+    report = db.finish(name)["report"]
+    assert db.counts() == {1: 4000} and db.one("SELECT c FROM counter") == 4000
+    assert report["locked"]["cancelled_for_others"] == 0
+
+
+def test_drain_ends_when_a_job_with_several_workers_has(slow):
+    name = slow.submit(set_clause="n = n + 1", workers=2)
+    assert slow.drain().returncode == 0
+    assert slow.state(name) == "succeeded" and slow.counts() == {1: 20000}
+
+
+def test_crashed_server_repeats_no_row_of_several_workers(own_db, rng):
+    db = own_db
+    db.table(rows=100_000)
+    looks_large(db)
+    daemons = [db.daemon(workers=2, max_rows=200) for _ in range(2)]
+    name = db.submit(set_clause="n = n + 1", workers=4)
+    for _ in range(3):
+        before = keys_of(db, name)
+        wait_until(lambda: keys_of(db, name) > before, what="the job moves on")
+        let_pass(rng.uniform(0, 0.3))
+        db.cluster.process.send_signal(STOP_SIGNALS["immediate"])
+        db.cluster.process.wait(30)
+        for session in db.sessions.values():
+            session.close()
+        db.cluster.start()
+    db.finish(name, timeout=60)
+    assert db.counts() == {1: 100_000}
+    assert sum(d.log().count("helps with") for d in daemons) > 3
