@@ -28,6 +28,7 @@ void report_init(struct report *report, const char *database, const struct job *
         .job = job,
         .runner = runner,
         .started_us = now_us,
+        .walkers = 1,
         .progress_at_us = now_us,
         .moved_keys = runner->work.progress.keys,
         .moved_at_us = now_us,
@@ -71,6 +72,7 @@ void report_start(struct report *report, bool goes_on)
 
 void report_walkers(struct report *report, int walkers)
 {
+    report->walkers = walkers;
     journal_write(LEVEL_INFO, JOURNAL_STATE, ABOUT(report, .sqlstate = NULL), walkers == 1 ? "%d worker" : "%d workers", walkers);
 }
 
@@ -338,10 +340,11 @@ static void say_throttle(struct report *report, double share, uint64_t now_us)
 }
 
 /* A speed that the job is held to is what its user wants, and not worth a record: status alone names it. */
-static char *describe_rate(const struct runner *r)
+static char *describe_rate(const struct report *report)
 {
+    const struct work *k = &report->runner->work;
     return pressure_describe(&(struct pressure_verdict){
-        .signal = SIGNAL_RATE, .value = r->work.progress.rate, .limit = r->work.pace.limits.max_keys_per_s, .known = true});
+        .signal = SIGNAL_RATE, .value = progress_rate(&k->progress), .limit = report->walkers * k->pace.limits.max_keys_per_s, .known = true});
 }
 
 /* share of the time since the last look that pressure has cost, and that the target speed has. */
@@ -352,7 +355,7 @@ static char *why_waiting(struct report *report, double share, double rate_share,
         share > SHARE_SAID && share >= rate_share ? pressure_describe(pace_slowed_by(&r->work.pace)) : NULL;
     _cleanup_free_ char *step = r->doing == RUNNER_STEP ? step_text(report->step) : NULL;
     _cleanup_free_ char *rate =
-        rate_share > SHARE_SAID && r->work.pace.limits.max_keys_per_s > 0 ? describe_rate(r) : NULL;
+        rate_share > SHARE_SAID && r->work.pace.limits.max_keys_per_s > 0 ? describe_rate(report) : NULL;
 
     if (r->work.progress.keys != report->moved_keys) {
         report->moved_keys = r->work.progress.keys;

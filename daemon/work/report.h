@@ -13,6 +13,7 @@ struct report {
     struct runner *runner;
     const struct step *step; /* in hand; its name is NULL when there is none */
     uint64_t started_us;
+    int walkers; /* of the job */
 
     char *said_waiting;               /* the last error that the journal was told */
     char *said_step;                  /* and the last step */

@@ -186,6 +186,7 @@ def test_speed_of_a_job_is_that_of_its_workers_together(db):
     let_pass(3)
     rate = (keys_of(db, name) - before) / (db.one("SELECT extract(epoch FROM clock_timestamp())::float") - at)
     assert 1600 < rate < 2300, rate
+    wait_until(lambda: db.throttled_by(name).endswith("limit 2000"), what="status names the job's limit")
     wait_until(lambda: 1500 < db.one("SELECT rows_per_s FROM backfill.status WHERE name = %s", name) < 2500, what="status says so, as soon as what was before has faded")
 
 
