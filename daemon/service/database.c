@@ -840,13 +840,14 @@ void database_configure(struct database *db, const struct config_database *confi
 void database_use(
     struct database *db, const struct config_batch *batch, const struct config_throttle *throttle)
 {
+    db->look_for_wishes = db->look_for_wishes || batch->workers_per_job != db->batch->workers_per_job; /* helpers may be too many */
     db->batch = batch;
     db->throttle = throttle;
     if (db->monitor)
         monitor_use(db->monitor, throttle);
     for (int i = 0; i < db->n_workers; i++)
         worker_use(db->workers[i], batch, throttle);
-    db->look_for_wishes = db->look_for_help = true;
+    db->look_for_help = true;
     turn_soon(db);
 }
 

@@ -81,7 +81,7 @@ def test_statement_that_was_written_for_another_order_is_undone(db):
     text_keys(db, "C")
     batch = db.one("""SELECT s.batch FROM backfill.key_of('t'::regclass) k,
         backfill.statements(jsonb_populate_record(NULL::backfill.job, '{"target": "t", "set_clause": "n = 1", "owner": "app"}'), 't'::regclass, k, false) s""")
-    run_it = "SELECT backfill.run_statement(%s, 't'::regclass, 'public.t', NULL, NULL, '{a}', NULL, NULL, NULL)"
+    run_it = "SELECT backfill.run_statement(%s, NULL, '{a}', NULL, NULL, NULL)"
     assert db.one(run_it, batch, user="app") > 0
     db.app.execute(TO_ICU)
     with pytest.raises(psycopg.Error) as refused:

@@ -712,7 +712,7 @@ def test_settings_that_would_be_passed_over_are_refused(db):
         assert refused.value.diag.message_hint
     db.daemon(lock_timeout_ms=33)
     db.finish(db.submit(set_clause="seen = concat_ws(' ', current_setting('plan_cache_mode'), current_setting('lock_timeout'), current_setting('statement_timeout'), current_setting('DateStyle'))"))
-    assert list(db.counts(column="seen")) == ["force_custom_plan 33ms 5s ISO, MDY"]
+    assert list(db.counts(column="seen")) == ["auto 33ms 5s ISO, MDY"]
 
 
 def test_search_path_and_time_zone_are_the_submitters(db):

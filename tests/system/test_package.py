@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from daemon import ROOT
-from machine import CONFIG
+from machine import CONFIG, Machine, why_not
 
 NEEDS = ("dpkg-buildpackage", "dh", "scdoc")
 FILES = "/usr/sbin/backfilld", "/lib/systemd/system/backfilld.service", "/usr/share/man/man8/backfilld.8.gz"
@@ -27,6 +27,19 @@ def packages(tmp_path_factory):
     subprocess.run(["sh", "-ec", 'dpkg-deb -R "$0" "$1/new"; sed -i "s/^Version: .*/Version: 9.9.9-1/" "$1/new/DEBIAN/control"; dpkg-deb --root-owner-group -b "$1/new" "$2"',
                     old, str(directory), new], check=True, capture_output=True)
     return old, new
+
+
+@pytest.fixture
+def machine(packages):
+    """One of its own: others' daemon is not taken away under them."""
+    if reason := why_not():
+        pytest.skip(reason)
+    machine = Machine()
+    try:
+        machine.set_up()
+        yield machine
+    finally:
+        machine.destroy()
 
 
 def put(machine, package):
