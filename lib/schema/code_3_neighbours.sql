@@ -40,18 +40,11 @@ AS $$
                         AND (i.indkey::smallint[])[0:cardinality(k.conkey) - 1] @> k.conkey)
 $$;
 
--- Whether an SQLSTATE is of a row's data, or of what a function raises about it.
-CREATE OR REPLACE FUNCTION backfill.is_of_row(code text) RETURNS boolean
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
-AS $$
-  SELECT code ~ '^(21|22|23|38|39|44|P0)'
-$$;
-
 -- A key failed alone with an SQLSTATE: others are tried until one passes, then that one again. Others are those behind it, near and
 -- far, the first of the relation, and its last; of these the where_clause isn't asked, so that rows which are done count, too.
 --   passed     another row passes                         alike, unclear   so many fail with the same SQLSTATE, or otherwise
 --   key_fails  the key fails again, with that SQLSTATE    cause            why it may be slow, in words
---              (or with another of a row's own: of two expressions that fail, either may be the first)
+--              (or with another that is no passing trouble: of two expressions that fail, either may be the first)
 CREATE OR REPLACE FUNCTION backfill.try_neighbours(relation oid, key_columns text[], key text[], failed_with text,
     OUT passed boolean, OUT key_fails boolean, OUT alike integer, OUT unclear integer, OUT cause text)
 LANGUAGE plpgsql
@@ -116,7 +109,8 @@ BEGIN
     outcome := backfill.try_row(mine.batch, key);
   END IF;
   PERFORM backfill.check_prepared();
-  key_fails := outcome OPERATOR(pg_catalog.=) failed_with OR backfill.is_of_row(outcome) AND backfill.is_of_row(failed_with);
+  key_fails := outcome OPERATOR(pg_catalog.=) failed_with
+               OR outcome OPERATOR(pg_catalog.<>) ALL ('{passes, nothing}'::pg_catalog.text[]) AND NOT backfill.is_trouble(outcome) AND NOT backfill.is_trouble(failed_with);
   IF failed_with OPERATOR(pg_catalog.=) '57014' THEN
     cause := backfill.slow_cause(relation, EXISTS (
       SELECT FROM pg_catalog.jsonb_path_query(backfill.plan(mine.batch), 'lax $.** ? (@."Operation" == "Delete")')));

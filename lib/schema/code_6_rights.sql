@@ -61,7 +61,7 @@ GRANT EXECUTE ON FUNCTION
   backfill.keep_hours,
   backfill.checkpoint, backfill.check_brake, backfill.run_statement, backfill.check_name, backfill.hold_name, backfill.find_key, backfill.refuse_row, backfill.read_batch, backfill.run_rows, backfill.run_batch, backfill.plan_reads_all, backfill.has_nothing_to_do, backfill.cuts_of, backfill.survey,
   backfill.table_lock, backfill.changes_key, backfill.row_lock, backfill.prepared_name, backfill.holders_of, backfill.lock_free_rows, backfill.locked_by,
-  backfill.try_row, backfill.slow_cause, backfill.is_of_row, backfill.try_neighbours,
+  backfill.try_row, backfill.slow_cause, backfill.try_neighbours,
   backfill.rows_done, backfill.held_ids, backfill.retry_rows,
   backfill.want, backfill.pause, backfill.pause_all, backfill.check_backslashes, backfill.check_values, backfill.can_be_told, backfill.refuse_to_steer, backfill.resume, backfill.cancel, backfill.finish, backfill.undo, backfill.forget, backfill.retry,
   backfill.begin_session, backfill.begin_work, backfill.setting_names, backfill.settings_now, backfill.main_settings_now, backfill.own_settings_now, backfill.changed_settings,

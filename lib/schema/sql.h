@@ -43,25 +43,20 @@ extern const char SQL_CLAIM[]; /* -> job id or NULL, held elsewhere, then the jo
     queued job begin, ms until those of this job end (NULL: never); whether it is running (else it has ended and
     is tidied up), and its phases in the order of struct migration_plan, what rows lack, settings of the inserting session, how often in a
     row it has given its place back, OID of its login, token */
-extern const char SQL_CLAIM_NEWCOMER[];
+extern const char SQL_CLAIM_NEWCOMER[]; /* the same, of a login for which no daemon is at work */
 extern const char SQL_HELP[];      /* workers of a job by the file -> a row as of SQL_CLAIM, of a job to help with, slot */
 extern const char SQL_LEAVE[];     /* job, slot, whether something went wrong */
 extern const char SQL_HAND_OVER[]; /* range, epoch */
 extern const char SQL_WALKERS[];   /* job, slot -> walkers, keys of all ranges, keys a second of the others */
 extern const char SQL_IS_QUEUED[]; /* -> whether a job waits for a place */
-extern const char SQL_HELP[];
-extern const char SQL_LEAVE[];
-extern const char SQL_HAND_OVER[];
-extern const char SQL_WALKERS[];
-extern const char SQL_IS_QUEUED[]; /* the same, of a login for which no daemon is at work */
-extern const char SQL_WANTED[]; /* job ids -> id, wanted, target_ms, on_error, max_lag ms, throttle_off, max_rows_per_s, ms until its hours
+extern const char SQL_WANTED[]; /* job ids, workers of a job by the file -> of these, and of this daemon's helpers: id, slot, wanted, target_ms, on_error, max_lag ms, throttle_off, max_rows_per_s, ms until its hours
     change (NULL: never), what keeps it from running by its hours (NULL: nothing) */
 extern const char SQL_WHOSE[]; /* job, its name, table, phase -> the same, its state (NULL: its row is gone), pid of who holds it and what that
     calls itself (NULL: nobody there) */
 extern const char SQL_UNFINISHED[]; /* -> how many jobs are queued or running, or must be tidied up */
-extern const char SQL_HOLD_AGAIN[]; /* job ids, old pid, old backend start */
+extern const char SQL_HOLD_AGAIN[]; /* job ids, tokens of helpers, old pid, old backend start */
 extern const char SQL_LAYOUT[]; /* job -> relation oid, name, batch, bound, last, keys_of, on_copy, keys to try, data_directory */
-extern const char SQL_ADD_RANGE[]; /* job, relation oid, upper */
+extern const char SQL_ADD_RANGE[]; /* job, relation oid, upper, cuts, when the session of its layout began */
 extern const char SQL_BEGIN_PHASE[]; /* job, phase that ends, phase, estimate or NULL, what the survey saw or NULL, free bytes of the disk or NULL
     -> whether the job is ours, the preflight in words or NULL */
 extern const char SQL_NEXT_STEP[]; /* job, phase -> step, commands, a command that comes after them apart or NULL, relation oid, name, words; or no row */
@@ -69,9 +64,9 @@ extern const char SQL_TABLE_HOLDERS[]; /* relation oid, pid that doesn't count -
 extern const char SQL_INDEX_PROGRESS[]; /* pid -> how far its CREATE INDEX is; or no row */
 extern const char SQL_DUPLICATE[]; /* job, message, detail */
 extern const char SQL_END_TIDY[]; /* job, error or NULL, hint or NULL */
-extern const char SQL_TAKE_RANGE[]; /* job, phase, row id above which, how many rows at most -> outcome, range, epoch, cursor, upper, point, relation oid,
+extern const char SQL_TAKE_RANGE[]; /* job, phase, row id above which, how many rows at most, slot -> outcome, range, epoch, cursor, upper, point, relation oid,
            key columns, batch, bound, keys, keys_of, id of the last row, how many are locked, name or NULL, rows changed in this pass, yields, proof,
-           how many rows, their ids, their keys */
+           how many rows, their ids, their keys, how many walkers the job has */
 extern const char SQL_PUT_ASIDE[]; /* range, epoch, lo, hi, sqlstate, message, detail */
 extern const char SQL_LEAVE_ROW[]; /* row id, sqlstate, message, detail */
 extern const char SQL_SESSION_NAMES[]; /* pids -> "pid 12 (psql), pid 34" */

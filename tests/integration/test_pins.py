@@ -48,6 +48,7 @@ LIMITS = {
     "plan_cache_mode": "force_generic_plan",
     "default_transaction_read_only": "on",
     "check_function_bodies": "off",
+    "jit": "on",
 }
 # Captured with a job, and nothing to the daemon's own statements.
 CAPTURED = {"TimeZone", "timezone_abbreviations", "lc_monetary", "lc_numeric", "lc_time", "default_text_search_config"}
@@ -66,7 +67,7 @@ REASONS = {
         min_parallel_index_scan_size min_parallel_table_scan_size parallel_leader_participation parallel_setup_cost parallel_tuple_cost
         random_page_cost recursive_worktable_factor seq_page_cost synchronize_seqscans temp_buffers vacuum_buffer_usage_limit wal_skip_threshold
         work_mem debug_parallel_query force_parallel_mode eager_agg_threshold enable_eager_aggregate""",
-    "good advice to a job's session, whose own settings alone have it otherwise (SQL_ROLE); without jit, all of ours": "jit enable_bitmapscan enable_indexonlyscan enable_indexscan enable_nestloop enable_seqscan enable_sort enable_tidscan",
+    "good advice to a job's session, whose own settings alone have it otherwise (SQL_ROLE)": "enable_bitmapscan enable_indexonlyscan enable_indexscan enable_nestloop enable_seqscan enable_sort enable_tidscan",
     "where what a job makes is put; its role's affair": "default_table_access_method default_tablespace default_toast_compression temp_tablespaces file_copy_method",
     "the server's log alone": "debug_pretty_print debug_print_parse debug_print_plan debug_print_raw_parse debug_print_rewritten "
                               "escape_string_warning trace_notify trace_sort md5_password_warnings trace_connection_negotiation",
@@ -143,13 +144,13 @@ def test_each_session_of_the_daemon_has_what_it_depends_on(hostile):
     db.finish(name)
     control = db.one("SELECT settings FROM seen WHERE who = 'backfilld control' LIMIT 1")
     own = {**plain, **{name: value for name, (_, value) in FORMS.items()}, "statement_timeout": "10s", "lock_timeout": "200ms",
-           "synchronous_commit": "local", "plan_cache_mode": "auto", "default_transaction_read_only": "off", "check_function_bodies": "on"}
+           "synchronous_commit": "local", "plan_cache_mode": "auto", "default_transaction_read_only": "off", "check_function_bodies": "on", "jit": "off"}
     del own["search_path"]  # that of the functions which write there
     assert not differing(control, own, db.known)
     worker = db.one("SELECT DISTINCT said::jsonb FROM t")
     kept = {"DateStyle": "ISO, DMY", "IntervalStyle": "sql_standard", "bytea_output": "escape", "array_nulls": "off", "transform_null_equals": "on",
             "xmlbinary": "hex", "xmloption": "document", "search_path": '"public", pg_temp'}
-    own = {**plain, **kept, "lock_timeout": "20ms", "plan_cache_mode": "auto", "default_transaction_read_only": "off", "check_function_bodies": "on"}
+    own = {**plain, **kept, "lock_timeout": "20ms", "plan_cache_mode": "auto", "default_transaction_read_only": "off", "check_function_bodies": "on", "jit": "off"}
     assert not differing(worker, own, db.known)
     assert worker["statement_timeout"] not in ("0", "5ms")
 

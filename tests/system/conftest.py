@@ -33,8 +33,7 @@ def measured(record_property):
     return record_property
 
 
-@pytest.fixture(scope="session")
-def machine():
+def booted():
     if reason := why_not():
         pytest.skip(reason)
     machine = Machine()
@@ -43,3 +42,14 @@ def machine():
         yield machine
     finally:
         machine.destroy()
+
+
+@pytest.fixture(scope="session")
+def machine():
+    yield from booted()
+
+
+@pytest.fixture
+def own_machine():
+    """For what would take the daemon away under other tests."""
+    yield from booted()

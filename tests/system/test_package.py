@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from daemon import ROOT
-from machine import CONFIG, Machine, why_not
+from machine import CONFIG
 
 NEEDS = ("dpkg-buildpackage", "dh", "scdoc")
 FILES = "/usr/sbin/backfilld", "/lib/systemd/system/backfilld.service", "/usr/share/man/man8/backfilld.8.gz"
@@ -29,19 +29,6 @@ def packages(tmp_path_factory):
     return old, new
 
 
-@pytest.fixture
-def machine(packages):
-    """One of its own: others' daemon is not taken away under them."""
-    if reason := why_not():
-        pytest.skip(reason)
-    machine = Machine()
-    try:
-        machine.set_up()
-        yield machine
-    finally:
-        machine.destroy()
-
-
 def put(machine, package):
     with open(package, "rb") as file:
         machine.run("sh", "-c", "base64 -d >/root/package.deb", input=base64.b64encode(file.read()).decode())
@@ -56,7 +43,8 @@ def is_there(machine, path):
     return machine.try_run("test", "-e", path).returncode == 0
 
 
-def test_package_is_installed_upgraded_removed_and_purged(machine, packages):
+def test_package_is_installed_upgraded_removed_and_purged(packages, own_machine):
+    machine = own_machine
     old, new = packages
     machine.run("systemctl", "stop", "backfilld")
     machine.run("rm", "-f", "/usr/sbin/policy-rc.d")  # of a container, where no package may start anything

@@ -97,10 +97,9 @@ static inline void start(struct script *s, enum job_phase phase, bool quarantine
     feed(s, &(struct runner_event){.kind = RUNNER_START});
 }
 
-/* As far as the first batch of range 1, keys 1 to 100 of 1000. */
-static inline void start_filling(struct script *s, bool quarantine)
+/* From the start of a walk as far as the first batch of range 1, keys 1 to 100 of 1000. */
+static inline void begin_to_walk(struct script *s)
 {
-    start(s, PHASE_BACKFILL, quarantine);
     EXPECT(s, RUNNER_CONNECT);
     done(s);
     EXPECT(s, RUNNER_TAKE);
@@ -108,6 +107,12 @@ static inline void start_filling(struct script *s, bool quarantine)
     EXPECT(s, RUNNER_BOUND);
     found(s, "{100}");
     EXPECT(s, RUNNER_BATCH);
+}
+
+static inline void start_filling(struct script *s, bool quarantine)
+{
+    start(s, PHASE_BACKFILL, quarantine);
+    begin_to_walk(s);
 }
 
 /* A test with a script of its own, which is freed after it. */

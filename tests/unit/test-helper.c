@@ -1,7 +1,6 @@
 /* A helper walks ranges, and leaves all else to the job's holder: lib/run/helper. */
 #include "script.h"
 
-/* As far as the first batch of range 1, keys 1 to 100 of 1000. */
 static void start_helping(struct script *s)
 {
     const struct runner_limits limits = {.pace.target_us = TARGET_US, .pace.min_keys = 1, .pace.max_keys = 100000, .quarantine = true};
@@ -10,13 +9,7 @@ static void start_helping(struct script *s)
     runner_init(&s->r, PHASE_BACKFILL, 1000, 0, &limits, 42, s->now_us);
     runner_helps(&s->r);
     feed(s, &(struct runner_event){.kind = RUNNER_START});
-    EXPECT(s, RUNNER_CONNECT);
-    done(s);
-    EXPECT(s, RUNNER_TAKE);
-    taken(s, 1, NULL, "{1000}");
-    EXPECT(s, RUNNER_BOUND);
-    found(s, "{100}");
-    EXPECT(s, RUNNER_BATCH);
+    begin_to_walk(s);
 }
 
 static void test_it_takes_range_after_range_and_leaves_when_none_is_free(void **state)
