@@ -173,7 +173,7 @@ static void on_batch(struct worker *w, const struct session_event *e, struct run
     event->bound_unknown = w->action.next_keys && !e->results[1];
     event->bound = w->action.next_keys && e->results[1] ? result_only(e->results[1]) : NULL;
     replace_string(&w->range.at, result_text(batch, 0, "now_at"));
-    if (w->action.skipping) {
+    if (w->action.skipping || w->action.aside) {
         event->skipped = (uint64_t)result_number(batch, 0, "skipped");
         report_locked(&w->report, event->skipped, result_text(batch, 0, "holders"));
         act_name_holders(w, false);
@@ -231,12 +231,17 @@ static void ask_holders(struct worker *w, const char *relation)
         on_holders);
 }
 
+static bool is_lock(const struct session_event *e)
+{
+    return same_string(e->sqlstate, SQLSTATE_LOCK) || same_string(e->sqlstate, SQLSTATE_TABLE_LOCK);
+}
+
 static void on_step_error(struct worker *w, const struct session_event *e)
 {
     char job[24];
     struct session_event named = *e;
 
-    if (same_string(e->sqlstate, SQLSTATE_LOCK)) {
+    if (is_lock(e)) {
         ask_holders(w, w->step.relation);
         return;
     }
@@ -249,6 +254,24 @@ static void on_step_error(struct worker *w, const struct session_event *e)
     feed_error(w, &named);
 }
 
+/* A batch, or rows that were left behind, met a lock that isn't on them: whose it may be, the catalog tells. */
+static void on_holders_beside(void *arg, const struct session_event *e)
+{
+    struct worker *w = arg;
+    const char *who = e->kind == SESSION_RESULT ? result_only(e->results[0]) : NULL;
+    _cleanup_free_ char *message = NULL;
+
+    if (w->ended || !action_is_work(w->action.kind))
+        return;
+    if (asprintf(&message, "rows of %s are %s", w->job->target, who ? who : "locked by another session") < 0)
+        abort();
+    if (w->action.kind == RUNNER_RETRY) {
+        replace_string(&w->holders, who);
+        w->report.locked_by_now = w->holders;
+    }
+    answer_feed(w, &(struct runner_event){.kind = RUNNER_ERROR, .sqlstate = SQLSTATE_LOCK, .message = message});
+}
+
 static void on_session_error(struct worker *w, const struct session_event *e)
 {
     bool of_limits = w->hand.limiting;
@@ -258,8 +281,10 @@ static void on_session_error(struct worker *w, const struct session_event *e)
         feed_error(w, e);
     else if (w->action.kind == RUNNER_STEP)
         on_step_error(w, e);
-    else if (w->action.kind == RUNNER_SURVEY && same_string(e->sqlstate, SQLSTATE_LOCK))
+    else if (w->action.kind == RUNNER_SURVEY && is_lock(e))
         ask_holders(w, w->survey.relations[w->action.relation].oid);
+    else if (same_string(e->sqlstate, SQLSTATE_LOCK) && (w->action.kind == RUNNER_RETRY || (w->action.kind == RUNNER_BATCH && w->action.skipping)))
+        act_ask(w, &(struct session_query){SQL_HOLDERS_BESIDE, 1, {w->range.relation}}, on_holders_beside);
     else
         feed_error(w, e);
 }

@@ -70,7 +70,7 @@ int range_batch(struct range *range, const struct runner *r, const struct runner
 
     snprintf(range->rate, sizeof(range->rate), "%.3g", r->work.progress.rate);
     queries[0] = (struct session_query){SQL_RUN_BATCH, 14,
-        {range->batch, range->relation, range->name, range->keys_of, id, epoch, range->at, r->walker.cursor, r->walker.hi,
+        {a->aside ? NULL : range->batch, range->relation, range->name, range->keys_of, id, epoch, range->at, r->walker.cursor, r->walker.hi,
             keys, rate, yield_us, a->skipping ? "true" : "false", range->proof}};
     queries[1] = (struct session_query){
         SQL_FIND_KEY, 6, {range->bound, range->relation, range->name, r->walker.hi, r->walker.upper, number(range, 3, a->next_keys)}};

@@ -46,7 +46,7 @@ uint64_t patience_note(struct patience *p, enum patience_kind kind, const char *
 void patience_say(struct patience *p, const char *why, const char *sqlstate)
 {
     replace_string(&p->waiting_for, why);
-    replace_string(&p->sqlstate, sqlstate);
+    replace_string(&p->sqlstate, same_string(sqlstate, SQLSTATE_TABLE_LOCK) ? SQLSTATE_LOCK : sqlstate);
 }
 
 void patience_moved(struct patience *p)

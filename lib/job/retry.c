@@ -19,6 +19,7 @@ static const struct {
     {SQLSTATE_TOO_LARGE, RETRY_ROW}, /* a row's value that a message quotes, as a rule */
     {SQLSTATE_OTHER_SCHEMA, RETRY_LATER}, /* a daemon of that version will go on */
     {SQLSTATE_CHANGED, RETRY_RECONNECT},
+    {SQLSTATE_TABLE_LOCK, RETRY_CONTENTION},
     {"BF", RETRY_PERMANENT},
     {SQLSTATE_LOCK, RETRY_CONTENTION},
     {"40", RETRY_CONTENTION},   /* serialization failure, deadlock */

@@ -25,6 +25,7 @@ enum retry_class {
 #define SQLSTATE_READ_ONLY "25006" /* read_only_sql_transaction */
 #define SQLSTATE_CANCELLED "57014" /* query_canceled: by whoever may, by statement_timeout, or by us for somebody who waits */
 #define SQLSTATE_LOCK  "55P03" /* lock_not_available: our lock_timeout, or a lock that is not waited for */
+#define SQLSTATE_TABLE_LOCK "BF008" /* raised for one on the job's table, by backfill.hold_name and lock_free_rows; told as SQLSTATE_LOCK */
 #define SQLSTATE_NO_ROOM "53100" /* disk_full: also what this program calls a disk above its limit */
 #define SQLSTATE_CHECK "23514" /* check_violation: also of the look that guard takes before it adds a constraint */
 #define SQLSTATE_STALE "BF001" /* raised by backfill.checkpoint */

@@ -41,6 +41,7 @@ struct runner_action {
     uint32_t next_keys;   /* BATCH: for the bound that follows; 0 when none is wanted */
     uint32_t yield_us;    /* BATCH: sleep for PACE_YIELD_US after so much work; 0: never */
     bool skipping;        /* BATCH: pass over rows that others have locked, and note them -> skipped */
+    bool aside;           /* BATCH: note all its rows as locked, and change none: its statement meets a lock that isn't on them -> skipped */
     uint64_t estimate;    /* BEGIN: keys to walk; 0: it doesn't walk */
     uint64_t until_us;    /* REST, GIVE_WAY */
     uint32_t tries;       /* GIVE_WAY: so often in a row, this time included */

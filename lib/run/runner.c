@@ -439,11 +439,12 @@ static struct runner_action on_error(struct runner *r, const struct runner_event
 {
     struct runner_action away;
     enum retry_class class = retry_class(e->sqlstate);
-    bool first_lock = r->doing == RUNNER_BATCH && !r->walker.skipping && same_string(e->sqlstate, SQLSTATE_LOCK);
+    bool meets_lock = r->doing == RUNNER_BATCH && !r->walker.lock.aside && same_string(e->sqlstate, SQLSTATE_LOCK);
+    bool first_lock = meets_lock && !r->walker.skipping;
     struct next next;
 
     r->work.counts.retries[class]++;
-    r->walker.skipping = false;
+    walker_begin_anew(&r->walker);
     r->migration.piecewise = r->migration.piecewise || r->doing == RUNNER_SURVEY;
     if (class == RETRY_RECONNECT)
         r->connected = r->migration.planning = false;
@@ -458,6 +459,10 @@ static struct runner_action on_error(struct runner *r, const struct runner_event
         next = on_connect_error(r, e, class, now_us);
     else if (first_lock)
         next = walker_skip_locked(&r->walker, &r->work, now_us);
+    else if (meets_lock)
+        next = walker_meets_lock(&r->walker, &r->work, e, now_us);
+    else if (r->doing == RUNNER_RETRY && same_string(e->sqlstate, SQLSTATE_LOCK))
+        next = walker_rows_meet_lock(&r->walker);
     else if (r->doing == RUNNER_GIVE_WAY) {
         r->again = after_error(r);
         return go_on_waiting(r, now_us);
@@ -471,7 +476,8 @@ static struct runner_action on_lost(struct runner *r, const struct runner_event 
     bool ends = concludes(r->doing);
     struct runner_action away;
 
-    r->connected = r->walker.skipping = false;
+    r->connected = false;
+    walker_begin_anew(&r->walker);
     r->migration.piecewise = r->migration.piecewise || r->doing == RUNNER_SURVEY;
     /* The server may have crashed: what the phase has done is looked at again, if it isn't written that it is over. */
     r->migration.planning = false;

@@ -9,11 +9,14 @@
 #define PORTION_MOST  1000    /* rows that were locked are looked up by their keys, one by one */
 #define ROUND_MOST_US 5000000 /* the next round over rows that are locked comes no later for it that this one took long */
 #define SHARED_REST_US 50000  /* other walkers are at the last ranges: so often it is looked whether they are done */
+#define GROUP_LEAST   16      /* keys put aside at once for a lock that isn't on rows */
+#define DIVES_MOST    64      /* portions of a round that are halved at once for such a lock */
+#define ASIDE_MOST    10000   /* rows, and nothing done between: then everybody meets that lock */
 #define BOUND_TOO_FAR 2.0     /* a bound found for this many times today's size is thrown away */
 
 void walker_init(struct walker *w, const struct pace_limits *limits)
 {
-    *w = (struct walker){0};
+    *w = (struct walker){.lock.group = GROUP_LEAST};
     pace_init(&w->pace, limits);
 }
 
@@ -38,6 +41,7 @@ void walker_forget(struct walker *w)
 {
     w->range = 0;
     w->isolate = 0;
+    w->lock = (struct walker_lock){.group = GROUP_LEAST};
 }
 
 bool walker_is_searching(const struct walker *w)
@@ -45,14 +49,24 @@ bool walker_is_searching(const struct walker *w)
     return w->isolate || w->blame.looks > 0 || w->blame.slow > 0;
 }
 
+/* Batches are small for another reason than the time that they take. */
+static bool is_narrow(const struct walker *w)
+{
+    return w->isolate > 0 || w->lock.keys > 0;
+}
+
 /* ---- Sizes --------------------------------------------------------------------------------------------------------------- */
 
 static uint32_t next_keys(const struct walker *w, const struct work *k)
 {
     uint32_t keys = pace_keys(&w->pace, &k->pace);
+    if (w->lock.keys && w->lock.keys < keys)
+        keys = w->lock.keys;
     if (!w->isolate)
         return keys;
     uint32_t most = pace_rate_keys(k->pace.limits.max_keys_per_s);
+    if (w->lock.keys && w->lock.keys < most)
+        most = w->lock.keys;
     return w->isolate < most ? w->isolate : most;
 }
 
@@ -72,10 +86,11 @@ void walker_enter(struct walker *w, const struct work *k, struct runner_action *
     case RUNNER_BATCH:
         action->keys = w->keys;
         action->skipping = w->skipping;
+        action->aside = w->lock.aside;
         action->yield_us = pace_yield(&w->pace, &k->pace);
-        /* While a row is searched for, the next size depends on how this batch ends, so there is nothing to
+        /* While a row or a lock is searched for, the next size depends on how this batch ends, so there is nothing to
          * ask yet; in pieces, the bound is a piece of its own. */
-        action->next_keys = w->asked = w->keys == 0 || w->isolate || pace_in_pieces(&w->pace, &k->pace) ? 0 : next_keys(w, k);
+        action->next_keys = w->asked = w->keys == 0 || is_narrow(w) || pace_in_pieces(&w->pace, &k->pace) ? 0 : next_keys(w, k);
         break;
     case RUNNER_NONE:
     case RUNNER_ABORT:
@@ -106,7 +121,7 @@ struct next walker_pace(struct walker *w, struct work *k, enum runner_action_kin
     if (next.rest_us > 0)
         return (struct next){.kind = NEXT_PACE, .action = action, .rest_us = next.rest_us, .why = next.why};
     /* Sizes change while it rests, and the bound was asked for before. */
-    bool too_far = action == RUNNER_BATCH && !w->point && !w->isolate && w->asked > BOUND_TOO_FAR * next_keys(w, k);
+    bool too_far = action == RUNNER_BATCH && !w->point && !is_narrow(w) && w->asked > BOUND_TOO_FAR * next_keys(w, k);
     return next_act(too_far ? RUNNER_BOUND : action);
 }
 
@@ -114,6 +129,48 @@ struct next walker_skip_locked(struct walker *w, struct work *k, uint64_t now_us
 {
     w->skipping = true;
     return walker_pace(w, k, RUNNER_BATCH, now_us);
+}
+
+void walker_begin_anew(struct walker *w)
+{
+    w->skipping = w->lock.aside = false;
+}
+
+struct next walker_meets_lock(struct walker *w, struct work *k, const struct runner_event *e, uint64_t now_us)
+{
+    struct walker_lock *l = &w->lock;
+    uint32_t of = w->keys ? w->keys : next_keys(w, k);
+
+    if (of > l->group) {
+        l->keys = of / 2 > l->group ? of / 2 : l->group;
+        w->skipping = true;
+        return next_act(RUNNER_BOUND);
+    }
+    l->keys = of;
+    if (l->rows >= ASIDE_MOST)
+        return next_wait(RUNNER_TAKE, patience_note(&k->patience, PATIENCE_LOCK, e->sqlstate, e->message));
+    l->aside = true;
+    return walker_pace(w, k, RUNNER_BATCH, now_us);
+}
+
+/* A batch is done. */
+static void pass_lock(struct walker *w, const struct work *k, const struct runner_event *e)
+{
+    struct walker_lock *l = &w->lock;
+
+    if (l->aside) {
+        l->rows += e->skipped;
+        l->group *= 2;
+    } else if (e->rows > 0) {
+        l->rows = 0;
+        l->group = GROUP_LEAST;
+    }
+    l->aside = false;
+    l->keys *= 2;
+    if (l->keys >= pace_keys(&w->pace, &k->pace)) {
+        l->keys = 0;
+        l->group = GROUP_LEAST;
+    }
 }
 
 /* ---- A range ------------------------------------------------------------------------------------------------------------- */
@@ -180,7 +237,7 @@ struct next walker_batch_done(struct walker *w, struct work *k, const struct run
         .elapsed_us = e->elapsed_us,
         .keys = keys,
         /* One key, or the few of a search, cost a whole statement each: what they took says nothing of a full batch. */
-        .tells = w->isolate || w->point ? 0 : w->keys,
+        .tells = is_narrow(w) || w->point ? 0 : w->keys,
         .rows = e->rows,
         .wal_bytes = e->wal_bytes};
     enum pressure_signal yielded_to = w->pace.yields_to;
@@ -195,14 +252,15 @@ struct next walker_batch_done(struct walker *w, struct work *k, const struct run
     k->counts.skipped += e->skipped;
     histogram_add(&k->counts.batch_us, e->elapsed_us);
     /* Where rows are locked the next ones are likely to be, and to pass over them costs nobody a wait. */
-    w->skipping = e->skipped > 0;
+    pass_lock(w, k, e);
+    w->skipping = e->skipped > 0 || w->lock.keys > 0;
     if (blame_passed(&w->blame)) /* it was no row's fault: there is none to search for */
         w->isolate = 0;
     advance(w, k, keys, now_us);
 
     if (strcmp(w->cursor, w->upper) == 0)
         return next_act(RUNNER_TAKE);
-    if (e->bound_unknown || w->isolate || w->asked == 0)
+    if (e->bound_unknown || is_narrow(w) || w->asked == 0)
         return pace_in_pieces(&w->pace, &k->pace) ? walker_pace(w, k, RUNNER_BOUND, now_us) : next_act(RUNNER_BOUND);
     return start_batch(w, k, e->bound, now_us);
 }
@@ -226,18 +284,32 @@ static struct next take_rows(struct walker *w, struct work *k, const struct runn
     return walker_pace(w, k, RUNNER_RETRY, now_us);
 }
 
+/* Without a pause, for each try has waited for lock_timeout: its first half is next. Where many meet that lock, all of it waits for the next round, and each of them is
+ * tried alone only when round after round finds nothing else to do. */
+struct next walker_rows_meet_lock(struct walker *w)
+{
+    bool dives = w->round.met++ < DIVES_MOST && w->keys > 1;
+    uint32_t least = dives || w->round.idle >= 4 ? 1 : GROUP_LEAST >> w->round.idle, half = w->keys / 2;
+
+    if (dives)
+        w->round.last = w->round.above;
+    w->round.portion = half > least ? half : least;
+    return next_act(RUNNER_TAKE);
+}
+
 /* Every row that is left was tried. The next round follows soon as long as rounds get something done; but no sooner than this one took, for
  * many rows that others hold for long are not worth a CPU. */
 static struct next end_round(struct walker *w, struct work *k, const struct runner_event *e, uint64_t now_us)
 {
     uint64_t took_us = w->round.moved ? 0 : now_us - w->round.began_us;
 
+    w->round.idle = w->round.moved ? 0 : w->round.idle + 1;
     if (w->round.moved)
         backoff_reset(&k->patience.pause);
     if (took_us > ROUND_MOST_US)
         took_us = ROUND_MOST_US;
     w->round.moved = false;
-    w->round.last = 0;
+    w->round.last = w->round.met = 0;
     w->isolate = 0;
     uint64_t wait_us = patience_note(&k->patience, PATIENCE_LOCK, e->sqlstate, e->message);
     return next_wait(RUNNER_TAKE, took_us > wait_us ? took_us : wait_us);
@@ -245,7 +317,7 @@ static struct next end_round(struct walker *w, struct work *k, const struct runn
 
 struct next walker_taken(struct walker *w, struct work *k, const struct runner_event *e, uint64_t now_us)
 {
-    w->skipping = false;
+    walker_begin_anew(w);
     switch (e->outcome) {
     case RUNNER_TAKE_NOT_OURS: break;
     case RUNNER_TAKE_RANGE: return take_range(w, k, e, now_us);
@@ -433,7 +505,7 @@ bool walker_cut_short(struct walker *w, const struct work *k, enum runner_action
         batch_size_cut_short(&w->pace.size, w->keys, now_us - w->began_us);
         if (!is_alone(w) && batch_size_keys(&w->pace.size) <= least && least > 1)
             search(w); /* below batch.min_rows, as for a row that fails */
-    } else
+    } else if (!w->lock.keys)
         batch_size_halve(&w->pace.size);
     return false;
 }

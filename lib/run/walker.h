@@ -15,6 +15,18 @@ struct walker_round {
     uint64_t began_us;
     uint32_t portion; /* no more rows, for larger ones failed; 0: as many as a batch has */
     bool moved;       /* a row of this round was done */
+    uint32_t idle;    /* rounds in a row that did none */
+    uint32_t met;     /* portions of this round that met a lock which isn't on their rows */
+};
+
+/* A lock that isn't on rows of the table: the statement itself meets it, in a foreign key's row, or an equal value that a transaction has not committed. It is
+ * searched for by halving, and a group of rows with it is put aside as locked. Such rows stand side by side: a group is twice as large as the
+ * one just before it. */
+struct walker_lock {
+    uint32_t keys;   /* above 0: batches of that many keys, twice as many after each that is done */
+    uint32_t group;  /* so many keys may be put aside at once */
+    uint64_t rows;   /* put aside since a batch has changed some */
+    bool aside;      /* the batch that is next or under way puts its rows aside */
 };
 
 /* The row that failed alone. */
@@ -31,6 +43,7 @@ struct walker {
     uint32_t keys;    /* of that batch; 0: not known, it is the range's last */
     uint32_t asked;   /* keys that the bound under way was asked for */
     bool skipping;    /* the batch that is next or under way passes over locked rows */
+    struct walker_lock lock;
     uint64_t began_us;     /* the action under way */
     uint32_t isolate;      /* above 0: a row fails; batches of that many keys until it is found */
     uint64_t isolate_left; /* keys until the batch that failed first is passed, and the search is over */
@@ -60,6 +73,15 @@ struct next walker_pace(struct walker *w, struct work *k, enum runner_action_kin
 
 /* A batch met a lock: the same again, passing over locked rows. */
 struct next walker_skip_locked(struct walker *w, struct work *k, uint64_t now_us);
+
+/* The portion under way met a lock that isn't on its rows. */
+struct next walker_rows_meet_lock(struct walker *w);
+
+/* A batch met one that isn't on rows. */
+struct next walker_meets_lock(struct walker *w, struct work *k, const struct runner_event *e, uint64_t now_us);
+
+/* The batch under way is over, whatever comes: the next one begins as any. */
+void walker_begin_anew(struct walker *w);
 
 /* A row of the batch or portion under way cannot be changed, or none can. */
 struct next walker_row_failed(struct walker *w, struct work *k, enum runner_action_kind doing, const struct runner_event *e);

@@ -429,7 +429,7 @@ $$;
 -- The comment tells them from an application's in pg_stat_statements.
 --   batch  changes the rows of one batch
 --   keys   lists the rows of one batch, as far as the clauses tell: key, and xmax, by which a lock's holder is found
---   look   the same, with xmin in its place, which tells who wrote them
+--   look   the same, with xmin in its place, which tells who wrote them. Either is NULL for a role that may read single columns only
 --   bound  the key that ends a batch of $3 keys above $1, at most $2; no row when fewer are left
 --   last   the greatest key
 --   sample the keys up to $2 on $3 percent of the pages, in their text form, with their place n among so many (total)
@@ -448,6 +448,9 @@ DECLARE
                               FROM unnest(key.columns, key.collations) WITH ORDINALITY AS u(c, coll, ord) ORDER BY ord);
   walked    text := backfill.batch_condition(name || '.', key, point);
   wanted    text := CASE WHEN several IS NULL THEN walked ELSE backfill.batch_condition(name || '.', key, point, several) END;
+  rows      text := format('SELECT %s, %%s FROM %s WHERE %s', replace(position, '%', '%%'), replace(source, '%', '%%'), replace(wanted, '%', '%%'))
+                    || coalesce(E'\nAND ' || replace(to_do, '%', '%%'), '');
+  owner     oid := (SELECT r.oid FROM pg_roles r WHERE r.rolname = job.owner);
 BEGIN
   IF job.statement IS NOT NULL THEN
     batch := '/* backfilld */ ' || backfill.place_batch(job.statement, key, point, several);
@@ -457,8 +460,8 @@ BEGIN
           || coalesce(E'\nAND ' || to_do, '')
           || CASE WHEN NOT point AND several IS NULL AND backfill.can_yield(job) THEN E'\nAND ' || backfill.yield_condition() ELSE '' END;
   END IF;
-  keys := format('SELECT %s, %s.xmax FROM %s WHERE %s', position, name, source, wanted) || coalesce(E'\nAND ' || to_do, '');
-  look := format('SELECT %s, %s.xmin FROM %s WHERE %s', position, name, source, wanted) || coalesce(E'\nAND ' || to_do, '');
+  keys := format(rows, CASE WHEN has_column_privilege(owner, relation, 'xmax', 'SELECT') THEN name || '.xmax' ELSE 'NULL::pg_catalog.xid' END);
+  look := format(rows, CASE WHEN has_column_privilege(owner, relation, 'xmin', 'SELECT') THEN name || '.xmin' ELSE 'NULL::pg_catalog.xid' END);
   bound := format('/* backfilld */ SELECT %s FROM %s WHERE %s ORDER BY %s OFFSET $3::bigint OPERATOR(pg_catalog.-) 1 LIMIT 1', position, source, walked,
                   array_to_string(ordering, ', '));
   last := format('/* backfilld */ SELECT %s FROM %s ORDER BY %s LIMIT 1', position, source,

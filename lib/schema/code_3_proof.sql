@@ -106,9 +106,6 @@ BEGIN
   IF job.where_clause IS NULL OR job.set_clause IS NULL THEN
     RETURN NULL;
   END IF;
-  IF NOT versions THEN
-    look := regexp_replace(look, ', [^,]*\.xmin FROM ', ', NULL::pg_catalog.xid FROM ');
-  END IF;
   computed := (SELECT string_agg(CASE WHEN strpos(u.t, '[') > 0 THEN format('%I IS NOT NULL', backfill.assigned_column(u.t))  -- an element makes it a value, whatever it is
                                       ELSE format(E'(%I IS NOT NULL OR (%s\n) IS NULL)', backfill.assigned_column(u.t), u.e) END, ' AND ')
                  FROM backfill.computed_values(relation, job.set_clause) v, unnest(v.targets, v.expressions) AS u(t, e));

@@ -90,7 +90,7 @@ BEGIN
     BEGIN
       EXECUTE format('LOCK TABLE ONLY %s IN %s MODE', name, mode);
     EXCEPTION WHEN lock_not_available THEN
-      RAISE EXCEPTION '%', coalesce(backfill.table_lock(relation), SQLERRM) USING ERRCODE = '55P03';
+      RAISE EXCEPTION '%', coalesce(backfill.table_lock(relation), SQLERRM) USING ERRCODE = 'BF008';
     END;
     PERFORM backfill.check_name(relation, name, since);
   END IF;
@@ -354,8 +354,33 @@ BEGIN
 END
 $$;
 
+-- Who may hold a lock that an UPDATE of a relation's rows meets elsewhere than on them: transactions that write there, or in tables of its foreign keys, where there are
+-- any, else in the database; not the job's own workers. As backfill.holders_of has them, three at most.
+CREATE OR REPLACE FUNCTION backfill.holders_beside(relation oid) RETURNS integer[]
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+  WITH near AS MATERIALIZED (
+    SELECT relation AS id
+    UNION ALL
+    SELECT unnest(ARRAY[c.confrelid, c.conrelid]) FROM pg_constraint c WHERE c.contype = 'f' AND relation IN (c.conrelid, c.confrelid)),
+  writing AS MATERIALIZED (
+    SELECT coalesce(x.pid, -(x.transactionid::text::bigint & 2147483647)::integer) AS holder,
+           bool_or(l.relation IN (SELECT n.id FROM near n) AND l.mode NOT IN ('AccessShareLock', 'ShareUpdateExclusiveLock', 'ShareLock')) AS is_near
+      FROM pg_locks x
+      JOIN pg_locks l ON l.virtualtransaction = x.virtualtransaction AND l.pid IS NOT DISTINCT FROM x.pid
+     WHERE x.locktype = 'transactionid' AND x.granted AND x.mode = 'ExclusiveLock'
+       AND l.locktype = 'relation' AND l.granted
+       AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
+       AND x.pid IS DISTINCT FROM pg_backend_pid()
+       AND NOT EXISTS (SELECT FROM pg_stat_get_activity(x.pid) a WHERE starts_with(a.application_name, 'backfilld '))
+     GROUP BY holder)
+  SELECT (array_agg(w.holder ORDER BY w.is_near DESC, w.holder) FILTER (WHERE w.is_near OR NOT near_ones.are_there))[1:3]
+    FROM writing w, (SELECT coalesce(bool_or(is_near), false) AS are_there FROM writing) near_ones
+$$;
+
 -- Locks those rows of a batch that are free, as its statement will, so that the statement waits for none of them. Returns
--- the keys of those that others hold, each in its text form, NULL when there is none, and who holds them.
+-- the keys of those that others hold, each in its text form, NULL when there is none, and who holds them. Where it can't lock rows as the statement does, for want
+-- of a right, or because that locks none of the relation, it returns nothing.
 -- A row that changes between this and the statement is no trouble: the statement passes over exactly the keys returned.
 CREATE OR REPLACE FUNCTION backfill.lock_free_rows(statement text, keys_of text, relation oid, lo text[], hi text[], work backfill.work,
     OUT held text[], OUT holders integer[])
@@ -374,11 +399,10 @@ BEGIN
     END IF;
     IF strength IS NULL OR NOT pg_catalog.has_any_column_privilege(relation, 'UPDATE')
        OR NOT pg_catalog.has_column_privilege(relation, 'xmax', 'SELECT') THEN  -- which no right to single columns gives
-      in_the_way := pg_catalog.format('the statement needs a lock that isn''t on rows of %s', backfill.relation_name(relation));
+      RETURN;
     END IF;
-  END IF;
-  IF in_the_way IS NOT NULL THEN
-    RAISE EXCEPTION '%', in_the_way USING ERRCODE = '55P03';
+  ELSE
+    RAISE EXCEPTION '%', in_the_way USING ERRCODE = 'BF008';
   END IF;
   EXECUTE pg_catalog.concat(
     'WITH "free rows of the batch" AS MATERIALIZED (', keys_of, E'\n', strength, ' SKIP LOCKED) '
@@ -404,7 +428,7 @@ AS $$
 $$;
 
 -- Runs one batch and its checkpoint: one statement, so one transaction. yield_us: it yields after so much work (yield_condition).
--- skipping: rows that others have locked are put aside. proof: of backfill.proof_of.
+-- skipping: rows that others have locked are put aside. statement: NULL: all rows that are to do are, for it meets a lock elsewhere. proof: of backfill.proof_of.
 -- Returns the rows changed, the WAL that all sessions wrote meanwhile (so an upper bound of its own), where the range's
 -- row is now, for the next checkpoint, how many rows were put aside, and who holds them.
 CREATE OR REPLACE FUNCTION backfill.run_batch(statement text, relation oid, name text, keys_of text, range bigint, epoch bigint, at tid,
@@ -431,17 +455,20 @@ BEGIN
   IF (proof OPERATOR(pg_catalog.->>) 'reads')::boolean THEN
     SELECT r.to_do, r.known INTO to_do, known FROM backfill.read_batch(proof, lo, hi) r;
   END IF;
-  IF to_do AND skipping THEN
+  IF to_do AND statement IS NULL THEN
+    EXECUTE pg_catalog.concat('SELECT pg_catalog.array_agg(k.key::pg_catalog.text) FROM (', keys_of, ') AS k(key, holder)') INTO held USING lo, hi;
+    holders := backfill.holders_beside(relation);
+  ELSIF to_do AND skipping THEN
     SELECT f.held, f.holders INTO held, holders FROM backfill.lock_free_rows(statement, keys_of, relation, lo, hi, work) f;
-    IF known IS NOT NULL THEN
-      held := (SELECT pg_catalog.array_agg(h.key) FROM pg_catalog.unnest(held) AS h(key) WHERE h.key OPERATOR(pg_catalog.<>) ALL (known));
-    END IF;
+  END IF;
+  IF held IS NOT NULL AND known IS NOT NULL THEN
+    held := (SELECT pg_catalog.array_agg(h.key) FROM pg_catalog.unnest(held) AS h(key) WHERE h.key OPERATOR(pg_catalog.<>) ALL (known));
   END IF;
   skipped := coalesce(pg_catalog.cardinality(held), 0);
   IF NOT to_do OR skipping OR (proof OPERATOR(pg_catalog.->>) 'reads')::boolean THEN
     PERFORM backfill.restore_session(work);
   END IF;
-  IF to_do THEN
+  IF to_do AND statement IS NOT NULL THEN
     SELECT w.rows, w.nulls INTO rows, nulls FROM backfill.run_rows(statement, lo, hi, pg_catalog.array_cat(held, known), yield_us, proof, work) w;
     IF proof IS NOT NULL THEN
       PERFORM backfill.restore_session(work);

@@ -60,7 +60,7 @@ GRANT EXECUTE ON FUNCTION
   backfill.check_job, backfill.change_job, backfill.check_finish, backfill.parse_active_hours, backfill.check_active_hours, backfill.active_hours_now, backfill.hours_of,
   backfill.keep_hours,
   backfill.checkpoint, backfill.check_brake, backfill.run_statement, backfill.check_name, backfill.hold_name, backfill.find_key, backfill.refuse_row, backfill.read_batch, backfill.run_rows, backfill.run_batch, backfill.plan_reads_all, backfill.has_nothing_to_do, backfill.cuts_of, backfill.survey,
-  backfill.table_lock, backfill.changes_key, backfill.row_lock, backfill.prepared_name, backfill.holders_of, backfill.lock_free_rows, backfill.locked_by,
+  backfill.table_lock, backfill.changes_key, backfill.row_lock, backfill.prepared_name, backfill.holders_of, backfill.holders_beside, backfill.lock_free_rows, backfill.locked_by,
   backfill.try_row, backfill.slow_cause, backfill.try_neighbours,
   backfill.rows_done, backfill.held_ids, backfill.retry_rows,
   backfill.want, backfill.pause, backfill.pause_all, backfill.check_backslashes, backfill.check_values, backfill.can_be_told, backfill.refuse_to_steer, backfill.resume, backfill.cancel, backfill.finish, backfill.undo, backfill.forget, backfill.retry,

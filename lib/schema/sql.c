@@ -292,6 +292,8 @@ const char SQL_TABLE_HOLDERS[] =
     "         GROUP BY l.pid, a.backend_type, a.query, a.application_name\n"
     "         ORDER BY since LIMIT 3) AS h";
 
+const char SQL_HOLDERS_BESIDE[] = "SELECT backfill.locked_by(backfill.holders_beside($1), true)";
+
 const char SQL_INDEX_PROGRESS[] =
     "SELECT p.phase || coalesce(' ' || 100 * p.blocks_done / nullif(p.blocks_total, 0) || ' %', '') || coalesce(': pid ' || nullif(p.current_locker_pid, 0), '')\n"
     "  FROM pg_catalog.pg_stat_progress_create_index AS p WHERE p.pid = $1::integer";

@@ -60,6 +60,7 @@ extern const char SQL_ADD_RANGE[]; /* job, relation oid, upper, cuts, when the s
 extern const char SQL_BEGIN_PHASE[]; /* job, phase that ends, phase, estimate or NULL, what the survey saw or NULL, free bytes of the disk or NULL
     -> whether the job is ours, the preflight in words or NULL */
 extern const char SQL_NEXT_STEP[]; /* job, phase -> step, commands, a command that comes after them apart or NULL, relation oid, name, words; or no row */
+extern const char SQL_HOLDERS_BESIDE[]; /* relation oid -> who may hold a lock that its rows meet elsewhere, in words */
 extern const char SQL_TABLE_HOLDERS[]; /* relation oid, pid that doesn't count -> who holds locks on it, or NULL */
 extern const char SQL_INDEX_PROGRESS[]; /* pid -> how far its CREATE INDEX is; or no row */
 extern const char SQL_DUPLICATE[]; /* job, message, detail */

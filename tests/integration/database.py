@@ -121,14 +121,14 @@ class Database:
 
     @contextlib.contextmanager
     def held_row(self, key, table="t", user="postgres"):
-        """Whoever updates a row needs a lock that somebody else's transaction holds, and which isn't on the row, so that
-        it can't be put aside: a job on the table comes to stand just below it."""
+        """Whoever updates a row is refused as in a conflict with another transaction, which passes by itself, so that
+        the row can't be put aside: a job on the table comes to stand just below it."""
         gate = f"gate_{table}_{key}".replace(".", "_")
         self.admin.execute(f"""
             CREATE OR REPLACE FUNCTION public.{gate}() RETURNS trigger LANGUAGE plpgsql
               AS $$ BEGIN
-                IF to_jsonb(OLD) ->> 'id' = '{key}' THEN
-                  PERFORM pg_advisory_xact_lock(hashtext('{gate}'));
+                IF to_jsonb(OLD) ->> 'id' = '{key}' AND NOT pg_try_advisory_xact_lock(hashtext('{gate}')) THEN
+                  RAISE EXCEPTION 'row {key} is not let through' USING ERRCODE = 'serialization_failure';
                 END IF;
                 RETURN NEW; END $$;
             CREATE OR REPLACE TRIGGER {gate} BEFORE UPDATE ON {table} FOR EACH ROW EXECUTE FUNCTION public.{gate}()""")

@@ -77,7 +77,7 @@ def test_end_is_not_written_when_a_crash_took_the_batches_that_it_rests_on(late_
         with ends_held(db, name):
             gate.rollback()  # a commit would flush what is to be lost
             wait_walked(db, name)
-            daemon.says("waits, and tries again")  # to write the end
+            daemon.says("the control schema is locked")  # its end is to be written
             daemon.process.send_signal(signal.SIGSTOP)  # until it is known what the crash lost
             db.cluster.kill()
     forget_sessions(db)
@@ -168,7 +168,7 @@ def lose_the_end_of(pair, name, gate):
     with server_goes(), ends_held(pair.db, name):
         gate.rollback()
         wait_walked(pair.db, name)
-        pair.daemon.says("waits, and tries again")
+        pair.daemon.says("the control schema is locked")
         pair.fail_over()
 
 

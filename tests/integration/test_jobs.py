@@ -399,7 +399,7 @@ def test_status_shows_a_job_on_its_way(db):
             "SELECT target, state, phase, percent, bar, rows, throttled_by FROM backfill.status",
             user="app")[0]
         assert (target, state, phase, rows) == ("t", "running", "backfill", 500)
-        assert 49 <= percent <= 51 and bar == "[##########..........]" and "lock timeout" in reason
+        assert 49 <= percent <= 51 and bar == "[##########..........]" and "let through" in reason
     db.finish(name)
     assert db.all("SELECT state, percent, bar, error FROM backfill.status", user="app") == [
         ("succeeded", 100, "[####################]", None)]

@@ -298,7 +298,7 @@ def test_the_page_follows_a_job_by_itself(db, served, page):
         assert "No job runs." not in text and "1 job running" in text
         assert shown.value(line(name, "table")) == f"public.t in {db.name}"
         assert shown.value(line(name, "state")) == "running · backfill"
-        shown.wait(f"{line(name, 'why')} === 'Waits, and tries again: rows or the table are locked by others (SQLSTATE 55P03)'")
+        shown.wait(f"{line(name, 'why')} === 'Waits, and tries again: rows or the table are locked by others (SQLSTATE 40001)'")
         assert shown.value("document.querySelector('#chart').hidden") is False
         shown.wait("document.querySelectorAll('#plot .line.rate').length > 0", what="the chart draws")
         assert "orders-cents" in shown.value("document.title")

@@ -1,6 +1,7 @@
 /* A daemon of the simulation: it claims the job, does what the runner says and reports what came of it. It
  * stands for daemon/, without its sockets, and checks on the way what lib/run/runner.h promises to it. */
 #include "world.h"
+#include "mem.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -324,6 +325,7 @@ static void send_action(struct world *w, struct daemon *d, struct runner_action 
         .hi = key_of(r->walker.hi),
         .keys = a.kind == RUNNER_RETRY ? r->walker.keys : a.keys,
         .skipping = a.skipping,
+        .aside = a.aside,
         .row_above = r->walker.round.above,
         .left_behind = r->walker.round.last};
     if (a.kind == RUNNER_BOUND || a.kind == RUNNER_BATCH || (a.kind == RUNNER_PUT_ASIDE && r->walker.range)) {
@@ -344,6 +346,9 @@ static void send_action(struct world *w, struct daemon *d, struct runner_action 
         world_break(w, "a batch has more keys than its limit");
     /* A step that found no room may have read a whole table: pauses grow to minutes. */
     uint64_t longest_us = r->again == RUNNER_NEXT_STEP ? LONGEST_STEP_REST_US : LONGEST_REST_US;
+    if (a.kind == RUNNER_REST && d->slot == 0 && r->again == RUNNER_TAKE && r->walker.range && same_string(r->work.patience.waiting_for, "a lock") &&
+        model_has_free_row(&w->model, r->walker.range))
+        world_break(w, "rows that nobody has locked wait for a lock that others meet");
     if (a.kind == RUNNER_REST && (a.until_us < w->now_us || a.until_us > w->now_us + longest_us))
         world_break(w, "a rest is longer than the longest backoff");
     past_threaten(w, d);
@@ -402,7 +407,9 @@ static const char *run_batch(struct world *w, struct daemon *d, struct runner_ev
 
     e->message = "a row cannot be computed";
     const char *error = model_run_batch(&w->model, b, &e->rows, &e->skipped);
-    if (!b->skipping && e->skipped)
+    if (error && strcmp(error, SQLSTATE_LOCK) == 0)
+        e->message = "a lock";
+    if (!b->skipping && !b->aside && e->skipped)
         world_break(w, "a batch passed over rows that was not to");
     if (error && strcmp(error, SQLSTATE_STALE) == 0 && fresh)
         world_break(w, "a batch of the job's holder was stale");

@@ -437,6 +437,11 @@ static bool is_locked(const struct model *m, const struct model_row *row)
     return row->locked_until_us > m->now_us;
 }
 
+static bool meets_lock(const struct model *m, const struct model_row *row)
+{
+    return row->met_until_us > m->now_us;
+}
+
 static void leave_behind(struct model *m, int64_t range, int key, bool locked)
 {
     if (m->n_left_behind == MODEL_RELATIONS * MODEL_ROWS) {
@@ -592,12 +597,14 @@ const char *model_run_batch(
      * stale. */
     for (int i = 0; i < r->n_rows; i++)
         if (is_to_do(m, &r->rows[i], g, b)) {
-            if (is_locked(m, &r->rows[i])) {
-                if (!b->skipping)
+            if (b->aside || is_locked(m, &r->rows[i])) {
+                if (!b->skipping && !b->aside)
                     return SQLSTATE_LOCK;
                 skipped++;
                 continue;
             }
+            if (meets_lock(m, &r->rows[i]))
+                return SQLSTATE_LOCK;
             if (is_refusing(m))
                 return m->refuses_with;
             if (r->rows[i].bad)
@@ -611,7 +618,7 @@ const char *model_run_batch(
     for (int i = 0; i < r->n_rows; i++) {
         if (!is_to_do(m, &r->rows[i], g, b))
             continue;
-        if (is_locked(m, &r->rows[i]))
+        if (b->aside || is_locked(m, &r->rows[i]))
             leave_behind(m, b->range, r->rows[i].key, true);
         else
             do_row(m, g, &r->rows[i]);
@@ -619,6 +626,18 @@ const char *model_run_batch(
     *ret_rows = rows;
     *ret_skipped = skipped;
     return NULL;
+}
+
+bool model_has_free_row(const struct model *m, int64_t range)
+{
+    const struct model_range *g = &m->ranges[range - 1];
+    const struct model_relation *r = &m->relations[g->relation];
+
+    for (int i = 0; i < r->n_rows; i++)
+        if (in_batch(&r->rows[i], g, g->cursor, g->upper) && (!m->migrates || r->rows[i].to_do) && !is_locked(m, &r->rows[i]) &&
+            !meets_lock(m, &r->rows[i]))
+            return true;
+    return false;
 }
 
 static struct model_row *row_of(struct model *m, const struct model_left_behind *left)
@@ -652,6 +671,8 @@ const char *model_retry_rows(struct model *m, const struct model_batch *b, uint6
             skipped++;
             continue;
         }
+        if (row && meets_lock(m, row) && (!m->migrates || row->to_do))
+            return SQLSTATE_LOCK;
         if (row && is_refusing(m) && (!m->migrates || row->to_do))
             return m->refuses_with;
         if (row && row->bad && (!m->migrates || row->to_do))
@@ -716,7 +737,7 @@ static void note_blamed(struct model *m, const struct model_batch *b)
 /* What a row says that is tried by itself. */
 static const char *try_row(const struct model *m, const struct model_row *row)
 {
-    return is_locked(m, row) ? SQLSTATE_LOCK : is_refusing(m) ? m->refuses_with : row->bad ? "22012" : NULL;
+    return is_locked(m, row) || meets_lock(m, row) ? SQLSTATE_LOCK : is_refusing(m) ? m->refuses_with : row->bad ? "22012" : NULL;
 }
 
 /* backfill.try_neighbours: rows behind the key, the first ones, the last. */
@@ -895,11 +916,16 @@ void model_lock(struct model *m, struct random *random)
     struct model_relation *r = &m->relations[random_below(random, (uint32_t)m->n_relations)];
     uint64_t until_us = m->now_us + (random_chance(random, 950) ? random_between(random, 1, random_chance(random, 800) ? 20000 : 3000000)
                                                                 : random_between(random, 50000000, 400000000)); /* somebody went home */
-    for (uint32_t n = random_between(random, 1, 5); n > 0 && r->n_rows > 0; n--) {
-        struct model_row *row = &r->rows[random_below(random, (uint32_t)r->n_rows)];
-        if (!is_locked(m, row))
-            row->locked_until_us = until_us;
-    }
+    bool elsewhere = random_chance(random, 300);
+    uint32_t run = random_chance(random, 200) ? MODEL_ROWS : 1; /* all that refer to a row */
+    for (uint32_t n = random_between(random, 1, 5); n > 0 && r->n_rows > 0; n--)
+        for (uint32_t at = random_below(random, (uint32_t)r->n_rows), end = at + random_between(random, 1, run); at < end && at < (uint32_t)r->n_rows; at++) {
+            struct model_row *row = &r->rows[at];
+            if (elsewhere && !meets_lock(m, row))
+                row->met_until_us = until_us;
+            else if (!elsewhere && run == 1 && !is_locked(m, row))
+                row->locked_until_us = until_us;
+        }
 }
 
 /* Once a run: two that follow each other would be a longer one, and patience has an end. */

@@ -30,6 +30,7 @@ struct model_row {
     uint16_t counter;         /* what the job increments: SET n = n + 1 */
     bool bad;                 /* the job's expression raises on it */
     uint64_t locked_until_us; /* somebody else holds it until then */
+    uint64_t met_until_us;    /* its statement meets a lock elsewhere, in a foreign key's row, say */
     bool deleted;
     bool to_do; /* of a migration: it meets the where_clause */
     bool owed;  /* was there when the filling began, so it must be done or put aside */
@@ -131,7 +132,7 @@ struct model_batch {
     int64_t range, epoch;
     int lo, hi;
     uint32_t keys;
-    bool skipping;
+    bool skipping, aside;
     int64_t row_above, left_behind; /* of RETRY: the rows above the one, up to the other */
 };
 
@@ -181,6 +182,9 @@ int model_bound(
     const struct model *m, int64_t range, int lo, uint32_t keys); /* a key, or 0: fewer are left */
 const char *model_run_batch(
     struct model *m, const struct model_batch *b, uint64_t *ret_rows, uint64_t *ret_skipped);
+/* Whether the holder could do a row of the range now. */
+bool model_has_free_row(const struct model *m, int64_t range);
+
 const char *model_retry_rows(struct model *m, const struct model_batch *b, uint64_t *ret_rows, uint64_t *ret_skipped);
 
 struct blame_look model_try_neighbours(struct model *m, const struct model_batch *b, const char *sqlstate);

@@ -56,8 +56,9 @@ static void test_a_batch_that_met_a_lock_is_tried_once_more_at_once_without_the_
     EXPECT(s, RUNNER_BATCH);
     assert_true(s->a.skipping);
     assert_string_equal(s->r.walker.hi, "{100}");
-    refused(s, SQLSTATE_LOCK);
+    refused(s, SQLSTATE_TABLE_LOCK);
     EXPECT(s, RUNNER_REST);
+    assert_string_equal(s->r.work.patience.sqlstate, SQLSTATE_LOCK); /* as it is told */
     assert_between(s->a.until_us - s->now_us, 2500, 5000);
     done(s);
     taken(s, 1, NULL, "{1000}");
@@ -123,6 +124,101 @@ static void test_another_error_forgets_that_rows_were_to_be_passed_over(void **s
     found(s, "{100}");
     EXPECT(s, RUNNER_BATCH);
     assert_false(s->a.skipping);
+}
+
+/* ---- A lock that isn't on the rows. ------------------------------------------------------------------ */
+
+/* The batch that is next, of so many keys, meets the lock, though it passes over rows that are locked. */
+static void meets_lock(struct script *s, uint32_t keys, const char *hi)
+{
+    EXPECT(s, RUNNER_BOUND);
+    assert_int_equal(s->a.keys, keys);
+    found(s, hi);
+    EXPECT(s, RUNNER_BATCH);
+    assert_true(s->a.skipping);
+    assert_false(s->a.aside);
+    refused(s, SQLSTATE_LOCK);
+}
+
+static void test_a_lock_that_is_not_on_the_rows_is_searched_for_and_a_few_rows_are_put_aside(void **state)
+{
+    struct script *s = *state;
+    start_filling(s, false);
+    refused(s, SQLSTATE_LOCK);
+    refused(s, SQLSTATE_LOCK);
+    meets_lock(s, 50, "{50}");
+    meets_lock(s, 25, "{25}");
+    meets_lock(s, 16, "{16}");
+    EXPECT(s, RUNNER_BATCH);
+    assert_true(s->a.aside);
+    assert_string_equal(s->r.walker.hi, "{16}");
+    done_with(s, (struct runner_event){.skipped = 16});
+    EXPECT(s, RUNNER_BOUND);
+    assert_int_equal(s->a.keys, 32); /* they stand side by side, perhaps */
+    found(s, "{48}");
+    assert_false(s->a.aside);
+    done_with(s, (struct runner_event){.rows = 32, .elapsed_us = TARGET_US / 3});
+    EXPECT(s, RUNNER_BOUND);
+    assert_int_equal(s->a.keys, 64);
+    found(s, "{112}");
+    done_with(s, (struct runner_event){.rows = 64, .elapsed_us = TARGET_US / 2});
+    EXPECT(s, RUNNER_BOUND);
+    assert_int_equal(s->a.keys, BATCH_FIRST_KEYS); /* it is over, and has told nothing of a batch's size */
+    found(s, "{212}");
+    assert_false(s->a.skipping);
+    assert_int_equal(s->r.work.counts.skipped, 16);
+}
+
+static void test_rows_that_meet_a_lock_side_by_side_are_put_aside_in_ever_larger_groups_and_not_without_end(void **state)
+{
+    struct script *s = *state;
+    uint64_t aside = 0, tries = 0;
+    char hi[24];
+
+    start_filling(s, false);
+    s->r.walker.pace.size.keys = 100000;
+    while (s->a.kind == RUNNER_BOUND || s->a.kind == RUNNER_BATCH) {
+        if (s->a.kind == RUNNER_BOUND) {
+            snprintf(hi, sizeof(hi), "{%d}", (int)(aside + s->a.keys));
+            found(s, hi);
+        } else if (s->a.aside) {
+            aside += s->r.walker.keys;
+            done_with(s, (struct runner_event){.skipped = s->r.walker.keys});
+        } else {
+            tries++;
+            refused(s, SQLSTATE_LOCK);
+        }
+    }
+    EXPECT(s, RUNNER_REST);
+    assert_between(aside, 10000, 20000);
+    assert_between(tries, 10, 60);
+    done(s);
+    taken(s, 1, hi, "{1000000}");
+    done_with(s, (struct runner_event){.bound = "{99999}"});
+    EXPECT(s, RUNNER_BATCH);
+    done_with(s, (struct runner_event){.rows = 10, .elapsed_us = TARGET_US}); /* the lock is gone */
+    assert_int_equal(s->r.walker.lock.rows, 0);
+}
+
+static void test_rows_left_behind_that_meet_such_a_lock_are_halved_at_once(void **state)
+{
+    struct script *s = *state;
+    start(s, PHASE_BACKFILL, false);
+    done(s);
+    portion_taken(s, 16, 16, 16);
+    refused(s, SQLSTATE_LOCK);
+    EXPECT(s, RUNNER_TAKE);
+    assert_int_equal(s->r.walker.round.last, 0); /* the same again, */
+    assert_int_equal(s->a.keys, 8);              /* the first half */
+    portion_taken(s, 8, 8, 0);
+    portion_retried(s, 0);
+    assert_int_equal(s->a.keys, 16);
+    portion_taken(s, 9, 1, 0);
+    refused(s, SQLSTATE_LOCK);
+    EXPECT(s, RUNNER_TAKE);
+    assert_int_equal(s->r.walker.round.last, 9); /* that one waits for the next round */
+    locked_still(s);
+    EXPECT(s, RUNNER_REST);
 }
 
 /* ---- Tried again. ----------------------------------------------------------------------------------- */
@@ -276,7 +372,7 @@ static void test_rows_are_tried_again_in_portions_of_a_batch_and_in_smaller_ones
     assert_int_equal(s->a.keys, 50);
     assert_int_equal(s->r.walker.round.last, 200); /* others first */
     portion_taken(s, 250, 50, 0);
-    refused(s, SQLSTATE_LOCK);
+    refused(s, SQLSTATE_TABLE_LOCK);
     done(s);
     assert_int_equal(s->a.keys, 25);
     portion_taken(s, 275, 25, 0);
@@ -364,6 +460,9 @@ int main(void)
         SCRIPTED(test_rows_passed_over_count_as_scanned_also_in_a_ranges_last_batch),
         SCRIPTED(test_a_lock_is_no_reason_to_begin_under_pressure),
         SCRIPTED(test_another_error_forgets_that_rows_were_to_be_passed_over),
+        SCRIPTED(test_a_lock_that_is_not_on_the_rows_is_searched_for_and_a_few_rows_are_put_aside),
+        SCRIPTED(test_rows_that_meet_a_lock_side_by_side_are_put_aside_in_ever_larger_groups_and_not_without_end),
+        SCRIPTED(test_rows_left_behind_that_meet_such_a_lock_are_halved_at_once),
         SCRIPTED(test_the_job_ends_only_when_no_row_is_locked),
         SCRIPTED(test_rounds_that_get_nothing_done_come_ever_more_rarely),
         SCRIPTED(test_a_row_that_was_locked_and_cannot_be_computed_is_left_behind_for_that),
