@@ -87,13 +87,13 @@ static void send_next(struct control *c)
 {
     struct request *first = TAILQ_FIRST(&c->requests);
     if (first && c->state == CONTROL_READY && session_is_idle(c->session))
-        session_send(c->session, &first->query, 1, 1, ANSWER_TIMEOUT_MS);
+        session_send(c->session, &first->query, 1, ANSWER_TIMEOUT_MS);
 }
 
 static void ask(struct control *c, enum control_state state, const char *sql)
 {
     c->state = state;
-    session_send(c->session, &(struct session_query){.sql = sql}, 1, 1, ANSWER_TIMEOUT_MS);
+    session_send(c->session, &(struct session_query){.sql = sql}, 1, ANSWER_TIMEOUT_MS);
 }
 
 static void on_hello(struct control *c, const PGresult *hello)

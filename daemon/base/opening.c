@@ -124,7 +124,7 @@ static void send_own(struct session *s, enum session_opening opening, const stru
 {
     s->opening = opening;
     s->state = STATE_IDLE;
-    session_send(s, query, 1, 1, s->timeout_ms);
+    session_send(s, query, 1, s->timeout_ms);
 }
 
 static void pin(struct session *s)

@@ -147,17 +147,11 @@ static void report_results(struct session *s)
     event_del(s->deadline);
     s->state = STATE_IDLE;
     s->doubted = s->doubted && !s->sends_kept;
-    for (int i = 0; i < s->n_sent; i++)
-        if (session_is_error(s->results[i])) {
-            s->doubted = true;
-            if (i < s->n_needed) {
-                at = i;
-                break;
-            }
-            PQclear(s->results[i]);
-            s->results[i] = NULL;
-        }
+    for (int i = 0; i < s->n_sent && at < 0; i++)
+        if (session_is_error(s->results[i]))
+            at = i;
     if (at >= 0) {
+        s->doubted = true;
         const PGresult *failed = s->results[at];
         e.kind = SESSION_ERROR;
         e.sqlstate = PQresultErrorField(failed, PG_DIAG_SQLSTATE);
@@ -356,15 +350,13 @@ struct session *session_open(struct event_base *base, const struct place *place,
     return s;
 }
 
-void session_send(
-    struct session *s, const struct session_query *queries, int n_queries, int n_needed, uint32_t timeout_ms)
+void session_send(struct session *s, const struct session_query *queries, int n_queries, uint32_t timeout_ms)
 {
-    assert(s->state == STATE_IDLE && n_queries >= 1 && n_queries <= SESSION_MAX_QUERIES && n_needed <= n_queries);
+    assert(s->state == STATE_IDLE && n_queries >= 1 && n_queries <= SESSION_MAX_QUERIES);
     bool sent = true;
 
     s->state = STATE_BUSY;
     s->n_sent = n_queries;
-    s->n_needed = n_needed;
     s->n_done = 0;
     s->sends_kept = false;
     s->sent_us = now_us();

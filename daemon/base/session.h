@@ -15,7 +15,7 @@
 #include <stdint.h>
 
 #define SESSION_MAX_QUERIES 3
-#define SESSION_MAX_PARAMS  14
+#define SESSION_MAX_PARAMS  17
 #define SESSION_MAX_KEPT    4
 
 /* What may come as the answer to a statement, rows and error together. A worker's session runs what its user likes, which may answer
@@ -36,8 +36,8 @@ const char *number_text(char buffer[24], int64_t n);
 enum session_event_kind {
     SESSION_CONNECTED,
     SESSION_CONNECT_FAILED, /* closed: sqlstate, message; not lost: it answers, but is no session that can be used */
-    SESSION_RESULT,    /* every statement that is needed succeeded; the result of another is NULL when it failed */
-    SESSION_ERROR,     /* one that is needed failed: sqlstate, message, ...; lost: the session is closed */
+    SESSION_RESULT,    /* every statement succeeded */
+    SESSION_ERROR,     /* one failed: sqlstate, message, ...; lost: the session is closed */
     SESSION_TIMED_OUT, /* no answer by the deadline: closed, and what was sent may or may not have been done
                         */
 };
@@ -83,9 +83,8 @@ void session_keep(struct session *session, const char *sql);
 /* So many bytes may an answer have, in place of SESSION_MAX_ANSWER. */
 void session_limit(struct session *session, size_t max_answer);
 
-/* Sends up to two statements in one round trip, each a transaction of its own. The first n_needed must succeed. */
-void session_send(
-    struct session *session, const struct session_query *queries, int n_queries, int n_needed, uint32_t timeout_ms);
+/* Sends up to SESSION_MAX_QUERIES statements in one round trip, each a transaction of its own. */
+void session_send(struct session *session, const struct session_query *queries, int n_queries, uint32_t timeout_ms);
 
 /* Called for each NOTIFY that arrives, with the pid of the session that sent it. It may neither send nor
  * close. */

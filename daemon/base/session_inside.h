@@ -42,7 +42,7 @@ struct session {
     int socket;
     short waits_for;
 
-    int n_sent, n_needed, n_done; /* statements, those that must succeed, those whose commit was answered */
+    int n_sent, n_done; /* statements, and those whose commit was answered */
     PGresult *results[SESSION_MAX_QUERIES];
     uint64_t sent_us, elapsed_us[SESSION_MAX_QUERIES];
     struct kept {

@@ -269,7 +269,7 @@ static void read_next(struct monitor *m)
         m->slowly_at_us = now;
     _cleanup_free_ char *ids = m->slowly ? m->setup.jobs(m->setup.arg) : m->setup.pids(m->setup.arg);
     session_send(m->session, &(struct session_query){m->slowly ? SQL_MONITOR_SLOWLY : SQL_MONITOR, 1, {ids}},
-        1, 1, ANSWER_TIMEOUT_MS);
+        1, ANSWER_TIMEOUT_MS);
 }
 
 /* What is asked comes before the next reading: somebody waits for it. */
@@ -280,7 +280,7 @@ static bool ask_next(struct monitor *m)
     if (!m->settled || !first || !session_is_idle(m->session))
         return false;
     m->asks = true;
-    session_send(m->session, &first->query, 1, 1, ANSWER_TIMEOUT_MS);
+    session_send(m->session, &first->query, 1, ANSWER_TIMEOUT_MS);
     return true;
 }
 

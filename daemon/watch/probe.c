@@ -81,7 +81,7 @@ static void on_timer(evutil_socket_t socket, short what, void *arg)
         p->session =
             session_open(p->base, p->place, NULL, "backfilld probe", SETTINGS_PROBE, CONNECT_TIMEOUT_MS, on_session, p);
     else
-        session_send(p->session, (struct session_query[]){{.sql = SQL_PIN_PROBE}, {.sql = p->throttle->probes[p->next].sql}}, 2, 2,
+        session_send(p->session, (struct session_query[]){{.sql = SQL_PIN_PROBE}, {.sql = p->throttle->probes[p->next].sql}}, 2,
             ANSWER_TIMEOUT_MS);
 }
 

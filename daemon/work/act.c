@@ -29,12 +29,6 @@ void act_on_timer(evutil_socket_t socket, short what, void *arg)
     answer_feed(w, &e);
 }
 
-static void send_queries(struct worker *w, const struct session_query *queries, int n, int n_needed)
-{
-    if (!hand_send(&w->hand, queries, n, n_needed))
-        feed_later(w, &lost);
-}
-
 enum hand_limits act_limits(const struct worker *w, const struct runner_action *a)
 {
     return a->kind != RUNNER_STEP ? HAND_BATCH : w->step.apart && w->step.looked ? HAND_APART : HAND_STEP;
@@ -69,16 +63,10 @@ static bool limit_first(struct worker *w, const struct runner_action *a)
     return true;
 }
 
-static void send_batch(struct worker *w, const struct runner_action *a)
-{
-    struct session_query queries[2];
-    int n = range_batch(&w->range, &w->runner, a, queries);
-    send_queries(w, queries, n, 1); /* the next bound is found again */
-}
-
 void act_send_one(struct worker *w, struct session_query query)
 {
-    send_queries(w, &query, 1, 1);
+    if (!hand_send(&w->hand, &query, 1))
+        feed_later(w, &lost);
 }
 
 void act_ask(struct worker *w, const struct session_query *query, control_answer *answer)
@@ -282,7 +270,7 @@ void act_perform(struct worker *w, const struct runner_action *a)
     case RUNNER_SURVEY: act_send_one(w, survey_last(&w->survey, a->relation)); break;
     case RUNNER_STEP: act_send_one(w, step_query(&w->step, job_phase_name(r->migration.phase))); break;
     case RUNNER_BOUND: act_send_one(w, range_bound(&w->range, r, a->keys)); break;
-    case RUNNER_BATCH: send_batch(w, a); break;
+    case RUNNER_BATCH: act_send_one(w, range_batch(&w->range, r, a)); break;
     case RUNNER_RETRY: act_send_one(w, range_retry(&w->range, r)); break;
     case RUNNER_COMPARE: act_send_one(w, range_compare(&w->range, r)); break;
     case RUNNER_LAYOUT:

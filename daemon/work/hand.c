@@ -24,13 +24,13 @@ void hand_connect(struct hand *h, const struct job *job, session_handler *handle
     session_keep(h->session, SQL_RUN_BATCH);
 }
 
-bool hand_send(struct hand *h, const struct session_query *queries, int n, int n_needed)
+bool hand_send(struct hand *h, const struct session_query *queries, int n)
 {
     bool at_length = h->limits != HAND_BATCH && !h->limiting;
 
     if (h->gone || !h->session)
         return false;
-    session_send(h->session, queries, n, n_needed,
+    session_send(h->session, queries, n,
         at_length ? STEP_TIMEOUT_MS : (uint32_t)(n * h->batch->statement_timeout_ms) + ANSWER_MARGIN_MS); /* each has its own */
     return true;
 }
@@ -48,7 +48,7 @@ void hand_log_in(struct hand *h, const struct job *job)
                 number_text(statement_timeout, b->statement_timeout_ms), b->synchronous_commit,
                 strcmp(job->owner, job->submitted_by) == 0 ? NULL : job->owner, job->session}},
         {SQL_BEGIN_SESSION, 2, {job->token, job->settings}}};
-    hand_send(h, queries, 3, 3); /* it is there: it has just connected */
+    hand_send(h, queries, 3); /* it is there: it has just connected */
 }
 
 bool hand_limit_first(struct hand *h, enum hand_limits wanted, uint32_t lock_ms, bool *ret_sent)
@@ -64,7 +64,7 @@ bool hand_limit_first(struct hand *h, enum hand_limits wanted, uint32_t lock_ms,
         &(struct session_query){SQL_LIMIT_SESSION, 3,
             {number_text(statement_text, wanted == HAND_BATCH ? b->statement_timeout_ms : 0), b->synchronous_commit,
                 number_text(lock_text, lock_ms)}},
-        1, 1);
+        1);
     return true;
 }
 

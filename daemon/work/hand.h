@@ -41,7 +41,7 @@ void hand_connect(struct hand *h, const struct job *job, session_handler *handle
 void hand_log_in(struct hand *h, const struct job *job);
 
 /* Sends up to SESSION_MAX_QUERIES. False: the session is gone, and nobody will answer. */
-bool hand_send(struct hand *h, const struct session_query *queries, int n, int n_needed);
+bool hand_send(struct hand *h, const struct session_query *queries, int n);
 
 /* Whether its limits have to be changed first: then that is under way (*ret_sent, as hand_send), and the action comes after it. */
 bool hand_limit_first(struct hand *h, enum hand_limits wanted, uint32_t lock_ms, bool *ret_sent);

@@ -59,8 +59,7 @@ struct session_query range_bound(struct range *range, const struct runner *r, ui
         SQL_FIND_KEY, 6, {range->bound, range->relation, range->name, r->walker.cursor, r->walker.upper, number(range, 0, keys)}};
 }
 
-int range_batch(struct range *range, const struct runner *r, const struct runner_action *a,
-    struct session_query queries[2])
+struct session_query range_batch(struct range *range, const struct runner *r, const struct runner_action *a)
 {
     const char *id = number(range, 0, r->walker.range), *epoch = number(range, 1, r->walker.epoch);
     const char *keys = a->keys ? number(range, 2, a->keys) : NULL;
@@ -69,12 +68,10 @@ int range_batch(struct range *range, const struct runner *r, const struct runner
     const char *rate = r->work.progress.rate > 0 ? range->rate : NULL; /* never one that a float can't hold */
 
     snprintf(range->rate, sizeof(range->rate), "%.3g", r->work.progress.rate);
-    queries[0] = (struct session_query){SQL_RUN_BATCH, 14,
+    return (struct session_query){SQL_RUN_BATCH, 17,
         {a->aside ? NULL : range->batch, range->relation, range->name, range->keys_of, id, epoch, range->at, r->walker.cursor, r->walker.hi,
-            keys, rate, yield_us, a->skipping ? "true" : "false", range->proof}};
-    queries[1] = (struct session_query){
-        SQL_FIND_KEY, 6, {range->bound, range->relation, range->name, r->walker.hi, r->walker.upper, number(range, 3, a->next_keys)}};
-    return a->next_keys ? 2 : 1;
+            keys, rate, yield_us, a->skipping ? "true" : "false", range->proof, range->bound, r->walker.upper,
+            a->next_keys ? number(range, 3, a->next_keys) : NULL}};
 }
 
 struct session_query range_retry(struct range *range, const struct runner *r)

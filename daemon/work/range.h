@@ -24,9 +24,8 @@ void range_take(struct range *range, const PGresult *result, struct runner_event
 /* The search for the end of a batch. Parameters point into range and runner. */
 struct session_query range_bound(struct range *range, const struct runner *runner, uint32_t keys);
 
-/* A batch and the search for the next one's end: returns how many queries were built, 1 or 2. */
-int range_batch(struct range *range, const struct runner *runner, const struct runner_action *action,
-    struct session_query queries[2]);
+/* A batch, with the search for the next one's end. */
+struct session_query range_batch(struct range *range, const struct runner *runner, const struct runner_action *action);
 
 /* A portion of the rows that were left behind. */
 struct session_query range_retry(struct range *range, const struct runner *runner);

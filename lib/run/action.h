@@ -20,7 +20,7 @@ enum runner_action_kind {
     RUNNER_STEP,      /* do that */
     RUNNER_TAKE,  /* take the first range to do, or so many (keys) rows above left_behind -> outcome, and the range or rows */
     RUNNER_BOUND, /* find the key that ends a batch of keys above the cursor -> bound (NULL: fewer are left) */
-    RUNNER_BATCH,     /* run (cursor, hi], then find the bound next_keys above hi -> rows, elapsed, bound */
+    RUNNER_BATCH,     /* find the bound next_keys above hi, then run (cursor, hi] -> rows, elapsed, bound */
     RUNNER_RETRY,     /* run the rows that were taken, as far as they are free -> skipped, rows, elapsed */
     RUNNER_COMPARE,   /* try other rows than the one at hi, then that one again, and undo all -> compared, hint */
     RUNNER_PUT_ASIDE, /* note the row at hi as left behind, move the cursor over it; no range in hand: note why
@@ -111,10 +111,9 @@ struct runner_event {
     uint64_t locked;     /* and in all, at the begin of a round */
     uint64_t total_keys; /* TAKE: scanned in all ranges so far */
     const char *bound;   /* BOUND, BATCH */
-    bool bound_unknown;  /* BATCH: the batch is done, but the search for the next bound failed */
     uint64_t rows;       /* BATCH, RETRY: changed */
     uint64_t skipped; /* BATCH: rows that were locked and are left behind now; RETRY: that are locked still */
-    uint64_t elapsed_us; /* BATCH: from sending to its commit, without the bound that followed */
+    uint64_t elapsed_us; /* BATCH: from sending to its commit, without the search for the bound */
     uint64_t wal_bytes;  /* BATCH */
 };
 

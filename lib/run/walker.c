@@ -90,7 +90,7 @@ void walker_enter(struct walker *w, const struct work *k, struct runner_action *
         action->yield_us = pace_yield(&w->pace, &k->pace);
         /* While a row or a lock is searched for, the next size depends on how this batch ends, so there is nothing to
          * ask yet; in pieces, the bound is a piece of its own. */
-        action->next_keys = w->asked = w->keys == 0 || is_narrow(w) || pace_in_pieces(&w->pace, &k->pace) ? 0 : next_keys(w, k);
+        action->next_keys = w->asked = w->keys == 0 || w->apart || is_narrow(w) || pace_in_pieces(&w->pace, &k->pace) ? 0 : next_keys(w, k);
         break;
     case RUNNER_NONE:
     case RUNNER_ABORT:
@@ -160,17 +160,15 @@ static void pass_lock(struct walker *w, const struct work *k, const struct runne
 
     if (l->aside) {
         l->rows += e->skipped;
-        l->group *= 2;
+        l->group = l->group < ASIDE_MOST ? 2 * l->group : ASIDE_MOST;
     } else if (e->rows > 0) {
         l->rows = 0;
         l->group = GROUP_LEAST;
     }
     l->aside = false;
     l->keys *= 2;
-    if (l->keys >= pace_keys(&w->pace, &k->pace)) {
+    if (l->keys >= pace_keys(&w->pace, &k->pace))
         l->keys = 0;
-        l->group = GROUP_LEAST;
-    }
 }
 
 /* ---- A range ------------------------------------------------------------------------------------------------------------- */
@@ -253,6 +251,7 @@ struct next walker_batch_done(struct walker *w, struct work *k, const struct run
     histogram_add(&k->counts.batch_us, e->elapsed_us);
     /* Where rows are locked the next ones are likely to be, and to pass over them costs nobody a wait. */
     pass_lock(w, k, e);
+    w->apart = false;
     w->skipping = e->skipped > 0 || w->lock.keys > 0;
     if (blame_passed(&w->blame)) /* it was no row's fault: there is none to search for */
         w->isolate = 0;
@@ -260,7 +259,7 @@ struct next walker_batch_done(struct walker *w, struct work *k, const struct run
 
     if (strcmp(w->cursor, w->upper) == 0)
         return next_act(RUNNER_TAKE);
-    if (e->bound_unknown || is_narrow(w) || w->asked == 0)
+    if (is_narrow(w) || w->asked == 0)
         return pace_in_pieces(&w->pace, &k->pace) ? walker_pace(w, k, RUNNER_BOUND, now_us) : next_act(RUNNER_BOUND);
     return start_batch(w, k, e->bound, now_us);
 }
@@ -498,6 +497,7 @@ bool walker_cut_short(struct walker *w, const struct work *k, enum runner_action
         w->round.portion = w->keys > 1 ? w->keys / 2 : 1;
     if (doing != RUNNER_BATCH)
         return false;
+    w->apart = by_time;
     if (w->isolate)
         search(w);
     else if (by_time) {

@@ -42,6 +42,7 @@ struct walker {
     char *hi;         /* the end of the batch that is next or under way */
     uint32_t keys;    /* of that batch; 0: not known, it is the range's last */
     uint32_t asked;   /* keys that the bound under way was asked for */
+    bool apart;       /* a batch was cut short: the next one doesn't search for a bound, which may be what took the time */
     bool skipping;    /* the batch that is next or under way passes over locked rows */
     struct walker_lock lock;
     uint64_t began_us;     /* the action under way */

@@ -133,7 +133,7 @@ $$;
 --   identity                    what the order of the key rests on: backfill.same_order
 -- In plpgsql, whose plans last as long as the session: it is asked several times for each job, and many may come in one INSERT.
 CREATE OR REPLACE FUNCTION backfill.key_of(relation oid, wanted smallint[] DEFAULT NULL) RETURNS SETOF backfill.walk_key
-LANGUAGE plpgsql STABLE ROWS 1 SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE ROWS 1 SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
 AS $$
 BEGIN
   RETURN QUERY
@@ -462,8 +462,11 @@ BEGIN
   END IF;
   keys := format(rows, CASE WHEN has_column_privilege(owner, relation, 'xmax', 'SELECT') THEN name || '.xmax' ELSE 'NULL::pg_catalog.xid' END);
   look := format(rows, CASE WHEN has_column_privilege(owner, relation, 'xmin', 'SELECT') THEN name || '.xmin' ELSE 'NULL::pg_catalog.xid' END);
-  bound := format('/* backfilld */ SELECT %s FROM %s WHERE %s ORDER BY %s OFFSET $3::bigint OPERATOR(pg_catalog.-) 1 LIMIT 1', position, source, walked,
-                  array_to_string(ordering, ', '));
+  -- The key is made text outside: inside that would be done of each key that is passed, which took longer than the scan.
+  bound := format('/* backfilld */ SELECT ARRAY[%s] FROM (SELECT %s FROM %s WHERE %s ORDER BY %s OFFSET $3::bigint OPERATOR(pg_catalog.-) 1 LIMIT 1) AS bound',
+                  (SELECT string_agg(format('bound.%s::pg_catalog.text', c), ', ' ORDER BY ord) FROM unnest(key.columns) WITH ORDINALITY AS u(c, ord)),
+                  (SELECT string_agg(format('%s.%s', name, c), ', ' ORDER BY ord) FROM unnest(key.columns) WITH ORDINALITY AS u(c, ord)),
+                  source, walked, array_to_string(ordering, ', '));
   last := format('/* backfilld */ SELECT %s FROM %s ORDER BY %s LIMIT 1', position, source,
                  array_to_string(ARRAY(SELECT o || ' DESC' FROM unnest(ordering) WITH ORDINALITY AS u(o, ord) ORDER BY ord), ', '));
   sample := format('/* backfilld */ SELECT %s::pg_catalog.text AS key, pg_catalog.row_number() OVER (ORDER BY %s) AS n, pg_catalog.count(*) OVER () AS total'

@@ -84,7 +84,7 @@ $$;
 --   columns   of the key, for messages
 --   reads     a pass after the first: it reads before it writes
 --   looks     a batch looks at its rows after it has written them. Not in the first pass where nothing can be found but a NULL that is done:
---             the next one reads the table
+--             the next one reads the table. Then the rest is left out
 --   null      a row whose value the clause makes NULL is done, unless forbidden lists it
 --   nulls     lists those of the rows that meet where_clause for which the clause gives NULL wherever one of its columns is NULL
 --   forbidden lists those with a NULL that enforce forbids; left out where it forbids none
@@ -102,17 +102,19 @@ DECLARE
   forbidden text := (SELECT string_agg(format('%I IS NULL', c), ' OR ') FROM unnest(backfill.forbidden_columns(job, filled)) c);
   computed text;  -- that for each NULL of a row that is to do the clause gives NULL, as a condition
   versions boolean := coalesce((SELECT has_column_privilege(r.oid, relation, 'xmin', 'SELECT') FROM pg_roles r WHERE r.rolname = job.owner), false);
+  reads    constant boolean := phase IN ('guard', 'verify');
+  looks    constant boolean := reads OR keepers IS NOT NULL OR forbids IS NOT NULL OR filled IS NULL;
 BEGIN
   IF job.where_clause IS NULL OR job.set_clause IS NULL THEN
     RETURN NULL;
+  ELSIF NOT looks THEN  -- a batch asks for nothing else then
+    RETURN jsonb_build_object('reads', false, 'looks', false);
   END IF;
   computed := (SELECT string_agg(CASE WHEN strpos(u.t, '[') > 0 THEN format('%I IS NOT NULL', backfill.assigned_column(u.t))  -- an element makes it a value, whatever it is
                                       ELSE format(E'(%I IS NOT NULL OR (%s\n) IS NULL)', backfill.assigned_column(u.t), u.e) END, ' AND ')
                  FROM backfill.computed_values(relation, job.set_clause) v, unnest(v.targets, v.expressions) AS u(t, e));
   RETURN jsonb_strip_nulls(jsonb_build_object(
-    'look', look, 'columns', to_jsonb(columns), 'reads', phase IN ('guard', 'verify'), 'versions', versions,
-    'looks', phase IN ('guard', 'verify') OR keepers IS NOT NULL OR forbids IS NOT NULL OR filled IS NULL,
-    'null', filled IS NOT NULL,
+    'look', look, 'columns', to_jsonb(columns), 'reads', reads, 'versions', versions, 'looks', true, 'null', filled IS NOT NULL,
     'nulls', CASE WHEN filled IS NOT NULL THEN look || E'\nAND (' || computed || ')' || coalesce(E'\nAND NOT (' || forbidden || ')', '') END,
     'forbidden', look || E'\nAND (' || forbidden || ')',
     'keepers', keepers, 'changers', changers,

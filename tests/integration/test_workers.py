@@ -199,11 +199,13 @@ def test_killed_daemons_and_changed_workers_repeat_no_row(db, scale, rng, measur
     name = db.submit(set_clause="n = n + 1", workers=4)
     together = 0
     for _ in range(kills):
+        if together < kills // 3:
+            wait_until(lambda: (said_workers(db, name) or 0) > 1 or db.state(name) == "succeeded", what="several work at it")
         let_pass(rng.uniform(0, 0.4))
         together += (said_workers(db, name) or 0) > 1
-        db.app.execute("UPDATE backfill.job SET workers = %s WHERE name = %s", [rng.randint(1, 8), name])
+        db.app.execute("UPDATE backfill.job SET workers = %s WHERE name = %s", [rng.randint(2 if together < kills // 3 else 1, 8), name])
         if db.state(name) == "succeeded":
-            name = db.submit(set_clause="n = n + 1", workers=rng.randint(1, 8))
+            name = db.submit(set_clause="n = n + 1", workers=rng.randint(2, 8))
         daemon = rng.choice(daemons)
         daemon.kill()
         daemon.start()

@@ -57,7 +57,6 @@ static void init(struct world *w, uint64_t seed, bool verbose)
         .rolled_back = draw_rate(r),
         .answer_lost = draw_rate(r),
         .refused = draw_rate(r),
-        .bound_unknown = draw_rate(r),
         .slow = draw_rate(r),
     };
     w->limits = (struct runner_limits){

@@ -415,8 +415,7 @@ static const char *run_batch(struct world *w, struct daemon *d, struct runner_ev
         world_break(w, "a batch of the job's holder was stale");
     e->elapsed_us = s->execute_us - s->sent_us;
     e->wal_bytes = 200 * e->rows;
-    e->bound_unknown = s->fate == FATE_BOUND_UNKNOWN;
-    if (!error && s->action.next_keys > 0 && !e->bound_unknown)
+    if (!error && s->action.next_keys > 0)
         e->bound = position_of(model_bound(&w->model, b->range, b->hi, s->action.next_keys), s->bound);
     return error;
 }

@@ -89,8 +89,6 @@ static enum fate draw_fate(struct world *w)
         return FATE_ANSWER_LOST;
     if (random_chance(&w->random, r->refused))
         return FATE_REFUSED;
-    if (random_chance(&w->random, r->bound_unknown))
-        return FATE_BOUND_UNKNOWN;
     return FATE_FINE;
 }
 
@@ -117,8 +115,6 @@ void fault_decide(struct world *w, struct daemon *d)
         return;
     }
     s->fate = draw_fate(w);
-    if (s->fate == FATE_BOUND_UNKNOWN && s->action.kind != RUNNER_BATCH)
-        s->fate = FATE_FINE;
     if (s->fate == FATE_REFUSED)
         refuse(w, d);
     if (s->fate == FATE_FINE && w->timeout_keys && s->action.kind == RUNNER_BATCH &&

@@ -14,7 +14,6 @@ enum fate {
     FATE_ROLLED_BACK,   /* ... went while it ran */
     FATE_ANSWER_LOST,   /* ... went after its commit */
     FATE_REFUSED,       /* the server answers with an error */
-    FATE_BOUND_UNKNOWN, /* a batch is done, but the search for the next bound failed */
 };
 
 /* The action that a runner is waiting for: first the server executes it, later the answer arrives. */
@@ -57,7 +56,7 @@ struct daemon {
 
 /* Of 1000 actions, how many meet with each; a run has its own mixture, so that some faults come alone. */
 struct fault_rates {
-    uint32_t never_sent, rolled_back, answer_lost, refused, bound_unknown, slow;
+    uint32_t never_sent, rolled_back, answer_lost, refused, slow;
 };
 
 /* How often something happens beside the actions, as shares of each other. */

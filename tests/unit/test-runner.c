@@ -180,13 +180,22 @@ static void test_a_bound_that_is_a_little_far_is_used(void **state)
     assert_int_equal(s->a.keys, BATCH_FIRST_KEYS);
 }
 
-static void test_a_bound_that_was_not_found_is_asked_for_again(void **state)
+static void test_after_a_batch_that_was_cut_short_the_next_bound_is_searched_for_apart_from_one(void **state)
 {
     struct script *s = *state;
     start_filling(s, false);
-    done_with(s, (struct runner_event){.rows = 100, .elapsed_us = TARGET_US, .bound_unknown = true});
+    assert_int_equal(s->a.next_keys, BATCH_FIRST_KEYS);
+    refused(s, "57014"); /* keys that are gone, millions of them, may stand before the next bound */
+    done(s);
+    taken(s, 1, NULL, "{1000}");
+    found(s, "{50}");
+    EXPECT(s, RUNNER_BATCH);
+    assert_int_equal(s->a.next_keys, 0);
+    batch_done(s, TARGET_US, NULL);
     EXPECT(s, RUNNER_BOUND);
-    assert_string_equal(s->r.walker.cursor, "{100}");
+    assert_string_equal(s->r.walker.cursor, "{50}");
+    found(s, "{100}");
+    assert_true(s->a.next_keys > 0);
 }
 
 static void test_new_limits_hold_from_the_next_bound_on(void **state)
@@ -400,7 +409,7 @@ int main(void)
         SCRIPTED(test_points_say_nothing_of_the_batch_size),
         SCRIPTED(test_a_bound_that_is_too_far_is_thrown_away),
         SCRIPTED(test_a_bound_that_is_a_little_far_is_used),
-        SCRIPTED(test_a_bound_that_was_not_found_is_asked_for_again),
+        SCRIPTED(test_after_a_batch_that_was_cut_short_the_next_bound_is_searched_for_apart_from_one),
         SCRIPTED(test_new_limits_hold_from_the_next_bound_on),
         SCRIPTED(test_what_was_done_is_counted),
         SCRIPTED(test_a_paused_batch_is_aborted_and_released),
