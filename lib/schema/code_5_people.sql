@@ -253,3 +253,70 @@ CREATE OR REPLACE VIEW backfill.status WITH (security_invoker = true) AS
         CROSS JOIN LATERAL backfill.figures_of(CASE WHEN j.started_at IS NOT NULL OR j.phase <> 'preflight' OR j.again IS NOT NULL THEN j.id END) r  -- else it never began
     ) p
    ORDER BY p.state NOT IN ('running', 'queued', 'paused'), p.id;
+
+-- A time that is left, or has passed, in ten characters: 0:07, 59:59, 23:59 h, 364 d.
+CREATE OR REPLACE FUNCTION backfill.short_time(t interval) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT CASE WHEN s < 3600 THEN format('%s:%s', s / 60, lpad((s % 60)::text, 2, '0'))
+              WHEN s < 86400 THEN format('%s:%s h', s / 3600, lpad((s / 60 % 60)::text, 2, '0'))
+              ELSE format('%s d', s / 86400) END
+    FROM (SELECT greatest(extract(epoch FROM t), 0)::bigint AS s) x
+$$;
+
+-- A text in lines of that many characters, cut between words; two at most.
+CREATE OR REPLACE FUNCTION backfill.two_lines(t text, width integer) RETURNS text[]
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT CASE WHEN length(t) <= width THEN ARRAY[t]
+              WHEN length(rest) <= width THEN ARRAY[line, rest]
+              ELSE ARRAY[line, left(rest, width - 4) || ' ...'] END
+    FROM (SELECT coalesce(substring(t FROM format('^(.{1,%s})\s', width)), left(t, width)) AS line) a,
+         LATERAL (SELECT ltrim(substr(t, length(line) + 1)) AS rest) b
+$$;
+
+-- The same for a terminal of 80 columns, made for \watch: a line a job, and below it what is in its way. First what has failed within a day, then what
+-- runs, is paused and is queued, then the last five that have ended otherwise. Of each ten at most, and how many more there are.
+CREATE OR REPLACE VIEW backfill.watch WITH (security_invoker = true) AS
+  WITH listed AS (
+    SELECT j.id, j.name, j.finished_at, o.place, row_number() OVER (PARTITION BY o.place ORDER BY j.finished_at DESC, j.id) AS nth,
+           count(*) OVER (PARTITION BY o.place) AS n
+      FROM backfill.job j
+     CROSS JOIN LATERAL (SELECT array_position('{failed, running, paused, queued}'::text[], j.state) AS place) o
+     WHERE j.state IN ('running', 'paused', 'queued') OR (j.state = 'failed' AND j.finished_at > clock_timestamp() - interval '1 day')
+    UNION ALL
+    (SELECT j.id, j.name, j.finished_at, 5, row_number() OVER (ORDER BY j.finished_at DESC), 0
+       FROM backfill.job j
+      WHERE j.state IN ('succeeded', 'cancelled') AND j.finished_at > clock_timestamp() - interval '1 day'
+      ORDER BY j.finished_at DESC
+      LIMIT 5))
+  SELECT l.line
+    FROM (
+      SELECT o.place, o.nth, 1 + t.ord AS part, t.line
+        FROM listed o
+       CROSS JOIN LATERAL (SELECT s.* FROM backfill.status s WHERE s.name = o.name) s
+       CROSS JOIN LATERAL (
+         SELECT v.*, s.state = 'queued' AND length(v.first) + 2 + length(v.why) <= 78 AS beside
+           FROM (
+             SELECT rpad(left(s.name, 20), 21) || rpad(CASE s.state WHEN 'running' THEN s.phase ELSE s.state END, 10)
+                    || CASE WHEN s.state IN ('running', 'paused')
+                            THEN rpad(coalesce('[' || repeat('#', (s.percent / 10)::integer) || repeat('.', 10 - (s.percent / 10)::integer) || ']', s.target), 13)
+                                 || rpad(coalesce(s.percent || ' %', ''), 8)
+                                 || CASE WHEN s.state = 'running'
+                                         THEN lpad(coalesce(to_char(s.rows_per_s, 'FM999,999,990') || ' rows/s', ''), 15) || ' ' || coalesce(backfill.short_time(s.eta) || ' left', '')
+                                         ELSE '' END
+                            WHEN s.state IN ('succeeded', 'cancelled')
+                            THEN format('%s, %s rows, %s ago', s.target, to_char(s.rows, 'FM999,999,999,990'), backfill.short_time(clock_timestamp() - o.finished_at))
+                            ELSE s.target END AS first,
+                    nullif(concat_ws('; ', s.error, s.throttled_by, CASE WHEN s.left_behind > 0 THEN s.left_behind || ' rows left behind' END), '') AS why) v) w
+       CROSS JOIN LATERAL (
+         SELECT CASE WHEN w.beside THEN format('%s: %s', w.first, w.why) ELSE rtrim(left(w.first, 78)) END AS line, 0::bigint AS ord
+         UNION ALL
+         SELECT '    ' || x.line, x.ord FROM unnest(backfill.two_lines(w.why, 74)) WITH ORDINALITY AS x(line, ord) WHERE w.why IS NOT NULL AND NOT w.beside) t
+       WHERE o.nth <= 10
+      UNION ALL
+      SELECT o.place, 11, 0, format('... and %s more %s', o.n - 10, (ARRAY['failed', 'running', 'paused', 'queued'])[o.place])
+        FROM listed o
+       WHERE o.nth = 11
+    ) l
+   ORDER BY l.place, l.nth, l.part;

@@ -18,7 +18,7 @@ GRANT USAGE ON SCHEMA backfill TO backfill_submitter, pg_monitor;
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA backfill FROM PUBLIC;
 REVOKE ALL ON ALL PROCEDURES IN SCHEMA backfill FROM PUBLIC;
 
-GRANT SELECT ON backfill.job, backfill.status, backfill.installed TO backfill_submitter, pg_monitor;
+GRANT SELECT ON backfill.job, backfill.status, backfill.watch, backfill.installed TO backfill_submitter, pg_monitor;
 GRANT SELECT ON backfill.range TO backfill_submitter;  -- own_ranges
 REVOKE SELECT ON backfill.range FROM pg_monitor;  -- the keys at its ends and its cursor are values of rows
 GRANT SELECT (id, job_id, submitted_by, relation, key, keys, rows, batches, wal_bytes, rate, checkpoint_at, done, found, home, key_identity, nulls, submitted_by_oid, gone, walker, walker_since, for_holder) ON backfill.range TO pg_monitor;
@@ -74,7 +74,7 @@ GRANT EXECUTE ON FUNCTION backfill.home, backfill.is_here, backfill.role_oid, ba
   backfill.is_left_over, backfill.what_now, backfill.login_is_there, backfill.who_is_gone, backfill.login_is_gone, backfill.may_steer, backfill.may_end, backfill.job_named, backfill.did_you_mean, backfill.is_done, backfill.effect, backfill.look_at, backfill.definition_of,
   backfill.word_pattern, backfill.may_see_statements, backfill.ask_statements, backfill.statements_on, backfill.between_looks, backfill.three_times, backfill.steps, backfill.is_not_null
   TO backfill_submitter, pg_monitor;
-GRANT EXECUTE ON FUNCTION backfill.no_commit_here, backfill.is_busy, backfill.is_served, backfill.figures_of, backfill.not_valid_of,
+GRANT EXECUTE ON FUNCTION backfill.no_commit_here, backfill.short_time, backfill.two_lines, backfill.is_busy, backfill.is_served, backfill.figures_of, backfill.not_valid_of,
   backfill.sees, backfill.owns_table, backfill.may_write, backfill.is_untidy, backfill.takes_all, backfill.gives_up, backfill.has_remains, backfill.relation_name, backfill.drop_sync_commands,
   backfill.sync_triggers, backfill.sync_owners, backfill.sync_functions, backfill.sync_types, backfill.sync_token, backfill.sync_name, backfill.back_name, backfill.old_sync_name, backfill.has_column, backfill.had_column, backfill.added_column
   TO backfill_submitter, pg_monitor;

@@ -360,7 +360,7 @@ def test_columns_of_status(db):
     same(terms(section(SCHEMA, "STATUS")), columns_of(db, "status"), "columns of status")
 
 
-INNER = {"is_served", "job_named", "no_commit_here", "want"}  # of what people call, shared by several
+INNER = {"short_time", "two_lines", "is_served", "job_named", "no_commit_here", "want"}  # of what people call, shared by several
 
 
 def test_functions(db):

@@ -210,6 +210,43 @@ def test_a_name_that_a_transaction_holds_is_waited_for_for_some_seconds_and_then
     assert db.one("SELECT count(*) FROM backfill.claimed_name") == 0
 
 
+def test_watch_fits_a_terminal_and_says_first_what_needs_somebody(db):
+    """A line a job, and below it why it stands: what has failed, runs, is paused, is queued, has just ended."""
+    db.table(rows=1000)
+    db.app.execute("ANALYZE t")
+    for i in range(14):
+        db.table(f"a_table_of_long_name_{i}", 10)
+    db.daemon(workers=1)
+    failed = db.submit(target="a_table_of_long_name_0", name="a-name-that-is-much-longer-than-its-column",
+                       set_clause="n = 10 / (id - 7)::int", where_clause="n = 0")
+    db.wait_state(failed, "failed", timeout=60)
+    paused = db.submit(target="a_table_of_long_name_1", set_clause="n = 1", wanted="pause")
+    done = db.submit(target="a_table_of_long_name_2", name="done", set_clause="n = 1")
+    db.finish(done)
+    with db.held_row(501):
+        running = db.submit(name="half-way", set_clause="n = n + 1")
+        db.wait_at(501, running)
+        for i in range(2, 14):
+            db.submit(target=f"a_table_of_long_name_{i}", name=f"queued-{i}", set_clause="n = 2")
+        wait_until(lambda: "let through" in db.throttled_by(running), what="why it stands is known")
+        lines = [line for line, in db.all("SELECT line FROM backfill.watch")]
+    assert max(map(len, lines)) <= 78, "psql adds two"
+    places = [next(i for i, line in enumerate(lines) if line.startswith(start)) for start in (failed[:20] + " failed", "half-way ", f"{paused} ", "queued-2 ", "... and 2 more queued", "done ")]
+    assert places == sorted(places), lines
+    assert lines[places[0] + 1].startswith("    row id = 7: division by zero")
+    assert "[#####.....]" in lines[places[1]] and "50.0 %" in lines[places[1]] and "row 501 is not let through" in "".join(lines[places[1]:places[2]])
+    assert lines[places[3]].endswith("a_table_of_long_name_2: all workers are busy")
+    assert "10 rows" in lines[places[5]] and "ago" in lines[places[5]]
+    assert len(lines) < 24, "a terminal"
+    for role in ("watcher", "other"):
+        assert db.session(role).execute("SELECT count(*) FROM backfill.watch").fetchone()[0] == (len(lines) if role == "watcher" else 0)
+
+
+@pytest.mark.parametrize("left, said", [("7 s", "0:07"), ("59 min 59 s", "59:59"), ("23 h 59 min", "23:59 h"), ("1 d", "1 d"), ("-3 s", "0:00"), ("364 d", "364 d")])
+def test_time_in_watch_is_short(db, left, said):
+    assert db.one("SELECT backfill.short_time(%s::interval)", left) == said
+
+
 def test_nobody_claims_names_of_jobs_that_they_do_not_insert(db):
     db.table()
     with pytest.raises(psycopg.Error):
