@@ -256,7 +256,7 @@ CREATE OR REPLACE VIEW backfill.status WITH (security_invoker = true) AS
 
 -- A time that is left, or has passed, in ten characters: 0:07, 59:59, 23:59 h, 364 d.
 CREATE OR REPLACE FUNCTION backfill.short_time(t interval) RETURNS text
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE sql IMMUTABLE STRICT SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT CASE WHEN s < 3600 THEN format('%s:%s', s / 60, lpad((s % 60)::text, 2, '0'))
               WHEN s < 86400 THEN format('%s:%s h', s / 3600, lpad((s / 60 % 60)::text, 2, '0'))
