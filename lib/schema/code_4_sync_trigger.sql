@@ -263,33 +263,39 @@ AS $$
   SELECT backfill.sync_wanted(job, clause, at) || backfill.sync_assignments(job, clause, call, at, todo)
 $$;
 
+-- Whether it is by that column, among others perhaps, that where_clause tells what is to do.
+CREATE OR REPLACE FUNCTION backfill.is_asked(job backfill.job, column_name text) RETURNS boolean
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT coalesce(CASE job.plan -> 'sync' ->> 'mode' WHEN 'where' THEN job.plan -> 'sync' -> 'asked' WHEN 'null' THEN job.plan -> 'sync' -> 'null_asked' END ? column_name, false)
+$$;
+
 -- Of several columns those that were wanted, each by itself, when all together could not be computed, or a CHECK refuses one; but none by which where_clause would take the row for
--- done while another is not. call: of the row function, of NEW; look, broken: lines that ask
+-- done while another is not: those only when it does so without them, too (thorough). call: of the row function, of NEW; look, broken: lines that ask
 -- for a CHECK that the row breaks, and whether it does; none: ''.
 CREATE OR REPLACE FUNCTION backfill.sync_rescue(job backfill.job, call text, look text, broken text) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT E'    IF aimed THEN\n'
-      || string_agg(format(E'      IF wanted[%1$s] THEN\n        kept := NEW;\n        BEGIN\n          SELECT v.* INTO computed FROM %2$s AS v;\n          IF known IS NOT TRUE THEN before := computed; END IF;\n'
+      || string_agg(format(E'      IF wanted[%1$s]%8$s THEN\n        kept := NEW;\n        BEGIN\n          SELECT v.* INTO computed FROM %2$s AS v;\n          IF known IS NOT TRUE THEN before := computed; END IF;\n'
                            '          IF (CASE WHEN TG_OP OPERATOR(pg_catalog.=) ''INSERT'' THEN %3$s ELSE known IS NOT TRUE OR pg_catalog.record_image_ne(ROW(before.%4$I), ROW(computed.%4$I)) OR to_do IS TRUE%5$s END) THEN %6$s END IF;\n'
                            '          rescued[%1$s] := true;\n%7$s'
                            '        EXCEPTION WHEN OTHERS OR assert_failure THEN\n          IF SQLSTATE OPERATOR(pg_catalog.~) \'^(40|53|55P03|57|58|XX)\' THEN RAISE; END IF;\n        END;\n      END IF;\n',
                            p.ord, backfill.alone(call, p.ord), backfill.left_out_of(job, p.target), p.ord::text, CASE WHEN p.kept THEN format(' AND NEW.%s IS NULL', p.quoted) ELSE '' END, p.assigned,
-                           CASE WHEN broken <> '' THEN format(E'      %s          IF %s THEN NEW := kept; rescued[%s] := false; END IF;\n', look, broken, p.ord) ELSE '' END), '' ORDER BY p.ord)
+                           CASE WHEN broken <> '' THEN format(E'      %s          IF %s THEN NEW := kept; rescued[%s] := false; END IF;\n', look, broken, p.ord) ELSE '' END,
+                           CASE WHEN NOT p.kept AND backfill.is_asked(job, p.name) THEN ' AND thorough' END), '' ORDER BY p.ord)
       || E'    END IF;\n'
     FROM backfill.sync_places(job, job.set_clause, 'always') p
-   WHERE p.kept OR NOT coalesce(CASE job.plan -> 'sync' ->> 'mode' WHEN 'where' THEN job.plan -> 'sync' -> 'asked' WHEN 'null' THEN job.plan -> 'sync' -> 'null_asked' END ? p.name, false)
-  HAVING count(*) > 0
 $$;
 
 -- What happens when a row function fails. What is the row's own fault (data, and what the clause raises): the row is written all the
 -- same, with NULL where an UPDATE has made the old value wrong, unless the column could not be NULL before the job, or its domain takes none by now; when the job's own
 -- constraint forbids NULL, the writer gets the clause's error. What is the server's goes on. Any other error says nothing of the
--- row: it is written as it came.
+-- row: it is written as it came. empties: lines that do that; forbidden: the condition under which the writer gets the error; raises: lines that see to it.
 -- A column that was there before the job has values that are nobody's to take: what stands there is wrong only where it is what the clause gives for the
 -- row as it was. A clause that reads what it fills has its source there, which stays. Of several columns those stay whose own source has not changed.
 -- was: the row function, of OLD.
-CREATE OR REPLACE FUNCTION backfill.row_fault(job backfill.job, clause text, was text) RETURNS text
+CREATE OR REPLACE FUNCTION backfill.row_fault(job backfill.job, clause text, was text, OUT empties text, OUT forbidden text, OUT raises text)
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT coalesce(
@@ -311,14 +317,14 @@ AS $$
                            backfill.has_several(job) s
                      WHERE NOT job.plan -> 'sync' -> 'not_null' ? c.name) p
              WHERE NOT coalesce((job.plan -> 'sync' -> 'self')::boolean, false)
-            HAVING count(*) > 0), '')
-      || coalesce(string_agg(format(E'      IF NEW.%s IS NULL AND (\n'
-                                    '           EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid OPERATOR(pg_catalog.=) TG_RELID AND a.attname OPERATOR(pg_catalog.=) %L AND a.attnotnull)\n'
-                                    '           OR EXISTS (SELECT FROM pg_catalog.pg_constraint k WHERE k.conrelid OPERATOR(pg_catalog.=) TG_RELID AND k.conname OPERATOR(pg_catalog.=) ANY (%L::pg_catalog.name[]))) THEN\n'
-                                    '        RAISE;\n'
-                                    '      END IF;\n', backfill.in_quotes(c), c,
-                                    ARRAY(SELECT e ->> 'name' FROM jsonb_array_elements(job.plan -> 'enforce') e WHERE e ->> 'kind' = 'not null' AND e ->> 'column' = c)), '' ORDER BY ord), '')
-    FROM unnest(backfill.filled_columns(clause)) WITH ORDINALITY AS u(c, ord)
+            HAVING count(*) > 0), ''),
+         f.forbidden, format(E'      IF %s THEN\n        RAISE;\n      END IF;\n', f.forbidden)
+    FROM (SELECT string_agg(format(E'NEW.%s IS NULL AND (\n'
+                                   '           EXISTS (SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid OPERATOR(pg_catalog.=) TG_RELID AND a.attname OPERATOR(pg_catalog.=) %L AND a.attnotnull)\n'
+                                   '           OR EXISTS (SELECT FROM pg_catalog.pg_constraint k WHERE k.conrelid OPERATOR(pg_catalog.=) TG_RELID AND k.conname OPERATOR(pg_catalog.=) ANY (%L::pg_catalog.name[])))',
+                                   backfill.in_quotes(c), c, ARRAY(SELECT e ->> 'name' FROM jsonb_array_elements(job.plan -> 'enforce') e WHERE e ->> 'kind' = 'not null' AND e ->> 'column' = c)),
+                            E'\n         OR ' ORDER BY ord) AS forbidden
+            FROM unnest(backfill.filled_columns(clause)) WITH ORDINALITY AS u(c, ord)) f
 $$;
 
 -- The settings of an extension or an application that a job names. A function can't have them pinned, so the trigger sets them for the
@@ -377,6 +383,9 @@ DECLARE
   -- The row as it was, or none (by no name of the table, which may change), computed: names and rights that a value has no part in; and the columns that are filled, which may be gone.
   tried   constant text := E'        IF TG_OP OPERATOR(pg_catalog.=) \'UPDATE\' THEN\n          SELECT * INTO computed FROM %s AS v;\n        ELSE\n          SELECT * INTO computed FROM %s AS v;\n        END IF;\n        computed := ROW(%s);\n';
   several record := backfill.has_several(job);
+  fault   record := backfill.row_fault(job, job.set_clause, old_value);
+  -- When where_clause takes the row for done without what was emptied, that was in vain: once more, and only what can't be computed is.
+  twice   boolean := several.forth AND job.where_clause IS NOT NULL AND EXISTS (SELECT FROM unnest(filled) c WHERE backfill.is_asked(job, c));
   -- So must all others that the body calls: an error of theirs is no row's, either.
   others_tried text := coalesce((SELECT string_agg(format(E'        IF TG_OP OPERATOR(pg_catalog.=) \'UPDATE\' THEN PERFORM v.* FROM %1$s%2$I(OLD%3$s) AS v; ELSE PERFORM v.* FROM %1$s%2$I(%4$s%3$s) AS v; END IF;\n',
                                                           prefix, token || f.ending, behind, none), '' ORDER BY f.ending)
@@ -396,7 +405,7 @@ DECLARE
   all_moved text := CASE WHEN several.forth OR several.back THEN (SELECT format(E'    IF TG_OP OPERATOR(pg_catalog.=) \'UPDATE\' AND moved IS NULL THEN SELECT %s INTO moved; END IF;\n', string_agg(format('true AS %I', backfill.place_in(job, c.clause, u.ord)), ', '))
                                                                        FROM unnest(ARRAY[job.set_clause, job.sync_back]) AS c(clause), backfill.assigned_values(c.clause) v, unnest(v.targets) WITH ORDINALITY AS u(t, ord) WHERE c.clause IS NOT NULL) ELSE '' END;
   others  text := E'    BEGIN\n%s    EXCEPTION WHEN OTHERS OR assert_failure THEN\n      IF SQLSTATE OPERATOR(pg_catalog.!~) \'^(21|22|23|38|39|44|54|P0)\' THEN RAISE; END IF;\n'
-                  || replace(backfill.row_fault(job, job.set_clause, old_value), '%', '%%') || E'    END;\n';
+                  || replace(fault.empties || fault.raises, '%', '%%') || E'    END;\n';
   by_op   constant text := E'    IF TG_OP OPERATOR(pg_catalog.=) \'INSERT\' THEN\n%s    ELSE\n%s    END IF;\n';
 BEGIN
   pin := replace(pin, 'saved || ', 'saved OPERATOR(pg_catalog.||) ');
@@ -404,7 +413,7 @@ BEGIN
     pin := zones || pin;
   END IF;
   RETURN E'#variable_conflict use_column\nDECLARE\n  computed pg_catalog.record;\n  saved    pg_catalog.text[] := \'{}\';\n  zones    pg_catalog.text;\n  goes_back boolean := false;\n  of_row   boolean;\n  kept     pg_catalog.record;\n'
-      || CASE WHEN several.forth OR several.back THEN E'  to_do    boolean;\n  known    boolean;\n  before   pg_catalog.record;\n  moved    pg_catalog.record;\n  aimed    boolean := false;\n'
+      || CASE WHEN several.forth OR several.back THEN E'  to_do    boolean;\n  known    boolean;\n  before   pg_catalog.record;\n  moved    pg_catalog.record;\n  aimed    boolean := false;\n  stood    pg_catalog.record;\n  thorough boolean := false;\n  comes_back boolean;\n'
            || format(E'  rescued  pg_catalog.bool[] := %L;\n', array_fill(false, ARRAY[(SELECT cardinality(v.targets) FROM backfill.assigned_values(job.set_clause) v)]))
            || format(E'  wanted   pg_catalog.bool[] := %s;\n  wanted_back pg_catalog.bool[] := %s;\n', backfill.all_wanted(job.set_clause), coalesce(backfill.all_wanted(job.sync_back), '''{}''')) ELSE '' END
       || CASE WHEN has_defaults THEN E'  defaults pg_catalog.record;\n' ELSE '' END
@@ -479,9 +488,16 @@ BEGIN
       || E'        of_row := true;\n      EXCEPTION WHEN OTHERS OR assert_failure THEN NULL;\n      END;\n    END IF;\n'
          '    IF NOT of_row THEN RAISE WARNING \'backfilld can\'\'t keep a row of % in step: %\', TG_RELID::pg_catalog.regclass, SQLERRM USING ERRCODE = SQLSTATE; END IF;\n'
       || CASE WHEN job.sync_back IS NULL THEN '' ELSE
-           E'    IF of_row AND goes_back THEN\n' || restore || backfill.row_fault(job, job.sync_back, old_back) || at_last || E'      RETURN NEW;\n    END IF;\n' END
-      || E'    IF of_row THEN\n' || restore || CASE WHEN several.forth THEN coalesce(backfill.sync_rescue(job, value, look, CASE WHEN checks THEN there ELSE '' END), '') ELSE '' END
-      || backfill.row_fault(job, job.set_clause, old_value) || at_last || E'    END IF;\n'
+           E'    IF of_row AND goes_back THEN\n' || restore || (SELECT f.empties || f.raises FROM backfill.row_fault(job, job.sync_back, old_back) f) || at_last || E'      RETURN NEW;\n    END IF;\n' END
+      || E'    IF of_row THEN\n' || restore
+      || CASE WHEN twice THEN E'    stood := NEW;\n    LOOP\n' ELSE '' END
+      || CASE WHEN several.forth THEN backfill.sync_rescue(job, value, look, CASE WHEN checks THEN there ELSE '' END) ELSE '' END || fault.empties
+      || CASE WHEN twice THEN format(E'      EXIT WHEN thorough OR NOT aimed;\n'
+                                     '      BEGIN\n        comes_back := EXISTS (SELECT FROM %s AS v WHERE v."1") AND NOT (%s);\n'
+                                     '      EXCEPTION WHEN OTHERS OR assert_failure THEN\n        IF SQLSTATE OPERATOR(pg_catalog.~) \'^(40|53|55P03|57|58|XX)\' THEN RAISE; END IF;\n        comes_back := true;\n      END;\n'
+                                     '      EXIT WHEN comes_back;\n      NEW := stood;\n      rescued := %L;\n      thorough := true;\n    END LOOP;\n',
+                                     todo, fault.forbidden, array_fill(false, ARRAY[(SELECT cardinality(v.targets) FROM backfill.assigned_values(job.set_clause) v)])) ELSE '' END
+      || fault.raises || at_last || E'    END IF;\n'
          '  END;\n  RETURN NEW;\nEND';
 END
 $$;

@@ -367,6 +367,44 @@ def test_an_expression_that_nobody_needs_fails_no_writer_and_no_other_column(db,
         assert row(db, 1002, "a, b, x, y") == ("A", 9, "a", 0)
 
 
+# clause, where_clause, what an UPDATE that computes one of two values leaves: of a row that comes back to the batches, or of one that where_clause takes for done
+BESIDE_A_FAILURE = {
+    "parts": ("j['m'] = to_jsonb(100 / b), j['n'] = to_jsonb(lower(a))", "NOT j ? 'n'", ({"n": "q", "m": None}, "-", -1)),
+    "parts, one that is asked for": ("j['m'] = to_jsonb(100 / b), j['n'] = to_jsonb(lower(a))", "j ->> 'm' IS NULL", "comes back"),
+    "a part and a column": ("x = lower(a), j['m'] = to_jsonb(100 / b)", "x IS NULL AND NOT j ? 'm'", ({"m": None}, "q", -1)),
+    "a column and a part": ("y = 100 / b, j['n'] = to_jsonb(lower(a))", "NOT j ? 'n'", ({"n": "q"}, "-", None)),
+    "columns by AND": ("x = lower(a), y = 100 / b", "x IS NULL AND y IS NULL", "comes back"),
+    "columns, one that is asked for": ("x = lower(a), y = 100 / b", "x IS NULL AND id > 0", "comes back"),
+    "columns by AND, one that cannot be NULL": ("x = lower(a), z = 100 / b", "x IS NULL AND z = 0", ({}, "q", -1)),
+    "columns by OR": ("x = lower(a), y = 100 / b", "x IS NULL OR y IS NULL", "comes back"),
+    "no where_clause": ("x = lower(a), y = 100 / b, j['n'] = to_jsonb(lower(a))", None, ({"n": "q"}, "q", None)),
+    "what must not be NULL": ("x = lower(a), y = 100 / b", "x IS NULL AND y IS NULL", ({}, "q", None)),
+}
+
+
+@pytest.mark.parametrize("kind", BESIDE_A_FAILURE)
+def test_what_can_be_computed_is_lost_beside_nothing_that_cannot(db, kind):
+    """Unless the row comes back to the batches by it."""
+    clause, where, left = BESIDE_A_FAILURE[kind]
+    make(db, "a text, b int, x text, y int, j jsonb, z int NOT NULL DEFAULT 0", "'A' || i, 5, NULL, NULL, '{}', 0")
+    others = [f"{column} = {value}" for column, value in (("x", "'-'"), ("y", "-1")) if f"{column} =" not in clause]
+    if others:
+        db.app.execute(f"UPDATE t SET {', '.join(others)}")
+    in_step(db, clause, where_clause=where, enforce=["NOT NULL x"] if kind == "what must not be NULL" else None)
+    with db.connect("app") as session:
+        session.execute("UPDATE t SET a = 'Q', b = 0 WHERE id = 1")
+    if left == "comes back":
+        assert db.one(f"SELECT count(*) FROM t WHERE id = 1 AND ({where})") == 1
+    else:
+        j, x, y = left
+        assert row(db, 1, "j, x, y") == (j, x, y if "y =" in clause else -1)
+        assert where is None or db.one(f"SELECT count(*) FROM t WHERE id = 1 AND ({where})") == 0, "where it comes back, it may be NULL"
+    with db.connect("app") as session:
+        session.execute("UPDATE t SET a = 'R', b = 10 WHERE id = 1")
+    j, x, y, z = row(db, 1, "j, x, y, z")
+    assert j == {part: value for part, value in (("n", "r"), ("m", 10)) if f"j['{part}']" in clause} and x in ("r", "-") and y in (10, -1) and z in (0, 10)
+
+
 def test_a_function_of_the_trigger_that_fails_fails_no_writer(db):
     """Which sources have changed is one of them, and told before all else."""
     make(db, "a int, b int, x int", "i, i")
