@@ -326,6 +326,34 @@ BEGIN
 END
 $$;
 
+-- Whether what makes a value of a type, or tells it, may depend on the role that does so: an object's name, a type that an extension has brought, or one that is made of
+-- such. A domain's conditions count where they call more than what the server has as immutable.
+CREATE OR REPLACE FUNCTION backfill.type_depends_on_role(type oid) RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  y pg_type;
+BEGIN
+  SELECT t.* INTO y FROM pg_type t WHERE t.oid = type;
+  IF type < 16384 THEN
+    RETURN y.typname ~ '^_?reg';
+  END IF;
+  RETURN CASE
+    WHEN y.typtype = 'e' THEN false
+    WHEN y.typtype = 'd' THEN
+      backfill.type_depends_on_role(y.typbasetype)
+      OR EXISTS (SELECT FROM pg_constraint k, regexp_matches(k.conbin::text, ':(?:funcid|opfuncid) (\d+)', 'g') AS c(m)
+                  WHERE k.contypid = type AND NOT EXISTS (SELECT FROM pg_proc p WHERE p.oid = (c.m)[1]::oid AND p.oid < 16384 AND p.provolatile = 'i'))
+      OR EXISTS (SELECT FROM pg_constraint k WHERE k.contypid = type AND k.conbin::text ~ 'SQLVALUEFUNCTION|XMLEXPR')
+    WHEN y.typtype = 'c' THEN
+      EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = y.typrelid AND a.attnum > 0 AND NOT a.attisdropped AND backfill.type_depends_on_role(a.atttypid))
+    WHEN y.typtype IN ('r', 'm') THEN
+      EXISTS (SELECT FROM pg_range r WHERE type IN (r.rngtypid, r.rngmultitypid) AND (backfill.type_depends_on_role(r.rngsubtype) OR greatest(r.rngcanonical::oid::bigint, r.rngsubdiff::oid::bigint, r.rngsubopc::bigint) >= 16384))
+    WHEN y.typelem <> 0 AND y.typlen = -1 THEN backfill.type_depends_on_role(y.typelem)
+    ELSE true END;
+END
+$$;
+
 -- Whether the value of a row function may also depend on the role that computes it: whose function of the user's, table, name in a catalog or right it
 -- meets. Settings are pinned, whoever it is; of the server's own functions those that do no more than convert and reckon are known.
 CREATE OR REPLACE FUNCTION backfill.depends_on_role(function oid) RETURNS boolean
@@ -341,8 +369,8 @@ AS $$
                     JOIN pg_operator o ON o.oid = n.oid::oid)
   SELECT (SELECT b.body ~ ':rtekind 0 |XMLEXPR|\{SQLVALUEFUNCTION :op (9|1\d) ' FROM b)  -- CURRENT_ROLE and what follows it
          OR EXISTS (SELECT FROM types t JOIN pg_type y ON y.oid = t.oid
-                     WHERE t.oid < 16384 AND y.typname ~ '^_?reg' OR t.oid >= 16384 AND coalesce(nullif(y.typelem, 0), y.oid) NOT IN (SELECT e.oid FROM pg_type e WHERE e.typtype = 'e')
-                       AND y.typrelid NOT IN (SELECT p.typrelid FROM pg_proc f JOIN pg_type p ON p.oid = f.proargtypes[0] WHERE f.oid = function))
+                     WHERE backfill.type_depends_on_role(t.oid)
+                       AND (y.typrelid = 0 OR y.typrelid NOT IN (SELECT p.typrelid FROM pg_proc f JOIN pg_type p ON p.oid = f.proargtypes[0] WHERE f.oid = function)))
          OR EXISTS (SELECT FROM called k JOIN pg_proc p ON p.oid = k.oid
                      WHERE p.oid >= 16384 OR p.pronamespace <> 'pg_catalog'::regnamespace
                         OR p.provolatile <> 'i'

@@ -405,6 +405,31 @@ def test_what_can_be_computed_is_lost_beside_nothing_that_cannot(db, kind):
     assert j == {part: value for part, value in (("n", "r"), ("m", 10)) if f"j['{part}']" in clause} and x in ("r", "-") and y in (10, -1) and z in (0, 10)
 
 
+PLAIN_TYPES = """CREATE DOMAIN dv AS varchar; CREATE DOMAIN di AS int CHECK (value > 0); CREATE DOMAIN dd AS di; CREATE TYPE comp AS (x int, y dv); CREATE TYPE fr AS RANGE (subtype = text);
+    CREATE TYPE mood AS ENUM ('x', 'y'); CREATE DOMAIN many AS comp[]; CREATE FUNCTION fine(int) RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT $1 > 0';
+    CREATE DOMAIN asks AS int CHECK (fine(value)); CREATE TYPE named AS (n regclass)"""
+
+
+@pytest.mark.parametrize("kind, value, clause, plain", [
+    ("dv", "'abc'", "length(t.a::text)", True), ("di", "5", "t.a + 1", True), ("dd", "5", "t.a::int", True), ("comp", "'(1,b)'", "(t.a).x", True),
+    ("fr", "'[a,b]'", "length(t.a::text)", True), ("mood", "'x'", "length(t.a::text)", True), ("many", "'{\"(1,b)\"}'", "cardinality(t.a)", True), ("di[]", "'{5}'", "t.a[1]", True),
+    ("int", "7", "t.a::asks", False), ("named", "'(t)'", "length(t.a::text)", False)])
+def test_types_of_ones_own_are_computed_alike_by_whoever_writes(db, kind, value, clause, plain):
+    """A job of another role than the table's owner's is refused only where it matters who computes."""
+    db.app.execute(PLAIN_TYPES)
+    make(db, f"a {kind}")
+    db.app.execute(f"INSERT INTO t SELECT i, {value} FROM generate_series(1, 10) i; ALTER TABLE t OWNER TO app_owner; GRANT ALL ON t TO app")
+    if not plain:
+        try:
+            assert in_step(db, f"n = {clause}", state="failed", add_column="n int")["phase"] == "preflight"
+        except psycopg.Error as refused:
+            assert "role" in f"{refused.diag.message_primary} {refused.diag.message_hint}"
+        return
+    in_step(db, f"n = {clause}", add_column="n int")
+    db.app.execute("INSERT INTO t SELECT 100, a FROM t WHERE id = 1")
+    assert db.one("SELECT count(*) FROM t WHERE n IS NULL") == 0
+
+
 def test_a_function_of_the_trigger_that_fails_fails_no_writer(db):
     """Which sources have changed is one of them, and told before all else."""
     make(db, "a int, b int, x int", "i, i")
