@@ -22,8 +22,15 @@ static struct next wait_for_lock(struct walker *w, struct work *k, enum runner_a
     if (doing == RUNNER_BATCH)
         walker_cut_short(w, k, doing, false, now_us);
     if (doing != RUNNER_TAKE && k->patience.pause.tries >= TRIES_MOST)
-        return hand_over(w);
+        return same_string(e->sqlstate, SQLSTATE_TABLE_LOCK) ? (struct next){.kind = NEXT_LEAVE} : hand_over(w); /* of the table it is no range's trouble */
     return next_rest(RUNNER_TAKE, wait_us);
+}
+
+struct next helper_meets_lock(struct walker *w, struct work *k, const struct runner_event *e, uint64_t now_us)
+{
+    struct next next = walker_meets_lock(w, k, e, now_us);
+
+    return next.kind == NEXT_WAIT ? hand_over(w) : next;
 }
 
 struct next helper_failed(

@@ -12,6 +12,9 @@
 
 #include <stdbool.h>
 
-/* What it does about an error. relieving: the batch was cut short for somebody who waited. */
+/* Its batch meets a lock that isn't on rows: as the holder, but for waiting. */
+struct next helper_meets_lock(struct walker *w, struct work *k, const struct runner_event *e, uint64_t now_us);
+
+/* What it does about another error. relieving: the batch was cut short for somebody who waited. */
 struct next helper_failed(
     struct walker *w, struct work *k, enum runner_action_kind doing, const struct runner_event *e, bool relieving, uint64_t now_us);

@@ -453,14 +453,14 @@ static struct runner_action on_error(struct runner *r, const struct runner_event
         next = wait_and_retry(r, e, PATIENCE_ERROR);
     else if (leave(r, &away))
         return away;
-    else if (r->helps && !first_lock)
+    else if (r->helps && !meets_lock)
         next = helper_failed(&r->walker, &r->work, r->doing, e, r->relieving, now_us);
     else if (r->doing == RUNNER_CONNECT)
         next = on_connect_error(r, e, class, now_us);
     else if (first_lock)
         next = walker_skip_locked(&r->walker, &r->work, now_us);
     else if (meets_lock)
-        next = walker_meets_lock(&r->walker, &r->work, e, now_us);
+        next = r->helps ? helper_meets_lock(&r->walker, &r->work, e, now_us) : walker_meets_lock(&r->walker, &r->work, e, now_us);
     else if (r->doing == RUNNER_RETRY && same_string(e->sqlstate, SQLSTATE_LOCK))
         next = walker_rows_meet_lock(&r->walker);
     else if (r->doing == RUNNER_GIVE_WAY) {

@@ -1,5 +1,11 @@
 """Several sessions walk one job's ranges, of one daemon or of several: each row once, whatever becomes of them."""
 
+import concurrent.futures
+import contextlib
+import random
+import threading
+
+import psycopg
 import pytest
 
 from cluster import STOP_SIGNALS
@@ -304,3 +310,48 @@ def test_crashed_server_repeats_no_row_of_several_workers(own_db, rng):
     db.finish(name, timeout=60)
     assert db.counts() == {1: 100_000}
     assert sum(d.log().count("helps with") for d in daemons) > 3
+
+
+LOCKS = [lambda r: ("SELECT FROM parent WHERE id = %s FOR UPDATE", [r.randrange(100)]),
+         lambda r: ("SELECT FROM t WHERE id BETWEEN %s AND %s FOR UPDATE", [(first := r.randrange(60_000)), first + r.randrange(3000)]),
+         lambda r: ("INSERT INTO t (id, v, u, n) VALUES (%s, 1, %s, 1)", [100_000 + r.randrange(10**6), r.randrange(60_000)]),
+         lambda r: ("UPDATE t SET v = v WHERE id = %s", [r.randrange(60_000)]),
+         lambda r: ("LOCK TABLE t IN SHARE MODE", [])]
+
+
+def hold_locks(db, stop, r):
+    """A transaction after another, each with a lock, for a moment or for long."""
+    while not stop.is_set():
+        with contextlib.suppress(psycopg.errors.LockNotAvailable, psycopg.errors.UniqueViolation), db.connect() as session:
+            session.autocommit = False
+            session.execute("SET lock_timeout = '200ms'")
+            session.execute(*r.choice(LOCKS)(r))
+            stop.wait(r.choice([0.01, 0.05, 0.3, 1.5]))
+            session.rollback()
+
+
+@pytest.mark.parametrize("where", ["f IS NULL", None])
+def test_locks_of_every_kind_hold_up_no_other_rows_and_each_is_done_once(db, scale, rng, where):
+    """On rows, on a foreign key's, on an equal value that is not committed, on the table, while daemons are killed."""
+    db.app.execute("""CREATE TABLE parent (id int PRIMARY KEY); INSERT INTO parent SELECT generate_series(0, 99);
+      CREATE TABLE t (id bigint PRIMARY KEY, v int, f int REFERENCES parent, u bigint UNIQUE, n int NOT NULL DEFAULT 0);
+      INSERT INTO t (id, v) SELECT i, CASE WHEN i % 7 = 0 THEN i % 100 ELSE (i / 1000) % 100 END FROM generate_series(1, 60000) i""")
+    looks_large(db)
+    stop = threading.Event()
+    daemons = [db.daemon(workers=3, max_rows=500) for _ in range(2)]
+    name = db.submit(set_clause="f = v, u = id, n = n + 1", where_clause=where, workers=3)
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        holders = [pool.submit(hold_locks, db, stop, random.Random(rng.random())) for _ in range(5)]
+        try:
+            for _ in range(4 * scale):
+                let_pass(rng.uniform(0.3, 1.5))
+                daemon = rng.choice(daemons)
+                daemon.kill()
+                daemon.start()
+        finally:
+            stop.set()
+        for holder in holders:
+            holder.result()
+    db.finish(name, timeout=60)
+    assert db.one("SELECT count(*) FROM t WHERE id <= 60000 AND (f IS DISTINCT FROM v OR u IS DISTINCT FROM id OR n <> 1)") == 0
+    assert db.left_behind() == []

@@ -92,15 +92,15 @@ static void test_a_deadlock_with_another_walker_is_tried_again_quietly(void **st
     EXPECT(s, RUNNER_BATCH);
 }
 
-static void test_locked_rows_are_passed_over_and_a_lock_that_stays_is_left_to_the_holder(void **state)
+static void test_locked_rows_are_passed_over_and_a_lock_on_the_table_that_stays_is_not_waited_for(void **state)
 {
     struct script *s = *state;
     start_helping(s);
     refused(s, SQLSTATE_LOCK);
     EXPECT(s, RUNNER_BATCH);
     assert_true(s->a.skipping);
-    for (int i = 0; i < 3; i++) {
-        refused(s, SQLSTATE_LOCK);
+    for (int i = 0; i < 3; i++) { /* on the table */
+        refused(s, SQLSTATE_TABLE_LOCK);
         EXPECT(s, RUNNER_REST);
         done(s);
         EXPECT(s, RUNNER_TAKE);
@@ -108,6 +108,27 @@ static void test_locked_rows_are_passed_over_and_a_lock_that_stays_is_left_to_th
         found(s, "{50}");
         refused(s, SQLSTATE_LOCK);
     }
+    refused(s, SQLSTATE_TABLE_LOCK);
+    EXPECT(s, RUNNER_RELEASE); /* its range is free, for whoever comes */
+    assert_false(s->r.work.troubled);
+}
+
+static void test_rows_that_meet_a_lock_elsewhere_are_put_aside_and_too_many_are_left_to_the_holder(void **state)
+{
+    struct script *s = *state;
+    start_helping(s);
+    refused(s, SQLSTATE_LOCK);
+    refused(s, SQLSTATE_LOCK);
+    for (uint32_t keys = s->a.keys; s->a.kind == RUNNER_BOUND; keys = s->a.keys) {
+        assert_true(keys >= 16);
+        found(s, "{50}");
+        refused(s, SQLSTATE_LOCK);
+    }
+    EXPECT(s, RUNNER_BATCH);
+    assert_true(s->a.aside);
+    done_with(s, (struct runner_event){.skipped = 10000});
+    EXPECT(s, RUNNER_BOUND);
+    found(s, "{80}");
     refused(s, SQLSTATE_LOCK);
     EXPECT(s, RUNNER_HAND_OVER);
 }
@@ -162,7 +183,8 @@ int main(void)
         SCRIPTED(test_what_passes_for_nobody_alone_makes_it_leave),
         SCRIPTED(test_a_login_that_is_refused_fails_no_job),
         SCRIPTED(test_a_deadlock_with_another_walker_is_tried_again_quietly),
-        SCRIPTED(test_locked_rows_are_passed_over_and_a_lock_that_stays_is_left_to_the_holder),
+        SCRIPTED(test_locked_rows_are_passed_over_and_a_lock_on_the_table_that_stays_is_not_waited_for),
+        SCRIPTED(test_rows_that_meet_a_lock_elsewhere_are_put_aside_and_too_many_are_left_to_the_holder),
         SCRIPTED(test_a_range_that_was_taken_away_is_asked_for_once_more),
         SCRIPTED(test_any_wish_makes_it_leave_after_its_batch_and_a_stop_at_once_within_it),
         SCRIPTED(test_the_holder_waits_for_helpers_before_it_comes_back_to_locked_rows),
