@@ -259,17 +259,24 @@ static void on_holders_beside(void *arg, const struct session_event *e)
 {
     struct worker *w = arg;
     const char *who = e->kind == SESSION_RESULT ? result_only(e->results[0]) : NULL;
-    _cleanup_free_ char *message = NULL;
+    _cleanup_free_ char *holders = NULL, *message = NULL;
 
     if (w->ended || !action_is_work(w->action.kind))
         return;
-    if (asprintf(&message, "rows of %s are %s", w->job->target, who ? who : "locked by another session") < 0)
+    if (asprintf(&holders, "%s%s%s", who ? who : "locked by another session", w->met ? ": " : "", w->met ? w->met : "") < 0 ||
+        asprintf(&message, "rows of %s are %s", w->job->target, holders) < 0)
         abort();
     if (w->action.kind == RUNNER_RETRY) {
-        replace_string(&w->holders, who);
+        replace_string(&w->holders, holders);
         w->report.locked_by_now = w->holders;
     }
     answer_feed(w, &(struct runner_event){.kind = RUNNER_ERROR, .sqlstate = SQLSTATE_LOCK, .message = message});
+}
+
+static void ask_holders_beside(struct worker *w, const struct session_event *e)
+{
+    replace_string(&w->met, same_string(e->raised_by, "ProcessInterrupts") ? NULL : e->message); /* by lock_timeout: it says no more than that */
+    act_ask(w, &(struct session_query){SQL_HOLDERS_BESIDE, 1, {w->range.relation}}, on_holders_beside);
 }
 
 static void on_session_error(struct worker *w, const struct session_event *e)
@@ -284,7 +291,7 @@ static void on_session_error(struct worker *w, const struct session_event *e)
     else if (w->action.kind == RUNNER_SURVEY && is_lock(e))
         ask_holders(w, w->survey.relations[w->action.relation].oid);
     else if (same_string(e->sqlstate, SQLSTATE_LOCK) && (w->action.kind == RUNNER_RETRY || (w->action.kind == RUNNER_BATCH && w->action.skipping)))
-        act_ask(w, &(struct session_query){SQL_HOLDERS_BESIDE, 1, {w->range.relation}}, on_holders_beside);
+        ask_holders_beside(w, e);
     else
         feed_error(w, e);
 }

@@ -46,6 +46,7 @@ struct worker {
     bool asking_walkers;         /* how many there are */
     struct runner_event pending; /* what the timer reports */
 
+    char *met;     /* what was said of the lock that a batch met, where that is more than that it waited in vain; NULL: nothing */
     char *holders; /* of the rows that were tried again last and are locked still: "locked by pid 4711 (app)" */
     char *locked;  /* what the job waits for, when those are all that is left */
     bool relieves; /* an abort is for somebody who waits on the batch */

@@ -424,6 +424,7 @@ struct worker *worker_free(struct worker *w)
     event_free(w->tick);
     event_free(w->hours);
     free(w->holders);
+    free(w->met);
     free(w->locked);
     free(w->planned);
     survey_done(&w->survey);

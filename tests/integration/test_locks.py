@@ -698,6 +698,20 @@ def test_a_lock_that_every_row_meets_is_waited_for(db):
     assert db.one("SELECT count(*) FROM t WHERE n = id") == 60000 and db.one("SELECT n FROM counter") == 12000
 
 
+def test_what_a_trigger_says_of_a_lock_is_told(db):
+    """It asked for one with NOWAIT: for which, it knows best."""
+    db.table(rows=100)
+    db.app.execute("""CREATE TABLE counter (n int); INSERT INTO counter VALUES (0);
+                      CREATE FUNCTION counts() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM 1 FROM counter FOR UPDATE NOWAIT; RETURN NEW; END $$;
+                      CREATE TRIGGER count BEFORE UPDATE ON t FOR EACH ROW EXECUTE FUNCTION counts()""")
+    daemon = db.daemon()
+    with db.locked_rows("true", table="counter"):
+        name = db.submit(set_clause="n = n + 1")
+        daemon.says('could not obtain lock on row in relation "counter"')
+    db.finish(name)
+    assert db.counts() == {1: 100}
+
+
 # ---- The row of a job is locked
 
 def test_all_jobs_but_those_whose_rows_are_held_are_paused_at_once_and_these_are_named(db):
