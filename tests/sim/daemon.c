@@ -8,6 +8,7 @@
 #include <string.h>
 
 #define POLL_US              100000
+#define LOCK_TIMEOUT_US 20000 /* so long a statement waits for a lock before it fails of it */
 #define LONGEST_REST_US      5000000 /* a server that is back is noticed so soon */
 #define LONGEST_STEP_REST_US 300000000
 #define SOONEST_STEP_US      1000000  /* after one that found no room */
@@ -575,6 +576,7 @@ static void execute(struct world *w, struct daemon *d)
         if (error) {
             e.kind = RUNNER_ERROR;
             e.sqlstate = error;
+            s->answer_us += strcmp(error, SQLSTATE_LOCK) == 0 ? LOCK_TIMEOUT_US : 0;
         }
         /* The control session's loss is told in either way, or hidden by sending again. */
         bool of_control = s->fate == FATE_ANSWER_LOST && is_control(s->action.kind) && d->alive;
