@@ -344,7 +344,9 @@ BEGIN
       backfill.type_depends_on_role(y.typbasetype)
       OR EXISTS (SELECT FROM pg_constraint k, regexp_matches(k.conbin::text, ':(?:funcid|opfuncid) (\d+)', 'g') AS c(m)
                   WHERE k.contypid = type AND NOT EXISTS (SELECT FROM pg_proc p WHERE p.oid = (c.m)[1]::oid AND p.oid < 16384 AND p.provolatile = 'i'))
-      OR EXISTS (SELECT FROM pg_constraint k WHERE k.contypid = type AND k.conbin::text ~ 'SQLVALUEFUNCTION|XMLEXPR')
+      OR EXISTS (SELECT FROM pg_constraint k, regexp_matches(k.conbin::text, ':\w*type (\d+)', 'g') AS c(m)
+                  WHERE k.contypid = type AND (c.m)[1]::oid <> type AND backfill.type_depends_on_role((c.m)[1]::oid))
+      OR EXISTS (SELECT FROM pg_constraint k WHERE k.contypid = type AND k.conbin::text ~ 'SQLVALUEFUNCTION|XMLEXPR|COERCEVIAIO|ROWCOMPARE')
     WHEN y.typtype = 'c' THEN
       EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = y.typrelid AND a.attnum > 0 AND NOT a.attisdropped AND backfill.type_depends_on_role(a.atttypid))
     WHEN y.typtype IN ('r', 'm') THEN

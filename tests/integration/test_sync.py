@@ -407,13 +407,14 @@ def test_what_can_be_computed_is_lost_beside_nothing_that_cannot(db, kind):
 
 PLAIN_TYPES = """CREATE DOMAIN dv AS varchar; CREATE DOMAIN di AS int CHECK (value > 0); CREATE DOMAIN dd AS di; CREATE TYPE comp AS (x int, y dv); CREATE TYPE fr AS RANGE (subtype = text);
     CREATE TYPE mood AS ENUM ('x', 'y'); CREATE DOMAIN many AS comp[]; CREATE FUNCTION fine(int) RETURNS boolean LANGUAGE sql IMMUTABLE AS 'SELECT $1 > 0';
-    CREATE DOMAIN asks AS int CHECK (fine(value)); CREATE TYPE named AS (n regclass)"""
+    CREATE DOMAIN asks AS int CHECK (fine(value)); CREATE DOMAIN inner_asks AS int CHECK (value::asks IS NOT NULL); CREATE TYPE named AS (n regclass);
+    CREATE DOMAIN names AS text CHECK (value::regclass IS NOT NULL)"""
 
 
 @pytest.mark.parametrize("kind, value, clause, plain", [
     ("dv", "'abc'", "length(t.a::text)", True), ("di", "5", "t.a + 1", True), ("dd", "5", "t.a::int", True), ("comp", "'(1,b)'", "(t.a).x", True),
     ("fr", "'[a,b]'", "length(t.a::text)", True), ("mood", "'x'", "length(t.a::text)", True), ("many", "'{\"(1,b)\"}'", "cardinality(t.a)", True), ("di[]", "'{5}'", "t.a[1]", True),
-    ("int", "7", "t.a::asks", False), ("named", "'(t)'", "length(t.a::text)", False)])
+    ("int", "7", "t.a::asks", False), ("int", "7", "t.a::inner_asks", False), ("text", "'pg_class'", "length(t.a::names)", False), ("named", "'(t)'", "length(t.a::text)", False)])
 def test_types_of_ones_own_are_computed_alike_by_whoever_writes(db, kind, value, clause, plain):
     """A job of another role than the table's owner's is refused only where it matters who computes."""
     db.app.execute(PLAIN_TYPES)
