@@ -59,15 +59,10 @@ static bool is_narrow(const struct walker *w)
 
 static uint32_t next_keys(const struct walker *w, const struct work *k)
 {
-    uint32_t keys = pace_keys(&w->pace, &k->pace);
-    if (w->lock.keys && w->lock.keys < keys)
-        keys = w->lock.keys;
-    if (!w->isolate)
-        return keys;
-    uint32_t most = pace_rate_keys(k->pace.limits.max_keys_per_s);
+    uint32_t most = w->isolate ? pace_rate_keys(k->pace.limits.max_keys_per_s) : pace_keys(&w->pace, &k->pace);
     if (w->lock.keys && w->lock.keys < most)
         most = w->lock.keys;
-    return w->isolate < most ? w->isolate : most;
+    return w->isolate && w->isolate < most ? w->isolate : most;
 }
 
 /* Of rows that were locked. What one takes, a batch's rows have told; what a portion takes beside them is no reason to make it smaller. */

@@ -428,8 +428,8 @@ AS $$
                      LEFT JOIN pg_prepared_xacts t ON t.transaction::text::bigint & 2147483647 = -h.holder), 'another session')
 $$;
 
--- Runs one batch and its checkpoint: one statement, so one transaction. next_keys: before it, while no row is locked, the bound so many keys above hi, up to upper, is found,
--- which takes half the time that it takes in a transaction of its own; NULL: none. yield_us: it yields after so much work (yield_condition).
+-- Runs one batch and its checkpoint: one statement, so one transaction. next_keys: before it, while no row is locked, the bound so many keys above hi, up to upper, is found;
+-- NULL: none. yield_us: it yields after so much work (yield_condition).
 -- skipping: rows that others have locked are put aside. statement: NULL: all rows that are to do are, for it meets a lock elsewhere. proof: of backfill.proof_of.
 -- Returns the rows changed, the WAL that all sessions wrote meanwhile (so an upper bound of its own), where the range's
 -- row is now, for the next checkpoint, how many rows were put aside, who holds them, and how long the search took.
