@@ -166,7 +166,7 @@ CREATE OR REPLACE FUNCTION backfill.may_write(root oid) RETURNS boolean
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  RETURN EXISTS (SELECT FROM (SELECT root AS relid UNION ALL SELECT p.relid FROM pg_partition_tree(root) p) r
+  RETURN EXISTS (SELECT FROM (SELECT root AS relid UNION ALL SELECT p.relid FROM backfill.partitions_of(root) p) r
                   WHERE has_any_column_privilege(r.relid, 'UPDATE') OR has_any_column_privilege(r.relid, 'INSERT') OR has_table_privilege(r.relid, 'DELETE'));
 END
 $$;
@@ -199,7 +199,7 @@ BEGIN
                       ELSE nullif(array_remove(ARRAY[CASE WHEN NOT has_any_column_privilege(role, r.oid, 'SELECT') THEN 'SELECT' END,
                                                      CASE WHEN NOT has_any_column_privilege(role, r.oid, 'UPDATE') THEN 'UPDATE' END], NULL), '{}') END AS lacks
             FROM (SELECT job.target::oid AS oid WHERE of_definition
-                  UNION SELECT p.relid FROM pg_partition_tree(job.target) p WHERE of_definition
+                  UNION SELECT p.relid FROM backfill.partitions_of(job.target) p WHERE of_definition
                   UNION SELECT o FROM backfill.relations_of(job) o WHERE NOT of_definition AND job.set_clause IS NOT NULL) r
             JOIN pg_class c ON c.oid = r.oid) t
    WHERE t.lacks IS NOT NULL

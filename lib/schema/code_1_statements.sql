@@ -485,6 +485,22 @@ AS $$
    WHERE job.where_clause IS NOT NULL AND job.set_clause IS NOT NULL
 $$;
 
+-- A partitioned table, or a partition, and all partitions below it; nothing of any other table. As pg_partition_tree, which takes a lock on each of them: a look at
+-- somebody else's table must not wait for who holds one.
+CREATE OR REPLACE FUNCTION backfill.partitions_of(root oid) RETURNS TABLE (relid oid, isleaf boolean)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  RETURN QUERY
+  WITH RECURSIVE tree AS (
+    SELECT c.oid, c.relkind FROM pg_class c WHERE c.oid = root AND (c.relkind = 'p' OR c.relkind IN ('r', 'f') AND c.relispartition)
+    UNION ALL
+    SELECT c.oid, c.relkind FROM tree t JOIN pg_inherits i ON i.inhparent = t.oid AND NOT i.inhdetachpending JOIN pg_class c ON c.oid = i.inhrelid WHERE t.relkind = 'p'
+  )
+  SELECT t.oid, t.relkind <> 'p' FROM tree t;
+END
+$$;
+
 -- The relations that a job works on: the table itself, or the leaves of a partitioned one. A job with a statement of its
 -- own reaches the leaves through that statement, so its relation is the parent.
 CREATE OR REPLACE FUNCTION backfill.relations_of(job backfill.job) RETURNS SETOF oid
@@ -494,8 +510,8 @@ AS $$
    WHERE job.statement IS NOT NULL
       OR (SELECT relkind FROM pg_class WHERE oid = job.target) <> 'p'
   UNION ALL
-  SELECT t.relid::oid
-    FROM pg_partition_tree(job.target) t
+  SELECT t.relid
+    FROM backfill.partitions_of(job.target) t
    WHERE t.isleaf
      AND job.statement IS NULL
      AND (SELECT relkind FROM pg_class WHERE oid = job.target) = 'p'

@@ -226,7 +226,7 @@ BEGIN
      WHERE a.attrelid = job.target AND a.attgenerated <> '' AND s.attname = ANY (assigned));
   IF job.set_clause IS NOT NULL THEN
     SELECT format('%I of %s', a.attname, backfill.relation_name(r.oid)), a.attname = ANY (assigned) INTO changed, changed_by_batch
-      FROM (SELECT t.relid::oid AS oid FROM pg_partition_tree(job.target) t UNION SELECT p.relid FROM pg_partition_ancestors(job.target) p(relid)) r
+      FROM (SELECT t.relid AS oid FROM backfill.partitions_of(job.target) t UNION SELECT p.relid FROM pg_partition_ancestors(job.target) p(relid)) r
       JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = r.oid AND d.refclassid = d.classid AND d.refobjid = r.oid AND d.refobjsubid = 0 AND d.deptype = 'i'
       JOIN pg_attribute a ON a.attrelid = r.oid AND a.attnum = d.objsubid
      WHERE a.attname = ANY (assigned || backfill.filled_columns(job.sync_back))
@@ -266,7 +266,7 @@ CREATE OR REPLACE FUNCTION backfill.updated_by(job backfill.job) RETURNS text[]
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  family  oid[] := ARRAY(SELECT t.relid::oid FROM pg_partition_tree(job.target) t UNION SELECT p.relid FROM pg_partition_ancestors(job.target) p(relid) UNION SELECT job.target::oid);
+  family  oid[] := ARRAY(SELECT t.relid FROM backfill.partitions_of(job.target) t UNION SELECT p.relid FROM pg_partition_ancestors(job.target) p(relid) UNION SELECT job.target::oid);
   names   text[] := ARRAY(SELECT c.relname::text FROM pg_class c WHERE c.oid = ANY (family));
   words   text[];
   places  integer[];

@@ -192,7 +192,7 @@ BEGIN
   END IF;
   IF had.type IS NULL THEN
     SELECT c.oid INTO full_one
-      FROM (SELECT job.target::oid AS oid UNION SELECT t.relid FROM pg_partition_tree(job.target) t) r JOIN pg_class c ON c.oid = r.oid
+      FROM (SELECT job.target::oid AS oid UNION SELECT t.relid FROM backfill.partitions_of(job.target) t) r JOIN pg_class c ON c.oid = r.oid
      WHERE c.relnatts >= 1600 LIMIT 1;
     IF FOUND THEN
       PERFORM backfill.refuse('add_column', format('%s has had 1600 columns, those that were dropped among them: there is room for no more', backfill.relation_name(full_one)),

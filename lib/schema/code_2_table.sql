@@ -14,7 +14,7 @@ BEGIN
   END IF;
   SELECT string_agg(DISTINCT quote_ident(s.subname), ', ') INTO whose
     FROM pg_subscription_rel r JOIN pg_subscription s ON s.oid = r.srsubid
-   WHERE r.srrelid IN (SELECT job.target::oid UNION SELECT t.relid FROM pg_partition_tree(job.target) t UNION SELECT p.relid FROM pg_partition_ancestors(job.target) p(relid));
+   WHERE r.srrelid IN (SELECT job.target::oid UNION SELECT t.relid FROM backfill.partitions_of(job.target) t UNION SELECT p.relid FROM pg_partition_ancestors(job.target) p(relid));
   IF whose IS NOT NULL AND 'subscriptions' <> ALL (coalesce(job.ignore, '{}')) THEN
     PERFORM backfill.refuse('target', format('%s is written by subscription %s: what the job writes may be written over, and what it demands may stop the subscription', name, whose),
                             'Run the job where the rows come from; or, when you know better, insert it with ignore = ''{subscriptions}''.', '55000');
@@ -25,7 +25,7 @@ BEGIN
       JOIN pg_publication p ON p.pubname = t.pubname
       JOIN pg_class c ON c.relname = t.tablename
       JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = t.schemaname
-     WHERE c.oid IN (SELECT job.target::oid UNION SELECT t.relid FROM pg_partition_tree(job.target) t UNION SELECT p.relid FROM pg_partition_ancestors(job.target) p(relid))
+     WHERE c.oid IN (SELECT job.target::oid UNION SELECT t.relid FROM backfill.partitions_of(job.target) t UNION SELECT p.relid FROM pg_partition_ancestors(job.target) p(relid))
        AND NOT EXISTS (SELECT FROM pg_publication_rel r WHERE r.prpubid = p.oid AND r.prrelid = c.oid AND r.prattrs IS NOT NULL);
     SELECT string_agg(quote_ident(s.slot_name), ', ' ORDER BY s.slot_name) INTO slots
       FROM pg_replication_slots s WHERE s.plugin = 'pgoutput' AND s.database = current_database();

@@ -2,7 +2,7 @@
 
 -- The definition of a table in lines, sorted: what psql's \d shows, without what changes by itself. Of an expression as large as 50,000 bytes, and of those beyond two million
 -- in all, there are no words: whoever owns the table makes them, and the control session would write them out. What octet_length says of them is what they are, without
--- unpacking them; as they are stored, they may be a hundredth of that.
+-- unpacking them; as they are stored, they may be a hundredth of that. What has no expression has a name.
 CREATE OR REPLACE FUNCTION backfill.definition_of(relation oid) RETURNS text[]
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -14,12 +14,12 @@ AS $$
       LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
      WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped
     UNION ALL
-    SELECT 2, k.conname, k.oid, coalesce(octet_length(k.conbin::text), 0), format('constraint %I ', k.conname) FROM pg_constraint k
+    SELECT 2, k.conname, k.oid, 200 + coalesce(octet_length(k.conbin::text), 0), format('constraint %I ', k.conname) FROM pg_constraint k
      WHERE k.conrelid = relation AND NOT (k.contype = 'n' AND k.convalidated)  -- the column's own line has it
     UNION ALL
-    SELECT 3, c.relname, c.oid, coalesce(octet_length(i.indexprs::text), 0) + coalesce(octet_length(i.indpred::text), 0), '' FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid WHERE i.indrelid = relation
+    SELECT 3, c.relname, c.oid, 200 + coalesce(octet_length(i.indexprs::text), 0) + coalesce(octet_length(i.indpred::text), 0), '' FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid WHERE i.indrelid = relation
     UNION ALL
-    SELECT 4, t.tgname, t.oid, coalesce(octet_length(t.tgqual::text), 0), '' FROM pg_trigger t WHERE t.tgrelid = relation AND NOT t.tgisinternal
+    SELECT 4, t.tgname, t.oid, 200 + coalesce(octet_length(t.tgqual::text), 0) + octet_length(t.tgargs), '' FROM pg_trigger t WHERE t.tgrelid = relation AND NOT t.tgisinternal
   )
   SELECT array_agg(line ORDER BY kind, line)
     FROM (SELECT p.kind,
@@ -98,12 +98,20 @@ EXCEPTION WHEN query_canceled OR OTHERS THEN
 END
 $$;
 
--- How a table looks now: for comparing it later.
+-- How a table looks now: for comparing it later. What can't be had soon, as somebody has the table locked, is no reason for a job not to begin or to end.
 CREATE OR REPLACE FUNCTION backfill.look_at(relation oid, for_role name) RETURNS jsonb
-LANGUAGE sql SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT jsonb_strip_nulls(jsonb_build_object('at', clock_timestamp(), 'definition', backfill.definition_of(relation),
-                                              'statements', backfill.statements_on(relation, for_role)))
+DECLARE
+  definition text[];
+BEGIN
+  BEGIN
+    definition := backfill.definition_of(relation);
+  EXCEPTION WHEN query_canceled OR lock_not_available THEN
+    NULL;
+  END;
+  RETURN jsonb_strip_nulls(jsonb_build_object('at', clock_timestamp(), 'definition', definition, 'statements', backfill.statements_on(relation, for_role)));
+END
 $$;
 
 -- Per statement: calls, mean ms and rows a call of what was counted between two looks. from_look NULL: since the counters began.
@@ -151,7 +159,7 @@ AS $$
                      FROM backfill.three_times(job, now) t),
     'slower', (SELECT jsonb_agg(format('%s: %s ms before, %s ms while the job ran', t.query, t.before_ms, t.during_ms)) FROM backfill.three_times(job, now) t WHERE t.slower_during),
     'slower_after', (SELECT jsonb_agg(format('%s: %s ms before, %s ms after the job', t.query, t.before_ms, t.after_ms)) FROM backfill.three_times(job, now) t WHERE t.slower_after)))
-   WHERE job.before IS NOT NULL AND now ? 'definition'
+   WHERE job.before ? 'definition' AND now ? 'definition'
 $$;
 
 -- What the preflight tells of a job. seen: what a trial of its first batch saw. Totals are those of the rows that such a batch

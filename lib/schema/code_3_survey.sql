@@ -156,7 +156,7 @@ BEGIN
     RETURN NULL;
   END IF;
   pages := (SELECT pg_catalog.sum(pg_catalog.pg_relation_size(o.oid)) OPERATOR(pg_catalog./) pg_catalog.current_setting('block_size')::numeric
-              FROM (SELECT relation AS oid UNION SELECT t.relid FROM pg_catalog.pg_partition_tree(relation) AS t) AS o);
+              FROM (SELECT relation AS oid UNION SELECT t.relid FROM backfill.partitions_of(relation) AS t) AS o);
   EXECUTE pg_catalog.format('SELECT pg_catalog.array_agg(s.key ORDER BY s.n) FROM (%s) AS s WHERE s.n OPERATOR(pg_catalog.<) s.total AND pg_catalog.octet_length(s.key) OPERATOR(pg_catalog.<=) 1000'
                             ' AND pg_catalog.floor($4 OPERATOR(pg_catalog.*) (1 OPERATOR(pg_catalog.-) pg_catalog.power((s.total OPERATOR(pg_catalog.-) s.n)::pg_catalog.float8 OPERATOR(pg_catalog./) s.total::pg_catalog.float8, 2::pg_catalog.float8 OPERATOR(pg_catalog./) 3)))'
                             ' OPERATOR(pg_catalog.>) pg_catalog.floor($4 OPERATOR(pg_catalog.*) (1 OPERATOR(pg_catalog.-) pg_catalog.power((s.total OPERATOR(pg_catalog.-) s.n OPERATOR(pg_catalog.+) 1)::pg_catalog.float8 OPERATOR(pg_catalog./) s.total::pg_catalog.float8, 2::pg_catalog.float8 OPERATOR(pg_catalog./) 3)))', sample)

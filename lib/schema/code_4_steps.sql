@@ -478,14 +478,14 @@ DECLARE
   named     constant jsonb := (SELECT jsonb_agg(s) FROM backfill.statements_that_name(job.drop_column, job.submitted_by) s);
 BEGIN
   in_step := ARRAY(SELECT j.id FROM backfill.job j WHERE j.keep_in_sync AND j.target IN (
-    SELECT job.target UNION SELECT t.relid FROM pg_partition_tree(job.target) t UNION SELECT a.relid FROM pg_partition_ancestors(job.target) a(relid)));
+    SELECT job.target UNION SELECT t.relid FROM backfill.partitions_of(job.target) t UNION SELECT a.relid FROM pg_partition_ancestors(job.target) a(relid)));
   functions := ARRAY(SELECT f.oid FROM backfill.job j, backfill.sync_functions(j) f WHERE j.id = ANY (in_step));
   triggers := ARRAY(SELECT t.name FROM backfill.job j, backfill.sync_triggers(j) t WHERE j.id = ANY (in_step));
   RETURN QUERY
   WITH tree AS MATERIALIZED (  -- with the column's number, which may be another in each
     SELECT c.oid, a.attnum AS col, c.relname::text, c.oid = job.target AS is_target
       FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = job.drop_column AND a.attnum > 0 AND NOT a.attisdropped
-     WHERE c.oid IN (SELECT job.target UNION SELECT t.relid FROM pg_partition_tree(job.target) t)
+     WHERE c.oid IN (SELECT job.target UNION SELECT t.relid FROM backfill.partitions_of(job.target) t)
   ), rows AS MATERIALIZED (
     SELECT y.oid, y.typarray FROM tree r JOIN pg_class c ON c.oid = r.oid JOIN pg_type y ON y.oid = c.reltype
   ), row_types AS MATERIALIZED (  -- of their rows, of domains over those, and of arrays of them

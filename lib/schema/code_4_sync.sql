@@ -138,7 +138,7 @@ CREATE OR REPLACE FUNCTION backfill.row_cast(target oid) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT format('the cast (%s AS %s) with function %s', backfill.relation_name(l.oid), backfill.relation_name(t.oid), k.castfunc::regprocedure)
-    FROM pg_class t, pg_partition_tree(target) p JOIN pg_class l ON l.oid = p.relid, pg_cast k
+    FROM pg_class t, backfill.partitions_of(target) p JOIN pg_class l ON l.oid = p.relid, pg_cast k
    WHERE t.oid = target AND k.castsource = l.reltype AND k.casttarget = t.reltype AND k.castfunc <> 0
    ORDER BY l.oid LIMIT 1
 $$;
@@ -151,7 +151,7 @@ AS $$
   SELECT coalesce(
     (SELECT format('calls functions that %s could replace', backfill.replacer_of(job)) WHERE backfill.replacer_of(job) IS NOT NULL),
     (SELECT format('would run casts of %s, who owns partition %s', c.relowner::regrole, backfill.relation_name(c.oid))
-       FROM pg_class t, pg_partition_tree(job.target) p JOIN pg_class c ON c.oid = p.relid
+       FROM pg_class t, backfill.partitions_of(job.target) p JOIN pg_class c ON c.oid = p.relid
       WHERE t.oid = job.target AND NOT pg_has_role(c.relowner, t.relowner, 'USAGE') ORDER BY c.oid LIMIT 1),
     'would run ' || backfill.row_cast(job.target))
 $$;

@@ -302,7 +302,7 @@ BEGIN
   END IF;
   -- NEW is made a row of the table by a cast, and the owner of a partition can make one of his own, which would run with the rights of the table's owner.
   SELECT backfill.relation_name(c.oid) AS name, c.relowner::pg_catalog.regrole::pg_catalog.text AS owner INTO v
-    FROM pg_catalog.pg_partition_tree(job.target) p JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) p.relid::pg_catalog.oid
+    FROM backfill.partitions_of(job.target) p JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) p.relid
    WHERE NOT pg_catalog.pg_has_role(c.relowner, class.relowner, 'USAGE') ORDER BY c.oid LIMIT 1;
   IF v.name IS NOT NULL THEN
     PERFORM backfill.refuse('keep_in_sync', pg_catalog.format('partition %s belongs to %s, whose casts would run with the rights of %s, the owner of the table', v.name, v.owner, class.relowner::pg_catalog.regrole),

@@ -38,7 +38,7 @@ GRANT EXECUTE ON FUNCTION
   backfill.read_token, backfill.tokens, backfill.check_sizes, backfill.is_closed, backfill.split_item, backfill.acting_owner,
   backfill.next_token, backfill.split_at, backfill.trim_sql, backfill.within_brackets, backfill.assigned_column, backfill.assignments_of,
   backfill.tokens_of, backfill.is_read_slowly, backfill.without_brackets, backfill.joined_by, backfill.asked_for_null, backfill.filled_columns,
-  backfill.condition_of, backfill.statements, backfill.relations_of, backfill.key_numbers,
+  backfill.condition_of, backfill.statements, backfill.relations_of, backfill.partitions_of, backfill.key_numbers,
   backfill.has_column, backfill.check_combination, backfill.check_ignore, backfill.check_drop_column, backfill.copy_statement,
   backfill.read_column, backfill.read_sync,
   backfill.other_constraint, backfill.constraint_name, backfill.check_given_name, backfill.has_constraint, backfill.check_schema_right,

@@ -142,6 +142,32 @@ def test_a_prepared_transaction_that_holds_a_row_is_named(db):
     assert db.counts() == {1: 999, 11: 1}
 
 
+def test_views_wait_for_no_lock_on_anybodys_table(db):
+    """Whoever looks, and whosever the tables are: a partition that is locked, a table with expressions that would be written out."""
+    db.app.execute("""CREATE TABLE p (id int PRIMARY KEY, n int DEFAULT 1 + 1 CHECK (n >= 0)) PARTITION BY RANGE (id); CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (1000) PARTITION BY RANGE (id);
+                      CREATE TABLE p2 PARTITION OF p1 FOR VALUES FROM (0) TO (1000); INSERT INTO p SELECT g, 0 FROM generate_series(1, 100) g;
+                      CREATE TABLE e (LIKE p); INSERT INTO e SELECT * FROM p; CREATE UNIQUE INDEX ON e (id) WHERE id + 0 > 0; ALTER TABLE e ADD PRIMARY KEY (id)""")
+    db.daemon()
+    ended = db.submit(target="e", add_column="m int", set_clause="m = n", keep_in_sync=True, enforce=["NOT NULL m"])
+    db.finish(ended)
+    name = db.submit(target="p", set_clause="n = n + 1", max_rows_per_s=10)
+    wait_until(lambda: db.counts("p").get(1), what="the job has begun")
+    views = [v for v, in db.all("SELECT c.oid::regclass::text FROM pg_class c WHERE c.relnamespace = 'backfill'::regnamespace AND c.relkind = 'v' ORDER BY 1")]
+    assert "backfill.status" in views and len(views) > 5
+    with db.connect() as holder:
+        holder.autocommit = False
+        holder.execute("LOCK TABLE p, p1, p2, e IN ACCESS EXCLUSIVE MODE")
+        for user in ("app", "other", "watcher"):
+            with db.connect(user) as session:
+                session.execute("SET lock_timeout = 1")
+                for view in views:
+                    if session.execute("SELECT has_table_privilege(%s, 'SELECT')", (view,)).fetchone()[0]:
+                        session.execute(f"SELECT * FROM {view}").fetchall()
+        db.app.execute("SELECT backfill.cancel(%s)", (name,))
+        db.finish(name, "cancelled")
+        holder.rollback()
+
+
 def test_who_inserts_a_job_behind_a_lock_is_told_whose_it_is(db):
     """A migration that hung in it would say nothing."""
     db.table()

@@ -214,6 +214,7 @@ def test_definition_of_megabytes_holds_up_neither_claims_nor_status(db, measured
     db.app.execute(f"ALTER TABLE t ALTER word SET DEFAULT {long}, ADD CHECK (word <> {long})")
     db.app.execute("CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'")
     db.app.execute(f"CREATE TRIGGER f BEFORE UPDATE ON t FOR EACH ROW WHEN (OLD.word = {long}) EXECUTE FUNCTION f()")
+    db.app.execute(f"CREATE TRIGGER g BEFORE UPDATE ON t FOR EACH ROW EXECUTE FUNCTION f('{'x' * 5_000_000}')")
     db.daemon(workers=1)
     name = db.submit(set_clause="n = n + 1")
     job = db.finish(name, timeout=60)
