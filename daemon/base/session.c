@@ -108,8 +108,6 @@ void session_report_lost(struct session *s, enum session_event_kind kind, const 
     if (s->opening != OPENING_DONE)
         kind = SESSION_CONNECT_FAILED;
     words_sqlstate(text, sqlstate);
-    if (kind == SESSION_CONNECT_FAILED && words_refuse_login(message, sqlstate) && !session_is_local(s)) /* on a socket it is peer, and a line that is missing */
-        strcpy(sqlstate, SQLSTATE_PASSWORD);
     session_disconnect(s);
     session_clear_results(s);
     struct session_event e = {.kind = kind, .lost = true, .sqlstate = sqlstate, .message = text};

@@ -21,11 +21,6 @@ void words_sqlstate(const char *message, char ret_sqlstate[6])
     }
 }
 
-bool words_refuse_login(const char *message, const char *sqlstate)
-{
-    return strcmp(sqlstate, "28000") == 0 && message && strstr(message, "\nLOCATION:  auth_failed,");
-}
-
 char *words_tidy(const char *message)
 {
     _cleanup_free_ char *text = copy_string(message && *message ? message : "the connection was lost");

@@ -214,7 +214,8 @@ static void perform_by_control(struct worker *w, const struct runner_action *a)
                    {number_text(n, r->walker.range), number_text(more, r->walker.epoch), r->walker.cursor, r->walker.hi, row->sqlstate,
                        row->message, row->detail}});
     else if (a->kind == RUNNER_GIVE_WAY)
-        ask(w, &(struct session_query){SQL_GIVE_WAY, 4, {job, number_text(n, (int64_t)away_ms), number_text(more, a->tries), r->work.patience.waiting_for}});
+        ask(w, &(struct session_query){SQL_GIVE_WAY, 5,
+                   {job, number_text(n, (int64_t)away_ms), number_text(more, a->tries), r->work.patience.waiting_for, a->apart ? "true" : "false"}});
     else if (a->kind == RUNNER_RELEASE && r->helps)
         ask(w, &(struct session_query){SQL_LEAVE, 3, {job, number_text(slot, w->job->slot), r->work.troubled ? "true" : "false"}});
     else if (a->kind == RUNNER_RELEASE)

@@ -7,7 +7,7 @@
 #define WAY_AGAIN_AFTER_US 2000000  /* and so long when it has done so before, or nobody queued */
 #define WAY_BASE_US        10000000 /* and takes its turn again after so long at first, */
 #define WAY_CAP_US         600000000 /* and at last */
-#define LOGIN_US           900000000 /* as long as such a token is valid */
+#define LOGIN_US           900000000 /* as long as a token that serves as a password is valid, as a rule */
 #define LOGIN_WAYS         7 /* and so often its place is given back meanwhile, which nobody remembers for it, and takes as long */
 
 static const struct {

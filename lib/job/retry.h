@@ -21,7 +21,6 @@ enum retry_class {
 #define SQLSTATE_ELSEWHERE "08004" /* the server's for a connection that it doesn't want: it is another one than that of the control session */
 #define SQLSTATE_POOLED                                                                                      \
     "08P01" /* protocol_violation: what this program calls a connection that isn't one session of the server's */
-#define SQLSTATE_PASSWORD "28P01" /* invalid_password: also what this program calls a token, a certificate, a directory that says no to a login */
 #define SQLSTATE_READ_ONLY "25006" /* read_only_sql_transaction */
 #define SQLSTATE_CANCELLED "57014" /* query_canceled: by whoever may, by statement_timeout, or by us for somebody who waits */
 #define SQLSTATE_LOCK  "55P03" /* lock_not_available: our lock_timeout, or a lock that is not waited for */

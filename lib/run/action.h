@@ -45,6 +45,7 @@ struct runner_action {
     uint64_t estimate;    /* BEGIN: keys to walk; 0: it doesn't walk */
     uint64_t until_us;    /* REST, GIVE_WAY */
     uint32_t tries;       /* GIVE_WAY: so often in a row, this time included */
+    bool apart;           /* GIVE_WAY: also where nobody queues, to another daemon, if there is one */
     enum job_phase phase; /* BEGIN */
     bool planned;         /* BEGIN: ranges were written for it, and must all be there */
     enum job_state state; /* FINISH, RELEASE */

@@ -85,10 +85,15 @@ static struct runner_action rest(struct runner *r, enum runner_action_kind again
     return a;
 }
 
-/* A job that only waits needs no place. What must be written at its end it writes first. */
+static bool is_refused(const struct runner *r)
+{
+    return !r->connected && r->work.patience.sqlstate && strncmp(r->work.patience.sqlstate, "28", 2) == 0;
+}
+
+/* A job that only waits needs no place; one whose login is refused here may be let in from another host. What must be written at its end it writes first. */
 static bool may_give_way(const struct runner *r, uint64_t now_us)
 {
-    return r->crowded && !r->helps && r->want == RUNNER_WANT_RUN && !r->stopping && !walker_is_searching(&r->walker) && !concludes(r->again) &&
+    return (r->crowded || is_refused(r)) && !r->helps && r->want == RUNNER_WANT_RUN && !r->stopping && !walker_is_searching(&r->walker) && !concludes(r->again) &&
            patience_may_give_way(&r->work.patience, now_us);
 }
 
@@ -99,6 +104,7 @@ static struct runner_action go_on_waiting(struct runner *r, uint64_t now_us)
         return rest(r, r->again, patience_rest_us(&r->work.patience, now_us), now_us);
     struct runner_action a = enter(r, RUNNER_GIVE_WAY);
     a.until_us = patience_give_way(&r->work.patience, &a.tries, now_us);
+    a.apart = is_refused(r);
     return a;
 }
 
@@ -324,14 +330,14 @@ static struct next wait_and_retry(struct runner *r, const struct runner_event *e
 }
 
 /* What cannot be set up the first time is a mistake of the job's; later it is somebody's trouble, and passes. A daemon that has just been started
- * knows by the phase that the login was let in before. A password, at first, may be a token that wasn't renewed in time. */
-static bool may_be_let_in(struct runner *r, const struct runner_event *e, bool login, uint64_t now_us)
+ * knows by the phase that the login was let in before. At first, too, a token may not have been renewed in time, or another daemon be let in. */
+static bool may_be_let_in(struct runner *r, bool login, uint64_t now_us)
 {
     bool begun = r->migration.phase != PHASE_PREFLIGHT && r->migration.phase != PHASE_TIDY;
 
     if (r->ever_connected || (login && begun))
         return true;
-    return login && same_string(e->sqlstate, SQLSTATE_PASSWORD) && patience_has_for_login(&r->work.patience, now_us);
+    return login && patience_has_for_login(&r->work.patience, now_us);
 }
 
 static struct next on_connect_error(struct runner *r, const struct runner_event *e, enum retry_class class, uint64_t now_us)
@@ -343,7 +349,7 @@ static struct next on_connect_error(struct runner *r, const struct runner_event 
     r->connected = false;
     if (class == RETRY_STALE) /* another daemon has claimed the job since, as a rule */
         return wait_for(r, e, PATIENCE_LOCK, migration_where(&r->migration));
-    if (!passes && !may_be_let_in(r, e, login, now_us))
+    if (!passes && !may_be_let_in(r, login, now_us))
         return next_finish(&r->work, JOB_FAILED, e->message, e->hint);
     return wait_and_retry(r, e, login ? PATIENCE_LOGIN : PATIENCE_AWAY);
 }

@@ -280,7 +280,7 @@ $$;
 -- 'joined': the condition stands where the planner can make it a join; 'each': anywhere, and then it means those keys alone only when they
 -- differ in no more than one column.
 CREATE OR REPLACE FUNCTION backfill.batch_condition(prefix text, key backfill.walk_key, point boolean, several text DEFAULT NULL) RETURNS text
-LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   n      constant integer := cardinality(key.columns);
@@ -299,9 +299,10 @@ BEGIN
                              (SELECT string_agg(format('(wanted.key::pg_catalog.text[])[%s]::%s', u.ord, u.type), ', ' ORDER BY u.ord)
                                 FROM unnest(types) WITH ORDINALITY AS u(type, ord)));
   ELSIF several IS NOT NULL THEN
-    RETURN checked || (SELECT string_agg(format('%s %s ANY (ARRAY(SELECT (wanted.key::pg_catalog.text[])[%s]::%s FROM pg_catalog.unnest($2::pg_catalog.text[]) AS wanted(key)))',
-                                                mine[u.ord], op[u.ord][3], u.ord, u.type), ' AND ' ORDER BY u.ord)
-                         FROM unnest(types) WITH ORDINALITY AS u(type, ord));
+    RETURN checked || (SELECT string_agg(format(CASE WHEN a.is_array THEN '%s %s ANY (%s)' ELSE '%s %s ANY (ARRAY(%s))' END, mine[u.ord], op[u.ord][3],  -- an array of arrays has their elements
+                                                format('SELECT (wanted.key::pg_catalog.text[])[%s]::%s FROM pg_catalog.unnest($2::pg_catalog.text[]) AS wanted(key)', u.ord, u.type)), ' AND ' ORDER BY u.ord)
+                         FROM unnest(types) WITH ORDINALITY AS u(type, ord),
+                              LATERAL (SELECT EXISTS (SELECT FROM pg_type t WHERE t.oid = to_regtype(u.type) AND t.typcategory = 'A') AS is_array) a);
   ELSIF point THEN
     RETURN checked || (SELECT string_agg(format('%s %s %s', mine[i], op[i][3], hi[i]), ' AND ' ORDER BY i) FROM generate_series(1, n) AS i);
   ELSIF n = 1 THEN

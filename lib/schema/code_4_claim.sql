@@ -199,13 +199,22 @@ BEGIN
 END
 $$;
 
+-- Logins whose jobs this session leaves to other daemons for now, for it was refused their sessions: backfill.give_way.
+CREATE OR REPLACE FUNCTION backfill.left_to_others() RETURNS name[]
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT ARRAY(SELECT l.key::name FROM jsonb_each_text(coalesce(nullif(current_setting('backfill.left_to_others', true), ''), '{}')::jsonb) l
+                WHERE l.value::timestamptz > clock_timestamp())
+$$;
+
 -- The first of the queue, but for some: of the login that runs the fewest jobs, by priority and age. So no login has all workers while another queues.
--- newcomers: only of one that runs none.
+-- newcomers: only of one that runs none. Nor of those that are left to others.
 CREATE OR REPLACE FUNCTION backfill.next_in_queue(but bigint[], newcomers boolean) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   busy    name[];  -- logins that run jobs
+  left_to name[] := backfill.left_to_others();
   level   record;
   free_id bigint;
 BEGIN
@@ -221,7 +230,7 @@ BEGIN
   LOOP
     SELECT f.id INTO free_id
       FROM backfill.free_job f
-     WHERE f.id <> ALL (but) AND CASE WHEN level.logins IS NULL THEN f.submitted_by <> ALL (busy) ELSE f.submitted_by = ANY (level.logins) END
+     WHERE f.id <> ALL (but) AND f.submitted_by <> ALL (left_to) AND CASE WHEN level.logins IS NULL THEN f.submitted_by <> ALL (busy) ELSE f.submitted_by = ANY (level.logins) END
      ORDER BY f.priority DESC, f.id
      LIMIT 1
        FOR UPDATE SKIP LOCKED;
@@ -322,7 +331,7 @@ DECLARE
   took       record;
   free_id    bigint;
   candidate  backfill.job;
-  busy       name[] := CASE WHEN newcomers THEN backfill.busy_logins() ELSE '{}' END;
+  busy       name[] := backfill.left_to_others() || CASE WHEN newcomers THEN backfill.busy_logins() END;
   hopeless   bigint[] := '{}';  -- that can't be claimed: others are not to wait for them
   problem    text;
   code       text;
@@ -453,33 +462,40 @@ END
 $$;
 
 -- A job that has only waited for a while gives its place to others, and takes its turn again after so many ms. tries: so often in a
--- row by now, for whoever takes it next. words: what it waits for. outcome: 'given'; 'kept', nobody queues for the place; 'not ours'.
-CREATE OR REPLACE FUNCTION backfill.give_way(job_id bigint, for_ms bigint, tries integer, words text) RETURNS text
+-- row by now, for whoever takes it next. words: what it waits for. apart: its login is refused; where another daemon serves this database, that one
+-- is to try, at once, and this one leaves the login's jobs to it meanwhile. outcome: 'given'; 'kept', nobody queues for the place; 'not ours'.
+CREATE OR REPLACE FUNCTION backfill.give_way(job_id bigint, for_ms bigint, tries integer, words text, apart boolean) RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   job      backfill.job;
+  others   constant boolean := apart AND EXISTS (SELECT FROM pg_stat_activity a WHERE a.datname = current_database() AND a.application_name = 'backfilld control' AND a.pid <> pg_backend_pid());
   its_turn constant timestamptz := clock_timestamp() + for_ms * interval '1 ms';
-  waiting  constant text := format('waits until %s after: %s', to_char(its_turn, 'YYYY-MM-DD HH24:MI:SS TZ'), words);
+  waiting  constant text := CASE WHEN others THEN format('another daemon is to try, after: %s', words)
+                                 ELSE format('waits until %s after: %s', to_char(its_turn, 'YYYY-MM-DD HH24:MI:SS TZ'), words) END;
 BEGIN
   SELECT * INTO job FROM backfill.job j WHERE j.id = job_id FOR UPDATE;
   IF NOT FOUND OR NOT backfill.is_held(job) THEN  -- it may be sent again
     RETURN CASE WHEN job.holder_pid IS NULL AND (job.report #>> '{waits,tries}')::integer = tries THEN 'given' ELSE 'not ours' END;
-  ELSIF NOT EXISTS (SELECT FROM backfill.free_job) AND NOT EXISTS (SELECT FROM backfill.untidy_job)
+  ELSIF NOT others AND NOT EXISTS (SELECT FROM backfill.free_job) AND NOT EXISTS (SELECT FROM backfill.untidy_job)
         AND (job.state = 'running'  -- else those that queue behind it on its own table are not free before it goes
              OR NOT EXISTS (SELECT FROM backfill.job q WHERE q.state = 'queued' AND q.root = job.root AND q.id <> job.id)) THEN
     RETURN 'kept';
   END IF;
+  IF others THEN
+    PERFORM set_config('backfill.left_to_others', (coalesce(nullif(current_setting('backfill.left_to_others', true), ''), '{}')::jsonb
+                                                   || jsonb_build_object(job.submitted_by, its_turn + interval '30 s'))::text, false);
+  END IF;
   IF job.state = 'running' THEN
     PERFORM backfill.give_back(job);
     UPDATE backfill.job j
-       SET opens_at = greatest(j.opens_at, its_turn), waiting_for = CASE WHEN j.opens_at > its_turn THEN j.waiting_for ELSE waiting END,
+       SET opens_at = CASE WHEN others THEN j.opens_at ELSE greatest(j.opens_at, its_turn) END, waiting_for = CASE WHEN j.opens_at > its_turn THEN j.waiting_for ELSE waiting END,
            report = coalesce(j.report, '{}') || jsonb_build_object('waits', jsonb_build_object('tries', tries))
      WHERE j.id = job_id AND j.state = 'queued';
   ELSE  -- it is being tidied up; a daemon looks for such jobs now and then
     UPDATE backfill.job j
        SET holder_pid = NULL, holder_start = NULL,
-           report = coalesce(j.report, '{}') || jsonb_build_object('waits', jsonb_build_object('tries', tries, 'until', its_turn))
+           report = coalesce(j.report, '{}') || jsonb_build_object('waits', jsonb_strip_nulls(jsonb_build_object('tries', tries, 'until', CASE WHEN NOT others THEN its_turn END)))
      WHERE j.id = job_id;
   END IF;
   RETURN 'given';

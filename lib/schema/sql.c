@@ -315,7 +315,7 @@ const char SQL_HAS_ROLES[] = "SELECT backfill.has_roles(j, $2, $3) FROM backfill
 
 const char SQL_RELEASE_JOB[] = "SELECT backfill.release_job($1)";
 
-const char SQL_GIVE_WAY[] = "SELECT backfill.give_way($1, $2, $3, $4) AS outcome";
+const char SQL_GIVE_WAY[] = "SELECT backfill.give_way($1, $2, $3, $4, $5) AS outcome";
 
 const char SQL_OVER_SHARE[] = "SELECT backfill.over_share($1::bigint[], $2::bigint[]) AS job";
 

@@ -76,7 +76,7 @@ extern const char SQL_EVENT_TRIGGER[]; /* where an error came from, the job's na
 extern const char SQL_WHY_DENIED[]; /* job -> what its session lacks, in words, and what to do; NULL, when nothing is known to be missing */
 extern const char SQL_HAS_ROLES[]; /* job, its login, its role -> whether these are their names still */
 extern const char SQL_RELEASE_JOB[]; /* job */
-extern const char SQL_GIVE_WAY[]; /* job, for so many ms, so often in a row, what it waits for -> 'given', 'kept' or 'not ours' */
+extern const char SQL_GIVE_WAY[]; /* job, for so many ms, so often in a row, what it waits for, whether its login is refused -> 'given', 'kept' or 'not ours' */
 extern const char SQL_OVER_SHARE[]; /* ids of the jobs that this daemon runs, and of those that can't be given back soon -> the one that is to make room for another login's, or NULL */
 extern const char SQL_WAITING_FOR[]; /* job, what or NULL */
 extern const char SQL_CANCEL[];    /* pid of a worker -> whether a signal was sent */

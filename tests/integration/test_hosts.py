@@ -147,7 +147,7 @@ def asked_of_app(tdb):
 
 
 def test_a_login_that_is_refused_is_waited_for_where_it_may_pass(tdb, asked_of_app):
-    """What a method refuses may be a token that is renewed in a moment (here nobody answers ident); a line that lets nobody in is a mistake, where it is met at first."""
+    """It may be a token that is renewed in a moment (here nobody answers ident), or a line of pg_hba.conf: it goes on by itself."""
     tdb.table()
     tdb.table("second", rows=10)
     daemon = tdb.start("-d", f"{tdb.conninfo()} host=127.0.0.1", "--no-throttle")
@@ -161,11 +161,25 @@ def test_a_login_that_is_refused_is_waited_for_where_it_may_pass(tdb, asked_of_a
     for name in (begun, new):
         wait_until(lambda: tdb.throttled_by(name).endswith('Ident authentication failed for user "app"') and "the server refuses the login: " in tdb.throttled_by(name), what="it says why it waits")
     asked_of_app("reject")
-    job = tdb.finish(new, "failed")
-    assert job["error"].startswith("the server refuses the login: ") and "pg_hba.conf" in job["hint"] and "backfill.retry" in job["hint"]
-    wait_until(lambda: "rejects" in tdb.throttled_by(begun), what="what was let in before waits")
+    for name in (begun, new):
+        wait_until(lambda: "rejects" in tdb.throttled_by(name), what="it says why by now")
     asked_of_app("trust")
-    tdb.app.execute("SELECT backfill.retry(%s)", [new])
     tdb.finish(new)
     tdb.finish(begun)
     assert tdb.counts() == {1: 1000} and tdb.counts("second") == {1: 10}
+
+
+def test_a_daemon_that_is_refused_a_login_leaves_its_jobs_to_another_that_is_let_in(tdb, asked_of_app):
+    """Two hosts, and a line of pg_hba.conf for one of them: none of the queue fails, nor waits for the refused one's places."""
+    for table in ("t", "u", "v"):
+        tdb.table(table, rows=10)
+    asked_of_app("reject")
+    refused = tdb.start("-d", f"{tdb.conninfo()} host=127.0.0.1", "--no-throttle")
+    first = tdb.submit(set_clause="n = n + 1")
+    wait_until(lambda: "rejects" in (tdb.throttled_by(first) or ""), what="it says why it waits")
+    tdb.daemon()
+    tdb.finish(first, timeout=30)
+    others = [tdb.submit(target=table, set_clause="n = n + 1") for table in ("u", "v", "t")]
+    for name in others:
+        tdb.finish(name, timeout=30)
+    assert tdb.counts() == {2: 10} and "job-1: gives its place to others" in refused.log()

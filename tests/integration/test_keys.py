@@ -90,6 +90,30 @@ def test_each_row_is_done_once_whatever_its_key(db, key):
     assert job["report"]["batches"] >= ROWS // 7
 
 
+@pytest.mark.parametrize("key", KEYS)
+def test_rows_that_are_locked_or_that_cannot_be_computed_yet_are_done_later_whatever_their_key(db, key):
+    """They are found again by their keys: as rows to do, as rows to leave out, by themselves and several at once."""
+    columns, values = KEYS[key]
+    names = ", ".join(column.split()[0] for column in columns.split(", "))
+    db.admin.execute(PREPARE)
+    db.app.execute(f"CREATE TABLE t ({columns}, no int, n int NOT NULL DEFAULT 0, bad int NOT NULL DEFAULT 1, PRIMARY KEY ({names}));"
+                   f"INSERT INTO t SELECT {values}, g FROM generate_series(1, {ROWS}) AS g; UPDATE t SET bad = 0 WHERE no % 61 = 7")
+    db.daemon(max_rows=7)
+    with db.connect() as holder:
+        holder.autocommit = False
+        holder.execute("SELECT FROM t WHERE no % 53 IN (5, 6) FOR UPDATE")
+        name = db.submit(set_clause="n = n + 1 / bad", on_error="quarantine")
+        wait_until(lambda: "rows are locked" in (db.throttled_by(name) or ""), what="all others are done")
+        holder.rollback()
+    db.finish(name)
+    bad = db.one("SELECT count(*) FROM t WHERE bad = 0")
+    assert db.counts() == {0: bad, 1: ROWS - bad} and db.one("SELECT count(*) FROM backfill.left_behind") == bad
+    db.app.execute("UPDATE t SET bad = 1")
+    db.app.execute("SELECT backfill.retry(%s)", [name])
+    db.finish(name)
+    assert db.counts() == {1: ROWS}
+
+
 # ---- Which key
 
 def test_key_column_names_another_unique_key(db):
