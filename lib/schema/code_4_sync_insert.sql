@@ -219,6 +219,19 @@ AS $$
    WHERE l.lanname NOT IN ('internal', 'c') AND p.prosqlbody IS NULL AND NOT EXISTS (SELECT FROM unnest(p.proconfig) AS s(setting) WHERE starts_with(s.setting, 'search_path=') AND NOT backfill.is_open_path(s.setting))
 $$;
 
+-- The columns by whose change a row moves in the scan, but for those whose change is seen anyway: one that is to do may get behind the place where the scan is, again
+-- and again.
+CREATE OR REPLACE FUNCTION backfill.moving_columns(job backfill.job) RETURNS text[]
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT coalesce(array_agg(a.attname::text ORDER BY a.attnum), '{}')
+    FROM pg_attribute a
+   WHERE a.attrelid = job.target AND a.attnum > 0 AND NOT a.attisdropped AND a.attname <> ALL (backfill.filled_columns(job.set_clause))
+     AND (a.attname = ANY (job.key)
+          OR EXISTS (SELECT FROM pg_index i WHERE i.indrelid = job.target AND i.indisunique AND a.attnum = ANY ((i.indkey::smallint[])[0:i.indnkeyatts - 1])
+                        AND (i.indisprimary OR NOT EXISTS (SELECT FROM pg_index p WHERE p.indrelid = job.target AND p.indisprimary))))
+$$;
+
 -- Refuses what a trigger can't compute, and returns job.plan -> 'sync'.
 CREATE OR REPLACE FUNCTION backfill.read_sync(job backfill.job) RETURNS jsonb
 LANGUAGE plpgsql
@@ -345,6 +358,7 @@ BEGIN
     'checks', backfill.checks_on(job.target, pg_catalog.array_cat(filled, back)),
     'not_null', pg_catalog.to_jsonb(ARRAY(SELECT DISTINCT c FROM (SELECT job.target::pg_catalog.oid UNION SELECT o FROM backfill.relations_of(job) AS o) AS r(oid),
                                                  pg_catalog.unnest(backfill.never_null(r.oid, pg_catalog.array_cat(filled, back))) AS c ORDER BY c)),
-    'defaults', backfill.constant_defaults(job.target, pg_catalog.array_cat(filled, back)));
+    'defaults', backfill.constant_defaults(job.target, pg_catalog.array_cat(filled, back)),
+    'moving', pg_catalog.to_jsonb(backfill.moving_columns(job)));
 END
 $$;

@@ -113,6 +113,18 @@ AS $$
               ELSE (SELECT string_agg(DISTINCT backfill.undone(job, t), ' OR ') FROM backfill.assigned_values(job.set_clause) v, unnest(v.targets) AS t) END
 $$;
 
+-- When an UPDATE moves a row in the scan that is to do, as far as a condition can tell: the function asks. NULL: no UPDATE does, or it is seen anyway.
+CREATE OR REPLACE FUNCTION backfill.moved_by(job backfill.job) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT CASE WHEN m.columns <> '{}' AND backfill.undone_by(job) IS NOT NULL
+              THEN format('pg_catalog.record_image_ne(%s, %s)', backfill.row_of('OLD', m.columns), backfill.row_of('NEW', m.columns))
+                   || coalesce(' AND (' || CASE WHEN job.plan -> 'sync' ->> 'mode' <> 'where'
+                                                THEN (SELECT string_agg(format('OLD.%s IS NULL', backfill.in_quotes(c)), ' OR ') FROM unnest(backfill.filled_columns(job.set_clause)) c
+                                                       WHERE job.plan -> 'sync' ->> 'mode' = 'all' OR job.plan -> 'sync' -> 'null_asked' ? c) END || ')', '') END
+    FROM (SELECT ARRAY(SELECT jsonb_array_elements_text(job.plan -> 'sync' -> 'moving')) AS columns) m
+$$;
+
 -- The variable in which the trigger's function has which expressions of a clause are wanted; NULL: all are, of a clause for one column.
 CREATE OR REPLACE FUNCTION backfill.wanted_in(job backfill.job, clause text) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
@@ -453,9 +465,12 @@ BEGIN
       || CASE WHEN backfill.fills_beside(job) THEN
            format(E'    IF TG_ARGV[0] OPERATOR(pg_catalog.=) \'both\' THEN\n    IF EXISTS (SELECT FROM %s AS v WHERE v."1") THEN\n%s    END IF;\n', old_todo,
                   backfill.sync_lines(job, job.set_clause, old_value, 'update')) || refuse || leave ELSE '' END
-      -- Who has written a filled column, and left the row to do by that.
+      -- Who has written a filled column, and left the row to do by that; or has moved one that is to do, where the scan may not come any more.
       || CASE WHEN backfill.undone_by(job) IS NOT NULL THEN
            E'    IF TG_ARGV[0] OPERATOR(pg_catalog.=) \'undone\' THEN\n'
+           || CASE WHEN backfill.moved_by(job) IS NOT NULL
+                   THEN format(E'    IF %s%s THEN\n%s    END IF;\n', backfill.moved_by(job), CASE WHEN NOT by_null OR jsonb_array_length(sync -> 'null_asked') > 1 THEN format(' AND EXISTS (SELECT FROM %s AS v WHERE v."1")', old_todo) END,
+                               backfill.sync_lines(job, job.set_clause, value, 'update')) ELSE '' END
            || CASE WHEN by_null AND jsonb_array_length(sync -> 'null_asked') < 2 THEN backfill.sync_lines(job, job.set_clause, value, 'undone')
                    WHEN by_null THEN format(E'    IF EXISTS (SELECT FROM %s AS v WHERE v."1") THEN\n%s    END IF;\n', todo, backfill.sync_lines(job, job.set_clause, value, 'undone'))
                    ELSE format(E'    IF EXISTS (SELECT FROM %s AS v WHERE v."1") AND NOT EXISTS (SELECT FROM %s AS v WHERE v."1") THEN\n%s    END IF;\n', todo, old_todo,
@@ -519,7 +534,7 @@ DECLARE
   filled text[] := backfill.filled_columns(job.set_clause);
 BEGIN
   IF (job.plan -> 'sync' -> 'self')::boolean THEN  -- where_clause alone says what is to do
-    sources := backfill.watched_columns(job, '{_value, _todo}', '{}');
+    sources := ARRAY(SELECT DISTINCT c FROM unnest(backfill.watched_columns(job, '{_value, _todo}', '{}') || ARRAY(SELECT jsonb_array_elements_text(job.plan -> 'sync' -> 'moving'))) c ORDER BY c);
     meant := '{}';
   ELSE
     sources := backfill.watched_columns(job, '{_value}', filled);
@@ -591,10 +606,10 @@ BEGIN
                                    backfill.sync_name(job) || '_both', name, old_row, new_row, old_back, new_back, same, own, there, function);
   END IF;
   IF backfill.undone_by(job) IS NOT NULL THEN
-    commands := commands || format('CREATE TRIGGER %I BEFORE UPDATE ON %s FOR EACH ROW WHEN ((%s)%s AND (%s) IS NOT TRUE AND %s) EXECUTE FUNCTION %s(''undone'')',
+    commands := commands || format('CREATE TRIGGER %I BEFORE UPDATE ON %s FOR EACH ROW WHEN (((%s)%s%s) AND (%s) IS NOT TRUE AND %s) EXECUTE FUNCTION %s(''undone'')',
                                    backfill.sync_name(job) || '_undone', name, backfill.undone_by(job),
                                    CASE WHEN back IS NOT NULL  -- else it goes back
-                                        THEN format(' AND pg_catalog.record_image_ne(%s, %s)', old_back, new_back) ELSE '' END, own, there, function);
+                                        THEN format(' AND pg_catalog.record_image_ne(%s, %s)', old_back, new_back) ELSE '' END, coalesce(' OR ' || backfill.moved_by(job), ''), own, there, function);
   END IF;
   RETURN commands || ARRAY(SELECT format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %s', name, (regexp_match(c, '^CREATE TRIGGER ("(?:[^"]|"")+"|\S+)'))[1]) FROM unnest(commands) c);
 END

@@ -183,3 +183,42 @@ def test_who_computes_a_clause_matters_by_what_it_reads_alone(db, table):
         db.finish(db.submit(session=boss, target=f"public.{table}", add_column="m int", set_clause="m = length(b::text)", keep_in_sync=True))  # a domain with a plain condition
         with_c = db.submit(session=boss, target=f"public.{table}", add_column="o int", set_clause="o = length(c::text)", keep_in_sync=True)
     assert "may depend on who computes it" in db.finish(with_c, "failed")["error"]
+
+
+# ---- Rows that move
+
+MOVED = {
+    "one column": (dict(set_clause="b = a * 2"), "b"),
+    "with where_clause": (dict(set_clause="b = a * 2", where_clause="b IS NULL AND a > 0"), "b"),
+    "several columns": (dict(set_clause="b = a * 2, c = a * 3", where_clause="b IS NULL OR c IS NULL"), "b, c"),
+    "a mark": (dict(set_clause="b = a * 2, c = 1", where_clause="c = 0"), "b, c"),
+    "what it fills is what it reads": (dict(set_clause="d = lower(d)", where_clause="d <> lower(d)"), "d"),
+    "both ways": (dict(set_clause="b = a * 2", sync_back="a = b / 2"), "b"),
+    "another key": (dict(set_clause="b = a * 2", key=["no"]), "b"),
+}
+
+
+@pytest.mark.parametrize("shape", MOVED)
+def test_a_row_that_is_to_do_and_moves_in_the_scan_is_filled_at_once(db, shape):
+    """It may get behind the place where the scan is, and behind that of the one that proves it, as often as somebody wants."""
+    fields, columns = MOVED[shape]
+    db.app.execute("""CREATE TABLE t (id int, no int, a int NOT NULL, b int, c int, d text, PRIMARY KEY (id), UNIQUE (no));
+                      INSERT INTO t SELECT i, i, i FROM generate_series(1, 500) i""")
+    if "c = 0" in str(fields):
+        db.app.execute("UPDATE t SET c = 0; ALTER TABLE t ALTER c SET DEFAULT 0")
+    if fields["set_clause"].startswith("d"):
+        db.app.execute("UPDATE t SET d = 'X' || id")
+    if "key" in fields:
+        db.app.execute("ALTER TABLE t DROP CONSTRAINT t_pkey, ALTER no SET NOT NULL")
+    db.daemon(max_rows=10)
+    with db.held_row(200):
+        name = db.submit(keep_in_sync=True, **fields)
+        db.wait_at(200, name)
+        db.app.execute("UPDATE t SET b = -7 WHERE id = 450")  # new code has written that
+        db.app.execute("UPDATE t SET id = id + 10000, no = no + 10000 WHERE id IN (400, 450)")
+        moved = db.all(f"SELECT {columns} FROM t WHERE id IN (10400, 10450) ORDER BY id")
+        db.app.execute("UPDATE t SET id = -id, no = -no WHERE id > 10000")
+    db.finish(name)
+    expected = {"b": [(800,), (-7,)], "b, c": [(800, 1 if "c = 1" in str(fields) else 1200), (-7, 1 if "c = 1" in str(fields) else 1350)], "d": [("x400",), ("x450",)]}[columns]
+    assert moved == expected
+    assert db.all(f"SELECT {columns} FROM t WHERE id < 0 ORDER BY id DESC") == expected
