@@ -572,13 +572,13 @@ BEGIN
 END
 $$;
 
--- Whether a plan reads a relation as a whole where a batch should read a part of it.
-CREATE OR REPLACE FUNCTION backfill.plan_reads_all(plan jsonb, relation_name name) RETURNS boolean
+-- Whether a plan (EXPLAIN VERBOSE) reads a relation as a whole where a batch should read a part of it.
+CREATE OR REPLACE FUNCTION backfill.plan_reads_all(plan jsonb, relation oid) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT EXISTS (
-    SELECT FROM jsonb_path_query(plan, 'lax $.** ? (@."Node Type" == "Seq Scan")') AS node
-     WHERE node ->> 'Relation Name' = relation_name)
+    SELECT FROM jsonb_path_query(plan, 'lax $.** ? (@."Node Type" == "Seq Scan")') AS node, pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+     WHERE c.oid = relation AND node ->> 'Relation Name' = c.relname AND node ->> 'Schema' = n.nspname)
 $$;
 
 -- Whether a plan reads relations, and none of them is this one, or one of the same partitioned table.
@@ -597,8 +597,8 @@ AS $$
 DECLARE
   plan pg_catalog.jsonb;
 BEGIN
-  FOR plan IN EXECUTE pg_catalog.concat('EXPLAIN (FORMAT JSON) ', batch) USING upper, upper, NULL::pg_catalog.text[], NULL::bigint LOOP
-    IF backfill.plan_reads_all(plan, (SELECT c.relname FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) relation)) THEN
+  FOR plan IN EXECUTE pg_catalog.concat('EXPLAIN (FORMAT JSON, VERBOSE) ', batch) USING upper, upper, NULL::pg_catalog.text[], NULL::bigint LOOP
+    IF backfill.plan_reads_all(plan, relation) THEN
       RAISE EXCEPTION 'a batch of % would read the whole table', backfill.relation_name(relation)
         USING ERRCODE = '42P16', DETAIL = plan::pg_catalog.text,
               HINT = 'Its statement must reach the table by the key: put {batch} where the condition on this table stands.';
@@ -620,8 +620,8 @@ DECLARE
   live bigint;
   plan pg_catalog.jsonb;
 BEGIN
-  FOR plan IN EXECUTE pg_catalog.concat('EXPLAIN (FORMAT JSON) ', bound) USING NULL::pg_catalog.text[], upper, 1000::bigint LOOP
-    IF backfill.plan_reads_all(plan, (SELECT c.relname FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) relation))
+  FOR plan IN EXECUTE pg_catalog.concat('EXPLAIN (FORMAT JSON, VERBOSE) ', bound) USING NULL::pg_catalog.text[], upper, 1000::bigint LOOP
+    IF backfill.plan_reads_all(plan, relation)
        OR pg_catalog.jsonb_path_exists(plan, 'strict $.**."Node Type" ? (@ == "Sort")', silent => true) THEN
       RAISE EXCEPTION 'the next batch of % would be found by reading the whole table', backfill.relation_name(relation)
         USING ERRCODE = '42P16', DETAIL = plan::pg_catalog.text,

@@ -43,18 +43,25 @@ AS $$
   SELECT format('backfilld_sync_%s_%s', job.id, job.plan -> 'sync' ->> 'token')
 $$;
 
+-- A job's number in names, which stand in its order: of two jobs on a table the older comes first, for the younger may read what it fills. Behind 999999 a letter says how long it is.
+CREATE OR REPLACE FUNCTION backfill.number_in_names(id bigint) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT CASE WHEN id < 1000000 THEN lpad(id::text, 6, '0') ELSE chr(90 + length(id::text)) || id END
+$$;
+
 -- What the names of the triggers begin with.
 CREATE OR REPLACE FUNCTION backfill.sync_name(job backfill.job) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT 'zz_backfilld_keep_in_sync_' || lpad(job.id::text, 6, '0')  -- of two jobs on a table the older comes first: the younger may read what it fills
+  SELECT 'zz_backfilld_keep_in_sync_' || backfill.number_in_names(job.id)
 $$;
 
 -- What the names of those of the way back begin with.
 CREATE OR REPLACE FUNCTION backfill.back_name(job backfill.job) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT '00_backfilld_keep_in_sync_' || lpad(job.id::text, 6, '0')
+  SELECT '00_backfilld_keep_in_sync_' || backfill.number_in_names(job.id)
 $$;
 
 -- The name of an earlier version's trigger and function.
@@ -64,11 +71,11 @@ AS $$
   SELECT 'zz_backfilld_keep_in_sync_' || job.id
 $$;
 
--- Its triggers on the table itself.
+-- Its triggers on the table itself; not those of another job that bore the number, in a schema that is gone.
 CREATE OR REPLACE FUNCTION backfill.sync_triggers(job backfill.job) RETURNS TABLE (oid oid, name text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT t.oid, t.tgname::text FROM pg_trigger t
+  SELECT t.oid, t.tgname::text FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid AND p.proname IN (backfill.old_sync_name(job), backfill.sync_token(job))
    WHERE t.tgrelid = job.target AND NOT t.tgisinternal
      AND t.tgname = ANY (backfill.old_sync_name(job) || ARRAY(SELECT backfill.sync_name(job) || ending FROM unnest('{_insert, _update, _meant, _both, _undone}'::text[]) AS e(ending))
                                                      || ARRAY(SELECT backfill.back_name(job) || ending FROM unnest('{_back, _given}'::text[]) AS e(ending)))
@@ -143,6 +150,88 @@ AS $$
    ORDER BY l.oid LIMIT 1
 $$;
 
+-- What a function, or a type, reaches: itself, and by operators, domains, views, policies, and the parsed bodies of functions. Nothing by the columns of the table target, whose row
+-- the function takes. What the text of a body calls nobody can tell.
+CREATE OR REPLACE FUNCTION backfill.reached_by(classid oid, objid oid, target oid) RETURNS TABLE (classid oid, objid oid)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  WITH RECURSIVE reached(classid, objid) AS (
+    SELECT $1, $2
+     UNION
+    SELECT n.classid, n.objid
+      FROM reached r,
+           LATERAL (SELECT d.refclassid, d.refobjid FROM pg_depend d WHERE d.classid = r.classid AND d.objid = r.objid AND NOT (r.classid = 'pg_class'::regclass AND r.objid = target)
+                     UNION ALL
+                    SELECT 'pg_rewrite'::regclass, w.oid FROM pg_rewrite w WHERE r.classid = 'pg_class'::regclass AND w.ev_class = r.objid
+                     UNION ALL
+                    SELECT 'pg_policy'::regclass, y.oid FROM pg_policy y WHERE r.classid = 'pg_class'::regclass AND y.polrelid = r.objid AND r.objid <> target
+                     UNION ALL
+                    SELECT 'pg_proc'::regclass, o.oprcode::oid FROM pg_operator o WHERE r.classid = 'pg_operator'::regclass AND o.oid = r.objid
+                     UNION ALL
+                    SELECT 'pg_constraint'::regclass, k.oid FROM pg_constraint k WHERE r.classid = 'pg_type'::regclass AND k.contypid = r.objid) AS n(classid, objid)
+     WHERE n.classid IN ('pg_proc'::regclass, 'pg_class'::regclass, 'pg_rewrite'::regclass, 'pg_policy'::regclass, 'pg_operator'::regclass, 'pg_type'::regclass, 'pg_constraint'::regclass)
+  )
+  SELECT r.classid, r.objid FROM reached r
+$$;
+
+-- The schemas of a path in which a role may create what code under that path could mean, and that has not the rights of owner; NULL: none.
+CREATE OR REPLACE FUNCTION backfill.who_creates_in(path text, owner oid, OUT schema text, OUT who text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT n.nspname::text, CASE a.grantee WHEN 0 THEN 'anybody' ELSE a.grantee::regrole::text END
+    FROM unnest(backfill.split_at(path, ',')) AS u(part) JOIN pg_namespace n ON n.nspname = backfill.assigned_column(backfill.trim_sql(u.part)),
+         LATERAL (SELECT x.grantee FROM aclexplode(n.nspacl) x WHERE x.privilege_type = 'CREATE' AND x.grantee <> 'pg_database_owner'::regrole
+                   UNION ALL
+                  SELECT n.nspowner WHERE n.nspowner <> 'pg_database_owner'::regrole) a
+   WHERE a.grantee = 0 OR NOT pg_has_role(a.grantee, owner, 'USAGE')
+   ORDER BY n.nspname, a.grantee LIMIT 1
+$$;
+
+-- Why what a row function, or a filled column's type, reaches must not run in the trigger with the rights of the table's owner, and what mends it; NULL: it may. Others could replace
+-- it, or make what it means by a name. path: the search_path of the trigger, NULL: it has none, and its columns' domains are checked under that of whoever writes.
+CREATE OR REPLACE FUNCTION backfill.danger_of(classid oid, objid oid, target oid, path text, OUT problem text, OUT advice text)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  owner constant oid := (SELECT c.relowner FROM pg_class c WHERE c.oid = target);
+  v     record;
+  made  record;
+BEGIN
+  FOR v IN
+    SELECT o.kind, o.name, o.whose, o.own_path, o.is_text
+      FROM backfill.reached_by(classid, objid, target) r,
+           LATERAL (SELECT 'FUNCTION' AS kind, p.oid::regprocedure::text AS name, p.proowner AS whose,
+                           (SELECT s.setting FROM unnest(p.proconfig) AS s(setting) WHERE starts_with(s.setting, 'search_path=')) AS own_path,
+                           NOT p.prosecdef AND p.prosqlbody IS NULL AND l.lanname NOT IN ('internal', 'c') AS is_text
+                      FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang WHERE r.classid = 'pg_proc'::regclass AND p.oid = r.objid AND p.oid >= 16384 AND p.oid <> danger_of.objid
+                     UNION ALL
+                    SELECT 'DOMAIN', y.oid::regtype::text, y.typowner, NULL, false FROM pg_type y WHERE r.classid = 'pg_type'::regclass AND y.oid = r.objid AND y.typtype = 'd'
+                     UNION ALL
+                    SELECT CASE c.relkind WHEN 'v' THEN 'VIEW' ELSE 'TABLE' END, backfill.relation_name(c.oid), c.relowner, NULL, false FROM pg_class c
+                     WHERE r.classid = 'pg_class'::regclass AND c.oid = r.objid AND c.oid <> target AND c.oid >= 16384 AND c.relkind IN ('v', 'r', 'p', 'm', 'f')) o
+     ORDER BY pg_has_role(o.whose, owner, 'USAGE'), o.name
+  LOOP
+    IF NOT pg_has_role(v.whose, owner, 'USAGE') THEN
+      problem := format('%s %s belongs to %s, whose code would run by it in the trigger, with the rights of %s, the owner of the table', lower(v.kind), v.name, v.whose::regrole, owner::regrole);
+      advice := format('ALTER %s %s OWNER TO %s; or, if %s may do all that %3$s may: GRANT %3$s TO %4$s.', v.kind, v.name, owner::regrole, v.whose::regrole);
+    ELSIF v.kind <> 'FUNCTION' THEN
+      CONTINUE;
+    ELSIF backfill.is_open_path(v.own_path) THEN
+      problem := format('%s would run in the trigger with the rights of the table''s owner, and whoever writes could put temporary tables in the way of its search_path', v.name);
+      advice := format('ALTER FUNCTION %s SET search_path = …, pg_temp: named last, they come last.', v.name);
+    ELSIF v.is_text THEN
+      SELECT w.schema, w.who INTO made FROM backfill.who_creates_in(coalesce(substr(v.own_path, length('search_path=') + 1), path), owner) w;
+      IF made.schema IS NOT NULL THEN
+        problem := format('%s looks names up in schema %I with the rights of the table''s owner, and %s may create some there', v.name, made.schema, made.who);
+        advice := format('REVOKE CREATE ON SCHEMA %I FROM %s; or ALTER FUNCTION %s SET search_path = …, pg_temp: schemas in which nobody else may.', made.schema,
+                         CASE made.who WHEN 'anybody' THEN 'PUBLIC' ELSE made.who END, v.name);
+      END IF;
+    END IF;
+    EXIT WHEN problem IS NOT NULL;
+  END LOOP;
+END
+$$;
+
 -- Why a job's trigger can't be relied on, however often it is made anew, in words; NULL: it can. Others could put code in its way, which would run with the
 -- rights of the table's owner.
 CREATE OR REPLACE FUNCTION backfill.sync_danger(job backfill.job) RETURNS text
@@ -153,7 +242,16 @@ AS $$
     (SELECT format('would run casts of %s, who owns partition %s', c.relowner::regrole, backfill.relation_name(c.oid))
        FROM pg_class t, backfill.partitions_of(job.target) p JOIN pg_class c ON c.oid = p.relid
       WHERE t.oid = job.target AND NOT pg_has_role(c.relowner, t.relowner, 'USAGE') ORDER BY c.oid LIMIT 1),
-    'would run ' || backfill.row_cast(job.target))
+    'would run ' || backfill.row_cast(job.target),
+    (SELECT format('is not safe: %s', d.problem)
+       FROM (SELECT 'pg_proc'::regclass AS classid, f.oid FROM backfill.sync_functions(job) f WHERE f.name <> backfill.sync_token(job)
+              UNION ALL
+             SELECT 'pg_type'::regclass, a.atttypid FROM pg_attribute a
+              WHERE a.attrelid = job.target AND a.attnum > 0 AND a.attname = ANY (backfill.filled_columns(job.set_clause) || backfill.filled_columns(job.sync_back))) o,
+            LATERAL backfill.danger_of(o.classid, o.oid, job.target,
+              (SELECT substr(s.setting, length('search_path=') + 1) FROM backfill.sync_functions(job) f JOIN pg_proc p ON p.oid = f.oid, unnest(p.proconfig) AS s(setting)
+                WHERE f.name = backfill.sync_token(job) AND starts_with(s.setting, 'search_path='))) d
+      WHERE d.problem IS NOT NULL LIMIT 1))
 $$;
 
 -- What is wrong with a job's trigger, in words; NULL: nothing. It must be there, fire for everybody, be the table owner's, and be as it was made.

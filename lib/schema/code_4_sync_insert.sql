@@ -330,6 +330,13 @@ BEGIN
     PERFORM backfill.refuse('keep_in_sync', pg_catalog.format('a domain of a column that is filled calls %s, which looks names up along the search_path of whoever writes, and the trigger has the rights of the table''s owner', one),
                             pg_catalog.format('ALTER FUNCTION %s SET search_path = …, pg_temp: the schemas that it means, and pg_temp behind them.', one), '42501');
   END IF;
+  SELECT d.problem, d.advice INTO v
+    FROM pg_catalog.pg_attribute a, LATERAL backfill.danger_of('pg_catalog.pg_type'::pg_catalog.regclass, a.atttypid, job.target, NULL) d
+   WHERE a.attrelid OPERATOR(pg_catalog.=) job.target AND a.attnum OPERATOR(pg_catalog.>) 0::smallint AND a.attname::pg_catalog.text OPERATOR(pg_catalog.=) ANY (pg_catalog.array_cat(filled, back)) AND d.problem IS NOT NULL
+   ORDER BY a.attnum LIMIT 1;
+  IF v.problem IS NOT NULL THEN
+    PERFORM backfill.refuse('keep_in_sync', v.problem, v.advice, '42501');
+  END IF;
   PERFORM backfill.check_other_syncs(job);
   IF job.sync_back IS NOT NULL THEN
     PERFORM backfill.check_sync_clause(job, 'sync_back', job.sync_back);

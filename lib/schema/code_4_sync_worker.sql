@@ -107,7 +107,7 @@ DECLARE
   signature pg_catalog.text := name OPERATOR(pg_catalog.||) arguments;
   traits    pg_catalog.record;
   by_role   boolean;
-  open      pg_catalog.text;
+  danger    pg_catalog.record;
 BEGIN
   BEGIN
     columns := backfill.columns_read(job.target, expressions);
@@ -123,10 +123,10 @@ BEGIN
     ARRAY(SELECT pg_catalog.format(E'(%s\n)::%s', u.e, u.t) FROM ROWS FROM (pg_catalog.unnest(expressions), pg_catalog.unnest(types)) WITH ORDINALITY AS u(e, t, ord) ORDER BY u.ord), columns, missing, by_wanted);
   SELECT * INTO traits FROM backfill.function_traits((twin OPERATOR(pg_catalog.||) arguments)::pg_catalog.regprocedure, backfill.custom_settings(job));
   by_role := backfill.depends_on_role((twin OPERATOR(pg_catalog.||) arguments)::pg_catalog.regprocedure);
-  open := backfill.open_function((twin OPERATOR(pg_catalog.||) arguments)::pg_catalog.regprocedure, job.target);
+  danger := backfill.danger_of('pg_catalog.pg_proc'::pg_catalog.regclass, (twin OPERATOR(pg_catalog.||) arguments)::pg_catalog.regprocedure, job.target, pg_catalog.current_setting('search_path'));
   EXECUTE pg_catalog.format('DROP FUNCTION %s%s', twin, arguments);
-  IF open IS NOT NULL THEN
-    PERFORM backfill.refuse_open(open);
+  IF danger.problem IS NOT NULL THEN
+    PERFORM backfill.refuse('keep_in_sync', danger.problem, danger.advice, '42501');
   ELSIF traits.volatile AND ending OPERATOR(pg_catalog.=) '_value'
         AND EXISTS (SELECT FROM pg_catalog.jsonb_array_elements(backfill.assignments_of(job.set_clause)) a WHERE pg_catalog.jsonb_array_length(a OPERATOR(pg_catalog.->) 'columns') OPERATOR(pg_catalog.>) 1) THEN
     PERFORM backfill.refuse('keep_in_sync', 'set_clause fills several columns by one sub-select, and gives another value each time: the trigger computes it for each column anew',
@@ -170,6 +170,7 @@ DECLARE
   signature   pg_catalog.text := pg_catalog.format('%s_breaks(%s)', token, backfill.row_arguments(job.target, token, ARRAY[NULL::pg_catalog.text], false));
   own_path    pg_catalog.text := pg_catalog.current_setting('search_path');
   expressions pg_catalog.text[];
+  danger      pg_catalog.record;
 BEGIN
   PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);  -- by which the server has written them
   SELECT pg_catalog.array_agg(c.value ORDER BY c.key) INTO expressions FROM pg_catalog.jsonb_each_text(job.plan OPERATOR(pg_catalog.->) 'sync' OPERATOR(pg_catalog.->) 'checks') c;
@@ -178,8 +179,9 @@ BEGIN
              FROM pg_catalog.jsonb_each_text(job.plan OPERATOR(pg_catalog.->) 'sync' OPERATOR(pg_catalog.->) 'checks') c)],
     backfill.columns_read(job.target, expressions), NULL, false);
   PERFORM pg_catalog.set_config('search_path', own_path, true);
-  IF backfill.open_function(signature::pg_catalog.regprocedure, job.target) IS NOT NULL THEN
-    PERFORM backfill.refuse_open(backfill.open_function(signature::pg_catalog.regprocedure, job.target));
+  danger := backfill.danger_of('pg_catalog.pg_proc'::pg_catalog.regclass, signature::pg_catalog.regprocedure, job.target, own_path);
+  IF danger.problem IS NOT NULL THEN
+    PERFORM backfill.refuse('keep_in_sync', danger.problem, danger.advice, '42501');
   END IF;
   PERFORM backfill.keep_to_owner('FUNCTION', signature);
   IF owner OPERATOR(pg_catalog.<>) pg_catalog.quote_ident(current_user) THEN

@@ -218,6 +218,7 @@ def kept_in_step(db):
 
 def test_the_triggers_functions_qualify_all_that_they_name(db):
     """Or they pin the search_path, which costs: for the function of a CHECK."""
+    db.close_public()
     found = kept_in_step(db)
     assert [unqualified(source.replace("#variable_conflict use_column\n", "")) for source, _ in found] == [[]] * 5
     paths = [[s for s in settings if s.startswith("search_path=")] for _, settings in found]
@@ -227,6 +228,7 @@ def test_the_triggers_functions_qualify_all_that_they_name(db):
 @pytest.mark.parametrize("path", ["mine, pg_catalog", "pg_temp, pg_catalog", "pg_temp, mine, public, pg_catalog"])
 def test_who_writes_a_table_runs_no_code_as_its_owner(db, path):
     """Types of the writer's own, whose CHECK is code: rows that are filled, that can't be, that a CHECK or NOT NULL refuses."""
+    db.close_public()
     kept_in_step(db)
     db.admin.execute("CREATE SCHEMA mine AUTHORIZATION other; GRANT USAGE ON SCHEMA mine TO PUBLIC; GRANT TEMP ON DATABASE current TO other".replace("current", f'"{db.name}"'))
     db.app.execute("GRANT SELECT, INSERT, UPDATE ON t TO other")
@@ -263,6 +265,7 @@ STEAL = """CREATE SCHEMA g AUTHORIZATION other; CREATE TABLE secret (s text); IN
 @pytest.mark.parametrize("reaches, path", [("f(a)", "public"), ("(SELECT v.x FROM v WHERE v.k = 1)", "public"), ("parsed(a)", "public"), ("f(a)", "''"), ("f(a)", "pg_catalog")])
 def test_a_function_whose_own_path_lets_temporary_tables_in_is_refused_under_a_trigger(db, reaches, path):
     """Who writes could put one in place of a table that it means, and it runs as the table's owner."""
+    db.close_public()
     db.admin.execute(STEAL)
     db.app.execute("""CREATE TABLE t (id bigint PRIMARY KEY, a int, b int); CREATE TABLE rates (k int, factor int); INSERT INTO rates VALUES (1, 3); INSERT INTO t SELECT g, g FROM generate_series(1, 20) g;
         GRANT INSERT, SELECT ON t TO other;
@@ -282,6 +285,7 @@ def test_a_function_whose_own_path_lets_temporary_tables_in_is_refused_under_a_t
 
 
 def test_what_a_view_calls_is_computed_along_the_submitters_path(db):
+    db.close_public()
     db.admin.execute(STEAL)
     db.app.execute("""CREATE TABLE t (id bigint PRIMARY KEY, a int, b text); CREATE TABLE names (k int, name text); INSERT INTO names SELECT g, 'N' FROM generate_series(0, 2000) g;
         INSERT INTO t SELECT g, g FROM generate_series(1, 20) g; GRANT INSERT, SELECT ON t TO other;
@@ -441,6 +445,7 @@ def test_default_privileges_give_nobody_the_triggers_functions(db):
 
 def test_a_domain_whose_function_looks_names_up_anywhere_is_refused_under_a_trigger(db):
     """Its body may be in the domain's check as the writer's search_path has it, whatever the trigger pins."""
+    db.close_public()
     db.app.execute("CREATE FUNCTION is_low(text) RETURNS boolean LANGUAGE sql AS 'SELECT $1 = lower($1)'; CREATE FUNCTION via(text) RETURNS boolean LANGUAGE sql BEGIN ATOMIC SELECT is_low($1); END;"
                    "CREATE DOMAIN word AS text CHECK (via(VALUE)); CREATE DOMAIN key AS word; CREATE TABLE t (id bigint PRIMARY KEY, a text, w key[])")
     job = {"set_clause": "w = ARRAY[a]", "where_clause": "w IS NULL", "keep_in_sync": True}
@@ -578,10 +583,12 @@ def test_a_cast_that_a_partition_had_before_gets_no_trigger_with_the_rights_of_t
 
 def test_who_drops_a_function_of_the_trigger_drops_the_trigger(db):
     """By CASCADE, from what it reads: its name is free then, and what takes its place must not run as the table's owner."""
+    db.close_public()
     db.app.execute("CREATE TABLE t (id bigint PRIMARY KEY, a int, b int); CREATE TABLE secret (s text); INSERT INTO secret VALUES ('x'); GRANT SELECT, INSERT ON t TO other")
-    db.admin.execute("CREATE TABLE rates (k int, f int); ALTER TABLE rates OWNER TO other; GRANT SELECT ON rates TO app; GRANT CREATE ON SCHEMA public TO other")
+    db.app.execute("CREATE TABLE rates (k int, f int)")
     db.daemon()
     name = db.finish(db.submit(set_clause="b = (SELECT f FROM rates WHERE k = a)", where_clause="b IS NULL", keep_in_sync=True))["name"]
+    db.admin.execute("ALTER TABLE rates OWNER TO other; GRANT CREATE ON SCHEMA public TO other")
     value = db.one("SELECT proname::text FROM pg_proc WHERE proname ~ '^backfilld.*_value$'")
     with db.connect("other") as session:
         session.execute("DROP TABLE rates CASCADE")
@@ -591,6 +598,66 @@ def test_who_drops_a_function_of_the_trigger_drops_the_trigger(db):
     assert db.one("SELECT backfill.sync_trouble(j) FROM backfill.job j WHERE j.name = %s", name) == "is not there any more"
     db.app.execute("SELECT backfill.finish(%s)", [name])
     wait_until(lambda: not db.one("SELECT count(*) FROM pg_proc WHERE proname ~ '^backfilld' AND proowner = 'app'::regrole"), what="the rest of it is gone")
+
+
+STRANGERS_THINGS = {
+    "a function": ("m = os.f(n)", "FUNCTION os.f(integer)"),
+    "a function that the parsed body of another calls": ("m = mine(n)", "FUNCTION os.f(integer)"),
+    "an operator's function": ("m = n OPERATOR(os.@@@) 1", "FUNCTION os.g(integer,integer)"),
+    "a domain that it casts to": ("m = (n::os.d)::int", "DOMAIN os.d"),
+    "a filled column's domain": ("o = n", "DOMAIN os.d"),
+    "a view": ("m = n + (SELECT a FROM os.v)", "VIEW os.v"),
+    "a table": ("m = n + (SELECT a FROM os.t)", "TABLE os.t"),
+    "the function of a CHECK": ("c = n", "FUNCTION os.f(integer)"),
+}
+
+
+@pytest.mark.parametrize("what", STRANGERS_THINGS)
+def test_what_others_could_replace_runs_in_no_trigger_with_the_rights_of_the_tables_owner(db, what):
+    """They would have had their code run as the owner by one INSERT, as often as they liked."""
+    clause, thing = STRANGERS_THINGS[what]
+    db.admin.execute("CREATE SCHEMA os AUTHORIZATION other; GRANT USAGE ON SCHEMA os TO app")
+    db.session("other").execute("""CREATE FUNCTION os.f(int) RETURNS int LANGUAGE sql IMMUTABLE RETURN $1 + 1; CREATE DOMAIN os.d AS int CHECK (VALUE > 0); CREATE VIEW os.v AS SELECT 1 AS a; CREATE TABLE os.t (a int);
+        CREATE FUNCTION os.g(int, int) RETURNS int LANGUAGE sql IMMUTABLE RETURN $1 + $2; CREATE OPERATOR os.@@@ (FUNCTION = os.g, LEFTARG = int, RIGHTARG = int); GRANT SELECT ON os.v, os.t TO app""")
+    db.app.execute("""CREATE FUNCTION mine(int) RETURNS int LANGUAGE sql IMMUTABLE RETURN os.f($1);
+        CREATE TABLE t (id int PRIMARY KEY, n int, m int, o os.d, c int CHECK (os.f(c) > 0)); INSERT INTO t SELECT g, g FROM generate_series(1, 10) g""")
+    db.daemon()
+    column = clause.split()[0]
+
+    def outcome():
+        try:
+            name = db.submit(set_clause=clause, where_clause=f"{column} IS NULL", keep_in_sync=True)
+        except psycopg.Error as e:
+            return {"state": "failed", "error": e.diag.message_primary, "hint": e.diag.message_hint}
+        wait_until(lambda: db.state(name) in ("failed", "succeeded"), 30, "the job ends")
+        return db.job(name)
+
+    job = outcome()
+    assert job["state"] == "failed" and thing.split(" ", 1)[1] in job["error"] and "belongs to other" in job["error"] and job["hint"].startswith(f"ALTER {thing} OWNER TO app"), job
+    for owner in ("app", "other"):  # as the hint says; and back again, behind the job
+        db.admin.execute(f"ALTER {thing} OWNER TO {owner}")
+        if owner == "app":
+            job = outcome()
+            assert job["state"] == "succeeded", job
+            assert db.one("SELECT backfill.sync_trouble(j) FROM backfill.job j WHERE j.id = %s", job["id"]) is None
+    assert "belongs to other" in db.one("SELECT backfill.sync_trouble(j) FROM backfill.job j WHERE j.id = %s", job["id"])
+
+
+@pytest.mark.parametrize("language, body", [("plpgsql", "BEGIN RETURN helper($1); END"), ("sql", "SELECT helper($1)")])
+def test_nobody_else_makes_a_function_that_one_of_the_owners_could_mean(db, language, body):
+    """A schema of the path in which somebody else may create; public before PostgreSQL 15, say: a helper that fits better."""
+    db.app.execute(f"""CREATE FUNCTION helper(bigint) RETURNS int LANGUAGE sql AS 'SELECT $1::int'; CREATE FUNCTION g(int) RETURNS int LANGUAGE {language} AS '{body}';
+                       CREATE TABLE t (id int PRIMARY KEY, n int, m int); INSERT INTO t SELECT g, g FROM generate_series(1, 10) g""")
+    job = dict(set_clause="m = g(n)", where_clause="m IS NULL", keep_in_sync=True)
+    db.daemon()
+    refused = db.finish(db.submit(**job), "failed")
+    assert "public.g(integer) looks names up in schema public with the rights of the table's owner, and app_owner may create some there" in refused["error"] and "REVOKE CREATE ON SCHEMA public FROM app_owner" in refused["hint"]
+    db.close_public()
+    done = db.finish(db.submit(**job))
+    db.admin.execute("GRANT CREATE ON SCHEMA public TO PUBLIC")
+    assert "anybody may create some there" in db.one("SELECT backfill.sync_trouble(j) FROM backfill.job j WHERE j.id = %s", done["id"])
+    db.app.execute("ALTER FUNCTION g SET search_path = pg_catalog, pg_temp")
+    assert db.one("SELECT backfill.sync_trouble(j) FROM backfill.job j WHERE j.id = %s", done["id"]) is None
 
 
 def test_who_owns_the_schema_could_replace_the_functions_of_a_trigger_and_is_named(db):

@@ -262,6 +262,7 @@ def test_trigger_never_reads_a_table_that_the_writer_can_replace(db, clause):
 
 def test_functions_of_the_trigger_are_the_table_owners_whoever_has_submitted(db):
     """A clause that calls a function of theirs would run it in a superuser's name in the batches: that is refused."""
+    db.close_public()
     db.admin.execute("CREATE TABLE t (id int PRIMARY KEY, n int); INSERT INTO t SELECT g, g FROM generate_series(1, 10) g; ALTER TABLE t OWNER TO app;"
                      "CREATE FUNCTION public.twice(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $1 * 2'; ALTER FUNCTION public.twice(int) OWNER TO app")
     db.daemon()

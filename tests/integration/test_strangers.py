@@ -259,6 +259,8 @@ def test_no_secret_of_a_job_can_be_read_in_its_session(table):
         CREATE FUNCTION public.twice(i int) RETURNS int LANGUAGE plpgsql STABLE AS $$ BEGIN PERFORM public.listen(); RETURN 2 * i; END $$;
         CREATE FUNCTION public.holds(i int) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN PERFORM public.twice(1); RETURN true; END $$""")
     stranger(db, "trigger", "PERFORM public.listen();")
+    db.admin.execute("ALTER FUNCTION public.twice OWNER TO app")
+    db.close_public()
     db.daemon(max_rows=30)
     name = db.submit(add_column="d int", set_clause="d = public.twice(id)", where_clause="d IS NULL", keep_in_sync=True, enforce=["CHECK (public.holds(d))", "NOT NULL d"])
     db.finish(name)

@@ -671,6 +671,7 @@ ELSEWHERE = """SET TimeZone = 'Asia/Tokyo'; SET DateStyle = 'SQL, MDY'; SET Inte
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_a_writer_with_other_settings_gets_what_a_batch_gives(db, name):
+    db.close_public()
     kind, value, clause, setting = SETTINGS[name]
     db.admin.execute("CREATE SCHEMA util AUTHORIZATION app")
     db.app.execute("""CREATE FUNCTION util.sq(text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT lower($1)';
@@ -735,6 +736,7 @@ def test_what_a_column_of_another_type_makes_of_a_value_is_the_same_whoever_writ
     ("b = drifting()", "gives another value in another session"),
 ])
 def test_a_clause_of_which_each_writer_has_its_own_is_refused_before_anything_is_changed(db, clause, problem):
+    db.close_public()
     db.app.execute("""CREATE FUNCTION tenant() RETURNS text LANGUAGE sql STABLE AS $$ SELECT current_setting('my.tenant', true) $$;
                       CREATE FUNCTION drifting() RETURNS text LANGUAGE plpgsql STABLE AS 'BEGIN RETURN clock_timestamp()::text; END'""")
     make(db, "a text", "'x'")
@@ -841,6 +843,7 @@ def test_a_source_that_is_renamed_is_followed_and_one_that_is_dropped_refused(db
 
 def test_what_a_clause_reads_may_be_renamed_and_moved_but_not_become_something_else(db):
     """Its functions and other tables, too; and a right to them that is gone costs no value."""
+    db.close_public()
     db.admin.execute(f"GRANT CREATE ON DATABASE {db.name} TO app")
     db.app.execute("CREATE SCHEMA elsewhere; CREATE TABLE rate (k int PRIMARY KEY, f int); INSERT INTO rate VALUES (1, 100);"
                    "CREATE FUNCTION twice(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $1 * 2'")
@@ -985,6 +988,7 @@ def test_a_check_of_before_never_fails_a_writer_for_what_the_trigger_gives(db):
 
 
 def test_an_error_that_is_no_rows_fault_leaves_values_alone(db):
+    db.close_public()
     db.app.execute("CREATE FUNCTION f(int) RETURNS int LANGUAGE plpgsql AS 'BEGIN RETURN $1 * 2; END'")
     make(db, "a int, note text", "i, 'x'")
     in_step(db, "b = f(a)", add_column="b int")
@@ -1007,6 +1011,7 @@ def test_all_that_stands_beside_the_table_is_its_owners(db):
 
 
 def test_whose_the_table_is_matters_only_to_a_clause_that_asks_for_it(db):
+    db.close_public()
     db.admin.execute("CREATE ROLE owning NOLOGIN ROLE app") if not db.one("SELECT count(*) FROM pg_roles WHERE rolname = 'owning'") else None
     db.admin.execute("GRANT ALL ON SCHEMA public TO owning; CREATE TYPE mood AS ENUM ('good', 'bad')")
     db.admin.execute("CREATE FUNCTION who() RETURNS text LANGUAGE sql STABLE AS 'SELECT current_user::text'; CREATE TABLE other (a int, v text)")
@@ -1165,6 +1170,7 @@ def test_a_row_whose_key_changes_while_the_job_runs_is_filled_before_it_is_enfor
 
 @pytest.mark.parametrize("failing", ["RAISE 'neg' USING ERRCODE = 'MY001'", "ASSERT false", "RAISE 'neg' USING ERRCODE = '38000'"])
 def test_what_a_clause_raises_is_the_rows_with_whatever_code(db, failing):
+    db.close_public()
     db.app.execute(f"CREATE FUNCTION f(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN IF $1 < 0 THEN {failing}; END IF; RETURN $1; END $$")
     make(db, "a int", "i")
     in_step(db, "b = f(a)", add_column="b int")
@@ -1324,6 +1330,7 @@ def test_a_value_that_is_taken_for_a_name_is_a_rows_fault(db, enforce):
 
 def test_a_writer_that_waits_no_longer_for_a_lock_gets_that_error(db):
     """It chose so; the row would be left beside another's value."""
+    db.close_public()
     db.app.execute("""CREATE TABLE rates (cur text PRIMARY KEY, r numeric); INSERT INTO rates VALUES ('a', 2), ('b', 3);
                       CREATE FUNCTION rate(c text) RETURNS numeric LANGUAGE sql STABLE AS 'SELECT r FROM rates WHERE cur = c';
                       CREATE TABLE t (id int PRIMARY KEY, cur text); INSERT INTO t SELECT i, 'a' FROM generate_series(1, 10) i""")
@@ -1344,6 +1351,7 @@ def test_a_writer_that_waits_no_longer_for_a_lock_gets_that_error(db):
 
 def test_a_row_that_cannot_be_computed_keeps_a_value_that_the_job_has_not_computed(db):
     """It is the only one there is: of a row that isn't done yet, of a clause that reads what it fills, of all of a document but the part that is filled."""
+    db.close_public()
     db.app.execute("""CREATE TYPE money2 AS (amt int, cur text);
       CREATE FUNCTION norm(p text, c text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN IF c IS NULL OR length(c) <> 2 THEN RAISE 'bad country'; END IF; RETURN '+' || c || p; END $$;
       CREATE TABLE p (id int PRIMARY KEY, country text, phone text); INSERT INTO p SELECT i, 'DE', '0' || i FROM generate_series(1, 300) i;
