@@ -158,12 +158,15 @@ DECLARE
   full_one   oid;
 BEGIN
   SELECT * INTO class FROM pg_class c WHERE c.oid = job.target;
-  SELECT a.atttypid, a.attgenerated, backfill.type_name(a.atttypid, format_type(a.atttypid, a.atttypmod)) AS type INTO had
+  SELECT a.atttypid, a.attgenerated, CASE WHEN a.attgenerated = '' THEN backfill.default_of(job.target, name::name) END AS default_is, backfill.type_name(a.atttypid, format_type(a.atttypid, a.atttypmod)) AS type INTO had
     FROM pg_attribute a
    WHERE a.attrelid = job.target AND a.attname = name AND NOT a.attisdropped;
   IF had.type IS NOT NULL AND had.type <> full_name THEN
     PERFORM backfill.refuse('add_column', format('%s has a column %I already, of type %s', table_name, name, had.type),
                             'Choose another name, or the type that it has.', '42701');
+  ELSIF had.default_is IS NOT NULL AND job.where_clause IS NULL AND job.set_clause IS NOT NULL THEN
+    PERFORM backfill.refuse('add_column', format('%s has a column %I already, with a default: every row has a value there, and nothing tells which are to do', table_name, name),
+                            format('ALTER TABLE %s ALTER %I DROP DEFAULT, and set it to NULL where nobody has written it; or give where_clause, the condition of rows that are still to do.', table_name, name), '42701');
   ELSIF had.attgenerated <> '' THEN
     PERFORM backfill.refuse('add_column', format('%I is a generated column', name), 'The server computes it itself.', '42601');
   ELSIF had.type IS NOT NULL THEN

@@ -152,6 +152,15 @@ AS $$
   SELECT coalesce(job.report ? 'left_over', false) AND NOT job.tidy AND job.state IN ('succeeded', 'failed', 'cancelled')
 $$;
 
+-- Before a job is inserted again whose trigger is gone: what it has filled may be out of step.
+CREATE OR REPLACE FUNCTION backfill.undo_first(job backfill.job) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  RETURN CASE WHEN job.keep_in_sync AND backfill.added_column(job) IS NOT NULL THEN format('SELECT backfill.undo(%L), which drops the column that nothing keeps in step any more; then ', job.name) END;
+END
+$$;
+
 -- What can be done with a job as it stands, for who wished for something else.
 CREATE OR REPLACE FUNCTION backfill.what_now(job backfill.job) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -161,9 +170,9 @@ AS $$
     WHEN 'running' THEN 'It runs already: throttled_by in backfill.status says what it waits for.'
     WHEN 'paused' THEN format('SELECT backfill.resume(%L) goes on with it.', job.name)
     WHEN CASE WHEN backfill.is_left_over(job) THEN job.state END THEN format('SELECT backfill.retry(%L) tries again to take out of the table what it added; error says what stood in the way.', job.name)
-    WHEN 'cancelled' THEN format('A cancelled job doesn''t go on: SELECT backfill.forget(%L) and insert it again, or insert one of another name.', job.name)
+    WHEN 'cancelled' THEN format('A cancelled job doesn''t go on: %sSELECT backfill.forget(%L) and insert it again, or insert one of another name.', backfill.undo_first(job), job.name)
     ELSE CASE
-      WHEN job.wanted = 'finish' THEN format('What was finished doesn''t run again: SELECT backfill.forget(%L) and insert it again, or insert one of another name.', job.name)
+      WHEN job.wanted = 'finish' THEN format('What was finished doesn''t run again: %sSELECT backfill.forget(%L) and insert it again, or insert one of another name.', backfill.undo_first(job), job.name)
       WHEN job.state = 'failed' THEN format('SELECT backfill.retry(%L) runs it again, from where it stood; error and hint in backfill.job say what to mend first.', job.name)
       WHEN EXISTS (SELECT FROM backfill.left_behind l WHERE l.job_id = job.id) THEN format('SELECT backfill.retry(%L) runs the rows again that it left behind.', job.name)
       ELSE 'It has done all that it was for.' || CASE WHEN job.keep_in_sync THEN format(' Its trigger goes with SELECT backfill.finish(%L).', job.name) ELSE '' END END END

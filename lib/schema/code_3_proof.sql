@@ -129,6 +129,17 @@ BEGIN
 END
 $$;
 
+-- Whether a relation has pages; somebody may have it locked: then it counts as one that has.
+CREATE OR REPLACE FUNCTION backfill.has_pages(relation oid) RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  RETURN pg_relation_size(relation) > 0;
+EXCEPTION WHEN lock_not_available THEN
+  RETURN true;
+END
+$$;
+
 -- What a job without a where_clause knows that it may have missed, in words; NULL when there is nothing: who may have kept rows back, rows that weren't
 -- there when they were tried again, partitions that came after its ranges had been laid out, tables that were emptied or written anew since.
 CREATE OR REPLACE FUNCTION backfill.may_lack(job backfill.job) RETURNS text
@@ -148,7 +159,7 @@ AS $$
       WHERE g.n > 0),
     (SELECT format('%s came to the table while the job ran, and %s not scanned.', string_agg(backfill.relation_name(o), ', ' ORDER BY o), CASE count(*) WHEN 1 THEN 'was' ELSE 'were' END)
        FROM backfill.relations_of(job) AS o
-      WHERE o <> ALL (CASE array_ndims(job.laid_out) WHEN 2 THEN job.laid_out[:][1:1] ELSE job.laid_out END) AND pg_relation_size(o) > 0
+      WHERE o <> ALL (CASE array_ndims(job.laid_out) WHEN 2 THEN job.laid_out[:][1:1] ELSE job.laid_out END) AND backfill.has_pages(o)
      HAVING count(*) > 0),
     (SELECT format('%s got a new file while the job ran (TRUNCATE, VACUUM FULL, CLUSTER, or a new type): rows that were put in after a TRUNCATE may not have been scanned.',
                    string_agg(backfill.relation_name(job.laid_out[i][1]), ', ' ORDER BY i))
@@ -158,11 +169,21 @@ AS $$
    WHERE job.where_clause IS NULL AND (job.set_clause IS NOT NULL OR job.statement IS NOT NULL)
 $$;
 
+-- What a job took for right whose column was there before it, in words; NULL: nothing. A job with a where_clause of its own has said what is to do.
+CREATE OR REPLACE FUNCTION backfill.taken_for_right(job backfill.job) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  RETURN (SELECT format('Column %I was there before the job: what stood in it was taken for right.', job.plan -> 'column' ->> 'name')
+           WHERE job.add_column IS NOT NULL AND job.set_clause IS NOT NULL AND job.where_clause = quote_ident(job.plan -> 'column' ->> 'name') || ' IS NULL' AND backfill.had_column(job));
+END
+$$;
+
 -- What such a job can't know, in words; NULL for one with a where_clause, which reads the table at its end.
 CREATE OR REPLACE FUNCTION backfill.not_proven(job backfill.job) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT concat_ws(' ', 'It can''t know whether each row was changed, and once: there is no where_clause. A row whose key or partition was changed meanwhile may have been missed, or met twice.',
-                   backfill.may_lack(job))
-   WHERE job.where_clause IS NULL AND (job.set_clause IS NOT NULL OR job.statement IS NOT NULL) AND NOT job.dry_run
+  SELECT nullif(concat_ws(' ', CASE WHEN job.where_clause IS NULL THEN 'It can''t know whether each row was changed, and once: there is no where_clause. A row whose key or partition was changed meanwhile may have been missed, or met twice.' END,
+                          backfill.may_lack(job), backfill.taken_for_right(job)), '')
+   WHERE (job.set_clause IS NOT NULL OR job.statement IS NOT NULL) AND NOT job.dry_run
 $$;

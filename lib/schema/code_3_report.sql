@@ -98,8 +98,8 @@ EXCEPTION WHEN query_canceled OR OTHERS THEN
 END
 $$;
 
--- How a table looks now: for comparing it later. What can't be had soon, as somebody has the table locked, is no reason for a job not to begin or to end.
-CREATE OR REPLACE FUNCTION backfill.look_at(relation oid, for_role name) RETURNS jsonb
+-- How a table looks now: for comparing it later. Where it isn't needed, what can't be had soon, as somebody has the table locked, is left out: no reason for a job not to end.
+CREATE OR REPLACE FUNCTION backfill.look_at(relation oid, for_role name, needed boolean DEFAULT false) RETURNS jsonb
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -108,7 +108,9 @@ BEGIN
   BEGIN
     definition := backfill.definition_of(relation);
   EXCEPTION WHEN query_canceled OR lock_not_available THEN
-    NULL;
+    IF needed THEN
+      RAISE;
+    END IF;
   END;
   RETURN jsonb_strip_nulls(jsonb_build_object('at', clock_timestamp(), 'definition', definition, 'statements', backfill.statements_on(relation, for_role)));
 END

@@ -61,7 +61,7 @@ BEGIN
      SET phase = begin_phase.phase, planning = false, phase_at = clock_timestamp(), walk = backfill.random_number(),
          estimate = coalesce(begin_phase.estimate, j.estimate),
          tidy = j.tidy OR (begin_phase.phase = 'expand' AND j.keep_in_sync) OR (begin_phase.phase IN ('guard', 'validate') AND j.enforce IS NOT NULL),
-         before = coalesce(j.before, backfill.look_at(j.target, j.submitted_by)),
+         before = coalesce(j.before, backfill.look_at(j.target, j.submitted_by, true)),  -- by it undo tells what was there
          report = CASE WHEN result IS NULL THEN j.report ELSE coalesce(j.report, '{}') || jsonb_build_object('preflight', result) END
    WHERE j.id = job_id
   RETURNING j.walk INTO walk;
@@ -100,6 +100,16 @@ AS $$
   SELECT replace(regexp_replace(hint, '(backfill\.\w+)\(name\)', '\1(' || E'\x02' || ')', 'g'), E'\x02', quote_literal(job.name))
 $$;
 
+-- What to do about the column that a job has added and that nothing keeps in step any more; NULL: there is none.
+CREATE OR REPLACE FUNCTION backfill.out_of_step(job backfill.job) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  RETURN CASE WHEN job.keep_in_sync AND backfill.added_column(job) IS NOT NULL
+              THEN format('Column %I stays, and nothing keeps it in step: SELECT backfill.undo(%L) drops it.', backfill.added_column(job), job.name) END;
+END
+$$;
+
 -- What the trigger of a job that ends does from then on; NULL: it has none.
 CREATE OR REPLACE FUNCTION backfill.sync_in_words(job backfill.job, state text) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -107,8 +117,10 @@ AS $$
 DECLARE
   trouble text;
 BEGIN
-  IF NOT job.keep_in_sync OR job.dry_run OR state = 'cancelled' OR job.phase IN ('preflight', 'expand') THEN
+  IF NOT job.keep_in_sync OR job.dry_run OR job.phase IN ('preflight', 'expand') THEN
     RETURN NULL;
+  ELSIF state = 'cancelled' THEN
+    RETURN CASE WHEN job.wanted <> 'undo' THEN backfill.out_of_step(job) END;
   END IF;
   trouble := backfill.sync_trouble(job);
   RETURN CASE WHEN trouble IS NULL THEN format('Its trigger keeps rows in step until %s.', CASE WHEN state = 'failed' THEN 'the job is finished or cancelled' ELSE format('SELECT backfill.finish(%L)', job.name) END)
@@ -148,7 +160,7 @@ BEGIN
      SET after = l.now - 'definition', state = end_job.state,
          error = end_job.error,
          hint = nullif(concat_ws(' ', CASE WHEN end_job.state = 'failed' THEN coalesce(backfill.login_is_gone(j), backfill.hint_for(j, end_job.hint)) ELSE backfill.hint_for(j, end_job.hint) END,
-                                 backfill.sync_in_words(j, end_job.state), CASE WHEN end_job.state = 'succeeded' AND NOT j.dry_run THEN backfill.may_lack(j) END), ''),
+                                 backfill.sync_in_words(j, end_job.state), CASE WHEN end_job.state = 'succeeded' AND NOT j.dry_run THEN concat_ws(' ', backfill.may_lack(j), backfill.taken_for_right(j)) END), ''),
          waiting_for = NULL, holder_pid = NULL, holder_start = NULL,
          finished_at = clock_timestamp(), wanted = CASE WHEN j.wanted = 'pause' THEN 'run' ELSE j.wanted END,  -- it came too late
          tidy = (j.tidy OR (j.wanted = 'undo' AND j.before IS NOT NULL)) AND (j.keep_in_sync OR end_job.state <> 'succeeded'),  -- what is left is wanted, or goes with finish

@@ -175,6 +175,27 @@ AS $$
                   WHERE starts_with(d.line, format('column %I ', job.plan -> 'column' ->> 'name')))
 $$;
 
+-- A column that a job was to add, and that somebody else has added: it must be what add_column says.
+CREATE OR REPLACE FUNCTION backfill.check_column_there(job backfill.job) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  name  constant text := job.plan -> 'column' ->> 'name';
+  other text := (SELECT nullif(backfill.type_name(a.atttypid, format_type(a.atttypid, a.atttypmod)), job.plan -> 'column' ->> 'type')
+                   FROM pg_attribute a WHERE a.attrelid = job.target AND a.attname = name AND NOT a.attisdropped);
+BEGIN
+  IF other IS NULL AND job.where_clause = quote_ident(name) || ' IS NULL' AND job.set_clause IS NOT NULL AND backfill.default_of(job.target, name) IS NOT NULL THEN
+    other := 'with a default, so that nothing tells which rows are to do';
+  ELSIF other IS NOT NULL THEN
+    other := 'of type ' || other;
+  END IF;
+  IF other IS NOT NULL THEN
+    RAISE EXCEPTION 'column % of % is there, %', name, backfill.relation_name(job.target), other
+      USING ERRCODE = '42701', HINT = format('Somebody has added it since the job was inserted. Drop or rename it, then SELECT backfill.retry(%L).', job.name);
+  END IF;
+END
+$$;
+
 -- The column that a job has added, as it is called by now; NULL: there is none. It is known by its number, since the step after it; a column that was made
 -- anew under its name is somebody else's.
 CREATE OR REPLACE FUNCTION backfill.added_column(job backfill.job) RETURNS name
@@ -217,6 +238,7 @@ DECLARE
   existing boolean;
   newer boolean := current_setting('server_version_num')::integer >= 180000;
   uses  text;
+  uses_by text;
   undoes boolean;
 BEGIN
   SELECT * INTO job FROM backfill.job j WHERE j.id = job_id;
@@ -250,6 +272,8 @@ BEGIN
       words := format('column %s %s', job.plan -> 'column' ->> 'name', job.plan -> 'column' ->> 'type');
       RETURN NEXT;
       RETURN;
+    ELSIF job.add_column IS NOT NULL AND backfill.had_column(job) THEN  -- somebody may have added it since the job was inserted
+      PERFORM backfill.check_column_there(job);
     ELSIF job.add_column IS NOT NULL AND NOT job.plan -> 'column' ? 'number' AND NOT backfill.had_column(job) THEN
       UPDATE backfill.job j
          SET plan = jsonb_set(j.plan, '{column,number}', to_jsonb((SELECT a.attnum FROM pg_attribute a WHERE a.attrelid = j.target AND a.attname = j.plan -> 'column' ->> 'name')))
@@ -378,7 +402,12 @@ BEGIN
     job.drop_column := backfill.added_column(job);
     -- What a statement once read is no use any more that would stand in the way of whoever takes the column back.
     SELECT string_agg(format('%s: %s', u.kind, u.what), '; ' ORDER BY u.kind, u.what) INTO uses FROM backfill.uses_of(job) u WHERE u.kind NOT IN ('statements', 'columns');
-    IF backfill.gone_columns(job) IS NOT NULL THEN
+    uses_by := (SELECT min(format('"%s"', k.name)) FROM backfill.job k
+                 WHERE k.target = job.target AND k.id > job.id AND k.add_column IS NOT NULL AND k.plan -> 'column' ->> 'name' = job.drop_column AND k.state NOT IN ('cancelled', 'failed') AND k.started_at IS NOT NULL);
+    IF uses_by IS NOT NULL THEN
+      RAISE EXCEPTION 'column % of % is that of job % by now', job.drop_column, name, uses_by
+        USING ERRCODE = '55000', HINT = 'All else of the job is taken back. If nobody needs the column, drop it by hand.';
+    ELSIF backfill.gone_columns(job) IS NOT NULL THEN
       RAISE EXCEPTION 'column % of % may have the only copy of what was in %', job.drop_column, name, backfill.gone_columns(job)
         USING ERRCODE = '55000', HINT = 'All else of the job is taken back. If nobody needs the column, drop it by hand.';
     ELSIF uses IS NOT NULL THEN

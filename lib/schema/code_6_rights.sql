@@ -76,7 +76,7 @@ GRANT EXECUTE ON FUNCTION backfill.home, backfill.is_here, backfill.role_oid, ba
   TO backfill_submitter, pg_monitor;
 GRANT EXECUTE ON FUNCTION backfill.no_commit_here, backfill.short_time, backfill.two_lines, backfill.is_busy, backfill.is_served, backfill.figures_of, backfill.not_valid_of,
   backfill.sees, backfill.owns_table, backfill.may_write, backfill.is_untidy, backfill.takes_all, backfill.gives_up, backfill.has_remains, backfill.relation_name, backfill.drop_sync_commands,
-  backfill.sync_triggers, backfill.sync_owners, backfill.sync_functions, backfill.sync_types, backfill.sync_token, backfill.sync_name, backfill.back_name, backfill.old_sync_name, backfill.has_column, backfill.had_column, backfill.added_column
+  backfill.sync_triggers, backfill.sync_owners, backfill.sync_functions, backfill.sync_types, backfill.sync_token, backfill.sync_name, backfill.back_name, backfill.old_sync_name, backfill.has_column, backfill.had_column, backfill.out_of_step, backfill.undo_first, backfill.check_column_there, backfill.taken_for_right, backfill.has_pages, backfill.added_column
   TO backfill_submitter, pg_monitor;
 GRANT EXECUTE ON PROCEDURE backfill.wait TO backfill_submitter, pg_monitor;
 
