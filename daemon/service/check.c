@@ -96,6 +96,7 @@ static const struct remedy {
     {"hot standby", "Name the primary in conninfo too: host=one,two."},
     {"session is read-only", "Name the primary in conninfo too: host=one,two."},
     {"could not translate host name", "Correct host in conninfo, or the name service."},
+    {"FATAL:  ", "The server is there, and refuses the session: mend what it says."},
     {"", "Start the server, or correct host and port in conninfo."},
 };
 
@@ -210,7 +211,7 @@ static void check_triggers(struct check *c, PGconn *conn)
         "SELECT j.name, pg_catalog.format('the trigger of keep_in_sync on %s %s', j.target, t.trouble) AS trouble"
         "  FROM backfill.job AS j, LATERAL (SELECT backfill.sync_trouble(j)) AS t(trouble)"
         " WHERE j.keep_in_sync AND j.tidy AND j.phase NOT IN ('preflight', 'expand') AND t.trouble IS NOT NULL"
-        "   AND backfill.relation_name(j.target) IS NOT NULL ORDER BY j.id");
+        "   AND backfill.relation_name(j.target) IS NOT NULL AND NOT backfill.is_untidy(j) ORDER BY j.id");
     for (int i = 0; i < PQntuples(jobs); i++) {
         char what[100];
 
@@ -219,6 +220,15 @@ static void check_triggers(struct check *c, PGconn *conn)
             "Put it right, or end it by backfill.finish(name); rows that were written meanwhile may be out of step.");
     }
     PQclear(jobs);
+
+    PGresult *orphans = PQexec(conn,
+        "SELECT pg_catalog.format('trigger %I on %s', o.trigger, c.oid::pg_catalog.regclass) AS what, o.function"
+        "  FROM pg_catalog.pg_class AS c, LATERAL backfill.orphaned_trigger(c.oid) AS o"
+        " WHERE c.relkind IN ('r', 'p') AND c.relhastriggers AND o.trigger IS NOT NULL ORDER BY 1");
+    for (int i = 0; i < PQntuples(orphans); i++)
+        print_problem(c, result_text(orphans, i, "what"), "is of a job that this schema doesn't know",
+            "It keeps rows in step, and no job will take it out. When nobody needs that any more: DROP FUNCTION %s CASCADE.", result_text(orphans, i, "function"));
+    PQclear(orphans);
 }
 
 /* No fault of the server's: whoever subscribes to all tables has to know. */

@@ -58,6 +58,8 @@ struct monitor {
     int n_watched;
     struct watched *watched;
     int n_waiting, waiting[WAITING_MAX];
+    int n_blocking;
+    struct blocking *blocking; /* sessions of ours, on each of which somebody waits */
 };
 
 static void on_session(struct session *session, const struct session_event *e, void *arg);
@@ -97,18 +99,40 @@ static void read_standbys(struct monitor *m, const PGresult *result, uint64_t no
             gone);
 }
 
+/* Of several who wait on a session of ours, the one that has waited longest. */
+static void note_blocking(struct monitor *m, int pid, double waited_ms, const char *who)
+{
+    struct blocking *b = NULL;
+
+    for (int i = 0; i < m->n_blocking && !b; i++)
+        if (m->blocking[i].pid == pid)
+            b = &m->blocking[i];
+    if (!b) {
+        m->blocking = must(reallocarray(m->blocking, (size_t)m->n_blocking + 1, sizeof(*m->blocking)));
+        b = &m->blocking[m->n_blocking++];
+        *b = (struct blocking){.pid = pid, .waited_ms = -1};
+    }
+    if (waited_ms > b->waited_ms) {
+        b->waited_ms = waited_ms;
+        snprintf(b->who, sizeof(b->who), "%s", who);
+    }
+}
+
 /* Notes who waits on us. Returns when to read next: sooner than usual when somebody's wait would reach the limit before. */
 static uint64_t read_blocked(struct monitor *m, const PGresult *result)
 {
     double limit_ms = m->setup.throttle->limit[SIGNAL_BLOCKED_MS], soonest_ms = READ_EVERY_US / 1e3;
 
-    m->n_waiting = 0;
+    m->n_waiting = m->n_blocking = 0;
     for (int i = 0; i < PQntuples(result); i++)
         if (strcmp(result_text(result, i, "kind"), "waits") == 0 && m->n_waiting < WAITING_MAX)
             m->waiting[m->n_waiting++] = (int)strtol(result_text(result, i, "name"), NULL, 10);
         else if (strcmp(result_text(result, i, "kind"), "blocked") == 0) {
-            double waited_ms = (double)result_number(result, i, "value");
-            pressure_note(&m->pressure, SIGNAL_BLOCKED_MS, waited_ms, waited_ms, result_text(result, i, "name"));
+            int pid = 0;
+            double waited_ms = 0;
+            if (sscanf(result_text(result, i, "value"), "%d %lf", &pid, &waited_ms) != 2)
+                continue;
+            note_blocking(m, pid, waited_ms, result_text(result, i, "name"));
             if (waited_ms < limit_ms && limit_ms - waited_ms < soonest_ms)
                 soonest_ms = limit_ms - waited_ms;
         }
@@ -408,6 +432,14 @@ bool monitor_sees_wait(const struct monitor *m, int pid)
     return false;
 }
 
+const struct blocking *monitor_blocking(const struct monitor *m, int pid)
+{
+    for (int i = 0; i < m->n_blocking; i++)
+        if (m->blocking[i].pid == pid)
+            return &m->blocking[i];
+    return NULL;
+}
+
 bool monitor_vacuum(const struct monitor *m, int64_t job, struct vacuum_reading *ret_reading)
 {
     for (int i = 0; i < m->n_watched; i++)
@@ -428,6 +460,7 @@ struct monitor *monitor_close(struct monitor *m)
     probe_close(m->probe);
     event_free(m->timer);
     free(m->watched);
+    free(m->blocking);
     free(m);
     return NULL;
 }

@@ -45,6 +45,16 @@ bool monitor_ask(struct monitor *monitor, const struct session_query *query, voi
 /* Requests of that arg are sent all the same, but nobody is told. */
 void monitor_forget(struct monitor *monitor, const void *arg);
 
+/* Who waits on a session of ours: of several the one that has waited longest. */
+struct blocking {
+    int pid;
+    double waited_ms;
+    char who[PRESSURE_WHAT];
+};
+
+/* As of the last reading; NULL: nobody does. Others' jobs have no part in it. */
+const struct blocking *monitor_blocking(const struct monitor *monitor, int pid);
+
 /* Whether a session of ours waits for a transaction of others to end, as an index build does. */
 bool monitor_sees_wait(const struct monitor *monitor, int pid);
 

@@ -79,12 +79,15 @@ static void ease_cpu(struct throttle *t, struct pressure *pressure, uint64_t now
     }
 }
 
-void throttle_judge(struct throttle *t, const struct monitor *monitor, uint64_t now_us,
+void throttle_judge(struct throttle *t, const struct monitor *monitor, int pid, uint64_t now_us,
     struct pressure_verdict *ret_pressure, struct pressure_verdict *ret_host)
 {
     struct pressure pressure = *monitor_pressure(monitor);
+    const struct blocking *blocking = monitor_blocking(monitor, pid);
     struct vacuum_reading reading;
 
+    if (blocking)
+        pressure_note(&pressure, SIGNAL_BLOCKED_MS, blocking->waited_ms, blocking->waited_ms, blocking->who);
     if (!t->limits.off[SIGNAL_DEAD] && monitor_vacuum(monitor, t->job, &reading) &&
         vacuum_step(&t->vacuum, &reading, t->limits.limit[SIGNAL_DEAD], t->dead_min_bytes, now_us)) {
         double ratio = vacuum_dead_ratio(&reading);

@@ -21,6 +21,6 @@ void throttle_set(struct throttle *throttle, const struct job *job, const struct
 /* How full the disk is by the last verdict, where that is above its limit; NULL: there is room. The caller frees. */
 char *throttle_no_room(const struct throttle *throttle);
 
-/* The verdicts of now: of the server's host, and of all else, the job's own table included. */
-void throttle_judge(struct throttle *throttle, const struct monitor *monitor, uint64_t now_us,
+/* The verdicts of now: of the server's host, and of all else, the job's own table and who waits on its session (pid) included. */
+void throttle_judge(struct throttle *throttle, const struct monitor *monitor, int pid, uint64_t now_us,
     struct pressure_verdict *ret_pressure, struct pressure_verdict *ret_host);

@@ -15,7 +15,7 @@ void answer_feed(struct worker *w, const struct runner_event *e)
     enum job_phase phase = w->runner.migration.phase;
     uint64_t now = now_us();
 
-    throttle_judge(&w->throttle, w->setup.monitor, now, &w->runner.work.pace.others, &w->runner.work.pace.host);
+    throttle_judge(&w->throttle, w->setup.monitor, worker_pid(w), now, &w->runner.work.pace.others, &w->runner.work.pace.host);
     free(w->no_room);
     w->runner.no_room = w->no_room = throttle_no_room(&w->throttle);
     /* What is being tidied up keeps others off its table, however many places are free. */

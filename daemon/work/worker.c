@@ -311,14 +311,13 @@ void worker_reconnect(struct worker *w)
 
 void worker_press(struct worker *w)
 {
-    const struct pressure *pressure = monitor_pressure(w->setup.monitor);
+    const struct blocking *blocking = monitor_blocking(w->setup.monitor, worker_pid(w));
 
     if (!w->ended)
         untangle(w);
     /* The verdict may name another signal, which is worse; who waits is let through all the same. */
-    if (w->ended || !pressure->there[SIGNAL_BLOCKED_MS] || w->throttle.limits.off[SIGNAL_BLOCKED_MS] ||
-        pressure->readings[SIGNAL_BLOCKED_MS].value < w->throttle.limits.limit[SIGNAL_BLOCKED_MS] ||
-        !action_has_session(w->action.kind) || w->action.kind == RUNNER_CONNECT || w->action.kind == RUNNER_BOUND)
+    if (w->ended || !blocking || w->throttle.limits.off[SIGNAL_BLOCKED_MS] ||
+        blocking->waited_ms < w->throttle.limits.limit[SIGNAL_BLOCKED_MS] || !action_has_session(w->action.kind) || w->action.kind == RUNNER_CONNECT || w->action.kind == RUNNER_BOUND)
         return;
     w->relieves = true;
     answer_feed(w, &(struct runner_event){.kind = RUNNER_RELIEVE});

@@ -152,6 +152,24 @@ AS $$
   SELECT coalesce(job.report ? 'left_over', false) AND NOT job.tidy AND job.state IN ('succeeded', 'failed', 'cancelled')
 $$;
 
+-- Waits for a job's row, as long as the caller's lock_timeout says, or for some seconds: then it is said who has it.
+CREATE OR REPLACE FUNCTION backfill.take_row(name text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  own constant text := current_setting('lock_timeout');
+BEGIN
+  IF own::interval = interval '0' THEN
+    PERFORM set_config('lock_timeout', '5s', true);
+  END IF;
+  PERFORM FROM backfill.job j WHERE j.name = take_row.name FOR NO KEY UPDATE;
+  PERFORM set_config('lock_timeout', own, true);
+EXCEPTION WHEN lock_not_available THEN
+  RAISE EXCEPTION 'the row of job "%" is %', name, (SELECT backfill.locked_by(backfill.holders_of(ARRAY[j.xmax]), true) FROM backfill.job j WHERE j.name = take_row.name)
+    USING ERRCODE = '55P03', HINT = 'Nothing was changed. Ask again when that transaction is over.';
+END
+$$;
+
 -- Before a job is inserted again whose trigger is gone: what it has filled may be out of step.
 CREATE OR REPLACE FUNCTION backfill.undo_first(job backfill.job) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp

@@ -167,7 +167,7 @@ BEGIN
          unfinished = end_job.state = 'failed' AND j.enforce IS NOT NULL AND j.phase IN ('guard', 'verify', 'validate'),
          report = coalesce(j.report, '{}') - 'waits' || coalesce(backfill.compare(j, l.now), '{}') || jsonb_build_object(
                     'rows', r.rows, 'keys', r.keys, 'ranges', r.ranges, 'batches', r.batches, 'wal_bytes', r.wal_bytes,
-                    'seconds', round(extract(epoch FROM clock_timestamp() - j.started_at)::numeric, 3),
+                    'seconds', round(extract(epoch FROM greatest(clock_timestamp() - j.started_at, interval '0'))::numeric, 3),
                     'left_behind', (SELECT count(*) FROM backfill.left_behind l WHERE l.job_id = j.id))
                   || backfill.add_proof(j, end_job.state, measured)
     FROM (SELECT coalesce(sum(g.rows), 0) AS rows, coalesce(sum(g.keys), 0) AS keys, count(*) AS ranges,

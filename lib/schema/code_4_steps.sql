@@ -175,6 +175,16 @@ AS $$
                   WHERE starts_with(d.line, format('column %I ', job.plan -> 'column' ->> 'name')))
 $$;
 
+-- What uses the column that a job drops, but for some kinds, in words; NULL: nothing does. Anybody may have made any number of such, with words of any length.
+CREATE OR REPLACE FUNCTION backfill.uses_in_words(job backfill.job, but text[]) RETURNS text
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  RETURN (SELECT string_agg(u.line, '; ' ORDER BY u.n) FILTER (WHERE u.n <= 50) || CASE WHEN count(*) > 50 THEN format('; and %s more', count(*) - 50) ELSE '' END
+            FROM (SELECT left(format('%s: %s', a.kind, a.what), 500) AS line, row_number() OVER (ORDER BY a.kind, a.what) AS n FROM backfill.uses_of(job) a WHERE a.kind <> ALL (but)) u);
+END
+$$;
+
 -- A column that a job was to add, and that somebody else has added: it must be what add_column says.
 CREATE OR REPLACE FUNCTION backfill.check_column_there(job backfill.job) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -373,8 +383,7 @@ BEGIN
 
   IF phase = 'validate' AND job.drop_column IS NOT NULL
      AND EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = job.target AND a.attname = job.drop_column AND a.attnum > 0 AND NOT a.attisdropped) THEN
-    SELECT string_agg(format('%s: %s', u.kind, u.what), '; ' ORDER BY u.kind, u.what) INTO uses
-      FROM backfill.uses_of(job) u WHERE u.kind <> ALL (coalesce(job.ignore, '{}'));
+    uses := backfill.uses_in_words(job, coalesce(job.ignore, '{}'));
     IF uses IS NOT NULL THEN
       RAISE EXCEPTION 'column % of % is still used by %', job.drop_column, name, uses
         USING ERRCODE = '2BP01', HINT = format('Drop or change what is named, then SELECT backfill.retry(%L).', job.name)
@@ -390,8 +399,7 @@ BEGIN
     commands := ARRAY[format('ALTER TABLE %s%s DROP COLUMN %I', CASE WHEN EXISTS (SELECT FROM pg_class c WHERE c.oid = job.target AND c.relkind = 'r') THEN 'ONLY ' END, name, job.drop_column)];
     words := format('column %s%s', job.drop_column,
                     CASE WHEN job.ignore IS NOT NULL THEN  -- else there were none
-                      (SELECT '; passed over: ' || string_agg(format('%s: %s', u.kind, u.what), '; ' ORDER BY u.kind, u.what)
-                         FROM backfill.uses_of(job) u) END);
+                      '; passed over: ' || backfill.uses_in_words(job, '{}') END);
     RETURN NEXT;
   ELSIF phase = 'tidy' AND job.keep_in_sync AND backfill.takes_all(job) AND backfill.drop_sync_commands(job) <> '{}' THEN
     step := 'drop trigger';
@@ -401,7 +409,7 @@ BEGIN
   ELSIF phase = 'tidy' AND undoes AND backfill.added_column(job) IS NOT NULL THEN
     job.drop_column := backfill.added_column(job);
     -- What a statement once read is no use any more that would stand in the way of whoever takes the column back.
-    SELECT string_agg(format('%s: %s', u.kind, u.what), '; ' ORDER BY u.kind, u.what) INTO uses FROM backfill.uses_of(job) u WHERE u.kind NOT IN ('statements', 'columns');
+    uses := backfill.uses_in_words(job, '{statements, columns}');
     uses_by := (SELECT min(format('"%s"', k.name)) FROM backfill.job k
                  WHERE k.target = job.target AND k.id > job.id AND k.add_column IS NOT NULL AND k.plan -> 'column' ->> 'name' = job.drop_column AND k.state NOT IN ('cancelled', 'failed') AND k.started_at IS NOT NULL);
     IF uses_by IS NOT NULL THEN

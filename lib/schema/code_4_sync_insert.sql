@@ -166,6 +166,18 @@ AS $$
      AND (j.state IN ('queued', 'running', 'paused') OR EXISTS (SELECT FROM backfill.sync_triggers(j)))
 $$;
 
+-- A trigger of keep_in_sync on a table whose job is not in this schema: it came with a dump, say, or the schema was made anew. NULL: there is none. Whoever asks sees jobs of others no more
+-- than that.
+CREATE OR REPLACE FUNCTION backfill.orphaned_trigger(relation oid, OUT trigger text, OUT function text)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT t.tgname::text, p.oid::regprocedure::text
+    FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid
+   WHERE t.tgrelid = relation AND NOT t.tgisinternal AND t.tgparentid = 0 AND t.tgname ~ '^(zz|00)_backfilld_keep_in_sync_' AND p.proname ~ '^backfilld_sync_[0-9]+_[0-9a-f]{12}$'
+     AND NOT EXISTS (SELECT FROM backfill.job j WHERE j.target = relation AND p.proname = backfill.sync_token(j))
+   ORDER BY t.tgname LIMIT 1
+$$;
+
 -- Refuses a job whose trigger another's would not see: the triggers of the older job fire first, so the younger one may read what the older
 -- fills, and no more. What the younger sends back into such a column, the older sends no further.
 CREATE OR REPLACE FUNCTION backfill.check_other_syncs(job backfill.job) RETURNS void
@@ -336,6 +348,11 @@ BEGIN
    ORDER BY a.attnum LIMIT 1;
   IF v.problem IS NOT NULL THEN
     PERFORM backfill.refuse('keep_in_sync', v.problem, v.advice, '42501');
+  END IF;
+  SELECT o.trigger AS name, o.function AS owner INTO v FROM backfill.orphaned_trigger(job.target) o;
+  IF v.name IS NOT NULL THEN
+    PERFORM backfill.refuse('keep_in_sync', pg_catalog.format('trigger %I on %s is of a job that this schema doesn''t know: nobody can tell what it keeps in step', v.name, backfill.relation_name(job.target)),
+                            pg_catalog.format('It came with a dump, or the schema was made anew. When nobody needs it any more: DROP FUNCTION %s CASCADE.', v.owner), '55000');
   END IF;
   PERFORM backfill.check_other_syncs(job);
   IF job.sync_back IS NOT NULL THEN

@@ -21,6 +21,7 @@ AS $$
 DECLARE
   job backfill.job := backfill.job_named(name);
 BEGIN
+  PERFORM backfill.take_row(name);
   UPDATE backfill.job j SET wanted = want.wanted WHERE j.id = job.id;
   IF NOT FOUND THEN
     PERFORM backfill.refuse_to_steer(job);
@@ -80,6 +81,7 @@ CREATE OR REPLACE FUNCTION backfill.forget(name text) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+  PERFORM backfill.take_row(name);
   UPDATE backfill.job j SET asked = 'forget' WHERE j.name = forget.name;
   IF NOT FOUND THEN
     PERFORM backfill.refuse_to_steer(backfill.job_named(name));
@@ -95,6 +97,7 @@ AS $$
 DECLARE
   n bigint;
 BEGIN
+  PERFORM backfill.take_row(name);
   UPDATE backfill.job j SET asked = 'retry' WHERE j.name = retry.name RETURNING j.again INTO n;
   IF NOT FOUND THEN
     PERFORM backfill.refuse_to_steer(backfill.job_named(name));
@@ -207,7 +210,7 @@ CREATE OR REPLACE VIEW backfill.status WITH (security_invoker = true) AS
               THEN make_interval(secs => round((p.estimate - p.keys) / p.rate)) END AS eta,
          CASE WHEN p.state = 'running' THEN
                 CASE WHEN NOT p.held THEN 'no daemon runs it'
-                     WHEN p.stands_s >= 10 THEN format('stalled for %s s%s', trunc(p.stands_s), CASE WHEN p.waiting_for !~ '^rate ' THEN ' by ' || p.waiting_for END)
+                     WHEN p.stands_s >= 10 THEN format('stalled for %s s%s', trunc(p.stands_s), CASE WHEN p.locked_by IS NOT NULL THEN ': ' || p.locked_by WHEN p.waiting_for !~ '^rate ' THEN ' by ' || p.waiting_for END)
                      ELSE p.waiting_for END
               WHEN p.state = 'queued' AND p.opens_at > clock_timestamp() THEN p.waiting_for
               WHEN p.state = 'queued' AND p.locked_by IS NOT NULL THEN p.locked_by
@@ -243,7 +246,7 @@ CREATE OR REPLACE VIEW backfill.status WITH (security_invoker = true) AS
              AND EXISTS (SELECT FROM pg_catalog.pg_stat_get_activity(j.holder_pid) a
                       JOIN pg_catalog.pg_database d ON d.oid = a.datid AND d.datname = current_database()) AS held,
              t.job_id AS taken_by, b.name || CASE WHEN b.submitted_by <> j.submitted_by THEN ' of ' || b.submitted_by::text COLLATE "default" ELSE '' END AS behind,
-             CASE WHEN j.state = 'queued' THEN 'its row is locked by ' || l.who END AS locked_by
+             CASE WHEN j.state IN ('queued', 'running') THEN 'its row is locked by ' || l.who END AS locked_by
         FROM backfill.job j
         LEFT JOIN backfill.taken_here t ON t.root = j.root AND j.state = 'queued'
         LEFT JOIN backfill.job b ON b.id = t.job_id

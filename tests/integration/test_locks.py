@@ -1,6 +1,7 @@
 """Rows and tables that others hold: they are never made to wait long, and every row is done once in the end."""
 
 import os
+import re
 import signal
 import statistics
 import threading
@@ -166,6 +167,59 @@ def test_views_wait_for_no_lock_on_anybodys_table(db):
         db.app.execute("SELECT backfill.cancel(%s)", (name,))
         db.finish(name, "cancelled")
         holder.rollback()
+
+
+@pytest.mark.parametrize("call", ["pause", "cancel", "finish", "undo", "retry", "forget"])
+def test_who_steers_a_job_whose_row_is_locked_is_told_by_whom_and_status_says_so(db, call):
+    db.table(rows=10)
+    db.daemon()
+    name = db.submit(set_clause="n = n + 1")
+    if call in ("finish", "retry", "forget"):
+        db.finish(name)
+    with db.connect() as holder:
+        holder.autocommit = False
+        holder.execute("SELECT FROM backfill.job WHERE name = %s FOR UPDATE", (name,))
+        pid = holder.info.backend_pid
+        with pytest.raises(psycopg.errors.LockNotAvailable, match=f'the row of job "{name}" is locked by pid {pid}'):
+            db.app.execute(f"SELECT backfill.{call}(%s)", (name,))
+        assert db.app.execute("SHOW lock_timeout").fetchone() == ("0",)
+        holder.rollback()
+
+
+def test_status_says_who_holds_a_running_jobs_own_row(db):
+    db.table(rows=100)
+    db.daemon()
+    with db.held_row(50):
+        name = db.submit(set_clause="n = n + 1")
+        db.wait_at(50, name)
+        holder = db.connect()
+        holder.autocommit = False
+        wait_until(lambda: holder.execute("SELECT 1 FROM backfill.job WHERE name = %s FOR UPDATE SKIP LOCKED", (name,)).fetchone(), what="it is held")
+    wait_until(lambda: re.fullmatch(rf"stalled for \d+ s: its row is locked by pid {holder.info.backend_pid}", db.throttled_by(name) or ""), 30, "status says so")
+    holder.rollback()
+    holder.close()
+    db.finish(name)
+
+
+def test_who_waits_on_one_job_slows_no_other(db):
+    """Whoever likes can have own sessions wait for an own job, by a lock that its clause takes."""
+    db.table("t", rows=200000, user="other")
+    db.table("u", rows=50000)
+    db.app.execute("CREATE FUNCTION holds(int) RETURNS int LANGUAGE plpgsql AS 'BEGIN PERFORM pg_advisory_lock(77); RETURN $1 + 1; END'")
+    daemon = db.daemon(workers=2)
+    own = db.submit(target="u", set_clause="n = holds(n)", max_rows_per_s=500)
+    wait_until(lambda: db.counts("u").get(1), what="the first job holds its lock")
+    waiter = db.connect()
+    pid = waiter.info.backend_pid
+    waiter.pgconn.send_query(b"SELECT pg_advisory_lock(77)")
+    try:
+        wait_until(lambda: (db.throttled_by(own) or "").startswith("blocked"), 30, "who waits slows the job that it waits for")
+        job = db.finish(db.submit(user="other", set_clause="n = n + 1"), timeout=60)
+        assert [line for line in daemon.log().splitlines() if f" {job['name']}: " in line and "blocked" in line] == []
+    finally:
+        db.admin.execute("SELECT pg_terminate_backend(%s)", (pid,))
+        waiter.close()
+    db.app.execute("SELECT backfill.cancel(%s)", (own,))
 
 
 def test_who_inserts_a_job_behind_a_lock_is_told_whose_it_is(db):

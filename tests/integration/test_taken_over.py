@@ -3,6 +3,7 @@
 import psycopg
 import pytest
 
+from daemon import run
 from waiting import wait_until
 
 MIGRATION = dict(add_column="b int", set_clause="b = a * 2", keep_in_sync=True, enforce=["NOT NULL b"])
@@ -91,3 +92,42 @@ def test_a_column_that_somebody_adds_before_the_job_begins_must_be_what_it_says(
     db.app.execute("SELECT backfill.retry(%s)", [name])
     db.finish(name)
     assert db.one("SELECT count(*) FROM t WHERE b IS DISTINCT FROM a * 2") == 0
+
+
+# ---- Triggers that bear another job's number
+
+@pytest.mark.parametrize("first", [999999, 1000000, 2345678901])
+def test_no_two_jobs_triggers_bear_one_name_whatever_their_numbers(db, first):
+    """Of two jobs the older fires first, for the younger may read what it fills."""
+    make(db)
+    db.admin.execute(f"ALTER TABLE backfill.job ALTER id RESTART WITH {first}")
+    db.daemon()
+    db.finish(db.submit(name="first", **MIGRATION))
+    db.finish(db.submit(name="second", add_column="d int", set_clause="d = b + 1", keep_in_sync=True, enforce=["NOT NULL d"]))
+    db.app.execute("INSERT INTO t VALUES (1000, 7); UPDATE t SET a = 9 WHERE id = 7")
+    assert db.all("SELECT b, d FROM t WHERE id IN (7, 1000) ORDER BY id") == [(18, 19), (14, 15)]
+    assert run("-d", db.conninfo(), "--check").returncode == 0
+    db.app.execute("SELECT backfill.finish('second')")
+    wait_until(lambda: not db.one("SELECT count(*) FROM pg_trigger WHERE tgfoid::regproc::text ~ %s", f"sync_{first + 1}_"), what="the second's are gone")
+    db.app.execute("UPDATE t SET a = 11 WHERE id = 7")
+    assert db.all("SELECT b, d FROM t WHERE id = 7") == [(22, 19)]
+
+
+def test_a_trigger_that_came_without_its_job_is_left_alone_and_named(db):
+    """A table restored without the schema: what it keeps in step, another job of that number must not take away."""
+    make(db)
+    db.daemon()
+    db.finish(db.submit(name="first", **MIGRATION))
+    db.admin.execute("DELETE FROM backfill.job; ALTER TABLE backfill.job ALTER id RESTART WITH 1")
+    checked = run("-d", db.conninfo(), "--check")
+    trigger = "zz_backfilld_keep_in_sync_000001_insert on public.t"
+    assert checked.returncode == 1 and f"trigger {trigger}" in checked.stdout and "is of a job that this schema doesn't know" in checked.stdout, checked.stdout
+    other = dict(add_column="d int", set_clause="d = a * 5", keep_in_sync=True)
+    with pytest.raises(psycopg.Error, match=f"trigger {trigger} is of a job that this schema doesn't know") as refused:
+        db.submit(name="second", **other)
+    db.app.execute("INSERT INTO t (id, a) VALUES (1000, 7)")
+    assert db.one("SELECT b FROM t WHERE id = 1000") == 14
+    db.app.execute("ALTER TABLE t ALTER b DROP NOT NULL")
+    db.app.execute(refused.value.diag.message_hint.split("any more: ")[1].rstrip("."))
+    db.finish(db.submit(name="second", **other))
+    assert run("-d", db.conninfo(), "--check").returncode == 0
