@@ -222,7 +222,7 @@ static void check_triggers(struct check *c, PGconn *conn)
     PQclear(jobs);
 
     PGresult *orphans = PQexec(conn,
-        "SELECT pg_catalog.format('trigger %I on %s', o.trigger, c.oid::pg_catalog.regclass) AS what, o.function"
+        "SELECT pg_catalog.format('trigger %I on %s', o.trigger, c.oid::pg_catalog.regclass) AS what, o.function AS function"
         "  FROM pg_catalog.pg_class AS c, LATERAL backfill.orphaned_trigger(c.oid) AS o"
         " WHERE c.relkind IN ('r', 'p') AND c.relhastriggers AND o.trigger IS NOT NULL ORDER BY 1");
     for (int i = 0; i < PQntuples(orphans); i++)
