@@ -153,15 +153,20 @@ static void pass_lock(struct walker *w, const struct work *k, const struct runne
 {
     struct walker_lock *l = &w->lock;
 
-    if (l->aside) {
+    if (l->aside) { /* is the next one free? Such rows may stand side by side, or here and there */
+        bool one = w->keys == 1;
         l->rows += e->skipped;
-        l->group = l->group < ASIDE_MOST ? 2 * l->group : ASIDE_MOST;
-    } else if (e->rows > 0) {
-        l->rows = 0;
-        l->group = GROUP_LEAST;
+        if (!one)
+            l->group = l->group < ASIDE_MOST ? 2 * l->group : ASIDE_MOST;
+        l->keys = one ? l->group : 1;
+    } else {
+        if (e->rows > 0) {
+            l->rows = 0;
+            l->group = GROUP_LEAST;
+        }
+        l->keys *= 2;
     }
     l->aside = false;
-    l->keys *= 2;
     if (l->keys >= pace_keys(&w->pace, &k->pace))
         l->keys = 0;
 }

@@ -440,6 +440,7 @@ def test_an_item_that_no_comma_has_cut_is_refused_as_it_is(db, items):
 
 def test_a_table_of_pg_database_owner_is_that_of_who_owns_the_database(db):
     """That role can be granted nothing, so nobody inserts a job as it."""
+    db.close_public()
     db.table(rows=5, columns="a int DEFAULT 1, b int")
     db.admin.execute(f"ALTER DATABASE {db.name} OWNER TO app; GRANT CREATE ON SCHEMA public TO pg_database_owner; GRANT ALL ON t TO other; ALTER TABLE t OWNER TO pg_database_owner")
     db.app.execute("CREATE FUNCTION who(int) RETURNS int LANGUAGE sql AS 'SELECT length(current_user) + $1'")
@@ -590,6 +591,7 @@ def test_forced_row_security_names_the_way_past_it(db):
 
 
 def test_forced_row_security_behind_a_function_names_the_way_past_it_too(db):
+    db.close_public()
     db.table(rows=5)
     db.app.execute("""CREATE TABLE ref (id int PRIMARY KEY); ALTER TABLE ref ENABLE ROW LEVEL SECURITY; ALTER TABLE ref FORCE ROW LEVEL SECURITY;
                       CREATE FUNCTION f(int) RETURNS int LANGUAGE sql STABLE AS 'SELECT count(*)::int FROM ref WHERE id < $1'""")

@@ -153,20 +153,52 @@ static void test_a_lock_that_is_not_on_the_rows_is_searched_for_and_a_few_rows_a
     assert_true(s->a.aside);
     assert_string_equal(s->r.walker.hi, "{16}");
     done_with(s, (struct runner_event){.skipped = 16});
-    EXPECT(s, RUNNER_BOUND);
-    assert_int_equal(s->a.keys, 32); /* they stand side by side, perhaps */
-    found(s, "{48}");
-    assert_false(s->a.aside);
-    done_with(s, (struct runner_event){.rows = 32, .elapsed_us = TARGET_US / 3});
-    EXPECT(s, RUNNER_BOUND);
-    assert_int_equal(s->a.keys, 64);
-    found(s, "{112}");
-    done_with(s, (struct runner_event){.rows = 64, .elapsed_us = TARGET_US / 2});
+    int hi = 16;
+    for (uint32_t keys = 1; keys <= 64; keys *= 2) { /* the next one may be free, and more of them */
+        char bound[16];
+        EXPECT(s, RUNNER_BOUND);
+        assert_int_equal(s->a.keys, keys);
+        snprintf(bound, sizeof(bound), "{%d}", hi += (int)keys);
+        found(s, bound);
+        assert_false(s->a.aside);
+        done_with(s, (struct runner_event){.rows = keys, .elapsed_us = TARGET_US / 3});
+    }
     EXPECT(s, RUNNER_BOUND);
     assert_int_equal(s->a.keys, BATCH_FIRST_KEYS); /* it is over, and has told nothing of a batch's size */
     found(s, "{212}");
     assert_false(s->a.skipping);
     assert_int_equal(s->r.work.counts.skipped, 16);
+}
+
+/* One of twenty parents is locked, say, and its children stand among all others. */
+static void test_rows_that_meet_a_lock_here_and_there_hold_few_others_up(void **state)
+{
+    struct script *s = *state;
+    uint32_t at = 0, aside = 0, filled = 0;
+    int refusals = 0;
+    char hi[24];
+
+    start_filling(s, false);
+    while (at < 20000) {
+        if (s->a.kind == RUNNER_BOUND) {
+            snprintf(hi, sizeof(hi), "{%u}", at + s->a.keys);
+            found(s, hi);
+            continue;
+        }
+        EXPECT(s, RUNNER_BATCH);
+        uint32_t keys = s->r.walker.keys;
+        bool meets = keys >= 20 || (at + keys) / 20 > at / 20;
+        if (s->a.aside || !meets) {
+            *(s->a.aside ? &aside : &filled) += keys;
+            at += keys;
+            done_with(s, (struct runner_event){.rows = s->a.aside ? 0 : keys, .skipped = s->a.aside ? keys : 0, .elapsed_us = 1000});
+        } else {
+            refused(s, SQLSTATE_LOCK);
+            refusals++;
+        }
+    }
+    assert_between(filled, at / 3, at);
+    assert_between(refusals, 1, at / 10);
 }
 
 static void test_rows_that_meet_a_lock_side_by_side_are_put_aside_in_ever_larger_groups_and_not_without_end(void **state)
@@ -461,6 +493,7 @@ int main(void)
         SCRIPTED(test_a_lock_is_no_reason_to_begin_under_pressure),
         SCRIPTED(test_another_error_forgets_that_rows_were_to_be_passed_over),
         SCRIPTED(test_a_lock_that_is_not_on_the_rows_is_searched_for_and_a_few_rows_are_put_aside),
+        SCRIPTED(test_rows_that_meet_a_lock_here_and_there_hold_few_others_up),
         SCRIPTED(test_rows_that_meet_a_lock_side_by_side_are_put_aside_in_ever_larger_groups_and_not_without_end),
         SCRIPTED(test_rows_left_behind_that_meet_such_a_lock_are_halved_at_once),
         SCRIPTED(test_the_job_ends_only_when_no_row_is_locked),
