@@ -23,6 +23,7 @@
 struct check {
     const struct config_database *database;
     const struct config_throttle *throttle;
+    const struct config_batch *batch;
     bool ok;
 };
 
@@ -243,6 +244,19 @@ static void check_publications(struct check *c, PGconn *conn)
         print_ok(c, "publications", words);
 }
 
+/* A batch that waits for a lock gives up before the server looks for a deadlock, which it may end at the application's cost. */
+static void check_deadlocks(struct check *c, PGconn *conn)
+{
+    _cleanup_free_ char *ms = ask(conn, "SELECT p.setting FROM pg_catalog.pg_settings AS p WHERE p.name = 'deadlock_timeout'");
+    char problem[200];
+
+    if (!ms || atoi(ms) > c->batch->lock_timeout_ms)
+        return;
+    snprintf(problem, sizeof(problem), "deadlock_timeout is %s ms, and batch.lock_timeout_ms %d: the server may end the application's transactions for a batch's lock",
+        ms, c->batch->lock_timeout_ms);
+    print_problem(c, "deadlock_timeout", problem, "Raise deadlock_timeout (1 s by default), or lower batch.lock_timeout_ms.");
+}
+
 /* Nor this: the daemon's own sessions and jobs that were inserted under it write all the same. */
 static void check_read_only(struct check *c, PGconn *conn)
 {
@@ -287,9 +301,15 @@ static void check_schema(struct check *c, PGconn *conn)
     if (!check_schema_owner(c, conn))
         return;
     char mine[80];
-    _cleanup_free_ char *version = ask(conn, "SELECT version || ' ' || checksum FROM backfill.installed");
+    PGresult *installed = PQexec(conn, "SELECT version || ' ' || checksum FROM backfill.installed");
+    _cleanup_free_ char *version = copy_string(result_only(installed)), *problem = copy_string(PQresultErrorField(installed, PG_DIAG_MESSAGE_PRIMARY));
+    bool unreadable = same_string(PQresultErrorField(installed, PG_DIAG_SQLSTATE), "55P03") || same_string(PQresultErrorField(installed, PG_DIAG_SQLSTATE), "57014");
+
+    PQclear(installed);
     snprintf(mine, sizeof(mine), "%d %s", schema_version, schema_checksum);
-    if (version && strcmp(version, mine) == 0)
+    if (unreadable)
+        print_problem(c, "schema", problem, "Somebody has backfill.installed locked: SELECT pid FROM pg_locks WHERE relation = 'backfill.installed'::regclass.");
+    else if (version && strcmp(version, mine) == 0)
         print_ok(c, "schema", "");
     else if (version && atoi(version) > schema_version)
         print_problem(c, "schema", "newer than this program", "Run the backfilld that installed it.");
@@ -395,6 +415,7 @@ static void check_database(struct check *c)
         check_role(c, conn, "pg_monitor");
         check_role(c, conn, "pg_signal_backend");
         check_schema(c, conn);
+        check_deadlocks(c, conn);
         check_disk(c, conn);
         check_probes(c);
     }
@@ -418,7 +439,7 @@ int check_run(const struct config *config)
 {
     bool ok = check_metrics(&config->metrics);
     for (int i = 0; i < config->n_databases; i++) {
-        struct check c = {.database = &config->databases[i], .throttle = &config->throttle, .ok = true};
+        struct check c = {.database = &config->databases[i], .throttle = &config->throttle, .batch = &config->batch, .ok = true};
         check_database(&c);
         ok = ok && c.ok;
     }

@@ -78,8 +78,12 @@ static void on_helped(void *arg, const struct session_event *e)
     struct database *db = arg;
 
     db->asking = false;
-    if (e->kind == SESSION_ERROR && !same_string(e->sqlstate, SQLSTATE_LOCK))
+    if (e->kind != SESSION_ERROR)
+        replace_string(&db->said_unhelped, NULL);
+    else if (!same_string(e->sqlstate, SQLSTATE_LOCK) && !same_string(db->said_unhelped, e->message)) {
+        replace_string(&db->said_unhelped, e->message);
         journal_write(LEVEL_ERROR, JOURNAL_DATABASE, JOURNAL_ABOUT(.database = db->name, .sqlstate = e->sqlstate), "can't help with a job: %s", e->message);
+    }
     if (e->kind == SESSION_RESULT && result_text(e->results[0], 0, "id")) {
         workers_start(db, e->results[0]);
         if (db->stopping)

@@ -339,6 +339,7 @@ struct database *database_close(struct database *db)
     forget_reasons(db);
     free(db->lost_for);
     free(db->said_unclaimed);
+    free(db->said_unhelped);
     free(db->name);
     free(db->conninfo);
     free(db);

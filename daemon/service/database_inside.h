@@ -45,6 +45,7 @@ struct database {
     bool asking;          /* a claim or a look is under way */
     bool is_lost;
     char *said_unclaimed;     /* why no job can be claimed, as the journal was told; NULL: one can */
+    char *said_unhelped;      /* the same of help for one that runs */
     char *lost_for;           /* why, the last time that it was tried */
     char *said[REASONS_SAID]; /* why, as the journal was told since it is */
     int n_said;

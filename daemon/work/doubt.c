@@ -145,7 +145,7 @@ static const char *message_for(const struct session_event *e)
     if (e->kind != SESSION_ERROR)
         return NULL;
     /* The server says which statement is not let write; why, is a setting's doing, for a standby takes no session of ours. */
-    if (!e->lost && same_string(e->sqlstate, SQLSTATE_READ_ONLY))
+    if (!e->lost && same_string(e->sqlstate, SQLSTATE_READ_ONLY) && same_string(e->raised_by, "PreventCommandIfReadOnly"))
         return "default_transaction_read_only is on, and was off when the job was inserted: the job waits until it is off "
                "again, and goes on by itself (is a disk full?)";
     /* Its name is drawn for each session, and would make each time another message. */

@@ -462,7 +462,7 @@ END
 $$;
 
 -- A job that has only waited for a while gives its place to others, and takes its turn again after so many ms. tries: so often in a
--- row by now, for whoever takes it next. words: what it waits for. apart: its login is refused; where another daemon serves this database, that one
+-- row by now, for whoever takes it next. words: what it waits for. apart: its login is refused: others go on on its table; where another daemon serves this database, that one
 -- is to try, at once, and this one leaves the login's jobs to it meanwhile. outcome: 'given'; 'kept', nobody queues for the place; 'not ours'.
 CREATE OR REPLACE FUNCTION backfill.give_way(job_id bigint, for_ms bigint, tries integer, words text, apart boolean) RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -478,7 +478,7 @@ BEGIN
   IF NOT FOUND OR NOT backfill.is_held(job) THEN  -- it may be sent again
     RETURN CASE WHEN job.holder_pid IS NULL AND (job.report #>> '{waits,tries}')::integer = tries THEN 'given' ELSE 'not ours' END;
   ELSIF NOT others AND NOT EXISTS (SELECT FROM backfill.free_job) AND NOT EXISTS (SELECT FROM backfill.untidy_job)
-        AND (job.state = 'running'  -- else those that queue behind it on its own table are not free before it goes
+        AND (job.state = 'running' AND NOT apart  -- else those that queue behind it on its own table are not free before it goes
              OR NOT EXISTS (SELECT FROM backfill.job q WHERE q.state = 'queued' AND q.root = job.root AND q.id <> job.id)) THEN
     RETURN 'kept';
   END IF;

@@ -80,6 +80,25 @@ def test_check_finds_all_well(db):
     assert ended.returncode == 0 and "HINT" not in ended.stdout, ended.stdout
 
 
+def test_a_server_that_looks_for_deadlocks_before_a_batch_gives_up(db):
+    db.admin.execute("ALTER SYSTEM SET deadlock_timeout = 5")
+    db.admin.execute("SELECT pg_reload_conf()")
+    try:
+        wait_until(lambda: "deadlock_timeout is 5 ms, and batch.lock_timeout_ms 20" in run("-d", db.conninfo(), "--check").stdout, what="--check says so")
+    finally:
+        db.admin.execute("ALTER SYSTEM RESET deadlock_timeout")
+        db.admin.execute("SELECT pg_reload_conf()")
+
+
+def test_a_schema_that_somebody_has_locked_is_not_one_of_another_version(db):
+    with db.connect("postgres") as holder:
+        holder.autocommit = False
+        holder.execute("LOCK TABLE backfill.installed IN ACCESS EXCLUSIVE MODE")
+        checked = run("-d", db.conninfo(), "--check")
+        holder.rollback()
+    assert checked.returncode == 1 and "lock timeout" in checked.stdout and "backfill.installed locked" in checked.stdout and "--install" not in checked.stdout, checked.stdout
+
+
 def test_a_publication_of_all_tables_is_told_of(db):
     db.admin.execute("CREATE PUBLICATION everything FOR ALL TABLES")
     ended = run("-d", db.conninfo(), "--check")
