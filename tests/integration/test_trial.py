@@ -23,6 +23,7 @@ def test_trial_of_slow_rows_is_short_and_says_what_one_takes(db):
 
 @pytest.mark.parametrize("add_column", [None, "w int"])
 def test_row_that_times_out_by_itself_does_not_keep_a_job_in_preflight(db, add_column):
+    db.close_public()
     db.table(rows=20, columns="n int NOT NULL DEFAULT 0, v int")
     db.app.execute("CREATE FUNCTION slow(bigint) RETURNS int LANGUAGE plpgsql AS $$ BEGIN IF $1 = 1 THEN PERFORM pg_sleep(2); END IF; RETURN 1; END $$")
     db.daemon(statement_timeout_ms=300)
