@@ -158,7 +158,7 @@ AS $$
                FROM backfill.range r WHERE r.job_id = job.id) g
       WHERE g.n > 0),
     (SELECT format('%s came to the table while the job ran, and %s not scanned.', string_agg(backfill.relation_name(o), ', ' ORDER BY o), CASE count(*) WHEN 1 THEN 'was' ELSE 'were' END)
-       FROM backfill.relations_of(job) AS o
+       FROM (SELECT r FROM backfill.relations_of(job) AS r UNION SELECT i.inhrelid FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhparent AND c.relkind = 'r' WHERE i.inhparent = job.target) AS came(o)
       WHERE o <> ALL (CASE array_ndims(job.laid_out) WHEN 2 THEN job.laid_out[:][1:1] ELSE job.laid_out END) AND backfill.has_pages(o)
      HAVING count(*) > 0),
     (SELECT format('%s got a new file while the job ran (TRUNCATE, VACUUM FULL, CLUSTER, or a new type): rows that were put in after a TRUNCATE may not have been scanned.',

@@ -155,12 +155,12 @@ $$;
 
 -- The columns of other jobs that keep rows of a job's table in step, or will: filled, read by set_clause (once its trigger is there), and back, which sync_back writes.
 -- Jobs of all roles, for who has the rights of the table's owner.
-CREATE OR REPLACE FUNCTION backfill.other_syncs(job backfill.job) RETURNS TABLE (name text, filled text[], reads text[], back text[])
+CREATE OR REPLACE FUNCTION backfill.other_syncs(job backfill.job) RETURNS TABLE (name text, filled text[], reads text[], back text[], leaves boolean)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT j.name, backfill.filled_columns(j.set_clause),
          ARRAY(SELECT DISTINCT c FROM backfill.sync_functions(j) f, unnest(backfill.columns_of_function(f.oid, j.target)) AS c WHERE f.name = backfill.sync_token(j) || '_value'),
-         coalesce(backfill.filled_columns(j.sync_back), '{}')
+         coalesce(backfill.filled_columns(j.sync_back), '{}'), backfill.takes_all(j)
     FROM backfill.job j JOIN pg_class t ON t.oid = j.target
    WHERE j.target = job.target AND j.id <> job.id AND j.keep_in_sync AND NOT j.dry_run AND pg_has_role(session_user, t.relowner, 'MEMBER')
      AND (j.state IN ('queued', 'running', 'paused') OR EXISTS (SELECT FROM backfill.sync_triggers(j)))
@@ -188,11 +188,13 @@ DECLARE
   sent   text[] := coalesce(backfill.filled_columns(job.sync_back), '{}');
   other  record;
 BEGIN
-  SELECT o.name, o.filled && mine AS same, o.reads && mine OR o.back && mine AS upstream INTO other
+  SELECT o.name, o.leaves, o.filled && mine AS same, o.reads && mine OR o.back && mine AS upstream INTO other
     FROM backfill.other_syncs(job) o
    WHERE o.filled && mine OR o.reads && mine OR o.back && mine OR (o.back <> '{}' AND o.filled && sent)
    ORDER BY o.filled && mine DESC LIMIT 1;
-  IF FOUND AND other.same THEN
+  IF FOUND AND other.leaves THEN
+    PERFORM backfill.refuse('keep_in_sync', format('the trigger of job "%s" is being taken out of the table', other.name), 'That takes a moment, where a daemon serves this database: insert the job again then.', '55000');
+  ELSIF FOUND AND other.same THEN
     PERFORM backfill.refuse('keep_in_sync', format('job "%s" keeps a column that this one fills in step already', other.name), format('First SELECT backfill.finish(%L), or backfill.cancel while it has not ended.', other.name), '55000');
   ELSIF FOUND THEN
     PERFORM backfill.refuse(CASE WHEN other.upstream THEN 'keep_in_sync' ELSE 'sync_back' END,

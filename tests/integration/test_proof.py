@@ -418,3 +418,14 @@ def test_a_table_that_keeps_its_file_is_not_told_of(db):
     db.daemon()
     job = db.finish(db.submit(add_column="m int", set_clause="m = n"))
     assert "new file" not in str(job)
+
+
+def test_an_inheritance_child_that_comes_while_the_job_runs_is_told_of(db):
+    """A job without a where_clause doesn't look again; such a table can't be there before it."""
+    db.table(rows=100)
+    db.daemon(max_rows=10)
+    with db.held_row(50):
+        name = db.submit(set_clause="n = n + 1")
+        db.wait_at(50, name)
+        db.app.execute("CREATE TABLE late () INHERITS (t); INSERT INTO late (id) VALUES (1000)")
+    assert "public.late came to the table while the job ran, and was not scanned." in db.finish(name)["report"]["not_proven"]

@@ -566,7 +566,13 @@ def test_a_column_that_another_job_keeps_in_step_is_refused(db):
     in_step(db, "b = a", where_clause="b IS NULL", name="first")
     with pytest.raises(psycopg.Error, match='job "first" keeps a column that this one fills in step already') as refused:
         db.submit(set_clause="b = c", where_clause="b IS NULL", keep_in_sync=True)
-    db.app.execute(refused.value.diag.message_hint[len("First "):].split(",")[0])
+    with db.connect() as holder:
+        holder.autocommit = False
+        holder.execute("LOCK TABLE t IN ROW EXCLUSIVE MODE")
+        db.app.execute(refused.value.diag.message_hint[len("First "):].split(",")[0])
+        with pytest.raises(psycopg.Error, match='the trigger of job "first" is being taken out of the table'):
+            db.submit(set_clause="b = c", where_clause="b IS NULL", keep_in_sync=True)
+        holder.rollback()
     wait_until(lambda: db.one(TRIGGERS) == 0, what="its trigger is gone")
     in_step(db, "b = c", where_clause="b IS NULL")
 
