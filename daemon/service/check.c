@@ -148,6 +148,19 @@ static char *ask(PGconn *conn, const char *sql)
     return value;
 }
 
+/* The rows of a query; one that fails is a problem, and then there are none. The caller clears them. */
+static PGresult *rows(struct check *c, PGconn *conn, const char *what, const char *sql)
+{
+    PGresult *result = PQexec(conn, sql);
+    const char *code = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+
+    if (PQresultStatus(result) != PGRES_TUPLES_OK)
+        print_problem(c, what, PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY) ? PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY) : PQerrorMessage(conn), "%s",
+            same_string(code, "55P03") ? "This could not be looked at: somebody has a table of schema backfill locked. Try again when that transaction is over."
+                                       : "This could not be looked at. Mend what it says, then try again.");
+    return result;
+}
+
 static void check_role(struct check *c, PGconn *conn, const char *role)
 {
     char sql[100];
@@ -160,11 +173,27 @@ static void check_role(struct check *c, PGconn *conn, const char *role)
         print_problem(c, role, "missing", "GRANT %s TO %s;", role, PQuser(conn));
 }
 
+/* Whoever is to submit jobs needs what --install gave. */
+static void check_submitters(struct check *c, PGconn *conn)
+{
+    PGresult *result = rows(c, conn, "backfill_submitter",
+        "SELECT CASE WHEN r.oid IS NULL THEN 'is not there'"
+        "            WHEN NOT pg_catalog.has_schema_privilege(r.oid, 'backfill', 'USAGE') OR NOT pg_catalog.has_any_column_privilege(r.oid, 'backfill.job', 'INSERT')"
+        "              THEN 'has lost its rights on schema backfill' END AS problem,"
+        "       r.oid IS NOT NULL AND NOT EXISTS (SELECT FROM pg_catalog.pg_auth_members AS m WHERE m.roleid = r.oid) AS is_empty"
+        "  FROM (SELECT 1) AS one LEFT JOIN pg_catalog.pg_roles AS r ON r.rolname = 'backfill_submitter'");
+    if (PQntuples(result) == 1 && result_text(result, 0, "problem"))
+        print_problem(c, "backfill_submitter", result_text(result, 0, "problem"), "Run backfilld --install with the same options.");
+    else if (PQntuples(result) == 1)
+        print_ok(c, "backfill_submitter", result_is_true(result, 0, "is_empty") ? ", but nobody may submit jobs yet: GRANT backfill_submitter TO a role" : "");
+    PQclear(result);
+}
+
 /* Each role that may submit jobs and can log in, and each that has a job here, must be let in. */
 static void check_logins(struct check *c, PGconn *conn)
 {
     PGresult *roles =
-        PQexec(conn, "SELECT r.rolname AS login FROM pg_catalog.pg_roles AS r WHERE r.rolcanlogin AND NOT r.rolsuper"
+        rows(c, conn, "logins", "SELECT r.rolname AS login FROM pg_catalog.pg_roles AS r WHERE r.rolcanlogin AND NOT r.rolsuper"
                      " AND pg_catalog.pg_has_role(r.oid, 'backfill_submitter', 'MEMBER') UNION"
                      " SELECT coalesce(backfill.role_name(backfill.login_of(j)), j.submitted_by) FROM backfill.job AS j"
                      " WHERE j.state IN ('queued', 'running', 'paused') ORDER BY 1");
@@ -186,7 +215,7 @@ static void check_logins(struct check *c, PGconn *conn)
 /* A job that was inserted under another role runs as that role: its submitter must still be let. */
 static void check_owners(struct check *c, PGconn *conn)
 {
-    PGresult *jobs = PQexec(conn,
+    PGresult *jobs = rows(c, conn, "roles of jobs",
         "SELECT j.name, s.rolname AS submitter, coalesce(o.rolname, j.owner) AS owner FROM backfill.job AS j"
         "  LEFT JOIN pg_catalog.pg_roles AS s ON s.oid = backfill.login_of(j)"
         "  LEFT JOIN pg_catalog.pg_roles AS o ON o.oid = backfill.role_of(j)"
@@ -208,7 +237,7 @@ static void check_owners(struct check *c, PGconn *conn)
 /* A trigger of keep_in_sync that doesn't do its work lets rows get out of step. */
 static void check_triggers(struct check *c, PGconn *conn)
 {
-    PGresult *jobs = PQexec(conn,
+    PGresult *jobs = rows(c, conn, "triggers",
         "SELECT j.name, pg_catalog.format('the trigger of keep_in_sync on %s %s', j.target, t.trouble) AS trouble"
         "  FROM backfill.job AS j, LATERAL (SELECT backfill.sync_trouble(j)) AS t(trouble)"
         " WHERE j.keep_in_sync AND j.tidy AND j.phase NOT IN ('preflight', 'expand') AND t.trouble IS NOT NULL"
@@ -222,7 +251,7 @@ static void check_triggers(struct check *c, PGconn *conn)
     }
     PQclear(jobs);
 
-    PGresult *orphans = PQexec(conn,
+    PGresult *orphans = rows(c, conn, "orphaned triggers",
         "SELECT pg_catalog.format('trigger %I on %s', o.trigger, c.oid::pg_catalog.regclass) AS what, o.function AS function"
         "  FROM pg_catalog.pg_class AS c, LATERAL backfill.orphaned_trigger(c.oid) AS o"
         " WHERE c.relkind IN ('r', 'p') AND c.relhastriggers AND o.trigger IS NOT NULL ORDER BY 1");
@@ -317,6 +346,7 @@ static void check_schema(struct check *c, PGconn *conn)
         print_problem(c, "schema", "of another version", "Run backfilld --install with the same options.");
     check_publications(c, conn);
     check_read_only(c, conn);
+    check_submitters(c, conn);
     check_logins(c, conn);
     check_owners(c, conn);
     check_triggers(c, conn);

@@ -175,7 +175,7 @@ CREATE OR REPLACE FUNCTION backfill.undo_first(job backfill.job) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  RETURN CASE WHEN job.keep_in_sync AND backfill.added_column(job) IS NOT NULL THEN format('SELECT backfill.undo(%L), which drops the column that nothing keeps in step any more; then ', job.name) END;
+  RETURN CASE WHEN job.keep_in_sync AND backfill.added_column(job) IS NOT NULL THEN format('SELECT backfill.undo(%L), which drops the column that it has filled; then ', job.name) END;
 END
 $$;
 
@@ -222,6 +222,8 @@ BEGIN
     RAISE EXCEPTION 'job "%" has left something in its table', OLD.name USING ERRCODE = '55000', 
       HINT = CASE WHEN backfill.is_left_over(OLD) THEN format('Why it could not be taken out, backfill.status says in error; SELECT backfill.retry(%L) tries again. Then the job can be forgotten.', OLD.name)
                   WHEN OLD.wanted IN ('cancel', 'finish', 'undo') THEN 'A daemon takes it out; what it waits for, or why it can''t, backfill.status says in throttled_by or error. Then the job can be forgotten.'
+                  WHEN OLD.state <> 'succeeded' AND backfill.added_column(OLD) IS NOT NULL
+                  THEN format('First SELECT backfill.undo(%L), which takes out all that it added. backfill.finish takes out its trigger alone, and leaves column %I, which nothing keeps in step then.', OLD.name, backfill.added_column(OLD))
                   ELSE format('First SELECT backfill.finish(%L), which takes its trigger out, or backfill.undo(%L), which takes out all that it added.', OLD.name, OLD.name) END;
   END IF;
   RETURN NEW;

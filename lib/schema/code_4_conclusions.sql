@@ -93,11 +93,11 @@ AS $$
     FROM (SELECT sum(g.nulls) AS nulls FROM backfill.range g WHERE g.job_id = job.id) n
 $$;
 
--- A hint of the daemon's, which calls a job "name", with that of this job.
+-- A hint of the daemon's, which calls a job "name", with that of this job. A job whose column may hold what another clause must not take for right is undone before it is forgotten.
 CREATE OR REPLACE FUNCTION backfill.hint_for(job backfill.job, hint text) RETURNS text
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT replace(regexp_replace(hint, '(backfill\.\w+)\(name\)', '\1(' || E'\x02' || ')', 'g'), E'\x02', quote_literal(job.name))
+  SELECT replace(regexp_replace(replace(hint, 'SELECT backfill.forget(name)', concat(backfill.undo_first(job), 'SELECT backfill.forget(name)')), '(backfill\.\w+)\(name\)', '\1(' || E'\x02' || ')', 'g'), E'\x02', quote_literal(job.name))
 $$;
 
 -- What to do about the column that a job has added and that nothing keeps in step any more; NULL: there is none.

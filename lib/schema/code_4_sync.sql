@@ -199,13 +199,19 @@ DECLARE
 BEGIN
   FOR v IN
     SELECT o.kind, o.name, o.whose, o.own_path, o.is_text
-      FROM backfill.reached_by(classid, objid, target) r,
+      FROM (SELECT danger_of.classid, danger_of.objid
+             UNION
+            SELECT 'pg_type'::regclass, a.atttypid FROM pg_attribute a WHERE danger_of.classid = 'pg_proc'::regclass AND a.attrelid = target AND a.attname = ANY (backfill.columns_of_function(danger_of.objid, target))) root(classid, objid),
+           LATERAL backfill.reached_by(root.classid, root.objid, target) r,
            LATERAL (SELECT 'FUNCTION' AS kind, p.oid::regprocedure::text AS name, p.proowner AS whose,
                            (SELECT s.setting FROM unnest(p.proconfig) AS s(setting) WHERE starts_with(s.setting, 'search_path=')) AS own_path,
                            NOT p.prosecdef AND p.prosqlbody IS NULL AND l.lanname NOT IN ('internal', 'c') AS is_text
                       FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang WHERE r.classid = 'pg_proc'::regclass AND p.oid = r.objid AND p.oid >= 16384 AND p.oid <> danger_of.objid
                      UNION ALL
-                    SELECT 'DOMAIN', y.oid::regtype::text, y.typowner, NULL, false FROM pg_type y WHERE r.classid = 'pg_type'::regclass AND y.oid = r.objid AND y.typtype = 'd'
+                    SELECT CASE y.typtype WHEN 'd' THEN 'DOMAIN' ELSE 'TYPE' END, y.oid::regtype::text, y.typowner, NULL, false
+                      FROM pg_type y  -- whose it is may make casts of it at any time, which JSON is made by, or add a domain to a row
+                     WHERE r.classid = 'pg_type'::regclass AND y.oid = r.objid AND y.oid >= 16384 AND NOT (y.typelem <> 0 AND y.typlen = -1)
+                       AND (y.typtype <> 'c' OR EXISTS (SELECT FROM pg_class c WHERE c.oid = y.typrelid AND c.relkind = 'c'))
                      UNION ALL
                     SELECT CASE c.relkind WHEN 'v' THEN 'VIEW' ELSE 'TABLE' END, backfill.relation_name(c.oid), c.relowner, NULL, false FROM pg_class c
                      WHERE r.classid = 'pg_class'::regclass AND c.oid = r.objid AND c.oid <> target AND c.oid >= 16384 AND c.relkind IN ('v', 'r', 'p', 'm', 'f')) o

@@ -132,6 +132,7 @@ DECLARE
   until       pg_catalog.timestamptz := pg_catalog.clock_timestamp() OPERATOR(pg_catalog.+) timeout;
   job         backfill.job;
   left_behind bigint;
+  told        boolean := false;
 BEGIN
   BEGIN
     COMMIT;  -- never works here, but what it says tells whether it will below
@@ -161,9 +162,13 @@ BEGIN
         RAISE EXCEPTION 'job "%" was cancelled%', name, coalesce(' by ' OPERATOR(pg_catalog.||) job.stopped_by OPERATOR(pg_catalog.||) ', who has the rights of the table''s owner', '')
           USING HINT = backfill.what_now(job);
       ELSE
+        IF job.state OPERATOR(pg_catalog.=) 'paused' AND NOT told THEN
+          RAISE NOTICE 'job "%" is paused', name USING HINT = backfill.what_now(job);
+          told := true;
+        END IF;
         IF pg_catalog.clock_timestamp() OPERATOR(pg_catalog.>=) until THEN
           RAISE EXCEPTION 'job "%" is still % after %', name, job.state, timeout
-            USING HINT = coalesce('It waits: ' OPERATOR(pg_catalog.||) (SELECT s.throttled_by FROM backfill.status AS s WHERE s.name OPERATOR(pg_catalog.=) wait.name) OPERATOR(pg_catalog.||) '.', 'It goes on; see backfill.status.');
+            USING HINT = coalesce('It waits: ' OPERATOR(pg_catalog.||) (SELECT s.throttled_by FROM backfill.status AS s WHERE s.name OPERATOR(pg_catalog.=) wait.name) OPERATOR(pg_catalog.||) '.', CASE WHEN job.state OPERATOR(pg_catalog.=) 'paused' THEN backfill.what_now(job) END, 'It goes on; see backfill.status.');
         END IF;
     END CASE;
     COMMIT;

@@ -99,6 +99,24 @@ def test_a_schema_that_somebody_has_locked_is_not_one_of_another_version(db):
     assert checked.returncode == 1 and "lock timeout" in checked.stdout and "backfill.installed locked" in checked.stdout and "--install" not in checked.stdout, checked.stdout
 
 
+def test_what_could_not_be_looked_at_is_no_ok(db):
+    with db.connect("postgres") as holder:
+        holder.autocommit = False
+        holder.execute("LOCK TABLE backfill.job IN ACCESS EXCLUSIVE MODE")
+        checked = run("-d", db.conninfo(), "--check")
+        holder.rollback()
+    assert checked.returncode == 1 and "lock timeout" in checked.stdout
+    assert {line.split()[1] for line in checked.stdout.splitlines() if "could not be looked at" in line} >= {"logins", "triggers", "roles"}, checked.stdout
+
+
+def test_submitters_without_the_rights_that_install_gave(db):
+    db.admin.execute("REVOKE USAGE ON SCHEMA backfill FROM backfill_submitter")
+    checked = run("-d", db.conninfo(), "--check")
+    assert checked.returncode == 1 and "has lost its rights on schema backfill" in checked.stdout and "--install" in checked.stdout, checked.stdout
+    assert run("-d", db.conninfo(), "--install").returncode == 0
+    assert run("-d", db.conninfo(), "--check").returncode == 0
+
+
 def test_a_publication_of_all_tables_is_told_of(db):
     db.admin.execute("CREATE PUBLICATION everything FOR ALL TABLES")
     ended = run("-d", db.conninfo(), "--check")

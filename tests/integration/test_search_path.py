@@ -606,6 +606,11 @@ STRANGERS_THINGS = {
     "an operator's function": ("m = n OPERATOR(os.@@@) 1", "FUNCTION os.g(integer,integer)"),
     "a domain that it casts to": ("m = (n::os.d)::int", "DOMAIN os.d"),
     "a filled column's domain": ("o = n", "DOMAIN os.d"),
+    "a type that it writes as JSON": ("k = to_jsonb(e)", "TYPE os.e"),
+    "a type whose array it writes as JSON": ("k = to_jsonb(es)", "TYPE os.e"),
+    "a type in a row that it writes as JSON": ("k = to_jsonb(ROW(e, n))", "TYPE os.e"),
+    "a composite type": ("m = (jsonb_populate_record(NULL::os.c, j)).x", "TYPE os.c"),
+    "a range of a type of theirs": ("m = CASE WHEN os.r('[1,2)'::int4range, '[2,3)'::int4range) IS NOT NULL THEN n END", "TYPE os.r"),
     "a view": ("m = n + (SELECT a FROM os.v)", "VIEW os.v"),
     "a table": ("m = n + (SELECT a FROM os.t)", "TABLE os.t"),
     "the function of a CHECK": ("c = n", "FUNCTION os.f(integer)"),
@@ -618,9 +623,10 @@ def test_what_others_could_replace_runs_in_no_trigger_with_the_rights_of_the_tab
     clause, thing = STRANGERS_THINGS[what]
     db.admin.execute("CREATE SCHEMA os AUTHORIZATION other; GRANT USAGE ON SCHEMA os TO app")
     db.session("other").execute("""CREATE FUNCTION os.f(int) RETURNS int LANGUAGE sql IMMUTABLE RETURN $1 + 1; CREATE DOMAIN os.d AS int CHECK (VALUE > 0); CREATE VIEW os.v AS SELECT 1 AS a; CREATE TABLE os.t (a int);
+        CREATE TYPE os.c AS (x int); CREATE TYPE os.e AS ENUM ('a'); CREATE TYPE os.r AS RANGE (SUBTYPE = int4range);
         CREATE FUNCTION os.g(int, int) RETURNS int LANGUAGE sql IMMUTABLE RETURN $1 + $2; CREATE OPERATOR os.@@@ (FUNCTION = os.g, LEFTARG = int, RIGHTARG = int); GRANT SELECT ON os.v, os.t TO app""")
     db.app.execute("""CREATE FUNCTION mine(int) RETURNS int LANGUAGE sql IMMUTABLE RETURN os.f($1);
-        CREATE TABLE t (id int PRIMARY KEY, n int, m int, o os.d, c int CHECK (os.f(c) > 0)); INSERT INTO t SELECT g, g FROM generate_series(1, 10) g""")
+        CREATE TABLE t (id int PRIMARY KEY, n int, m int, o os.d, j jsonb DEFAULT '{}', e os.e DEFAULT 'a', es os.e[] DEFAULT '{a}', k jsonb, c int CHECK (os.f(c) > 0)); INSERT INTO t SELECT g, g FROM generate_series(1, 10) g""")
     db.daemon()
     column = clause.split()[0]
 

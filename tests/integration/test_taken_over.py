@@ -94,6 +94,23 @@ def test_a_column_that_somebody_adds_before_the_job_begins_must_be_what_it_says(
     assert db.one("SELECT count(*) FROM t WHERE b IS DISTINCT FROM a * 2") == 0
 
 
+def test_hints_of_a_clause_that_fails_lead_to_one_that_is_right_for_all_rows(db):
+    """Each followed to the letter: the rows of the first clause must not be taken for right."""
+    make(db)
+    db.app.execute("UPDATE t SET a = 0 WHERE id = 300")
+    db.daemon(max_rows=50)
+    wrong = db.finish(db.submit(name="first", **{**MIGRATION, "set_clause": "b = 100 / a"}), "failed")
+    assert "SELECT backfill.undo('first'), which drops the column that it has filled; then SELECT backfill.forget('first'), then insert the job anew" in wrong["hint"]
+    with pytest.raises(psycopg.Error) as refused:
+        db.app.execute("SELECT backfill.forget('first')")
+    assert refused.value.diag.message_hint.startswith("First SELECT backfill.undo('first')")
+    for call in ("undo", "forget"):
+        wait_until(lambda: db.one("SELECT NOT backfill.has_left_something(j) OR %s = 'undo' FROM backfill.job j WHERE name = 'first'", call), what="it is undone")
+        db.app.execute(f"SELECT backfill.{call}('first')")
+    job = db.finish(db.submit(name="second", **MIGRATION))
+    assert db.one("SELECT count(*) FROM t WHERE b IS DISTINCT FROM a * 2") == 0 and "not_proven" not in job["report"]
+
+
 # ---- Triggers that bear another job's number
 
 @pytest.mark.parametrize("first", [999999, 1000000, 2345678901])
