@@ -169,6 +169,11 @@ static void on_unfinished(void *arg, const struct session_event *e)
     if (e->kind == SESSION_RESULT && same_string(result_only(e->results[0]), "0") && db->n_workers == 0 &&
         !db->look_for_jobs)
         db->drained = true;
+    else if (e->kind == SESSION_RESULT && db->n_workers == 0 && !db->look_for_jobs && !db->said_unfinished) {
+        db->said_unfinished = true;
+        journal_write(LEVEL_NOTICE, JOURNAL_DATABASE, JOURNAL_ABOUT(.database = db->name),
+            "what is left can't go on now (jobs: %s); throttled_by in backfill.status says what it waits for", result_only(e->results[0]));
+    }
     db->changed(db->arg);
 }
 

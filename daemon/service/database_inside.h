@@ -49,7 +49,7 @@ struct database {
     char *lost_for;           /* why, the last time that it was tried */
     char *said[REASONS_SAID]; /* why, as the journal was told since it is */
     int n_said;
-    bool drain, stopping, stopped, drained, hopeless, failed;
+    bool drain, stopping, stopped, drained, hopeless, failed, said_unfinished;
 
     uint64_t n_ended[_JOB_STATE_MAX];
     struct ended_jobs *ended; /* NULL: nobody looks on */

@@ -175,7 +175,7 @@ CREATE OR REPLACE FUNCTION backfill.undo_first(job backfill.job) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  RETURN CASE WHEN job.keep_in_sync AND backfill.added_column(job) IS NOT NULL THEN format('SELECT backfill.undo(%L), which drops the column that it has filled; then ', job.name) END;
+  RETURN CASE WHEN backfill.added_column(job) IS NOT NULL THEN format('SELECT backfill.undo(%L), which drops the column that it has filled; then ', job.name) END;
 END
 $$;
 

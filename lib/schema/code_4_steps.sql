@@ -575,7 +575,8 @@ BEGIN
       FROM tree r JOIN pg_trigger t ON t.tgrelid = r.oid
      WHERE NOT t.tgisinternal AND t.tgname <> ALL (triggers)
        AND (r.col = ANY (t.tgattr::smallint[]) OR EXISTS (SELECT FROM found f WHERE f.classid = 'pg_trigger'::regclass AND f.objid = t.oid)
-            OR t.tgnargs > 0 AND replace(encode(t.tgargs, 'escape'), '\000', ' ') ~* word)
+            OR CASE WHEN octet_length(t.tgargs) > 100000 THEN true  -- too long to be looked through
+                    ELSE t.tgnargs > 0 AND replace(encode(t.tgargs, 'escape'), '\000', ' ') ~* word END)
     UNION ALL
     SELECT 'policies', format('policy %I', p.polname)
       FROM found f JOIN pg_policy p ON f.classid = 'pg_policy'::regclass AND p.oid = f.objid

@@ -179,7 +179,8 @@ CREATE OR REPLACE FUNCTION backfill.who_creates_in(path text, owner oid, OUT sch
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT n.nspname::text, CASE a.grantee WHEN 0 THEN 'anybody' ELSE a.grantee::regrole::text END
-    FROM unnest(backfill.split_at(path, ',')) AS u(part) JOIN pg_namespace n ON n.nspname = backfill.assigned_column(backfill.trim_sql(u.part)),
+    FROM (SELECT DISTINCT CASE WHEN m[1] IS NOT NULL THEN replace(m[1], '""', '"') ELSE lower(m[2]) END AS name FROM regexp_matches(path, '"((?:[^"]|"")*)"|([^\s,"]+)', 'g') m) u
+    JOIN pg_namespace n ON n.nspname = u.name,
          LATERAL (SELECT x.grantee FROM aclexplode(n.nspacl) x WHERE x.privilege_type = 'CREATE' AND x.grantee <> 'pg_database_owner'::regrole
                    UNION ALL
                   SELECT n.nspowner WHERE n.nspowner <> 'pg_database_owner'::regrole) a
@@ -205,7 +206,7 @@ BEGIN
            LATERAL backfill.reached_by(root.classid, root.objid, target) r,
            LATERAL (SELECT 'FUNCTION' AS kind, p.oid::regprocedure::text AS name, p.proowner AS whose,
                            (SELECT s.setting FROM unnest(p.proconfig) AS s(setting) WHERE starts_with(s.setting, 'search_path=')) AS own_path,
-                           NOT p.prosecdef AND p.prosqlbody IS NULL AND l.lanname NOT IN ('internal', 'c') AS is_text
+                           p.prosqlbody IS NULL AND l.lanname NOT IN ('internal', 'c') AS is_text
                       FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang WHERE r.classid = 'pg_proc'::regclass AND p.oid = r.objid AND p.oid >= 16384 AND p.oid <> danger_of.objid
                      UNION ALL
                     SELECT CASE y.typtype WHEN 'd' THEN 'DOMAIN' ELSE 'TYPE' END, y.oid::regtype::text, y.typowner, NULL, false

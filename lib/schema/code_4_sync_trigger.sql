@@ -183,7 +183,7 @@ CREATE OR REPLACE FUNCTION backfill.sync_wanted(job backfill.job, clause text, a
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT coalesce('    ' || w.name || format(E' := ARRAY[%s];\n', (SELECT string_agg(p.condition, ', ' ORDER BY p.ord) FROM backfill.sync_places(job, clause, at) p)), '')
-           || CASE WHEN w.name = 'wanted' THEN E'    aimed := true;\n' ELSE '' END
+           || CASE w.name WHEN 'wanted' THEN E'    aimed := true;\n' WHEN 'wanted_back' THEN E'    aimed_back := true;\n' ELSE '' END
     FROM backfill.wanted_in(job, clause) AS w(name)
 $$;
 
@@ -283,21 +283,23 @@ AS $$
 $$;
 
 -- Of several columns those that were wanted, each by itself, when all together could not be computed, or a CHECK refuses one; but none by which where_clause would take the row for
--- done while another is not: those only when it does so without them, too (thorough). call: of the row function, of NEW; look, broken: lines that ask
+-- done while another is not: those only when it does so without them, too (thorough). On the way back, too. call: of the row function, of NEW; look, broken: lines that ask
 -- for a CHECK that the row breaks, and whether it does; none: ''.
-CREATE OR REPLACE FUNCTION backfill.sync_rescue(job backfill.job, call text, look text, broken text) RETURNS text
+CREATE OR REPLACE FUNCTION backfill.sync_rescue(job backfill.job, clause text, call text, look text, broken text) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT E'    IF aimed THEN\n'
-      || string_agg(format(E'      IF wanted[%1$s]%8$s THEN\n        kept := NEW;\n        BEGIN\n          SELECT v.* INTO computed FROM %2$s AS v;\n          IF known IS NOT TRUE THEN before := computed; END IF;\n'
-                           '          IF (CASE WHEN TG_OP OPERATOR(pg_catalog.=) ''INSERT'' THEN %3$s ELSE known IS NOT TRUE OR pg_catalog.record_image_ne(ROW(before.%4$I), ROW(computed.%4$I)) OR to_do IS TRUE%5$s END) THEN %6$s END IF;\n'
-                           '          rescued[%1$s] := true;\n%7$s'
+  SELECT format(E'    IF aimed%s THEN\n', s.ending)
+      || string_agg(format(E'      IF wanted%9$s[%1$s]%8$s THEN\n        kept := NEW;\n        BEGIN\n          SELECT v.* INTO computed FROM %2$s AS v;\n          IF known IS NOT TRUE THEN before := computed; END IF;\n'
+                           '          IF (CASE WHEN TG_OP OPERATOR(pg_catalog.=) ''INSERT'' THEN %3$s ELSE known IS NOT TRUE OR pg_catalog.record_image_ne(ROW(before.%4$I), ROW(computed.%4$I)) %5$s END) THEN %6$s END IF;\n'
+                           '          rescued%9$s[%1$s] := true;\n%7$s'
                            '        EXCEPTION WHEN OTHERS OR assert_failure THEN\n          IF SQLSTATE OPERATOR(pg_catalog.~) \'^(40|53|55P03|57|58|XX)\' THEN RAISE; END IF;\n        END;\n      END IF;\n',
-                           p.ord, backfill.alone(call, p.ord), backfill.left_out_of(job, p.target), p.ord::text, CASE WHEN p.kept THEN format(' AND NEW.%s IS NULL', p.quoted) ELSE '' END, p.assigned,
-                           CASE WHEN broken <> '' THEN format(E'      %s          IF %s THEN NEW := kept; rescued[%s] := false; END IF;\n', look, broken, p.ord) ELSE '' END,
-                           CASE WHEN NOT p.kept AND backfill.is_asked(job, p.name) THEN ' AND thorough' END), '' ORDER BY p.ord)
+                           p.ord, backfill.alone(call, p.ord), backfill.left_out_of(job, p.target), p.ord::text,
+                           CASE WHEN clause = job.set_clause THEN ' OR to_do IS TRUE' || CASE WHEN p.kept THEN format(' AND NEW.%s IS NULL', p.quoted) ELSE '' END END, p.assigned,
+                           CASE WHEN broken <> '' THEN format(E'      %s          IF %s THEN NEW := kept; rescued%s[%s] := false; END IF;\n', look, broken, s.ending, p.ord) ELSE '' END,
+                           CASE WHEN clause = job.set_clause AND NOT p.kept AND backfill.is_asked(job, p.name) THEN ' AND thorough' END, s.ending), '' ORDER BY p.ord)
       || E'    END IF;\n'
-    FROM backfill.sync_places(job, job.set_clause, 'always') p
+    FROM (SELECT CASE WHEN clause = job.set_clause THEN '' ELSE '_back' END AS ending) s, backfill.sync_places(job, clause, 'always') p
+   GROUP BY s.ending
 $$;
 
 -- What happens when a row function fails. What is the row's own fault (data, and what the clause raises): the row is written all the
@@ -320,7 +322,8 @@ AS $$
                            backfill.alone(was, u.ord) AS was_alone,
                            format(E'        IF pg_catalog.record_image_eq(ROW(%1$s), ROW(%5$s))%3$s%4$s THEN BEGIN kept.%2$s := NULL; EXCEPTION WHEN OTHERS THEN NULL; END; END IF;\n',
                                   backfill.part_of('OLD', u.t), t.target, CASE WHEN NOT a.added THEN format(' AND pg_catalog.record_image_eq(ROW(OLD.%1$s), ROW(NEW.%1$s))', backfill.in_quotes(c.name)) END,
-                                  CASE WHEN s.forth OR s.back THEN format(' AND moved.%I', backfill.place_in(job, clause, u.ord)) END || CASE WHEN s.forth AND clause = job.set_clause THEN format(' AND NOT rescued[%s]', u.ord) ELSE '' END,
+                                  CASE WHEN s.forth OR s.back THEN format(' AND moved.%I', backfill.place_in(job, clause, u.ord)) END || CASE WHEN s.forth AND clause = job.set_clause THEN format(' AND NOT rescued[%s]', u.ord)
+                                                                                                                                                WHEN s.back AND clause = job.sync_back THEN format(' AND NOT rescued_back[%s]', u.ord) ELSE '' END,
                                   backfill.part_of('kept', u.t)) AS emptied
                       FROM backfill.assigned_values(clause) v, unnest(v.targets) WITH ORDINALITY AS u(t, ord),
                            LATERAL (SELECT backfill.assigned_column(u.t) AS name) c,
@@ -425,8 +428,9 @@ BEGIN
     pin := zones || pin;
   END IF;
   RETURN E'#variable_conflict use_column\nDECLARE\n  computed pg_catalog.record;\n  saved    pg_catalog.text[] := \'{}\';\n  zones    pg_catalog.text;\n  goes_back boolean := false;\n  of_row   boolean;\n  kept     pg_catalog.record;\n'
-      || CASE WHEN several.forth OR several.back THEN E'  to_do    boolean;\n  known    boolean;\n  before   pg_catalog.record;\n  moved    pg_catalog.record;\n  aimed    boolean := false;\n  stood    pg_catalog.record;\n  thorough boolean := false;\n  comes_back boolean;\n'
-           || format(E'  rescued  pg_catalog.bool[] := %L;\n', array_fill(false, ARRAY[(SELECT cardinality(v.targets) FROM backfill.assigned_values(job.set_clause) v)]))
+      || CASE WHEN several.forth OR several.back THEN E'  to_do    boolean;\n  known    boolean;\n  before   pg_catalog.record;\n  moved    pg_catalog.record;\n  aimed    boolean := false;\n  aimed_back boolean := false;\n  stood    pg_catalog.record;\n  thorough boolean := false;\n  comes_back boolean;\n'
+           || format(E'  rescued  pg_catalog.bool[] := %L;\n  rescued_back pg_catalog.bool[] := %L;\n', array_fill(false, ARRAY[(SELECT cardinality(v.targets) FROM backfill.assigned_values(job.set_clause) v)]),
+                     coalesce(array_fill(false, ARRAY[(SELECT cardinality(v.targets) FROM backfill.assigned_values(job.sync_back) v)]), '{}'))
            || format(E'  wanted   pg_catalog.bool[] := %s;\n  wanted_back pg_catalog.bool[] := %s;\n', backfill.all_wanted(job.set_clause), coalesce(backfill.all_wanted(job.sync_back), '''{}''')) ELSE '' END
       || CASE WHEN has_defaults THEN E'  defaults pg_catalog.record;\n' ELSE '' END
       || CASE WHEN checks THEN E'  came     pg_catalog.record := NEW;\n  broken   pg_catalog.text;\n' ELSE '' END || E'BEGIN\n'
@@ -503,10 +507,11 @@ BEGIN
       || E'        of_row := true;\n      EXCEPTION WHEN OTHERS OR assert_failure THEN NULL;\n      END;\n    END IF;\n'
          '    IF NOT of_row THEN RAISE WARNING \'backfilld can\'\'t keep a row of % in step: %\', TG_RELID::pg_catalog.regclass, SQLERRM USING ERRCODE = SQLSTATE; END IF;\n'
       || CASE WHEN job.sync_back IS NULL THEN '' ELSE
-           E'    IF of_row AND goes_back THEN\n' || restore || (SELECT f.empties || f.raises FROM backfill.row_fault(job, job.sync_back, old_back) f) || at_last || E'      RETURN NEW;\n    END IF;\n' END
+           E'    IF of_row AND goes_back THEN\n' || restore
+           || CASE WHEN several.back THEN backfill.sync_rescue(job, job.sync_back, back, look, CASE WHEN checks THEN there ELSE '' END) ELSE '' END || (SELECT f.empties || f.raises FROM backfill.row_fault(job, job.sync_back, old_back) f) || at_last || E'      RETURN NEW;\n    END IF;\n' END
       || E'    IF of_row THEN\n' || restore
       || CASE WHEN twice THEN E'    stood := NEW;\n    LOOP\n' ELSE '' END
-      || CASE WHEN several.forth THEN backfill.sync_rescue(job, value, look, CASE WHEN checks THEN there ELSE '' END) ELSE '' END || fault.empties
+      || CASE WHEN several.forth THEN backfill.sync_rescue(job, job.set_clause, value, look, CASE WHEN checks THEN there ELSE '' END) ELSE '' END || fault.empties
       || CASE WHEN twice THEN format(E'      EXIT WHEN thorough OR NOT aimed;\n'
                                      '      BEGIN\n        comes_back := EXISTS (SELECT FROM %s AS v WHERE v."1") AND NOT (%s);\n'
                                      '      EXCEPTION WHEN OTHERS OR assert_failure THEN\n        IF SQLSTATE OPERATOR(pg_catalog.~) \'^(40|53|55P03|57|58|XX)\' THEN RAISE; END IF;\n        comes_back := true;\n      END;\n'

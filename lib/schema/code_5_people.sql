@@ -132,7 +132,9 @@ DECLARE
   until       pg_catalog.timestamptz := pg_catalog.clock_timestamp() OPERATOR(pg_catalog.+) timeout;
   job         backfill.job;
   left_behind bigint;
-  told        boolean := false;
+  told        pg_catalog.text;
+  waits       pg_catalog.text;
+  looks       integer := 0;
 BEGIN
   BEGIN
     COMMIT;  -- never works here, but what it says tells whether it will below
@@ -162,9 +164,13 @@ BEGIN
         RAISE EXCEPTION 'job "%" was cancelled%', name, coalesce(' by ' OPERATOR(pg_catalog.||) job.stopped_by OPERATOR(pg_catalog.||) ', who has the rights of the table''s owner', '')
           USING HINT = backfill.what_now(job);
       ELSE
-        IF job.state OPERATOR(pg_catalog.=) 'paused' AND NOT told THEN
-          RAISE NOTICE 'job "%" is paused', name USING HINT = backfill.what_now(job);
-          told := true;
+        looks := looks OPERATOR(pg_catalog.+) 1;
+        IF job.state OPERATOR(pg_catalog.<>) 'running' AND looks OPERATOR(pg_catalog.%) 50 OPERATOR(pg_catalog.=) 20 THEN  -- each five seconds
+          waits := pg_catalog.concat_ws(': ', job.state, (SELECT s.throttled_by FROM backfill.status AS s WHERE s.name OPERATOR(pg_catalog.=) wait.name));
+          IF waits OPERATOR(pg_catalog.<>) coalesce(told, '') THEN
+            RAISE NOTICE 'job "%" is %', name, waits USING HINT = backfill.what_now(job);
+            told := waits;
+          END IF;
         END IF;
         IF pg_catalog.clock_timestamp() OPERATOR(pg_catalog.>=) until THEN
           RAISE EXCEPTION 'job "%" is still % after %', name, job.state, timeout

@@ -412,7 +412,7 @@ def test_drain_waits_for_a_job_outside_its_hours(db):
     name = db.submit(set_clause="n = n + 1", active_hours=closed_now(db))
     drain = db.start("-d", db.conninfo(), "--drain")
     db.finish(db.submit(set_clause="n = n + 1"))
-    let_pass(0.3)
+    drain.says("what is left can't go on now (jobs: 1); throttled_by in backfill.status says what it waits for")
     assert drain.process.poll() is None and db.state(name) == "queued"
     set_hours(db, name, None)
     assert drain.wait() == 0

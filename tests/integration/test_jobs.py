@@ -511,6 +511,21 @@ def test_wait_says_what_is_still_to_do(db):
     assert said[1:] == ["Which and why is for app to see, in backfill.left_behind."]
 
 
+def test_wait_says_what_a_job_waits_for_that_does_not_run(db):
+    db.table(rows=10)
+    name = db.submit(set_clause="n = n + 1")
+    said = []
+    with db.connect() as session:
+        session.add_notice_handler(lambda notice: said.append((notice.message_primary, notice.message_hint)))
+        for paused in (False, True):
+            if paused:
+                db.app.execute("SELECT backfill.pause(%s)", [name])
+            with pytest.raises(psycopg.Error, match="is still"):
+                session.execute("CALL backfill.wait(%s, '3 s')", [name])
+    assert said == [(f'job "{name}" is queued: no daemon serves this database', "It is in the queue already: throttled_by in backfill.status says what it waits for."),
+                    (f'job "{name}" is paused', f"SELECT backfill.resume('{name}') goes on with it.")]
+
+
 def test_wait_raises_what_went_wrong(db):
     db.table()
     name = db.submit(set_clause="n = 1 / (id - id)")

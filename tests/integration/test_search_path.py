@@ -649,7 +649,7 @@ def test_what_others_could_replace_runs_in_no_trigger_with_the_rights_of_the_tab
     assert "belongs to other" in db.one("SELECT backfill.sync_trouble(j) FROM backfill.job j WHERE j.id = %s", job["id"])
 
 
-@pytest.mark.parametrize("language, body", [("plpgsql", "BEGIN RETURN helper($1); END"), ("sql", "SELECT helper($1)")])
+@pytest.mark.parametrize("language, body", [("plpgsql", "BEGIN RETURN helper($1); END"), ("sql", "SELECT helper($1)"), ("plpgsql SECURITY DEFINER", "BEGIN RETURN helper($1); END")])
 def test_nobody_else_makes_a_function_that_one_of_the_owners_could_mean(db, language, body):
     """A schema of the path in which somebody else may create; public before PostgreSQL 15, say: a helper that fits better."""
     db.app.execute(f"""CREATE FUNCTION helper(bigint) RETURNS int LANGUAGE sql AS 'SELECT $1::int'; CREATE FUNCTION g(int) RETURNS int LANGUAGE {language} AS '{body}';

@@ -1442,3 +1442,19 @@ def test_writes_go_on_when_the_old_column_is_renamed_while_the_triggers_are_ther
     db.app.execute("UPDATE t SET amount_old = 7 WHERE id = 1; UPDATE t SET cents = 6 WHERE id = 2")
     checked = run("-d", db.conninfo(), "--check")
     assert checked.returncode == 1 and "writes column amount, which is not there any more" in checked.stdout, checked.stdout
+
+
+@pytest.mark.parametrize("where", [None, "b IS NULL OR c IS NULL"])
+@pytest.mark.parametrize("old, stale", [("a int, s text", None), ("a int NOT NULL, s text NOT NULL", "kept"), ("a int CHECK (a < 1000), s text", None), ("a int NOT NULL CHECK (a < 1000), s text", "kept")])
+def test_of_several_old_columns_one_that_cannot_go_back_keeps_no_other_from_it(db, old, stale, where):
+    """As on the way forth: each by itself, where all of them together can't be computed, or a CHECK refuses one."""
+    db.app.execute(f"CREATE TABLE t (id int PRIMARY KEY, {old}, b bigint, c int); INSERT INTO t SELECT g, g, g::text FROM generate_series(1, 20) g")
+    in_step(db, "b = a, c = s::int", sync_back="a = b::int, s = c::text", where_clause=where)
+    too_large = 5000 if "CHECK" in old else 3000000000
+    db.app.execute(f"UPDATE t SET b = {too_large}, c = 777 WHERE id = 2")
+    assert row(db, 2, "a, s, b, c") == (2 if stale else None, "777", too_large, 777)
+    db.app.execute("UPDATE t SET b = 5 WHERE id = 2; UPDATE t SET c = 778 WHERE id = 2")
+    assert row(db, 2, "a, s, b, c") == (5, "778", 5, 778)
+    if not stale:
+        db.app.execute(f"INSERT INTO t (id, b, c) VALUES (100, {too_large}, 777)")
+        assert row(db, 100, "a, s, b, c") == (None, "777", too_large, 777)
