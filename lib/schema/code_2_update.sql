@@ -38,6 +38,23 @@ BEGIN
 END
 $$;
 
+-- Refuses to take out a trigger whose column another job's trigger computes from: what that one has enforced would fail old code.
+CREATE OR REPLACE FUNCTION backfill.check_chain(job backfill.job) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  next text;
+BEGIN
+  IF job.keep_in_sync AND EXISTS (SELECT FROM backfill.sync_triggers(job)) THEN
+    next := backfill.downstream_of(job);
+  END IF;
+  IF next IS NOT NULL THEN
+    PERFORM backfill.refuse('wanted', format('job "%s" keeps a column in step with one that this job fills', next),
+                            format('First SELECT backfill.cancel(%1$L), or backfill.undo(%1$L); or backfill.finish(%1$L), when old code is gone.', next), '55000');
+  END IF;
+END
+$$;
+
 -- Whoever steers a job, a superuser, say, runs nothing that is its submitter's or its table's here: what is asked is the catalog.
 -- What a changed job becomes: what a user wants of one that no daemon holds is done here and now. Whose login is gone, it is ended by whoever
 -- asks for that, with our own commands alone; and run again by whoever asks for that, by their own login, for then they mean its text.
@@ -49,6 +66,7 @@ AS $$
 DECLARE
   ends  constant boolean := NEW.asked IS NULL AND NEW.wanted IN ('cancel', 'finish', 'undo');
   ended constant boolean := OLD.state IN ('succeeded', 'failed', 'cancelled');
+  behind bigint;
 BEGIN
   PERFORM backfill.check_outside();
   IF row_security_active('backfill.job') AND NOT backfill.may_steer(OLD) THEN  -- as the owner of its table
@@ -99,8 +117,16 @@ BEGIN
       PERFORM backfill.refuse('wanted', format('job %I has succeeded, and its column may not be NULL any more: without its trigger the INSERTs of old code would fail', OLD.name),
                               format('SELECT backfill.undo(%1$L) takes back all that it added. When old code is gone, SELECT backfill.finish(%1$L) takes out the trigger alone.', OLD.name), '55000');
     END IF;
+    IF NEW.wanted IN ('cancel', 'undo') THEN
+      PERFORM backfill.check_chain(OLD);
+    END IF;
     IF NEW.wanted IN ('finish', 'cancel') AND OLD.wanted <> 'finish' AND OLD.state = 'succeeded' THEN
       PERFORM backfill.check_finish(OLD);
+      behind := (SELECT count(*) FROM backfill.left_behind l WHERE l.job_id = OLD.id);
+      IF behind > 0 THEN
+        RAISE WARNING 'job "%" has left % rows behind, which no retry computes any more', OLD.name, behind
+          USING HINT = 'SELECT * FROM backfill.left_behind names them, and why: fill them by an UPDATE, or by a job with a where_clause.';
+      END IF;
     END IF;
     IF NEW.wanted = 'undo' AND OLD.wanted = 'finish' AND OLD.state = 'succeeded' THEN
       PERFORM backfill.refuse('wanted', format('job %I was finished: what it added is the application''s', OLD.name),
@@ -175,7 +201,7 @@ CREATE OR REPLACE FUNCTION backfill.undo_first(job backfill.job) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  RETURN CASE WHEN backfill.added_column(job) IS NOT NULL THEN format('SELECT backfill.undo(%L), which drops the column that it has filled; then ', job.name) END;
+  RETURN CASE WHEN job.state <> 'succeeded' AND backfill.added_column(job) IS NOT NULL THEN format('SELECT backfill.undo(%L), which drops the column that it has filled; then ', job.name) END;
 END
 $$;
 
@@ -190,6 +216,7 @@ AS $$
     WHEN CASE WHEN backfill.is_left_over(job) THEN job.state END THEN format('SELECT backfill.retry(%L) tries again to take out of the table what it added; error says what stood in the way.', job.name)
     WHEN 'cancelled' THEN format('A cancelled job doesn''t go on: %sSELECT backfill.forget(%L) and insert it again, or insert one of another name.', backfill.undo_first(job), job.name)
     ELSE CASE
+      WHEN job.wanted = 'finish' AND job.state = 'succeeded' THEN 'What was finished doesn''t run again. Rows that it has left behind are filled by an UPDATE, or by a job of another name with a where_clause.'
       WHEN job.wanted = 'finish' THEN format('What was finished doesn''t run again: %sSELECT backfill.forget(%L) and insert it again, or insert one of another name.', backfill.undo_first(job), job.name)
       WHEN job.state = 'failed' THEN format('SELECT backfill.retry(%L) runs it again, from where it stood; error and hint in backfill.job say what to mend first.', job.name)
       WHEN EXISTS (SELECT FROM backfill.left_behind l WHERE l.job_id = job.id) THEN format('SELECT backfill.retry(%L) runs the rows again that it left behind.', job.name)

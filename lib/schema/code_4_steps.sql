@@ -554,6 +554,14 @@ BEGIN
       FROM backfill.job j
      WHERE j.id = ANY (in_step) AND EXISTS (SELECT FROM backfill.sync_triggers(j)) AND concat_ws(' ', j.add_column, j.set_clause, j.where_clause, j.sync_back) ~* word
     UNION ALL
+    SELECT 'jobs', format('job %s, which is %s', j.name, j.state)
+      FROM backfill.job j JOIN tree r ON r.oid = j.target
+     WHERE j.id <> job.id AND j.id <> ALL (in_step) AND j.state IN ('queued', 'running', 'paused') AND concat_ws(' ', j.set_clause, j.where_clause, j.statement, j.drop_column) ~* word
+    UNION ALL
+    SELECT 'jobs', format('job %s, which has left %s rows behind that are still to be computed: SELECT backfill.retry(%3$L), or, when they are not, backfill.forget(%3$L)', j.name, b.n, j.name)
+      FROM backfill.job j JOIN tree r ON r.oid = j.target, LATERAL (SELECT count(*) AS n FROM backfill.left_behind l WHERE l.job_id = j.id) b
+     WHERE j.id <> job.id AND b.n > 0 AND concat_ws(' ', j.set_clause, j.where_clause) ~* word
+    UNION ALL
     SELECT 'sequences', format('sequence %s, which goes with the column that owns it (ALTER SEQUENCE … OWNED BY NONE keeps it)', backfill.relation_name(c.oid))
       FROM found f JOIN pg_class c ON f.classid = 'pg_class'::regclass AND c.oid = f.objid AND c.relkind = 'S'
     UNION ALL

@@ -163,29 +163,45 @@ AS $$
            LATERAL (SELECT d.refclassid, d.refobjid FROM pg_depend d WHERE d.classid = r.classid AND d.objid = r.objid AND NOT (r.classid = 'pg_class'::regclass AND r.objid = target)
                      UNION ALL
                     SELECT 'pg_rewrite'::regclass, w.oid FROM pg_rewrite w WHERE r.classid = 'pg_class'::regclass AND w.ev_class = r.objid
+                     UNION ALL  -- the planner computes what stands in these
+                    SELECT 'pg_class'::regclass, i.indexrelid FROM pg_index i WHERE r.classid = 'pg_class'::regclass AND i.indrelid = r.objid AND r.objid <> target
+                     UNION ALL
+                    SELECT 'pg_constraint'::regclass, k.oid FROM pg_constraint k WHERE r.classid = 'pg_class'::regclass AND k.conrelid = r.objid AND k.contype = 'c' AND r.objid <> target
+                     UNION ALL
+                    SELECT 'pg_statistic_ext'::regclass, x.oid FROM pg_statistic_ext x WHERE r.classid = 'pg_class'::regclass AND x.stxrelid = r.objid AND r.objid <> target
                      UNION ALL
                     SELECT 'pg_policy'::regclass, y.oid FROM pg_policy y WHERE r.classid = 'pg_class'::regclass AND y.polrelid = r.objid AND r.objid <> target
                      UNION ALL
                     SELECT 'pg_proc'::regclass, o.oprcode::oid FROM pg_operator o WHERE r.classid = 'pg_operator'::regclass AND o.oid = r.objid
                      UNION ALL
                     SELECT 'pg_constraint'::regclass, k.oid FROM pg_constraint k WHERE r.classid = 'pg_type'::regclass AND k.contypid = r.objid) AS n(classid, objid)
-     WHERE n.classid IN ('pg_proc'::regclass, 'pg_class'::regclass, 'pg_rewrite'::regclass, 'pg_policy'::regclass, 'pg_operator'::regclass, 'pg_type'::regclass, 'pg_constraint'::regclass)
+     WHERE n.classid IN ('pg_proc'::regclass, 'pg_class'::regclass, 'pg_rewrite'::regclass, 'pg_policy'::regclass, 'pg_operator'::regclass, 'pg_type'::regclass, 'pg_constraint'::regclass, 'pg_statistic_ext'::regclass)
   )
   SELECT r.classid, r.objid FROM reached r
 $$;
 
--- The schemas of a path in which a role may create what code under that path could mean, and that has not the rights of owner; NULL: none.
+-- A schema of a path in which a role may create what code under that path could mean that has not the rights of owner; NULL: there is none. One that isn't there may be made by whoever may
+-- create in the database; its owner is trusted. A path of more than 20,000 bytes is
+-- looked through by nobody, so it counts as one.
 CREATE OR REPLACE FUNCTION backfill.who_creates_in(path text, owner oid, OUT schema text, OUT who text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT n.nspname::text, CASE a.grantee WHEN 0 THEN 'anybody' ELSE a.grantee::regrole::text END
-    FROM (SELECT DISTINCT CASE WHEN m[1] IS NOT NULL THEN replace(m[1], '""', '"') ELSE lower(m[2]) END AS name FROM regexp_matches(path, '"((?:[^"]|"")*)"|([^\s,"]+)', 'g') m) u
-    JOIN pg_namespace n ON n.nspname = u.name,
+  SELECT '…', 'anybody' WHERE octet_length(path) > 20000
+   UNION ALL
+  (SELECT n.nspname::text, CASE a.grantee WHEN 0 THEN 'anybody' ELSE a.grantee::regrole::text END
+    FROM (SELECT DISTINCT CASE WHEN m[1] = '$user' THEN pg_get_userbyid(owner)::text WHEN m[1] IS NOT NULL THEN replace(m[1], '""', '"') ELSE lower(m[2]) END AS name
+            FROM regexp_matches(left(path, 20000), '"((?:[^"]|"")*)"|([^\s,"]+)', 'g') m) u
+    LEFT JOIN pg_namespace s ON s.nspname = u.name,
+         LATERAL (SELECT s.nspname, s.nspacl, s.nspowner WHERE s.oid IS NOT NULL
+                   UNION ALL
+                  SELECT u.name, d.datacl, d.datdba FROM pg_database d WHERE s.oid IS NULL AND u.name NOT LIKE 'pg\_%' AND d.datname = current_database()) n,
          LATERAL (SELECT x.grantee FROM aclexplode(n.nspacl) x WHERE x.privilege_type = 'CREATE' AND x.grantee <> 'pg_database_owner'::regrole
                    UNION ALL
-                  SELECT n.nspowner WHERE n.nspowner <> 'pg_database_owner'::regrole) a
-   WHERE a.grantee = 0 OR NOT pg_has_role(a.grantee, owner, 'USAGE')
-   ORDER BY n.nspname, a.grantee LIMIT 1
+                  SELECT n.nspowner WHERE s.oid IS NOT NULL AND n.nspowner <> 'pg_database_owner'::regrole) a
+   WHERE (a.grantee = 0 OR NOT pg_has_role(a.grantee, owner, 'USAGE')) AND (s.oid IS NOT NULL OR a.grantee <> n.nspowner)
+     AND a.grantee <> (SELECT b.nspowner FROM pg_namespace b WHERE b.nspname = 'backfill')  -- which logs in as anybody who submits
+   ORDER BY n.nspname, a.grantee)
+   LIMIT 1
 $$;
 
 -- Why what a row function, or a filled column's type, reaches must not run in the trigger with the rights of the table's owner, and what mends it; NULL: it may. Others could replace
@@ -230,7 +246,7 @@ BEGIN
       SELECT w.schema, w.who INTO made FROM backfill.who_creates_in(coalesce(substr(v.own_path, length('search_path=') + 1), path), owner) w;
       IF made.schema IS NOT NULL THEN
         problem := format('%s looks names up in schema %I with the rights of the table''s owner, and %s may create some there', v.name, made.schema, made.who);
-        advice := format('REVOKE CREATE ON SCHEMA %I FROM %s; or ALTER FUNCTION %s SET search_path = …, pg_temp: schemas in which nobody else may.', made.schema,
+        advice := format('REVOKE CREATE ON %s %I FROM %s; or ALTER FUNCTION %s SET search_path = …, pg_temp: schemas in which nobody else may.', CASE WHEN to_regnamespace(quote_ident(made.schema)) IS NULL THEN 'DATABASE' ELSE 'SCHEMA' END, CASE WHEN to_regnamespace(quote_ident(made.schema)) IS NULL THEN current_database() ELSE made.schema END,
                          CASE made.who WHEN 'anybody' THEN 'PUBLIC' ELSE made.who END, v.name);
       END IF;
     END IF;

@@ -166,6 +166,15 @@ AS $$
      AND (j.state IN ('queued', 'running', 'paused') OR EXISTS (SELECT FROM backfill.sync_triggers(j)))
 $$;
 
+-- A job whose trigger computes from a column that this one fills, by its name; NULL: there is none.
+CREATE OR REPLACE FUNCTION backfill.downstream_of(job backfill.job) RETURNS text
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT min(j.name) FROM backfill.job j
+   WHERE j.target = job.target AND j.id > job.id AND j.keep_in_sync AND NOT backfill.takes_all(j) AND EXISTS (SELECT FROM backfill.sync_triggers(j))
+     AND EXISTS (SELECT FROM backfill.sync_functions(j) f, unnest(backfill.columns_of_function(f.oid, j.target)) AS c WHERE f.name = backfill.sync_token(j) || '_value' AND c = ANY (backfill.filled_columns(job.set_clause)))
+$$;
+
 -- A trigger of keep_in_sync on a table whose job is not in this schema: it came with a dump, say, or the schema was made anew. NULL: there is none. Whoever asks sees jobs of others no more
 -- than that.
 CREATE OR REPLACE FUNCTION backfill.orphaned_trigger(relation oid, OUT trigger text, OUT function text)

@@ -394,7 +394,8 @@ DECLARE
   there   constant text := 'broken IS NOT NULL AND EXISTS (SELECT FROM pg_catalog.pg_constraint k WHERE k.conrelid OPERATOR(pg_catalog.=) TG_RELID AND k.conname OPERATOR(pg_catalog.=) broken::pg_catalog.name)';
   refuse  text := CASE WHEN checks THEN look || format(E'    IF %s THEN\n      RAISE check_violation USING CONSTRAINT = broken, MESSAGE = pg_catalog.format(''what the clause of backfilld''''s job %%s gives violates check constraint %%I'', %L::pg_catalog.text, broken);\n    END IF;\n', there, job.name) ELSE '' END;
   restore text := CASE WHEN checks THEN E'    NEW := came;\n' ELSE '' END;
-  at_last text := CASE WHEN checks THEN look || format(E'    IF %s THEN NEW := came; END IF;\n', there) ELSE '' END;
+  hold    text := CASE WHEN checks THEN E'    held := NEW;\n' ELSE '' END;
+  at_last text := CASE WHEN checks THEN look || format(E'    IF %1$s THEN\n      NEW := held;\n  %2$s      IF %1$s THEN NEW := came; END IF;\n    END IF;\n', there, look) ELSE '' END;  -- without what was emptied, and if that won't do, as it came
   -- The row as it was, or none (by no name of the table, which may change), computed: names and rights that a value has no part in; and the columns that are filled, which may be gone.
   tried   constant text := E'        IF TG_OP OPERATOR(pg_catalog.=) \'UPDATE\' THEN\n          SELECT * INTO computed FROM %s AS v;\n        ELSE\n          SELECT * INTO computed FROM %s AS v;\n        END IF;\n        computed := ROW(%s);\n';
   several record := backfill.has_several(job);
@@ -430,10 +431,10 @@ BEGIN
   RETURN E'#variable_conflict use_column\nDECLARE\n  computed pg_catalog.record;\n  saved    pg_catalog.text[] := \'{}\';\n  zones    pg_catalog.text;\n  goes_back boolean := false;\n  of_row   boolean;\n  kept     pg_catalog.record;\n'
       || CASE WHEN several.forth OR several.back THEN E'  to_do    boolean;\n  known    boolean;\n  before   pg_catalog.record;\n  moved    pg_catalog.record;\n  aimed    boolean := false;\n  aimed_back boolean := false;\n  stood    pg_catalog.record;\n  thorough boolean := false;\n  comes_back boolean;\n'
            || format(E'  rescued  pg_catalog.bool[] := %L;\n  rescued_back pg_catalog.bool[] := %L;\n', array_fill(false, ARRAY[(SELECT cardinality(v.targets) FROM backfill.assigned_values(job.set_clause) v)]),
-                     coalesce(array_fill(false, ARRAY[(SELECT cardinality(v.targets) FROM backfill.assigned_values(job.sync_back) v)]), '{}'))
+                     CASE WHEN job.sync_back IS NULL THEN '{}' ELSE array_fill(false, ARRAY[(SELECT cardinality(v.targets) FROM backfill.assigned_values(job.sync_back) v)]) END)
            || format(E'  wanted   pg_catalog.bool[] := %s;\n  wanted_back pg_catalog.bool[] := %s;\n', backfill.all_wanted(job.set_clause), coalesce(backfill.all_wanted(job.sync_back), '''{}''')) ELSE '' END
       || CASE WHEN has_defaults THEN E'  defaults pg_catalog.record;\n' ELSE '' END
-      || CASE WHEN checks THEN E'  came     pg_catalog.record := NEW;\n  broken   pg_catalog.text;\n' ELSE '' END || E'BEGIN\n'
+      || CASE WHEN checks THEN E'  came     pg_catalog.record := NEW;\n  held     pg_catalog.record := NEW;\n  broken   pg_catalog.text;\n' ELSE '' END || E'BEGIN\n'
       -- A table that was given to somebody else, or another that its new trigger is on: what is theirs must not run with the rights of the function's owner. Privileges
       -- wouldn't tell: who owns the table can grant them all.
       || E'  IF (SELECT pg_catalog.pg_get_userbyid(c.relowner) OPERATOR(pg_catalog.<>) current_user FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) TG_RELID) THEN\n'
@@ -508,10 +509,10 @@ BEGIN
          '    IF NOT of_row THEN RAISE WARNING \'backfilld can\'\'t keep a row of % in step: %\', TG_RELID::pg_catalog.regclass, SQLERRM USING ERRCODE = SQLSTATE; END IF;\n'
       || CASE WHEN job.sync_back IS NULL THEN '' ELSE
            E'    IF of_row AND goes_back THEN\n' || restore
-           || CASE WHEN several.back THEN backfill.sync_rescue(job, job.sync_back, back, look, CASE WHEN checks THEN there ELSE '' END) ELSE '' END || (SELECT f.empties || f.raises FROM backfill.row_fault(job, job.sync_back, old_back) f) || at_last || E'      RETURN NEW;\n    END IF;\n' END
+           || CASE WHEN several.back THEN backfill.sync_rescue(job, job.sync_back, back, look, CASE WHEN checks THEN there ELSE '' END) ELSE '' END || hold || (SELECT f.empties || f.raises FROM backfill.row_fault(job, job.sync_back, old_back) f) || at_last || E'      RETURN NEW;\n    END IF;\n' END
       || E'    IF of_row THEN\n' || restore
       || CASE WHEN twice THEN E'    stood := NEW;\n    LOOP\n' ELSE '' END
-      || CASE WHEN several.forth THEN backfill.sync_rescue(job, job.set_clause, value, look, CASE WHEN checks THEN there ELSE '' END) ELSE '' END || fault.empties
+      || CASE WHEN several.forth THEN backfill.sync_rescue(job, job.set_clause, value, look, CASE WHEN checks THEN there ELSE '' END) ELSE '' END || hold || fault.empties
       || CASE WHEN twice THEN format(E'      EXIT WHEN thorough OR NOT aimed;\n'
                                      '      BEGIN\n        comes_back := EXISTS (SELECT FROM %s AS v WHERE v."1") AND NOT (%s);\n'
                                      '      EXCEPTION WHEN OTHERS OR assert_failure THEN\n        IF SQLSTATE OPERATOR(pg_catalog.~) \'^(40|53|55P03|57|58|XX)\' THEN RAISE; END IF;\n        comes_back := true;\n      END;\n'

@@ -151,15 +151,14 @@ BEGIN
         left_behind := (SELECT f.left_behind FROM backfill.figures_of(job.id) f);
         IF left_behind OPERATOR(pg_catalog.>) 0 THEN
           RAISE WARNING 'job "%" succeeded, but for % that it left behind', name, pg_catalog.concat(left_behind, CASE WHEN left_behind OPERATOR(pg_catalog.=) 1 THEN ' row' ELSE ' rows' END)
-            USING HINT = CASE WHEN backfill.may_steer(job) THEN job.hint ELSE pg_catalog.format('Which and why is for %s to see, in backfill.left_behind.', job.submitted_by) END;
+            USING HINT = CASE WHEN backfill.may_steer(job) THEN coalesce(job.hint, 'Rows were left behind: SELECT * FROM backfill.left_behind.') ELSE pg_catalog.format('Which and why is for %s to see, in backfill.left_behind.', job.submitted_by) END;
         ELSIF job.hint IS NOT NULL THEN
           RAISE NOTICE 'job "%" succeeded', name USING HINT = job.hint;
         END IF;
         RETURN;
       WHEN job.state OPERATOR(pg_catalog.=) 'failed' THEN
         RAISE EXCEPTION 'job "%" failed: %', name, job.error
-          USING HINT = CASE WHEN job.hint OPERATOR(pg_catalog.~) 'backfill\.(retry|forget)\(' THEN job.hint
-                            ELSE pg_catalog.concat_ws(' ', job.hint, pg_catalog.format('Then: SELECT backfill.retry(%L).', name)) END;
+          USING HINT = coalesce(job.hint, pg_catalog.format('When that is mended: SELECT backfill.retry(%L).', name));
       WHEN job.state OPERATOR(pg_catalog.=) 'cancelled' THEN
         RAISE EXCEPTION 'job "%" was cancelled%', name, coalesce(' by ' OPERATOR(pg_catalog.||) job.stopped_by OPERATOR(pg_catalog.||) ', who has the rights of the table''s owner', '')
           USING HINT = backfill.what_now(job);

@@ -611,6 +611,7 @@ STRANGERS_THINGS = {
     "a type in a row that it writes as JSON": ("k = to_jsonb(ROW(e, n))", "TYPE os.e"),
     "a composite type": ("m = (jsonb_populate_record(NULL::os.c, j)).x", "TYPE os.c"),
     "a range of a type of theirs": ("m = CASE WHEN os.r('[1,2)'::int4range, '[2,3)'::int4range) IS NOT NULL THEN n END", "TYPE os.r"),
+    "a function in an index of another table": ("m = n + (SELECT a FROM x)", "FUNCTION os.f(integer)"),
     "a view": ("m = n + (SELECT a FROM os.v)", "VIEW os.v"),
     "a table": ("m = n + (SELECT a FROM os.t)", "TABLE os.t"),
     "the function of a CHECK": ("c = n", "FUNCTION os.f(integer)"),
@@ -625,7 +626,7 @@ def test_what_others_could_replace_runs_in_no_trigger_with_the_rights_of_the_tab
     db.session("other").execute("""CREATE FUNCTION os.f(int) RETURNS int LANGUAGE sql IMMUTABLE RETURN $1 + 1; CREATE DOMAIN os.d AS int CHECK (VALUE > 0); CREATE VIEW os.v AS SELECT 1 AS a; CREATE TABLE os.t (a int);
         CREATE TYPE os.c AS (x int); CREATE TYPE os.e AS ENUM ('a'); CREATE TYPE os.r AS RANGE (SUBTYPE = int4range);
         CREATE FUNCTION os.g(int, int) RETURNS int LANGUAGE sql IMMUTABLE RETURN $1 + $2; CREATE OPERATOR os.@@@ (FUNCTION = os.g, LEFTARG = int, RIGHTARG = int); GRANT SELECT ON os.v, os.t TO app""")
-    db.app.execute("""CREATE FUNCTION mine(int) RETURNS int LANGUAGE sql IMMUTABLE RETURN os.f($1);
+    db.app.execute("""CREATE FUNCTION mine(int) RETURNS int LANGUAGE sql IMMUTABLE RETURN os.f($1); CREATE TABLE x (a int); CREATE INDEX ON x (a) WHERE a > os.f(1);
         CREATE TABLE t (id int PRIMARY KEY, n int, m int, o os.d, j jsonb DEFAULT '{}', e os.e DEFAULT 'a', es os.e[] DEFAULT '{a}', k jsonb, c int CHECK (os.f(c) > 0)); INSERT INTO t SELECT g, g FROM generate_series(1, 10) g""")
     db.daemon()
     column = clause.split()[0]
@@ -647,6 +648,22 @@ def test_what_others_could_replace_runs_in_no_trigger_with_the_rights_of_the_tab
             assert job["state"] == "succeeded", job
             assert db.one("SELECT backfill.sync_trouble(j) FROM backfill.job j WHERE j.id = %s", job["id"]) is None
     assert "belongs to other" in db.one("SELECT backfill.sync_trouble(j) FROM backfill.job j WHERE j.id = %s", job["id"])
+
+
+@pytest.mark.parametrize("path, schema", [('"$user", public', "app"), ("public, later", "later")])
+def test_nobody_makes_the_schema_that_a_path_has_and_that_is_not_there(db, path, schema):
+    """Who may create in the database, but for its owner and the daemon's role."""
+    db.close_public()
+    db.admin.execute(f"GRANT CREATE ON DATABASE {db.name} TO other")
+    db.app.execute(f"""CREATE FUNCTION helper(bigint) RETURNS int LANGUAGE sql AS 'SELECT $1::int'; CREATE FUNCTION g(int) RETURNS int LANGUAGE plpgsql AS 'BEGIN RETURN helper($1); END';
+                       CREATE TABLE t (id int PRIMARY KEY, n int, m int); INSERT INTO t SELECT g, g FROM generate_series(1, 10) g""")
+    db.daemon()
+    with db.connect() as session:
+        session.execute(f"SET search_path = {path}")
+        refused = db.finish(db.submit(session=session, target="public.t", set_clause="m = g(n)", where_clause="m IS NULL", keep_in_sync=True), "failed")
+        assert f"public.g(integer) looks names up in schema {schema} with the rights of the table's owner, and other may create some there" in refused["error"] and refused["hint"].startswith(f"REVOKE CREATE ON DATABASE {db.name} FROM other"), refused["error"]
+        db.admin.execute(f"REVOKE CREATE ON DATABASE {db.name} FROM other")
+        db.finish(db.submit(session=session, target="public.t", set_clause="m = g(n)", where_clause="m IS NULL", keep_in_sync=True))
 
 
 @pytest.mark.parametrize("language, body", [("plpgsql", "BEGIN RETURN helper($1); END"), ("sql", "SELECT helper($1)"), ("plpgsql SECURITY DEFINER", "BEGIN RETURN helper($1); END")])

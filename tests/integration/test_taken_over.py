@@ -111,6 +111,24 @@ def test_hints_of_a_clause_that_fails_lead_to_one_that_is_right_for_all_rows(db)
     assert db.one("SELECT count(*) FROM t WHERE b IS DISTINCT FROM a * 2") == 0 and "not_proven" not in job["report"]
 
 
+@pytest.mark.parametrize("call", ["cancel", "undo"])
+def test_a_trigger_that_another_jobs_column_rests_on_is_not_taken_out_first(db, call):
+    """Its constraint would fail old code."""
+    make(db)
+    db.daemon()
+    db.finish(db.submit(name="first", add_column="b int", set_clause="b = a * 2", keep_in_sync=True))
+    db.finish(db.submit(name="second", add_column="c int", set_clause="c = b + 1", keep_in_sync=True, enforce=["NOT NULL c"]))
+    with pytest.raises(psycopg.Error, match='job "second" keeps a column in step with one that this job fills') as refused:
+        db.app.execute(f"SELECT backfill.{call}('first')")
+    assert "backfill.undo('second')" in refused.value.diag.message_hint
+    db.app.execute("INSERT INTO t VALUES (1000, 7)")
+    assert db.one("SELECT c FROM t WHERE id = 1000") == 15
+    db.app.execute("SELECT backfill.undo('second')")
+    wait_until(lambda: columns(db) == ["id", "a", "b"], what="the second is undone")
+    db.app.execute("SELECT backfill.undo('first')")
+    wait_until(lambda: columns(db) == ["id", "a"], what="the first is undone")
+
+
 # ---- Triggers that bear another job's number
 
 @pytest.mark.parametrize("first", [999999, 1000000, 2345678901])
@@ -148,3 +166,33 @@ def test_a_trigger_that_came_without_its_job_is_left_alone_and_named(db):
     db.app.execute(refused.value.diag.message_hint.split("any more: ")[1].rstrip("."))
     db.finish(db.submit(name="second", **other))
     assert run("-d", db.conninfo(), "--check").returncode == 0
+
+
+# ---- What others still need
+
+def test_a_column_that_other_jobs_are_to_read_is_not_dropped(db):
+    """Neither by undo nor by drop_column: one that is paused, and one that has left rows behind, whose only source it may be."""
+    make(db)
+    db.app.execute("ALTER TABLE t ADD c int, ADD d int; UPDATE t SET a = 0 WHERE id <= 3")
+    db.daemon()
+    db.finish(db.submit(name="first", add_column="b int", set_clause="b = a * 2", keep_in_sync=True))
+    db.submit(name="paused", set_clause="c = b", wanted="pause")
+    db.app.execute("SELECT backfill.undo('first')")
+    wait_until(lambda: db.job("first")["error"], what="it says why not")
+    assert "jobs: job paused, which is paused" in db.job("first")["error"] and "b" in columns(db)
+    db.app.execute("SELECT backfill.cancel('paused'); SELECT backfill.undo('first')")
+    wait_until(lambda: "b" not in columns(db), what="it is undone")
+
+    db.finish(db.submit(name="second", set_clause="d = 10 / a", on_error="quarantine", where_clause="d IS NULL", keep_in_sync=True))
+    with db.connect() as session:
+        said = []
+        session.add_notice_handler(lambda notice: said.append(notice.message_primary))
+        session.execute("SELECT backfill.finish('second')")
+    assert said == ['job "second" has left 3 rows behind, which no retry computes any more']
+    wait_until(lambda: not db.one("SELECT count(*) FROM pg_trigger WHERE tgname ~ 'backfilld'"), what="its trigger is gone")
+    job = db.finish(db.submit(name="drop", drop_column="a"), "failed")
+    assert "job second, which has left 3 rows behind" in job["error"]
+    db.app.execute("CALL backfill.wait('second')")
+    db.app.execute("SELECT backfill.forget('second')")
+    db.app.execute("SELECT backfill.retry('drop')")
+    db.finish("drop")
