@@ -289,7 +289,7 @@ CREATE OR REPLACE FUNCTION backfill.sync_rescue(job backfill.job, clause text, c
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT format(E'    IF aimed%s THEN\n', s.ending)
-      || string_agg(format(E'      IF wanted%9$s[%1$s]%8$s THEN\n        kept := NEW;\n        BEGIN\n          SELECT v.* INTO computed FROM %2$s AS v;\n          IF known IS NOT TRUE THEN before := computed; END IF;\n'
+      || string_agg(format(E'      IF wanted%9$s[%1$s] AND NOT rescued%9$s[%1$s]%8$s THEN\n        kept := NEW;\n        BEGIN\n          SELECT v.* INTO computed FROM %2$s AS v;\n          IF known IS NOT TRUE THEN before := computed; END IF;\n'
                            '          IF (CASE WHEN TG_OP OPERATOR(pg_catalog.=) ''INSERT'' THEN %3$s ELSE known IS NOT TRUE OR pg_catalog.record_image_ne(ROW(before.%4$I), ROW(computed.%4$I)) %5$s END) THEN %6$s END IF;\n'
                            '          rescued%9$s[%1$s] := true;\n%7$s'
                            '        EXCEPTION WHEN OTHERS OR assert_failure THEN\n          IF SQLSTATE OPERATOR(pg_catalog.~) \'^(40|53|55P03|57|58|XX)\' THEN RAISE; END IF;\n        END;\n      END IF;\n',
@@ -400,6 +400,9 @@ DECLARE
   tried   constant text := E'        IF TG_OP OPERATOR(pg_catalog.=) \'UPDATE\' THEN\n          SELECT * INTO computed FROM %s AS v;\n        ELSE\n          SELECT * INTO computed FROM %s AS v;\n        END IF;\n        computed := ROW(%s);\n';
   several record := backfill.has_several(job);
   fault   record := backfill.row_fault(job, job.set_clause, old_value);
+  -- Before what can't be computed is emptied, and after it: a CHECK may refuse the others beside the one or the other.
+  rescue  text := CASE WHEN several.forth THEN backfill.sync_rescue(job, job.set_clause, value, look, CASE WHEN checks THEN there ELSE '' END) ELSE '' END;
+  rescue_back text := CASE WHEN several.back THEN backfill.sync_rescue(job, job.sync_back, back, look, CASE WHEN checks THEN there ELSE '' END) ELSE '' END;
   -- When where_clause takes the row for done without what was emptied, that was in vain: once more, and only what can't be computed is.
   twice   boolean := several.forth AND job.where_clause IS NOT NULL AND EXISTS (SELECT FROM unnest(filled) c WHERE backfill.is_asked(job, c));
   -- So must all others that the body calls: an error of theirs is no row's, either.
@@ -509,10 +512,10 @@ BEGIN
          '    IF NOT of_row THEN RAISE WARNING \'backfilld can\'\'t keep a row of % in step: %\', TG_RELID::pg_catalog.regclass, SQLERRM USING ERRCODE = SQLSTATE; END IF;\n'
       || CASE WHEN job.sync_back IS NULL THEN '' ELSE
            E'    IF of_row AND goes_back THEN\n' || restore
-           || CASE WHEN several.back THEN backfill.sync_rescue(job, job.sync_back, back, look, CASE WHEN checks THEN there ELSE '' END) ELSE '' END || hold || (SELECT f.empties || f.raises FROM backfill.row_fault(job, job.sync_back, old_back) f) || at_last || E'      RETURN NEW;\n    END IF;\n' END
+           || rescue_back || hold || (SELECT f.empties || CASE WHEN checks THEN rescue_back ELSE '' END || f.raises FROM backfill.row_fault(job, job.sync_back, old_back) f) || at_last || E'      RETURN NEW;\n    END IF;\n' END
       || E'    IF of_row THEN\n' || restore
       || CASE WHEN twice THEN E'    stood := NEW;\n    LOOP\n' ELSE '' END
-      || CASE WHEN several.forth THEN backfill.sync_rescue(job, job.set_clause, value, look, CASE WHEN checks THEN there ELSE '' END) ELSE '' END || hold || fault.empties
+      || rescue || hold || fault.empties || CASE WHEN checks THEN rescue ELSE '' END
       || CASE WHEN twice THEN format(E'      EXIT WHEN thorough OR NOT aimed;\n'
                                      '      BEGIN\n        comes_back := EXISTS (SELECT FROM %s AS v WHERE v."1") AND NOT (%s);\n'
                                      '      EXCEPTION WHEN OTHERS OR assert_failure THEN\n        IF SQLSTATE OPERATOR(pg_catalog.~) \'^(40|53|55P03|57|58|XX)\' THEN RAISE; END IF;\n        comes_back := true;\n      END;\n'
