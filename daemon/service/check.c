@@ -216,7 +216,7 @@ static void check_logins(struct check *c, PGconn *conn)
 static void check_owners(struct check *c, PGconn *conn)
 {
     PGresult *jobs = rows(c, conn, "roles of jobs",
-        "SELECT j.name, s.rolname AS submitter, coalesce(o.rolname, j.owner) AS owner FROM backfill.job AS j"
+        "SELECT j.name, pg_catalog.quote_ident(s.rolname) AS submitter, pg_catalog.quote_ident(coalesce(o.rolname, j.owner)) AS owner FROM backfill.job AS j"
         "  LEFT JOIN pg_catalog.pg_roles AS s ON s.oid = backfill.login_of(j)"
         "  LEFT JOIN pg_catalog.pg_roles AS o ON o.oid = backfill.role_of(j)"
         " WHERE j.state IN ('queued', 'running', 'paused') AND s.oid IS NOT NULL"
@@ -258,12 +258,12 @@ static void check_triggers(struct check *c, PGconn *conn)
     PQclear(jobs);
 
     PGresult *orphans = rows(c, conn, "orphaned triggers",
-        "SELECT pg_catalog.format('trigger %I on %s', o.trigger, c.oid::pg_catalog.regclass) AS what, o.function AS function"
+        "SELECT pg_catalog.format('trigger %I on %s', o.trigger, c.oid::pg_catalog.regclass) AS what, o.commands AS commands"
         "  FROM pg_catalog.pg_class AS c, LATERAL backfill.orphaned_trigger(c.oid) AS o"
-        " WHERE c.relkind IN ('r', 'p') AND c.relhastriggers AND o.trigger IS NOT NULL ORDER BY 1");
+        " WHERE c.relkind IN ('r', 'p') AND c.relhastriggers ORDER BY 1");
     for (int i = 0; i < PQntuples(orphans); i++)
         print_problem(c, result_text(orphans, i, "what"), "is of a job that this schema doesn't know",
-            "It keeps rows in step, and no job will take it out. When nobody needs that any more: DROP FUNCTION %s CASCADE.", result_text(orphans, i, "function"));
+            "It keeps rows in step, and no job will take it out. When nobody needs that any more: %s", result_text(orphans, i, "commands"));
     PQclear(orphans);
 }
 

@@ -104,7 +104,9 @@ BEGIN
     RETURN backfill.check_asked(OLD, NEW);
   END IF;
 
-  IF ends AND ended AND NEW.state = OLD.state THEN
+  IF ends AND ended AND OLD.wanted = 'undo' AND NEW.wanted <> 'undo' AND OLD.tidy THEN
+    PERFORM backfill.refuse('wanted', format('job %I is being undone', OLD.name), 'A daemon takes out all that it added; what it waits for, or why it can''t, backfill.status says in throttled_by or error.', '55000');
+  ELSIF ends AND ended AND NEW.state = OLD.state THEN
     IF NEW.wanted = 'finish' AND OLD.state <> 'cancelled' AND NOT OLD.keep_in_sync AND NOT OLD.tidy THEN
       PERFORM backfill.refuse('wanted', format('job %I keeps nothing in step, so there is nothing to finish', OLD.name),
                               'finish is for jobs with keep_in_sync.', '55000');

@@ -14,7 +14,8 @@ AS $$
       LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
      WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped
     UNION ALL
-    SELECT 2, k.conname, k.oid, 200 + coalesce(octet_length(k.conbin::text), 0), format('constraint %I ', k.conname) FROM pg_constraint k
+    SELECT 2, k.conname, k.oid, 200 + coalesce(octet_length(k.conbin::text), 0)
+           + CASE WHEN k.contype = 'x' THEN coalesce((SELECT coalesce(octet_length(i.indexprs::text), 0) + coalesce(octet_length(i.indpred::text), 0) FROM pg_index i WHERE i.indexrelid = k.conindid), 0) ELSE 0 END, format('constraint %I ', k.conname) FROM pg_constraint k
      WHERE k.conrelid = relation AND NOT (k.contype = 'n' AND k.convalidated)  -- the column's own line has it
     UNION ALL
     SELECT 3, c.relname, c.oid, 200 + coalesce(octet_length(i.indexprs::text), 0) + coalesce(octet_length(i.indpred::text), 0), '' FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid WHERE i.indrelid = relation

@@ -469,7 +469,8 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   job      backfill.job;
-  others   constant boolean := apart AND EXISTS (SELECT FROM pg_stat_activity a WHERE a.datname = current_database() AND a.application_name = 'backfilld control' AND a.pid <> pg_backend_pid());
+  others   constant boolean := apart AND EXISTS (SELECT FROM pg_stat_activity a WHERE a.datname = current_database() AND a.application_name = 'backfilld control' AND a.pid <> pg_backend_pid()
+                                           AND a.usesysid = (SELECT m.usesysid FROM pg_stat_activity m WHERE m.pid = pg_backend_pid()));
   its_turn constant timestamptz := clock_timestamp() + for_ms * interval '1 ms';
   waiting  constant text := CASE WHEN others THEN format('another daemon is to try, after: %s', words)
                                  ELSE format('waits until %s after: %s', to_char(its_turn, 'YYYY-MM-DD HH24:MI:SS TZ'), words) END;

@@ -163,6 +163,8 @@ AS $$
            LATERAL (SELECT d.refclassid, d.refobjid FROM pg_depend d WHERE d.classid = r.classid AND d.objid = r.objid AND NOT (r.classid = 'pg_class'::regclass AND r.objid = target)
                      UNION ALL
                     SELECT 'pg_rewrite'::regclass, w.oid FROM pg_rewrite w WHERE r.classid = 'pg_class'::regclass AND w.ev_class = r.objid
+                     UNION ALL  -- JSON is made by these, which are looked up when it is
+                    SELECT 'pg_proc'::regclass, k.castfunc FROM pg_cast k WHERE r.classid = 'pg_type'::regclass AND k.castsource = r.objid AND k.castfunc <> 0 AND k.casttarget IN ('json'::regtype, 'jsonb'::regtype)
                      UNION ALL  -- the planner computes what stands in these
                     SELECT 'pg_class'::regclass, i.indexrelid FROM pg_index i WHERE r.classid = 'pg_class'::regclass AND i.indrelid = r.objid AND r.objid <> target
                      UNION ALL

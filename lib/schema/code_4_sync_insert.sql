@@ -175,16 +175,17 @@ AS $$
      AND EXISTS (SELECT FROM backfill.sync_functions(j) f, unnest(backfill.columns_of_function(f.oid, j.target)) AS c WHERE f.name = backfill.sync_token(j) || '_value' AND c = ANY (backfill.filled_columns(job.set_clause)))
 $$;
 
--- A trigger of keep_in_sync on a table whose job is not in this schema: it came with a dump, say, or the schema was made anew. NULL: there is none. Whoever asks sees jobs of others no more
--- than that.
-CREATE OR REPLACE FUNCTION backfill.orphaned_trigger(relation oid, OUT trigger text, OUT function text)
+-- Triggers of keep_in_sync on a table whose jobs are not in this schema, one of each: they came with a dump, say, or the schema was made anew. commands: take all of it out. Whoever asks
+-- sees jobs of others no more than that.
+CREATE OR REPLACE FUNCTION backfill.orphaned_trigger(relation oid) RETURNS TABLE (trigger text, commands text)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT t.tgname::text, p.oid::regprocedure::text
+  SELECT DISTINCT ON (p.oid) t.tgname::text,
+         concat(format('DROP FUNCTION %s CASCADE;', p.oid::regprocedure), (SELECT format(' DROP TYPE %s CASCADE;', y.oid::regtype) FROM pg_type y WHERE y.typname = p.proname AND y.typnamespace = p.pronamespace))
     FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid
    WHERE t.tgrelid = relation AND NOT t.tgisinternal AND t.tgparentid = 0 AND t.tgname ~ '^(zz|00)_backfilld_keep_in_sync_' AND p.proname ~ '^backfilld_sync_[0-9]+_[0-9a-f]{12}$'
      AND NOT EXISTS (SELECT FROM backfill.job j WHERE j.target = relation AND p.proname = backfill.sync_token(j))
-   ORDER BY t.tgname LIMIT 1
+   ORDER BY p.oid, t.tgname DESC
 $$;
 
 -- Refuses a job whose trigger another's would not see: the triggers of the older job fire first, so the younger one may read what the older
@@ -360,10 +361,10 @@ BEGIN
   IF v.problem IS NOT NULL THEN
     PERFORM backfill.refuse('keep_in_sync', v.problem, v.advice, '42501');
   END IF;
-  SELECT o.trigger AS name, o.function AS owner INTO v FROM backfill.orphaned_trigger(job.target) o;
+  SELECT o.trigger AS name, o.commands AS owner INTO v FROM backfill.orphaned_trigger(job.target) o LIMIT 1;
   IF v.name IS NOT NULL THEN
     PERFORM backfill.refuse('keep_in_sync', pg_catalog.format('trigger %I on %s is of a job that this schema doesn''t know: nobody can tell what it keeps in step', v.name, backfill.relation_name(job.target)),
-                            pg_catalog.format('It came with a dump, or the schema was made anew. When nobody needs it any more: DROP FUNCTION %s CASCADE.', v.owner), '55000');
+                            pg_catalog.format('It came with a dump, or the schema was made anew. When nobody needs it any more: %s', v.owner), '55000');
   END IF;
   PERFORM backfill.check_other_syncs(job);
   IF job.sync_back IS NOT NULL THEN

@@ -650,6 +650,15 @@ def test_what_others_could_replace_runs_in_no_trigger_with_the_rights_of_the_tab
     assert "belongs to other" in db.one("SELECT backfill.sync_trouble(j) FROM backfill.job j WHERE j.id = %s", job["id"])
 
 
+def test_a_cast_by_which_json_is_made_is_looked_at_like_what_the_clause_calls(db):
+    db.app.execute(r"""CREATE TYPE state AS ENUM ('new', 'old'); CREATE FUNCTION helper(text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT $1';
+                       CREATE FUNCTION shown(state) RETURNS json LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN to_json(helper($1::text)); END'; CREATE CAST (state AS json) WITH FUNCTION shown(state);
+                       CREATE TABLE t (id int PRIMARY KEY, s state DEFAULT 'new', j jsonb); INSERT INTO t SELECT generate_series(1, 10)""")
+    db.daemon()
+    refused = db.finish(db.submit(set_clause="j = to_jsonb(s)", where_clause="j IS NULL", keep_in_sync=True), "failed")
+    assert "shown(public.state) looks names up in schema public" in refused["error"], refused["error"]
+
+
 @pytest.mark.parametrize("path, schema", [('"$user", public', "app"), ("public, later", "later")])
 def test_nobody_makes_the_schema_that_a_path_has_and_that_is_not_there(db, path, schema):
     """Who may create in the database, but for its owner and the daemon's role."""

@@ -155,7 +155,7 @@ def test_a_trigger_that_came_without_its_job_is_left_alone_and_named(db):
     db.finish(db.submit(name="first", **MIGRATION))
     db.admin.execute("DELETE FROM backfill.job; ALTER TABLE backfill.job ALTER id RESTART WITH 1")
     checked = run("-d", db.conninfo(), "--check")
-    trigger = "zz_backfilld_keep_in_sync_000001_insert on public.t"
+    trigger = "zz_backfilld_keep_in_sync_000001_update on public.t"
     assert checked.returncode == 1 and f"trigger {trigger}" in checked.stdout and "is of a job that this schema doesn't know" in checked.stdout, checked.stdout
     other = dict(add_column="d int", set_clause="d = a * 5", keep_in_sync=True)
     with pytest.raises(psycopg.Error, match=f"trigger {trigger} is of a job that this schema doesn't know") as refused:
@@ -163,7 +163,8 @@ def test_a_trigger_that_came_without_its_job_is_left_alone_and_named(db):
     db.app.execute("INSERT INTO t (id, a) VALUES (1000, 7)")
     assert db.one("SELECT b FROM t WHERE id = 1000") == 14
     db.app.execute("ALTER TABLE t ALTER b DROP NOT NULL")
-    db.app.execute(refused.value.diag.message_hint.split("any more: ")[1].rstrip("."))
+    db.app.execute(refused.value.diag.message_hint.split("any more: ")[1])
+    assert db.one("SELECT count(*) FROM pg_proc WHERE proname ~ '^backfilld_sync_'") == 0
     db.finish(db.submit(name="second", **other))
     assert run("-d", db.conninfo(), "--check").returncode == 0
 
@@ -180,7 +181,13 @@ def test_a_column_that_other_jobs_are_to_read_is_not_dropped(db):
     db.app.execute("SELECT backfill.undo('first')")
     wait_until(lambda: db.job("first")["error"], what="it says why not")
     assert "jobs: job paused, which is paused" in db.job("first")["error"] and "b" in columns(db)
-    db.app.execute("SELECT backfill.cancel('paused'); SELECT backfill.undo('first')")
+    db.app.execute("SELECT backfill.cancel('paused')")
+    db.app.execute("UPDATE t SET c = NULL")
+    failed = db.submit(name="failed", set_clause="c = 1 / (b - 10)", where_clause="c IS NULL")
+    db.finish(failed, "failed")
+    db.app.execute("SELECT backfill.undo('first')")
+    wait_until(lambda: "jobs: job failed, which is failed" in (db.job("first")["error"] or ""), what="it says why not")
+    db.app.execute("SELECT backfill.forget('failed'); SELECT backfill.undo('first')")
     wait_until(lambda: "b" not in columns(db), what="it is undone")
 
     db.finish(db.submit(name="second", set_clause="d = 10 / a", on_error="quarantine", where_clause="d IS NULL", keep_in_sync=True))
@@ -196,3 +203,27 @@ def test_a_column_that_other_jobs_are_to_read_is_not_dropped(db):
     db.app.execute("SELECT backfill.forget('second')")
     db.app.execute("SELECT backfill.retry('drop')")
     db.finish("drop")
+
+
+def test_what_is_being_undone_is_undone_whatever_is_asked_for_meanwhile(db):
+    """cancel and finish would leave the column and its NOT NULL, and take out the trigger."""
+    make(db)
+    db.daemon()
+    db.finish(db.submit(name="first", **MIGRATION))
+    with db.connect() as holder:
+        holder.autocommit = False
+        holder.execute("SELECT FROM t LIMIT 1")
+        db.app.execute("SELECT backfill.undo('first')")
+        for call in ("cancel", "finish"):
+            with pytest.raises(psycopg.Error, match="job first is being undone"):
+                db.app.execute(f"SELECT backfill.{call}('first')")
+        holder.rollback()
+    wait_until(lambda: columns(db) == ["id", "a"], what="it is undone")
+
+
+def test_a_source_is_not_dropped_before_the_migration_that_is_queued_has_begun(db):
+    make(db)
+    db.submit(name="first", wanted="pause", **MIGRATION)
+    db.daemon()
+    job = db.finish(db.submit(name="drop", drop_column="a"), "failed")
+    assert "jobs: job first, which is paused" in job["error"]
