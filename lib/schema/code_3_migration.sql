@@ -50,7 +50,9 @@ BEGIN
             WHERE EXISTS (SELECT FROM pg_constraint k
                            WHERE k.conrelid = job.target AND k.conname = i ->> 'name' AND (job.wanted = 'undo' OR NOT k.convalidated OR k.contype = 'c' AND backfill.gives_up(job)))
                OR EXISTS (SELECT FROM pg_index x JOIN pg_class c ON c.oid = x.indexrelid
-                           WHERE x.indrelid = job.target AND c.relname = i ->> 'name' AND (job.wanted = 'undo' OR NOT x.indisvalid))
+                           WHERE x.indrelid = job.target AND c.relname = i ->> 'name'
+                             AND (job.wanted = 'undo' OR NOT x.indisvalid OR job.state <> 'succeeded' AND i ->> 'kind' = 'unique' AND NOT coalesce((i -> 'existing')::boolean, false)
+                                                                             AND NOT EXISTS (SELECT FROM pg_constraint u WHERE u.conindid = x.indexrelid)))
                OR (job.wanted = 'undo' OR backfill.gives_up(job)) AND i ->> 'kind' = 'not null' AND backfill.is_not_null(job.target, (i ->> 'column')::name))
       OR job.wanted = 'undo' AND backfill.added_column(job) IS NOT NULL;
 EXCEPTION WHEN OTHERS THEN

@@ -364,7 +364,8 @@ BEGIN
     ELSIF phase = 'tidy' AND (undoes OR backfill.gives_up(job)) AND item ->> 'kind' = 'not null' AND it.is_not_null AND NOT existing AND NOT backfill.was_not_null(job, item) THEN
       step := 'drop not null';
       commands := ARRAY[format('ALTER TABLE %s ALTER COLUMN %I DROP NOT NULL', name, item ->> 'column')];
-    ELSIF phase = 'tidy' AND undoes AND item ->> 'kind' = 'unique' AND it.index_oid IS NOT NULL AND NOT existing THEN
+    ELSIF phase = 'tidy' AND item ->> 'kind' = 'unique' AND it.index_oid IS NOT NULL AND NOT existing
+          AND (undoes OR it.constraint_name IS NULL AND job.state <> 'succeeded') THEN  -- built, and not yet used: it refuses writers all the same
       step := 'drop index';
       commands := ARRAY['DROP INDEX CONCURRENTLY ' || backfill.relation_name(it.index_oid)];
       apart := true;

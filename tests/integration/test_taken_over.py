@@ -227,3 +227,26 @@ def test_a_source_is_not_dropped_before_the_migration_that_is_queued_has_begun(d
     db.daemon()
     job = db.finish(db.submit(name="drop", drop_column="a"), "failed")
     assert "jobs: job first, which is paused" in job["error"]
+
+
+@pytest.mark.parametrize("how", ["cancel", "pause"])
+def test_an_index_that_is_built_and_not_yet_used_goes_with_its_job(db, how):
+    """It would refuse writers, and no constraint say why."""
+    make(db)
+    db.daemon()
+    with db.connect() as holder:
+        holder.autocommit = False
+        holder.execute("SELECT FROM t LIMIT 1")  # the index can be built beside it, and not be used
+        db.submit(name="first", enforce=["UNIQUE (a)"])
+        wait_until(lambda: db.one("SELECT count(*) FROM pg_index WHERE indrelid = 't'::regclass AND NOT indisprimary"), what="the build has begun")
+        holder.rollback()
+        wait_until(lambda: holder.execute("LOCK TABLE t IN ACCESS SHARE MODE") and db.one("SELECT count(*) FROM pg_index WHERE indrelid = 't'::regclass AND NOT indisprimary AND indisvalid"), what="it is built")
+        db.app.execute(f"SELECT backfill.{how}('first')")
+        db.wait_state("first", "cancelled" if how == "cancel" else "paused")
+        holder.rollback()
+    wait_until(lambda: not db.one("SELECT count(*) FROM pg_index WHERE indrelid = 't'::regclass AND NOT indisprimary"), what="it is gone")
+    db.app.execute("INSERT INTO t VALUES (1000, 1); DELETE FROM t WHERE id = 1000")
+    if how == "pause":
+        db.app.execute("SELECT backfill.resume('first')")
+        db.finish("first")
+        assert db.one("SELECT count(*) FROM pg_constraint WHERE conname = 't_a_key'") == 1
