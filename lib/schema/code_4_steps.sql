@@ -557,7 +557,7 @@ BEGIN
     UNION ALL
     SELECT 'jobs', format('job %s, which is %s', j.name, j.state)
       FROM backfill.job j JOIN tree r ON r.oid = j.target
-     WHERE j.id <> job.id AND (j.state IN ('queued', 'running', 'paused') OR j.state = 'failed' AND j.wanted <> 'finish') AND NOT EXISTS (SELECT FROM backfill.sync_triggers(j)) AND concat_ws(' ', j.set_clause, j.where_clause, j.statement, j.drop_column) ~* word
+     WHERE j.id <> job.id AND (j.state IN ('queued', 'running', 'paused') OR j.state = 'failed' AND j.wanted <> 'finish') AND NOT EXISTS (SELECT FROM backfill.sync_triggers(j)) AND concat_ws(' ', j.set_clause, j.where_clause, j.statement) ~* word
     UNION ALL
     SELECT 'jobs', format('job %s, which has left %s rows behind that are still to be computed: SELECT backfill.retry(%3$L), or, when they are not, backfill.forget(%3$L)', j.name, b.n, j.name)
       FROM backfill.job j JOIN tree r ON r.oid = j.target, LATERAL (SELECT count(*) AS n FROM backfill.left_behind l WHERE l.job_id = j.id) b

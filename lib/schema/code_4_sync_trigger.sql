@@ -59,6 +59,13 @@ AS $$
   SELECT job.sync_back IS NOT NULL AND job.where_clause IS NOT NULL AND (backfill.has_several(job)).forth
 $$;
 
+-- Whether what new code leaves as it is must be asked of a CHECK of before, when it has written sources of it.
+CREATE OR REPLACE FUNCTION backfill.asks_beside(job backfill.job) RETURNS boolean
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT job.sync_back IS NOT NULL AND coalesce(job.plan -> 'sync' -> 'checks', '{}') <> '{}' AND (backfill.has_several(job)).forth
+$$;
+
 -- What a clause assigns, of a record: a column, or the part of it that the clause names, whose other parts are others'. What stands in brackets is a constant:
 -- backfill.has_constant_places.
 CREATE OR REPLACE FUNCTION backfill.part_of(record text, target text) RETURNS text
@@ -484,6 +491,10 @@ BEGIN
                    ELSE format(E'    IF EXISTS (SELECT FROM %s AS v WHERE v."1") AND NOT EXISTS (SELECT FROM %s AS v WHERE v."1") THEN\n%s    END IF;\n', todo, old_todo,
                                coalesce(backfill.sync_least(job, job.set_clause, value, todo), backfill.sync_lines(job, job.set_clause, value, 'undone'))) END
            || refuse || leave ELSE '' END
+      -- New code that writes old columns, too, means the others to stay, unless a CHECK of before refuses them beside that.
+      || CASE WHEN backfill.asks_beside(job) THEN
+           format(E'    IF TG_OP OPERATOR(pg_catalog.=) \'UPDATE\' AND TG_ARGV[0] OPERATOR(pg_catalog.=) \'forth\' AND pg_catalog.record_image_ne(%s, %s) AND (%s AND pg_catalog.pg_trigger_depth() OPERATOR(pg_catalog.=) 1) IS NOT TRUE THEN\n%s    IF %s THEN\n%s    END IF;\n',
+                  backfill.row_of_clause('OLD', job.set_clause), backfill.row_of_clause('NEW', job.set_clause), backfill.own_batch(job), look, there, backfill.sync_lines(job, job.set_clause, value, 'update')) || refuse || leave ELSE '' END
       || CASE WHEN (sync -> 'self')::boolean THEN format('    IF NOT EXISTS (SELECT FROM %s AS v WHERE v."1") THEN', todo) || leave
               ELSE concat(
                 CASE WHEN NOT by_null THEN meant || E'    IF TG_OP OPERATOR(pg_catalog.=) \'INSERT\' AND NOT of_row THEN' || leave END,
@@ -587,7 +598,7 @@ BEGIN
   IF watched <> '{}' THEN
     commands := commands || format('CREATE TRIGGER %I BEFORE UPDATE ON %s FOR EACH ROW WHEN ((pg_catalog.record_image_ne(%s, %s)%s%s) AND %s) EXECUTE FUNCTION %s(''forth'')',
                                    backfill.sync_name(job) || '_update', name, backfill.row_of('OLD', watched), backfill.row_of('NEW', watched),
-                                   CASE WHEN self THEN '' ELSE format(' AND (%s OR %s)', CASE WHEN back IS NOT NULL  -- new code writes some of the new columns, and what it leaves is what it means
+                                   CASE WHEN self THEN '' ELSE format(' AND (%s OR %s)', CASE WHEN back IS NOT NULL AND NOT backfill.asks_beside(job)  -- new code writes some of the new columns, and what it leaves is what it means
                                                                                                 THEN format('pg_catalog.record_image_eq(%s, %s)', old_row, new_row)
                                                                                                 ELSE same END, own) END,
                                    CASE WHEN back IS NULL AND job.where_clause IS NOT NULL AND (backfill.has_several(job)).forth  -- it may no longer be to do, and have a column undone

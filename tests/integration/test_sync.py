@@ -1474,3 +1474,14 @@ def test_what_can_be_computed_is_written_whatever_a_check_asks_of_what_cannot(db
     in_step(db, "b = 1000 / a, c = s::int, d = x + 1" + (", done = true" if where == "NOT done" else ""), where_clause=where)
     db.app.execute("UPDATE t SET a = 0, s = '77', x = 70 WHERE id = 3")
     assert row(db, 3, "b, c, d") == expected
+
+
+@pytest.mark.parametrize("where", [None, "b IS NULL OR d IS NULL"])
+@pytest.mark.parametrize("check, write, expected", [("b IS NULL OR a > 0", "a = 0, d = 99", (None, 99)), ("b IS NULL OR b = a * 2", "a = 5, d = 99", (10, 99))])
+def test_who_writes_an_old_column_and_another_new_one_is_not_refused_for_what_stays_beside(db, check, write, expected, where):
+    """A CHECK of before the job ties b to its source: without the job b would be NULL."""
+    clause = "1000 / a" if "> 0" in check else "a * 2"
+    db.app.execute(f"CREATE TABLE t (id int PRIMARY KEY, a int, x int, b int, d int, CHECK ({check})); INSERT INTO t SELECT g, g, g FROM generate_series(1, 20) g")
+    in_step(db, f"b = {clause}, d = x + 1", sync_back="x = d - 1", where_clause=where)
+    db.app.execute(f"UPDATE t SET {write} WHERE id = 3")
+    assert row(db, 3, "b, d") == expected
