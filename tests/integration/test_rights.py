@@ -194,6 +194,7 @@ def test_rights_revoked_meanwhile_end_the_job(db):
 
 def test_who_steers_a_job_runs_nothing_of_its_submitters(db):
     """Whatever stands in the table by now: a superuser pauses, cancels, finishes, undoes, forgets and looks."""
+    db.close_public()
     db.app.execute("""CREATE TABLE got (who text); GRANT ALL ON got TO public;
       CREATE FUNCTION evil(anyelement) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN IF current_user <> 'app' THEN INSERT INTO public.got VALUES (current_user); END IF; RETURN true; END $$;
       CREATE FUNCTION evil_default() RETURNS int LANGUAGE plpgsql AS $$ BEGIN PERFORM public.evil(1); RETURN 1; END $$;
