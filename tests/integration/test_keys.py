@@ -90,7 +90,7 @@ def test_each_row_is_done_once_whatever_its_key(db, key):
     assert job["report"]["batches"] >= ROWS // 7
 
 
-@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("key", ["numeric", "float8", "bytea", "boolean", "enum", "domain", "array", "range", "composite", "wide composite", "composite of mixed collations"])
 def test_rows_that_are_locked_or_that_cannot_be_computed_yet_are_done_later_whatever_their_key(db, key):
     """They are found again by their keys: as rows to do, as rows to leave out, by themselves and several at once."""
     columns, values = KEYS[key]

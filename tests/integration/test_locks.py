@@ -169,20 +169,19 @@ def test_views_wait_for_no_lock_on_anybodys_table(db):
         holder.rollback()
 
 
-@pytest.mark.parametrize("call", ["pause", "cancel", "finish", "undo", "retry", "forget"])
-def test_who_steers_a_job_whose_row_is_locked_is_told_by_whom_and_status_says_so(db, call):
+def test_who_steers_a_job_whose_row_is_locked_is_told_by_whom(db):
+    """After some seconds, or as long as the session's own lock_timeout says."""
     db.table(rows=10)
-    db.daemon()
     name = db.submit(set_clause="n = n + 1")
-    if call in ("finish", "retry", "forget"):
-        db.finish(name)
     with db.connect() as holder:
         holder.autocommit = False
         holder.execute("SELECT FROM backfill.job WHERE name = %s FOR UPDATE", (name,))
         pid = holder.info.backend_pid
-        with pytest.raises(psycopg.errors.LockNotAvailable, match=f'the row of job "{name}" is locked by pid {pid}'):
-            db.app.execute(f"SELECT backfill.{call}(%s)", (name,))
-        assert db.app.execute("SHOW lock_timeout").fetchone() == ("0",)
+        for call, timeout in [("pause", "0"), *((call, "200ms") for call in ("cancel", "finish", "undo", "retry", "forget"))]:
+            db.app.execute(f"SET lock_timeout = '{timeout}'")
+            with pytest.raises(psycopg.errors.LockNotAvailable, match=f'the row of job "{name}" is locked by pid {pid}'):
+                db.app.execute(f"SELECT backfill.{call}(%s)", (name,))
+            assert db.app.execute("SHOW lock_timeout").fetchone() == (timeout,)
         holder.rollback()
 
 
