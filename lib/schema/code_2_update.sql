@@ -104,6 +104,9 @@ BEGIN
     RETURN backfill.check_asked(OLD, NEW);
   END IF;
 
+  IF NEW.wanted IN ('cancel', 'undo') AND NEW.wanted <> OLD.wanted THEN  -- also of one that is paused, or runs: its trigger goes with it
+    PERFORM backfill.check_chain(OLD);
+  END IF;
   IF ends AND ended AND OLD.wanted = 'undo' AND NEW.wanted <> 'undo' AND OLD.tidy THEN
     PERFORM backfill.refuse('wanted', format('job %I is being undone', OLD.name), 'A daemon takes out all that it added; what it waits for, or why it can''t, backfill.status says in throttled_by or error.', '55000');
   ELSIF ends AND ended AND NEW.state = OLD.state THEN
@@ -118,9 +121,6 @@ BEGIN
                                                     WHERE e ->> 'kind' = 'not null' AND e ->> 'column' = a.attname))) THEN
       PERFORM backfill.refuse('wanted', format('job %I has succeeded, and its column may not be NULL any more: without its trigger the INSERTs of old code would fail', OLD.name),
                               format('SELECT backfill.undo(%1$L) takes back all that it added. When old code is gone, SELECT backfill.finish(%1$L) takes out the trigger alone.', OLD.name), '55000');
-    END IF;
-    IF NEW.wanted IN ('cancel', 'undo') THEN
-      PERFORM backfill.check_chain(OLD);
     END IF;
     IF NEW.wanted IN ('finish', 'cancel') AND OLD.wanted <> 'finish' AND OLD.state = 'succeeded' THEN
       PERFORM backfill.check_finish(OLD);

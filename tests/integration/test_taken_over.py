@@ -111,12 +111,22 @@ def test_hints_of_a_clause_that_fails_lead_to_one_that_is_right_for_all_rows(db)
     assert db.one("SELECT count(*) FROM t WHERE b IS DISTINCT FROM a * 2") == 0 and "not_proven" not in job["report"]
 
 
+@pytest.mark.parametrize("state", ["succeeded", "paused"])
 @pytest.mark.parametrize("call", ["cancel", "undo"])
-def test_a_trigger_that_another_jobs_column_rests_on_is_not_taken_out_first(db, call):
+def test_a_trigger_that_another_jobs_column_rests_on_is_not_taken_out_first(db, call, state):
     """Its constraint would fail old code."""
     make(db)
-    db.daemon()
-    db.finish(db.submit(name="first", add_column="b int", set_clause="b = a * 2", keep_in_sync=True))
+    db.daemon(max_rows=50)
+    with db.held_row(300):
+        db.submit(name="first", add_column="b int", set_clause="b = a * 2", keep_in_sync=True)
+        db.wait_at(300, "first")
+        if state == "paused":
+            db.app.execute("SELECT backfill.pause('first')")
+            db.wait_state("first", "paused")
+    if state == "paused":
+        db.app.execute("UPDATE t SET a = a + 1 WHERE b IS NULL")  # its trigger fills them
+    else:
+        db.finish("first")
     db.finish(db.submit(name="second", add_column="c int", set_clause="c = b + 1", keep_in_sync=True, enforce=["NOT NULL c"]))
     with pytest.raises(psycopg.Error, match='job "second" keeps a column in step with one that this job fills') as refused:
         db.app.execute(f"SELECT backfill.{call}('first')")
