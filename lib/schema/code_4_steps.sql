@@ -298,7 +298,7 @@ BEGIN
       RAISE EXCEPTION 'the trigger of keep_in_sync on % %', name, uses
         USING ERRCODE = '55000', HINT = format('When that is mended, SELECT backfill.retry(%L).', job.name);
     END IF;
-    uses := backfill.sync_trouble(job);
+    uses := backfill.sync_change(job);
     IF uses IS NOT NULL AND (phase = 'expand' OR uses = 'is an earlier version''s') THEN
       step := 'keep in sync';
       commands := ARRAY['SELECT backfill.make_sync($1)'];

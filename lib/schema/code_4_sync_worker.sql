@@ -374,13 +374,15 @@ DECLARE
   owner    pg_catalog.text := class.relowner::pg_catalog.regrole::pg_catalog.text;
   pinned   pg_catalog.text[];
   command  pg_catalog.text;
+  schema   pg_catalog.text := (SELECT n.nspname FROM pg_catalog.pg_namespace n WHERE n.oid OPERATOR(pg_catalog.=) class.relnamespace);
   body     pg_catalog.text;
 BEGIN
   FOREACH command IN ARRAY backfill.drop_sync_commands(job) LOOP
     EXECUTE command;
   END LOOP;
   pinned := backfill.make_row_functions(job);
-  body := backfill.sync_body(job, (SELECT n.nspname FROM pg_catalog.pg_namespace n WHERE n.oid OPERATOR(pg_catalog.=) class.relnamespace));
+  body := backfill.sync_body(job, schema);
+  body := body OPERATOR(pg_catalog.||) E'\n-- '::pg_catalog.text OPERATOR(pg_catalog.||) backfill.sync_seal(job, schema, body);
   IF pg_catalog.strpos(body, E'\\') OPERATOR(pg_catalog.>) 0 THEN  -- a constant, or a name: the writer's setting says how it is read
     pinned := pg_catalog.array_append(pinned, 'standard_conforming_strings'::pg_catalog.text);
   END IF;
