@@ -451,7 +451,7 @@ $$;
 -- The functions that name a column, whatever table's. Strangers write texts of any length: in a body of more than 100,000 bytes the name is looked
 -- for as it is written. What a session has made for itself is passed over, as it goes with it; and what belongs to a job that keeps rows of a table
 -- in step: as far as it reads the column, the server knows it, and its comments and the names in it are the job's. Nor may they hold up whoever waits behind this one: first come those
--- of the table's owner, of its schema and of its triggers, and after two seconds the others are only counted.
+-- of the table's owner, of its schema and of its triggers; after two seconds, and after 20 MB in bodies of such a length, the others are only counted.
 CREATE OR REPLACE FUNCTION backfill.functions_that_name(relation oid, column_name name, OUT named oid[], OUT passed_over bigint)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -459,6 +459,7 @@ DECLARE
   word   constant text := backfill.word_pattern(column_name);
   folded constant text := lower(column_name::text COLLATE "C");
   until  constant timestamptz := clock_timestamp() + interval '2 s';
+  long_bytes bigint := 0;
   p      record;
 BEGIN
   named := '{}';
@@ -469,7 +470,8 @@ BEGIN
      WHERE c.oid = relation AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'backfill') AND n.nspname !~ '^pg_temp_'
      ORDER BY f.proowner = c.relowner DESC, f.pronamespace = c.relnamespace DESC, EXISTS (SELECT FROM pg_trigger t WHERE t.tgfoid = f.oid AND t.tgrelid = relation) DESC, f.oid
   LOOP
-    IF passed_over > 0 OR clock_timestamp() > until THEN
+    long_bytes := long_bytes + CASE WHEN octet_length(p.prosrc) > 100000 THEN octet_length(p.prosrc) ELSE 0 END;
+    IF long_bytes > 20000000 OR clock_timestamp() > until THEN
       passed_over := passed_over + 1;
       CONTINUE;
     END IF;
@@ -533,7 +535,7 @@ BEGIN
     SELECT DISTINCT r.oid AS relation, d.classid, d.objid, d.objsubid
       FROM tree r JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = r.oid AND d.refobjsubid = r.col AND d.deptype <> 'i'
   ), texts AS MATERIALIZED (  -- of functions that name the column
-    SELECT p.oid, p.prosrc, lower(p.prosrc COLLATE "C") AS folded, p.proargtypes::oid[] || p.prorettype AS types FROM pg_proc p WHERE p.oid = ANY (bodies.named)
+    SELECT p.oid, p.prosrc, CASE WHEN octet_length(p.prosrc) <= 100000 THEN lower(p.prosrc COLLATE "C") END AS folded, p.proargtypes::oid[] || p.prorettype AS types FROM pg_proc p WHERE p.oid = ANY (bodies.named)
   ), used AS (
     SELECT 'views' AS kind, CASE c.relkind WHEN 'm' THEN 'materialized view ' ELSE 'view ' END || backfill.relation_name(c.oid) AS what
       FROM found f JOIN pg_rewrite w ON f.classid = 'pg_rewrite'::regclass AND w.oid = f.objid JOIN pg_class c ON c.oid = w.ev_class

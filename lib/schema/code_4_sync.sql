@@ -29,12 +29,27 @@
 --   where_clause that don't ask for a filled column; asked: filled columns that it asks for, with mode 'where'; null_asked: columns that it asks whether they are NULL; self: set_clause reads what it fills; not_null: columns that could not be
 --   NULL before (backfill.never_null); checks: {name: expression} of CHECKs of before that read filled columns; defaults: {column: constant} of columns that may be left out.
 
+-- The schemas that a search_path names, read as the server does it: what stands in quotes is one name, of others capitals are small ones, a name ends after 63 bytes, and $user is the
+-- user's, in quotes or without. What lower() makes of other letters than ASCII's depends on the server's locale: such a name stands there in both ways.
+CREATE OR REPLACE FUNCTION backfill.path_names(path text) RETURNS TABLE (ord bigint, name text)
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT u.ord, v.name::name::text
+    FROM regexp_matches(left(path, 20000), '"((?:[^"]|"")*)"|([^[:space:],"]+)', 'g') WITH ORDINALITY AS u(m, ord),
+         LATERAL (SELECT replace(m[1], '""', '"') WHERE m[1] IS NOT NULL
+                   UNION
+                  SELECT translate(m[2], 'ABCDEFGHIJKLMNOPQRSTUVWXYZ', 'abcdefghijklmnopqrstuvwxyz') WHERE m[2] IS NOT NULL
+                   UNION
+                  SELECT lower(m[2]) WHERE m[2] IS NOT NULL) AS v(name)
+$$;
+
 -- Whether a setting of a function is a search_path in which the temporary tables, views and types of whoever calls it come before what it means: the
--- server looks there first, where pg_temp isn't named, and in an empty path, too: "text" may be a domain of theirs.
+-- server looks there first, where pg_temp isn't named, and in an empty path, too: "text" may be a domain of theirs. It must be named once, at the end.
 CREATE OR REPLACE FUNCTION backfill.is_open_path(setting text) RETURNS boolean
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT starts_with(setting, 'search_path=') AND setting !~ '[ ,="]pg_temp"?$'
+  SELECT starts_with(setting, 'search_path=')
+     AND (SELECT min(n.ord) FILTER (WHERE n.name = 'pg_temp') = max(n.ord) FROM backfill.path_names(substr(setting, length('search_path=') + 1)) n) IS NOT TRUE
 $$;
 
 CREATE OR REPLACE FUNCTION backfill.sync_token(job backfill.job) RETURNS text
@@ -150,36 +165,57 @@ AS $$
    ORDER BY l.oid LIMIT 1
 $$;
 
--- What a function, or a type, reaches: itself, and by operators, domains, views, policies, and the parsed bodies of functions. Nothing by the columns of the table target, whose row
--- the function takes. What the text of a body calls nobody can tell.
+-- The parsed text of what has one and may call something: a function, a rule, a policy.
+CREATE OR REPLACE FUNCTION backfill.tree_of(classid oid, objid oid) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT CASE classid WHEN 'pg_proc'::regclass THEN (SELECT p.prosqlbody::text FROM pg_proc p WHERE p.oid = objid)
+                      WHEN 'pg_rewrite'::regclass THEN (SELECT w.ev_action::text FROM pg_rewrite w WHERE w.oid = objid)
+                      WHEN 'pg_policy'::regclass THEN (SELECT concat(y.polqual::text, ' ', y.polwithcheck::text) FROM pg_policy y WHERE y.oid = objid) END
+$$;
+
+-- Whether a parsed text reads or writes the table target, or makes rows of it: then more of it counts than the columns of a row that it is given.
+CREATE OR REPLACE FUNCTION backfill.uses_table(tree text, target oid) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT coalesce((SELECT regexp_replace(tree, format(':(paramtype|vartype|consttype|argtype) (%s|%s)\M', c.reltype, y.typarray), '', 'g') ~ format('[ (](%s|%s|%s)[ )]', c.reltype, y.typarray, c.oid)
+                     FROM pg_class c JOIN pg_type y ON y.oid = c.reltype WHERE c.oid = target), false)
+$$;
+
+-- What a function, or a type, reaches: itself, and by operators, domains, views, policies, and the parsed bodies of functions; of tables all that belongs to them, for the planner
+-- computes what stands in indexes and CHECKs; what triggers and defaults call where something writes. Of the table target, whose row the function takes, only what it reads, unless
+-- it does more than that: uses_table. What the text of a body calls nobody can tell.
 CREATE OR REPLACE FUNCTION backfill.reached_by(classid oid, objid oid, target oid) RETURNS TABLE (classid oid, objid oid)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  WITH RECURSIVE reached(classid, objid) AS (
-    SELECT $1, $2
+  WITH RECURSIVE reached(classid, objid, writes) AS (
+    SELECT $1, $2, false
      UNION
-    SELECT n.classid, n.objid
+    SELECT n.classid, n.objid, r.writes OR t.writes
       FROM reached r,
+           LATERAL (SELECT t.tree ~ ':commandType [2345]' IS TRUE AS writes, backfill.uses_table(t.tree, target) AS uses_table FROM backfill.tree_of(r.classid, r.objid) AS t(tree)) AS t,
            LATERAL (SELECT d.refclassid, d.refobjid FROM pg_depend d WHERE d.classid = r.classid AND d.objid = r.objid AND NOT (r.classid = 'pg_class'::regclass AND r.objid = target)
                      UNION ALL
                     SELECT 'pg_rewrite'::regclass, w.oid FROM pg_rewrite w WHERE r.classid = 'pg_class'::regclass AND w.ev_class = r.objid
                      UNION ALL  -- JSON is made by these, which are looked up when it is
                     SELECT 'pg_proc'::regclass, k.castfunc FROM pg_cast k WHERE r.classid = 'pg_type'::regclass AND k.castsource = r.objid AND k.castfunc <> 0 AND k.casttarget IN ('json'::regtype, 'jsonb'::regtype)
-                     UNION ALL  -- the planner computes what stands in these
-                    SELECT 'pg_class'::regclass, i.indexrelid FROM pg_index i WHERE r.classid = 'pg_class'::regclass AND i.indrelid = r.objid AND r.objid <> target
+                     UNION ALL  -- what belongs to a table: indexes, CHECKs, statistics, policies, partitions; triggers and defaults
+                    SELECT d.classid, d.objid FROM pg_depend d
+                     WHERE (r.classid = 'pg_class'::regclass AND r.objid <> target AND d.refobjid = r.objid OR t.uses_table AND d.refobjid = target) AND d.refclassid = 'pg_class'::regclass AND d.deptype IN ('a', 'i', 'P', 'S')
+                       AND (r.writes OR t.writes OR d.classid <> 'pg_trigger'::regclass AND NOT (d.classid = 'pg_attrdef'::regclass AND EXISTS (
+                              SELECT FROM pg_attrdef f JOIN pg_attribute a ON a.attrelid = f.adrelid AND a.attnum = f.adnum WHERE f.oid = d.objid AND a.attgenerated = '')))
+                       AND NOT EXISTS (SELECT FROM pg_constraint k WHERE d.classid = 'pg_constraint'::regclass AND k.oid = d.objid AND k.contype = 'f')
                      UNION ALL
-                    SELECT 'pg_constraint'::regclass, k.oid FROM pg_constraint k WHERE r.classid = 'pg_class'::regclass AND k.conrelid = r.objid AND k.contype = 'c' AND r.objid <> target
+                    SELECT 'pg_class'::regclass, i.inhrelid FROM pg_inherits i WHERE r.classid = 'pg_class'::regclass AND r.objid <> target AND i.inhparent = r.objid OR t.uses_table AND i.inhparent = target
                      UNION ALL
-                    SELECT 'pg_statistic_ext'::regclass, x.oid FROM pg_statistic_ext x WHERE r.classid = 'pg_class'::regclass AND x.stxrelid = r.objid AND r.objid <> target
-                     UNION ALL
-                    SELECT 'pg_policy'::regclass, y.oid FROM pg_policy y WHERE r.classid = 'pg_class'::regclass AND y.polrelid = r.objid AND r.objid <> target
+                    SELECT 'pg_type'::regclass, a.atttypid FROM pg_attribute a WHERE t.uses_table AND a.attrelid = target AND a.attnum > 0 AND NOT a.attisdropped
                      UNION ALL
                     SELECT 'pg_proc'::regclass, o.oprcode::oid FROM pg_operator o WHERE r.classid = 'pg_operator'::regclass AND o.oid = r.objid
                      UNION ALL
                     SELECT 'pg_constraint'::regclass, k.oid FROM pg_constraint k WHERE r.classid = 'pg_type'::regclass AND k.contypid = r.objid) AS n(classid, objid)
-     WHERE n.classid IN ('pg_proc'::regclass, 'pg_class'::regclass, 'pg_rewrite'::regclass, 'pg_policy'::regclass, 'pg_operator'::regclass, 'pg_type'::regclass, 'pg_constraint'::regclass, 'pg_statistic_ext'::regclass)
+     WHERE n.classid NOT IN ('pg_namespace'::regclass, 'pg_extension'::regclass)
   )
-  SELECT r.classid, r.objid FROM reached r
+  SELECT DISTINCT r.classid, r.objid FROM reached r
 $$;
 
 -- A schema of a path in which a role may create what code under that path could mean that has not the rights of owner; NULL: there is none. One that isn't there may be made by whoever may
@@ -189,10 +225,11 @@ CREATE OR REPLACE FUNCTION backfill.who_creates_in(path text, owner oid, OUT sch
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT '…', 'anybody' WHERE octet_length(path) > 20000
+   UNION ALL  -- one that is a session's own
+  SELECT n.name, 'anybody' FROM backfill.path_names(path) n WHERE n.name ~ '^pg_temp_'
    UNION ALL
   (SELECT n.nspname::text, CASE a.grantee WHEN 0 THEN 'anybody' ELSE a.grantee::regrole::text END
-    FROM (SELECT DISTINCT CASE WHEN m[1] = '$user' THEN pg_get_userbyid(owner)::text WHEN m[1] IS NOT NULL THEN replace(m[1], '""', '"') ELSE lower(m[2]) END AS name
-            FROM regexp_matches(left(path, 20000), '"((?:[^"]|"")*)"|([^\s,"]+)', 'g') m) u
+    FROM (SELECT DISTINCT CASE n.name WHEN '$user' THEN pg_get_userbyid(owner)::text ELSE n.name END AS name FROM backfill.path_names(path) n) u
     LEFT JOIN pg_namespace s ON s.nspname = u.name,
          LATERAL (SELECT s.nspname, s.nspacl, s.nspowner WHERE s.oid IS NOT NULL
                    UNION ALL

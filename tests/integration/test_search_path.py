@@ -262,7 +262,7 @@ STEAL = """CREATE SCHEMA g AUTHORIZATION other; CREATE TABLE secret (s text); IN
     CREATE FUNCTION g.steal() RETURNS int LANGUAGE plpgsql AS $$ BEGIN INSERT INTO g.log SELECT current_user FROM public.secret; RETURN 7; END $$"""
 
 
-@pytest.mark.parametrize("reaches, path", [("f(a)", "public"), ("(SELECT v.x FROM v WHERE v.k = 1)", "public"), ("parsed(a)", "public"), ("f(a)", "''"), ("f(a)", "pg_catalog")])
+@pytest.mark.parametrize("reaches, path", [("f(a)", "public"), ("(SELECT v.x FROM v WHERE v.k = 1)", "public"), ("parsed(a)", "public"), ("f(a)", "''"), ("f(a)", "pg_catalog"), ("f(a)", "'public, pg_temp'"), ("f(a)", "pg_temp, public, pg_temp")])
 def test_a_function_whose_own_path_lets_temporary_tables_in_is_refused_under_a_trigger(db, reaches, path):
     """Who writes could put one in place of a table that it means, and it runs as the table's owner."""
     db.close_public()
@@ -615,6 +615,11 @@ STRANGERS_THINGS = {
     "a view": ("m = n + (SELECT a FROM os.v)", "VIEW os.v"),
     "a table": ("m = n + (SELECT a FROM os.t)", "TABLE os.t"),
     "the function of a CHECK": ("c = n", "FUNCTION os.f(integer)"),
+    "the trigger of a table that it writes": ("m = writes(n)", "FUNCTION os.tr()"),
+    "the default in a table that it writes": ("m = writes_default(n)", "FUNCTION os.f(integer)"),
+    "a column of a table that it writes": ("m = writes_generated(n)", "FUNCTION os.f(integer)"),
+    "an index of a partition of what it reads": ("m = n + (SELECT count(*) FROM parted)", "FUNCTION os.f(integer)"),
+    "an index of a child of what it reads": ("m = n + (SELECT count(*) FROM parent)", "FUNCTION os.f(integer)"),
 }
 
 
@@ -622,11 +627,17 @@ STRANGERS_THINGS = {
 def test_what_others_could_replace_runs_in_no_trigger_with_the_rights_of_the_tables_owner(db, what):
     """They would have had their code run as the owner by one INSERT, as often as they liked."""
     clause, thing = STRANGERS_THINGS[what]
+    db.close_public()
     db.admin.execute("CREATE SCHEMA os AUTHORIZATION other; GRANT USAGE ON SCHEMA os TO app")
     db.session("other").execute("""CREATE FUNCTION os.f(int) RETURNS int LANGUAGE sql IMMUTABLE RETURN $1 + 1; CREATE DOMAIN os.d AS int CHECK (VALUE > 0); CREATE VIEW os.v AS SELECT 1 AS a; CREATE TABLE os.t (a int);
         CREATE TYPE os.c AS (x int); CREATE TYPE os.e AS ENUM ('a'); CREATE TYPE os.r AS RANGE (SUBTYPE = int4range);
+        CREATE FUNCTION os.tr() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
         CREATE FUNCTION os.g(int, int) RETURNS int LANGUAGE sql IMMUTABLE RETURN $1 + $2; CREATE OPERATOR os.@@@ (FUNCTION = os.g, LEFTARG = int, RIGHTARG = int); GRANT SELECT ON os.v, os.t TO app""")
     db.app.execute("""CREATE FUNCTION mine(int) RETURNS int LANGUAGE sql IMMUTABLE RETURN os.f($1); CREATE TABLE x (a int); CREATE INDEX ON x (a) WHERE a > os.f(1);
+        CREATE TABLE log_1 (a int); CREATE TRIGGER log BEFORE INSERT ON log_1 FOR EACH ROW EXECUTE FUNCTION os.tr(); CREATE TABLE log_2 (a int, b int DEFAULT os.f(1)); CREATE TABLE log_3 (a int, b int GENERATED ALWAYS AS (os.f(a)) STORED);
+        CREATE FUNCTION writes(i int) RETURNS int LANGUAGE sql BEGIN ATOMIC INSERT INTO log_1 VALUES (i); SELECT i; END; CREATE FUNCTION writes_default(i int) RETURNS int LANGUAGE sql BEGIN ATOMIC INSERT INTO log_2 VALUES (i); SELECT i; END;
+        CREATE FUNCTION writes_generated(i int) RETURNS int LANGUAGE sql BEGIN ATOMIC INSERT INTO log_3 VALUES (i); SELECT i; END;
+        CREATE TABLE parted (a int) PARTITION BY LIST (a); CREATE TABLE leaf PARTITION OF parted DEFAULT; CREATE INDEX ON leaf (os.f(a)); CREATE TABLE parent (a int); CREATE TABLE child () INHERITS (parent); CREATE INDEX ON child (os.f(a));
         CREATE TABLE t (id int PRIMARY KEY, n int, m int, o os.d, j jsonb DEFAULT '{}', e os.e DEFAULT 'a', es os.e[] DEFAULT '{a}', k jsonb, c int CHECK (os.f(c) > 0)); INSERT INTO t SELECT g, g FROM generate_series(1, 10) g""")
     db.daemon()
     column = clause.split()[0]
@@ -650,6 +661,22 @@ def test_what_others_could_replace_runs_in_no_trigger_with_the_rights_of_the_tab
     assert "belongs to other" in db.one("SELECT backfill.sync_trouble(j) FROM backfill.job j WHERE j.id = %s", job["id"])
 
 
+@pytest.mark.parametrize("clause, makes, thing", [("m = n + (SELECT count(*) FROM t AS self WHERE self.id = 3)", "CREATE INDEX ON t (os.f(n))", "function os.f(integer)"),
+                                                  ("m = coalesce((jsonb_populate_record(NULL::t, j)).n, n)", "ALTER TABLE t ADD o os.d", "domain os.d"),
+                                                  ("m = writes(n)", "CREATE TRIGGER x BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION os.tr()", "function os.tr()")])
+def test_a_clause_that_does_more_with_its_table_than_to_take_a_row_of_it_reaches_what_belongs_to_that(db, clause, makes, thing):
+    db.close_public()
+    db.admin.execute("CREATE SCHEMA os AUTHORIZATION other; GRANT USAGE ON SCHEMA os TO app")
+    db.session("other").execute("""CREATE FUNCTION os.f(int) RETURNS int LANGUAGE sql IMMUTABLE RETURN $1 + 1; CREATE DOMAIN os.d AS int CHECK (VALUE > 0); CREATE FUNCTION os.tr() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'""")
+    db.app.execute("""CREATE TABLE t (id int PRIMARY KEY, n int, m int, j jsonb DEFAULT '{}', k int); INSERT INTO t SELECT g, g FROM generate_series(1, 10) g;
+                      CREATE FUNCTION writes(i int) RETURNS int LANGUAGE sql BEGIN ATOMIC INSERT INTO t VALUES (i + 1000, i) ON CONFLICT DO NOTHING; SELECT i; END""")
+    db.app.execute(makes)
+    db.daemon()
+    db.finish(db.submit(set_clause="k = n", where_clause="k IS NULL", keep_in_sync=True))
+    refused = db.finish(db.submit(set_clause=clause, where_clause="m IS NULL", keep_in_sync=True), "failed")
+    assert f"keep_in_sync: {thing} belongs to other" in refused["error"]
+
+
 def test_a_cast_by_which_json_is_made_is_looked_at_like_what_the_clause_calls(db):
     db.app.execute(r"""CREATE TYPE state AS ENUM ('new', 'old'); CREATE FUNCTION helper(text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT $1';
                        CREATE FUNCTION shown(state) RETURNS json LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN to_json(helper($1::text)); END'; CREATE CAST (state AS json) WITH FUNCTION shown(state);
@@ -659,7 +686,7 @@ def test_a_cast_by_which_json_is_made_is_looked_at_like_what_the_clause_calls(db
     assert "shown(public.state) looks names up in schema public" in refused["error"], refused["error"]
 
 
-@pytest.mark.parametrize("path, schema", [('"$user", public', "app"), ("public, later", "later")])
+@pytest.mark.parametrize("path, schema", [('"$user", public', "app"), ("$user, public", "app"), ("public, later", "later"), ("public, " + 70 * "x", 63 * "x")])
 def test_nobody_makes_the_schema_that_a_path_has_and_that_is_not_there(db, path, schema):
     """Who may create in the database, but for its owner and the daemon's role."""
     db.close_public()
@@ -668,7 +695,7 @@ def test_nobody_makes_the_schema_that_a_path_has_and_that_is_not_there(db, path,
                        CREATE TABLE t (id int PRIMARY KEY, n int, m int); INSERT INTO t SELECT g, g FROM generate_series(1, 10) g""")
     db.daemon()
     with db.connect() as session:
-        session.execute(f"SET search_path = {path}")
+        session.execute("SELECT set_config('search_path', %s, false)", [path])
         refused = db.finish(db.submit(session=session, target="public.t", set_clause="m = g(n)", where_clause="m IS NULL", keep_in_sync=True), "failed")
         assert f"public.g(integer) looks names up in schema {schema} with the rights of the table's owner, and other may create some there" in refused["error"] and refused["hint"].startswith(f"REVOKE CREATE ON DATABASE {db.name} FROM other"), refused["error"]
         db.admin.execute(f"REVOKE CREATE ON DATABASE {db.name} FROM other")
