@@ -432,6 +432,10 @@ DECLARE
                                                                        FROM unnest(ARRAY[job.set_clause, job.sync_back]) AS c(clause), backfill.assigned_values(c.clause) v, unnest(v.targets) WITH ORDINALITY AS u(t, ord) WHERE c.clause IS NOT NULL) ELSE '' END;
   others  text := E'    BEGIN\n%s    EXCEPTION WHEN OTHERS OR assert_failure THEN\n      IF SQLSTATE OPERATOR(pg_catalog.!~) \'^(21|22|23|38|39|44|54|P0)\' THEN RAISE; END IF;\n'
                   || replace(fault.empties || fault.raises, '%', '%%') || E'    END;\n';
+  -- What the action of a foreign key has written into a filled column stays: it is right by the other table, and the server looks for no row that the key would need.
+  by_key  constant text := format('pg_catalog.pg_trigger_depth() OPERATOR(pg_catalog.>) 1 AND EXISTS (SELECT FROM pg_catalog.pg_constraint k JOIN pg_catalog.pg_attribute a ON a.attrelid OPERATOR(pg_catalog.=) k.conrelid AND a.attnum OPERATOR(pg_catalog.=) ANY (k.conkey)'
+                                  ' WHERE k.conrelid OPERATOR(pg_catalog.=) TG_RELID AND k.contype OPERATOR(pg_catalog.=) ''f'' AND (k.confdeltype OPERATOR(pg_catalog.=) ANY (''{n,d}'') OR k.confupdtype OPERATOR(pg_catalog.=) ANY (''{c,n,d}'')) AND (%s))',
+                                  (SELECT string_agg(format('a.attname OPERATOR(pg_catalog.=) %L AND pg_catalog.record_image_ne(ROW(OLD.%s), ROW(NEW.%2$s))', c, backfill.in_quotes(c)), ' OR ') FROM unnest(filled) c));
   by_op   constant text := E'    IF TG_OP OPERATOR(pg_catalog.=) \'INSERT\' THEN\n%s    ELSE\n%s    END IF;\n';
 BEGIN
   pin := replace(pin, 'saved || ', 'saved OPERATOR(pg_catalog.||) ');
@@ -486,16 +490,17 @@ BEGIN
            || CASE WHEN backfill.moved_by(job) IS NOT NULL
                    THEN format(E'    IF %s%s THEN\n%s    END IF;\n', backfill.moved_by(job), CASE WHEN NOT by_null OR jsonb_array_length(sync -> 'null_asked') > 1 THEN format(' AND EXISTS (SELECT FROM %s AS v WHERE v."1")', old_todo) END,
                                backfill.sync_lines(job, job.set_clause, value, 'update')) ELSE '' END
+           || format(E'    IF NOT (%s) THEN\n', by_key)
            || CASE WHEN by_null AND jsonb_array_length(sync -> 'null_asked') < 2 THEN backfill.sync_lines(job, job.set_clause, value, 'undone')
                    WHEN by_null THEN format(E'    IF EXISTS (SELECT FROM %s AS v WHERE v."1") THEN\n%s    END IF;\n', todo, backfill.sync_lines(job, job.set_clause, value, 'undone'))
                    ELSE format(E'    IF EXISTS (SELECT FROM %s AS v WHERE v."1") AND NOT EXISTS (SELECT FROM %s AS v WHERE v."1") THEN\n%s    END IF;\n', todo, old_todo,
                                coalesce(backfill.sync_least(job, job.set_clause, value, todo), backfill.sync_lines(job, job.set_clause, value, 'undone'))) END
-           || refuse || leave ELSE '' END
+           || E'    END IF;\n' || refuse || leave ELSE '' END
       -- New code that writes old columns, too, means the others to stay, unless a CHECK of before refuses them beside that.
       || CASE WHEN backfill.asks_beside(job) THEN
            format(E'    IF TG_OP OPERATOR(pg_catalog.=) \'UPDATE\' AND TG_ARGV[0] OPERATOR(pg_catalog.=) \'forth\' AND pg_catalog.record_image_ne(%s, %s) AND (%s AND pg_catalog.pg_trigger_depth() OPERATOR(pg_catalog.=) 1) IS NOT TRUE THEN\n%s    IF %s THEN\n%s    END IF;\n',
                   backfill.row_of_clause('OLD', job.set_clause), backfill.row_of_clause('NEW', job.set_clause), backfill.own_batch(job), look, there, backfill.sync_lines(job, job.set_clause, value, 'update')) || refuse || leave ELSE '' END
-      || CASE WHEN (sync -> 'self')::boolean THEN format('    IF NOT EXISTS (SELECT FROM %s AS v WHERE v."1") THEN', todo) || leave
+      || CASE WHEN (sync -> 'self')::boolean THEN format(E'    IF TG_OP OPERATOR(pg_catalog.=) \'UPDATE\' THEN\n    IF %s THEN', by_key) || leave || format(E'    END IF;\n    IF NOT EXISTS (SELECT FROM %s AS v WHERE v."1") THEN', todo) || leave
               ELSE concat(
                 CASE WHEN NOT by_null THEN meant || E'    IF TG_OP OPERATOR(pg_catalog.=) \'INSERT\' AND NOT of_row THEN' || leave END,
                 CASE WHEN sync -> 'rest' <> '[]' THEN
