@@ -158,6 +158,7 @@ static void report_results(struct session *s)
         e.detail = detail = text_line(PQresultErrorField(failed, PG_DIAG_MESSAGE_DETAIL), TEXT_MESSAGE);
         e.raised_by = PQresultErrorField(failed, PG_DIAG_SOURCE_FUNCTION);
         e.context = PQresultErrorField(failed, PG_DIAG_CONTEXT);
+        e.of_job = same_string(PQresultErrorField(failed, PG_DIAG_SCHEMA_NAME), "backfill") && same_string(PQresultErrorField(failed, PG_DIAG_TABLE_NAME), "job");
         e.in_text = PQresultErrorField(failed, PG_DIAG_STATEMENT_POSITION) || PQresultErrorField(failed, PG_DIAG_INTERNAL_POSITION);
         if (!e.sqlstate)
             e.sqlstate = SQLSTATE_LOST;

@@ -47,6 +47,7 @@ struct session_event {
     bool lost;
     const char *sqlstate; /* never NULL with an error */
     const char *message, *hint, *detail; /* one line each, of TEXT_MESSAGE bytes at most (lib/text/text) */
+    bool of_job;  /* ERROR: it says that it is of a job's column (backfill.refuse): what its message quotes is a name, or the job's own text */
     bool in_text; /* ERROR: the server's parser found it in a statement's text: what the message quotes is a name there, and no value */
     const char *raised_by; /* the function of the server's source that found it, the same in every language; may be NULL */
     const char *context; /* through which functions the server came to the error; may be NULL */

@@ -104,7 +104,7 @@ static bool is_of_others(const struct session_event *e)
  * is none, as a rule: a trigger's own statement has it. */
 static char *told_message(const struct session_event *e, const char *statement)
 {
-    if (e->kind != SESSION_ERROR || e->in_text || !statement || !retry_is_final(e->sqlstate) || strncmp(e->sqlstate, "BF", 2) == 0 ||
+    if (e->kind != SESSION_ERROR || e->in_text || (e->of_job && !is_of_others(e)) || !statement || !retry_is_final(e->sqlstate) || strncmp(e->sqlstate, "BF", 2) == 0 ||
         same_string(e->sqlstate, "42703"))
         return copy_string(e->message);
     return retry_named_message(e->message, statement);

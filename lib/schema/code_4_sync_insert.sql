@@ -153,17 +153,23 @@ BEGIN
 END
 $$;
 
--- The columns of other jobs that keep rows of a job's table in step, or will: filled, read by set_clause (once its trigger is there), and back, which sync_back writes.
--- Jobs of all roles, for who has the rights of the table's owner.
-CREATE OR REPLACE FUNCTION backfill.other_syncs(job backfill.job) RETURNS TABLE (name text, filled text[], reads text[], back text[], leaves boolean)
+-- The columns that a job's row functions read, once they are there: those of set_clause and of where_clause, but for those that it fills.
+CREATE OR REPLACE FUNCTION backfill.sync_reads(job backfill.job) RETURNS text[]
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT ARRAY(SELECT DISTINCT c FROM backfill.sync_functions(job) f, unnest(backfill.columns_of_function(f.oid, job.target)) AS c
+                WHERE f.name = ANY (ARRAY(SELECT backfill.sync_token(job) || e FROM unnest('{_value, _todo, _rest}'::text[]) e)) AND c <> ALL (backfill.filled_columns(job.set_clause)))
+$$;
+
+-- The columns of other jobs that keep rows of a job's table in step, or of partitions of it, or of what it is a partition of, or will: filled, read (once its trigger is there), and back, which sync_back writes.
+-- older: its triggers fire before this one's; there: they are in the table. Jobs of all roles, for who has the rights of the table's owner.
+CREATE OR REPLACE FUNCTION backfill.other_syncs(job backfill.job) RETURNS TABLE (name text, filled text[], reads text[], back text[], leaves boolean, older boolean, there boolean)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT j.name, backfill.filled_columns(j.set_clause),
-         ARRAY(SELECT DISTINCT c FROM backfill.sync_functions(j) f, unnest(backfill.columns_of_function(f.oid, j.target)) AS c WHERE f.name = backfill.sync_token(j) || '_value'),
-         coalesce(backfill.filled_columns(j.sync_back), '{}'), backfill.takes_all(j)
-    FROM backfill.job j JOIN pg_class t ON t.oid = j.target
-   WHERE j.target = job.target AND j.id <> job.id AND j.keep_in_sync AND NOT j.dry_run AND pg_has_role(session_user, t.relowner, 'MEMBER')
-     AND (j.state IN ('queued', 'running', 'paused') OR EXISTS (SELECT FROM backfill.sync_triggers(j)))
+  SELECT j.name, backfill.filled_columns(j.set_clause), backfill.sync_reads(j), coalesce(backfill.filled_columns(j.sync_back), '{}'), backfill.takes_all(j), j.id < job.id, p.there
+    FROM backfill.job j JOIN pg_class t ON t.oid = j.target, LATERAL (SELECT EXISTS (SELECT FROM backfill.sync_triggers(j)) AS there) p
+   WHERE j.id <> job.id AND j.keep_in_sync AND NOT j.dry_run AND backfill.shares_rows(j.target, job.target) AND pg_has_role(session_user, t.relowner, 'MEMBER')
+     AND (j.state IN ('queued', 'running', 'paused') OR p.there)
 $$;
 
 -- A job whose trigger computes from a column that this one fills, by its name; NULL: there is none.
@@ -171,8 +177,8 @@ CREATE OR REPLACE FUNCTION backfill.downstream_of(job backfill.job) RETURNS text
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT min(j.name) FROM backfill.job j
-   WHERE j.target = job.target AND j.id > job.id AND j.keep_in_sync AND NOT backfill.takes_all(j) AND EXISTS (SELECT FROM backfill.sync_triggers(j))
-     AND EXISTS (SELECT FROM backfill.sync_functions(j) f, unnest(backfill.columns_of_function(f.oid, j.target)) AS c WHERE f.name = backfill.sync_token(j) || '_value' AND c = ANY (backfill.filled_columns(job.set_clause)))
+   WHERE j.id > job.id AND j.keep_in_sync AND backfill.shares_rows(j.target, job.target) AND NOT backfill.takes_all(j) AND EXISTS (SELECT FROM backfill.sync_triggers(j))
+     AND backfill.sync_reads(j) && backfill.filled_columns(job.set_clause)
 $$;
 
 -- Triggers of keep_in_sync on a table whose jobs are not in this schema, one of each: they came with a dump, say, or the schema was made anew. commands: take all of it out. Whoever asks
@@ -189,23 +195,28 @@ AS $$
 $$;
 
 -- Refuses a job whose trigger another's would not see: the triggers of the older job fire first, so the younger one may read what the older
--- fills, and no more. What the younger sends back into such a column, the older sends no further.
+-- fills, and no more. What the younger sends back into such a column, the older sends no further. Asked at INSERT, and again before anything is changed, when what both read is known:
+-- of two jobs that are queued the one begins first whose turn it is.
 CREATE OR REPLACE FUNCTION backfill.check_other_syncs(job backfill.job) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   mine   text[] := backfill.filled_columns(job.set_clause);
   sent   text[] := coalesce(backfill.filled_columns(job.sync_back), '{}');
+  wants  text[] := backfill.sync_reads(job);
   other  record;
 BEGIN
-  SELECT o.name, o.leaves, o.filled && mine AS same, o.reads && mine OR o.back && mine AS upstream INTO other
+  SELECT o.name, o.leaves, o.older, o.filled && mine AS same, o.reads && mine OR o.back && mine AS upstream INTO other
     FROM backfill.other_syncs(job) o
-   WHERE o.filled && mine OR o.reads && mine OR o.back && mine OR (o.back <> '{}' AND o.filled && sent)
+   WHERE o.filled && mine OR o.older AND (o.reads && mine OR o.back && mine OR (o.back <> '{}' AND o.filled && sent)) OR NOT o.older AND o.there AND o.filled && wants
    ORDER BY o.filled && mine DESC LIMIT 1;
   IF FOUND AND other.leaves THEN
     PERFORM backfill.refuse('keep_in_sync', format('the trigger of job "%s" is being taken out of the table', other.name), 'That takes a moment, where a daemon serves this database: insert the job again then.', '55000');
   ELSIF FOUND AND other.same THEN
     PERFORM backfill.refuse('keep_in_sync', format('job "%s" keeps a column that this one fills in step already', other.name), format('First SELECT backfill.finish(%L), or backfill.cancel while it has not ended.', other.name), '55000');
+  ELSIF FOUND AND NOT other.older THEN
+    PERFORM backfill.refuse('keep_in_sync', format('job "%s" fills a column that this one reads, by a trigger that fires behind this one''s', other.name),
+      format('SELECT backfill.forget(%L), then insert this job again: of two jobs of which one reads what the other fills, that one comes later.', job.name), '55000');
   ELSIF FOUND THEN
     PERFORM backfill.refuse(CASE WHEN other.upstream THEN 'keep_in_sync' ELSE 'sync_back' END,
       CASE WHEN other.upstream THEN format('job "%s" computes from a column that this one fills, by a trigger that fires before this one''s', other.name)

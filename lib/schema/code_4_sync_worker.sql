@@ -347,6 +347,7 @@ BEGIN
   PERFORM backfill.make_default(job, token);
   PERFORM backfill.make_mine(job, token);
   PERFORM backfill.make_there(job, token);
+  PERFORM backfill.check_other_syncs(job);
   RETURN ARRAY(SELECT DISTINCT p FROM pg_catalog.unnest(pinned) p);
 END
 $$;
