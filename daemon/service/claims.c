@@ -7,6 +7,7 @@
 #include "schema/sql.h"
 #include "service/helpers.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 
 #define HELP_AGAIN_US     1000000  /* while a job of ours might have room for one more walker */
@@ -161,19 +162,35 @@ static bool is_one_given_back(const struct database *db)
     return false;
 }
 
+/* Of a drain that has nothing to run: it is over, or waits for others. A job that failed meanwhile counts, whoever ran it. */
+static void heed_unfinished(struct database *db, const PGresult *answer)
+{
+    int64_t unfinished = result_number(answer, 0, "unfinished"), elsewhere = result_number(answer, 0, "elsewhere");
+    const char *failed = result_text(answer, 0, "failed");
+
+    if (unfinished == 0) {
+        db->drained = true;
+        if (failed && !db->failed)
+            journal_write(LEVEL_ERROR, JOURNAL_DATABASE, JOURNAL_ABOUT(.database = db->name), "failed meanwhile, run by another daemon: %s", failed);
+        db->failed = db->failed || failed;
+    } else if (!db->said_unfinished) {
+        db->said_unfinished = true;
+        if (elsewhere > 0)
+            journal_write(LEVEL_NOTICE, JOURNAL_DATABASE, JOURNAL_ABOUT(.database = db->name),
+                "waits for what another daemon runs (jobs: %" PRId64 ")", elsewhere);
+        if (unfinished > elsewhere)
+            journal_write(LEVEL_NOTICE, JOURNAL_DATABASE, JOURNAL_ABOUT(.database = db->name),
+                "what is left can't go on now (jobs: %" PRId64 "); throttled_by in backfill.status says what it waits for", unfinished - elsewhere);
+    }
+}
+
 static void on_unfinished(void *arg, const struct session_event *e)
 {
     struct database *db = arg;
 
     db->asking = false;
-    if (e->kind == SESSION_RESULT && same_string(result_only(e->results[0]), "0") && db->n_workers == 0 &&
-        !db->look_for_jobs)
-        db->drained = true;
-    else if (e->kind == SESSION_RESULT && db->n_workers == 0 && !db->look_for_jobs && !db->said_unfinished) {
-        db->said_unfinished = true;
-        journal_write(LEVEL_NOTICE, JOURNAL_DATABASE, JOURNAL_ABOUT(.database = db->name),
-            "what is left can't go on now (jobs: %s); throttled_by in backfill.status says what it waits for", result_only(e->results[0]));
-    }
+    if (e->kind == SESSION_RESULT && db->n_workers == 0 && !db->look_for_jobs)
+        heed_unfinished(db, e->results[0]);
     db->changed(db->arg);
 }
 
@@ -223,8 +240,10 @@ void claims_ask(struct database *db)
         _cleanup_free_ char *jobs = workers_running(db), *at_length = workers_jobs(db, worker_is_at_length);
         db->look_for_share = false;
         ask(db, &(struct session_query){SQL_OVER_SHARE, 2, {jobs, at_length}}, on_over_share);
-    } else if (db->drain && db->n_workers == 0 && !db->look_for_jobs && !db->drained && !db->stopping)
-        ask(db, &(struct session_query){.sql = SQL_UNFINISHED}, on_unfinished);
+    } else if (db->drain && db->n_workers == 0 && !db->look_for_jobs && !db->drained && !db->stopping) {
+        char since_us[24];
+        ask(db, &(struct session_query){SQL_UNFINISHED, 1, {number_text(since_us, (int64_t)(now_us() - db->opened_us))}}, on_unfinished);
+    }
 }
 
 void claims_look(evutil_socket_t socket, short what, void *arg)

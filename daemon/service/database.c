@@ -185,6 +185,7 @@ struct database *database_open(struct event_base *base, const struct config_data
     db->batch = batch;
     db->throttle = throttle;
     db->drain = drain;
+    db->opened_us = now_us();
     db->changed = changed;
     db->arg = arg;
     db->look_again_us = LOOK_AGAIN_US;

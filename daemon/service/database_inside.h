@@ -49,6 +49,7 @@ struct database {
     char *lost_for;           /* why, the last time that it was tried */
     char *said[REASONS_SAID]; /* why, as the journal was told since it is */
     int n_said;
+    uint64_t opened_us;
     bool drain, stopping, stopped, drained, hopeless, failed, said_unfinished;
 
     uint64_t n_ended[_JOB_STATE_MAX];

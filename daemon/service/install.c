@@ -102,7 +102,11 @@ static int installed_version(PGconn *conn, const char *database, bool *ret_same)
     if (problem || !there)
         return version;
     result = PQexec(conn, "SELECT version, checksum FROM backfill.installed");
-    if (PQresultStatus(result) != PGRES_TUPLES_OK || PQntuples(result) != 1) {
+    if (PQresultStatus(result) == PGRES_TUPLES_OK && PQntuples(result) == 0) {
+        fprintf(stderr, "backfilld: %s: backfill.installed is empty: which version of the schema is there, nobody knows; a dump without rows (pg_dump --schema-only) brings it so\n"
+            "HINT: Where no job is in it that is needed: DROP SCHEMA backfill CASCADE, then backfilld --install again.\n", database);
+        version = -1;
+    } else if (PQresultStatus(result) != PGRES_TUPLES_OK || PQntuples(result) != 1) {
         fprintf(stderr, "backfilld: %s: can't read backfill.installed: %s", database, PQerrorMessage(conn));
         version = -1;
     } else {

@@ -69,12 +69,12 @@ AS $$
    WHERE a.attrelid = relation AND a.attname = column_name AND a.attnum > 0 AND NOT a.attisdropped
 $$;
 
--- Which cluster, database and table something belongs to.
+-- Which cluster, database, table and schema something belongs to. The schema by its table of jobs: one that was restored is another.
 CREATE OR REPLACE FUNCTION backfill.home(relation oid) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT format('%s/%s/%s', (SELECT c.system_identifier FROM pg_control_system() c),
-                (SELECT d.oid FROM pg_database d WHERE d.datname = current_database()), relation)
+  SELECT format('%s/%s/%s/%s', (SELECT c.system_identifier FROM pg_control_system() c),
+                (SELECT d.oid FROM pg_database d WHERE d.datname = current_database()), relation, 'backfill.job'::regclass::oid)
 $$;
 
 -- Whether a job was inserted in this database, for this table, or taken over here: else it was restored.
@@ -509,6 +509,13 @@ BEGIN
 END
 $$;
 
+-- Whether it walks a partitioned table as one, by a statement of the user's own.
+CREATE OR REPLACE FUNCTION backfill.walks_parent(job backfill.job) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT job.statement IS NOT NULL AND EXISTS (SELECT FROM pg_class c WHERE c.oid = job.target AND c.relkind = 'p')
+$$;
+
 -- The relations that a job works on: the table itself, or the leaves of a partitioned one. A job with a statement of its
 -- own reaches the leaves through that statement, so its relation is the parent.
 CREATE OR REPLACE FUNCTION backfill.relations_of(job backfill.job) RETURNS SETOF oid
@@ -523,6 +530,16 @@ AS $$
    WHERE t.isleaf
      AND job.statement IS NULL
      AND (SELECT relkind FROM pg_class WHERE oid = job.target) = 'p'
+$$;
+
+-- The relations that a job works on, each with its file, by which another one's rows are told. A statement of the user's own reaches partitions by the table, as long as they belong to it:
+-- then those, each with the transaction that has made it one.
+CREATE OR REPLACE FUNCTION backfill.laid_out_now(job backfill.job) RETURNS oid[]
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT CASE WHEN backfill.walks_parent(job)
+              THEN ARRAY(SELECT ARRAY[i.inhrelid, i.xmin::text::oid] FROM backfill.partitions_of(job.target) p JOIN pg_inherits i ON i.inhrelid = p.relid WHERE p.relid <> job.target)
+              ELSE ARRAY(SELECT ARRAY[o, pg_relation_filenode(o)] FROM backfill.relations_of(job) o) END
 $$;
 
 -- The key's column numbers in one relation (a partition numbers its columns in its own way), or NULL for "any key".

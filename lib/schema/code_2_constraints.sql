@@ -356,6 +356,10 @@ BEGIN
   END IF;
   CASE kind
     WHEN 'not null' THEN
+      IF EXISTS (SELECT FROM pg_type t WHERE t.oid = backfill.base_type(backfill.column_type(job, names[1])) AND t.typtype = 'c') THEN
+        PERFORM backfill.refuse('enforce', format('NOT NULL of %I, whose type is a row: a CHECK says it of each field, and the server proves nothing by that and reads the table under an exclusive lock', names[1]),
+                                format('Write ''CHECK (%I IS DISTINCT FROM NULL)''.', names[1]), '0A000');
+      END IF;
       definition := format(CASE WHEN current_setting('server_version_num')::integer >= 180000 THEN 'NOT NULL %I' ELSE 'CHECK ((%I IS NOT NULL))' END, names[1]);
     WHEN 'check' THEN
       definition := format(CASE WHEN parsed ->> 'expression' ~ '--' THEN E'CHECK (%s\n)' ELSE 'CHECK (%s)' END, parsed ->> 'expression')

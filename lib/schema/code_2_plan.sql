@@ -7,6 +7,8 @@
 --            or 'unique'; definition: of a CHECK as it was written, else as the catalog writes it; existing: the table had the
 --            constraint before, it is not the job's; in_catalog: what the catalog says of a CHECK that is there; index: what stands
 --            after USING; timing: DEFERRABLE, of a unique one
+--   named    with statement: what its table was called when it was written
+--   drop     the number of the column of drop_column: another one may bear its name later
 --   kept     backfill.kept_columns, and set: set_clause as batches run it because of them; left out where there are none
 
 -- The table of a job as it stands after FROM and UPDATE, called as in its batches: a partitioned one without its schema, as leaves are.
@@ -182,6 +184,13 @@ BEGIN
 END
 $$;
 
+-- What the plan notes of drop_column; '{}': nothing.
+CREATE OR REPLACE FUNCTION backfill.noted_drop(job backfill.job) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT coalesce((SELECT jsonb_build_object('drop', a.attnum) FROM pg_attribute a WHERE a.attrelid = job.target AND a.attname = job.drop_column AND a.attnum > 0 AND NOT a.attisdropped), '{}')
+$$;
+
 -- Makes job.plan, and checks the clauses of a job whose column is still to be added. Returns the job with what it left out.
 CREATE OR REPLACE FUNCTION backfill.make_plan(job backfill.job) RETURNS backfill.job
 LANGUAGE plpgsql
@@ -193,10 +202,10 @@ DECLARE
   item  pg_catalog.text;
   read  pg_catalog.jsonb;
 BEGIN
-  job.plan := '{}';
+  job.plan := pg_catalog.jsonb_strip_nulls(backfill.noted_drop(job) OPERATOR(pg_catalog.||) pg_catalog.jsonb_build_object('named', CASE WHEN job.statement IS NOT NULL THEN backfill.relation_name(job.target) END));
   IF job.add_column IS NOT NULL THEN
     read := backfill.read_column(job);
-    job.plan := pg_catalog.jsonb_build_object('column', read);
+    job.plan := pg_catalog.jsonb_set(job.plan, '{column}', read);
     job.where_clause := coalesce(job.where_clause, pg_catalog.concat(pg_catalog.quote_ident(pg_catalog.jsonb_extract_path_text(read, 'name')), ' IS NULL'));
   END IF;
   IF NOT backfill.has_column(job) THEN

@@ -215,7 +215,7 @@ AS $$
     WHEN 'queued' THEN 'It is in the queue already: throttled_by in backfill.status says what it waits for.'
     WHEN 'running' THEN 'It runs already: throttled_by in backfill.status says what it waits for.'
     WHEN 'paused' THEN format('SELECT backfill.resume(%L) goes on with it.', job.name)
-    WHEN CASE WHEN backfill.is_left_over(job) THEN job.state END THEN format('SELECT backfill.retry(%L) tries again to take out of the table what it added; error says what stood in the way.', job.name)
+    WHEN CASE WHEN backfill.is_left_over(job) OR job.tidy AND NOT backfill.is_here(job) THEN job.state END THEN format('SELECT backfill.retry(%L) tries again to take out of the table what it added; error says what stood in the way.', job.name)
     WHEN 'cancelled' THEN format('A cancelled job doesn''t go on: %sSELECT backfill.forget(%L) and insert it again, or insert one of another name.', backfill.undo_first(job), job.name)
     ELSE CASE
       WHEN job.wanted = 'finish' AND job.state = 'succeeded' THEN 'What was finished doesn''t run again. Rows that it has left behind are filled by an UPDATE, or by a job of another name with a where_clause.'
@@ -232,7 +232,7 @@ AS $$
 BEGIN
   NEW.wanted := OLD.wanted;  -- one wish at a time
   IF NEW.asked = 'retry' THEN
-    IF backfill.is_left_over(OLD) THEN  -- what was wanted is wanted again
+    IF backfill.is_left_over(OLD) OR OLD.tidy AND (OLD.state = 'cancelled' OR OLD.wanted = 'finish') AND NOT backfill.is_here(OLD) THEN  -- what was wanted is wanted again
       NEW.asked := NULL;
       NEW.again := 0;
       NEW.error := NULL;
@@ -263,7 +263,8 @@ $$;
 CREATE OR REPLACE FUNCTION backfill.is_wanted_here(old backfill.job, new backfill.job) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT (new.wanted = 'finish' OR new.asked = 'retry' OR new.wanted <> 'pause' AND (new.wanted <> old.wanted OR new.state <> old.state))
+  SELECT (new.wanted = 'finish' OR new.asked = 'retry' OR new.wanted <> 'pause' AND (new.wanted <> old.wanted OR new.state <> old.state)
+          OR new.wanted IN ('cancel', 'undo') AND new IS NOT DISTINCT FROM old)  -- the same once more: what was wanted before the dump is wanted here
      AND NOT backfill.is_here(old)
 $$;
 
@@ -328,5 +329,5 @@ CREATE OR REPLACE TRIGGER job_notify_update AFTER UPDATE ON backfill.job
   FOR EACH ROW WHEN ((OLD.state, OLD.phase, OLD.wanted, OLD.target_ms, OLD.max_rows_per_s, OLD.on_error, OLD.max_lag, OLD.throttle_off, OLD.active_hours, OLD.workers)
                      IS DISTINCT FROM
                      (NEW.state, NEW.phase, NEW.wanted, NEW.target_ms, NEW.max_rows_per_s, NEW.on_error, NEW.max_lag, NEW.throttle_off, NEW.active_hours, NEW.workers)
-        OR (NEW.tidy AND NOT OLD.tidy))
+        OR (NEW.tidy AND NOT OLD.tidy) OR NEW.home IS DISTINCT FROM OLD.home)
   EXECUTE FUNCTION backfill.job_notify();

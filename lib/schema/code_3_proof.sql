@@ -158,13 +158,21 @@ AS $$
                FROM backfill.range r WHERE r.job_id = job.id) g
       WHERE g.n > 0),
     (SELECT format('%s came to the table while the job ran, and %s not scanned.', string_agg(backfill.relation_name(o), ', ' ORDER BY o), CASE count(*) WHEN 1 THEN 'was' ELSE 'were' END)
-       FROM (SELECT r FROM backfill.relations_of(job) AS r UNION SELECT i.inhrelid FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhparent AND c.relkind = 'r' WHERE i.inhparent = job.target) AS came(o)
+       FROM (SELECT r FROM backfill.relations_of(job) AS r WHERE NOT backfill.walks_parent(job)
+              UNION
+             SELECT p.relid FROM backfill.partitions_of(job.target) p WHERE p.isleaf AND backfill.walks_parent(job)
+              UNION SELECT i.inhrelid FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhparent AND c.relkind = 'r' WHERE i.inhparent = job.target) AS came(o)
       WHERE o <> ALL (CASE array_ndims(job.laid_out) WHEN 2 THEN job.laid_out[:][1:1] ELSE job.laid_out END) AND backfill.has_pages(o)
+     HAVING count(*) > 0),
+    (SELECT format('%s left the table while the job ran, perhaps for a moment: what was scanned meanwhile reached no row of %s.', string_agg(backfill.relation_name(job.laid_out[i][1]), ', ' ORDER BY i), CASE count(*) WHEN 1 THEN 'it' ELSE 'them' END)
+       FROM generate_subscripts(job.laid_out, 1) AS i
+      WHERE backfill.walks_parent(job) AND backfill.relation_name(job.laid_out[i][1]) IS NOT NULL
+        AND NOT EXISTS (SELECT FROM pg_inherits h WHERE h.inhrelid = job.laid_out[i][1] AND h.xmin::text::oid = job.laid_out[i][2])
      HAVING count(*) > 0),
     (SELECT format('%s got a new file while the job ran (TRUNCATE, VACUUM FULL, CLUSTER, or a new type): rows that were put in after a TRUNCATE may not have been scanned.',
                    string_agg(backfill.relation_name(job.laid_out[i][1]), ', ' ORDER BY i))
        FROM generate_subscripts(job.laid_out, 1) AS i
-      WHERE array_ndims(job.laid_out) = 2 AND pg_relation_filenode(job.laid_out[i][1]) <> job.laid_out[i][2]
+      WHERE array_ndims(job.laid_out) = 2 AND NOT backfill.walks_parent(job) AND pg_relation_filenode(job.laid_out[i][1]) <> job.laid_out[i][2]
      HAVING count(*) > 0)), '')
    WHERE job.where_clause IS NULL AND (job.set_clause IS NOT NULL OR job.statement IS NOT NULL)
 $$;

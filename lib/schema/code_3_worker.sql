@@ -99,6 +99,29 @@ BEGIN
 END
 $$;
 
+-- Whether the table of a statement of the user's own is still called as it was when that was written: else the batch, which reaches another one's rows, is undone, with BF001. hold:
+-- before it, so that it keeps its name to the transaction's end.
+CREATE OR REPLACE FUNCTION backfill.check_place(ticket bigint, hold boolean) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  job  backfill.job := backfill.own_job(ticket);
+  mode text := CASE WHEN has_table_privilege(job.target, 'UPDATE, DELETE') THEN 'ROW EXCLUSIVE' WHEN has_table_privilege(job.target, 'SELECT') THEN 'ACCESS SHARE' END;
+BEGIN
+  IF hold AND mode IS NOT NULL THEN
+    BEGIN
+      EXECUTE format('LOCK TABLE ONLY %s IN %s MODE', backfill.relation_name(job.target), mode);
+    EXCEPTION WHEN lock_not_available THEN
+      RAISE EXCEPTION '%', coalesce(backfill.table_lock(job.target), SQLERRM) USING ERRCODE = 'BF008';
+    END;
+  END IF;
+  IF backfill.relation_name(job.target) <> job.plan ->> 'named' THEN
+    RAISE EXCEPTION '% was renamed', backfill.relation_name(job.target)
+      USING ERRCODE = 'BF001', HINT = 'The statement may mean another table by now; this batch was undone.';
+  END IF;
+END
+$$;
+
 -- A key that a statement finds, of backfill.statements: bound (keys: how many above lo, up to upper) or last. No row: there is none.
 CREATE OR REPLACE FUNCTION backfill.find_key(statement text, relation oid, name text, lo text[], upper text[], keys bigint) RETURNS SETOF text[]
 LANGUAGE plpgsql
@@ -373,7 +396,7 @@ AS $$
        AND l.locktype = 'relation' AND l.granted
        AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
        AND x.pid IS DISTINCT FROM pg_backend_pid()
-       AND NOT EXISTS (SELECT FROM pg_stat_get_activity(x.pid) a WHERE starts_with(a.application_name, 'backfilld '))
+       AND NOT EXISTS (SELECT FROM pg_stat_get_activity(x.pid) a WHERE starts_with(a.application_name, 'backfilld ') AND (a.usesysid = (SELECT n.nspowner FROM pg_namespace n WHERE n.nspname = 'backfill') OR pg_has_role(a.usesysid, to_regrole('backfill_submitter')::oid, 'MEMBER')))
      GROUP BY holder)
   SELECT (array_agg(w.holder ORDER BY w.is_near DESC, w.holder) FILTER (WHERE w.is_near OR NOT near_ones.are_there))[1:3]
     FROM writing w, (SELECT coalesce(bool_or(is_near), false) AS are_there FROM writing) near_ones
@@ -450,6 +473,9 @@ DECLARE
 BEGIN
   since := backfill.hold_name(relation, name, true);
   work := backfill.begin_work();
+  IF name IS NULL THEN
+    PERFORM backfill.check_place((work).ticket, true);
+  END IF;
   IF NOT pg_catalog.array_eq(backfill.settings_now(), (work).pinned) OR (work).own IS NOT NULL THEN
     PERFORM backfill.check_session(work);
   END IF;
@@ -483,6 +509,9 @@ BEGIN
     END IF;
   END IF;
   PERFORM backfill.check_name(relation, name, since);
+  IF name IS NULL THEN
+    PERFORM backfill.check_place((work).ticket, false);
+  END IF;
   wal_bytes := pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_insert_lsn(), start_lsn);
   IF EXISTS (SELECT FROM pg_catalog.pg_prepared_statement() AS p WHERE p.from_sql) THEN
     PERFORM backfill.check_prepared();
@@ -550,6 +579,9 @@ DECLARE
 BEGIN
   since := backfill.hold_name(relation, name, true);
   work := backfill.begin_work();
+  IF name IS NULL THEN
+    PERFORM backfill.check_place((work).ticket, true);
+  END IF;
   PERFORM backfill.check_session(work);
   SELECT f.held, f.holders INTO held, holders
     FROM backfill.lock_free_rows(statement, keys_of, relation, NULL, keys, work) f;
@@ -568,6 +600,9 @@ BEGIN
     PERFORM backfill.rows_done((work).ticket, free, epoch, rows, wal_bytes, nulls);
   END IF;
   PERFORM backfill.check_name(relation, name, since);
+  IF name IS NULL THEN
+    PERFORM backfill.check_place((work).ticket, false);
+  END IF;
   PERFORM backfill.check_prepared();
 END
 $$;

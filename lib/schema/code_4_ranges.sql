@@ -37,7 +37,7 @@ BEGIN
   UPDATE backfill.job j SET planning = true WHERE j.id = layout.job_id;
   DELETE FROM backfill.range g WHERE g.job_id = layout.job_id AND job.phase = 'preflight';
   IF job.phase = 'preflight' AND job.where_clause IS NULL THEN
-    UPDATE backfill.job j SET laid_out = ARRAY(SELECT ARRAY[o, pg_relation_filenode(o)] FROM backfill.relations_of(job) o) WHERE j.id = layout.job_id;  -- each with its file
+    UPDATE backfill.job j SET laid_out = backfill.laid_out_now(job) WHERE j.id = layout.job_id;
   END IF;
   PERFORM backfill.check_target(job);
   trying := job.phase = 'preflight' AND (job.dry_run OR job.plan <> '{}');
@@ -171,6 +171,10 @@ BEGIN
   END IF;
   IF backfill.relation_name(job.target) IS NULL THEN
     PERFORM backfill.refuse_dropped(job);
+  ELSIF backfill.relation_name(job.target) <> job.plan ->> 'named' THEN
+    RAISE EXCEPTION 'the table of job "%" was % when its statement was written, and is called % now', job.name, job.plan ->> 'named', backfill.relation_name(job.target)
+      USING ERRCODE = '42P01',
+            HINT = format('The statement may mean another table. Give the table its name back, then SELECT backfill.retry(%1$L); or backfill.forget(%1$L), and insert a job with a statement for what is still to do.', job.name);
   END IF;
 
   free_id := backfill.free_range(job, slot);  -- once: it is volatile

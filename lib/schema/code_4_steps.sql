@@ -382,6 +382,14 @@ BEGIN
     RETURN;
   END LOOP;
 
+  IF phase = 'validate' AND job.drop_column IS NOT NULL THEN
+    uses := (SELECT a.attname FROM pg_attribute a WHERE a.attrelid = job.target AND a.attnum = (job.plan ->> 'drop')::smallint AND NOT a.attisdropped);
+    IF job.plan ? 'drop' AND uses IS DISTINCT FROM job.drop_column
+       AND (uses IS NOT NULL OR EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = job.target AND a.attname = job.drop_column AND a.attnum > 0 AND NOT a.attisdropped)) THEN
+      RAISE EXCEPTION 'column % of % is another one than when the job was inserted%', job.drop_column, name, CASE WHEN uses IS NOT NULL THEN format(': that one is called %I now', uses) ELSE '' END
+        USING ERRCODE = '42704', HINT = format('SELECT backfill.forget(%L), then insert a job that names the column which is to go.', job.name);
+    END IF;
+  END IF;
   IF phase = 'validate' AND job.drop_column IS NOT NULL
      AND EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = job.target AND a.attname = job.drop_column AND a.attnum > 0 AND NOT a.attisdropped) THEN
     uses := backfill.uses_in_words(job, coalesce(job.ignore, '{}'));

@@ -230,6 +230,7 @@ CREATE OR REPLACE VIEW backfill.status WITH (security_invoker = true) AS
               WHEN p.state = 'paused' AND p.unfinished_items IS NOT NULL THEN p.unfinished_items || ' is in the table, NOT VALID'
               WHEN p.left_over THEN 'what it added is still in the table, until retry'
               WHEN p.state NOT IN ('succeeded', 'failed', 'cancelled') OR NOT p.tidy THEN NULL
+              WHEN p.restored THEN format('restored from a dump: what it added stays in the table until backfill.retry(%L)', p.name)
               WHEN p.state = 'cancelled' OR p.wanted = 'finish' THEN
                 coalesce(p.waiting_for, CASE WHEN (SELECT backfill.is_served()) THEN 'is being taken out of the table' ELSE 'no daemon serves this database' END)
               WHEN p.has_trigger THEN 'its trigger is in the table until finish'
@@ -243,6 +244,7 @@ CREATE OR REPLACE VIEW backfill.status WITH (security_invoker = true) AS
       SELECT j.id, j.name, j.target, j.state, j.phase, j.estimate, j.waiting_for, j.opens_at, j.error, j.stopped_by, j.keep_in_sync, j.tidy, j.wanted,
              j.submitted_by, coalesce(j.started_at, j.submitted_at) AS since,
              backfill.is_left_over(j) AS left_over,
+             CASE WHEN j.tidy AND (j.state = 'cancelled' OR j.state IN ('succeeded', 'failed') AND j.wanted = 'finish') THEN NOT backfill.is_here(j) END AS restored,  -- it reads a file
              j.keep_in_sync AND j.tidy AND EXISTS (SELECT FROM backfill.sync_triggers(j)) AS has_trigger,
              CASE WHEN j.state = 'paused' AND j.enforce IS NOT NULL THEN backfill.not_valid_of(j) END AS unfinished_items,
              CASE WHEN j.state = 'succeeded' THEN 100

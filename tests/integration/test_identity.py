@@ -288,3 +288,59 @@ def test_upgrade_knows_the_jobs_that_are_there(db):
     db.app.execute(f"SELECT backfill.resume('{name}')")
     db.daemon()
     db.finish(name)
+
+
+def test_a_schema_that_is_restored_beside_its_table_runs_nothing_by_itself(db):
+    """As before an --install: what the job has done since, its cursor of then doesn't know."""
+    db.table(rows=ROWS)
+    daemon = db.daemon(max_rows=50)
+    db.submit(name="half", set_clause="n = n + 1", max_rows_per_s=300)
+    wait_until(lambda: db.cursor("half"), what="half is on its way")
+    tool = ["-h", db.cluster.directory, "-p", str(db.cluster.port), "-U", "postgres"]
+    dump = subprocess.run([f"{db.cluster.binaries}/pg_dump", "-Fc", "-n", "backfill", *tool, db.name], check=True, capture_output=True).stdout
+    db.app.execute(FASTER)
+    db.finish("half")
+    daemon.terminate()
+    db.admin.execute("DROP SCHEMA backfill CASCADE")
+    restored = subprocess.run([f"{db.cluster.binaries}/pg_restore", *tool, "-d", db.name], input=dump, capture_output=True)
+    assert restored.returncode == 0, restored.stderr
+    assert db.state("half") == "running"
+    daemon.start()
+    db.wait_state("half", "paused")
+    assert "restored" in db.job("half")["error"] and db.counts() == {1: ROWS}
+
+
+def test_a_schema_that_came_without_its_rows_is_named(db, db2):
+    tool = ["-h", db.cluster.directory, "-p", str(db.cluster.port), "-U", "postgres"]
+    dump = subprocess.run([f"{db.cluster.binaries}/pg_dump", "-Fc", "--schema-only", *tool, db.name], check=True, capture_output=True).stdout
+    db2.admin.execute(f"DROP SCHEMA backfill CASCADE; GRANT CREATE ON DATABASE {db2.name} TO backfilld")
+    subprocess.run([f"{db.cluster.binaries}/pg_restore", *tool, "-d", db2.name], input=dump, check=True, capture_output=True)
+    refused = run("-d", db2.conninfo(), "--install")
+    assert refused.returncode == 1 and "backfill.installed is empty" in refused.stderr and "DROP SCHEMA backfill CASCADE" in refused.stderr
+    db2.admin.execute("DROP SCHEMA backfill CASCADE")  # as the hint says
+    assert run("-d", db2.conninfo(), "--install").returncode == 0
+
+
+WISHES = {"undone": "undo", "finished": "finish", "cancelled": "cancel"}
+
+
+@pytest.mark.parametrize("again", ["retry", None])
+def test_what_was_still_to_be_taken_out_before_a_dump_waits_for_its_owner(db, db2, again):
+    daemon = db.daemon()
+    for name in WISHES:
+        db.table(name, rows=10)
+        db.finish(db.submit(name=name, target=name, add_column="b bigint", set_clause="b = n + 1", keep_in_sync=True))
+    daemon.terminate()
+    for name, wish in WISHES.items():
+        db.app.execute(f"SELECT backfill.{wish}('{name}')")
+    db2.admin.execute("DROP SCHEMA backfill CASCADE")
+    dump_and_restore(db, db2)
+    db2.daemon()
+    db2.finish(db2.submit(name="other", target="undone", set_clause="n = 1"))
+    triggers = "SELECT count(*) FROM pg_trigger WHERE tgname LIKE '%%keep_in_sync%%'"
+    there = db2.one(triggers)
+    for name, wish in WISHES.items():
+        assert db2.throttled_by(name) == f"restored from a dump: what it added stays in the table until backfill.retry('{name}')"
+        db2.app.execute(f"SELECT backfill.{again or wish}('{name}')")
+    wait_until(lambda: db2.one(triggers) == 0, what="what was wanted is done")
+    assert there > 0 and db2.all("SELECT attrelid::regclass::text FROM pg_attribute WHERE attname = 'b' AND NOT attisdropped AND attrelid IN ('undone'::regclass, 'finished'::regclass, 'cancelled'::regclass) ORDER BY 1") == [("cancelled",), ("finished",)]

@@ -615,6 +615,18 @@ def test_drain_ends_with_1_when_a_job_failed(db):
     assert db.drain().returncode == 0  # an old failure is old
 
 
+def test_drain_ends_with_1_when_another_daemon_failed_a_job_meanwhile(db):
+    db.table()
+    db.daemon()
+    with db.held_row(500):
+        failing = db.submit(set_clause="n = 1 / (id - 700)::int")
+        db.wait_at(500, failing)
+        drain = db.start("-d", db.conninfo(), "--drain")
+        drain.says("waits for what another daemon runs (jobs: 1)")
+    db.finish(failing, "failed")
+    assert drain.wait() == 1 and f"failed meanwhile, run by another daemon: {failing}" in drain.log()
+
+
 def test_drain_without_the_schema_says_what_to_do(db):
     db.admin.execute("DROP SCHEMA backfill CASCADE")
     ended = db.drain()

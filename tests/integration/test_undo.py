@@ -364,3 +364,26 @@ def test_a_wish_in_the_last_moment_of_a_job_is_heard(db, wish):
         wait_until(lambda: db.one("SELECT count(*) FROM pg_trigger WHERE tgrelid = 't'::regclass") == 0, what="its triggers are gone")
         if wish == "undo":
             wait_until(lambda: db.one("SELECT count(*) FROM pg_attribute WHERE attrelid = 't'::regclass AND attname = %s", f"c{i}") == 0, what="its column is gone")
+
+
+@pytest.mark.parametrize("change, now", [("ALTER TABLE t RENAME qty TO qty_old; ALTER TABLE t RENAME qty_new TO qty", "qty_old"), ("ALTER TABLE t DROP qty; ALTER TABLE t RENAME qty_new TO qty", None), ("ALTER TABLE t RENAME qty TO qty_old", "qty_old")])
+@pytest.mark.parametrize("when", ["queued", "retried"])
+def test_a_column_that_came_to_the_name_later_is_not_dropped(db, change, now, when):
+    """After a swap of names: it has what new code wrote."""
+    db.app.execute("CREATE TABLE t (id int PRIMARY KEY, qty int, qty_new bigint); INSERT INTO t SELECT g, g, g FROM generate_series(1, 10) g")
+    if when == "retried":
+        db.daemon()
+        db.app.execute("CREATE VIEW v AS SELECT qty FROM t")
+    name = db.submit(drop_column="qty")
+    if when == "retried":
+        db.finish(name, "failed")
+        db.app.execute("DROP VIEW v")
+    db.app.execute(change)
+    if when == "retried":
+        db.app.execute("SELECT backfill.retry(%s)", [name])
+    else:
+        db.daemon()
+    failed = db.finish(name, "failed")
+    assert "column qty of public.t is another one than when the job was inserted" in failed["error"] and (now is None or f"that one is called {now} now" in failed["error"])
+    columns = db.one("SELECT string_agg(attname, ' ' ORDER BY attname) FROM pg_attribute WHERE attrelid = 't'::regclass AND attnum > 0 AND NOT attisdropped")
+    assert columns == ("id qty qty_old" if "qty_new" in change and now else "id qty" if "qty_new" in change else "id qty_new qty_old")
