@@ -47,7 +47,11 @@ BEGIN
   job.home := NULL;
   job.submitted_by_oid := NULL; job.owner_oid := NULL; job.ended_by_oid := NULL; job.ended_as_oid := NULL; job.laid_out := NULL;  -- of elsewhere
   job.holder_pid := NULL; job.holder_start := NULL; job.waiting_for := NULL; job.opens_at := NULL;
-  IF job.state IN ('queued', 'running', 'paused') THEN
+  IF job.state = 'running' AND job.wanted IN ('cancel', 'undo') THEN  -- as it would have ended
+    job.state := 'cancelled';
+    job.finished_at := clock_timestamp();
+    job.tidy := job.before IS NOT NULL;
+  ELSIF job.state IN ('queued', 'running', 'paused') THEN
     job.state := 'paused';
     job.wanted := 'pause';
     job.error := 'restored from a dump, or by pg_upgrade: it waits for its owner';

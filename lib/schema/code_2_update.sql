@@ -10,8 +10,7 @@ DECLARE
   needs text[] := ARRAY(
     SELECT quote_ident(a.attname) FROM pg_attribute a
      WHERE a.attrelid = job.target AND a.attname = ANY (backfill.filled_columns(job.sync_back)) AND NOT a.attisdropped
-       AND a.attnotnull AND NOT a.atthasdef AND a.attidentity = ''
-       AND NOT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = a.attrelid AND i.indisprimary AND a.attnum = ANY (i.indkey::smallint[]))
+       AND backfill.takes_no_null(job.target, a.attname, true)
      ORDER BY a.attnum);
 BEGIN
   IF needs <> '{}' THEN
@@ -21,6 +20,18 @@ BEGIN
              (SELECT string_agg(format('ALTER COLUMN %s DROP NOT NULL', n), ', ' ORDER BY ord) FROM unnest(needs) WITH ORDINALITY AS u(n, ord))), '55000');
   END IF;
 END
+$$;
+
+-- Whether a column of a table, or of a partition of it, may not be NULL, by NOT NULL or by a CHECK that says no more than that; but where the primary key does it. By the catalog alone: who steers a
+-- job evaluates nothing of its table's. by_default: but for one that has a default.
+CREATE OR REPLACE FUNCTION backfill.takes_no_null(target oid, column_name name, by_default boolean) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT EXISTS (
+    SELECT FROM (SELECT target AS oid UNION SELECT p.relid FROM backfill.partitions_of(target) p) r JOIN pg_attribute a ON a.attrelid = r.oid
+     WHERE a.attname = column_name AND NOT a.attisdropped AND NOT (by_default AND (a.atthasdef OR a.attidentity <> ''))
+       AND (a.attnotnull OR EXISTS (SELECT FROM pg_constraint k WHERE k.conrelid = r.oid AND k.contype = 'c' AND k.conkey = ARRAY[a.attnum] AND starts_with(pg_get_constraintdef(k.oid), format('CHECK ((%I IS NOT NULL))', a.attname))))
+       AND NOT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = a.attrelid AND i.indisprimary AND a.attnum = ANY (i.indkey::smallint[])))
 $$;
 
 -- What the owner of a table may ask of another's job on it: to let go of the table. It runs with the rights of who chose its text, so it is
@@ -114,11 +125,8 @@ BEGIN
       PERFORM backfill.refuse('wanted', format('job %I keeps nothing in step, so there is nothing to finish', OLD.name),
                               'finish is for jobs with keep_in_sync.', '55000');
     END IF;
-    IF NEW.wanted = 'cancel' AND OLD.wanted = 'run' AND OLD.state = 'succeeded' AND OLD.tidy AND OLD.enforce IS NOT NULL
-       AND EXISTS (SELECT FROM pg_attribute a  -- by the catalog alone: who steers a job evaluates nothing of its table's
-                    WHERE a.attrelid = OLD.target AND a.attname = ANY (backfill.filled_columns(OLD.set_clause)) AND NOT a.attisdropped AND NOT OLD.plan -> 'sync' -> 'not_null' ? a.attname::text
-                      AND (a.attnotnull OR EXISTS (SELECT FROM jsonb_array_elements(OLD.plan -> 'enforce') e JOIN pg_constraint k ON k.conrelid = OLD.target AND k.conname = e ->> 'name'
-                                                    WHERE e ->> 'kind' = 'not null' AND e ->> 'column' = a.attname))) THEN
+    IF NEW.wanted = 'cancel' AND OLD.wanted = 'run' AND OLD.state = 'succeeded' AND OLD.tidy AND OLD.keep_in_sync
+       AND EXISTS (SELECT FROM unnest(backfill.filled_columns(OLD.set_clause)) c WHERE NOT OLD.plan -> 'sync' -> 'not_null' ? c AND backfill.takes_no_null(OLD.target, c::name, true)) THEN
       PERFORM backfill.refuse('wanted', format('job %I has succeeded, and its column may not be NULL any more: without its trigger the INSERTs of old code would fail', OLD.name),
                               format('SELECT backfill.undo(%1$L) takes back all that it added. When old code is gone, SELECT backfill.finish(%1$L) takes out the trigger alone.', OLD.name), '55000');
     END IF;

@@ -133,7 +133,7 @@ BEGIN
     ELSIF lower(setting.key COLLATE "C") = ANY ('{lock_timeout, statement_timeout, synchronous_commit, plan_cache_mode, client_encoding, standard_conforming_strings, backslash_quote,
             quote_all_identifiers, extra_float_digits, row_security, gin_fuzzy_search_limit, default_transaction_isolation, default_transaction_deferrable, idle_session_timeout,
             idle_in_transaction_session_timeout, transaction_timeout, exit_on_error, client_min_messages, log_parameter_max_length_on_error, client_connection_check_interval,
-            tcp_keepalives_idle, tcp_keepalives_interval, tcp_keepalives_count, tcp_user_timeout, plpgsql.extra_errors, plpgsql.extra_warnings}'::text[]) THEN
+            tcp_keepalives_idle, tcp_keepalives_interval, tcp_keepalives_count, tcp_user_timeout, role, session_authorization, plpgsql.extra_errors, plpgsql.extra_warnings}'::text[]) THEN
       PERFORM backfill.refuse('settings', format('%s is set by the daemon, whatever a job says', setting.key), 'Leave it out; timeouts and synchronous_commit stand in the daemon''s file.');
     ELSIF jsonb_typeof(setting.given) IN ('object', 'array') THEN
       PERFORM backfill.refuse('settings', format('%s is no text, number, true or false', left(setting.key, 100)), 'Write its value as it stands in SET: ''{"work_mem": "64MB"}''.');

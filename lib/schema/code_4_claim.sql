@@ -366,9 +366,12 @@ BEGIN
       IF NOT backfill.is_here(candidate) THEN
         candidate := backfill.restored(candidate);
         UPDATE backfill.job j
+           SET state = candidate.state, tidy = candidate.tidy, finished_at = candidate.finished_at, holder_pid = NULL, holder_start = NULL
+         WHERE j.id = candidate.id AND candidate.state = 'cancelled';
+        UPDATE backfill.job j
            SET state = candidate.state, wanted = candidate.wanted, error = candidate.error, hint = candidate.hint,
                waiting_for = NULL, opens_at = NULL, holder_pid = NULL, holder_start = NULL
-         WHERE j.id = candidate.id;
+         WHERE j.id = candidate.id AND candidate.state <> 'cancelled';
         PERFORM backfill.drop_walkers(candidate.id);
       ELSIF backfill.who_is_gone(candidate) IS NOT NULL THEN
         PERFORM backfill.fail_for_roles(candidate);

@@ -185,6 +185,36 @@ BEGIN
 END
 $$;
 
+-- Refuses to take back a column that a job has added, where something has come to use it. with_trigger: before the job's trigger goes: while the column stays, that keeps it in step.
+CREATE OR REPLACE FUNCTION backfill.check_undo_column(job backfill.job, with_trigger boolean) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  name  text := backfill.relation_name(job.target);
+  stays constant text := CASE WHEN with_trigger THEN format('The trigger stays with it, and keeps it in step, until SELECT backfill.finish(%L). ', job.name) ELSE 'All else of the job is taken back. ' END;
+  uses  text;
+BEGIN
+  job.drop_column := backfill.added_column(job);
+  IF job.drop_column IS NULL THEN
+    RETURN;
+  END IF;
+  uses := (SELECT min(format('"%s"', k.name)) FROM backfill.job k
+            WHERE k.target = job.target AND k.id > job.id AND k.add_column IS NOT NULL AND k.plan -> 'column' ->> 'name' = job.drop_column AND k.state NOT IN ('cancelled', 'failed') AND k.started_at IS NOT NULL);
+  IF uses IS NOT NULL THEN
+    RAISE EXCEPTION 'column % of % is that of job % by now', job.drop_column, name, uses
+      USING ERRCODE = '55000', HINT = stays || 'If nobody needs the column, drop it by hand.';
+  ELSIF backfill.gone_columns(job) IS NOT NULL THEN
+    RAISE EXCEPTION 'column % of % may have the only copy of what was in %', job.drop_column, name, backfill.gone_columns(job)
+      USING ERRCODE = '55000', HINT = stays || 'If nobody needs the column, drop it by hand.';
+  END IF;
+  uses := backfill.uses_in_words(job, '{statements, columns}');  -- what a statement once read is no use any more that would stand in the way of whoever takes the column back
+  IF uses IS NOT NULL THEN
+    RAISE EXCEPTION 'column % of % is used by %', job.drop_column, name, uses
+      USING ERRCODE = '2BP01', HINT = stays || format('Drop or change what is named, then SELECT backfill.undo(%L) again; or, where it only speaks of such a column, drop that by hand: ALTER TABLE %s DROP COLUMN %I.', job.name, name, job.drop_column);
+  END IF;
+END
+$$;
+
 -- A column that a job was to add, and that somebody else has added: it must be what add_column says.
 CREATE OR REPLACE FUNCTION backfill.check_column_there(job backfill.job) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -248,7 +278,6 @@ DECLARE
   existing boolean;
   newer boolean := current_setting('server_version_num')::integer >= 180000;
   uses  text;
-  uses_by text;
   undoes boolean;
 BEGIN
   SELECT * INTO job FROM backfill.job j WHERE j.id = job_id;
@@ -411,26 +440,19 @@ BEGIN
                       '; passed over: ' || backfill.uses_in_words(job, '{}') END);
     RETURN NEXT;
   ELSIF phase = 'tidy' AND job.keep_in_sync AND backfill.takes_all(job) AND backfill.drop_sync_commands(job) <> '{}' THEN
+    IF undoes THEN
+      PERFORM backfill.check_undo_column(job, true);
+    END IF;
     step := 'drop trigger';
     commands := backfill.drop_sync_commands(job);
+    IF (SELECT count(*) FROM backfill.partitions_of(job.target)) > 300 AND EXISTS (SELECT FROM backfill.sync_triggers(job)) THEN  -- each takes two locks for each partition
+      commands := commands[1:1];
+    END IF;
     words := format('trigger %s', backfill.sync_name(job));
     RETURN NEXT;
   ELSIF phase = 'tidy' AND undoes AND backfill.added_column(job) IS NOT NULL THEN
+    PERFORM backfill.check_undo_column(job, false);
     job.drop_column := backfill.added_column(job);
-    -- What a statement once read is no use any more that would stand in the way of whoever takes the column back.
-    uses := backfill.uses_in_words(job, '{statements, columns}');
-    uses_by := (SELECT min(format('"%s"', k.name)) FROM backfill.job k
-                 WHERE k.target = job.target AND k.id > job.id AND k.add_column IS NOT NULL AND k.plan -> 'column' ->> 'name' = job.drop_column AND k.state NOT IN ('cancelled', 'failed') AND k.started_at IS NOT NULL);
-    IF uses_by IS NOT NULL THEN
-      RAISE EXCEPTION 'column % of % is that of job % by now', job.drop_column, name, uses_by
-        USING ERRCODE = '55000', HINT = 'All else of the job is taken back. If nobody needs the column, drop it by hand.';
-    ELSIF backfill.gone_columns(job) IS NOT NULL THEN
-      RAISE EXCEPTION 'column % of % may have the only copy of what was in %', job.drop_column, name, backfill.gone_columns(job)
-        USING ERRCODE = '55000', HINT = 'All else of the job is taken back. If nobody needs the column, drop it by hand.';
-    ELSIF uses IS NOT NULL THEN
-      RAISE EXCEPTION 'column % of % is used by %', job.drop_column, name, uses
-        USING ERRCODE = '2BP01', HINT = format('All else of the job is taken back. Drop or change what is named, then SELECT backfill.undo(%L) again; or, where it only speaks of such a column, drop that by hand: ALTER TABLE %s DROP COLUMN %I.', job.name, name, job.drop_column);
-    END IF;
     step := 'drop column';
     commands := ARRAY[format('ALTER TABLE %s DROP COLUMN %I', name, job.drop_column)];
     words := format('column %s', job.drop_column);
@@ -563,7 +585,7 @@ BEGIN
     UNION ALL
     SELECT 'jobs', format('job %s, whose trigger keeps rows in step: SELECT backfill.%s(%L)', j.name, CASE WHEN j.state IN ('succeeded', 'failed') THEN 'finish' ELSE 'cancel' END, j.name)
       FROM backfill.job j
-     WHERE j.id = ANY (in_step) AND EXISTS (SELECT FROM backfill.sync_triggers(j)) AND concat_ws(' ', j.add_column, j.set_clause, j.where_clause, j.sync_back) ~* word
+     WHERE j.id = ANY (in_step) AND j.id <> job.id AND EXISTS (SELECT FROM backfill.sync_triggers(j)) AND concat_ws(' ', j.add_column, j.set_clause, j.where_clause, j.sync_back) ~* word
     UNION ALL
     SELECT 'jobs', format('job %s, which is %s', j.name, j.state)
       FROM backfill.job j JOIN tree r ON r.oid = j.target

@@ -35,7 +35,7 @@ CREATE OR REPLACE FUNCTION backfill.path_names(path text) RETURNS TABLE (ord big
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT u.ord, v.name::name::text
-    FROM regexp_matches(left(path, 20000), '"((?:[^"]|"")*)"|([^[:space:],"]+)', 'g') WITH ORDINALITY AS u(m, ord),
+    FROM regexp_matches(left(path, 4000), '"((?:[^"]|"")*)"|([^[:space:],"]+)', 'g') WITH ORDINALITY AS u(m, ord),
          LATERAL (SELECT replace(m[1], '""', '"') WHERE m[1] IS NOT NULL
                    UNION
                   SELECT translate(m[2], 'ABCDEFGHIJKLMNOPQRSTUVWXYZ', 'abcdefghijklmnopqrstuvwxyz') WHERE m[2] IS NOT NULL
@@ -174,6 +174,17 @@ AS $$
                       WHEN 'pg_policy'::regclass THEN (SELECT concat(y.polqual::text, ' ', y.polwithcheck::text) FROM pg_policy y WHERE y.oid = objid) END
 $$;
 
+-- A function of the server that runs a text as a query, or reads a table by its name, and that a parsed text calls; NULL: none.
+CREATE OR REPLACE FUNCTION backfill.runs_text(tree text) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT min(p.proname::text) FROM pg_proc p
+   WHERE tree IS NOT NULL AND p.pronamespace = 'pg_catalog'::regnamespace
+     AND p.proname IN ('query_to_xml', 'query_to_xmlschema', 'query_to_xml_and_xmlschema', 'table_to_xml', 'table_to_xmlschema', 'table_to_xml_and_xmlschema', 'schema_to_xml', 'schema_to_xmlschema',
+                       'schema_to_xml_and_xmlschema', 'database_to_xml', 'database_to_xmlschema', 'database_to_xml_and_xmlschema', 'cursor_to_xml', 'cursor_to_xmlschema', 'ts_stat', 'ts_rewrite')
+     AND tree ~ format('[:](funcid|aggfnoid|winfnoid) %s\M', p.oid)
+$$;
+
 -- Whether a parsed text reads or writes the table target, or makes rows of it: then more of it counts than the columns of a row that it is given.
 CREATE OR REPLACE FUNCTION backfill.uses_table(tree text, target oid) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -182,31 +193,34 @@ AS $$
                      FROM pg_class c JOIN pg_type y ON y.oid = c.reltype WHERE c.oid = target), false)
 $$;
 
--- What a function, or a type, reaches: itself, and by operators, domains, views, policies, and the parsed bodies of functions; of tables all that belongs to them, for the planner
+-- What functions and types reach: themselves, and by operators, domains, views, policies, and the parsed bodies of functions; of tables all that belongs to them, for the planner
 -- computes what stands in indexes and CHECKs; what triggers and defaults call where something writes. Of the table target, whose row the function takes, only what it reads, unless
--- it does more than that: uses_table. What the text of a body calls nobody can tell.
-CREATE OR REPLACE FUNCTION backfill.reached_by(classid oid, objid oid, target oid) RETURNS TABLE (classid oid, objid oid)
+-- it does more than that: uses_table. What the text of a body calls nobody can tell. Of 3,000 at most: who asks waits for it, and others behind.
+CREATE OR REPLACE FUNCTION backfill.reached_by(functions oid[], types oid[], target oid) RETURNS TABLE (classid oid, objid oid)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   WITH RECURSIVE reached(classid, objid, writes) AS (
-    SELECT $1, $2, false
+    SELECT u.classid, u.objid, false FROM (SELECT 'pg_proc'::regclass::oid, unnest(functions) UNION ALL SELECT 'pg_type'::regclass, unnest(types)) AS u(classid, objid)
      UNION
     SELECT n.classid, n.objid, r.writes OR t.writes
       FROM reached r,
-           LATERAL (SELECT t.tree ~ ':commandType [2345]' IS TRUE AS writes, backfill.uses_table(t.tree, target) AS uses_table FROM backfill.tree_of(r.classid, r.objid) AS t(tree)) AS t,
+           LATERAL (SELECT t.tree ~ ':commandType [2345]' IS TRUE AS writes, backfill.uses_table(t.tree, target) AS uses_table FROM backfill.tree_of(r.classid, r.objid) AS t(tree) OFFSET 0) AS t,  -- once each: the text may be long
            LATERAL (SELECT d.refclassid, d.refobjid FROM pg_depend d WHERE d.classid = r.classid AND d.objid = r.objid AND NOT (r.classid = 'pg_class'::regclass AND r.objid = target)
                      UNION ALL
                     SELECT 'pg_rewrite'::regclass, w.oid FROM pg_rewrite w WHERE r.classid = 'pg_class'::regclass AND w.ev_class = r.objid
                      UNION ALL  -- JSON is made by these, which are looked up when it is
                     SELECT 'pg_proc'::regclass, k.castfunc FROM pg_cast k WHERE r.classid = 'pg_type'::regclass AND k.castsource = r.objid AND k.castfunc <> 0 AND k.casttarget IN ('json'::regtype, 'jsonb'::regtype)
                      UNION ALL  -- what belongs to a table: indexes, CHECKs, statistics, policies, partitions; triggers and defaults
-                    SELECT d.classid, d.objid FROM pg_depend d
-                     WHERE (r.classid = 'pg_class'::regclass AND r.objid <> target AND d.refobjid = r.objid OR t.uses_table AND d.refobjid = target) AND d.refclassid = 'pg_class'::regclass AND d.deptype IN ('a', 'i', 'P', 'S')
+                    SELECT d.classid, d.objid
+                      FROM (SELECT r.objid WHERE r.classid = 'pg_class'::regclass AND r.objid <> target UNION ALL SELECT target WHERE t.uses_table) AS o(oid)
+                      JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = o.oid AND d.deptype IN ('a', 'i', 'P', 'S')
+                     WHERE true
                        AND (r.writes OR t.writes OR d.classid <> 'pg_trigger'::regclass AND NOT (d.classid = 'pg_attrdef'::regclass AND EXISTS (
                               SELECT FROM pg_attrdef f JOIN pg_attribute a ON a.attrelid = f.adrelid AND a.attnum = f.adnum WHERE f.oid = d.objid AND a.attgenerated = '')))
                        AND NOT EXISTS (SELECT FROM pg_constraint k WHERE d.classid = 'pg_constraint'::regclass AND k.oid = d.objid AND k.contype = 'f')
                      UNION ALL
-                    SELECT 'pg_class'::regclass, i.inhrelid FROM pg_inherits i WHERE r.classid = 'pg_class'::regclass AND r.objid <> target AND i.inhparent = r.objid OR t.uses_table AND i.inhparent = target
+                    SELECT 'pg_class'::regclass, i.inhrelid
+                      FROM (SELECT r.objid WHERE r.classid = 'pg_class'::regclass AND r.objid <> target UNION ALL SELECT target WHERE t.uses_table) AS o(oid) JOIN pg_inherits i ON i.inhparent = o.oid
                      UNION ALL
                     SELECT 'pg_type'::regclass, a.atttypid FROM pg_attribute a WHERE t.uses_table AND a.attrelid = target AND a.attnum > 0 AND NOT a.attisdropped
                      UNION ALL
@@ -215,16 +229,16 @@ AS $$
                     SELECT 'pg_constraint'::regclass, k.oid FROM pg_constraint k WHERE r.classid = 'pg_type'::regclass AND k.contypid = r.objid) AS n(classid, objid)
      WHERE n.classid NOT IN ('pg_namespace'::regclass, 'pg_extension'::regclass)
   )
-  SELECT DISTINCT r.classid, r.objid FROM reached r
+  SELECT DISTINCT r.classid, r.objid FROM (SELECT * FROM reached LIMIT 3000) AS r
 $$;
 
 -- A schema of a path in which a role may create what code under that path could mean that has not the rights of owner; NULL: there is none. One that isn't there may be made by whoever may
--- create in the database; its owner is trusted. A path of more than 20,000 bytes is
+-- create in the database; its owner is trusted. A path of more than 4,000 bytes is
 -- looked through by nobody, so it counts as one.
 CREATE OR REPLACE FUNCTION backfill.who_creates_in(path text, owner oid, OUT schema text, OUT who text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT '…', 'anybody' WHERE octet_length(path) > 20000
+  SELECT '…', 'anybody' WHERE octet_length(path) > 4000
    UNION ALL  -- one that is a session's own
   SELECT n.name, 'anybody' FROM backfill.path_names(path) n WHERE n.name ~ '^pg_temp_'
    UNION ALL
@@ -243,33 +257,43 @@ AS $$
    LIMIT 1
 $$;
 
--- Why what a row function, or a filled column's type, reaches must not run in the trigger with the rights of the table's owner, and what mends it; NULL: it may. Others could replace
+-- Why what row functions, or filled columns' types, reach must not run in the trigger with the rights of the table's owner, and what mends it; NULL: it may. Others could replace
 -- it, or make what it means by a name. path: the search_path of the trigger, NULL: it has none, and its columns' domains are checked under that of whoever writes.
-CREATE OR REPLACE FUNCTION backfill.danger_of(classid oid, objid oid, target oid, path text, OUT problem text, OUT advice text)
+CREATE OR REPLACE FUNCTION backfill.danger_of(functions oid[], types oid[], target oid, path text, OUT problem text, OUT advice text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   owner constant oid := (SELECT c.relowner FROM pg_class c WHERE c.oid = target);
   v     record;
   made  record;
+  asked integer := 0;
+  classes oid[];
+  objects oid[];
+  held  oid[] := types || ARRAY(SELECT DISTINCT a.atttypid FROM unnest(functions) f, unnest(backfill.columns_of_function(f, target)) c JOIN pg_attribute a ON a.attrelid = target AND a.attname = c);
 BEGIN
+  SELECT array_agg(r.classid), array_agg(r.objid) INTO classes, objects FROM backfill.reached_by(functions, held, target) r;
+  IF cardinality(objects) >= 3000 THEN
+    problem := 'reaches 3,000 functions, types, tables and what belongs to them, or more';
+    advice := 'Who looked through them would hold up others'' jobs. Have the clause read and call less.';
+    RETURN;
+  END IF;
   FOR v IN
-    SELECT o.kind, o.name, o.whose, o.own_path, o.is_text
-      FROM (SELECT danger_of.classid, danger_of.objid
-             UNION
-            SELECT 'pg_type'::regclass, a.atttypid FROM pg_attribute a WHERE danger_of.classid = 'pg_proc'::regclass AND a.attrelid = target AND a.attname = ANY (backfill.columns_of_function(danger_of.objid, target))) root(classid, objid),
-           LATERAL backfill.reached_by(root.classid, root.objid, target) r,
+    SELECT o.kind, o.name, o.whose, o.own_path, o.is_text, o.runs
+      FROM ROWS FROM (unnest(classes), unnest(objects)) AS r(classid, objid),
            LATERAL (SELECT 'FUNCTION' AS kind, p.oid::regprocedure::text AS name, p.proowner AS whose,
                            (SELECT s.setting FROM unnest(p.proconfig) AS s(setting) WHERE starts_with(s.setting, 'search_path=')) AS own_path,
-                           p.prosqlbody IS NULL AND l.lanname NOT IN ('internal', 'c') AS is_text
-                      FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang WHERE r.classid = 'pg_proc'::regclass AND p.oid = r.objid AND p.oid >= 16384 AND p.oid <> danger_of.objid
+                           p.prosqlbody IS NULL AND l.lanname NOT IN ('internal', 'c') AS is_text, NULL AS runs
+                      FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang WHERE r.classid = 'pg_proc'::regclass AND p.oid = r.objid AND p.oid >= 16384 AND p.oid <> ALL (functions)
+                     UNION ALL  -- a text that the server runs
+                    SELECT 'FUNCTION', t.name, owner, (SELECT s.setting FROM pg_proc p, unnest(p.proconfig) AS s(setting) WHERE r.classid = 'pg_proc'::regclass AND p.oid = r.objid AND starts_with(s.setting, 'search_path=')), true, t.name
+                      FROM backfill.runs_text(backfill.tree_of(r.classid, r.objid)) AS t(name) WHERE t.name IS NOT NULL
                      UNION ALL
-                    SELECT CASE y.typtype WHEN 'd' THEN 'DOMAIN' ELSE 'TYPE' END, y.oid::regtype::text, y.typowner, NULL, false
+                    SELECT CASE y.typtype WHEN 'd' THEN 'DOMAIN' ELSE 'TYPE' END, y.oid::regtype::text, y.typowner, NULL, false, NULL
                       FROM pg_type y  -- whose it is may make casts of it at any time, which JSON is made by, or add a domain to a row
                      WHERE r.classid = 'pg_type'::regclass AND y.oid = r.objid AND y.oid >= 16384 AND NOT (y.typelem <> 0 AND y.typlen = -1)
                        AND (y.typtype <> 'c' OR EXISTS (SELECT FROM pg_class c WHERE c.oid = y.typrelid AND c.relkind = 'c'))
                      UNION ALL
-                    SELECT CASE c.relkind WHEN 'v' THEN 'VIEW' ELSE 'TABLE' END, backfill.relation_name(c.oid), c.relowner, NULL, false FROM pg_class c
+                    SELECT CASE c.relkind WHEN 'v' THEN 'VIEW' ELSE 'TABLE' END, backfill.relation_name(c.oid), c.relowner, NULL, false, NULL FROM pg_class c
                      WHERE r.classid = 'pg_class'::regclass AND c.oid = r.objid AND c.oid <> target AND c.oid >= 16384 AND c.relkind IN ('v', 'r', 'p', 'm', 'f')) o
      ORDER BY pg_has_role(o.whose, owner, 'USAGE'), o.name
   LOOP
@@ -278,14 +302,21 @@ BEGIN
       advice := format('ALTER %s %s OWNER TO %s; or, if %s may do all that %3$s may: GRANT %3$s TO %4$s.', v.kind, v.name, owner::regrole, v.whose::regrole);
     ELSIF v.kind <> 'FUNCTION' THEN
       CONTINUE;
+    ELSIF octet_length(v.own_path) > 4000 THEN
+      problem := format('%s has a search_path of more than 4,000 bytes', v.name);
+      advice := format('ALTER FUNCTION %s SET search_path = …, pg_temp: the schemas that it means.', v.name);
     ELSIF backfill.is_open_path(v.own_path) THEN
       problem := format('%s would run in the trigger with the rights of the table''s owner, and whoever writes could put temporary tables in the way of its search_path', v.name);
       advice := format('ALTER FUNCTION %s SET search_path = …, pg_temp: named last, they come last.', v.name);
+    ELSIF v.is_text AND asked >= 100 THEN
+      problem := 'reaches more than 100 functions whose text looks names up';
+      advice := 'Who looked through them would hold up others'' jobs. Have the clause call fewer, or functions with a parsed body (BEGIN ATOMIC).';
     ELSIF v.is_text THEN
+      asked := asked + 1;
       SELECT w.schema, w.who INTO made FROM backfill.who_creates_in(coalesce(substr(v.own_path, length('search_path=') + 1), path), owner) w;
       IF made.schema IS NOT NULL THEN
         problem := format('%s looks names up in schema %I with the rights of the table''s owner, and %s may create some there', v.name, made.schema, made.who);
-        advice := format('REVOKE CREATE ON %s %I FROM %s; or ALTER FUNCTION %s SET search_path = …, pg_temp: schemas in which nobody else may.', CASE WHEN to_regnamespace(quote_ident(made.schema)) IS NULL THEN 'DATABASE' ELSE 'SCHEMA' END, CASE WHEN to_regnamespace(quote_ident(made.schema)) IS NULL THEN current_database() ELSE made.schema END,
+        advice := format('REVOKE CREATE ON %s %I FROM %s' || CASE WHEN v.runs IS NULL THEN '; or ALTER FUNCTION %s SET search_path = …, pg_temp: schemas in which nobody else may.' ELSE '.' END, CASE WHEN to_regnamespace(quote_ident(made.schema)) IS NULL THEN 'DATABASE' ELSE 'SCHEMA' END, CASE WHEN to_regnamespace(quote_ident(made.schema)) IS NULL THEN current_database() ELSE made.schema END,
                          CASE made.who WHEN 'anybody' THEN 'PUBLIC' ELSE made.who END, v.name);
       END IF;
     END IF;
@@ -306,11 +337,9 @@ AS $$
       WHERE t.oid = job.target AND NOT pg_has_role(c.relowner, t.relowner, 'USAGE') ORDER BY c.oid LIMIT 1),
     'would run ' || backfill.row_cast(job.target),
     (SELECT format('is not safe: %s', d.problem)
-       FROM (SELECT 'pg_proc'::regclass AS classid, f.oid FROM backfill.sync_functions(job) f WHERE f.name <> backfill.sync_token(job)
-              UNION ALL
-             SELECT 'pg_type'::regclass, a.atttypid FROM pg_attribute a
-              WHERE a.attrelid = job.target AND a.attnum > 0 AND a.attname = ANY (backfill.filled_columns(job.set_clause) || backfill.filled_columns(job.sync_back))) o,
-            LATERAL backfill.danger_of(o.classid, o.oid, job.target,
+       FROM backfill.danger_of(
+              ARRAY(SELECT f.oid FROM backfill.sync_functions(job) f WHERE f.name <> backfill.sync_token(job)),
+              ARRAY(SELECT a.atttypid FROM pg_attribute a WHERE a.attrelid = job.target AND a.attnum > 0 AND a.attname = ANY (backfill.filled_columns(job.set_clause) || backfill.filled_columns(job.sync_back))), job.target,
               (SELECT substr(s.setting, length('search_path=') + 1) FROM backfill.sync_functions(job) f JOIN pg_proc p ON p.oid = f.oid, unnest(p.proconfig) AS s(setting)
                 WHERE f.name = backfill.sync_token(job) AND starts_with(s.setting, 'search_path='))) d
       WHERE d.problem IS NOT NULL LIMIT 1))

@@ -172,13 +172,15 @@ AS $$
      AND (j.state IN ('queued', 'running', 'paused') OR p.there)
 $$;
 
--- A job whose trigger computes from a column that this one fills, by its name; NULL: there is none.
+-- A job whose trigger computes from a column that this one fills, or will: of one that has none yet the words of its clauses tell. By its name; NULL: there is none.
 CREATE OR REPLACE FUNCTION backfill.downstream_of(job backfill.job) RETURNS text
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT min(j.name) FROM backfill.job j
-   WHERE j.id > job.id AND j.keep_in_sync AND backfill.shares_rows(j.target, job.target) AND NOT backfill.takes_all(j) AND EXISTS (SELECT FROM backfill.sync_triggers(j))
-     AND backfill.sync_reads(j) && backfill.filled_columns(job.set_clause)
+   WHERE j.id > job.id AND j.keep_in_sync AND NOT j.dry_run AND backfill.shares_rows(j.target, job.target) AND NOT backfill.takes_all(j)
+     AND CASE WHEN EXISTS (SELECT FROM backfill.sync_triggers(j)) THEN backfill.sync_reads(j) && backfill.filled_columns(job.set_clause)
+              ELSE j.state IN ('queued', 'running', 'paused')
+                   AND EXISTS (SELECT FROM unnest(backfill.filled_columns(job.set_clause)) c WHERE concat_ws(' ', j.set_clause, j.where_clause) ~* backfill.word_pattern(c::name)) END
 $$;
 
 -- Triggers of keep_in_sync on a table whose jobs are not in this schema, one of each: they came with a dump, say, or the schema was made anew. commands: take all of it out. Whoever asks
@@ -365,10 +367,8 @@ BEGIN
     PERFORM backfill.refuse('keep_in_sync', pg_catalog.format('a domain of a column that is filled calls %s, which looks names up along the search_path of whoever writes, and the trigger has the rights of the table''s owner', one),
                             pg_catalog.format('ALTER FUNCTION %s SET search_path = …, pg_temp: the schemas that it means, and pg_temp behind them.', one), '42501');
   END IF;
-  SELECT d.problem, d.advice INTO v
-    FROM pg_catalog.pg_attribute a, LATERAL backfill.danger_of('pg_catalog.pg_type'::pg_catalog.regclass, a.atttypid, job.target, NULL) d
-   WHERE a.attrelid OPERATOR(pg_catalog.=) job.target AND a.attnum OPERATOR(pg_catalog.>) 0::smallint AND a.attname::pg_catalog.text OPERATOR(pg_catalog.=) ANY (pg_catalog.array_cat(filled, back)) AND d.problem IS NOT NULL
-   ORDER BY a.attnum LIMIT 1;
+  v := backfill.danger_of('{}', ARRAY(SELECT a.atttypid FROM pg_catalog.pg_attribute a
+                                       WHERE a.attrelid OPERATOR(pg_catalog.=) job.target AND a.attnum OPERATOR(pg_catalog.>) 0::smallint AND a.attname::pg_catalog.text OPERATOR(pg_catalog.=) ANY (pg_catalog.array_cat(filled, back))), job.target, NULL);
   IF v.problem IS NOT NULL THEN
     PERFORM backfill.refuse('keep_in_sync', v.problem, v.advice, '42501');
   END IF;

@@ -123,7 +123,7 @@ BEGIN
     ARRAY(SELECT pg_catalog.format(E'(%s\n)::%s', u.e, u.t) FROM ROWS FROM (pg_catalog.unnest(expressions), pg_catalog.unnest(types)) WITH ORDINALITY AS u(e, t, ord) ORDER BY u.ord), columns, missing, by_wanted);
   SELECT * INTO traits FROM backfill.function_traits((twin OPERATOR(pg_catalog.||) arguments)::pg_catalog.regprocedure, backfill.custom_settings(job));
   by_role := backfill.depends_on_role((twin OPERATOR(pg_catalog.||) arguments)::pg_catalog.regprocedure);
-  danger := backfill.danger_of('pg_catalog.pg_proc'::pg_catalog.regclass, (twin OPERATOR(pg_catalog.||) arguments)::pg_catalog.regprocedure, job.target, pg_catalog.current_setting('search_path'));
+  danger := backfill.danger_of(ARRAY[(twin OPERATOR(pg_catalog.||) arguments)::pg_catalog.regprocedure::pg_catalog.oid], '{}', job.target, pg_catalog.current_setting('search_path'));
   EXECUTE pg_catalog.format('DROP FUNCTION %s%s', twin, arguments);
   IF danger.problem IS NOT NULL THEN
     PERFORM backfill.refuse('keep_in_sync', danger.problem, danger.advice, '42501');
@@ -179,7 +179,7 @@ BEGIN
              FROM pg_catalog.jsonb_each_text(job.plan OPERATOR(pg_catalog.->) 'sync' OPERATOR(pg_catalog.->) 'checks') c)],
     backfill.columns_read(job.target, expressions), NULL, false);
   PERFORM pg_catalog.set_config('search_path', own_path, true);
-  danger := backfill.danger_of('pg_catalog.pg_proc'::pg_catalog.regclass, signature::pg_catalog.regprocedure, job.target, own_path);
+  danger := backfill.danger_of(ARRAY[signature::pg_catalog.regprocedure::pg_catalog.oid], '{}', job.target, own_path);
   IF danger.problem IS NOT NULL THEN
     PERFORM backfill.refuse('keep_in_sync', danger.problem, danger.advice, '42501');
   END IF;

@@ -74,3 +74,39 @@ def test_an_older_job_that_comes_later_is_refused_where_it_reads_what_a_younger_
     db.app.execute("UPDATE t SET a = 500 WHERE id = 9")
     assert db.all("SELECT b, c FROM t WHERE id = 9") == [(1000, 1001)]
     wait_until(lambda: db.one("SELECT count(*) FROM t WHERE c IS NULL") == 0, what="all is filled")
+
+
+@pytest.mark.parametrize("call", ["cancel", "undo"])
+def test_a_job_that_waits_and_will_read_the_column_counts(db, call):
+    """It would enforce what nothing keeps in step any more."""
+    db.app.execute("CREATE TABLE t (id int PRIMARY KEY, a int, b int); INSERT INTO t SELECT g, g FROM generate_series(1, 100) g")
+    in_step(db, "b = a * 2", where_clause="b IS NULL", name="fills")
+    waits = db.submit(set_clause="c = b + 1", add_column="c int", keep_in_sync=True, enforce=["NOT NULL c"], wanted="pause")
+    with pytest.raises(psycopg.Error, match=f'job "{waits}" keeps a column in step with one that this job fills') as refused:
+        db.app.execute(f"SELECT backfill.{call}('fills')")
+    assert f"backfill.cancel('{waits}')" in refused.value.diag.message_hint
+    db.app.execute(f"SELECT backfill.cancel('{waits}'); SELECT backfill.{call}('fills')")
+    wait_until(lambda: not db.job("fills")["tidy"], what="it is carried out")
+
+
+@pytest.mark.parametrize("forbids", ["ALTER TABLE t ALTER b SET NOT NULL", "ALTER TABLE t ADD CHECK (b IS NOT NULL)", "ALTER TABLE leaf ALTER b SET NOT NULL", "a job"])
+def test_cancel_is_refused_while_old_code_needs_the_trigger_whoever_forbids_null(parted, forbids):
+    db = parted
+    in_step(db, "b = a * 2", where_clause="b IS NULL", name="fills")
+    if forbids == "a job":
+        db.finish(db.submit(enforce=["NOT NULL b"]))
+    else:
+        db.app.execute(forbids)
+    with pytest.raises(psycopg.Error, match="without its trigger the INSERTs of old code would fail"):
+        db.app.execute("SELECT backfill.cancel('fills')")
+    db.app.execute("INSERT INTO t (id, a) VALUES (0, 10)")
+
+
+@pytest.mark.parametrize("table", ["t", "leaf"])
+def test_finish_is_refused_while_new_code_needs_the_way_back(parted, table):
+    db = parted
+    in_step(db, "b = a * 2", where_clause="b IS NULL", sync_back="a = b / 2", name="both")
+    db.app.execute(f"ALTER TABLE {table} ALTER a SET NOT NULL")
+    with pytest.raises(psycopg.Error, match="fills a of public.t by sync_back, which may not be NULL"):
+        db.app.execute("SELECT backfill.finish('both')")
+    db.app.execute("INSERT INTO t (id, b) VALUES (0, 10)")

@@ -321,6 +321,24 @@ def test_a_schema_that_came_without_its_rows_is_named(db, db2):
     assert run("-d", db2.conninfo(), "--install").returncode == 0
 
 
+@pytest.mark.parametrize("wish", ["cancel", "undo"])
+def test_a_wish_for_a_running_job_whose_daemon_died_comes_back_as_one(db, db2, wish):
+    db.app.execute(f"CREATE TABLE t (id int PRIMARY KEY, a int); INSERT INTO t SELECT g, g FROM generate_series(1, {ROWS}) g")
+    daemon = db.daemon(max_rows=50)
+    db.submit(name="half", add_column="b int", set_clause="b = a", keep_in_sync=True, max_rows_per_s=200)
+    wait_until(lambda: db.cursor("half"), what="half is on its way")
+    daemon.kill()
+    db.app.execute(f"SELECT backfill.{wish}('half')")
+    db2.admin.execute("DROP SCHEMA backfill CASCADE")
+    dump_and_restore(db, db2)
+    assert db2.state("half") == "running"
+    db2.daemon()
+    db2.wait_state("half", "cancelled")
+    assert "restored from a dump" in db2.throttled_by("half") and db2.one("SELECT count(*) FROM pg_trigger WHERE tgname LIKE '%%keep_in_sync%%'") > 0
+    db2.app.execute("SELECT backfill.retry('half')")
+    wait_until(lambda: db2.one("SELECT count(*) FROM pg_trigger WHERE tgname LIKE '%%keep_in_sync%%'") == 0, what="it is taken out")
+
+
 WISHES = {"undone": "undo", "finished": "finish", "cancelled": "cancel"}
 
 

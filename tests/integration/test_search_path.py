@@ -315,6 +315,7 @@ def test_a_table_that_is_given_away_runs_nothing_of_its_new_owners_as_the_old_on
 
 @pytest.mark.parametrize("clause", ["q = ts_rewrite(w::tsquery, 'SELECT t, s FROM aliases')::text", "q = query_to_xml('SELECT factor FROM rates', false, false, '')::text || w"])
 def test_a_text_that_a_builtin_function_runs_as_a_query_finds_no_tables_of_the_writers(db, clause):
+    db.close_public()
     db.admin.execute(STEAL + "; CREATE FUNCTION g.stolen() RETURNS tsquery LANGUAGE plpgsql AS $$ BEGIN PERFORM g.steal(); RETURN 'x'; END $$")
     db.app.execute("""CREATE TABLE t (id bigint PRIMARY KEY, w text, q text); CREATE TABLE aliases (t tsquery, s tsquery); CREATE TABLE rates (factor int); INSERT INTO rates VALUES (1);
         INSERT INTO aliases VALUES ('a', 'b'); INSERT INTO t SELECT g, 'a' FROM generate_series(1, 20) g; GRANT INSERT, SELECT ON t TO other""")
@@ -717,6 +718,30 @@ def test_nobody_else_makes_a_function_that_one_of_the_owners_could_mean(db, lang
     assert "anybody may create some there" in db.one("SELECT backfill.sync_trouble(j) FROM backfill.job j WHERE j.id = %s", done["id"])
     db.app.execute("ALTER FUNCTION g SET search_path = pg_catalog, pg_temp")
     assert db.one("SELECT backfill.sync_trouble(j) FROM backfill.job j WHERE j.id = %s", done["id"]) is None
+
+
+@pytest.mark.parametrize("clause", ["m = length(query_to_xml('SELECT helper(' || n || ')', true, false, '')::text)", "m = length(ts_rewrite('a'::tsquery, 'SELECT t, s FROM helper(' || n || ')')::text)", "m = inner_text(n)"])
+def test_a_text_that_the_server_runs_looks_names_up_too(db, clause):
+    db.app.execute("""CREATE FUNCTION helper(int) RETURNS TABLE (t tsquery, s tsquery) LANGUAGE sql AS $$ SELECT 'a'::tsquery, 'b'::tsquery $$; CREATE TABLE t (id int PRIMARY KEY, n int, m int); INSERT INTO t SELECT g, g FROM generate_series(1, 10) g;
+                      CREATE FUNCTION inner_text(n int) RETURNS int LANGUAGE sql STABLE BEGIN ATOMIC SELECT length(query_to_xml('SELECT helper(' || n || ')', true, false, '')::text); END""")
+    db.daemon()
+    job = dict(set_clause=clause, where_clause="m IS NULL", keep_in_sync=True)
+    refused = db.finish(db.submit(**job), "failed")
+    assert "looks names up in schema public with the rights of the table's owner, and app_owner may create some there" in refused["error"] and refused["hint"] == "REVOKE CREATE ON SCHEMA public FROM app_owner."
+    db.close_public()
+    db.finish(db.submit(**job))
+
+
+@pytest.mark.parametrize("n, path, problem", [(200, "s, pg_temp", "reaches more than 100 functions whose text looks names up"), (3100, None, "reaches 3,000 functions, types, tables"), (3, "a" + ", a".join(map(str, range(900))) + ", pg_temp", "has a search_path of more than 4,000 bytes")], ids=["many texts", "many", "a long path"])
+def test_what_the_trigger_reaches_is_looked_through_in_bounds(db, n, path, problem):
+    """The control session's time is everybody's."""
+    db.close_public()
+    db.app.execute("CREATE TABLE t (id int PRIMARY KEY, n int, m int); INSERT INTO t SELECT g, g FROM generate_series(1, 10) g")
+    db.app.execute(f"""DO $do$ BEGIN FOR i IN 1 .. {n} LOOP EXECUTE format('CREATE FUNCTION f%s(int) RETURNS int IMMUTABLE LANGUAGE {"plpgsql SET search_path = " + path + " AS ''BEGIN RETURN $1; END''" if path else "sql RETURN $1"}', i); END LOOP;
+                       EXECUTE 'CREATE FUNCTION g(int) RETURNS int IMMUTABLE LANGUAGE sql BEGIN ATOMIC ' || (SELECT string_agg(format('SELECT f%s($1);', i), ' ') FROM generate_series(1, {n}) i) || ' END'; END $do$""")
+    db.daemon()
+    failed = db.finish(db.submit(set_clause="m = g(n)", where_clause="m IS NULL", keep_in_sync=True), "failed")
+    assert problem in failed["error"], failed["error"]
 
 
 def test_who_owns_the_schema_could_replace_the_functions_of_a_trigger_and_is_named(db):
