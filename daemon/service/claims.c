@@ -173,6 +173,8 @@ static void heed_unfinished(struct database *db, const PGresult *answer)
         if (failed && !db->failed)
             journal_write(LEVEL_ERROR, JOURNAL_DATABASE, JOURNAL_ABOUT(.database = db->name), "failed meanwhile, run by another daemon: %s", failed);
         db->failed = db->failed || failed;
+        if (result_number(answer, 0, "paused") > 0)
+            journal_write(LEVEL_NOTICE, JOURNAL_DATABASE, JOURNAL_ABOUT(.database = db->name), "paused, and not waited for: %s job(s)", result_text(answer, 0, "paused"));
     } else if (!db->said_unfinished) {
         db->said_unfinished = true;
         if (elsewhere > 0)

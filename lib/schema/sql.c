@@ -246,6 +246,7 @@ const char SQL_WANTED[] =
 const char SQL_UNFINISHED[] =
     "SELECT pg_catalog.count(*) AS unfinished,\n"
     "       pg_catalog.count(*) FILTER (WHERE j.state = 'running' AND backfill.session_start(j.holder_pid) = j.holder_start) AS elsewhere,\n"
+    "       (SELECT pg_catalog.count(*) FROM backfill.job AS p WHERE p.state = 'paused') AS paused,\n"
     "       (SELECT pg_catalog.left(pg_catalog.string_agg(f.name, ', ' ORDER BY f.finished_at), 1000) FROM backfill.job AS f\n"
     "         WHERE f.state = 'failed' AND f.finished_at >= pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => $1::double precision / 1000000)) AS failed\n"
     "  FROM backfill.job AS j WHERE j.state IN ('queued', 'running') OR backfill.is_untidy(j)";

@@ -53,7 +53,7 @@ extern const char SQL_WANTED[]; /* job ids, workers of a job by the file -> of t
     change (NULL: never), what keeps it from running by its hours (NULL: nothing) */
 extern const char SQL_WHOSE[]; /* job, its name, table, phase -> the same, its state (NULL: its row is gone), pid of who holds it and what that
     calls itself (NULL: nobody there) */
-extern const char SQL_UNFINISHED[]; /* us -> unfinished: jobs that are queued or running, or must be tidied up; elsewhere: that another daemon runs; failed: names, since then */
+extern const char SQL_UNFINISHED[]; /* us -> unfinished: jobs that are queued or running, or must be tidied up; elsewhere: that another daemon runs; paused: that are; failed: names, since then */
 extern const char SQL_HOLD_AGAIN[]; /* job ids, tokens of helpers, old pid, old backend start */
 extern const char SQL_LAYOUT[]; /* job -> relation oid, name, batch, bound, last, keys_of, on_copy, keys to try, data_directory */
 extern const char SQL_ADD_RANGE[]; /* job, relation oid, upper, cuts, when the session of its layout began */

@@ -598,7 +598,7 @@ def test_drain_runs_what_is_queued_and_ends_with_0(db):
     db.submit(set_clause="n = n + 1")
     waiting = db.submit(set_clause="n = n + 100", wanted="pause")
     done = db.drain()
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0 and "paused, and not waited for: 1 job(s)" in done.stderr, done.stderr
     assert db.counts() == {2: 1000} and db.state(waiting) == "paused"
 
 
