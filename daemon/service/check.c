@@ -239,7 +239,7 @@ static void check_triggers(struct check *c, PGconn *conn)
 {
     PGresult *jobs = rows(c, conn, "triggers",
         "SELECT j.id, j.name FROM backfill.job AS j"
-        " WHERE j.keep_in_sync AND j.tidy AND j.phase NOT IN ('preflight', 'expand')"
+        " WHERE j.keep_in_sync AND (j.tidy OR backfill.is_left_over(j)) AND j.phase NOT IN ('preflight', 'expand')"
         "   AND backfill.relation_name(j.target) IS NOT NULL AND NOT backfill.is_untidy(j) ORDER BY j.id");
     for (int i = 0; i < PQntuples(jobs); i++) { /* each by itself: one that takes too long hides no other */
         char what[100], sql[300];
