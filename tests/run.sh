@@ -26,7 +26,7 @@ read -ra matrix_versions <<<"${MATRIX:-16.14.0-beta.17 17.10.0-beta.17 18.4.0-be
 # By what of the daemon they go through: texts, answers of any size, file, descriptors and stop; errors, rows that are put aside;
 # metrics. What waits most of the time, and what goes by the clock of a host that is not busy stays out: a sanitizer makes it slow.
 sanitized_files=(texts sizes edges errors metrics)
-longest=(sync standbys migration page throttle)  # begun first, so that none is alone at the end
+longest=(sync_columns sync_values standbys migration page throttle)  # begun first, so that none is alone at the end
 waiting=(brake fairness hosts network patroni poolers stalls waiters)  # these wait for most of their time: one after another, beside the others
 matrix_files=(migration crash throttle locks errors jobs keys rights pins)
 tools=(dbmate@2.36.0 'node-pg-migrate@7.9.1 pg@8.13.1' liquibase@4.28.1)

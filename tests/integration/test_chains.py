@@ -2,7 +2,7 @@
 
 import psycopg
 import pytest
-from test_sync import in_step
+from in_step import in_step
 from waiting import wait_until
 
 SHAPES = {"one table": ("t", "t"), "the leaf first": ("leaf", "t"), "the table first": ("t", "leaf")}

@@ -1,7 +1,7 @@
 """keep_in_sync on a column that is a foreign key: what the key's own action writes into it is right by the other table."""
 
 import pytest
-from test_sync import in_step
+from in_step import in_step
 
 DANGLING = "SELECT count(*) FROM t LEFT JOIN parent p ON p.id = t.b WHERE t.b IS NOT NULL AND p.id IS NULL"
 

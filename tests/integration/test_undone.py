@@ -5,7 +5,7 @@ from decimal import Decimal
 import psycopg
 import pytest
 
-from test_sync import in_step, make, row
+from in_step import in_step, make, row
 
 
 @pytest.mark.parametrize("where", [None, "b IS NULL"])
