@@ -286,7 +286,7 @@ AS $$
            xmloption, lc_monetary, lc_numeric, lc_time, default_text_search_config, plan_cache_mode, enable_seqscan, enable_sort, default_tablespace,
            log_parameter_max_length_on_error, backfilld.brake, default_transaction_read_only, exit_on_error, array_nulls, timezone_abbreviations, backslash_quote,
            gin_fuzzy_search_limit, default_transaction_deferrable, enable_indexscan, enable_indexonlyscan, enable_bitmapscan, enable_tidscan, enable_nestloop, jit, backend_flush_after,
-           check_function_bodies}'::text[]
+           check_function_bodies, restrict_nonsystem_relation_kind}'::text[]
 $$;
 
 CREATE OR REPLACE FUNCTION backfill.main_settings_now() RETURNS text[]
@@ -317,7 +317,7 @@ AS $$
     pg_catalog.current_setting('exit_on_error'), pg_catalog.current_setting('array_nulls'), pg_catalog.current_setting('timezone_abbreviations'), pg_catalog.current_setting('backslash_quote'),
     pg_catalog.current_setting('gin_fuzzy_search_limit'), pg_catalog.current_setting('default_transaction_deferrable'), pg_catalog.current_setting('enable_indexscan'),
     pg_catalog.current_setting('enable_indexonlyscan'), pg_catalog.current_setting('enable_bitmapscan'), pg_catalog.current_setting('enable_tidscan'), pg_catalog.current_setting('enable_nestloop'),
-    pg_catalog.current_setting('jit'), pg_catalog.current_setting('backend_flush_after'), pg_catalog.current_setting('check_function_bodies')]
+    pg_catalog.current_setting('jit'), pg_catalog.current_setting('backend_flush_after'), pg_catalog.current_setting('check_function_bodies'), pg_catalog.current_setting('restrict_nonsystem_relation_kind', true)]
 $$;
 
 -- Of settings that a job names itself, those that stand not among these, as they are.

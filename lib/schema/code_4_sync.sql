@@ -229,51 +229,77 @@ AS $$
                     SELECT 'pg_constraint'::regclass, k.oid FROM pg_constraint k WHERE r.classid = 'pg_type'::regclass AND k.contypid = r.objid) AS n(classid, objid)
      WHERE n.classid NOT IN ('pg_namespace'::regclass, 'pg_extension'::regclass)
   )
-  SELECT DISTINCT r.classid, r.objid FROM (SELECT * FROM reached LIMIT 3000) AS r
+  SELECT r.classid, r.objid FROM reached r LIMIT 3000  -- some twice: what writes reaches more
 $$;
 
--- A schema of a path in which a role may create what code under that path could mean that has not the rights of owner; NULL: there is none. One that isn't there may be made by whoever may
--- create in the database; its owner is trusted. A path of more than 4,000 bytes is
--- looked through by nobody, so it counts as one.
-CREATE OR REPLACE FUNCTION backfill.who_creates_in(path text, owner oid, OUT schema text, OUT who text)
+-- A schema of a path in which a role that has not the rights of owner may create what code under that path could mean, or has (thing: a function, an operator or a domain, NULL: it only may);
+-- NULL: there is none. users: whose names $user may stand for. A schema that isn't there may be made by whoever may create in the database; its owner is trusted. A path of more than 4,000
+-- bytes is looked through by nobody, so it counts as one.
+CREATE OR REPLACE FUNCTION backfill.who_creates_in(path text, owner oid, users oid[], OUT schema text, OUT who text, OUT thing text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT '…', 'anybody' WHERE octet_length(path) > 4000
+  WITH named AS MATERIALIZED (
+    SELECT u.name, s.oid, s.nspacl, s.nspowner
+      FROM (SELECT DISTINCT x.name FROM backfill.path_names(path) n, LATERAL (SELECT n.name WHERE n.name <> '$user' UNION ALL SELECT pg_get_userbyid(o)::text FROM unnest(users) o WHERE n.name = '$user') AS x(name)) u
+      LEFT JOIN pg_namespace s ON s.nspname = u.name
+  ), trusted AS MATERIALIZED (
+    SELECT b.nspowner FROM pg_namespace b WHERE b.nspname = 'backfill'  -- which logs in as anybody who submits
+  )
+  SELECT '…', 'anybody', NULL WHERE octet_length(path) > 4000
    UNION ALL  -- one that is a session's own
-  SELECT n.name, 'anybody' FROM backfill.path_names(path) n WHERE n.name ~ '^pg_temp_'
+  SELECT n.name, 'anybody', NULL FROM named n WHERE n.name ~ '^pg_temp_'
    UNION ALL
-  (SELECT n.nspname::text, CASE a.grantee WHEN 0 THEN 'anybody' ELSE a.grantee::regrole::text END
-    FROM (SELECT DISTINCT CASE n.name WHEN '$user' THEN pg_get_userbyid(owner)::text ELSE n.name END AS name FROM backfill.path_names(path) n) u
-    LEFT JOIN pg_namespace s ON s.nspname = u.name,
-         LATERAL (SELECT s.nspname, s.nspacl, s.nspowner WHERE s.oid IS NOT NULL
+  (SELECT n.name, CASE a.grantee WHEN 0 THEN 'anybody' ELSE a.grantee::regrole::text END, NULL
+     FROM named n,
+          LATERAL (SELECT n.nspacl AS acl, n.nspowner AS whose WHERE n.oid IS NOT NULL
+                    UNION ALL
+                   SELECT d.datacl, d.datdba FROM pg_database d WHERE n.oid IS NULL AND n.name NOT LIKE 'pg\_%' AND d.datname = current_database()) o,
+          LATERAL (SELECT x.grantee FROM aclexplode(o.acl) x WHERE x.privilege_type = 'CREATE' AND x.grantee <> 'pg_database_owner'::regrole
+                    UNION ALL
+                   SELECT o.whose WHERE n.oid IS NOT NULL AND o.whose <> 'pg_database_owner'::regrole) a
+    WHERE (a.grantee = 0 OR NOT pg_has_role(a.grantee, owner, 'USAGE')) AND (n.oid IS NOT NULL OR a.grantee <> o.whose) AND a.grantee <> (SELECT t.nspowner FROM trusted t)
+    ORDER BY n.name, a.grantee)
+   UNION ALL  -- what somebody has made there while they might
+  SELECT n.name, o.whose::regrole::text, o.thing
+    FROM named n,
+         LATERAL (SELECT p.proowner, 'FUNCTION ' || p.oid::regprocedure FROM pg_proc p WHERE p.pronamespace = n.oid
                    UNION ALL
-                  SELECT u.name, d.datacl, d.datdba FROM pg_database d WHERE s.oid IS NULL AND u.name NOT LIKE 'pg\_%' AND d.datname = current_database()) n,
-         LATERAL (SELECT x.grantee FROM aclexplode(n.nspacl) x WHERE x.privilege_type = 'CREATE' AND x.grantee <> 'pg_database_owner'::regrole
+                  SELECT p.oprowner, 'OPERATOR ' || p.oid::regoperator FROM pg_operator p WHERE p.oprnamespace = n.oid
                    UNION ALL
-                  SELECT n.nspowner WHERE s.oid IS NOT NULL AND n.nspowner <> 'pg_database_owner'::regrole) a
-   WHERE (a.grantee = 0 OR NOT pg_has_role(a.grantee, owner, 'USAGE')) AND (s.oid IS NOT NULL OR a.grantee <> n.nspowner)
-     AND a.grantee <> (SELECT b.nspowner FROM pg_namespace b WHERE b.nspname = 'backfill')  -- which logs in as anybody who submits
-   ORDER BY n.nspname, a.grantee)
+                  SELECT y.typowner, 'DOMAIN ' || y.oid::regtype FROM pg_type y WHERE y.typnamespace = n.oid AND y.typtype = 'd') AS o(whose, thing)
+   WHERE n.name NOT LIKE 'pg\_%' AND n.name <> 'information_schema' AND NOT pg_has_role(o.whose, owner, 'USAGE') AND o.whose <> (SELECT t.nspowner FROM trusted t)
    LIMIT 1
 $$;
 
 -- Why what row functions, or filled columns' types, reach must not run in the trigger with the rights of the table's owner, and what mends it; NULL: it may. Others could replace
--- it, or make what it means by a name. path: the search_path of the trigger, NULL: it has none, and its columns' domains are checked under that of whoever writes.
+-- it, or make what it means by a name. path: the search_path of the trigger, NULL: it has none, and its columns' domains are checked under that of whoever writes. A text looks names up along
+-- its own path, else along that of whatever function has called it.
 CREATE OR REPLACE FUNCTION backfill.danger_of(functions oid[], types oid[], target oid, path text, OUT problem text, OUT advice text)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  owner constant oid := (SELECT c.relowner FROM pg_class c WHERE c.oid = target);
-  v     record;
-  made  record;
-  asked integer := 0;
+  owner   constant oid := (SELECT c.relowner FROM pg_class c WHERE c.oid = target);
+  held    constant oid[] := types || ARRAY(SELECT DISTINCT a.atttypid FROM unnest(functions) f, unnest(backfill.columns_of_function(f, target)) c JOIN pg_attribute a ON a.attrelid = target AND a.attname = c);
   classes oid[];
   objects oid[];
-  held  oid[] := types || ARRAY(SELECT DISTINCT a.atttypid FROM unnest(functions) f, unnest(backfill.columns_of_function(f, target)) c JOIN pg_attribute a ON a.attrelid = target AND a.attname = c);
+  n       bigint;
+  users   oid[];
+  paths   text[];  -- of all that may call a text
+  v       record;
+  made    record;
+  one     text;
 BEGIN
-  SELECT array_agg(r.classid), array_agg(r.objid) INTO classes, objects FROM backfill.reached_by(functions, held, target) r;
-  IF cardinality(objects) >= 3000 THEN
+  SELECT sum(r.n), array_agg(r.classid), array_agg(r.objid) INTO n, classes, objects
+    FROM (SELECT r.classid, r.objid, count(*) AS n FROM backfill.reached_by(functions, held, target) r GROUP BY r.classid, r.objid) r;
+  users := ARRAY(SELECT DISTINCT p.proowner FROM unnest(classes, objects) AS r(classid, objid) JOIN pg_proc p ON r.classid = 'pg_proc'::regclass AND p.oid = r.objid AND p.prosecdef) || owner;
+  paths := ARRAY(SELECT DISTINCT substr(s.setting, length('search_path=') + 1) FROM unnest(classes, objects) AS r(classid, objid) JOIN pg_proc p ON r.classid = 'pg_proc'::regclass AND p.oid = r.objid, unnest(p.proconfig) AS s(setting)
+                  WHERE starts_with(s.setting, 'search_path=')) || path;
+  IF n >= 3000 THEN
     problem := 'reaches 3,000 functions, types, tables and what belongs to them, or more';
+  ELSIF cardinality(paths) > 100 THEN
+    problem := 'reaches functions with more than 100 search_paths of their own';
+  END IF;
+  IF problem IS NOT NULL THEN
     advice := 'Who looked through them would hold up others'' jobs. Have the clause read and call less.';
     RETURN;
   END IF;
@@ -285,7 +311,7 @@ BEGIN
                            p.prosqlbody IS NULL AND l.lanname NOT IN ('internal', 'c') AS is_text, NULL AS runs
                       FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang WHERE r.classid = 'pg_proc'::regclass AND p.oid = r.objid AND p.oid >= 16384 AND p.oid <> ALL (functions)
                      UNION ALL  -- a text that the server runs
-                    SELECT 'FUNCTION', t.name, owner, (SELECT s.setting FROM pg_proc p, unnest(p.proconfig) AS s(setting) WHERE r.classid = 'pg_proc'::regclass AND p.oid = r.objid AND starts_with(s.setting, 'search_path=')), true, t.name
+                    SELECT 'FUNCTION', t.name, owner, NULL, true, t.name
                       FROM backfill.runs_text(backfill.tree_of(r.classid, r.objid)) AS t(name) WHERE t.name IS NOT NULL
                      UNION ALL
                     SELECT CASE y.typtype WHEN 'd' THEN 'DOMAIN' ELSE 'TYPE' END, y.oid::regtype::text, y.typowner, NULL, false, NULL
@@ -308,16 +334,19 @@ BEGIN
     ELSIF backfill.is_open_path(v.own_path) THEN
       problem := format('%s would run in the trigger with the rights of the table''s owner, and whoever writes could put temporary tables in the way of its search_path', v.name);
       advice := format('ALTER FUNCTION %s SET search_path = …, pg_temp: named last, they come last.', v.name);
-    ELSIF v.is_text AND asked >= 100 THEN
-      problem := 'reaches more than 100 functions whose text looks names up';
-      advice := 'Who looked through them would hold up others'' jobs. Have the clause call fewer, or functions with a parsed body (BEGIN ATOMIC).';
     ELSIF v.is_text THEN
-      asked := asked + 1;
-      SELECT w.schema, w.who INTO made FROM backfill.who_creates_in(coalesce(substr(v.own_path, length('search_path=') + 1), path), owner) w;
+      FOREACH one IN ARRAY CASE WHEN v.own_path IS NULL THEN paths ELSE ARRAY[substr(v.own_path, length('search_path=') + 1)] END LOOP
+        SELECT w.* INTO made FROM backfill.who_creates_in(one, owner, users) w;
+        EXIT WHEN made.schema IS NOT NULL;
+      END LOOP;
       IF made.schema IS NOT NULL THEN
-        problem := format('%s looks names up in schema %I with the rights of the table''s owner, and %s may create some there', v.name, made.schema, made.who);
-        advice := format('REVOKE CREATE ON %s %I FROM %s' || CASE WHEN v.runs IS NULL THEN '; or ALTER FUNCTION %s SET search_path = …, pg_temp: schemas in which nobody else may.' ELSE '.' END, CASE WHEN to_regnamespace(quote_ident(made.schema)) IS NULL THEN 'DATABASE' ELSE 'SCHEMA' END, CASE WHEN to_regnamespace(quote_ident(made.schema)) IS NULL THEN current_database() ELSE made.schema END,
-                         CASE made.who WHEN 'anybody' THEN 'PUBLIC' ELSE made.who END, v.name);
+        problem := format('%s looks names up in schema %I with the rights of the table''s owner, and %s %s', v.name, made.schema, made.who, coalesce('has ' || regexp_replace(made.thing, '^[A-Z]+', lower(split_part(made.thing, ' ', 1))) || ' there', 'may create some there'));
+        advice := CASE WHEN made.thing IS NOT NULL THEN format('DROP %s, or ALTER %1$s OWNER TO %s', made.thing, owner::regrole)
+                       ELSE format('REVOKE CREATE ON %s %I FROM %s', CASE WHEN to_regnamespace(quote_ident(made.schema)) IS NULL THEN 'DATABASE' ELSE 'SCHEMA' END,
+                                   CASE WHEN to_regnamespace(quote_ident(made.schema)) IS NULL THEN current_database() ELSE made.schema END, CASE made.who WHEN 'anybody' THEN 'PUBLIC' ELSE made.who END) END
+                  || CASE WHEN v.runs IS NULL THEN format('; or ALTER FUNCTION %s SET search_path = …, pg_temp: schemas in which nobody else may.', v.name) ELSE '.' END;
+      ELSIF v.own_path IS NULL THEN
+        paths := '{}';  -- they have been asked
       END IF;
     END IF;
     EXIT WHEN problem IS NOT NULL;

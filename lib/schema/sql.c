@@ -55,7 +55,7 @@ const char SQL_PIN[] =
  * (code_4_conclusions.sql). For no standby it waits: while a synchronous one is gone, a job can be paused, and its state told. A read-only default of the role or the database isn't meant for its own few rows: a job must be
  * paused, and its state told, also while nothing else may be written. */
 const char SETTINGS_CONTROL[] =
-    "{\"statement_timeout\": \"10s\", \"lock_timeout\": \"200ms\", \"default_transaction_read_only\": \"off\"}";
+    "{\"statement_timeout\": \"10s\", \"lock_timeout\": \"200ms\", \"default_transaction_read_only\": \"off\", \"restrict_nonsystem_relation_kind\": \"\"}";
 
 const char SETTINGS_PROBE[] =
     "{\"statement_timeout\": \"1s\", \"lock_timeout\": \"200ms\", \"default_transaction_read_only\": \"on\"}";
@@ -72,7 +72,7 @@ const char SQL_PIN_PROBE[] =
 /* What it makes is made where the database begins its sessions read-only, too. All who insert or ask for a job wait behind the lock that it
  * waits for: it waits shortly, and tries again. */
 const char SETTINGS_INSTALL[] =
-    "{\"statement_timeout\": \"0\", \"lock_timeout\": \"2s\", \"default_transaction_read_only\": \"off\"}";
+    "{\"statement_timeout\": \"0\", \"lock_timeout\": \"2s\", \"default_transaction_read_only\": \"off\", \"restrict_nonsystem_relation_kind\": \"\"}";
 
 /* See try_pooler in session.c. */
 const char SQL_TRIAL[] = "SELECT pg_catalog.set_config('idle_session_timeout', '100', false)";

@@ -6,6 +6,7 @@ lib/schema/sql.c, captured with a job (backfill.session_settings), or there is a
 
 import pytest
 
+from daemon import run
 from waiting import wait_until
 
 # Held in each session: a foreign value, and what it is all the same. None: as a session of nobody's has it.
@@ -79,7 +80,7 @@ REASONS = {
     "libraries that a session begins with; it has begun": "local_preload_libraries",
     "of one transaction": "transaction_deferrable transaction_isolation transaction_read_only",
     "the session's name, which the daemon gives": "application_name",
-    "forbids what a role is not to read; it stays forbidden": "restrict_nonsystem_relation_kind",
+    "forbids what a role is not to read; in a job it stays forbidden": "restrict_nonsystem_relation_kind",
     "of a collation that is made anew": "icu_validation_level",
     "pinned: SET ROLE is the daemon's to do": "role session_authorization",
     "a random number's": "seed",
@@ -233,3 +234,14 @@ def test_a_role_that_was_told_to_do_without_indexes_makes_no_batch_read_the_tabl
     db.admin.execute("SELECT pg_stat_force_next_flush()")
     assert db.counts() == {1: 20000}
     assert db.one("SELECT seq_tup_read FROM pg_stat_user_tables WHERE relname = 't'") - before <= 20000, "of db.counts alone"
+
+
+def test_views_that_are_forbidden_to_all_are_not_to_the_daemon(db):
+    """It forbade its own."""
+    if not db.one("SELECT count(*) FROM pg_settings WHERE name = 'restrict_nonsystem_relation_kind'"):
+        pytest.skip("since PostgreSQL 15.8")
+    db.table(rows=10)
+    db.admin.execute(f"ALTER DATABASE {db.name} SET restrict_nonsystem_relation_kind = 'view, foreign-table'")
+    db.daemon()
+    db.finish(db.submit(set_clause="n = 1"))
+    assert run("-d", db.conninfo(), "--install").returncode == 0 and run("-d", db.conninfo(), "--check").returncode == 0

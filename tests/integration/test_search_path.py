@@ -732,13 +732,77 @@ def test_a_text_that_the_server_runs_looks_names_up_too(db, clause):
     db.finish(db.submit(**job))
 
 
-@pytest.mark.parametrize("n, path, problem", [(200, "s, pg_temp", "reaches more than 100 functions whose text looks names up"), (3100, None, "reaches 3,000 functions, types, tables"), (3, "a" + ", a".join(map(str, range(900))) + ", pg_temp", "has a search_path of more than 4,000 bytes")], ids=["many texts", "many", "a long path"])
+def outcome_of(db, **job):
+    name = db.submit(where_clause="m IS NULL", keep_in_sync=True, **job)
+    wait_until(lambda: db.state(name) in ("failed", "succeeded"), 30, "the job ends")
+    return db.job(name)
+
+
+@pytest.mark.parametrize("inner", ["text(n)", "(SELECT x FROM v)"])
+def test_a_text_runs_under_the_path_of_whatever_function_has_called_it(db, inner):
+    """Its own may have none, and the one that calls it may have a parsed body."""
+    db.close_public()
+    db.admin.execute("CREATE SCHEMA pub; GRANT ALL ON SCHEMA pub TO other, app")
+    db.app.execute(f"""CREATE FUNCTION helper(bigint) RETURNS int LANGUAGE sql AS 'SELECT $1::int'; CREATE FUNCTION text(int) RETURNS int LANGUAGE plpgsql AS 'BEGIN RETURN helper($1); END';
+        CREATE VIEW v AS SELECT length(query_to_xml('SELECT helper(1) AS r', true, false, '')::text) AS x;
+        CREATE FUNCTION g(n int) RETURNS int LANGUAGE sql SET search_path = public, pub, pg_temp BEGIN ATOMIC SELECT {inner}; END; CREATE TABLE t (id int PRIMARY KEY, n int, m int); INSERT INTO t SELECT g, g FROM generate_series(1, 10) g""")
+    db.daemon()
+    job = outcome_of(db, set_clause="m = g(n)")
+    assert job["state"] == "failed" and "looks names up in schema pub with the rights of the table's owner, and other may create some there" in job["error"], job["error"]
+    db.admin.execute("REVOKE CREATE ON SCHEMA pub FROM other")
+    assert outcome_of(db, set_clause="m = g(n)")["state"] == "succeeded"
+
+
+@pytest.mark.parametrize("made, thing", [("CREATE FUNCTION pub.helper(int) RETURNS int LANGUAGE sql AS 'SELECT 666'", "FUNCTION pub.helper(integer)"),
+                                         ("CREATE OPERATOR pub.@@@ (FUNCTION = int4pl, LEFTARG = int, RIGHTARG = int)", "OPERATOR pub.@@@(integer,integer)"), ("CREATE DOMAIN pub.number AS int", "DOMAIN pub.number")])
+def test_what_others_have_made_in_a_schema_of_the_path_while_they_might_counts(db, made, thing):
+    db.close_public()
+    db.admin.execute("CREATE SCHEMA pub; GRANT ALL ON SCHEMA pub TO other, app")
+    db.session("other").execute(made)
+    db.admin.execute("REVOKE CREATE ON SCHEMA pub FROM other")
+    db.app.execute("""CREATE FUNCTION helper(bigint) RETURNS int LANGUAGE sql AS 'SELECT $1::int'; CREATE FUNCTION g(int) RETURNS int LANGUAGE plpgsql SET search_path = public, pub, pg_temp AS 'BEGIN RETURN helper($1); END';
+                      CREATE TABLE t (id int PRIMARY KEY, n int, m int); INSERT INTO t SELECT g, g FROM generate_series(1, 10) g""")
+    db.daemon()
+    job = outcome_of(db, set_clause="m = g(n)")
+    kind, name = thing.split(" ", 1)
+    assert job["state"] == "failed" and f"looks names up in schema pub with the rights of the table's owner, and other has {kind.lower()} {name} there" in job["error"] and job["hint"].startswith(f"DROP {thing}, or ALTER"), job
+    db.admin.execute(f"DROP {thing}")  # as the hint says
+    assert outcome_of(db, set_clause="m = g(n)")["state"] == "succeeded"
+
+
+def test_the_users_schema_is_that_of_whoever_the_function_runs_as(db):
+    """A function of a member of the owner's role, SECURITY DEFINER: $user is that member there."""
+    db.close_public()
+    db.admin.execute("CREATE SCHEMA app AUTHORIZATION other; GRANT ALL ON SCHEMA public TO app_owner")
+    db.app.execute("""CREATE FUNCTION helper(bigint) RETURNS int LANGUAGE sql AS 'SELECT $1::int'; CREATE FUNCTION g(int) RETURNS int LANGUAGE plpgsql SECURITY DEFINER SET search_path = "$user", public, pg_temp AS 'BEGIN RETURN helper($1); END';
+                      GRANT EXECUTE ON FUNCTION g TO app_owner; CREATE TABLE t (id int PRIMARY KEY, n int, m int); INSERT INTO t SELECT g, g FROM generate_series(1, 10) g; ALTER TABLE t OWNER TO app_owner""")
+    db.daemon()
+    job = outcome_of(db, set_clause="m = g(n)")
+    assert job["state"] == "failed" and "in schema app with the rights" in job["error"], job["error"]
+
+
+def test_what_is_reached_in_two_ways_passes_no_bound_unseen(db):
+    db.close_public()
+    db.admin.execute("CREATE SCHEMA os AUTHORIZATION other; GRANT USAGE ON SCHEMA os TO app")
+    db.session("other").execute("CREATE FUNCTION os.f(int) RETURNS int LANGUAGE sql IMMUTABLE RETURN $1")
+    db.app.execute("""CREATE TABLE t (id int PRIMARY KEY, n int, m int); INSERT INTO t SELECT g, g FROM generate_series(1, 10) g; CREATE TABLE x (id int, y int) PARTITION BY LIST (id); CREATE INDEX ON x (y);
+        DO $do$ BEGIN FOR i IN 1 .. 700 LOOP EXECUTE format('CREATE TABLE x%s PARTITION OF x FOR VALUES IN (%s)', i, i); END LOOP; END $do$; CREATE TABLE w (id int);
+        CREATE FUNCTION writes(int) RETURNS int LANGUAGE sql BEGIN ATOMIC INSERT INTO w SELECT id FROM x WHERE id = $1; SELECT 1; END;
+        CREATE FUNCTION c0(int) RETURNS int LANGUAGE sql IMMUTABLE RETURN os.f($1); DO $do$ BEGIN FOR i IN 1 .. 25 LOOP EXECUTE format('CREATE FUNCTION c%s(int) RETURNS int LANGUAGE sql IMMUTABLE RETURN c%s($1)', i, i - 1); END LOOP; END $do$""")
+    db.daemon()
+    job = outcome_of(db, set_clause="m = writes(n) + c25(n) + (SELECT count(*) FROM x WHERE id = n)")
+    assert job["state"] == "failed" and ("os.f(integer) belongs to other" in job["error"] or "reaches 3,000" in job["error"]), job["error"]
+
+
+@pytest.mark.parametrize("n, path, problem", [(200, "s, pg_temp", "reaches functions with more than 100 search_paths of their own"), (3100, None, "reaches 3,000 functions, types, tables"), (3, "a" + ", a".join(map(str, range(900))) + ", pg_temp", "has a search_path of more than 4,000 bytes")], ids=["many texts", "many", "a long path"])
 def test_what_the_trigger_reaches_is_looked_through_in_bounds(db, n, path, problem):
     """The control session's time is everybody's."""
     db.close_public()
     db.app.execute("CREATE TABLE t (id int PRIMARY KEY, n int, m int); INSERT INTO t SELECT g, g FROM generate_series(1, 10) g")
     db.app.execute(f"""DO $do$ BEGIN FOR i IN 1 .. {n} LOOP EXECUTE format('CREATE FUNCTION f%s(int) RETURNS int IMMUTABLE LANGUAGE {"plpgsql SET search_path = " + path + " AS ''BEGIN RETURN $1; END''" if path else "sql RETURN $1"}', i); END LOOP;
                        EXECUTE 'CREATE FUNCTION g(int) RETURNS int IMMUTABLE LANGUAGE sql BEGIN ATOMIC ' || (SELECT string_agg(format('SELECT f%s($1);', i), ' ') FROM generate_series(1, {n}) i) || ' END'; END $do$""")
+    if n == 200:
+        db.app.execute("DO $do$ BEGIN FOR i IN 1 .. 200 LOOP EXECUTE format('ALTER FUNCTION f%s(int) SET search_path = s%s, pg_temp', i, i); END LOOP; END $do$")
     db.daemon()
     failed = db.finish(db.submit(set_clause="m = g(n)", where_clause="m IS NULL", keep_in_sync=True), "failed")
     assert problem in failed["error"], failed["error"]
