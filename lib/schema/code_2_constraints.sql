@@ -37,6 +37,7 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT EXISTS (SELECT FROM backfill.job j, jsonb_array_elements(j.plan -> 'enforce') i
                   WHERE j.target = job.target AND j.id <> job.id AND j.state IN ('queued', 'running', 'paused') AND NOT j.dry_run
+                    AND EXISTS (SELECT FROM pg_class c WHERE c.oid = j.target AND pg_has_role(session_user, c.relowner, 'MEMBER'))  -- who else may add one
                     AND NOT (i -> 'existing')::boolean AND i ->> 'name' = is_promised.name)
 $$;
 

@@ -76,7 +76,7 @@ BEGIN
   job.home := backfill.home(job.target);
   job.root := coalesce(pg_catalog.pg_partition_root(job.target), job.target);
   job.holder_pid := NULL; job.holder_start := NULL; job.laid_out := NULL;
-  job.plan := job.plan OPERATOR(pg_catalog.#-) '{column,number}'::pg_catalog.text[] OPERATOR(pg_catalog.||) backfill.noted_drop(job);  -- of backfill.added_column: a dump numbers columns anew
+  job.plan := job.plan OPERATOR(pg_catalog.#-) '{column,number}'::pg_catalog.text[] OPERATOR(pg_catalog.||) backfill.noted_drop(job) OPERATOR(pg_catalog.||) backfill.noted_columns(job);  -- of backfill.added_column: a dump numbers columns anew
   IF job.wanted OPERATOR(pg_catalog.=) 'run' OR (job.asked OPERATOR(pg_catalog.=) 'retry' AND job.wanted OPERATOR(pg_catalog.=) 'pause') THEN
     job.error := NULL; job.hint := NULL;
     IF job.owner_oid OPERATOR(pg_catalog.=) backfill.role_oid(current_user) THEN  -- another's rights tell nothing

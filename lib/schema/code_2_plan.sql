@@ -7,6 +7,7 @@
 --            or 'unique'; definition: of a CHECK as it was written, else as the catalog writes it; existing: the table had the
 --            constraint before, it is not the job's; in_catalog: what the catalog says of a CHECK that is there; index: what stands
 --            after USING; timing: DEFERRABLE, of a unique one
+--   columns  {name: number} of the table's columns that its texts name: another may bear the name later
 --   named    with statement: what its table was called when it was written
 --   drop     the number of the column of drop_column: another one may bear its name later
 --   kept     backfill.kept_columns, and set: set_clause as batches run it because of them; left out where there are none
@@ -191,6 +192,44 @@ AS $$
   SELECT coalesce((SELECT jsonb_build_object('drop', a.attnum) FROM pg_attribute a WHERE a.attrelid = job.target AND a.attname = job.drop_column AND a.attnum > 0 AND NOT a.attisdropped), '{}')
 $$;
 
+-- What the plan notes of the columns that a job's clauses name; '{}': nothing. Any word of them that is a column's name counts.
+CREATE OR REPLACE FUNCTION backfill.noted_columns(job backfill.job) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT coalesce((SELECT jsonb_build_object('columns', jsonb_object_agg(a.attname, a.attnum))
+                     FROM pg_attribute a
+                    WHERE a.attrelid = job.target AND a.attnum > 0 AND NOT a.attisdropped AND job.dry_run IS NOT TRUE
+                      AND a.attname::text = ANY (ARRAY(SELECT backfill.assigned_column(t.word) FROM backfill.token_places(concat_ws(' ', job.set_clause, job.where_clause, job.sync_back, job.statement, array_to_string(job.enforce, ' '))) t WHERE t.word !~ '^[0-9'']'))
+                   HAVING count(*) > 0), '{}')
+$$;
+
+-- A column that a job's texts name, and that is called otherwise, or is gone, while another may bear its name: what became of it, in words; NULL: each is what it was.
+CREATE OR REPLACE FUNCTION backfill.other_column(job backfill.job, OUT name text, OUT what text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT c.key, CASE WHEN a.attisdropped IS NOT FALSE THEN 'was dropped' ELSE format('is called %I now', a.attname) END
+    FROM jsonb_each_text(job.plan -> 'columns') c LEFT JOIN pg_attribute a ON a.attrelid = job.target AND a.attnum = c.value::smallint
+   WHERE a.attname IS DISTINCT FROM c.key OR a.attisdropped
+   ORDER BY c.key LIMIT 1
+$$;
+
+-- Stops a job of which a column is another one by now.
+CREATE OR REPLACE FUNCTION backfill.check_columns(job backfill.job) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  other record;
+BEGIN
+  SELECT o.name, o.what INTO other FROM backfill.other_column(job) o;
+  IF other.name IS NOT NULL THEN
+    RAISE EXCEPTION 'column "%" of %, which job "%" names, %', other.name, backfill.relation_name(job.target), job.name, other.what
+      USING ERRCODE = '42703',
+            HINT = format('What was computed since may be of another column of that name, or stand in it. Give each column the name that it had, then SELECT backfill.retry(%1$L); or %2$sSELECT backfill.forget(%1$L), and insert a job that names the columns of today.',
+                          job.name, backfill.undo_first(job));
+  END IF;
+END
+$$;
+
 -- Makes job.plan, and checks the clauses of a job whose column is still to be added. Returns the job with what it left out.
 CREATE OR REPLACE FUNCTION backfill.make_plan(job backfill.job) RETURNS backfill.job
 LANGUAGE plpgsql
@@ -226,6 +265,7 @@ BEGIN
   IF job.enforce IS NOT NULL THEN
     job.plan := pg_catalog.jsonb_set(job.plan, '{enforce}', items);
   END IF;
+  job.plan := job.plan OPERATOR(pg_catalog.||) backfill.noted_columns(job);
   RETURN job;
 END
 $$;

@@ -40,7 +40,8 @@ BEGIN
     UPDATE backfill.job j SET laid_out = backfill.laid_out_now(job) WHERE j.id = layout.job_id;
   END IF;
   PERFORM backfill.check_target(job);
-  trying := job.phase = 'preflight' AND (job.dry_run OR job.plan <> '{}');
+  PERFORM backfill.check_columns(job);
+  trying := job.phase = 'preflight' AND (job.dry_run OR job.plan - '{named,columns,drop}'::text[] <> '{}');
   largest := (SELECT c.oid FROM backfill.relations_of(job) o JOIN pg_class c ON c.oid = o ORDER BY c.relpages DESC, c.reltuples DESC LIMIT 1);
   on_copy := NOT backfill.has_column(job);
   data_directory := (SELECT coalesce(nullif(pg_tablespace_location(coalesce(nullif(c.reltablespace, 0), d.dattablespace)), ''),  -- where the largest is
@@ -176,6 +177,7 @@ BEGIN
       USING ERRCODE = '42P01',
             HINT = format('The statement may mean another table. Give the table its name back, then SELECT backfill.retry(%1$L); or backfill.forget(%1$L), and insert a job with a statement for what is still to do.', job.name);
   END IF;
+  PERFORM backfill.check_columns(job);
 
   free_id := backfill.free_range(job, slot);  -- once: it is volatile
   UPDATE backfill.range g

@@ -302,6 +302,9 @@ BEGIN
     PERFORM backfill.refuse_dropped(job);
   END IF;
 
+  IF phase <> 'tidy' THEN
+    PERFORM backfill.check_columns(job);
+  END IF;
   IF phase = 'expand' THEN
     IF NOT backfill.has_column(job) THEN
       step := 'add column';

@@ -6,6 +6,7 @@
 --          them, and refuses to drop one.
 --   <token>_changed   of two rows: for each expression of set_clause and of sync_back, whether a column that it reads is another one in them. Where there are several.
 --   <token>_default the constants that columns have as a default. Where there are some.
+--   <token>_here, _moved   what stands in columns that the triggers' function names: the server follows them, as in the triggers' conditions, when they change their names.
 --   <token>_mine    whether a relation is the job's table, or a partition of it.
 --   <token>_there   a function in SQL that calls all those, and is never called: it stands in the triggers' conditions, so that who drops one of them, or
 --          what it reads, with CASCADE drops the triggers, too; else that name would be free, and what takes its place would run with the owner's rights.
@@ -35,7 +36,7 @@ CREATE OR REPLACE FUNCTION backfill.path_names(path text) RETURNS TABLE (ord big
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT u.ord, v.name::name::text
-    FROM regexp_matches(left(path, 4000), '"((?:[^"]|"")*)"|([^[:space:],"]+)', 'g') WITH ORDINALITY AS u(m, ord),
+    FROM regexp_matches(left(path, 1000), '"((?:[^"]|"")*)"|([^[:space:],"]+)', 'g') WITH ORDINALITY AS u(m, ord),
          LATERAL (SELECT replace(m[1], '""', '"') WHERE m[1] IS NOT NULL
                    UNION
                   SELECT translate(m[2], 'ABCDEFGHIJKLMNOPQRSTUVWXYZ', 'abcdefghijklmnopqrstuvwxyz') WHERE m[2] IS NOT NULL
@@ -114,7 +115,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT p.oid, p.proname::text FROM pg_proc p
    WHERE (p.proname IN (backfill.old_sync_name(job), backfill.sync_token(job)) OR p.proname = ANY (ARRAY(
-           SELECT backfill.sync_token(job) || ending FROM unnest('{_value, _todo, _rest, _changed, _back, _breaks, _default, _mine, _there}'::text[]) AS e(ending))))
+           SELECT backfill.sync_token(job) || ending FROM unnest('{_value, _todo, _rest, _changed, _back, _breaks, _default, _here, _moved, _mine, _there}'::text[]) AS e(ending))))
      AND p.proowner IN (SELECT o.oid FROM backfill.sync_owners(job) o)
 $$;
 
@@ -176,13 +177,16 @@ $$;
 
 -- A function of the server that runs a text as a query, or reads a table by its name, and that a parsed text calls; NULL: none.
 CREATE OR REPLACE FUNCTION backfill.runs_text(tree text) RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE STRICT SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT min(p.proname::text) FROM pg_proc p
-   WHERE tree IS NOT NULL AND p.pronamespace = 'pg_catalog'::regnamespace
-     AND p.proname IN ('query_to_xml', 'query_to_xmlschema', 'query_to_xml_and_xmlschema', 'table_to_xml', 'table_to_xmlschema', 'table_to_xml_and_xmlschema', 'schema_to_xml', 'schema_to_xmlschema',
-                       'schema_to_xml_and_xmlschema', 'database_to_xml', 'database_to_xmlschema', 'database_to_xml_and_xmlschema', 'cursor_to_xml', 'cursor_to_xmlschema', 'ts_stat', 'ts_rewrite')
-     AND tree ~ format('[:](funcid|aggfnoid|winfnoid) %s\M', p.oid)
+DECLARE
+  numbers constant text := (SELECT string_agg(p.oid::text, '|') FROM pg_proc p
+                             WHERE p.pronamespace = 'pg_catalog'::regnamespace
+                               AND p.proname IN ('query_to_xml', 'query_to_xmlschema', 'query_to_xml_and_xmlschema', 'table_to_xml', 'table_to_xmlschema', 'table_to_xml_and_xmlschema', 'schema_to_xml', 'schema_to_xmlschema',
+                                                 'schema_to_xml_and_xmlschema', 'database_to_xml', 'database_to_xmlschema', 'database_to_xml_and_xmlschema', 'cursor_to_xml', 'cursor_to_xmlschema', 'ts_stat', 'ts_rewrite'));
+BEGIN
+  RETURN (SELECT p.proname FROM pg_proc p WHERE p.oid = (regexp_match(tree, format('[:]funcid (%s)\M', numbers)))[1]::oid);
+END
 $$;
 
 -- Whether a parsed text reads or writes the table target, or makes rows of it: then more of it counts than the columns of a row that it is given.
@@ -195,15 +199,37 @@ $$;
 
 -- What functions and types reach: themselves, and by operators, domains, views, policies, and the parsed bodies of functions; of tables all that belongs to them, for the planner
 -- computes what stands in indexes and CHECKs; what triggers and defaults call where something writes. Of the table target, whose row the function takes, only what it reads, unless
--- it does more than that: uses_table. What the text of a body calls nobody can tell. Of 3,000 at most: who asks waits for it, and others behind.
-CREATE OR REPLACE FUNCTION backfill.reached_by(functions oid[], types oid[], target oid) RETURNS TABLE (classid oid, objid oid)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+-- it does more than that: uses_table. What the text of a body calls nobody can tell. Level by level, and within bounds: who asks waits for it, and others behind. too_much: there is more, of which nothing is known.
+CREATE OR REPLACE FUNCTION backfill.reached_by(functions oid[], types oid[], target oid, OUT classes oid[], OUT objects oid[], OUT too_much boolean)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  WITH RECURSIVE reached(classid, objid, writes) AS (
-    SELECT u.classid, u.objid, false FROM (SELECT 'pg_proc'::regclass::oid, unnest(functions) UNION ALL SELECT 'pg_type'::regclass, unnest(types)) AS u(classid, objid)
-     UNION
-    SELECT n.classid, n.objid, r.writes OR t.writes
-      FROM reached r,
+#variable_conflict use_column
+DECLARE
+  c       oid[] := array_fill('pg_proc'::regclass::oid, ARRAY[cardinality(functions)]) || array_fill('pg_type'::regclass::oid, ARRAY[cardinality(types)]);
+  o       oid[] := functions || types;
+  w       boolean[] := array_fill(false, ARRAY[cardinality(functions) + cardinality(types)]);  -- reached by what writes
+  writing boolean[] := '{}';
+  packed  bigint := 0;  -- bytes of parsed texts, as they are stored,
+  bytes   bigint := 0;  -- and as they are read
+BEGIN
+  classes := '{}';
+  objects := '{}';
+  too_much := false;
+  FOR level IN 1 .. 100 LOOP
+    IF coalesce(cardinality(o), 0) = 0 THEN
+      RETURN;
+    END IF;
+    classes := classes || c;
+    objects := objects || o;
+    writing := writing || w;
+    packed := packed + (SELECT coalesce(sum(pg_column_size(p.prosqlbody)), 0) FROM unnest(c, o) AS f(c, o) JOIN pg_proc p ON p.oid = f.o AND f.c = 'pg_proc'::regclass)
+                     + (SELECT coalesce(sum(pg_column_size(r.ev_action)), 0) FROM unnest(c, o) AS f(c, o) JOIN pg_rewrite r ON r.oid = f.o AND f.c = 'pg_rewrite'::regclass);
+    EXIT WHEN cardinality(objects) > 3000 OR packed > 1000000;
+    bytes := bytes + (SELECT coalesce(sum(octet_length(backfill.tree_of(f.c, f.o))), 0) FROM unnest(c, o) AS f(c, o));
+    EXIT WHEN bytes > 4000000;
+    SELECT array_agg(g.classid), array_agg(g.objid), array_agg(g.writes) INTO c, o, w
+      FROM (SELECT n.classid, n.objid, r.writes OR t.writes AS writes
+      FROM unnest(c, o, w) AS r(classid, objid, writes),
            LATERAL (SELECT t.tree ~ ':commandType [2345]' IS TRUE AS writes, backfill.uses_table(t.tree, target) AS uses_table FROM backfill.tree_of(r.classid, r.objid) AS t(tree) OFFSET 0) AS t,  -- once each: the text may be long
            LATERAL (SELECT d.refclassid, d.refobjid FROM pg_depend d WHERE d.classid = r.classid AND d.objid = r.objid AND NOT (r.classid = 'pg_class'::regclass AND r.objid = target)
                      UNION ALL
@@ -228,12 +254,15 @@ AS $$
                      UNION ALL
                     SELECT 'pg_constraint'::regclass, k.oid FROM pg_constraint k WHERE r.classid = 'pg_type'::regclass AND k.contypid = r.objid) AS n(classid, objid)
      WHERE n.classid NOT IN ('pg_namespace'::regclass, 'pg_extension'::regclass)
-  )
-  SELECT r.classid, r.objid FROM reached r LIMIT 3000  -- some twice: what writes reaches more
+            EXCEPT
+            SELECT * FROM unnest(classes, objects, writing)) AS g(classid, objid, writes);
+  END LOOP;
+  too_much := true;
+END
 $$;
 
 -- A schema of a path in which a role that has not the rights of owner may create what code under that path could mean, or has (thing: a function, an operator or a domain, NULL: it only may);
--- NULL: there is none. users: whose names $user may stand for. A schema that isn't there may be made by whoever may create in the database; its owner is trusted. A path of more than 4,000
+-- NULL: there is none. users: whose names $user may stand for. A schema that isn't there may be made by whoever may create in the database; its owner is trusted. A path of more than 1,000
 -- bytes is looked through by nobody, so it counts as one.
 CREATE OR REPLACE FUNCTION backfill.who_creates_in(path text, owner oid, users oid[], OUT schema text, OUT who text, OUT thing text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -245,7 +274,7 @@ AS $$
   ), trusted AS MATERIALIZED (
     SELECT b.nspowner FROM pg_namespace b WHERE b.nspname = 'backfill'  -- which logs in as anybody who submits
   )
-  SELECT '…', 'anybody', NULL WHERE octet_length(path) > 4000
+  SELECT '…', 'anybody', NULL WHERE octet_length(path) > 1000
    UNION ALL  -- one that is a session's own
   SELECT n.name, 'anybody', NULL FROM named n WHERE n.name ~ '^pg_temp_'
    UNION ALL
@@ -282,22 +311,21 @@ DECLARE
   held    constant oid[] := types || ARRAY(SELECT DISTINCT a.atttypid FROM unnest(functions) f, unnest(backfill.columns_of_function(f, target)) c JOIN pg_attribute a ON a.attrelid = target AND a.attname = c);
   classes oid[];
   objects oid[];
-  n       bigint;
+  too_much boolean;
   users   oid[];
   paths   text[];  -- of all that may call a text
   v       record;
   made    record;
   one     text;
 BEGIN
-  SELECT sum(r.n), array_agg(r.classid), array_agg(r.objid) INTO n, classes, objects
-    FROM (SELECT r.classid, r.objid, count(*) AS n FROM backfill.reached_by(functions, held, target) r GROUP BY r.classid, r.objid) r;
+  SELECT r.too_much, r.classes, r.objects INTO too_much, classes, objects FROM backfill.reached_by(functions, held, target) r;
   users := ARRAY(SELECT DISTINCT p.proowner FROM unnest(classes, objects) AS r(classid, objid) JOIN pg_proc p ON r.classid = 'pg_proc'::regclass AND p.oid = r.objid AND p.prosecdef) || owner;
   paths := ARRAY(SELECT DISTINCT substr(s.setting, length('search_path=') + 1) FROM unnest(classes, objects) AS r(classid, objid) JOIN pg_proc p ON r.classid = 'pg_proc'::regclass AND p.oid = r.objid, unnest(p.proconfig) AS s(setting)
                   WHERE starts_with(s.setting, 'search_path=')) || path;
-  IF n >= 3000 THEN
-    problem := 'reaches 3,000 functions, types, tables and what belongs to them, or more';
-  ELSIF cardinality(paths) > 100 THEN
-    problem := 'reaches functions with more than 100 search_paths of their own';
+  IF too_much THEN
+    problem := 'reaches more than 3,000 functions, types, tables and what belongs to them, or parsed bodies of more than some megabytes';
+  ELSIF cardinality(paths) > 40 THEN
+    problem := 'reaches functions with more than 40 search_paths of their own';
   END IF;
   IF problem IS NOT NULL THEN
     advice := 'Who looked through them would hold up others'' jobs. Have the clause read and call less.';
@@ -305,10 +333,11 @@ BEGIN
   END IF;
   FOR v IN
     SELECT o.kind, o.name, o.whose, o.own_path, o.is_text, o.runs
-      FROM ROWS FROM (unnest(classes), unnest(objects)) AS r(classid, objid),
+      FROM (SELECT DISTINCT * FROM unnest(classes, objects)) AS r(classid, objid),
            LATERAL (SELECT 'FUNCTION' AS kind, p.oid::regprocedure::text AS name, p.proowner AS whose,
                            (SELECT s.setting FROM unnest(p.proconfig) AS s(setting) WHERE starts_with(s.setting, 'search_path=')) AS own_path,
-                           p.prosqlbody IS NULL AND l.lanname NOT IN ('internal', 'c') AS is_text, NULL AS runs
+                           p.prosqlbody IS NULL AND l.lanname <> 'internal' AND NOT (l.lanname = 'c' AND NOT p.proargtypes::oid[] && '{text,varchar,bpchar}'::regtype[]::oid[]) AS is_text,  -- one of an extension in C may run a text that it is given (crosstab)
+                           NULL AS runs
                       FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang WHERE r.classid = 'pg_proc'::regclass AND p.oid = r.objid AND p.oid >= 16384 AND p.oid <> ALL (functions)
                      UNION ALL  -- a text that the server runs
                     SELECT 'FUNCTION', t.name, owner, NULL, true, t.name
@@ -328,8 +357,8 @@ BEGIN
       advice := format('ALTER %s %s OWNER TO %s; or, if %s may do all that %3$s may: GRANT %3$s TO %4$s.', v.kind, v.name, owner::regrole, v.whose::regrole);
     ELSIF v.kind <> 'FUNCTION' THEN
       CONTINUE;
-    ELSIF octet_length(v.own_path) > 4000 THEN
-      problem := format('%s has a search_path of more than 4,000 bytes', v.name);
+    ELSIF octet_length(v.own_path) > 1000 THEN
+      problem := format('%s has a search_path of more than 1,000 bytes', v.name);
       advice := format('ALTER FUNCTION %s SET search_path = …, pg_temp: the schemas that it means.', v.name);
     ELSIF backfill.is_open_path(v.own_path) THEN
       problem := format('%s would run in the trigger with the rights of the table''s owner, and whoever writes could put temporary tables in the way of its search_path', v.name);
@@ -409,7 +438,7 @@ BEGIN
     RETURN 'is not there any more';
   END IF;
   problem := (SELECT format('calls %I, which is not there any more', token || ending)
-                FROM unnest('{_value, _todo, _rest, _changed, _back, _breaks, _default, _mine}'::text[]) AS e(ending)
+                FROM unnest('{_value, _todo, _rest, _changed, _back, _breaks, _default, _here, _moved, _mine}'::text[]) AS e(ending)
                WHERE strpos(function.prosrc, token || ending) > 0
                  AND NOT EXISTS (SELECT FROM backfill.sync_functions(job) f WHERE f.name = token || ending) LIMIT 1);
   IF problem IS NOT NULL THEN

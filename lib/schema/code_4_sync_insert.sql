@@ -172,12 +172,14 @@ AS $$
      AND (j.state IN ('queued', 'running', 'paused') OR p.there)
 $$;
 
--- A job whose trigger computes from a column that this one fills, or will: of one that has none yet the words of its clauses tell. By its name; NULL: there is none.
-CREATE OR REPLACE FUNCTION backfill.downstream_of(job backfill.job) RETURNS text
+-- A job whose trigger computes from a column that this one fills, or will: of one that has none yet the words of its clauses tell. By its name; NULL: there is none, or
+-- whoever asks has no say in this one.
+CREATE OR REPLACE FUNCTION backfill.downstream_of(job_id bigint) RETURNS text
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT min(j.name) FROM backfill.job j
-   WHERE j.id > job.id AND j.keep_in_sync AND NOT j.dry_run AND backfill.shares_rows(j.target, job.target) AND NOT backfill.takes_all(j)
+  SELECT min(j.name) FROM backfill.job job, backfill.job j
+   WHERE job.id = job_id AND (pg_has_role(session_user, job.submitted_by_oid, 'MEMBER') OR pg_has_role(session_user, job.owner_oid, 'MEMBER') OR EXISTS (SELECT FROM pg_class c WHERE c.oid = job.target AND pg_has_role(session_user, c.relowner, 'MEMBER')))
+     AND j.id > job.id AND j.keep_in_sync AND NOT j.dry_run AND backfill.shares_rows(j.target, job.target) AND NOT backfill.takes_all(j)
      AND CASE WHEN EXISTS (SELECT FROM backfill.sync_triggers(j)) THEN backfill.sync_reads(j) && backfill.filled_columns(job.set_clause)
               ELSE j.state IN ('queued', 'running', 'paused')
                    AND EXISTS (SELECT FROM unnest(backfill.filled_columns(job.set_clause)) c WHERE concat_ws(' ', j.set_clause, j.where_clause) ~* backfill.word_pattern(c::name)) END

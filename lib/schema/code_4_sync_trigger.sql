@@ -120,16 +120,30 @@ AS $$
               ELSE (SELECT string_agg(DISTINCT backfill.undone(job, t), ' OR ') FROM backfill.assigned_values(job.set_clause) v, unnest(v.targets) AS t) END
 $$;
 
+-- Whether a row was to do as far as NULL tells, as a condition behind another; empty: it doesn't.
+CREATE OR REPLACE FUNCTION backfill.was_null(job backfill.job) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT coalesce(' AND (' || CASE WHEN job.plan -> 'sync' ->> 'mode' <> 'where'
+                                   THEN (SELECT string_agg(format('OLD.%s IS NULL', backfill.in_quotes(c)), ' OR ') FROM unnest(backfill.filled_columns(job.set_clause)) c
+                                          WHERE job.plan -> 'sync' ->> 'mode' = 'all' OR job.plan -> 'sync' -> 'null_asked' ? c) END || ')', '')
+$$;
+
 -- When an UPDATE moves a row in the scan that is to do, as far as a condition can tell: the function asks. NULL: no UPDATE does, or it is seen anyway.
 CREATE OR REPLACE FUNCTION backfill.moved_by(job backfill.job) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT CASE WHEN m.columns <> '{}' AND backfill.undone_by(job) IS NOT NULL
               THEN format('pg_catalog.record_image_ne(%s, %s)', backfill.row_of('OLD', m.columns), backfill.row_of('NEW', m.columns))
-                   || coalesce(' AND (' || CASE WHEN job.plan -> 'sync' ->> 'mode' <> 'where'
-                                                THEN (SELECT string_agg(format('OLD.%s IS NULL', backfill.in_quotes(c)), ' OR ') FROM unnest(backfill.filled_columns(job.set_clause)) c
-                                                       WHERE job.plan -> 'sync' ->> 'mode' = 'all' OR job.plan -> 'sync' -> 'null_asked' ? c) END || ')', '') END
+                   || backfill.was_null(job) END
     FROM (SELECT ARRAY(SELECT jsonb_array_elements_text(job.plan -> 'sync' -> 'moving')) AS columns) m
+$$;
+
+-- With sync_back, the columns that the trigger's function writes, in the order of <token>_here's results.
+CREATE OR REPLACE FUNCTION backfill.here_columns(job backfill.job) RETURNS TABLE (ord bigint, name text)
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT row_number() OVER (ORDER BY min(u.ord)), u.c FROM unnest(backfill.filled_columns(job.set_clause) || backfill.filled_columns(job.sync_back)) WITH ORDINALITY AS u(c, ord) WHERE job.sync_back IS NOT NULL GROUP BY u.c
 $$;
 
 -- The variable in which the trigger's function has which expressions of a clause are wanted; NULL: all are, of a clause for one column.
@@ -448,6 +462,7 @@ BEGIN
                      CASE WHEN job.sync_back IS NULL THEN '{}' ELSE array_fill(false, ARRAY[(SELECT cardinality(v.targets) FROM backfill.assigned_values(job.sync_back) v)]) END)
            || format(E'  wanted   pg_catalog.bool[] := %s;\n  wanted_back pg_catalog.bool[] := %s;\n', backfill.all_wanted(job.set_clause), coalesce(backfill.all_wanted(job.sync_back), '''{}''')) ELSE '' END
       || CASE WHEN has_defaults THEN E'  defaults pg_catalog.record;\n' ELSE '' END
+      || CASE WHEN job.sync_back IS NOT NULL THEN E'  here     pg_catalog.record;\n' ELSE '' END
       || CASE WHEN checks THEN E'  came     pg_catalog.record := NEW;\n  held     pg_catalog.record := NEW;\n  broken   pg_catalog.text;\n' ELSE '' END || E'BEGIN\n'
       -- A table that was given to somebody else, or another that its new trigger is on: what is theirs must not run with the rights of the function's owner. Privileges
       -- wouldn't tell: who owns the table can grant them all.
@@ -461,6 +476,10 @@ BEGIN
       -- Another table of the same owner, which others may give triggers.
       || format(E'  IF NOT %s%I(TG_RELID::bigint, NULL::%1$s%3$I) THEN RETURN NEW; END IF;\n', prefix, token || '_mine', token)
       || E'  BEGIN\n' || pin
+      -- Who exchanges names of columns, and finishes the job with that, leaves the triggers there for a moment.
+      || CASE WHEN job.sync_back IS NULL THEN '' ELSE
+           format(E'    SELECT v.* INTO here FROM %s%I(NEW%s) AS v;\n    IF pg_catalog.record_image_ne(ROW(%s), ROW(%s)) THEN\n      RAISE WARNING \'backfilld keeps no row of %% in step: its columns have changed their names\', TG_RELID::pg_catalog.regclass;',
+                  prefix, token || '_here', behind, (SELECT string_agg('NEW.' || backfill.in_quotes(h.name), ', ' ORDER BY h.ord) FROM backfill.here_columns(job) h), (SELECT string_agg(format('here.%I', h.ord::text), ', ' ORDER BY h.ord) FROM backfill.here_columns(job) h)) || leave END
       || CASE WHEN has_defaults THEN format(E'    SELECT v.* INTO defaults FROM %s%I(NULL::%1$s%3$I) AS v;\n', prefix, token || '_default', token) ELSE '' END
       || CASE WHEN several.forth OR several.back THEN format(E'    IF TG_OP OPERATOR(pg_catalog.=) \'UPDATE\' THEN SELECT v.* INTO moved FROM %s%I(OLD, NEW%s, NULL::%1$s%4$I) AS v; END IF;\n',
                                                              prefix, token || '_changed', behind, token) ELSE '' END
@@ -488,7 +507,7 @@ BEGIN
       || CASE WHEN backfill.undone_by(job) IS NOT NULL THEN
            E'    IF TG_ARGV[0] OPERATOR(pg_catalog.=) \'undone\' THEN\n'
            || CASE WHEN backfill.moved_by(job) IS NOT NULL
-                   THEN format(E'    IF %s%s THEN\n%s    END IF;\n', backfill.moved_by(job), CASE WHEN NOT by_null OR jsonb_array_length(sync -> 'null_asked') > 1 THEN format(' AND EXISTS (SELECT FROM %s AS v WHERE v."1")', old_todo) END,
+                   THEN format(E'    IF EXISTS (SELECT FROM %s%I(OLD, NEW%s, NULL::%1$s%4$I) AS v WHERE v."1")%5$s THEN\n%6$s    END IF;\n', prefix, token || '_moved', behind, token, backfill.was_null(job) || CASE WHEN NOT by_null OR jsonb_array_length(sync -> 'null_asked') > 1 THEN format(' AND EXISTS (SELECT FROM %s AS v WHERE v."1")', old_todo) ELSE '' END,
                                backfill.sync_lines(job, job.set_clause, value, 'update')) ELSE '' END
            || format(E'    IF NOT (%s) THEN\n', by_key)
            || CASE WHEN by_null AND jsonb_array_length(sync -> 'null_asked') < 2 THEN backfill.sync_lines(job, job.set_clause, value, 'undone')

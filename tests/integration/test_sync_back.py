@@ -158,3 +158,16 @@ def test_of_several_old_columns_one_that_cannot_go_back_keeps_no_other_from_it(d
     if not stale:
         db.app.execute(f"INSERT INTO t (id, b, c) VALUES (100, {too_large}, 777)")
         assert row(db, 100, "a, s, b, c") == (None, "777", too_large, 777)
+
+
+def test_names_that_are_exchanged_with_finish_lose_nothing_until_the_triggers_are_gone(db):
+    """In one transaction, as the man page says: they stay until a daemon comes."""
+    make(db, "a bigint", "i")
+    daemon = db.daemon()
+    in_step(db, "b = a * 10", add_column="b bigint", sync_back="a = b / 10", name="j")
+    daemon.terminate()
+    db.app.execute("BEGIN; LOCK TABLE t; ALTER TABLE t RENAME a TO y; ALTER TABLE t RENAME b TO a; ALTER TABLE t RENAME y TO b; SELECT backfill.finish('j'); COMMIT")
+    db.app.execute("UPDATE t SET a = 70 WHERE id = 5; INSERT INTO t (id, a) VALUES (1000, 50)")
+    assert row(db, 5, "a") == (70,) and row(db, 1000, "a") == (50,)
+    daemon.start()
+    wait_until(lambda: db.one(TRIGGERS) == 0, what="the triggers are gone")
