@@ -486,13 +486,6 @@ AS $$
    WHERE job.where_clause IS NOT NULL AND job.set_clause IS NOT NULL
 $$;
 
--- Whether a row may be in both: one table, or a table and a partition of it.
-CREATE OR REPLACE FUNCTION backfill.shares_rows(one oid, other oid) RETURNS boolean
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-AS $$
-  SELECT one = other OR EXISTS (SELECT FROM pg_partition_ancestors(one) a(relid) WHERE a.relid = other) OR EXISTS (SELECT FROM pg_partition_ancestors(other) a(relid) WHERE a.relid = one)
-$$;
-
 -- A partitioned table, or a partition, and all partitions below it; nothing of any other table. As pg_partition_tree, which takes a lock on each of them: a look at
 -- somebody else's table must not wait for who holds one.
 CREATE OR REPLACE FUNCTION backfill.partitions_of(root oid) RETURNS TABLE (relid oid, isleaf boolean)
@@ -507,6 +500,13 @@ BEGIN
   )
   SELECT t.oid, t.relkind <> 'p' FROM tree t;
 END
+$$;
+
+-- The tables that a table's rows may be in: itself, what it is a partition of, and its partitions.
+CREATE OR REPLACE FUNCTION backfill.kin_of(relation oid) RETURNS oid[]
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT ARRAY(SELECT relation UNION SELECT a.relid::oid FROM pg_partition_ancestors(relation) a(relid) UNION SELECT p.relid FROM backfill.partitions_of(relation) p)
 $$;
 
 -- Whether it walks a partitioned table as one, by a statement of the user's own.

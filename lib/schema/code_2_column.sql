@@ -103,6 +103,13 @@ BEGIN
 END
 $$;
 
+-- Whether a job's where_clause asks for no more than NULL in that column.
+CREATE OR REPLACE FUNCTION backfill.asks_only_null(job backfill.job, column_name text) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT coalesce(backfill.null_columns(job.where_clause, (SELECT c.relname::text FROM pg_class c WHERE c.oid = job.target)) = ARRAY[column_name], false)
+$$;
+
 -- What makes a column of that type more than nullable and empty: a default, or a constraint of the type itself or of a domain under
 -- it. Every row would have the default, and be done; or the table is written anew while everybody waits.
 CREATE OR REPLACE FUNCTION backfill.rule_of_type(type oid) RETURNS text
@@ -164,9 +171,9 @@ BEGIN
   IF had.type IS NOT NULL AND had.type <> full_name THEN
     PERFORM backfill.refuse('add_column', format('%s has a column %I already, of type %s', table_name, name, had.type),
                             'Choose another name, or the type that it has.', '42701');
-  ELSIF had.default_is IS NOT NULL AND job.where_clause IS NULL AND job.set_clause IS NOT NULL THEN
+  ELSIF had.default_is IS NOT NULL AND (job.where_clause IS NULL OR backfill.asks_only_null(job, name)) AND job.set_clause IS NOT NULL THEN
     PERFORM backfill.refuse('add_column', format('%s has a column %I already, with a default: every row has a value there, and nothing tells which are to do', table_name, name),
-                            format('ALTER TABLE %s ALTER %I DROP DEFAULT, and set it to NULL where nobody has written it; or give where_clause, the condition of rows that are still to do.', table_name, name), '42701');
+                            format('ALTER TABLE %s ALTER %I DROP DEFAULT, and set it to NULL where nobody has written it; or give a where_clause that is true of the rows that are still to do, and says more than NULL.', table_name, name), '42701');
   ELSIF had.attgenerated <> '' THEN
     PERFORM backfill.refuse('add_column', format('%I is a generated column', name), 'The server computes it itself.', '42601');
   ELSIF had.type IS NOT NULL THEN

@@ -25,8 +25,9 @@ BEGIN
   END IF;
   IF differs IS NOT NULL THEN
     PERFORM backfill.refuse('name', format('there is another job "%s": it has %s', job.name, differs),
-      CASE WHEN there.state IN ('succeeded', 'failed', 'cancelled') THEN format('Give this one another name; or, where it is to take the place of that one, which %s, SELECT backfill.forget(%L) first.',
-                                                                               CASE there.state WHEN 'cancelled' THEN 'was cancelled' ELSE 'has ' || there.state END, job.name)
+      CASE WHEN there.state IN ('succeeded', 'failed', 'cancelled') THEN format('Give this one another name; or, where it is to take the place of that one, which %s, %sSELECT backfill.forget(%L) first.',
+                                                                               CASE there.state WHEN 'cancelled' THEN 'was cancelled' ELSE 'has ' || there.state END,
+                                                                               CASE WHEN there.state <> 'cancelled' AND there.wanted <> 'finish' AND backfill.added_column(there) IS NOT NULL THEN format('SELECT backfill.undo(%L), which drops the column that it has filled, and ', job.name) ELSE '' END, job.name)
            ELSE format('Give this one another name; or, where it is to take the place of that one, SELECT backfill.cancel(%L), then backfill.forget(%L) first.', job.name, job.name) END, '23505');
   END IF;
 END

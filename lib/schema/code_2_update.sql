@@ -121,9 +121,9 @@ BEGIN
   IF ends AND ended AND OLD.wanted = 'undo' AND NEW.wanted <> 'undo' AND OLD.tidy THEN
     PERFORM backfill.refuse('wanted', format('job %I is being undone', OLD.name), 'A daemon takes out all that it added; what it waits for, or why it can''t, backfill.status says in throttled_by or error.', '55000');
   ELSIF ends AND ended AND NEW.state = OLD.state THEN
-    IF NEW.wanted = 'finish' AND OLD.state <> 'cancelled' AND NOT OLD.keep_in_sync AND NOT OLD.tidy THEN
+    IF NEW.wanted = 'finish' AND OLD.state <> 'cancelled' AND (NOT OLD.keep_in_sync OR OLD.dry_run) AND NOT OLD.tidy THEN
       PERFORM backfill.refuse('wanted', format('job %I keeps nothing in step, so there is nothing to finish', OLD.name),
-                              'finish is for jobs with keep_in_sync.', '55000');
+                              'finish is for jobs with keep_in_sync that have run; a dry_run has changed nothing.', '55000');
     END IF;
     IF NEW.wanted = 'cancel' AND OLD.wanted = 'run' AND OLD.state = 'succeeded' AND OLD.tidy AND OLD.keep_in_sync
        AND EXISTS (SELECT FROM unnest(backfill.filled_columns(OLD.set_clause)) c WHERE NOT OLD.plan -> 'sync' -> 'not_null' ? c AND backfill.takes_no_null(OLD.target, c::name, true)) THEN
@@ -261,7 +261,7 @@ BEGIN
                   WHEN OLD.wanted IN ('cancel', 'finish', 'undo') THEN 'A daemon takes it out; what it waits for, or why it can''t, backfill.status says in throttled_by or error. Then the job can be forgotten.'
                   WHEN OLD.state <> 'succeeded' AND backfill.added_column(OLD) IS NOT NULL
                   THEN format('First SELECT backfill.undo(%L), which takes out all that it added. backfill.finish takes out its trigger alone, and leaves column %I, which nothing keeps in step then.', OLD.name, backfill.added_column(OLD))
-                  ELSE format('First SELECT backfill.finish(%L), which takes its trigger out, or backfill.undo(%L), which takes out all that it added.', OLD.name, OLD.name) END;
+                  ELSE format('Where the job is to be done anew, with another clause, say, first SELECT backfill.undo(%1$L), which takes out all that it added. Where what it has computed is to stay, SELECT backfill.finish(%1$L), which takes out its trigger alone.', OLD.name) END;
   END IF;
   RETURN NEW;
 END

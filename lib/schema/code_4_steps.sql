@@ -224,14 +224,16 @@ DECLARE
   other text := (SELECT nullif(backfill.type_name(a.atttypid, format_type(a.atttypid, a.atttypmod)), job.plan -> 'column' ->> 'type')
                    FROM pg_attribute a WHERE a.attrelid = job.target AND a.attname = name AND NOT a.attisdropped);
 BEGIN
-  IF other IS NULL AND job.where_clause = quote_ident(name) || ' IS NULL' AND job.set_clause IS NOT NULL AND backfill.default_of(job.target, name) IS NOT NULL THEN
+  IF other IS NULL AND backfill.asks_only_null(job, name) AND job.set_clause IS NOT NULL AND backfill.default_of(job.target, name) IS NOT NULL THEN
     other := 'with a default, so that nothing tells which rows are to do';
   ELSIF other IS NOT NULL THEN
     other := 'of type ' || other;
   END IF;
   IF other IS NOT NULL THEN
     RAISE EXCEPTION 'column % of % is there, %', name, backfill.relation_name(job.target), other
-      USING ERRCODE = '42701', HINT = format('Somebody has added it since the job was inserted. Drop or rename it, then SELECT backfill.retry(%L).', job.name);
+      USING ERRCODE = '42701', HINT = CASE WHEN job.plan -> 'columns' ? name
+        THEN format('It was there when the job was inserted, and what stands in it may be the application''s. SELECT backfill.forget(%L), then insert the job with a where_clause that is true of the rows that are still to do.', job.name)
+        ELSE format('Somebody has added it since the job was inserted. Where nobody needs it, drop it, then SELECT backfill.retry(%L).', job.name) END;
   END IF;
 END
 $$;
@@ -339,7 +341,7 @@ BEGIN
       RETURN;
     ELSIF uses IS NOT NULL THEN
       RAISE EXCEPTION 'the trigger of keep_in_sync on % %', name, uses
-        USING ERRCODE = '55000', HINT = format('Rows that were written without it may be out of step. SELECT backfill.finish(%L), set the filled column to what is to do where in doubt, then insert the job again.', job.name);
+        USING ERRCODE = '55000', HINT = format('Rows that were written without it may be out of step. SELECT backfill.finish(%1$L), then backfill.forget(%1$L); set the filled column to what is to do where in doubt, and insert the job again.', job.name);
     END IF;
   END IF;
   IF phase = 'expand' THEN

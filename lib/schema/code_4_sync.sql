@@ -444,7 +444,7 @@ BEGIN
   IF problem IS NOT NULL THEN
     RETURN problem;
   END IF;
-  problem := (SELECT format('is switched off on %s (ALTER TABLE … DISABLE TRIGGER)', backfill.relation_name(g.tgrelid))
+  problem := (SELECT format(CASE g.tgenabled WHEN 'D' THEN 'is switched off on %s: ALTER TABLE … DISABLE TRIGGER' ELSE 'does not fire for every writer on %s: it takes ALTER TABLE … ENABLE ALWAYS TRIGGER %I' END, backfill.relation_name(g.tgrelid), g.tgname)
                 FROM pg_trigger g
                WHERE g.tgfoid = function.oid AND g.tgenabled <> 'A' LIMIT 1);
   IF problem IS NOT NULL THEN
@@ -463,7 +463,9 @@ $$;
 
 -- What is wrong with a job's trigger, in words; NULL: nothing.
 CREATE OR REPLACE FUNCTION backfill.sync_trouble(job backfill.job) RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT coalesce(backfill.sync_danger(job), backfill.sync_change(job))
+BEGIN
+  RETURN coalesce(backfill.sync_danger(job), backfill.sync_change(job), backfill.sync_conflict(job));
+END
 $$;

@@ -168,7 +168,8 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT j.name, backfill.filled_columns(j.set_clause), backfill.sync_reads(j), coalesce(backfill.filled_columns(j.sync_back), '{}'), backfill.takes_all(j), j.id < job.id, p.there
     FROM backfill.job j JOIN pg_class t ON t.oid = j.target, LATERAL (SELECT EXISTS (SELECT FROM backfill.sync_triggers(j)) AS there) p
-   WHERE j.id <> job.id AND j.keep_in_sync AND NOT j.dry_run AND backfill.shares_rows(j.target, job.target) AND pg_has_role(session_user, t.relowner, 'MEMBER')
+   WHERE j.id <> job.id AND j.keep_in_sync AND NOT j.dry_run AND j.target = ANY ((SELECT backfill.kin_of(job.target))::oid[])
+     AND (pg_has_role(session_user, t.relowner, 'MEMBER') OR session_user = (SELECT pg_get_userbyid(n.nspowner) FROM pg_namespace n WHERE n.nspname = 'backfill'))
      AND (j.state IN ('queued', 'running', 'paused') OR p.there)
 $$;
 
@@ -179,7 +180,7 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT min(j.name) FROM backfill.job job, backfill.job j
    WHERE job.id = job_id AND (pg_has_role(session_user, job.submitted_by_oid, 'MEMBER') OR pg_has_role(session_user, job.owner_oid, 'MEMBER') OR EXISTS (SELECT FROM pg_class c WHERE c.oid = job.target AND pg_has_role(session_user, c.relowner, 'MEMBER')))
-     AND j.id > job.id AND j.keep_in_sync AND NOT j.dry_run AND backfill.shares_rows(j.target, job.target) AND NOT backfill.takes_all(j)
+     AND j.id > job.id AND j.keep_in_sync AND NOT j.dry_run AND j.target = ANY (backfill.kin_of(job.target)) AND NOT backfill.takes_all(j)
      AND CASE WHEN EXISTS (SELECT FROM backfill.sync_triggers(j)) THEN backfill.sync_reads(j) && backfill.filled_columns(job.set_clause)
               ELSE j.state IN ('queued', 'running', 'paused')
                    AND EXISTS (SELECT FROM unnest(backfill.filled_columns(job.set_clause)) c WHERE concat_ws(' ', j.set_clause, j.where_clause) ~* backfill.word_pattern(c::name)) END
@@ -196,6 +197,16 @@ AS $$
    WHERE t.tgrelid = relation AND NOT t.tgisinternal AND t.tgparentid = 0 AND t.tgname ~ '^(zz|00)_backfilld_keep_in_sync_' AND p.proname ~ '^backfilld_sync_[0-9]+_[0-9a-f]{12}$'
      AND NOT EXISTS (SELECT FROM backfill.job j WHERE j.target = relation AND p.proname = backfill.sync_token(j))
    ORDER BY p.oid, t.tgname DESC
+$$;
+
+-- A job whose trigger is in the table's rows, too, and which this one's does not see, or that doesn't see this one's: of one that came to them with a partition, in words; NULL: there is none.
+CREATE OR REPLACE FUNCTION backfill.sync_conflict(job backfill.job) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT format('and that of job "%s" don''t see each other in rows that they share: %s', o.name, CASE WHEN o.filled && f.mine THEN 'both fill one column' ELSE 'one reads what the other fills, and fires before it' END)
+    FROM (SELECT backfill.filled_columns(job.set_clause) AS mine, backfill.sync_reads(job) AS reads) f, backfill.other_syncs(job) o
+   WHERE o.there AND NOT o.leaves AND (o.filled && f.mine OR o.older AND o.reads && f.mine OR NOT o.older AND o.filled && f.reads)
+   ORDER BY o.name LIMIT 1
 $$;
 
 -- Refuses a job whose trigger another's would not see: the triggers of the older job fire first, so the younger one may read what the older
@@ -217,7 +228,7 @@ BEGIN
   IF FOUND AND other.leaves THEN
     PERFORM backfill.refuse('keep_in_sync', format('the trigger of job "%s" is being taken out of the table', other.name), 'That takes a moment, where a daemon serves this database: insert the job again then.', '55000');
   ELSIF FOUND AND other.same THEN
-    PERFORM backfill.refuse('keep_in_sync', format('job "%s" keeps a column that this one fills in step already', other.name), format('First SELECT backfill.finish(%L), or backfill.cancel while it has not ended.', other.name), '55000');
+    PERFORM backfill.refuse('keep_in_sync', format('job "%s" keeps a column that this one fills in step already', other.name), format('SELECT backfill.undo(%1$L) takes it back with the column that it has added; backfill.finish(%1$L), when it has succeeded, takes out its trigger alone, and what it has computed stays; backfill.cancel(%1$L) ends one that has not ended.', other.name), '55000');
   ELSIF FOUND AND NOT other.older THEN
     PERFORM backfill.refuse('keep_in_sync', format('job "%s" fills a column that this one reads, by a trigger that fires behind this one''s', other.name),
       format('SELECT backfill.forget(%L), then insert this job again: of two jobs of which one reads what the other fills, that one comes later.', job.name), '55000');
@@ -350,7 +361,8 @@ BEGIN
   END IF;
   IF backfill.replacer_of(job) IS NOT NULL THEN
     PERFORM backfill.refuse('keep_in_sync', pg_catalog.format('%s could replace the functions that the trigger calls with the rights of %s, the owner of the table', backfill.replacer_of(job), class.relowner::pg_catalog.regrole),
-                            pg_catalog.format('ALTER SCHEMA %s OWNER TO %s, or to a role that has those rights.', class.relnamespace::pg_catalog.regnamespace, class.relowner::pg_catalog.regrole), '42501');
+                            pg_catalog.format('ALTER TABLE %s SET SCHEMA …, to one that %s owns; or, where the owner of schema %s may do all that %2$s may: GRANT %2$s TO %4$s.', backfill.relation_name(job.target), class.relowner::pg_catalog.regrole,
+                                              class.relnamespace::pg_catalog.regnamespace, (SELECT n.nspowner::pg_catalog.regrole FROM pg_catalog.pg_namespace n WHERE n.oid OPERATOR(pg_catalog.=) class.relnamespace)), '42501');
   END IF;
   -- NEW is made a row of the table by a cast, and the owner of a partition can make one of his own, which would run with the rights of the table's owner.
   SELECT backfill.relation_name(c.oid) AS name, c.relowner::pg_catalog.regrole::pg_catalog.text AS owner INTO v

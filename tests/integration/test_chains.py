@@ -2,6 +2,7 @@
 
 import psycopg
 import pytest
+from daemon import run
 from in_step import in_step
 from waiting import wait_until
 
@@ -110,3 +111,15 @@ def test_finish_is_refused_while_new_code_needs_the_way_back(parted, table):
     with pytest.raises(psycopg.Error, match="fills a of public.t by sync_back, which may not be NULL"):
         db.app.execute("SELECT backfill.finish('both')")
     db.app.execute("INSERT INTO t (id, b) VALUES (0, 10)")
+
+
+@pytest.mark.parametrize("clause, where", [("c = b + 1", "c IS NULL"), ("b = a * 3", "b IS NULL")])
+def test_a_job_that_comes_with_a_partition_and_does_not_fit_is_named(db, clause, where):
+    db.app.execute("""CREATE TABLE t (id int PRIMARY KEY, a int, b int, c int) PARTITION BY RANGE (id); CREATE TABLE t1 PARTITION OF t FOR VALUES FROM (0) TO (51);
+                      CREATE TABLE t2 (id int PRIMARY KEY, a int, b int, c int); INSERT INTO t SELECT g, g FROM generate_series(1, 50) g; INSERT INTO t2 SELECT g, g, g FROM generate_series(51, 100) g""")
+    in_step(db, clause, where_clause=where, target="t2", name="leaf")
+    in_step(db, "b = a * 2", where_clause="b IS NULL", name="whole")
+    assert run("-d", db.conninfo(), "--check").returncode == 0
+    db.app.execute("ALTER TABLE t ATTACH PARTITION t2 FOR VALUES FROM (51) TO (101)")
+    check = run("-d", db.conninfo(), "--check")
+    assert check.returncode == 1 and "don't see each other in rows that they share" in check.stdout, check.stdout

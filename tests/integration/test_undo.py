@@ -204,7 +204,7 @@ def test_a_job_whose_row_was_locked_when_the_daemon_looked_is_looked_at_again(db
         holder.execute("SELECT FROM backfill.job WHERE name = %s FOR UPDATE", [name])
         daemon.start()
         db.finish(db.submit(target="u", set_clause="b = 1"))
-        assert db.state(name) == ("succeeded" if ended else "queued") and (len(made(db)) == 9) == ended, "it is passed over"
+        assert db.state(name) == ("succeeded" if ended else "queued") and (len(made(db)) == 10) == ended, "it is passed over"
     if ended:
         wait_until(lambda: made(db) == [("b",)], what="the trigger is gone")
     else:
@@ -389,3 +389,40 @@ def test_a_column_that_came_to_the_name_later_is_not_dropped(db, change, now, wh
     assert "column qty of public.t is another one than when the job was inserted" in failed["error"] and (now is None or f"that one is called {now} now" in failed["error"])
     columns = db.one("SELECT string_agg(attname, ' ' ORDER BY attname) FROM pg_attribute WHERE attrelid = 't'::regclass AND attnum > 0 AND NOT attisdropped")
     assert columns == ("id qty qty_old" if "qty_new" in change and now else "id qty" if "qty_new" in change else "id qty_new qty_old")
+
+
+@pytest.mark.parametrize("where", ["b IS NULL", "(t.b) ISNULL", None])
+def test_a_column_of_the_applications_with_a_default_is_never_told_to_be_dropped(db, where):
+    table(db)
+    db.app.execute("ALTER TABLE t ADD b int NOT NULL DEFAULT 0")
+    with pytest.raises(psycopg.Error, match="has a column b already, with a default"):
+        db.submit(**FILL, where_clause=where)
+
+
+def test_for_another_clause_the_hints_say_undo_first(db):
+    """What finish leaves in the column counts as right."""
+    table(db)
+    db.daemon()
+    name = db.submit(**FILL)
+    db.finish(name)
+    for other in (dict(name=name), dict(name="another")):
+        with pytest.raises(psycopg.Error) as refused:
+            db.submit(**{**FILL, "set_clause": "b = a * 10", **other})
+        assert refused.value.diag.message_hint.index(f"backfill.undo('{name}')") < len(refused.value.diag.message_hint) and "backfill.finish" not in refused.value.diag.message_hint.split("backfill.undo")[0]
+    with pytest.raises(psycopg.Error) as refused:
+        db.app.execute("SELECT backfill.forget(%s)", [name])
+    assert "backfill.finish" not in refused.value.diag.message_hint.split("backfill.undo")[0]
+    db.app.execute("SELECT backfill.undo(%s)", [name])  # as the hints say
+    wait_until(lambda: not db.job(name)["tidy"])
+    db.app.execute("SELECT backfill.forget(%s)", [name])
+    db.finish(db.submit(**{**FILL, "set_clause": "b = a * 10"}))
+    assert db.one("SELECT count(*) FROM t WHERE b <> a * 10") == 0
+
+
+def test_a_dry_run_has_nothing_to_finish(db):
+    db.app.execute("CREATE TABLE t (id int PRIMARY KEY, a int NOT NULL); INSERT INTO t SELECT g, g FROM generate_series(1, 10) g")
+    db.daemon()
+    name = db.submit(**FILL, sync_back="a = b / 2", dry_run=True)
+    db.finish(name)
+    with pytest.raises(psycopg.Error, match="keeps nothing in step, so there is nothing to finish"):
+        db.app.execute("SELECT backfill.finish(%s)", [name])
