@@ -213,6 +213,16 @@ AS $$
    ORDER BY c.key LIMIT 1
 $$;
 
+-- The items of enforce, a column of NOT NULL by the name that it bears now; was: that of the INSERT.
+CREATE OR REPLACE FUNCTION backfill.items_now(job backfill.job) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT jsonb_agg(CASE WHEN a.attname IS NULL THEN i.item ELSE i.item || jsonb_build_object('column', a.attname, 'was', i.item -> 'column') END ORDER BY i.ord)
+    FROM jsonb_array_elements(job.plan -> 'enforce') WITH ORDINALITY AS i(item, ord)
+    LEFT JOIN pg_attribute a ON i.item ->> 'kind' = 'not null' AND a.attrelid = job.target AND NOT a.attisdropped AND backfill.is_here(job)
+     AND a.attnum = CASE WHEN i.item -> 'column' = job.plan -> 'column' -> 'name' AND job.plan -> 'column' ? 'number' THEN job.plan -> 'column' ->> 'number' ELSE job.plan -> 'columns' ->> (i.item ->> 'column') END::smallint
+$$;
+
 -- Stops a job of which a column is another one by now.
 CREATE OR REPLACE FUNCTION backfill.check_columns(job backfill.job) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp

@@ -46,7 +46,7 @@ BEGIN
   END IF;
   RETURN job.keep_in_sync AND backfill.drop_sync_commands(job) <> '{}'
       OR job.enforce IS NOT NULL AND EXISTS (
-           SELECT FROM jsonb_array_elements(job.plan -> 'enforce') i
+           SELECT FROM jsonb_array_elements(backfill.items_now(job)) i
             WHERE EXISTS (SELECT FROM pg_constraint k
                            WHERE k.conrelid = job.target AND k.conname = i ->> 'name' AND (job.wanted = 'undo' OR NOT k.convalidated OR k.contype = 'c' AND backfill.gives_up(job)))
                OR EXISTS (SELECT FROM pg_index x JOIN pg_class c ON c.oid = x.indexrelid

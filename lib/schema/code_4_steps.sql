@@ -262,7 +262,7 @@ CREATE OR REPLACE FUNCTION backfill.was_not_null(job backfill.job, item jsonb) R
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT EXISTS (SELECT FROM jsonb_array_elements_text(job.before -> 'definition') AS d(line)
-                  WHERE item ->> 'kind' = 'not null' AND starts_with(d.line, format('column %I ', coalesce(item ->> 'column', ''))) AND d.line ~ ' NOT NULL( |$)')
+                  WHERE item ->> 'kind' = 'not null' AND starts_with(d.line, format('column %I ', coalesce(item ->> 'was', item ->> 'column', ''))) AND d.line ~ ' NOT NULL( |$)')
 $$;
 
 -- What is to do next in a phase of a job that this session holds; no row: nothing. commands: to be run in one transaction
@@ -348,7 +348,7 @@ BEGIN
     RETURN;
   END IF;
 
-  FOR item IN SELECT * FROM jsonb_array_elements(job.plan -> 'enforce') LOOP
+  FOR item IN SELECT * FROM jsonb_array_elements(CASE WHEN phase = 'tidy' THEN backfill.items_now(job) ELSE job.plan -> 'enforce' END) LOOP
     SELECT * INTO it FROM backfill.find_item(job, item);
     words := format('%s %s', item ->> 'kind', item ->> 'name');
     existing := (item -> 'existing')::boolean;

@@ -454,9 +454,11 @@ BEGIN
   ELSIF NOT function.prosecdef OR sealed[2] IS DISTINCT FROM backfill.sync_seal(job, schema, sealed[1]) AND coalesce(sealed[1], function.prosrc) <> backfill.sync_body(job, schema) THEN
     RETURN 'was changed, or its schema was renamed';
   END IF;
-  problem := (SELECT format('writes column %I, which is not there any more', c)
+  problem := (SELECT format('writes column %I, which is %s', c, CASE WHEN a.attnum IS NULL THEN 'not there any more' ELSE 'another one now' END)
                 FROM unnest(backfill.filled_columns(job.set_clause) || backfill.filled_columns(job.sync_back)) c
-               WHERE NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = job.target AND a.attname = c AND a.attnum > 0 AND NOT a.attisdropped) LIMIT 1);
+                LEFT JOIN pg_attribute a ON a.attrelid = job.target AND a.attname = c AND a.attnum > 0 AND NOT a.attisdropped
+               WHERE a.attnum IS NULL OR a.attnum <> CASE WHEN c = job.plan -> 'column' ->> 'name' AND job.plan -> 'column' ? 'number' THEN job.plan -> 'column' ->> 'number' ELSE job.plan -> 'columns' ->> c END::integer AND backfill.is_here(job)
+               LIMIT 1);
   RETURN problem;
 END
 $$;

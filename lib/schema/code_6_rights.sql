@@ -39,7 +39,7 @@ GRANT EXECUTE ON FUNCTION
   backfill.next_token, backfill.split_at, backfill.trim_sql, backfill.within_brackets, backfill.assigned_column, backfill.assignments_of,
   backfill.tokens_of, backfill.is_read_slowly, backfill.without_brackets, backfill.joined_by, backfill.asked_for_null, backfill.filled_columns,
   backfill.condition_of, backfill.statements, backfill.relations_of, backfill.kin_of, backfill.takes_no_null, backfill.walks_parent, backfill.laid_out_now, backfill.partitions_of, backfill.key_numbers,
-  backfill.has_column, backfill.asks_only_null, backfill.check_combination, backfill.check_ignore, backfill.check_drop_column, backfill.noted_drop, backfill.noted_columns, backfill.other_column, backfill.check_columns, backfill.copy_statement,
+  backfill.has_column, backfill.asks_only_null, backfill.check_combination, backfill.check_ignore, backfill.check_drop_column, backfill.noted_drop, backfill.noted_columns, backfill.items_now, backfill.other_column, backfill.check_columns, backfill.copy_statement,
   backfill.read_column, backfill.read_sync,
   backfill.other_constraint, backfill.constraint_name, backfill.check_given_name, backfill.has_constraint, backfill.check_schema_right,
   backfill.read_constraint, backfill.make_plan, backfill.check_batch, backfill.plan_leaves_out, backfill.check_bound, backfill.check_batch_ahead, backfill.own_job,

@@ -249,3 +249,13 @@ def test_a_key_column_that_changes_its_name_is_followed(db, clause, not_null):
     before = row(db, 5)
     db.app.execute("ALTER TABLE t RENAME id TO pk; UPDATE t SET b = NULL WHERE pk = 5")
     assert db.all("SELECT b FROM t WHERE pk = 5") == [before]
+
+
+@pytest.mark.parametrize("add", [True, False])
+def test_a_filled_column_whose_name_another_bears_is_named_by_check(db, add):
+    make(db, "a int" if add else "a int, b int", "i" if add else "i, NULL")
+    in_step(db, "b = a * 2", **({"add_column": "b int"} if add else {"where_clause": "b IS NULL"}))
+    assert run("-d", db.conninfo(), "--check").returncode == 0
+    db.app.execute("ALTER TABLE t RENAME b TO c; ALTER TABLE t ADD b int")
+    check = run("-d", db.conninfo(), "--check")
+    assert check.returncode == 1 and "writes column b, which is another one now" in check.stdout, check.stdout

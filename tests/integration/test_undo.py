@@ -426,3 +426,18 @@ def test_a_dry_run_has_nothing_to_finish(db):
     db.finish(name)
     with pytest.raises(psycopg.Error, match="keeps nothing in step, so there is nothing to finish"):
         db.app.execute("SELECT backfill.finish(%s)", [name])
+
+
+@pytest.mark.parametrize("add", [True, False])
+def test_not_null_goes_with_its_column_whatever_that_is_called(db, add):
+    table(db)
+    if not add:
+        db.app.execute("ALTER TABLE t ADD b int")
+    db.daemon()
+    name = db.submit(**{**FILL, **({} if add else {"add_column": None, "where_clause": "b IS NULL"})}, enforce=["NOT NULL b"])
+    db.finish(name)
+    db.app.execute("ALTER TABLE t RENAME b TO b_old; ALTER TABLE t ADD b int")
+    db.app.execute("SELECT backfill.undo(%s)", [name])
+    wait_until(lambda: not db.job(name)["tidy"], what="it is undone")
+    db.app.execute("INSERT INTO t (id, a) VALUES (1000, 1)")
+    assert db.all("SELECT attname::text, attnotnull FROM pg_attribute WHERE attrelid = 't'::regclass AND attnum > 2 AND NOT attisdropped ORDER BY 1") == ([("b", False)] if add else [("b", False), ("b_old", False)])
