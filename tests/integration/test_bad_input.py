@@ -380,7 +380,7 @@ def test_column_that_is_gone_before_the_job_began(db):
     db.app.execute("ALTER TABLE t DROP COLUMN m")
     db.daemon()
     job = db.finish(name, "failed")
-    assert 'column "m" does not exist' in job["error"] and db.counts() == {0: 100}
+    assert 'column "m" of public.t, which job' in job["error"] and "was dropped" in job["error"] and db.counts() == {0: 100}
 
 
 def test_password_on_the_command_line_is_refused():
