@@ -192,14 +192,18 @@ AS $$
   SELECT coalesce((SELECT jsonb_build_object('drop', a.attnum) FROM pg_attribute a WHERE a.attrelid = job.target AND a.attname = job.drop_column AND a.attnum > 0 AND NOT a.attisdropped), '{}')
 $$;
 
--- What the plan notes of the columns that a job's clauses name; '{}': nothing. Any word of them that is a column's name counts.
+-- What the plan notes of the columns that a job's texts name; '{}': nothing. Any word of them that is a column's name counts, but for what stands where a type, a function, or another table's
+-- column does.
 CREATE OR REPLACE FUNCTION backfill.noted_columns(job backfill.job) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT coalesce((SELECT jsonb_build_object('columns', jsonb_object_agg(a.attname, a.attnum))
                      FROM pg_attribute a
                     WHERE a.attrelid = job.target AND a.attnum > 0 AND NOT a.attisdropped AND job.dry_run IS NOT TRUE
-                      AND a.attname::text = ANY (ARRAY(SELECT backfill.assigned_column(t.word) FROM backfill.token_places(concat_ws(' ', job.set_clause, job.where_clause, job.sync_back, job.statement, array_to_string(job.enforce, ' '))) t WHERE t.word !~ '^[0-9'']'))
+                      AND a.attname::text = ANY (ARRAY(SELECT backfill.assigned_column(t.word) FROM (
+                            SELECT t.word, lag(t.word, 1, '') OVER w AS before, lag(t.word, 2, '') OVER w AS qualifier, lead(t.word, 1, '') OVER w AS behind FROM backfill.token_places(concat_ws(' ', job.set_clause, job.where_clause, job.sync_back, job.statement, array_to_string(job.enforce, ' '))) t WINDOW w AS (ORDER BY t.ord)) t
+                            WHERE t.word !~ '^[0-9'']' AND t.behind NOT IN ('(', '.') AND t.before NOT IN ('::', ':', 'as')
+                              AND (t.before <> '.' OR backfill.assigned_column(t.qualifier) = (SELECT c.relname::text FROM pg_class c WHERE c.oid = job.target))))
                    HAVING count(*) > 0), '{}')
 $$;
 
@@ -213,14 +217,20 @@ AS $$
    ORDER BY c.key LIMIT 1
 $$;
 
+-- What a column that a job's texts name is called now; its name, where its number is not known here; NULL: it was dropped.
+CREATE OR REPLACE FUNCTION backfill.column_now(job backfill.job, name text) RETURNS name
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT CASE WHEN n.number IS NULL OR NOT backfill.is_here(job) THEN column_now.name::name ELSE (SELECT a.attname FROM pg_attribute a WHERE a.attrelid = job.target AND a.attnum = n.number AND NOT a.attisdropped) END
+    FROM (SELECT CASE WHEN column_now.name = job.plan -> 'column' ->> 'name' AND job.plan -> 'column' ? 'number' THEN job.plan -> 'column' ->> 'number' ELSE job.plan -> 'columns' ->> column_now.name END::smallint AS number) n
+$$;
+
 -- The items of enforce, a column of NOT NULL by the name that it bears now; was: that of the INSERT.
 CREATE OR REPLACE FUNCTION backfill.items_now(job backfill.job) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT jsonb_agg(CASE WHEN a.attname IS NULL THEN i.item ELSE i.item || jsonb_build_object('column', a.attname, 'was', i.item -> 'column') END ORDER BY i.ord)
+  SELECT jsonb_agg(CASE WHEN i.item ->> 'kind' = 'not null' THEN i.item || jsonb_build_object('column', coalesce(backfill.column_now(job, i.item ->> 'column'), i.item ->> 'column'), 'was', i.item -> 'column') ELSE i.item END ORDER BY i.ord)
     FROM jsonb_array_elements(job.plan -> 'enforce') WITH ORDINALITY AS i(item, ord)
-    LEFT JOIN pg_attribute a ON i.item ->> 'kind' = 'not null' AND a.attrelid = job.target AND NOT a.attisdropped AND backfill.is_here(job)
-     AND a.attnum = CASE WHEN i.item -> 'column' = job.plan -> 'column' -> 'name' AND job.plan -> 'column' ? 'number' THEN job.plan -> 'column' ->> 'number' ELSE job.plan -> 'columns' ->> (i.item ->> 'column') END::smallint
 $$;
 
 -- Stops a job of which a column is another one by now.

@@ -8,10 +8,9 @@ AS $$
 DECLARE
   name  text := backfill.relation_name(job.target);
   needs text[] := ARRAY(
-    SELECT quote_ident(a.attname) FROM pg_attribute a
-     WHERE a.attrelid = job.target AND a.attname = ANY (backfill.filled_columns(job.sync_back)) AND NOT a.attisdropped
-       AND backfill.takes_no_null(job.target, a.attname, true)
-     ORDER BY a.attnum);
+    SELECT quote_ident(n.now) FROM unnest(backfill.filled_columns(job.sync_back)) WITH ORDINALITY AS u(c, ord), LATERAL (SELECT backfill.column_now(job, u.c) AS now) n
+     WHERE backfill.takes_no_null(job.target, n.now, true)
+     ORDER BY u.ord);
 BEGIN
   IF needs <> '{}' THEN
     PERFORM backfill.refuse('wanted', format('job %I fills %s of %s by sync_back, which may not be NULL and has no default: once its trigger is gone, an INSERT that leaves it out fails',
@@ -19,6 +18,31 @@ BEGIN
       format('ALTER TABLE %s %s, then finish it. Where all code goes on writing it, SET DEFAULT does as well, and can go afterwards.', name,
              (SELECT string_agg(format('ALTER COLUMN %s DROP NOT NULL', n), ', ' ORDER BY ord) FROM unnest(needs) WITH ORDINALITY AS u(n, ord))), '55000');
   END IF;
+END
+$$;
+
+-- Whether the caller's transaction has the table for itself.
+CREATE OR REPLACE FUNCTION backfill.holds_alone(relation oid) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT EXISTS (SELECT FROM pg_locks l WHERE l.pid = pg_backend_pid() AND l.relation = holds_alone.relation AND l.locktype = 'relation' AND l.mode = 'AccessExclusiveLock' AND l.granted)
+$$;
+
+-- Takes a job's trigger out at once: who changes names of columns in the transaction in which he finishes the job has the table for himself, and no write after it may meet the trigger. Where he may not,
+-- or there are too many partitions for one transaction, a daemon does it.
+CREATE OR REPLACE FUNCTION backfill.take_out_now(job backfill.job) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  command text;
+BEGIN
+  IF (SELECT count(*) FROM backfill.partitions_of(job.target)) <= 300 THEN
+    FOREACH command IN ARRAY backfill.drop_sync_commands(job) LOOP
+      EXECUTE command;
+    END LOOP;
+  END IF;
+EXCEPTION WHEN insufficient_privilege THEN
+  NULL;
 END
 $$;
 
@@ -126,7 +150,7 @@ BEGIN
                               'finish is for jobs with keep_in_sync that have run; a dry_run has changed nothing.', '55000');
     END IF;
     IF NEW.wanted = 'cancel' AND OLD.wanted = 'run' AND OLD.state = 'succeeded' AND OLD.tidy AND OLD.keep_in_sync
-       AND EXISTS (SELECT FROM unnest(backfill.filled_columns(OLD.set_clause)) c WHERE NOT OLD.plan -> 'sync' -> 'not_null' ? c AND backfill.takes_no_null(OLD.target, c::name, true)) THEN
+       AND EXISTS (SELECT FROM unnest(backfill.filled_columns(OLD.set_clause)) c WHERE NOT OLD.plan -> 'sync' -> 'not_null' ? c AND backfill.takes_no_null(OLD.target, backfill.column_now(OLD, c), true)) THEN
       PERFORM backfill.refuse('wanted', format('job %I has succeeded, and its column may not be NULL any more: without its trigger the INSERTs of old code would fail', OLD.name),
                               format('SELECT backfill.undo(%1$L) takes back all that it added. When old code is gone, SELECT backfill.finish(%1$L) takes out the trigger alone.', OLD.name), '55000');
     END IF;
@@ -154,6 +178,9 @@ BEGIN
       NEW.hint := NULL;
     END IF;
     NEW.report := NEW.report - 'left_over';
+    IF NEW.wanted IN ('finish', 'cancel') AND OLD.keep_in_sync AND backfill.holds_alone(OLD.target) THEN
+      PERFORM backfill.take_out_now(OLD);
+    END IF;
     NEW.tidy := OLD.tidy OR (OLD.before IS NOT NULL AND backfill.has_remains(NEW));  -- asked again, it is looked for again
     RETURN backfill.keep_hours(NEW);
   END IF;

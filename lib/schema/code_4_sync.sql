@@ -6,7 +6,7 @@
 --          them, and refuses to drop one.
 --   <token>_changed   of two rows: for each expression of set_clause and of sync_back, whether a column that it reads is another one in them. Where there are several.
 --   <token>_default the constants that columns have as a default. Where there are some.
---   <token>_here, _moved   what stands in columns that the triggers' function names: the server follows them, as in the triggers' conditions, when they change their names.
+--   <token>_moved   of two rows: whether the row has moved in the scan. The server follows the columns, as in the triggers' conditions, when they change their names.
 --   <token>_mine    whether a relation is the job's table, or a partition of it.
 --   <token>_there   a function in SQL that calls all those, and is never called: it stands in the triggers' conditions, so that who drops one of them, or
 --          what it reads, with CASCADE drops the triggers, too; else that name would be free, and what takes its place would run with the owner's rights.
@@ -115,7 +115,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT p.oid, p.proname::text FROM pg_proc p
    WHERE (p.proname IN (backfill.old_sync_name(job), backfill.sync_token(job)) OR p.proname = ANY (ARRAY(
-           SELECT backfill.sync_token(job) || ending FROM unnest('{_value, _todo, _rest, _changed, _back, _breaks, _default, _here, _moved, _mine, _there}'::text[]) AS e(ending))))
+           SELECT backfill.sync_token(job) || ending FROM unnest('{_value, _todo, _rest, _changed, _back, _breaks, _default, _moved, _mine, _there}'::text[]) AS e(ending))))
      AND p.proowner IN (SELECT o.oid FROM backfill.sync_owners(job) o)
 $$;
 
@@ -261,7 +261,7 @@ BEGIN
 END
 $$;
 
--- A schema of a path in which a role that has not the rights of owner may create what code under that path could mean, or has (thing: a function, an operator or a domain, NULL: it only may);
+-- A schema of a path in which a role that has not the rights of owner may create what code under that path could mean, or has (thing: a function, an operator, a type, a table or a view, NULL: it only may);
 -- NULL: there is none. users: whose names $user may stand for. A schema that isn't there may be made by whoever may create in the database; its owner is trusted. A path of more than 1,000
 -- bytes is looked through by nobody, so it counts as one.
 CREATE OR REPLACE FUNCTION backfill.who_creates_in(path text, owner oid, users oid[], OUT schema text, OUT who text, OUT thing text)
@@ -295,7 +295,10 @@ AS $$
                    UNION ALL
                   SELECT p.oprowner, 'OPERATOR ' || p.oid::regoperator FROM pg_operator p WHERE p.oprnamespace = n.oid
                    UNION ALL
-                  SELECT y.typowner, 'DOMAIN ' || y.oid::regtype FROM pg_type y WHERE y.typnamespace = n.oid AND y.typtype = 'd') AS o(whose, thing)
+                  SELECT y.typowner, CASE y.typtype WHEN 'd' THEN 'DOMAIN ' ELSE 'TYPE ' END || y.oid::regtype FROM pg_type y
+                   WHERE y.typnamespace = n.oid AND (y.typtype IN ('d', 'e', 'r', 'm') OR y.typtype = 'c' AND EXISTS (SELECT FROM pg_class c WHERE c.oid = y.typrelid AND c.relkind = 'c'))
+                   UNION ALL
+                  SELECT c.relowner, CASE c.relkind WHEN 'v' THEN 'VIEW ' WHEN 'm' THEN 'MATERIALIZED VIEW ' WHEN 'f' THEN 'FOREIGN TABLE ' ELSE 'TABLE ' END || backfill.relation_name(c.oid) FROM pg_class c WHERE c.relnamespace = n.oid AND c.relkind IN ('r', 'p', 'v', 'm', 'f')) AS o(whose, thing)
    WHERE n.name NOT LIKE 'pg\_%' AND n.name <> 'information_schema' AND NOT pg_has_role(o.whose, owner, 'USAGE') AND o.whose <> (SELECT t.nspowner FROM trusted t)
    LIMIT 1
 $$;
@@ -373,7 +376,7 @@ BEGIN
         advice := CASE WHEN made.thing IS NOT NULL THEN format('DROP %s, or ALTER %1$s OWNER TO %s', made.thing, owner::regrole)
                        ELSE format('REVOKE CREATE ON %s %I FROM %s', CASE WHEN to_regnamespace(quote_ident(made.schema)) IS NULL THEN 'DATABASE' ELSE 'SCHEMA' END,
                                    CASE WHEN to_regnamespace(quote_ident(made.schema)) IS NULL THEN current_database() ELSE made.schema END, CASE made.who WHEN 'anybody' THEN 'PUBLIC' ELSE made.who END) END
-                  || CASE WHEN v.runs IS NULL THEN format('; or ALTER FUNCTION %s SET search_path = …, pg_temp: schemas in which nobody else may.', v.name) ELSE '.' END;
+                  || CASE WHEN v.runs IS NULL THEN format('; or ALTER FUNCTION %s SET search_path = …, pg_temp: schemas of nobody else''s; or write it with a parsed body (BEGIN ATOMIC).', v.name) ELSE '.' END;
       ELSIF v.own_path IS NULL THEN
         paths := '{}';  -- they have been asked
       END IF;
@@ -438,7 +441,7 @@ BEGIN
     RETURN 'is not there any more';
   END IF;
   problem := (SELECT format('calls %I, which is not there any more', token || ending)
-                FROM unnest('{_value, _todo, _rest, _changed, _back, _breaks, _default, _here, _moved, _mine}'::text[]) AS e(ending)
+                FROM unnest('{_value, _todo, _rest, _changed, _back, _breaks, _default, _moved, _mine}'::text[]) AS e(ending)
                WHERE strpos(function.prosrc, token || ending) > 0
                  AND NOT EXISTS (SELECT FROM backfill.sync_functions(job) f WHERE f.name = token || ending) LIMIT 1);
   IF problem IS NOT NULL THEN

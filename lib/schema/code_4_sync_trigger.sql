@@ -139,13 +139,6 @@ AS $$
     FROM (SELECT ARRAY(SELECT jsonb_array_elements_text(job.plan -> 'sync' -> 'moving')) AS columns) m
 $$;
 
--- With sync_back, the columns that the trigger's function writes, in the order of <token>_here's results.
-CREATE OR REPLACE FUNCTION backfill.here_columns(job backfill.job) RETURNS TABLE (ord bigint, name text)
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
-AS $$
-  SELECT row_number() OVER (ORDER BY min(u.ord)), u.c FROM unnest(backfill.filled_columns(job.set_clause) || backfill.filled_columns(job.sync_back)) WITH ORDINALITY AS u(c, ord) WHERE job.sync_back IS NOT NULL GROUP BY u.c
-$$;
-
 -- The variable in which the trigger's function has which expressions of a clause are wanted; NULL: all are, of a clause for one column.
 CREATE OR REPLACE FUNCTION backfill.wanted_in(job backfill.job, clause text) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
@@ -446,9 +439,11 @@ DECLARE
                                                                        FROM unnest(ARRAY[job.set_clause, job.sync_back]) AS c(clause), backfill.assigned_values(c.clause) v, unnest(v.targets) WITH ORDINALITY AS u(t, ord) WHERE c.clause IS NOT NULL) ELSE '' END;
   others  text := E'    BEGIN\n%s    EXCEPTION WHEN OTHERS OR assert_failure THEN\n      IF SQLSTATE OPERATOR(pg_catalog.!~) \'^(21|22|23|38|39|44|54|P0)\' THEN RAISE; END IF;\n'
                   || replace(fault.empties || fault.raises, '%', '%%') || E'    END;\n';
-  -- What the action of a foreign key has written into a filled column stays: it is right by the other table, and the server looks for no row that the key would need.
-  by_key  constant text := format('pg_catalog.pg_trigger_depth() OPERATOR(pg_catalog.>) 1 AND EXISTS (SELECT FROM pg_catalog.pg_constraint k JOIN pg_catalog.pg_attribute a ON a.attrelid OPERATOR(pg_catalog.=) k.conrelid AND a.attnum OPERATOR(pg_catalog.=) ANY (k.conkey)'
-                                  ' WHERE k.conrelid OPERATOR(pg_catalog.=) TG_RELID AND k.contype OPERATOR(pg_catalog.=) ''f'' AND (k.confdeltype OPERATOR(pg_catalog.=) ANY (''{n,d}'') OR k.confupdtype OPERATOR(pg_catalog.=) ANY (''{c,n,d}'')) AND (%s))',
+  -- What the action of a foreign key has written into a filled column stays: it is right by the other table, and the server looks for no row that the key would need. Its statement, which the context
+  -- names behind this function, is the server's own; what other triggers write is no more than what anybody writes.
+  by_key  constant text := format(E'    by_key := false;\n    IF pg_catalog.pg_trigger_depth() OPERATOR(pg_catalog.>) 1 AND EXISTS (SELECT FROM pg_catalog.pg_constraint k JOIN pg_catalog.pg_attribute a ON a.attrelid OPERATOR(pg_catalog.=) k.conrelid AND a.attnum OPERATOR(pg_catalog.=) ANY (k.conkey)'
+                                  ' WHERE k.conrelid OPERATOR(pg_catalog.=) TG_RELID AND k.contype OPERATOR(pg_catalog.=) ''f'' AND (k.confdeltype OPERATOR(pg_catalog.=) ANY (''{n,d}'') OR k.confupdtype OPERATOR(pg_catalog.=) ANY (''{c,n,d}'')) AND (%s)) THEN\n'
+                                  '      GET DIAGNOSTICS places = PG_CONTEXT;\n      by_key := pg_catalog.split_part(places, E\'\\n\', 2) OPERATOR(pg_catalog.~) \'"UPDATE (ONLY )?"([^"]|"")+"[.]"([^"]|"")+" SET .* WHERE [$][0-9]+ OPERATOR[(]\';\n    END IF;\n',
                                   (SELECT string_agg(format('a.attname OPERATOR(pg_catalog.=) %L AND pg_catalog.record_image_ne(ROW(OLD.%s), ROW(NEW.%2$s))', c, backfill.in_quotes(c)), ' OR ') FROM unnest(filled) c));
   by_op   constant text := E'    IF TG_OP OPERATOR(pg_catalog.=) \'INSERT\' THEN\n%s    ELSE\n%s    END IF;\n';
 BEGIN
@@ -456,13 +451,12 @@ BEGIN
   IF job.session ? 'timezone_abbreviations' THEN  -- else it was inserted by an earlier version
     pin := zones || pin;
   END IF;
-  RETURN E'#variable_conflict use_column\nDECLARE\n  computed pg_catalog.record;\n  saved    pg_catalog.text[] := \'{}\';\n  zones    pg_catalog.text;\n  goes_back boolean := false;\n  of_row   boolean;\n  kept     pg_catalog.record;\n'
+  RETURN E'#variable_conflict use_column\nDECLARE\n  computed pg_catalog.record;\n  saved    pg_catalog.text[] := \'{}\';\n  zones    pg_catalog.text;\n  goes_back boolean := false;\n  by_key   boolean;\n  places   pg_catalog.text;\n  of_row   boolean;\n  kept     pg_catalog.record;\n'
       || CASE WHEN several.forth OR several.back THEN E'  to_do    boolean;\n  known    boolean;\n  before   pg_catalog.record;\n  moved    pg_catalog.record;\n  aimed    boolean := false;\n  aimed_back boolean := false;\n  stood    pg_catalog.record;\n  thorough boolean := false;\n  comes_back boolean;\n'
            || format(E'  rescued  pg_catalog.bool[] := %L;\n  rescued_back pg_catalog.bool[] := %L;\n', array_fill(false, ARRAY[(SELECT cardinality(v.targets) FROM backfill.assigned_values(job.set_clause) v)]),
                      CASE WHEN job.sync_back IS NULL THEN '{}' ELSE array_fill(false, ARRAY[(SELECT cardinality(v.targets) FROM backfill.assigned_values(job.sync_back) v)]) END)
            || format(E'  wanted   pg_catalog.bool[] := %s;\n  wanted_back pg_catalog.bool[] := %s;\n', backfill.all_wanted(job.set_clause), coalesce(backfill.all_wanted(job.sync_back), '''{}''')) ELSE '' END
       || CASE WHEN has_defaults THEN E'  defaults pg_catalog.record;\n' ELSE '' END
-      || CASE WHEN job.sync_back IS NOT NULL THEN E'  here     pg_catalog.record;\n' ELSE '' END
       || CASE WHEN checks THEN E'  came     pg_catalog.record := NEW;\n  held     pg_catalog.record := NEW;\n  broken   pg_catalog.text;\n' ELSE '' END || E'BEGIN\n'
       -- A table that was given to somebody else, or another that its new trigger is on: what is theirs must not run with the rights of the function's owner. Privileges
       -- wouldn't tell: who owns the table can grant them all.
@@ -476,10 +470,6 @@ BEGIN
       -- Another table of the same owner, which others may give triggers.
       || format(E'  IF NOT %s%I(TG_RELID::bigint, NULL::%1$s%3$I) THEN RETURN NEW; END IF;\n', prefix, token || '_mine', token)
       || E'  BEGIN\n' || pin
-      -- Who exchanges names of columns, and finishes the job with that, leaves the triggers there for a moment.
-      || CASE WHEN job.sync_back IS NULL THEN '' ELSE
-           format(E'    SELECT v.* INTO here FROM %s%I(NEW%s) AS v;\n    IF pg_catalog.record_image_ne(ROW(%s), ROW(%s)) THEN\n      RAISE WARNING \'backfilld keeps no row of %% in step: its columns have changed their names\', TG_RELID::pg_catalog.regclass;',
-                  prefix, token || '_here', behind, (SELECT string_agg('NEW.' || backfill.in_quotes(h.name), ', ' ORDER BY h.ord) FROM backfill.here_columns(job) h), (SELECT string_agg(format('here.%I', h.ord::text), ', ' ORDER BY h.ord) FROM backfill.here_columns(job) h)) || leave END
       || CASE WHEN has_defaults THEN format(E'    SELECT v.* INTO defaults FROM %s%I(NULL::%1$s%3$I) AS v;\n', prefix, token || '_default', token) ELSE '' END
       || CASE WHEN several.forth OR several.back THEN format(E'    IF TG_OP OPERATOR(pg_catalog.=) \'UPDATE\' THEN SELECT v.* INTO moved FROM %s%I(OLD, NEW%s, NULL::%1$s%4$I) AS v; END IF;\n',
                                                              prefix, token || '_changed', behind, token) ELSE '' END
@@ -509,7 +499,7 @@ BEGIN
            || CASE WHEN backfill.moved_by(job) IS NOT NULL
                    THEN format(E'    IF EXISTS (SELECT FROM %s%I(OLD, NEW%s, NULL::%1$s%4$I) AS v WHERE v."1")%5$s THEN\n%6$s    END IF;\n', prefix, token || '_moved', behind, token, backfill.was_null(job) || CASE WHEN NOT by_null OR jsonb_array_length(sync -> 'null_asked') > 1 THEN format(' AND EXISTS (SELECT FROM %s AS v WHERE v."1")', old_todo) ELSE '' END,
                                backfill.sync_lines(job, job.set_clause, value, 'update')) ELSE '' END
-           || format(E'    IF NOT (%s) THEN\n', by_key)
+           || by_key || E'    IF NOT by_key THEN\n'
            || CASE WHEN by_null AND jsonb_array_length(sync -> 'null_asked') < 2 THEN backfill.sync_lines(job, job.set_clause, value, 'undone')
                    WHEN by_null THEN format(E'    IF EXISTS (SELECT FROM %s AS v WHERE v."1") THEN\n%s    END IF;\n', todo, backfill.sync_lines(job, job.set_clause, value, 'undone'))
                    ELSE format(E'    IF EXISTS (SELECT FROM %s AS v WHERE v."1") AND NOT EXISTS (SELECT FROM %s AS v WHERE v."1") THEN\n%s    END IF;\n', todo, old_todo,
@@ -519,7 +509,7 @@ BEGIN
       || CASE WHEN backfill.asks_beside(job) THEN
            format(E'    IF TG_OP OPERATOR(pg_catalog.=) \'UPDATE\' AND TG_ARGV[0] OPERATOR(pg_catalog.=) \'forth\' AND pg_catalog.record_image_ne(%s, %s) AND (%s AND pg_catalog.pg_trigger_depth() OPERATOR(pg_catalog.=) 1) IS NOT TRUE THEN\n%s    IF %s THEN\n%s    END IF;\n',
                   backfill.row_of_clause('OLD', job.set_clause), backfill.row_of_clause('NEW', job.set_clause), backfill.own_batch(job), look, there, backfill.sync_lines(job, job.set_clause, value, 'update')) || refuse || leave ELSE '' END
-      || CASE WHEN (sync -> 'self')::boolean THEN format(E'    IF TG_OP OPERATOR(pg_catalog.=) \'UPDATE\' THEN\n    IF %s THEN', by_key) || leave || format(E'    END IF;\n    IF NOT EXISTS (SELECT FROM %s AS v WHERE v."1") THEN', todo) || leave
+      || CASE WHEN (sync -> 'self')::boolean THEN E'    IF TG_OP OPERATOR(pg_catalog.=) \'UPDATE\' THEN\n' || by_key || '    IF by_key THEN' || leave || format(E'    END IF;\n    IF NOT EXISTS (SELECT FROM %s AS v WHERE v."1") THEN', todo) || leave
               ELSE concat(
                 CASE WHEN NOT by_null THEN meant || E'    IF TG_OP OPERATOR(pg_catalog.=) \'INSERT\' AND NOT of_row THEN' || leave END,
                 CASE WHEN sync -> 'rest' <> '[]' THEN

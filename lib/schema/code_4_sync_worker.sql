@@ -272,37 +272,24 @@ BEGIN
 END
 $$;
 
--- Makes the functions by which the triggers' function, which names columns, follows them when they change their names, as the triggers' conditions do: _moved, whether an UPDATE moves the row in
--- the scan; _here, with sync_back, what stands in the columns that are filled, and then in those that it writes. token: with its schema.
-CREATE OR REPLACE FUNCTION backfill.make_followers(job backfill.job, token text) RETURNS void
+-- Makes the function that tells whether an UPDATE moves the row in the scan: the server follows the columns when they change their names, as in the triggers' conditions. token: with its schema.
+CREATE OR REPLACE FUNCTION backfill.make_moved(job backfill.job, token text) RETURNS void
 LANGUAGE plpgsql
 AS $$
 DECLARE
-  owner    pg_catalog.text := (SELECT c.relowner::pg_catalog.regrole::pg_catalog.text FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) job.target);
-  own_path pg_catalog.text := pg_catalog.current_setting('search_path');
-  moving   pg_catalog.text[] := ARRAY(SELECT pg_catalog.jsonb_array_elements_text(job.plan OPERATOR(pg_catalog.->) 'sync' OPERATOR(pg_catalog.->) 'moving'));
-  signature pg_catalog.text;
-  made     pg_catalog.record;
+  owner     pg_catalog.text := (SELECT c.relowner::pg_catalog.regrole::pg_catalog.text FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) job.target);
+  moving    pg_catalog.text[] := ARRAY(SELECT pg_catalog.jsonb_array_elements_text(job.plan OPERATOR(pg_catalog.->) 'sync' OPERATOR(pg_catalog.->) 'moving'));
+  signature pg_catalog.text := pg_catalog.format('%s_moved(%s)', token, backfill.row_arguments(job.target, token, ARRAY[NULL, NULL]::pg_catalog.text[], false));
 BEGIN
-  PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);  -- types are written by it
-  FOR made IN
-    SELECT '_moved' AS ending, '{was, now}'::pg_catalog.text[] AS names, '"1" boolean' AS results,
-           pg_catalog.format('pg_catalog.record_image_ne(%s, %s)', backfill.row_of('was', moving), backfill.row_of('now', moving)) AS body
-     WHERE backfill.moved_by(job) IS NOT NULL
-     UNION ALL
-    SELECT '_here', '{here}',
-           pg_catalog.string_agg(pg_catalog.format('%I %s', h.ord::pg_catalog.text, pg_catalog.format_type(a.atttypid, NULL)), ', ' ORDER BY h.ord), pg_catalog.string_agg(pg_catalog.format('here.%I', a.attname), ', ' ORDER BY h.ord)
-      FROM backfill.here_columns(job) h JOIN pg_catalog.pg_attribute a ON a.attrelid OPERATOR(pg_catalog.=) job.target AND a.attname::pg_catalog.text OPERATOR(pg_catalog.=) h.name
-    HAVING pg_catalog.count(*) OPERATOR(pg_catalog.>) 0
-  LOOP
-    EXECUTE pg_catalog.format('CREATE FUNCTION %s%s(%s) RETURNS TABLE ("0" integer, %s) LANGUAGE sql STABLE BEGIN ATOMIC SELECT 0, %s; END', token, made.ending, backfill.row_arguments(job.target, token, made.names, false), made.results, made.body);
-    signature := pg_catalog.format('%s%s(%s)', token, made.ending, backfill.row_arguments(job.target, token, pg_catalog.array_fill(NULL::pg_catalog.text, ARRAY[pg_catalog.cardinality(made.names)]), false));
-    PERFORM backfill.keep_to_owner('FUNCTION', signature);
-    IF owner OPERATOR(pg_catalog.<>) pg_catalog.quote_ident(current_user) THEN
-      EXECUTE pg_catalog.format('ALTER FUNCTION %s OWNER TO %s', signature, owner);
-    END IF;
-  END LOOP;
-  PERFORM pg_catalog.set_config('search_path', own_path, true);
+  IF backfill.moved_by(job) IS NULL THEN
+    RETURN;
+  END IF;
+  EXECUTE pg_catalog.format('CREATE FUNCTION %s_moved(%s) RETURNS TABLE ("0" integer, "1" boolean) LANGUAGE sql STABLE BEGIN ATOMIC SELECT 0, pg_catalog.record_image_ne(%s, %s); END', token,
+                            backfill.row_arguments(job.target, token, '{was, now}', false), backfill.row_of('was', moving), backfill.row_of('now', moving));
+  PERFORM backfill.keep_to_owner('FUNCTION', signature);
+  IF owner OPERATOR(pg_catalog.<>) pg_catalog.quote_ident(current_user) THEN
+    EXECUTE pg_catalog.format('ALTER FUNCTION %s OWNER TO %s', signature, owner);
+  END IF;
 END
 $$;
 
@@ -379,7 +366,7 @@ BEGIN
     pinned := pinned OPERATOR(pg_catalog.||) backfill.make_breaks(job, token);
   END IF;
   PERFORM backfill.make_default(job, token);
-  PERFORM backfill.make_followers(job, token);
+  PERFORM backfill.make_moved(job, token);
   PERFORM backfill.make_mine(job, token);
   PERFORM backfill.make_there(job, token);
   PERFORM backfill.check_other_syncs(job);

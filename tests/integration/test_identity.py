@@ -56,6 +56,15 @@ def test_a_column_that_came_to_the_name_later_is_not_read(db, change, in_step, w
         assert db.one("SELECT count(*) FROM t WHERE b IS DISTINCT FROM 6000 / a") == 0
 
 
+@pytest.mark.parametrize("clause", ["b = a::date", "b = CAST(a AS date)", "b = date(a)", "b = (SELECT u.date FROM u LIMIT 1)"])
+def test_a_word_that_is_no_column_there_is_none_of_the_jobs(db, clause):
+    db.app.execute("CREATE TABLE t (id int PRIMARY KEY, a timestamp DEFAULT now(), b date, date text); INSERT INTO t SELECT g FROM generate_series(1, 10) g; CREATE TABLE u (date date); INSERT INTO u VALUES (now())")
+    name = db.submit(set_clause=clause, where_clause="b IS NULL")
+    db.app.execute("ALTER TABLE t DROP date")
+    db.daemon()
+    db.finish(name)
+
+
 @pytest.mark.parametrize("columns", [{"set_clause": "n = n + 1"}, {"statement": "UPDATE t SET n = n + 1 WHERE {batch}"}])
 def test_a_filled_column_that_is_made_anew_in_mid_job_is_noticed(db, columns):
     db.table(rows=ROWS)

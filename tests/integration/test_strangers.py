@@ -256,7 +256,7 @@ def test_no_secret_of_a_job_can_be_read_in_its_session(table):
               INSERT INTO public.noted VALUES (heard);
             END;
           END $$;
-        CREATE FUNCTION public.twice(i int) RETURNS int LANGUAGE plpgsql STABLE AS $$ BEGIN PERFORM public.listen(); RETURN 2 * i; END $$;
+        CREATE FUNCTION public.twice(i int) RETURNS int LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$ BEGIN PERFORM public.listen(); RETURN 2 * i; END $$;
         CREATE FUNCTION public.holds(i int) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN PERFORM public.twice(1); RETURN true; END $$""")
     stranger(db, "trigger", "PERFORM public.listen();")
     db.admin.execute("ALTER FUNCTION public.twice OWNER TO app")

@@ -160,14 +160,34 @@ def test_of_several_old_columns_one_that_cannot_go_back_keeps_no_other_from_it(d
         assert row(db, 100, "a, s, b, c") == (None, "777", too_large, 777)
 
 
-def test_names_that_are_exchanged_with_finish_lose_nothing_until_the_triggers_are_gone(db):
-    """In one transaction, as the man page says: they stay until a daemon comes."""
-    make(db, "a bigint", "i")
+@pytest.mark.parametrize("clause, back", [("b = a * 10", "a = b / 10"), ("b = 3 - a", "a = 3 - b")])
+@pytest.mark.parametrize("order", [0, 1])
+def test_names_that_are_exchanged_with_finish_lose_nothing(db, clause, back, order):
+    """In one transaction, which has the table for itself: the triggers, which know columns by name and by number, go with it, and not when a daemon comes."""
+    make(db, "a bigint", "i % 2 + 1")
     daemon = db.daemon()
-    in_step(db, "b = a * 10", add_column="b bigint", sync_back="a = b / 10", name="j")
+    in_step(db, clause, add_column="b bigint", sync_back=back, name="j")
     daemon.terminate()
-    db.app.execute("BEGIN; LOCK TABLE t; ALTER TABLE t RENAME a TO y; ALTER TABLE t RENAME b TO a; ALTER TABLE t RENAME y TO b; SELECT backfill.finish('j'); COMMIT")
-    db.app.execute("UPDATE t SET a = 70 WHERE id = 5; INSERT INTO t (id, a) VALUES (1000, 50)")
-    assert row(db, 5, "a") == (70,) and row(db, 1000, "a") == (50,)
+    parts = ["ALTER TABLE t RENAME a TO y; ALTER TABLE t RENAME b TO a; ALTER TABLE t RENAME y TO b", "SELECT backfill.finish('j')"]
+    db.app.execute(f"BEGIN; LOCK TABLE t; {parts[order]}; {parts[1 - order]}; COMMIT")
+    assert db.one(TRIGGERS) == 0
+    for value in (1, 2, 1, 70):
+        db.app.execute(f"UPDATE t SET a = {value} WHERE id = 5")
+        assert row(db, 5, "a") == (value,)
     daemon.start()
-    wait_until(lambda: db.one(TRIGGERS) == 0, what="the triggers are gone")
+    wait_until(lambda: not db.job("j")["tidy"], what="the daemon has seen it")
+
+
+@pytest.mark.parametrize("not_null, accepted", [("a", False), ("b", True)])
+def test_finish_asks_for_the_column_that_sync_back_meant(db, not_null, accepted):
+    """Whatever it is called by then, and not for another that bears its name."""
+    make(db, "a bigint", "i")
+    in_step(db, "b = a * 10", add_column="b bigint", sync_back="a = b / 10", name="j")
+    db.app.execute(f"ALTER TABLE t ALTER {not_null} SET NOT NULL")
+    swap = "BEGIN; ALTER TABLE t RENAME a TO a_old; ALTER TABLE t RENAME b TO a; SELECT backfill.finish('j'); COMMIT"
+    if accepted:
+        db.app.execute(swap)
+    else:
+        with pytest.raises(psycopg.Error, match="fills a_old of public.t by sync_back, which may not be NULL"):
+            db.app.execute(swap)
+        db.app.execute("ROLLBACK")

@@ -26,3 +26,24 @@ def test_what_a_foreign_keys_action_writes_stays(db, partitions, clause, where, 
     if where is None:  # others who write NULL leave the row to do
         db.app.execute("UPDATE t SET b = NULL WHERE id = 1")
         assert db.one("SELECT b FROM t WHERE id = 1") == 2
+
+
+@pytest.mark.parametrize("way", ["a trigger of another table", "a view"])
+@pytest.mark.parametrize("where", [None, "s = 'old'"])
+def test_what_others_write_by_a_trigger_is_no_foreign_keys_action(db, way, where):
+    """It leaves the row to do as by a statement of its own."""
+    db.app.execute("CREATE TABLE parent (id bigint PRIMARY KEY)")
+    db.app.execute("INSERT INTO parent SELECT generate_series(1, 20)")
+    db.app.execute("""CREATE TABLE t (id int PRIMARY KEY, j jsonb, s text DEFAULT 'old' REFERENCES states ON UPDATE CASCADE, b bigint REFERENCES parent (id) ON DELETE SET NULL)""".replace("REFERENCES states ON UPDATE CASCADE", ""))
+    db.app.execute("INSERT INTO t SELECT g, jsonb_build_object('u', g % 20 + 1) FROM generate_series(1, 100) g")
+    in_step(db, "b = (j->>'u')::bigint" + (", s = 'new'" if where else ""), where_clause=where)
+    write = "UPDATE t SET b = NULL" + (", s = 'old'" if where else "")
+    if way == "a view":
+        db.app.execute(f"""CREATE VIEW v AS SELECT * FROM t; CREATE FUNCTION tr() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {write} WHERE id = OLD.id; RETURN NEW; END $$; CREATE TRIGGER v INSTEAD OF UPDATE ON v FOR EACH ROW EXECUTE FUNCTION tr();
+                           UPDATE v SET b = NULL WHERE id = 5""")
+    else:
+        db.app.execute(f"""CREATE TABLE u (id int); CREATE FUNCTION tr() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {write} WHERE id = NEW.id; RETURN NEW; END $$; CREATE TRIGGER u AFTER INSERT ON u FOR EACH ROW EXECUTE FUNCTION tr();
+                           INSERT INTO u VALUES (5)""")
+    db.app.execute(f"{write} WHERE id = 25")  # by itself
+    there = db.all("SELECT b, s FROM t WHERE id IN (5, 25)")
+    assert there[0] == there[1] and (there[0][0] == 6 or where), there

@@ -87,7 +87,7 @@ def test_a_column_that_somebody_adds_before_the_job_begins_must_be_what_it_says(
     db.app.execute(f"ALTER TABLE t ADD {column}")
     db.daemon()
     job = db.finish(name, "failed")
-    assert job["error"] == f"column b of public.t is there, {problem}" and "Drop or rename it, then SELECT backfill.retry('job-1')" in job["hint"]
+    assert job["error"] == f"column b of public.t is there, {problem}" and "Where nobody needs it, drop it, then SELECT backfill.retry('job-1')" in job["hint"]
     db.app.execute("ALTER TABLE t DROP b")
     db.app.execute("SELECT backfill.retry(%s)", [name])
     db.finish(name)
