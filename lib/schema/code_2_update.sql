@@ -149,7 +149,7 @@ BEGIN
       PERFORM backfill.refuse('wanted', format('job %I keeps nothing in step, so there is nothing to finish', OLD.name),
                               'finish is for jobs with keep_in_sync that have run; a dry_run has changed nothing.', '55000');
     END IF;
-    IF NEW.wanted = 'cancel' AND OLD.wanted = 'run' AND OLD.state = 'succeeded' AND OLD.tidy AND OLD.keep_in_sync
+    IF NEW.wanted = 'cancel' AND OLD.keep_in_sync AND (OLD.wanted = 'run' AND OLD.state = 'succeeded' AND OLD.tidy OR OLD.wanted = 'undo' AND coalesce(OLD.report ? 'had_succeeded', false) AND EXISTS (SELECT FROM backfill.sync_triggers(OLD)))
        AND EXISTS (SELECT FROM unnest(backfill.filled_columns(OLD.set_clause)) c WHERE NOT OLD.plan -> 'sync' -> 'not_null' ? c AND backfill.takes_no_null(OLD.target, backfill.column_now(OLD, c), true)) THEN
       PERFORM backfill.refuse('wanted', format('job %I has succeeded, and its column may not be NULL any more: without its trigger the INSERTs of old code would fail', OLD.name),
                               format('SELECT backfill.undo(%1$L) takes back all that it added. When old code is gone, SELECT backfill.finish(%1$L) takes out the trigger alone.', OLD.name), '55000');

@@ -155,6 +155,9 @@ BEGIN
         END IF;
     END;
   END LOOP;
+  IF EXISTS (SELECT FROM jsonb_each_text(job.settings) s WHERE lower(s.key COLLATE "C") = 'default_transaction_read_only' AND lower(s.value COLLATE "C") NOT IN ('off', 'false', 'no', '0')) THEN
+    PERFORM backfill.refuse('settings', 'default_transaction_read_only would let the job write nothing', 'Leave it out, or set it to off.');
+  END IF;
   IF EXISTS (SELECT FROM jsonb_each_text(job.settings) s WHERE lower(s.key COLLATE "C") = 'session_replication_role' AND lower(s.value COLLATE "C") NOT IN ('origin', 'local')) THEN
     PERFORM backfill.refuse('settings', 'session_replication_role would switch off triggers and foreign keys for the rows that the job writes',
                             'Leave it out. A trigger of yours that is not to fire for a job can ask: WHEN (current_setting(''backfilld.batch'', true) IS NULL).');

@@ -252,10 +252,16 @@ $$;
 CREATE OR REPLACE FUNCTION backfill.gone_columns(job backfill.job) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
+  SELECT string_agg(quote_ident(c.key), ', ' ORDER BY c.key)  -- of those that its texts name
+    FROM jsonb_each_text(job.plan -> 'columns') c
+   WHERE backfill.column_now(job, c.key) IS NULL AND c.key <> ALL (backfill.filled_columns(job.set_clause))
+  HAVING count(*) > 0
+   UNION ALL  -- of an earlier version's job all count
   SELECT string_agg(b.name, ', ')
-    FROM jsonb_array_elements_text(job.before -> 'definition') AS d(line), LATERAL (SELECT (regexp_match(d.line, '^column ("(?:[^"]|"")+"|\S+) '))[1] AS name) b
+    FROM jsonb_array_elements_text(CASE WHEN NOT job.plan ? 'columns' THEN job.before -> 'definition' END) AS d(line), LATERAL (SELECT (regexp_match(d.line, '^column ("(?:[^"]|"")+"|\S+) '))[1] AS name) b
    WHERE b.name IS NOT NULL
      AND NOT EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = job.target AND a.attnum > 0 AND NOT a.attisdropped AND quote_ident(a.attname) = b.name)
+  HAVING count(*) > 0
 $$;
 
 CREATE OR REPLACE FUNCTION backfill.was_not_null(job backfill.job, item jsonb) RETURNS boolean

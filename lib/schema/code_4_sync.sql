@@ -261,20 +261,20 @@ BEGIN
 END
 $$;
 
--- A schema of a path in which a role that has not the rights of owner may create what code under that path could mean, or has (thing: a function, an operator, a type, a table or a view, NULL: it only may);
+-- A schema of paths in which a role that has not the rights of owner may create what code under them could mean, or has (thing: a function, an operator, a type, a table or a view, NULL: it only may);
 -- NULL: there is none. users: whose names $user may stand for. A schema that isn't there may be made by whoever may create in the database; its owner is trusted. A path of more than 1,000
 -- bytes is looked through by nobody, so it counts as one.
-CREATE OR REPLACE FUNCTION backfill.who_creates_in(path text, owner oid, users oid[], OUT schema text, OUT who text, OUT thing text)
+CREATE OR REPLACE FUNCTION backfill.who_creates_in(paths text[], owner oid, users oid[], OUT schema text, OUT who text, OUT thing text)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   WITH named AS MATERIALIZED (
     SELECT u.name, s.oid, s.nspacl, s.nspowner
-      FROM (SELECT DISTINCT x.name FROM backfill.path_names(path) n, LATERAL (SELECT n.name WHERE n.name <> '$user' UNION ALL SELECT pg_get_userbyid(o)::text FROM unnest(users) o WHERE n.name = '$user') AS x(name)) u
+      FROM (SELECT DISTINCT x.name FROM unnest(paths) AS p(path), backfill.path_names(p.path) n, LATERAL (SELECT n.name WHERE n.name <> '$user' UNION ALL SELECT pg_get_userbyid(o)::text FROM unnest(users) o WHERE n.name = '$user') AS x(name)) u
       LEFT JOIN pg_namespace s ON s.nspname = u.name
   ), trusted AS MATERIALIZED (
     SELECT b.nspowner FROM pg_namespace b WHERE b.nspname = 'backfill'  -- which logs in as anybody who submits
   )
-  SELECT '…', 'anybody', NULL WHERE octet_length(path) > 1000
+  SELECT '…', 'anybody', NULL FROM unnest(paths) AS p(path) WHERE octet_length(p.path) > 1000
    UNION ALL  -- one that is a session's own
   SELECT n.name, 'anybody', NULL FROM named n WHERE n.name ~ '^pg_temp_'
    UNION ALL
@@ -319,6 +319,9 @@ DECLARE
   paths   text[];  -- of all that may call a text
   v       record;
   made    record;
+  loose   text;         -- a text without a path of its own
+  own     text[] := '{}';  -- the paths of those that have one, and their names
+  own_of  text[] := '{}';
   one     text;
 BEGIN
   SELECT r.too_much, r.classes, r.objects INTO too_much, classes, objects FROM backfill.reached_by(functions, held, target) r;
@@ -335,23 +338,23 @@ BEGIN
     RETURN;
   END IF;
   FOR v IN
-    SELECT o.kind, o.name, o.whose, o.own_path, o.is_text, o.runs
+    SELECT o.kind, o.name, o.whose, o.own_path, o.is_text, o.runs, o.compiled
       FROM (SELECT DISTINCT * FROM unnest(classes, objects)) AS r(classid, objid),
            LATERAL (SELECT 'FUNCTION' AS kind, p.oid::regprocedure::text AS name, p.proowner AS whose,
                            (SELECT s.setting FROM unnest(p.proconfig) AS s(setting) WHERE starts_with(s.setting, 'search_path=')) AS own_path,
                            p.prosqlbody IS NULL AND l.lanname <> 'internal' AND NOT (l.lanname = 'c' AND NOT p.proargtypes::oid[] && '{text,varchar,bpchar}'::regtype[]::oid[]) AS is_text,  -- one of an extension in C may run a text that it is given (crosstab)
-                           NULL AS runs
+                           NULL AS runs, l.lanname NOT IN ('sql', 'internal', 'c') AS compiled
                       FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang WHERE r.classid = 'pg_proc'::regclass AND p.oid = r.objid AND p.oid >= 16384 AND p.oid <> ALL (functions)
                      UNION ALL  -- a text that the server runs
-                    SELECT 'FUNCTION', t.name, owner, NULL, true, t.name
+                    SELECT 'FUNCTION', t.name, owner, NULL, true, t.name, false
                       FROM backfill.runs_text(backfill.tree_of(r.classid, r.objid)) AS t(name) WHERE t.name IS NOT NULL
                      UNION ALL
-                    SELECT CASE y.typtype WHEN 'd' THEN 'DOMAIN' ELSE 'TYPE' END, y.oid::regtype::text, y.typowner, NULL, false, NULL
+                    SELECT CASE y.typtype WHEN 'd' THEN 'DOMAIN' ELSE 'TYPE' END, y.oid::regtype::text, y.typowner, NULL, false, NULL, false
                       FROM pg_type y  -- whose it is may make casts of it at any time, which JSON is made by, or add a domain to a row
                      WHERE r.classid = 'pg_type'::regclass AND y.oid = r.objid AND y.oid >= 16384 AND NOT (y.typelem <> 0 AND y.typlen = -1)
                        AND (y.typtype <> 'c' OR EXISTS (SELECT FROM pg_class c WHERE c.oid = y.typrelid AND c.relkind = 'c'))
                      UNION ALL
-                    SELECT CASE c.relkind WHEN 'v' THEN 'VIEW' ELSE 'TABLE' END, backfill.relation_name(c.oid), c.relowner, NULL, false, NULL FROM pg_class c
+                    SELECT CASE c.relkind WHEN 'v' THEN 'VIEW' ELSE 'TABLE' END, backfill.relation_name(c.oid), c.relowner, NULL, false, NULL, false FROM pg_class c
                      WHERE r.classid = 'pg_class'::regclass AND c.oid = r.objid AND c.oid <> target AND c.oid >= 16384 AND c.relkind IN ('v', 'r', 'p', 'm', 'f')) o
      ORDER BY pg_has_role(o.whose, owner, 'USAGE'), o.name
   LOOP
@@ -366,23 +369,30 @@ BEGIN
     ELSIF backfill.is_open_path(v.own_path) THEN
       problem := format('%s would run in the trigger with the rights of the table''s owner, and whoever writes could put temporary tables in the way of its search_path', v.name);
       advice := format('ALTER FUNCTION %s SET search_path = …, pg_temp: named last, they come last.', v.name);
+    ELSIF v.compiled AND v.own_path IS NULL THEN
+      problem := format('%s has no search_path of its own: a session compiles it once, and whoever has called it there before gives its names a meaning that the trigger would run with the rights of the table''s owner', v.name);
+      advice := format('ALTER FUNCTION %s SET search_path = …, pg_temp: the schemas that it means.', v.name);
+    ELSIF v.is_text AND v.own_path IS NULL THEN
+      loose := coalesce(loose, v.name);
     ELSIF v.is_text THEN
-      FOREACH one IN ARRAY CASE WHEN v.own_path IS NULL THEN paths ELSE ARRAY[substr(v.own_path, length('search_path=') + 1)] END LOOP
-        SELECT w.* INTO made FROM backfill.who_creates_in(one, owner, users) w;
-        EXIT WHEN made.schema IS NOT NULL;
-      END LOOP;
-      IF made.schema IS NOT NULL THEN
-        problem := format('%s looks names up in schema %I with the rights of the table''s owner, and %s %s', v.name, made.schema, made.who, coalesce('has ' || regexp_replace(made.thing, '^[A-Z]+', lower(split_part(made.thing, ' ', 1))) || ' there', 'may create some there'));
-        advice := CASE WHEN made.thing IS NOT NULL THEN format('DROP %s, or ALTER %1$s OWNER TO %s', made.thing, owner::regrole)
-                       ELSE format('REVOKE CREATE ON %s %I FROM %s', CASE WHEN to_regnamespace(quote_ident(made.schema)) IS NULL THEN 'DATABASE' ELSE 'SCHEMA' END,
-                                   CASE WHEN to_regnamespace(quote_ident(made.schema)) IS NULL THEN current_database() ELSE made.schema END, CASE made.who WHEN 'anybody' THEN 'PUBLIC' ELSE made.who END) END
-                  || CASE WHEN v.runs IS NULL THEN format('; or ALTER FUNCTION %s SET search_path = …, pg_temp: schemas of nobody else''s; or write it with a parsed body (BEGIN ATOMIC).', v.name) ELSE '.' END;
-      ELSIF v.own_path IS NULL THEN
-        paths := '{}';  -- they have been asked
-      END IF;
+      own := own || substr(v.own_path, length('search_path=') + 1);
+      own_of := own_of || v.name;
     END IF;
     EXIT WHEN problem IS NOT NULL;
   END LOOP;
+  IF problem IS NOT NULL OR loose IS NULL AND own = '{}' THEN
+    RETURN;
+  END IF;
+  SELECT w.* INTO made FROM backfill.who_creates_in(ARRAY(SELECT DISTINCT u FROM unnest(own || CASE WHEN loose IS NOT NULL THEN paths END) u), owner, users) w;
+  IF made.schema IS NOT NULL THEN
+    SELECT u.name INTO one FROM unnest(own, own_of) AS u(path, name) WHERE made.schema IN (SELECT CASE n.name WHEN '$user' THEN made.schema ELSE n.name END FROM backfill.path_names(u.path) n) ORDER BY u.name LIMIT 1;
+    one := coalesce(one, loose);
+    problem := format('%s looks names up in schema %I with the rights of the table''s owner, and %s %s', one, made.schema, made.who, coalesce('has ' || regexp_replace(made.thing, '^[A-Z]+', lower(split_part(made.thing, ' ', 1))) || ' there', 'may create some there'));
+    advice := CASE WHEN made.thing IS NOT NULL THEN format('DROP %s, or ALTER %1$s OWNER TO %s', made.thing, owner::regrole)
+                   ELSE format('REVOKE CREATE ON %s %I FROM %s', CASE WHEN to_regnamespace(quote_ident(made.schema)) IS NULL THEN 'DATABASE' ELSE 'SCHEMA' END,
+                               CASE WHEN to_regnamespace(quote_ident(made.schema)) IS NULL THEN current_database() ELSE made.schema END, CASE made.who WHEN 'anybody' THEN 'PUBLIC' ELSE made.who END) END
+              || CASE WHEN strpos(one, '(') > 0 THEN format('; or ALTER FUNCTION %s SET search_path = …, pg_temp: schemas of nobody else''s; or write it with a parsed body (BEGIN ATOMIC).', one) ELSE '.' END;
+  END IF;
 END
 $$;
 

@@ -289,7 +289,7 @@ def test_what_a_view_calls_is_computed_along_the_submitters_path(db):
     db.admin.execute(STEAL)
     db.app.execute("""CREATE TABLE t (id bigint PRIMARY KEY, a int, b text); CREATE TABLE names (k int, name text); INSERT INTO names SELECT g, 'N' FROM generate_series(0, 2000) g;
         INSERT INTO t SELECT g, g FROM generate_series(1, 20) g; GRANT INSERT, SELECT ON t TO other;
-        CREATE FUNCTION norm(text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN lower($1); END'; CREATE VIEW v AS SELECT k, norm(name) AS n FROM names""")
+        CREATE FUNCTION norm(text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT lower($1)'; CREATE VIEW v AS SELECT k, norm(name) AS n FROM names""")
     db.daemon()
     db.finish(db.submit(set_clause="b = (SELECT v.n FROM v WHERE v.k = a)", where_clause="b IS NULL", keep_in_sync=True))
     with db.connect("other") as session:
@@ -632,7 +632,7 @@ def test_what_others_could_replace_runs_in_no_trigger_with_the_rights_of_the_tab
     db.admin.execute("CREATE SCHEMA os AUTHORIZATION other; GRANT USAGE ON SCHEMA os TO app")
     db.session("other").execute("""CREATE FUNCTION os.f(int) RETURNS int LANGUAGE sql IMMUTABLE RETURN $1 + 1; CREATE DOMAIN os.d AS int CHECK (VALUE > 0); CREATE VIEW os.v AS SELECT 1 AS a; CREATE TABLE os.t (a int);
         CREATE TYPE os.c AS (x int); CREATE TYPE os.e AS ENUM ('a'); CREATE TYPE os.r AS RANGE (SUBTYPE = int4range);
-        CREATE FUNCTION os.tr() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+        CREATE FUNCTION os.tr() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS 'BEGIN RETURN NEW; END';
         CREATE FUNCTION os.g(int, int) RETURNS int LANGUAGE sql IMMUTABLE RETURN $1 + $2; CREATE OPERATOR os.@@@ (FUNCTION = os.g, LEFTARG = int, RIGHTARG = int); GRANT SELECT ON os.v, os.t TO app""")
     db.app.execute("""CREATE FUNCTION mine(int) RETURNS int LANGUAGE sql IMMUTABLE RETURN os.f($1); CREATE TABLE x (a int); CREATE INDEX ON x (a) WHERE a > os.f(1);
         CREATE TABLE log_1 (a int); CREATE TRIGGER log BEFORE INSERT ON log_1 FOR EACH ROW EXECUTE FUNCTION os.tr(); CREATE TABLE log_2 (a int, b int DEFAULT os.f(1)); CREATE TABLE log_3 (a int, b int GENERATED ALWAYS AS (os.f(a)) STORED);
@@ -668,7 +668,7 @@ def test_what_others_could_replace_runs_in_no_trigger_with_the_rights_of_the_tab
 def test_a_clause_that_does_more_with_its_table_than_to_take_a_row_of_it_reaches_what_belongs_to_that(db, clause, makes, thing):
     db.close_public()
     db.admin.execute("CREATE SCHEMA os AUTHORIZATION other; GRANT USAGE ON SCHEMA os TO app")
-    db.session("other").execute("""CREATE FUNCTION os.f(int) RETURNS int LANGUAGE sql IMMUTABLE RETURN $1 + 1; CREATE DOMAIN os.d AS int CHECK (VALUE > 0); CREATE FUNCTION os.tr() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'""")
+    db.session("other").execute("""CREATE FUNCTION os.f(int) RETURNS int LANGUAGE sql IMMUTABLE RETURN $1 + 1; CREATE DOMAIN os.d AS int CHECK (VALUE > 0); CREATE FUNCTION os.tr() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS 'BEGIN RETURN NEW; END'""")
     db.app.execute("""CREATE TABLE t (id int PRIMARY KEY, n int, m int, j jsonb DEFAULT '{}', k int); INSERT INTO t SELECT g, g FROM generate_series(1, 10) g;
                       CREATE FUNCTION writes(i int) RETURNS int LANGUAGE sql BEGIN ATOMIC INSERT INTO t VALUES (i + 1000, i) ON CONFLICT DO NOTHING; SELECT i; END""")
     db.app.execute(makes)
@@ -680,7 +680,7 @@ def test_a_clause_that_does_more_with_its_table_than_to_take_a_row_of_it_reaches
 
 def test_a_cast_by_which_json_is_made_is_looked_at_like_what_the_clause_calls(db):
     db.app.execute(r"""CREATE TYPE state AS ENUM ('new', 'old'); CREATE FUNCTION helper(text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT $1';
-                       CREATE FUNCTION shown(state) RETURNS json LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN to_json(helper($1::text)); END'; CREATE CAST (state AS json) WITH FUNCTION shown(state);
+                       CREATE FUNCTION shown(state) RETURNS json LANGUAGE sql IMMUTABLE AS 'SELECT to_json(helper($1::text))'; CREATE CAST (state AS json) WITH FUNCTION shown(state);
                        CREATE TABLE t (id int PRIMARY KEY, s state DEFAULT 'new', j jsonb); INSERT INTO t SELECT generate_series(1, 10)""")
     db.daemon()
     refused = db.finish(db.submit(set_clause="j = to_jsonb(s)", where_clause="j IS NULL", keep_in_sync=True), "failed")
@@ -692,7 +692,7 @@ def test_nobody_makes_the_schema_that_a_path_has_and_that_is_not_there(db, path,
     """Who may create in the database, but for its owner and the daemon's role."""
     db.close_public()
     db.admin.execute(f"GRANT CREATE ON DATABASE {db.name} TO other")
-    db.app.execute(f"""CREATE FUNCTION helper(bigint) RETURNS int LANGUAGE sql AS 'SELECT $1::int'; CREATE FUNCTION g(int) RETURNS int LANGUAGE plpgsql AS 'BEGIN RETURN helper($1); END';
+    db.app.execute(f"""CREATE FUNCTION helper(bigint) RETURNS int LANGUAGE sql AS 'SELECT $1::int'; CREATE FUNCTION g(int) RETURNS int LANGUAGE sql AS 'SELECT helper($1)';
                        CREATE TABLE t (id int PRIMARY KEY, n int, m int); INSERT INTO t SELECT g, g FROM generate_series(1, 10) g""")
     db.daemon()
     with db.connect() as session:
@@ -703,7 +703,7 @@ def test_nobody_makes_the_schema_that_a_path_has_and_that_is_not_there(db, path,
         db.finish(db.submit(session=session, target="public.t", set_clause="m = g(n)", where_clause="m IS NULL", keep_in_sync=True))
 
 
-@pytest.mark.parametrize("language, body", [("plpgsql", "BEGIN RETURN helper($1); END"), ("sql", "SELECT helper($1)"), ("plpgsql SECURITY DEFINER", "BEGIN RETURN helper($1); END")])
+@pytest.mark.parametrize("language, body", [("sql", "SELECT helper($1)"), ("sql SECURITY DEFINER", "SELECT helper($1)")])
 def test_nobody_else_makes_a_function_that_one_of_the_owners_could_mean(db, language, body):
     """A schema of the path in which somebody else may create; public before PostgreSQL 15, say: a helper that fits better."""
     db.app.execute(f"""CREATE FUNCTION helper(bigint) RETURNS int LANGUAGE sql AS 'SELECT $1::int'; CREATE FUNCTION g(int) RETURNS int LANGUAGE {language} AS '{body}';
@@ -732,6 +732,24 @@ def test_a_text_that_the_server_runs_looks_names_up_too(db, clause):
     db.finish(db.submit(**job))
 
 
+@pytest.mark.parametrize("language, body", [("plpgsql", "DECLARE v text := $1; BEGIN RETURN length(v); END"), ("plpgsql STABLE", "BEGIN RETURN (SELECT length(x.v) FROM (SELECT $1::text AS v) x); END")])
+def test_what_a_session_has_compiled_before_is_not_run_by_the_trigger(db, language, body):
+    """Under a path of the writer's, in which "text" is a domain of his: PL/pgSQL compiles a function once for a session."""
+    db.close_public()
+    db.admin.execute(STEAL)
+    db.app.execute(f"""CREATE FUNCTION f(int) RETURNS int LANGUAGE {language} AS $$ {body} $$; CREATE TABLE t (id int PRIMARY KEY, n int, m int); INSERT INTO t SELECT g, g FROM generate_series(1, 10) g; GRANT INSERT, SELECT ON t TO other""")
+    db.daemon()
+    job = outcome_of(db, set_clause="m = f(n)")
+    assert job["state"] == "failed" and "f(integer) has no search_path of its own" in job["error"] and job["hint"].startswith("ALTER FUNCTION public.f(integer) SET search_path"), job
+    db.app.execute("ALTER FUNCTION f(int) SET search_path = public, pg_temp")  # as the hint says
+    assert outcome_of(db, set_clause="m = f(n)")["state"] == "succeeded"
+    with db.connect("other") as session:
+        session.execute("CREATE FUNCTION g.evil() RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN PERFORM g.steal(); RETURN true; EXCEPTION WHEN insufficient_privilege THEN RETURN true; END $$; CREATE DOMAIN pg_temp.text AS pg_catalog.text CHECK (g.evil())")
+        session.execute("SET search_path = pg_temp, pg_catalog, public; SELECT public.f(1)")
+        session.execute("INSERT INTO public.t (id, n) VALUES (1000, 1)")
+    assert db.all("SELECT who FROM g.log") == [] and db.one("SELECT m FROM t WHERE id = 1000") == 1
+
+
 def outcome_of(db, **job):
     name = db.submit(where_clause="m IS NULL", keep_in_sync=True, **job)
     wait_until(lambda: db.state(name) in ("failed", "succeeded"), 30, "the job ends")
@@ -743,7 +761,7 @@ def test_a_text_runs_under_the_path_of_whatever_function_has_called_it(db, inner
     """Its own may have none, and the one that calls it may have a parsed body."""
     db.close_public()
     db.admin.execute("CREATE SCHEMA pub; GRANT ALL ON SCHEMA pub TO other, app")
-    db.app.execute(f"""CREATE FUNCTION helper(bigint) RETURNS int LANGUAGE sql AS 'SELECT $1::int'; CREATE FUNCTION text(int) RETURNS int LANGUAGE plpgsql AS 'BEGIN RETURN helper($1); END';
+    db.app.execute(f"""CREATE FUNCTION helper(bigint) RETURNS int LANGUAGE sql AS 'SELECT $1::int'; CREATE FUNCTION text(int) RETURNS int LANGUAGE sql AS 'SELECT helper($1)';
         CREATE VIEW v AS SELECT length(query_to_xml('SELECT helper(1) AS r', true, false, '')::text) AS x;
         CREATE FUNCTION g(n int) RETURNS int LANGUAGE sql SET search_path = public, pub, pg_temp BEGIN ATOMIC SELECT {inner}; END; CREATE TABLE t (id int PRIMARY KEY, n int, m int); INSERT INTO t SELECT g, g FROM generate_series(1, 10) g""")
     db.daemon()

@@ -80,10 +80,10 @@ def test_a_check_of_before_never_fails_a_writer_for_what_the_trigger_gives(db):
 
 def test_an_error_that_is_no_rows_fault_leaves_values_alone(db):
     db.close_public()
-    db.app.execute("CREATE FUNCTION f(int) RETURNS int LANGUAGE plpgsql AS 'BEGIN RETURN $1 * 2; END'")
+    db.app.execute("CREATE FUNCTION f(int) RETURNS int LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS 'BEGIN RETURN $1 * 2; END'")
     make(db, "a int, note text", "i, 'x'")
     in_step(db, "b = f(a)", add_column="b int")
-    db.app.execute("CREATE OR REPLACE FUNCTION f(int) RETURNS int LANGUAGE plpgsql AS 'BEGIN RETURN no_such($1); END'")
+    db.app.execute("CREATE OR REPLACE FUNCTION f(int) RETURNS int LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS 'BEGIN RETURN no_such($1); END'")
     db.app.execute("UPDATE t SET a = 7 WHERE id = 1; INSERT INTO t (id, a) VALUES (1000, 5)")
     assert row(db, 1, "a, b") == (7, 2) and row(db, 1000) == (None,)
 
@@ -91,7 +91,7 @@ def test_an_error_that_is_no_rows_fault_leaves_values_alone(db):
 @pytest.mark.parametrize("failing", ["RAISE 'neg' USING ERRCODE = 'MY001'", "ASSERT false", "RAISE 'neg' USING ERRCODE = '38000'"])
 def test_what_a_clause_raises_is_the_rows_with_whatever_code(db, failing):
     db.close_public()
-    db.app.execute(f"CREATE FUNCTION f(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN IF $1 < 0 THEN {failing}; END IF; RETURN $1; END $$")
+    db.app.execute(f"CREATE FUNCTION f(int) RETURNS int LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$ BEGIN IF $1 < 0 THEN {failing}; END IF; RETURN $1; END $$")
     make(db, "a int", "i")
     in_step(db, "b = f(a)", add_column="b int")
     db.app.execute("UPDATE t SET a = -5 WHERE id = 1; INSERT INTO t (id, a) VALUES (1000, -5)")
@@ -112,7 +112,7 @@ def test_a_row_that_cannot_be_computed_keeps_a_value_that_the_job_has_not_comput
     """It is the only one there is: of a row that isn't done yet, of a clause that reads what it fills, of all of a document but the part that is filled."""
     db.close_public()
     db.app.execute("""CREATE TYPE money2 AS (amt int, cur text);
-      CREATE FUNCTION norm(p text, c text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN IF c IS NULL OR length(c) <> 2 THEN RAISE 'bad country'; END IF; RETURN '+' || c || p; END $$;
+      CREATE FUNCTION norm(p text, c text) RETURNS text LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$ BEGIN IF c IS NULL OR length(c) <> 2 THEN RAISE 'bad country'; END IF; RETURN '+' || c || p; END $$;
       CREATE TABLE p (id int PRIMARY KEY, country text, phone text); INSERT INTO p SELECT i, 'DE', '0' || i FROM generate_series(1, 300) i;
       CREATE TABLE d (id int PRIMARY KEY, n int, j jsonb, arr int[], m money2, q int);
       INSERT INTO d SELECT i, i, '{"doc": "precious"}', '{1,2,3}', ROW(1, 'EUR')::money2, -i FROM generate_series(1, 300) i""")

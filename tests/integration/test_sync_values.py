@@ -130,8 +130,8 @@ def test_a_writer_with_other_settings_gets_what_a_batch_gives(db, name):
     kind, value, clause, setting = SETTINGS[name]
     db.admin.execute("CREATE SCHEMA util AUTHORIZATION app")
     db.app.execute("""CREATE FUNCTION util.sq(text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT lower($1)';
-                      CREATE FUNCTION util.digits(text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN regexp_replace($1, ''\\D'', '''', ''g''); END';
-                      CREATE FUNCTION util.quoted(text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$BEGIN RETURN E'it\\'s ' || $1; END$$;
+                      CREATE FUNCTION util.digits(text) RETURNS text LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS 'BEGIN RETURN regexp_replace($1, ''\\D'', '''', ''g''); END';
+                      CREATE FUNCTION util.quoted(text) RETURNS text LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$BEGIN RETURN E'it\\'s ' || $1; END$$;
                       SET check_function_bodies = off; CREATE FUNCTION util.slug(text) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT sq($1)'""")
     make(db, f"a {kind}, note text", f"{value}, 'x'")
     db.app.execute("GRANT INSERT, SELECT, UPDATE ON t TO other")
@@ -193,7 +193,7 @@ def test_what_a_column_of_another_type_makes_of_a_value_is_the_same_whoever_writ
 def test_a_clause_of_which_each_writer_has_its_own_is_refused_before_anything_is_changed(db, clause, problem):
     db.close_public()
     db.app.execute("""CREATE FUNCTION tenant() RETURNS text LANGUAGE sql STABLE AS $$ SELECT current_setting('my.tenant', true) $$;
-                      CREATE FUNCTION drifting() RETURNS text LANGUAGE plpgsql STABLE AS 'BEGIN RETURN clock_timestamp()::text; END'""")
+                      CREATE FUNCTION drifting() RETURNS text LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS 'BEGIN RETURN clock_timestamp()::text; END'""")
     make(db, "a text", "'x'")
     job = in_step(db, clause, state="failed", add_column="b text")
     assert problem in job["error"] and job["hint"] and job["phase"] == "preflight"

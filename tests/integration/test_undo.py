@@ -441,3 +441,31 @@ def test_not_null_goes_with_its_column_whatever_that_is_called(db, add):
     wait_until(lambda: not db.job(name)["tidy"], what="it is undone")
     db.app.execute("INSERT INTO t (id, a) VALUES (1000, 1)")
     assert db.all("SELECT attname::text, attnotnull FROM pg_attribute WHERE attrelid = 't'::regclass AND attnum > 2 AND NOT attisdropped ORDER BY 1") == ([("b", False)] if add else [("b", False), ("b_old", False)])
+
+
+@pytest.mark.parametrize("change", ["ALTER TABLE t DROP z", "ALTER TABLE t RENAME z TO y", "ALTER TABLE t RENAME a TO a_old"])
+def test_only_a_source_that_is_gone_keeps_undo_from_the_column(db, change):
+    table(db)
+    db.app.execute("ALTER TABLE t ADD z int")
+    db.daemon()
+    name = db.submit(**FILL)
+    db.finish(name)
+    db.app.execute(change)
+    db.app.execute("SELECT backfill.undo(%s)", [name])
+    wait_until(lambda: not db.job(name)["tidy"], what="it is undone")
+    assert db.job(name)["error"] is None and db.one("SELECT count(*) FROM pg_attribute WHERE attrelid = 't'::regclass AND attname = 'b' AND NOT attisdropped") == 0
+
+
+def test_cancel_behind_an_undo_that_could_not_go_on_is_refused_like_one_before_it(db):
+    table(db)
+    db.daemon()
+    name = db.submit(**FILL)
+    db.finish(name)
+    db.app.execute("ALTER TABLE t ALTER b SET NOT NULL; CREATE VIEW v AS SELECT b FROM t")
+    db.app.execute("SELECT backfill.undo(%s)", [name])
+    wait_until(lambda: db.job(name)["error"], what="it says why")
+    with pytest.raises(psycopg.Error, match="without its trigger the INSERTs of old code would fail"):
+        db.app.execute("SELECT backfill.cancel(%s)", [name])
+    db.app.execute("INSERT INTO t (id, a) VALUES (1000, 1)")
+    db.app.execute("DROP VIEW v; SELECT backfill.undo(%s)" % f"'{name}'")
+    wait_until(lambda: made(db) == [], what="asked again, it goes")
