@@ -196,8 +196,8 @@ def test_who_steers_a_job_runs_nothing_of_its_submitters(db):
     """Whatever stands in the table by now: a superuser pauses, cancels, finishes, undoes, forgets and looks."""
     db.close_public()
     db.app.execute("""CREATE TABLE got (who text); GRANT ALL ON got TO public;
-      CREATE FUNCTION evil(anyelement) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN IF current_user <> 'app' THEN INSERT INTO public.got VALUES (current_user); END IF; RETURN true; END $$;
-      CREATE FUNCTION evil_default() RETURNS int LANGUAGE plpgsql AS $$ BEGIN PERFORM public.evil(1); RETURN 1; END $$;
+      CREATE FUNCTION evil(anyelement) RETURNS boolean LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$ BEGIN IF current_user <> 'app' THEN INSERT INTO public.got VALUES (current_user); END IF; RETURN true; END $$;
+      CREATE FUNCTION evil_default() RETURNS int LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$ BEGIN PERFORM public.evil(1); RETURN 1; END $$;
       CREATE DOMAIN dom AS int CHECK (evil(VALUE))""")
     db.daemon()
     names = []
