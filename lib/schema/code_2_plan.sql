@@ -241,7 +241,9 @@ DECLARE
   other record;
 BEGIN
   SELECT o.name, o.what INTO other FROM backfill.other_column(job) o;
-  IF other.name IS NOT NULL THEN
+  IF other.name IS NOT NULL AND backfill.relation_name(job.target) IS NULL THEN
+    PERFORM backfill.refuse_dropped(job);
+  ELSIF other.name IS NOT NULL THEN
     RAISE EXCEPTION 'column "%" of %, which job "%" names, %', other.name, backfill.relation_name(job.target), job.name, other.what
       USING ERRCODE = '42703',
             HINT = format('What was computed since may be of another column of that name, or stand in it. Give each column the name that it had, then SELECT backfill.retry(%1$L); or %2$sSELECT backfill.forget(%1$L), and insert a job that names the columns of today.',

@@ -14,7 +14,7 @@ from waiting import wait_until
 def test_trial_of_slow_rows_is_short_and_says_what_one_takes(db):
     """A hundred of them would take longer than statement_timeout_ms, and an application that wants one of them."""
     db.table(rows=120)
-    db.app.execute("CREATE FUNCTION slow(bigint) RETURNS int LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.03); RETURN 1; END $$")
+    db.app.execute("CREATE FUNCTION slow(bigint) RETURNS int LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$ BEGIN PERFORM pg_sleep(0.03); RETURN 1; END $$")
     db.daemon(statement_timeout_ms=1000)
     job = db.finish(db.submit(add_column="w int", set_clause="w = slow(id)"))
     preflight = job["report"]["preflight"]
@@ -25,7 +25,7 @@ def test_trial_of_slow_rows_is_short_and_says_what_one_takes(db):
 def test_row_that_times_out_by_itself_does_not_keep_a_job_in_preflight(db, add_column):
     db.close_public()
     db.table(rows=20, columns="n int NOT NULL DEFAULT 0, v int")
-    db.app.execute("CREATE FUNCTION slow(bigint) RETURNS int LANGUAGE plpgsql AS $$ BEGIN IF $1 = 1 THEN PERFORM pg_sleep(2); END IF; RETURN 1; END $$")
+    db.app.execute("CREATE FUNCTION slow(bigint) RETURNS int LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$ BEGIN IF $1 = 1 THEN PERFORM pg_sleep(2); END IF; RETURN 1; END $$")
     db.daemon(statement_timeout_ms=300)
     column = "w" if add_column else "v"
     name = db.submit(**({"add_column": add_column} if add_column else {"where_clause": "v IS NULL", "keep_in_sync": True}),
@@ -37,7 +37,7 @@ def test_row_that_times_out_by_itself_does_not_keep_a_job_in_preflight(db, add_c
 
 def test_somebody_who_waits_on_a_trial_gets_through(db):
     db.table(rows=200, columns="n int NOT NULL DEFAULT 0, v int")
-    db.app.execute("CREATE FUNCTION slow(bigint) RETURNS int LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(CASE WHEN $1 = 1 THEN 3 ELSE 0 END); RETURN 1; END $$")
+    db.app.execute("CREATE FUNCTION slow(bigint) RETURNS int LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$ BEGIN PERFORM pg_sleep(CASE WHEN $1 = 1 THEN 3 ELSE 0 END); RETURN 1; END $$")
     db.daemon()
     name = db.submit(set_clause="v = slow(id)", where_clause="v IS NULL", dry_run=True)
     db.wait_asleep()
