@@ -9,7 +9,7 @@ DECLARE
   name  text := backfill.relation_name(job.target);
   needs text[] := ARRAY(
     SELECT quote_ident(n.now) FROM unnest(backfill.filled_columns(job.sync_back)) WITH ORDINALITY AS u(c, ord), LATERAL (SELECT backfill.column_now(job, u.c) AS now) n
-     WHERE backfill.takes_no_null(job.target, n.now, true)
+     WHERE backfill.takes_no_null(job.target, n.now)
      ORDER BY u.ord);
 BEGIN
   IF needs <> '{}' THEN
@@ -46,14 +46,14 @@ EXCEPTION WHEN insufficient_privilege THEN
 END
 $$;
 
--- Whether a column of a table, or of a partition of it, may not be NULL, by NOT NULL or by a CHECK that says no more than that; but where the primary key does it. By the catalog alone: who steers a
--- job evaluates nothing of its table's. by_default: but for one that has a default.
-CREATE OR REPLACE FUNCTION backfill.takes_no_null(target oid, column_name name, by_default boolean) RETURNS boolean
+-- Whether a column of a table, or of a partition of it, may not be NULL, by NOT NULL or by a CHECK that says no more than that; but where the primary key does it, and has no default. By the
+-- catalog alone: who steers a job evaluates nothing of its table's.
+CREATE OR REPLACE FUNCTION backfill.takes_no_null(target oid, column_name name) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT EXISTS (
     SELECT FROM (SELECT target AS oid UNION SELECT p.relid FROM backfill.partitions_of(target) p) r JOIN pg_attribute a ON a.attrelid = r.oid
-     WHERE a.attname = column_name AND NOT a.attisdropped AND NOT (by_default AND (a.atthasdef OR a.attidentity <> ''))
+     WHERE a.attname = column_name AND NOT a.attisdropped AND NOT a.atthasdef AND a.attidentity = ''
        AND (a.attnotnull OR EXISTS (SELECT FROM pg_constraint k WHERE k.conrelid = r.oid AND k.contype = 'c' AND k.conkey = ARRAY[a.attnum] AND starts_with(pg_get_constraintdef(k.oid), format('CHECK ((%I IS NOT NULL))', a.attname))))
        AND NOT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = a.attrelid AND i.indisprimary AND a.attnum = ANY (i.indkey::smallint[])))
 $$;
@@ -150,7 +150,7 @@ BEGIN
                               'finish is for jobs with keep_in_sync that have run; a dry_run has changed nothing.', '55000');
     END IF;
     IF NEW.wanted = 'cancel' AND OLD.keep_in_sync AND (OLD.wanted = 'run' AND OLD.state = 'succeeded' AND OLD.tidy OR OLD.wanted = 'undo' AND coalesce(OLD.report ? 'had_succeeded', false) AND EXISTS (SELECT FROM backfill.sync_triggers(OLD)))
-       AND EXISTS (SELECT FROM unnest(backfill.filled_columns(OLD.set_clause)) c WHERE NOT OLD.plan -> 'sync' -> 'not_null' ? c AND backfill.takes_no_null(OLD.target, backfill.column_now(OLD, c), true)) THEN
+       AND EXISTS (SELECT FROM unnest(backfill.filled_columns(OLD.set_clause)) c WHERE NOT OLD.plan -> 'sync' -> 'not_null' ? c AND backfill.takes_no_null(OLD.target, backfill.column_now(OLD, c))) THEN
       PERFORM backfill.refuse('wanted', format('job %I has succeeded, and its column may not be NULL any more: without its trigger the INSERTs of old code would fail', OLD.name),
                               format('SELECT backfill.undo(%1$L) takes back all that it added. When old code is gone, SELECT backfill.finish(%1$L) takes out the trigger alone.', OLD.name), '55000');
     END IF;

@@ -31,7 +31,7 @@
 --   NULL before (backfill.never_null); checks: {name: expression} of CHECKs of before that read filled columns; defaults: {column: constant} of columns that may be left out.
 
 -- The schemas that a search_path names, read as the server does it: what stands in quotes is one name, of others capitals are small ones, a name ends after 63 bytes, and $user is the
--- user's, in quotes or without. What lower() makes of other letters than ASCII's depends on the server's locale: such a name stands there in both ways.
+-- user's, in quotes or without. What lower() makes of other letters than ASCII's depends on the server's locale: such a name stands there in both ways. Of the first 1,000 bytes: who asks refuses a longer one.
 CREATE OR REPLACE FUNCTION backfill.path_names(path text) RETURNS TABLE (ord bigint, name text)
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$

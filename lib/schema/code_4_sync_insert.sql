@@ -199,14 +199,22 @@ AS $$
    ORDER BY p.oid, t.tgname DESC
 $$;
 
--- A job whose trigger is in the table's rows, too, and which this one's does not see, or that doesn't see this one's: of one that came to them with a partition, in words; NULL: there is none.
+-- Jobs whose triggers and this one's would not see each other in rows that they share. same: both fill one column; upstream: that one reads what this one fills, or sends it back, and fires before it.
+CREATE OR REPLACE FUNCTION backfill.clashes_of(job backfill.job) RETURNS TABLE (name text, leaves boolean, older boolean, there boolean, same boolean, upstream boolean)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT o.name, o.leaves, o.older, o.there, o.filled && f.mine, o.reads && f.mine OR o.back && f.mine
+    FROM (SELECT backfill.filled_columns(job.set_clause) AS mine, coalesce(backfill.filled_columns(job.sync_back), '{}') AS sent, backfill.sync_reads(job) AS reads) f, backfill.other_syncs(job) o
+   WHERE o.filled && f.mine OR o.older AND (o.reads && f.mine OR o.back && f.mine OR (o.back <> '{}' AND o.filled && f.sent)) OR NOT o.older AND o.there AND o.filled && f.reads
+   ORDER BY o.filled && f.mine DESC, o.name
+$$;
+
+-- The first of them whose trigger is there, which came with a partition, in words; NULL: there is none.
 CREATE OR REPLACE FUNCTION backfill.sync_conflict(job backfill.job) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT format('and that of job "%s" don''t see each other in rows that they share: %s', o.name, CASE WHEN o.filled && f.mine THEN 'both fill one column' ELSE 'one reads what the other fills, and fires before it' END)
-    FROM (SELECT backfill.filled_columns(job.set_clause) AS mine, backfill.sync_reads(job) AS reads) f, backfill.other_syncs(job) o
-   WHERE o.there AND NOT o.leaves AND (o.filled && f.mine OR o.older AND o.reads && f.mine OR NOT o.older AND o.filled && f.reads)
-   ORDER BY o.name LIMIT 1
+  SELECT format('and that of job "%s" don''t see each other in rows that they share: %s', c.name, CASE WHEN c.same THEN 'both fill one column' ELSE 'one reads what the other writes, and fires before it' END)
+    FROM backfill.clashes_of(job) c WHERE c.there AND NOT c.leaves LIMIT 1
 $$;
 
 -- Refuses a job whose trigger another's would not see: the triggers of the older job fire first, so the younger one may read what the older
@@ -216,15 +224,9 @@ CREATE OR REPLACE FUNCTION backfill.check_other_syncs(job backfill.job) RETURNS 
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  mine   text[] := backfill.filled_columns(job.set_clause);
-  sent   text[] := coalesce(backfill.filled_columns(job.sync_back), '{}');
-  wants  text[] := backfill.sync_reads(job);
   other  record;
 BEGIN
-  SELECT o.name, o.leaves, o.older, o.filled && mine AS same, o.reads && mine OR o.back && mine AS upstream INTO other
-    FROM backfill.other_syncs(job) o
-   WHERE o.filled && mine OR o.older AND (o.reads && mine OR o.back && mine OR (o.back <> '{}' AND o.filled && sent)) OR NOT o.older AND o.there AND o.filled && wants
-   ORDER BY o.filled && mine DESC LIMIT 1;
+  SELECT c.* INTO other FROM backfill.clashes_of(job) c LIMIT 1;
   IF FOUND AND other.leaves THEN
     PERFORM backfill.refuse('keep_in_sync', format('the trigger of job "%s" is being taken out of the table', other.name), 'That takes a moment, where a daemon serves this database: insert the job again then.', '55000');
   ELSIF FOUND AND other.same THEN

@@ -443,7 +443,7 @@ DECLARE
   -- names behind this function, is the server's own; what other triggers write is no more than what anybody writes.
   by_key  constant text := format(E'    by_key := false;\n    IF pg_catalog.pg_trigger_depth() OPERATOR(pg_catalog.>) 1 AND EXISTS (SELECT FROM pg_catalog.pg_constraint k JOIN pg_catalog.pg_attribute a ON a.attrelid OPERATOR(pg_catalog.=) k.conrelid AND a.attnum OPERATOR(pg_catalog.=) ANY (k.conkey)'
                                   ' WHERE k.conrelid OPERATOR(pg_catalog.=) TG_RELID AND k.contype OPERATOR(pg_catalog.=) ''f'' AND (k.confdeltype OPERATOR(pg_catalog.=) ANY (''{n,d}'') OR k.confupdtype OPERATOR(pg_catalog.=) ANY (''{c,n,d}'')) AND (%s)) THEN\n'
-                                  '      GET DIAGNOSTICS places = PG_CONTEXT;\n      by_key := pg_catalog.split_part(places, E\'\\n\', 2) OPERATOR(pg_catalog.~) \'"UPDATE (ONLY )?"([^"]|"")+"[.]"([^"]|"")+" SET .* WHERE [$][0-9]+ OPERATOR[(]\';\n    END IF;\n',
+                                  '      GET DIAGNOSTICS places = PG_CONTEXT;\n      by_key := pg_catalog.split_part(places, E\'\\n\', 2) OPERATOR(pg_catalog.~) \'UPDATE (ONLY )?"([^"]|"")+"[.]"([^"]|"")+" SET .* WHERE [$][0-9]+ OPERATOR[(]\';\n    END IF;\n',
                                   (SELECT string_agg(format('a.attname OPERATOR(pg_catalog.=) %L AND pg_catalog.record_image_ne(ROW(OLD.%s), ROW(NEW.%2$s))', c, backfill.in_quotes(c)), ' OR ') FROM unnest(filled) c));
   by_op   constant text := E'    IF TG_OP OPERATOR(pg_catalog.=) \'INSERT\' THEN\n%s    ELSE\n%s    END IF;\n';
 BEGIN
