@@ -4,11 +4,13 @@ import os
 import shutil
 import subprocess
 
+import psycopg
 import pytest
 
 from cluster import Cluster
 from daemon import run
-from database import prepare
+from database import Database, prepare
+from in_step import in_step
 from waiting import wait_until
 
 MAKE = {
@@ -31,13 +33,12 @@ SETTINGS = {
 }
 
 
-@pytest.fixture(scope="module")
-def turkish(tmp_path_factory):
+def server_with(tmp_path_factory, locale):
     """A server that has the locale, whether the system has it or not."""
     directory = tmp_path_factory.mktemp("locales")
     for place in (directory, *directory.parents[:-2]):
         place.chmod(0o755)
-    made = shutil.which("localedef") and subprocess.run(["localedef", "-i", "tr_TR", "-f", "UTF-8", directory / "tr_TR.UTF-8"], capture_output=True, text=True)
+    made = shutil.which("localedef") and subprocess.run(["localedef", "-i", locale, "-f", "UTF-8", directory / f"{locale}.UTF-8"], capture_output=True, text=True)
     if not made or made.returncode:
         pytest.skip(f"the locale can't be made here: {made.stderr.strip() if made else 'localedef is missing'} (package locales)")
     os.environ["LOCPATH"] = str(directory)
@@ -50,6 +51,16 @@ def turkish(tmp_path_factory):
         yield cluster
     finally:
         cluster.destroy()
+
+
+@pytest.fixture(scope="module")
+def turkish(tmp_path_factory):
+    yield from server_with(tmp_path_factory, "tr_TR")
+
+
+@pytest.fixture(scope="module")
+def german(tmp_path_factory):
+    yield from server_with(tmp_path_factory, "de_DE")
 
 
 @pytest.fixture
@@ -141,3 +152,21 @@ def test_a_column_that_something_uses_by_a_name_in_capitals_is_not_dropped(made)
     job = db.finish(db.submit(target="deal", drop_column="idle"), "failed")
     assert "look()" in job["error"]
     db.finish(db.submit(target="deal", drop_column="kind"))
+
+
+def test_a_foreign_keys_action_is_known_whatever_language_the_server_speaks(german):
+    """By the server's own statement in the trigger's context, which stands between other marks there."""
+    db = Database(german)
+    try:
+        db.admin.execute(f"ALTER DATABASE {db.name} SET lc_messages = 'de_DE.UTF-8'")
+        db.session("postgres").close()
+        with pytest.raises(psycopg.Error, match="nicht|existiert"):
+            db.admin.execute("SELECT no_such_column")
+        db.app.execute("CREATE TABLE parent (id bigint PRIMARY KEY)")
+        db.app.execute("INSERT INTO parent SELECT generate_series(1, 20)")
+        db.app.execute("CREATE TABLE t (id int PRIMARY KEY, a int, b bigint REFERENCES parent (id) ON DELETE SET NULL); INSERT INTO t SELECT g, g % 20 + 1 FROM generate_series(1, 100) g")
+        in_step(db, "b = a")
+        db.app.execute("DELETE FROM parent WHERE id = 7")
+        assert db.all("SELECT DISTINCT b FROM t WHERE a = 7") == [(None,)]
+    finally:
+        db.destroy()
