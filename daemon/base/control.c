@@ -2,6 +2,7 @@
 #include "base/clock.h"
 #include "mem.h"
 #include "base/result.h"
+#include "job/debt.h"
 #include "job/retry.h"
 #include "schema/schema.h"
 #include "schema/sql.h"
@@ -35,6 +36,11 @@ struct control {
     struct event *retry;
     struct backoff backoff;
     struct request_list requests; /* the first is under way when the session is busy */
+    struct request_list later;    /* of who has had the session for long; in the order in which they came */
+    struct debts debts;
+    struct event *due;
+    uint64_t sent_us; /* when the first was */
+    bool hurries;     /* nobody waits any more: the daemon stops */
     char *pid, *start, *old_pid, *old_start;
 };
 
@@ -83,11 +89,78 @@ static void unusable(struct control *c, const char *message, const char *hint)
     c->handlers->unusable(c->arg, text, advice);
 }
 
-static void send_next(struct control *c)
+/* ---- Who has had the session for long, while others waited, goes behind them: job/debt.h. */
+
+/* When a request may be sent; 0: now. */
+static uint64_t due_us(struct control *c, const struct request *request)
+{
+    return request->payer && !c->hurries ? debts_until(&c->debts, request->payer, now_us()) : 0;
+}
+
+static bool others_wait(const struct control *c, const struct request *first)
+{
+    const struct request *request;
+
+    TAILQ_FOREACH(request, &c->requests, entry)
+        if (request->payer && !same_string(request->payer, first->payer))
+            return true;
+    return false;
+}
+
+static void note_debt(struct control *c)
 {
     struct request *first = TAILQ_FIRST(&c->requests);
-    if (first && c->state == CONTROL_READY && session_is_idle(c->session))
+
+    if (first->payer && others_wait(c, first))
+        debts_note(&c->debts, first->payer, now_us() - c->sent_us, now_us());
+}
+
+static void wait_until_due(struct control *c)
+{
+    uint64_t next_us = 0, now = now_us();
+    struct request *request;
+
+    TAILQ_FOREACH(request, &c->later, entry)
+        if (next_us == 0 || due_us(c, request) < next_us)
+            next_us = due_us(c, request);
+    struct timeval wait = us_to_timeval(next_us > now ? next_us - now : 0);
+    event_add(c->due, &wait);
+}
+
+static void send_next(struct control *c)
+{
+    struct request *first;
+
+    if (c->state != CONTROL_READY || !session_is_idle(c->session))
+        return;
+    while ((first = TAILQ_FIRST(&c->requests)) && due_us(c, first) > 0) {
+        TAILQ_REMOVE(&c->requests, first, entry);
+        TAILQ_INSERT_TAIL(&c->later, first, entry);
+        wait_until_due(c);
+    }
+    if (first) {
+        c->sent_us = now_us();
         session_send(c->session, &first->query, 1, ANSWER_TIMEOUT_MS);
+    }
+}
+
+static void on_due(evutil_socket_t socket, short what, void *arg)
+{
+    struct control *c = arg;
+    struct request *request, *after;
+    (void)socket;
+    (void)what;
+
+    for (request = TAILQ_FIRST(&c->later); request; request = after) {
+        after = TAILQ_NEXT(request, entry);
+        if (due_us(c, request) == 0) {
+            TAILQ_REMOVE(&c->later, request, entry);
+            TAILQ_INSERT_TAIL(&c->requests, request, entry);
+        }
+    }
+    if (!TAILQ_EMPTY(&c->later))
+        wait_until_due(c);
+    send_next(c);
 }
 
 static void ask(struct control *c, enum control_state state, const char *sql)
@@ -144,6 +217,7 @@ static void remember_session(struct control *c)
 
 static void on_answer(struct control *c, const struct session_event *e)
 {
+    note_debt(c);
     request_answered(&c->requests, TAILQ_FIRST(&c->requests), e);
     send_next(c);
 }
@@ -219,15 +293,18 @@ struct control *control_open(
     c->handlers = handlers;
     c->arg = arg;
     TAILQ_INIT(&c->requests);
+    TAILQ_INIT(&c->later);
     c->retry = must(event_new(base, -1, 0, on_retry, c));
+    c->due = must(event_new(base, -1, 0, on_due, c));
     backoff_init(&c->backoff, RETRY_BASE_US, RETRY_CAP_US, now_us() ^ (uint64_t)getpid());
     connect_now(c);
     return c;
 }
 
-void control_ask(struct control *c, const struct session_query *query, control_answer *answer, void *arg)
+void control_ask(struct control *c, const struct session_query *query, control_answer *answer, void *arg, const char *payer)
 {
-    struct request *request = request_new(query, answer, arg);
+    struct request *request = request_new(query, answer, arg, payer);
+
     TAILQ_INSERT_TAIL(&c->requests, request, entry);
     send_next(c);
 }
@@ -235,7 +312,7 @@ void control_ask(struct control *c, const struct session_query *query, control_a
 void control_ask_first(
     struct control *c, const struct session_query *query, control_answer *answer, void *arg)
 {
-    struct request *request = request_new(query, answer, arg);
+    struct request *request = request_new(query, answer, arg, NULL);
     struct request *first = TAILQ_FIRST(&c->requests);
 
     if (first && c->state == CONTROL_READY && !session_is_idle(c->session))
@@ -248,6 +325,13 @@ void control_ask_first(
 void control_forget(struct control *c, const void *arg)
 {
     request_forget(&c->requests, arg);
+    request_forget(&c->later, arg);
+}
+
+void control_hurry(struct control *c)
+{
+    c->hurries = true;
+    on_due(-1, 0, c);
 }
 
 const struct place *control_place(const struct control *c)
@@ -280,9 +364,12 @@ struct control *control_close(struct control *c)
     if (!c)
         return NULL;
     request_clear(&c->requests);
+    request_clear(&c->later);
+    debts_done(&c->debts);
     leave_place(c);
     session_close(c->session);
     event_free(c->retry);
+    event_free(c->due);
     free(c->pid);
     free(c->start);
     free(c->old_pid);

@@ -26,11 +26,15 @@ typedef request_answer control_answer;
 struct control *control_open(
     struct event_base *base, const char *conninfo, const struct control_handlers *handlers, void *arg);
 
-/* Queues a statement; parameters are copied. control_ask_first puts it before all others. */
+/* Queues a statement; parameters are copied. control_ask_first puts it before all others. payer: the login whose it is, which waits after it has had the session for long, while another
+ * one's were there; "": such another one's, as yet unknown; NULL: it doesn't count. Copied. */
 void control_ask(
-    struct control *control, const struct session_query *query, control_answer *answer, void *arg);
+    struct control *control, const struct session_query *query, control_answer *answer, void *arg, const char *payer);
 void control_ask_first(
     struct control *control, const struct session_query *query, control_answer *answer, void *arg);
+
+/* From now on nobody waits for others. */
+void control_hurry(struct control *control);
 
 /* Requests of that arg are sent all the same, but nobody is told. */
 void control_forget(struct control *control, const void *arg);

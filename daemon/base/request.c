@@ -1,7 +1,7 @@
 #include "base/request.h"
 #include "mem.h"
 
-struct request *request_new(const struct session_query *query, request_answer *answer, void *arg)
+struct request *request_new(const struct session_query *query, request_answer *answer, void *arg, const char *payer)
 {
     struct request *request = must(calloc(1, sizeof(*request)));
 
@@ -10,6 +10,7 @@ struct request *request_new(const struct session_query *query, request_answer *a
         request->query.params[i] = copy_string(query->params[i]);
     request->answer = answer;
     request->arg = arg;
+    request->payer = copy_string(payer);
     return request;
 }
 
@@ -17,6 +18,7 @@ static void request_free(struct request *request)
 {
     for (int i = 0; i < request->query.n_params; i++)
         free((char *)(uintptr_t)request->query.params[i]);
+    free(request->payer);
     free(request);
 }
 

@@ -13,11 +13,12 @@ struct request {
     struct session_query query; /* sql is a constant, params are owned */
     request_answer *answer;     /* NULL: nobody is told */
     void *arg;
+    char *payer; /* whose it is; NULL: nobody's, or the daemon's own */
 };
 TAILQ_HEAD(request_list, request);
 
 /* Parameters are copied. */
-struct request *request_new(const struct session_query *query, request_answer *answer, void *arg);
+struct request *request_new(const struct session_query *query, request_answer *answer, void *arg, const char *payer);
 
 /* Takes it out of its list, tells who asked, and frees it. */
 void request_answered(struct request_list *list, struct request *request, const struct session_event *event);

@@ -45,7 +45,7 @@ static void on_claimed(void *arg, const struct session_event *e)
         replace_string(&db->said_unclaimed, NULL);
     if (e->kind == SESSION_ERROR) {
         if (same_string(e->sqlstate, SQLSTATE_LOCK))
-            control_ask(db->control, &(struct session_query){.sql = SQL_JOB_HOLDERS}, on_job_holders, db);
+            control_ask(db->control, &(struct session_query){.sql = SQL_JOB_HOLDERS}, on_job_holders, db, NULL);
         else
             say_unclaimed(db, e->sqlstate, e->message);
         struct timeval wait = us_to_timeval(LOOK_AGAIN_CAP_US);
@@ -201,7 +201,7 @@ static void on_unfinished(void *arg, const struct session_event *e)
 static void ask(struct database *db, const struct session_query *query, control_answer *answer)
 {
     db->asking = true;
-    control_ask(db->control, query, answer, db);
+    control_ask(db->control, query, answer, db, "");
 }
 
 static void on_wishes(void *arg, const struct session_event *e)

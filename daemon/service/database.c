@@ -234,6 +234,7 @@ void database_keep(struct database *db, const struct config_jobs *jobs)
 void database_stop(struct database *db, bool at_once)
 {
     db->stopping = true;
+    control_hurry(db->control);
     for (int i = 0; i < db->n_workers; i++)
         worker_want(db->workers[i], at_once ? RUNNER_WANT_STOP_NOW : RUNNER_WANT_STOP);
     database_turn_soon(db);

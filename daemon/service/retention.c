@@ -58,7 +58,7 @@ static void ask(struct retention *r)
     char days[24];
 
     r->asking = true;
-    control_ask(r->control, &(struct session_query){SQL_FORGET_ENDED, 3, {number_text(days, r->days), r->after_at, r->after_id}}, on_answer, r);
+    control_ask(r->control, &(struct session_query){SQL_FORGET_ENDED, 3, {number_text(days, r->days), r->after_at, r->after_id}}, on_answer, r, NULL);
 }
 
 void retention_look(struct retention *r)

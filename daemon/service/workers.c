@@ -149,7 +149,7 @@ static void ask_whose(struct database *db, const struct worker *worker)
     const struct job *job = worker_of(worker, &phase);
 
     snprintf(id, sizeof(id), "%" PRId64, job->id);
-    control_ask(db->control, &(struct session_query){SQL_WHOSE, 4, {id, job->name, job->target, job_phase_name(phase)}}, on_whose, db);
+    control_ask(db->control, &(struct session_query){SQL_WHOSE, 4, {id, job->name, job->target, job_phase_name(phase)}}, on_whose, db, NULL);
 }
 
 static bool is_crowded(void *arg)

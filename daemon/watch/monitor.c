@@ -413,7 +413,7 @@ bool monitor_ask(struct monitor *m, const struct session_query *query, request_a
 {
     if (!monitor_is_open(m))
         return false;
-    struct request *request = request_new(query, answer, arg);
+    struct request *request = request_new(query, answer, arg, NULL);
     TAILQ_INSERT_TAIL(&m->requests, request, entry);
     ask_next(m);
     return true;

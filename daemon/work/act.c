@@ -71,7 +71,7 @@ void act_send_one(struct worker *w, struct session_query query)
 
 void act_ask(struct worker *w, const struct session_query *query, control_answer *answer)
 {
-    control_ask(w->setup.control, query, answer, w);
+    control_ask(w->setup.control, query, answer, w, w->job->submitted_by);
 }
 
 static void ask(struct worker *w, const struct session_query *query)
@@ -90,7 +90,7 @@ void act_name_holders(struct worker *w, bool at_once)
 {
     _cleanup_free_ char *pids = report_name_locked(&w->report, at_once, now_us());
     if (pids)
-        control_ask(w->setup.control, &(struct session_query){SQL_SESSION_NAMES, 1, {pids}}, on_named, w);
+        control_ask(w->setup.control, &(struct session_query){SQL_SESSION_NAMES, 1, {pids}}, on_named, w, w->job->submitted_by);
 }
 
 /* Which row it was, before what it met; once, for the end may have to be written again. */

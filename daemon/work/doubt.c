@@ -85,9 +85,9 @@ static void on_event_trigger(void *arg, const struct session_event *e)
     char job[24];
 
     if (!hint && same_string(sqlstate, "42501"))
-        control_ask(d->control, &(struct session_query){SQL_WHY_DENIED, 1, {number_text(job, d->job->id)}}, on_why_denied, d);
+        control_ask(d->control, &(struct session_query){SQL_WHY_DENIED, 1, {number_text(job, d->job->id)}}, on_why_denied, d, d->job->submitted_by);
     else if (!hint && same_string(sqlstate, "42883"))
-        control_ask(d->control, &(struct session_query){.sql = SQL_INSTALLED}, on_installed, d);
+        control_ask(d->control, &(struct session_query){.sql = SQL_INSTALLED}, on_installed, d, NULL);
     else
         settle(d, &(struct runner_event){.kind = RUNNER_ERROR, .sqlstate = sqlstate, .message = message, .hint = hint ? hint : own, .detail = detail});
 }
@@ -183,20 +183,20 @@ void doubt_error(struct doubt *d, const struct session_event *e, enum runner_act
 
     if (e->kind == SESSION_ERROR && !e->lost && !action_has_session(doing) && is_lock_of_server(e)) {
         keep(d, &event);
-        control_ask(d->control, &(struct session_query){.sql = SQL_JOB_HOLDERS}, on_job_holders, d);
+        control_ask(d->control, &(struct session_query){.sql = SQL_JOB_HOLDERS}, on_job_holders, d, d->job->submitted_by);
     } else if (by_command) {
         keep(d, &event);
-        control_ask(d->control, &(struct session_query){SQL_EVENT_TRIGGER, 2, {e->context, number_text(job, d->job->id)}}, on_event_trigger, d);
+        control_ask(d->control, &(struct session_query){SQL_EVENT_TRIGGER, 2, {e->context, number_text(job, d->job->id)}}, on_event_trigger, d, d->job->submitted_by);
     } else if (e->kind == SESSION_ERROR && !e->lost && same_string(e->sqlstate, "42883")) {
         keep(d, &event);
-        control_ask(d->control, &(struct session_query){.sql = SQL_INSTALLED}, on_installed, d);
+        control_ask(d->control, &(struct session_query){.sql = SQL_INSTALLED}, on_installed, d, NULL);
     } else if (doing == RUNNER_CONNECT && e->sqlstate && (strncmp(e->sqlstate, "28", 2) == 0 || same_string(e->sqlstate, "22023"))) {
         keep(d, &event);
         control_ask(d->control,
-            &(struct session_query){SQL_HAS_ROLES, 3, {number_text(job, d->job->id), d->job->submitted_by, d->job->owner}}, on_has_roles, d);
+            &(struct session_query){SQL_HAS_ROLES, 3, {number_text(job, d->job->id), d->job->submitted_by, d->job->owner}}, on_has_roles, d, d->job->submitted_by);
     } else if (denied && action_has_session(doing)) {
         keep(d, &event);
-        control_ask(d->control, &(struct session_query){SQL_WHY_DENIED, 1, {number_text(job, d->job->id)}}, on_why_denied, d);
+        control_ask(d->control, &(struct session_query){SQL_WHY_DENIED, 1, {number_text(job, d->job->id)}}, on_why_denied, d, d->job->submitted_by);
     } else
         d->settled(d->arg, &event);
 }

@@ -339,7 +339,7 @@ AS $$
 BEGIN
   UPDATE backfill.token t SET worker = NULL, ticket = NULL WHERE t.worker = pg_backend_pid();  -- of a session that is gone
   UPDATE backfill.token t
-     SET worker = pg_backend_pid(), since = backfill.session_start(), ticket = backfill.random_number(), pinned = begin_session.pinned, own = begin_session.own
+     SET worker = pg_backend_pid(), since = backfill.session_start(), ticket = backfill.random_number(), pinned = begin_session.pinned, own = begin_session.own, words = NULL
     FROM backfill.job j
    WHERE t.token = begin_session.token AND j.id = t.job_id
      AND backfill.role_oid(session_user) IN (j.submitted_by_oid, (backfill.tidied_by(j)).login_oid);
@@ -362,7 +362,7 @@ BEGIN
 END
 $$;
 
--- Begins what a worker does in one transaction. Read-only looks end it without a trace, but for the transaction's number.
+-- Begins what a worker does in one transaction. Read-only looks end it without a trace, but for the transaction's number. in_step: a batch has to ask backfill.check_meaning.
 CREATE OR REPLACE FUNCTION backfill.begin_work() RETURNS backfill.work
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -385,7 +385,7 @@ BEGIN
   END IF;
   PERFORM pg_current_xact_id();  -- who comes later finds it
   PERFORM set_config('backfilld.batch', coalesce(mine.mark, 'on'), true);  -- for triggers that ask
-  RETURN ROW(mine.ticket, mine.pinned, mine.own);
+  RETURN ROW(mine.ticket, mine.pinned, mine.own, mine.mark IS NOT NULL, mine.words, mine.reads, mine.names);
 END
 $$;
 

@@ -14,21 +14,25 @@ BEGIN
 END
 $$;
 
--- What pg_get_constraintdef says of a constraint, but for its being NOT VALID; in every session the same: constants are written by settings.
+-- What pg_get_constraintdef says of a constraint, but for its being NOT VALID; in every session the same: constants are written by settings. One that takes the server more
+-- than 2 MB has no words but its size: whoever owns the table makes it, and the control session would write it out.
 CREATE OR REPLACE FUNCTION backfill.constraint_says(constraint_oid oid) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET IntervalStyle = 'postgres' SET bytea_output = 'hex' SET extra_float_digits = 1 SET quote_all_identifiers = off
 AS $$
-  SELECT regexp_replace(pg_get_constraintdef(constraint_oid), ' NOT VALID$', '')
+  SELECT CASE WHEN s.size <= 2000000 THEN regexp_replace(pg_get_constraintdef(constraint_oid), ' NOT VALID$', '') ELSE format('... (%s bytes)', s.size) END
+    FROM (SELECT coalesce(octet_length(k.conbin::text), 0) + coalesce((SELECT coalesce(octet_length(i.indexprs::text), 0) + coalesce(octet_length(i.indpred::text), 0)
+                                                                          FROM pg_index i WHERE i.indexrelid = k.conindid AND k.contype = 'x'), 0) AS size
+            FROM pg_constraint k WHERE k.oid = constraint_oid) s
 $$;
 
 -- The definition of a table's constraint of that name, when it is another than this one.
 CREATE OR REPLACE FUNCTION backfill.other_constraint(target oid, name text, definition text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT pg_get_constraintdef(k.oid)
-    FROM pg_constraint k
-   WHERE k.conrelid = target AND k.conname = name AND backfill.constraint_says(k.oid) <> definition
+  SELECT k.says || CASE WHEN k.convalidated THEN '' ELSE ' NOT VALID' END
+    FROM (SELECT k.convalidated, backfill.constraint_says(k.oid) AS says FROM pg_constraint k WHERE k.conrelid = target AND k.conname = name) k
+   WHERE k.says <> definition
 $$;
 
 -- Whether another job, which has not ended, will give a constraint of the table that name. It sees jobs of all roles, and tells no more.

@@ -54,7 +54,8 @@ AS $$
   SELECT EXISTS (
     SELECT FROM (SELECT target AS oid UNION SELECT p.relid FROM backfill.partitions_of(target) p) r JOIN pg_attribute a ON a.attrelid = r.oid
      WHERE a.attname = column_name AND NOT a.attisdropped AND NOT a.atthasdef AND a.attidentity = ''
-       AND (a.attnotnull OR EXISTS (SELECT FROM pg_constraint k WHERE k.conrelid = r.oid AND k.contype = 'c' AND k.conkey = ARRAY[a.attnum] AND starts_with(pg_get_constraintdef(k.oid), format('CHECK ((%I IS NOT NULL))', a.attname))))
+       AND (a.attnotnull OR EXISTS (SELECT FROM pg_constraint k WHERE k.conrelid = r.oid AND k.contype = 'c' AND k.conkey = ARRAY[a.attnum]
+                                           AND CASE WHEN octet_length(k.conbin::text) < 5000 THEN starts_with(pg_get_constraintdef(k.oid), format('CHECK ((%I IS NOT NULL))', a.attname)) ELSE false END))
        AND NOT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = a.attrelid AND i.indisprimary AND a.attnum = ANY (i.indkey::smallint[])))
 $$;
 

@@ -42,9 +42,9 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   IF backfill.relation_name(job.target) IS NULL THEN
-    RETURN job.keep_in_sync AND backfill.drop_sync_commands(job) <> '{}';
+    RETURN job.keep_in_sync AND backfill.has_sync(job);
   END IF;
-  RETURN job.keep_in_sync AND backfill.drop_sync_commands(job) <> '{}'
+  RETURN job.keep_in_sync AND backfill.has_sync(job)
       OR job.enforce IS NOT NULL AND EXISTS (
            SELECT FROM jsonb_array_elements(backfill.items_now(job)) i
             WHERE EXISTS (SELECT FROM pg_constraint k

@@ -504,8 +504,11 @@ BEGIN
   END IF;
   IF to_do AND statement IS NOT NULL THEN
     SELECT w.rows, w.nulls INTO rows, nulls FROM backfill.run_rows(statement, lo, hi, pg_catalog.array_cat(held, known), yield_us, proof, work) w;
-    IF proof IS NOT NULL THEN
+    IF proof IS NOT NULL OR (work).in_step THEN
       PERFORM backfill.restore_session(work);
+    END IF;
+    IF (work).in_step THEN
+      PERFORM backfill.check_meaning(work);
     END IF;
   END IF;
   PERFORM backfill.check_name(relation, name, since);
@@ -596,6 +599,9 @@ BEGIN
     free := ARRAY(SELECT u.id FROM pg_catalog.unnest(ids) AS u(id) EXCEPT SELECT s.id FROM pg_catalog.unnest(still) AS s(id));
     SELECT w.rows, w.nulls INTO rows, nulls FROM backfill.run_rows(statement, NULL, keys, held, NULL, proof, work) w;
     PERFORM backfill.restore_session(work);
+    IF (work).in_step THEN
+      PERFORM backfill.check_meaning(work);
+    END IF;
     wal_bytes := pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_insert_lsn(), start_lsn);
     PERFORM backfill.rows_done((work).ticket, free, epoch, rows, wal_bytes, nulls);
   END IF;

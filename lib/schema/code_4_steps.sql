@@ -57,7 +57,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT k.conname, k.contype, k.convalidated, i.indexrelid, i.indisvalid, backfill.is_not_null(job.target, (item ->> 'column')::name),
          k.conname = item ->> 'name' AND backfill.other_constraint(job.target, item ->> 'name', coalesce(item ->> 'in_catalog', item ->> 'definition')) IS NOT NULL
-         OR pg_get_indexdef(i.indexrelid) !~ (' USING ' || regexp_replace(item ->> 'index', '([^[:alnum:]_ ])', '\\\1', 'g') || '$')
+         OR CASE WHEN coalesce(octet_length(i.indexprs::text), 0) + coalesce(octet_length(i.indpred::text), 0) <= 2000000
+                 THEN pg_get_indexdef(i.indexrelid) !~ (' USING ' || regexp_replace(item ->> 'index', '([^[:alnum:]_ ])', '\\\1', 'g') || '$') ELSE true END
     FROM (SELECT 1) one
     LEFT JOIN LATERAL (
       SELECT c.conname, c.contype, c.convalidated

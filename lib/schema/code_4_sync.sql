@@ -114,8 +114,10 @@ CREATE OR REPLACE FUNCTION backfill.sync_functions(job backfill.job) RETURNS TAB
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT p.oid, p.proname::text FROM pg_proc p
-   WHERE (p.proname IN (backfill.old_sync_name(job), backfill.sync_token(job)) OR p.proname = ANY (ARRAY(
-           SELECT backfill.sync_token(job) || ending FROM unnest('{_value, _todo, _rest, _changed, _back, _breaks, _default, _moved, _mine, _there}'::text[]) AS e(ending))))
+   WHERE p.proname = ANY (ARRAY(
+           SELECT backfill.old_sync_name(job)::name
+            UNION ALL
+           SELECT (backfill.sync_token(job) || ending)::name FROM unnest('{"", _value, _todo, _rest, _changed, _back, _breaks, _default, _moved, _mine, _there}'::text[]) AS e(ending)))
      AND p.proowner IN (SELECT o.oid FROM backfill.sync_owners(job) o)
 $$;
 
@@ -153,6 +155,13 @@ AS $$
   SELECT ARRAY(SELECT format('DROP TRIGGER %I ON %s', t.name, backfill.relation_name(job.target)) FROM backfill.sync_triggers(job) t ORDER BY t.name)
       || ARRAY(SELECT format('DROP FUNCTION %s CASCADE', f.oid::regprocedure) FROM backfill.sync_functions(job) f ORDER BY f.name <> backfill.sync_token(job) || '_there', f.name)
       || ARRAY(SELECT format('DROP TYPE %s CASCADE', t.oid::regtype) FROM backfill.sync_types(job) t)
+$$;
+
+-- Whether something of a job's trigger is there.
+CREATE OR REPLACE FUNCTION backfill.has_sync(job backfill.job) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT EXISTS (SELECT FROM backfill.sync_functions(job)) OR EXISTS (SELECT FROM backfill.sync_types(job)) OR EXISTS (SELECT FROM backfill.sync_triggers(job))
 $$;
 
 -- A cast by which a partition's row would become one of the table, in words: its function runs with the rights of the table's owner, and whoever made it may
@@ -233,14 +242,16 @@ BEGIN
            LATERAL (SELECT t.tree ~ ':commandType [2345]' IS TRUE AS writes, backfill.uses_table(t.tree, target) AS uses_table FROM backfill.tree_of(r.classid, r.objid) AS t(tree) OFFSET 0) AS t,  -- once each: the text may be long
            LATERAL (SELECT d.refclassid, d.refobjid FROM pg_depend d WHERE d.classid = r.classid AND d.objid = r.objid AND NOT (r.classid = 'pg_class'::regclass AND r.objid = target)
                      UNION ALL
-                    SELECT 'pg_rewrite'::regclass, w.oid FROM pg_rewrite w WHERE r.classid = 'pg_class'::regclass AND w.ev_class = r.objid
+                    SELECT 'pg_rewrite'::regclass, w.oid
+                      FROM (SELECT r.objid WHERE r.classid = 'pg_class'::regclass AND r.objid <> target UNION ALL SELECT target WHERE t.uses_table) AS o(oid)
+                      JOIN pg_rewrite w ON w.ev_class = o.oid AND (w.ev_type = '1' OR r.writes OR t.writes)
                      UNION ALL  -- JSON is made by these, which are looked up when it is
                     SELECT 'pg_proc'::regclass, k.castfunc FROM pg_cast k WHERE r.classid = 'pg_type'::regclass AND k.castsource = r.objid AND k.castfunc <> 0 AND k.casttarget IN ('json'::regtype, 'jsonb'::regtype)
                      UNION ALL  -- what belongs to a table: indexes, CHECKs, statistics, policies, partitions; triggers and defaults
                     SELECT d.classid, d.objid
                       FROM (SELECT r.objid WHERE r.classid = 'pg_class'::regclass AND r.objid <> target UNION ALL SELECT target WHERE t.uses_table) AS o(oid)
                       JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = o.oid AND d.deptype IN ('a', 'i', 'P', 'S')
-                     WHERE true
+                     WHERE d.classid <> 'pg_rewrite'::regclass
                        AND (r.writes OR t.writes OR d.classid <> 'pg_trigger'::regclass AND NOT (d.classid = 'pg_attrdef'::regclass AND EXISTS (
                               SELECT FROM pg_attrdef f JOIN pg_attribute a ON a.attrelid = f.adrelid AND a.attnum = f.adnum WHERE f.oid = d.objid AND a.attgenerated = '')))
                        AND NOT EXISTS (SELECT FROM pg_constraint k WHERE d.classid = 'pg_constraint'::regclass AND k.oid = d.objid AND k.contype = 'f')
@@ -396,12 +407,22 @@ BEGIN
 END
 $$;
 
+-- Whether the functions of a job's trigger are longer than what is made for it: their owner may put anything in their place, and to read it would take the control session. By
+-- what they take unpacked, without unpacking them. What is made is some 50 kB; of a parsed clause 4 MB are read (backfill.reached_by).
+CREATE OR REPLACE FUNCTION backfill.is_sync_too_long(job backfill.job) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT coalesce(sum(octet_length(p.prosrc) + coalesce(octet_length(p.prosqlbody::text), 0)) > 8000000 OR max(pg_column_size(p.proconfig)) > 10000, false)
+    FROM backfill.sync_functions(job) f JOIN pg_proc p ON p.oid = f.oid
+$$;
+
 -- Why a job's trigger can't be relied on, however often it is made anew, in words; NULL: it can. Others could put code in its way, which would run with the
 -- rights of the table's owner.
 CREATE OR REPLACE FUNCTION backfill.sync_danger(job backfill.job) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT coalesce(
+    (SELECT 'was changed: its functions are longer than any that are made' WHERE backfill.is_sync_too_long(job)),
     (SELECT format('calls functions that %s could replace', backfill.replacer_of(job)) WHERE backfill.replacer_of(job) IS NOT NULL),
     (SELECT format('would run casts of %s, who owns partition %s', c.relowner::regrole, backfill.relation_name(c.oid))
        FROM pg_class t, backfill.partitions_of(job.target) p JOIN pg_class c ON c.oid = p.relid
@@ -430,19 +451,28 @@ CREATE OR REPLACE FUNCTION backfill.sync_change(job backfill.job) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  class    pg_class := (SELECT c FROM pg_class c WHERE c.oid = job.target);
+  owner    oid := (SELECT c.relowner FROM pg_class c WHERE c.oid = job.target);
   token    text := backfill.sync_token(job);
-  function pg_proc := (SELECT p FROM backfill.sync_functions(job) f JOIN pg_proc p ON p.oid = f.oid WHERE f.name = token LIMIT 1);
+  function record;
   wanted   text[] := ARRAY[backfill.sync_name(job) || '_insert']
                   || (SELECT CASE WHEN s.sources <> '{}' THEN ARRAY[backfill.sync_name(job) || '_update'] END || CASE WHEN s.meant <> '{}' THEN ARRAY[backfill.sync_name(job) || '_meant'] END
                         FROM backfill.sync_sources(job) s)
                   || CASE WHEN job.sync_back IS NOT NULL THEN ARRAY[backfill.back_name(job) || '_back', backfill.back_name(job) || '_given'] END
                   || CASE WHEN backfill.fills_beside(job) THEN ARRAY[backfill.sync_name(job) || '_both'] END
                   || CASE WHEN backfill.undone_by(job) IS NOT NULL THEN ARRAY[backfill.sync_name(job) || '_undone'] END;
-  schema   text := (SELECT n.nspname FROM pg_namespace n WHERE n.oid = function.pronamespace);
-  sealed   text[] := regexp_match(function.prosrc, '^(.*)\n-- ([0-9a-f]{64})$');
+  schema   text;
+  seal     text;
+  body     text;  -- before it
   problem  text;
 BEGIN
+  IF backfill.is_sync_too_long(job) THEN
+    RETURN 'was changed, or its schema was renamed';
+  END IF;
+  SELECT p.oid, p.proowner, p.prosecdef, p.prosrc, n.nspname INTO function
+    FROM backfill.sync_functions(job) f JOIN pg_proc p ON p.oid = f.oid JOIN pg_namespace n ON n.oid = p.pronamespace WHERE f.name = token LIMIT 1;
+  schema := function.nspname;
+  seal := substring(right(function.prosrc, 68) FROM '^\n-- ([0-9a-f]{64})$');
+  body := CASE WHEN seal IS NULL THEN function.prosrc ELSE left(function.prosrc, -68) END;
   IF EXISTS (SELECT FROM backfill.sync_triggers(job) t WHERE t.name = backfill.old_sync_name(job)) THEN
     RETURN 'is an earlier version''s';
   ELSIF function.oid IS NULL OR EXISTS (
@@ -462,9 +492,9 @@ BEGIN
                WHERE g.tgfoid = function.oid AND g.tgenabled <> 'A' LIMIT 1);
   IF problem IS NOT NULL THEN
     RETURN problem;
-  ELSIF EXISTS (SELECT FROM backfill.sync_functions(job) f JOIN pg_proc p ON p.oid = f.oid WHERE p.proowner <> class.relowner) THEN
+  ELSIF EXISTS (SELECT FROM backfill.sync_functions(job) f JOIN pg_proc p ON p.oid = f.oid WHERE p.proowner <> owner) THEN
     RETURN 'belongs to another role than the table';
-  ELSIF NOT function.prosecdef OR sealed[2] IS DISTINCT FROM backfill.sync_seal(job, schema, sealed[1]) AND coalesce(sealed[1], function.prosrc) <> backfill.sync_body(job, schema) THEN
+  ELSIF NOT function.prosecdef OR seal IS DISTINCT FROM backfill.sync_seal(job, schema, body) AND body <> backfill.sync_body(job, schema) THEN
     RETURN 'was changed, or its schema was renamed';
   END IF;
   problem := (SELECT format('writes column %I, which is %s', c, CASE WHEN a.attnum IS NULL THEN 'not there any more' ELSE 'another one now' END)

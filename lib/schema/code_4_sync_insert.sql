@@ -272,16 +272,25 @@ AS $$
 $$;
 
 -- The columns by whose change a row moves in the scan, but for those whose change is seen anyway: one that is to do may get behind the place where the scan is, again
--- and again.
+-- and again. Of a generated one those that it is made of: in a trigger it has no value yet.
 CREATE OR REPLACE FUNCTION backfill.moving_columns(job backfill.job) RETURNS text[]
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
+  WITH keys AS (
+    SELECT a.attnum, a.attgenerated
+      FROM pg_attribute a
+     WHERE a.attrelid = job.target AND a.attnum > 0 AND NOT a.attisdropped
+       AND (a.attname = ANY (job.key)
+            OR EXISTS (SELECT FROM pg_index i WHERE i.indrelid = job.target AND i.indisunique AND a.attnum = ANY ((i.indkey::smallint[])[0:i.indnkeyatts - 1])
+                          AND (i.indisprimary OR NOT EXISTS (SELECT FROM pg_index p WHERE p.indrelid = job.target AND p.indisprimary)))))
   SELECT coalesce(array_agg(a.attname::text ORDER BY a.attnum), '{}')
     FROM pg_attribute a
-   WHERE a.attrelid = job.target AND a.attnum > 0 AND NOT a.attisdropped AND a.attname <> ALL (backfill.filled_columns(job.set_clause))
-     AND (a.attname = ANY (job.key)
-          OR EXISTS (SELECT FROM pg_index i WHERE i.indrelid = job.target AND i.indisunique AND a.attnum = ANY ((i.indkey::smallint[])[0:i.indnkeyatts - 1])
-                        AND (i.indisprimary OR NOT EXISTS (SELECT FROM pg_index p WHERE p.indrelid = job.target AND p.indisprimary))))
+   WHERE a.attrelid = job.target AND a.attname <> ALL (backfill.filled_columns(job.set_clause))
+     AND (a.attnum IN (SELECT k.attnum FROM keys k WHERE k.attgenerated = '')
+          OR a.attnum IN (SELECT d.refobjsubid
+                            FROM keys k JOIN pg_attrdef f ON f.adrelid = job.target AND f.adnum = k.attnum
+                            JOIN pg_depend d ON d.classid = 'pg_attrdef'::regclass AND d.objid = f.oid AND d.refclassid = 'pg_class'::regclass AND d.refobjid = job.target
+                           WHERE k.attgenerated <> '' AND d.refobjsubid <> k.attnum))
 $$;
 
 -- Refuses what a trigger can't compute, and returns job.plan -> 'sync'.

@@ -331,6 +331,32 @@ BEGIN
 END
 $$;
 
+-- The row functions that a job's clauses become: each one's ending, what its results are of, which clause it is made of, and whether it takes which ones are wanted.
+CREATE OR REPLACE FUNCTION backfill.row_clauses(job backfill.job, missing jsonb) RETURNS TABLE (ending text, types text[], expressions text[], by_wanted boolean, of text)
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  sync    pg_catalog.jsonb := job.plan OPERATOR(pg_catalog.->) 'sync';
+  several pg_catalog.record := backfill.has_several(job);
+  v       pg_catalog.record;
+BEGIN
+  SELECT * INTO v FROM backfill.typed_values(job, job.set_clause, missing);
+  RETURN QUERY SELECT '_value', v.types, v.expressions, several.forth, 'set_clause';
+  IF sync OPERATOR(pg_catalog.->>) 'mode' OPERATOR(pg_catalog.=) 'where' OR (sync OPERATOR(pg_catalog.->) 'self')::boolean
+     OR job.where_clause IS NOT NULL AND (several.forth OR several.back) THEN
+    RETURN QUERY SELECT '_todo', '{boolean}'::pg_catalog.text[], ARRAY[job.where_clause], false, 'where_clause';
+  END IF;
+  IF sync OPERATOR(pg_catalog.->) 'rest' OPERATOR(pg_catalog.<>) '[]'::pg_catalog.jsonb THEN
+    RETURN QUERY SELECT '_rest', '{boolean}'::pg_catalog.text[],
+      ARRAY[(SELECT pg_catalog.string_agg('(' OPERATOR(pg_catalog.||) c OPERATOR(pg_catalog.||) E'\n)', ' AND ') FROM pg_catalog.jsonb_array_elements_text(sync OPERATOR(pg_catalog.->) 'rest') c)], false, 'where_clause';
+  END IF;
+  IF job.sync_back IS NOT NULL THEN
+    SELECT * INTO v FROM backfill.typed_values(job, job.sync_back, missing);
+    RETURN QUERY SELECT '_back', v.types, v.expressions, several.back, 'sync_back';
+  END IF;
+END
+$$;
+
 -- The row functions of a job, and their type. Returns the settings that are to be pinned when they are called.
 CREATE OR REPLACE FUNCTION backfill.make_row_functions(job backfill.job) RETURNS text[]
 LANGUAGE plpgsql
@@ -341,26 +367,15 @@ DECLARE
   sync    pg_catalog.jsonb := job.plan OPERATOR(pg_catalog.->) 'sync';
   missing pg_catalog.jsonb := backfill.missing_column(job);
   pinned  pg_catalog.text[];
-  v       pg_catalog.record;
+  clause  pg_catalog.record;
 BEGIN
   EXECUTE pg_catalog.format('CREATE TYPE %s AS ENUM ()', token);
   PERFORM backfill.keep_to_owner('TYPE', token);
-  SELECT * INTO v FROM backfill.typed_values(job, job.set_clause, missing);
-  pinned := backfill.make_row_function(job, token, '_value', v.types, v.expressions, missing, (backfill.has_several(job)).forth);
+  FOR clause IN SELECT * FROM backfill.row_clauses(job, missing) LOOP
+    pinned := pinned OPERATOR(pg_catalog.||) backfill.make_row_function(job, token, clause.ending, clause.types, clause.expressions, missing, clause.by_wanted);
+  END LOOP;
   IF (backfill.has_several(job)).forth OR (backfill.has_several(job)).back THEN
     PERFORM backfill.make_changed(job, token);
-  END IF;
-  IF sync OPERATOR(pg_catalog.->>) 'mode' OPERATOR(pg_catalog.=) 'where' OR (sync OPERATOR(pg_catalog.->) 'self')::boolean
-     OR job.where_clause IS NOT NULL AND ((backfill.has_several(job)).forth OR (backfill.has_several(job)).back) THEN
-    pinned := pinned OPERATOR(pg_catalog.||) backfill.make_row_function(job, token, '_todo', '{boolean}', ARRAY[job.where_clause], missing, false);
-  END IF;
-  IF sync OPERATOR(pg_catalog.->) 'rest' OPERATOR(pg_catalog.<>) '[]'::pg_catalog.jsonb THEN
-    pinned := pinned OPERATOR(pg_catalog.||) backfill.make_row_function(job, token, '_rest', '{boolean}',
-      ARRAY[(SELECT pg_catalog.string_agg('(' OPERATOR(pg_catalog.||) c OPERATOR(pg_catalog.||) E'\n)', ' AND ') FROM pg_catalog.jsonb_array_elements_text(sync OPERATOR(pg_catalog.->) 'rest') c)], missing, false);
-  END IF;
-  IF job.sync_back IS NOT NULL THEN
-    SELECT * INTO v FROM backfill.typed_values(job, job.sync_back, missing);
-    pinned := pinned OPERATOR(pg_catalog.||) backfill.make_row_function(job, token, '_back', v.types, v.expressions, missing, (backfill.has_several(job)).back);
   END IF;
   IF coalesce(sync OPERATOR(pg_catalog.->) 'checks', '{}') OPERATOR(pg_catalog.<>) '{}'::pg_catalog.jsonb THEN
     pinned := pinned OPERATOR(pg_catalog.||) backfill.make_breaks(job, token);

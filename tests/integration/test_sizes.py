@@ -224,3 +224,41 @@ def test_definition_of_megabytes_holds_up_neither_claims_nor_status(db, measured
     db.throttled_by(name)
     measured("a job and status beside definitions of 5 MB of text", f"{time.monotonic() - began:.1f} s")
     assert {line.endswith("...") for line in job["before"]["definition"] if "word" in line or "trigger" in line} == {True}
+
+
+STUFFED = {
+    "the triggers' function": """SET check_function_bodies = off; DO $$ BEGIN EXECUTE format('CREATE OR REPLACE FUNCTION %s() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS %L',
+        (SELECT p.oid::regproc FROM pg_proc p WHERE p.proname ~ '^backfilld_sync_[0-9]+_[0-9a-f]+$'), 'BEGIN RETURN NEW; END -- ' || repeat('x', 50000000) || E'\n-- ' || repeat('a', 64)); END $$""",
+    "a row function": """DO $$ DECLARE p record; BEGIN
+        SELECT f.oid::regproc::text AS name, pg_get_function_arguments(f.oid) AS arguments, pg_get_function_result(f.oid) AS result INTO p FROM pg_proc f WHERE f.proname ~ '_value$' AND f.prokind = 'f' AND f.proname LIKE 'backfilld%';
+        EXECUTE format('CREATE OR REPLACE FUNCTION %s(%s) RETURNS %s LANGUAGE sql STABLE BEGIN ATOMIC SELECT 0, CASE WHEN %s THEN 1 END; END', p.name, p.arguments, p.result,
+                       (SELECT string_agg('t.a <> ' || i, ' OR ') FROM generate_series(1, 40000) i)); END $$"""}
+
+
+@pytest.mark.parametrize("what", STUFFED)
+def test_a_function_that_its_owner_has_stuffed_is_told_from_ours_without_being_read(db, what):
+    """The control session, which all jobs share, would read megabytes of it at each step, and at the end."""
+    db.app.execute("CREATE TABLE t (id int PRIMARY KEY, a bigint, b bigint); INSERT INTO t SELECT i, i FROM generate_series(1, 300) i")
+    db.daemon(max_rows=50)
+    with db.locked_rows("id = 200"):
+        name = db.submit(set_clause="b = a", where_clause="b IS NULL", keep_in_sync=True, enforce=["NOT NULL b"])
+        wait_until(lambda: db.left_behind(), what="all rows but one are done")
+        db.app.execute(STUFFED[what])
+    failed = db.finish(name, "failed")
+    assert "was changed: its functions are longer than any that are made" in failed["error"], failed["error"]
+    db.app.execute("SELECT backfill.cancel(%s)", [name])
+    wait_until(lambda: not db.one("SELECT tidy FROM backfill.job"), what="it is taken out")
+    assert db.one("SELECT count(*) FROM pg_proc WHERE proname LIKE 'backfilld_sync%'") == 0
+
+
+def test_a_constraint_of_megabytes_that_has_taken_a_promised_name_is_told_by_its_size(db):
+    db.table(rows=10)
+    db.daemon()
+    name = db.submit(set_clause="n = id", where_clause="n = 0", enforce=["CHECK (n >= 0)"], wanted="pause")
+    db.wait_state(name, "paused")
+    taken = db.one("SELECT plan -> 'enforce' -> 0 ->> 'name' FROM backfill.job")
+    db.app.execute(f"DO $$ BEGIN EXECUTE 'ALTER TABLE t ADD CONSTRAINT {taken} CHECK (' || 'n >= 0 OR ' || (SELECT string_agg('abs(n) <> ' || i, ' OR ') FROM generate_series(1, 10000) i) || ') NOT VALID'; END $$")
+    db.app.execute("SELECT backfill.resume(%s)", [name])
+    failed = db.finish(name, "failed")
+    assert f"{taken} of public.t is not what enforce says" in failed["error"], failed
+    assert db.one("SELECT backfill.other_constraint('t'::regclass, %s, '')", taken).endswith("bytes) NOT VALID")

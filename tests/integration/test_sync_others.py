@@ -259,3 +259,33 @@ def test_a_filled_column_whose_name_another_bears_is_named_by_check(db, add):
     db.app.execute("ALTER TABLE t RENAME b TO c; ALTER TABLE t ADD b int")
     check = run("-d", db.conninfo(), "--check")
     assert check.returncode == 1 and "writes column b, which is another one now" in check.stdout, check.stdout
+
+
+RULES = {"insert": "CREATE RULE r AS ON INSERT TO t DO ALSO INSERT INTO log (w) VALUES (new.a)", "update": "CREATE RULE r AS ON UPDATE TO t WHERE new.a <> old.a DO ALSO INSERT INTO log (w) VALUES (new.a)",
+         "delete": "CREATE RULE r AS ON DELETE TO t DO ALSO DELETE FROM log WHERE w = old.a", "of what the clause reads": "CREATE RULE r AS ON UPDATE TO other DO ALSO INSERT INTO log (w) VALUES (new.k)"}
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_rule_that_writes_elsewhere_is_none_of_the_triggers(db, rule):
+    """It is run for who writes; nothing that the trigger computes does."""
+    make(db, "a int", "i")
+    db.app.execute("CREATE TABLE log (n bigint GENERATED ALWAYS AS IDENTITY, w int); CREATE TABLE other (k int PRIMARY KEY); INSERT INTO other SELECT generate_series(1, 1000);"
+                   "CREATE FUNCTION noted() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'; CREATE TRIGGER noted BEFORE INSERT ON log FOR EACH ROW EXECUTE FUNCTION noted()")
+    db.app.execute(RULES[rule])
+    in_step(db, "b = (SELECT k.k * 2 FROM other AS k WHERE k.k = t.a)", add_column="b int")
+    db.app.execute("UPDATE t SET a = 5 WHERE id = 1; INSERT INTO t (id, a) VALUES (1000, 7)")
+    assert [row(db, key)[0] for key in (1, 2, 1000)] == [10, 4, 14]
+
+
+@pytest.mark.parametrize("key", ["PRIMARY KEY (g)", "PRIMARY KEY (a, g)", "UNIQUE (g), ALTER g SET NOT NULL"])
+def test_a_row_that_moves_in_a_generated_key_is_filled(db, key):
+    """A generated column has no value yet when the trigger runs: what it is made of tells that the row moves."""
+    db.app.execute(f"CREATE TABLE t (a int NOT NULL, g int GENERATED ALWAYS AS (a * 10) STORED, c int, b int); INSERT INTO t (a, c) SELECT i, i FROM generate_series(1, 300) i; ALTER TABLE t ADD {key}")
+    db.daemon(max_rows=50)
+    with db.locked_rows("a = 200"):
+        name = db.submit(set_clause="b = c + 1", where_clause="b IS NULL", keep_in_sync=True)
+        wait_until(lambda: db.left_behind(), what="all rows but one are done")
+    db.finish(name)
+    db.app.execute("UPDATE t SET a = 1000 WHERE a = 1; UPDATE t SET c = 50 WHERE a = 2")
+    assert db.one("SELECT count(*) FROM t WHERE b IS DISTINCT FROM c + 1") == 0
+    assert "OLD.a" in db.one("SELECT string_agg(pg_get_triggerdef(oid), ' ') FROM pg_trigger WHERE tgname LIKE '%undone'").replace("old.a", "OLD.a")

@@ -1,0 +1,70 @@
+"""What the names in a clause mean may change in mid-job: batches and the trigger of keep_in_sync compute the same, or the job stops."""
+
+import pytest
+
+from waiting import wait_until
+
+SET_UP = """
+CREATE TABLE rate (k int PRIMARY KEY, f int, note text); INSERT INTO rate VALUES (1, 100);
+CREATE TABLE new_rate (k int PRIMARY KEY, f int); INSERT INTO new_rate VALUES (1, 7);
+CREATE FUNCTION near(numeric) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT 3';
+CREATE TABLE t (id int PRIMARY KEY, a int, k int DEFAULT 1, v int DEFAULT 2, b int);
+INSERT INTO t (id, a) SELECT i, i FROM generate_series(1, 600) i"""
+
+CLAUSES = {"table": "(SELECT r.f FROM rate AS r WHERE r.k = t.k)", "function": "near(a)", "column": "(SELECT v * f FROM rate AS r WHERE r.k = t.k)"}
+
+OTHER = {"another table took the name": ("table", "ALTER TABLE rate RENAME TO old_rate; ALTER TABLE new_rate RENAME TO rate",
+                                         "ALTER TABLE rate RENAME TO new_rate; ALTER TABLE old_rate RENAME TO rate", "public.old_rate where it means public.rate"),
+         "two tables changed their names": ("table", "ALTER TABLE rate RENAME TO x; ALTER TABLE new_rate RENAME TO rate; ALTER TABLE x RENAME TO new_rate",
+                                            "ALTER TABLE rate RENAME TO x; ALTER TABLE new_rate RENAME TO rate; ALTER TABLE x RENAME TO new_rate", "public.new_rate where it means public.rate"),
+         "a table is called otherwise": ("table", "ALTER TABLE rate RENAME TO old_rate", "ALTER TABLE old_rate RENAME TO rate", ""),
+         "a column changed its name": ("table", "ALTER TABLE rate RENAME f TO g; ALTER TABLE rate ADD f int DEFAULT 9", "ALTER TABLE rate DROP f; ALTER TABLE rate RENAME g TO f", "means something else"),
+         "a function came that fits better": ("function", "CREATE FUNCTION near(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT 4'", "DROP FUNCTION near(int)", "calls near(numeric) where it means near(integer)"),
+         "a schema came before": ("function", "CREATE SCHEMA app; CREATE FUNCTION app.near(numeric) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT 5'", "DROP SCHEMA app CASCADE", "means something else"),
+         "a nearer column came": ("column", "ALTER TABLE rate ADD v int DEFAULT 5", "ALTER TABLE rate DROP v", "means something else")}
+
+
+def held_in_the_middle(db, clause, then):
+    """Runs a job in which one row of 600 is held until names have changed."""
+    db.close_public()
+    db.admin.execute(f"GRANT CREATE ON DATABASE {db.name} TO app")
+    db.app.execute(SET_UP)
+    db.daemon(max_rows=50)
+    with db.locked_rows("id = 300"):
+        name = db.submit(set_clause="b = " + clause, where_clause="b IS NULL", keep_in_sync=True)
+        wait_until(lambda: db.left_behind(), what="all rows but one are done")
+        db.app.execute(then)
+    return name
+
+
+@pytest.mark.parametrize("change", OTHER)
+def test_a_job_stops_before_its_batches_compute_something_else_than_its_trigger(db, change):
+    what, ddl, back, words = OTHER[change]
+    name = held_in_the_middle(db, CLAUSES[what], "BEGIN; " + ddl + "; COMMIT")
+    failed = db.finish(name, "failed")
+    assert words in failed["error"] and ("retry" in failed["hint"] or not words), failed
+    assert db.one("SELECT b FROM t WHERE id = 300") is None
+    db.app.execute("BEGIN; " + back + "; COMMIT; SELECT backfill.retry(%s)" % repr(name))  # as the hint says
+    db.finish(name)
+    assert db.one(f"SELECT count(*) FROM t WHERE b IS DISTINCT FROM {CLAUSES[what]}") == 0
+
+
+SAME = {"a column that no clause names": ("table", "ALTER TABLE rate ADD more int; ALTER TABLE rate RENAME note TO remark"),
+        "another function of that name": ("function", "CREATE FUNCTION near(text) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT 9'"),
+        "a table of that name elsewhere": ("table", "CREATE SCHEMA aside; CREATE TABLE aside.rate (k int, f int); CREATE TYPE aside.f AS ENUM ()"),
+        "a body that was replaced": ("function", "CREATE OR REPLACE FUNCTION near(numeric) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT 1 + 2'")}
+
+
+@pytest.mark.parametrize("change", SAME)
+def test_names_that_no_clause_means_stop_nothing(db, change):
+    what, ddl = SAME[change]
+    name = held_in_the_middle(db, CLAUSES[what], ddl)
+    db.finish(name)
+    assert db.one(f"SELECT count(*) FROM t WHERE b IS DISTINCT FROM {CLAUSES[what]}") == 0
+
+
+def test_columns_that_come_to_tables_of_a_join_stop_nothing(db):
+    name = held_in_the_middle(db, "(SELECT count(*) FROM rate r JOIN new_rate n USING (k) WHERE r.k = t.k)",
+                              "ALTER TABLE rate ADD more int; ALTER TABLE new_rate ADD most int; ALTER TABLE new_rate RENAME f TO g")
+    db.finish(name)
+    assert db.one("SELECT count(*) FROM t WHERE b IS DISTINCT FROM 1") == 0
