@@ -5,6 +5,7 @@
 #include "mem.h"
 #include "schema/sql.h"
 #include "service/helpers.h"
+#include "service/aftercare.h"
 #include "service/retention.h"
 #include "show/snapshot.h"
 #include "text/utf8.h"
@@ -106,6 +107,7 @@ static void on_ready(void *arg)
     else
         journal_write(LEVEL_INFO, JOURNAL_DATABASE, JOURNAL_ABOUT(.database = db->name), "connected");
     retention_look(db->retention);
+    aftercare_look(db->aftercare);
     if (db->monitor)
         monitor_follow(db->monitor);
     for (int i = 0; i < db->n_workers; i++)
@@ -201,6 +203,7 @@ struct database *database_open(struct event_base *base, const struct config_data
         event_add(db->giving_up, &reach);
     db->control = control_open(base, db->conninfo, &control_handlers, db);
     db->retention = retention_open(base, db->control, db->name);
+    db->aftercare = aftercare_open(base, db->control, db->name);
     return db;
 }
 
@@ -328,6 +331,7 @@ struct database *database_close(struct database *db)
     free(db->workers);
     monitor_close(db->monitor);
     retention_close(db->retention);
+    aftercare_close(db->aftercare);
     control_close(db->control);
     event_free(db->turn);
     event_free(db->keep_alive);

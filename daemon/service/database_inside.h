@@ -24,6 +24,7 @@ struct database {
     struct monitor *monitor; /* open while a job runs */
     struct event *turn;      /* decides, at the end of a turn of the loop */
     struct retention *retention;
+    struct aftercare *aftercare;
     struct event *keep_alive;
     struct event *giving_up; /* of a drain, while it isn't connected */
     struct event *look_again;

@@ -147,6 +147,7 @@ CREATE INDEX range_walked ON backfill.range (job_id, walker) WHERE NOT done AND 
 DROP INDEX backfill.range_once;
 CREATE UNIQUE INDEX range_once ON backfill.range (job_id, relation, starts) NULLS NOT DISTINCT WHERE lower IS NULL;  -- planned once, however often it is sent
 
+CREATE INDEX job_queued_on ON backfill.job (root) WHERE state = 'queued';
 CREATE INDEX job_ended ON backfill.job (finished_at, id) WHERE state IN ('succeeded', 'failed', 'cancelled');
 
 CREATE TYPE backfill.work AS (ticket bigint, pinned text[], own jsonb, in_step boolean, words text[], reads oid[], names text);

@@ -379,7 +379,8 @@ BEGIN
   END IF;
   -- A session that has become a role stays it, whatever is revoked meanwhile.
   lost := (SELECT ARRAY[o.rolname::text, j.name] FROM backfill.job j JOIN pg_roles o ON o.oid = j.owner_oid WHERE j.id = mine.job_id AND NOT pg_has_role(session_user, o.oid, 'MEMBER'));
-  IF lost IS NOT NULL THEN
+  IF lost IS NOT NULL AND NOT EXISTS (  -- what is taken out of the table is by the role of who asked for it, where the job's login is gone
+       SELECT FROM backfill.job j, backfill.tidied_by(j) t WHERE j.id = mine.job_id AND backfill.takes_all(j) AND t.login = session_user AND pg_has_role(session_user, t.role, 'MEMBER')) THEN
     RAISE EXCEPTION '% may not become % any more, the role of the job', quote_ident(session_user), quote_ident(lost[1])
       USING ERRCODE = '42501', HINT = format('GRANT %I TO %I, then SELECT backfill.retry(%L).', lost[1], session_user, lost[2]);
   END IF;

@@ -89,8 +89,20 @@ BEGIN
 END
 $$;
 
--- A new job, with what its session says of it: who, and the settings that its clauses depend on. own_path: its search_path, which this
--- function doesn't have.
+-- A job with the settings of this session that its clauses depend on. own_path: its search_path, which this function doesn't have.
+CREATE OR REPLACE FUNCTION backfill.read_here(job backfill.job, own_path text) RETURNS backfill.job
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  job.search_path := own_path;
+  job.time_zone   := current_setting('TimeZone');
+  job.date_style  := 'ISO, ' || split_part(current_setting('DateStyle'), ', ', 2);
+  job.session     := backfill.session_settings();
+  RETURN job;
+END
+$$;
+
+-- A new job, with what its session says of it: who, and how its clauses are read.
 CREATE OR REPLACE FUNCTION backfill.captured(job backfill.job, own_path text) RETURNS backfill.job
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -101,10 +113,7 @@ BEGIN
   job.submitted_by := backfill.role_name(job.submitted_by_oid);
   job.owner_oid    := backfill.role_oid(current_user);
   job.owner        := current_user;
-  job.search_path  := own_path;
-  job.time_zone    := current_setting('TimeZone');
-  job.date_style   := 'ISO, ' || split_part(current_setting('DateStyle'), ', ', 2);
-  job.session      := backfill.session_settings();
+  job := backfill.read_here(job, own_path);
   job.root         := coalesce(pg_partition_root(job.target), job.target);
   job.home         := backfill.home(job.target);
   job.state        := CASE job.wanted WHEN 'pause' THEN 'paused' ELSE 'queued' END;

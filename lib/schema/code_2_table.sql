@@ -1,5 +1,24 @@
 -- What the table of a job must be, and what is asked beside it: whoever is far, rules, rights, row-level security.
 
+-- The publications of a table, of its partitions and of those that it is a partition of; all_columns: with whatever columns it has. By the catalog's rows of these tables:
+-- pg_publication_tables looks through all tables of all publications, and who may make many of them would keep others' jobs waiting.
+CREATE OR REPLACE FUNCTION backfill.publications_of(target oid) RETURNS TABLE (name name, all_columns boolean)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  WITH relations AS MATERIALIZED (
+    SELECT c.oid, c.relnamespace
+      FROM pg_class c
+     WHERE c.oid IN (SELECT target UNION SELECT t.relid FROM backfill.partitions_of(target) t UNION SELECT p.relid FROM pg_partition_ancestors(target) p(relid)) AND c.relpersistence = 'p'
+  ), published AS (
+    SELECT p.oid, true AS all_columns FROM pg_publication p WHERE p.puballtables AND EXISTS (SELECT FROM relations)
+     UNION ALL
+    SELECT r.prpubid, r.prattrs IS NULL FROM relations c JOIN pg_publication_rel r ON r.prrelid = c.oid
+     UNION ALL
+    SELECT n.pnpubid, true FROM pg_publication_namespace n WHERE n.pnnspid IN (SELECT c.relnamespace FROM relations c)
+  )
+  SELECT p.pubname, bool_or(w.all_columns) FROM published w JOIN pg_publication p ON p.oid = w.oid GROUP BY p.pubname
+$$;
+
 -- Who is far from the table and would stand still: asked before anything is changed.
 CREATE OR REPLACE FUNCTION backfill.check_elsewhere(job backfill.job) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -20,13 +39,7 @@ BEGIN
                             'Run the job where the rows come from; or, when you know better, insert it with ignore = ''{subscriptions}''.', '55000');
   END IF;
   IF NOT backfill.has_column(job) AND 'subscribers' <> ALL (coalesce(job.ignore, '{}')) THEN
-    SELECT string_agg(DISTINCT quote_ident(p.pubname), ', ') INTO whose
-      FROM pg_publication_tables t
-      JOIN pg_publication p ON p.pubname = t.pubname
-      JOIN pg_class c ON c.relname = t.tablename
-      JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = t.schemaname
-     WHERE c.oid IN (SELECT job.target::oid UNION SELECT t.relid FROM backfill.partitions_of(job.target) t UNION SELECT p.relid FROM pg_partition_ancestors(job.target) p(relid))
-       AND NOT EXISTS (SELECT FROM pg_publication_rel r WHERE r.prpubid = p.oid AND r.prrelid = c.oid AND r.prattrs IS NOT NULL);
+    SELECT string_agg(quote_ident(p.name), ', ' ORDER BY p.name) INTO whose FROM backfill.publications_of(job.target) p WHERE p.all_columns;
     SELECT string_agg(quote_ident(s.slot_name), ', ' ORDER BY s.slot_name) INTO slots
       FROM pg_replication_slots s WHERE s.plugin = 'pgoutput' AND s.database = current_database();
     IF whose IS NOT NULL AND slots IS NOT NULL THEN

@@ -322,6 +322,7 @@ DECLARE
   hint        pg_catalog.text;
   code        pg_catalog.text;
   column_name pg_catalog.text;
+  is_theirs   pg_catalog.bool;
 BEGIN
   IF backfill.is_not_asked(OLD, NEW) THEN
     RETURN NULL;
@@ -329,7 +330,14 @@ BEGIN
   IF backfill.is_wanted_here(OLD, NEW) THEN
     NEW := backfill.take_over(NEW);
   END IF;
-  RETURN backfill.change_job(OLD, NEW);
+  is_theirs := NEW.owner_oid OPERATOR(pg_catalog.=) backfill.role_oid(current_user) AND NEW.submitted_by_oid OPERATOR(pg_catalog.=) backfill.role_oid(session_user);
+  NEW := backfill.change_job(OLD, NEW);
+  IF NOT is_theirs AND NEW.owner_oid OPERATOR(pg_catalog.=) backfill.role_oid(current_user) AND NEW.submitted_by_oid OPERATOR(pg_catalog.=) backfill.role_oid(session_user) THEN
+    -- Whose job it is now, reads its texts as they mean them here: under the search_path of who has gone a name may be a function of his.
+    NEW := backfill.read_here(NEW, pg_catalog.current_setting('search_path'));
+    PERFORM backfill.check_job(NEW);
+  END IF;
+  RETURN NEW;
 EXCEPTION WHEN OTHERS THEN
   GET STACKED DIAGNOSTICS
     message = MESSAGE_TEXT, hint = PG_EXCEPTION_HINT, code = RETURNED_SQLSTATE, column_name = COLUMN_NAME;
@@ -359,6 +367,7 @@ CREATE OR REPLACE TRIGGER job_before_insert BEFORE INSERT ON backfill.job
 CREATE OR REPLACE TRIGGER job_before_update
   BEFORE UPDATE OF wanted, priority, workers, target_ms, max_rows_per_s, max_lag, throttle_off, on_error, active_hours, asked ON backfill.job
   FOR EACH ROW EXECUTE FUNCTION backfill.job_before_update();
+ALTER TABLE backfill.job ENABLE ALWAYS TRIGGER job_before_update;  -- who may only pause or cancel does so as a replica, too
 CREATE OR REPLACE TRIGGER job_notify_insert AFTER INSERT ON backfill.job
   FOR EACH ROW EXECUTE FUNCTION backfill.job_notify();
 CREATE OR REPLACE TRIGGER job_notify_update AFTER UPDATE ON backfill.job

@@ -81,12 +81,20 @@ $$;
 
 -- The statements on a table, as pg_stat_statements has counted them; NULL when that isn't there. Those that name the table, the
 -- hundred that have taken the most time. for_role: who will read them; others' are left out. Anybody may write statements of any length,
--- and as many as the counters hold: of a thousand the beginning is looked at, and what is still too slow is left out.
+-- and as many as the counters hold: of a thousand the beginning is looked at, and what is still too slow is left out. The extension reads all their texts for that: when it has taken longer than
+-- 250 ms, this session doesn't ask again for ten minutes.
 CREATE OR REPLACE FUNCTION backfill.statements_on(relation oid, for_role name) RETURNS jsonb
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+  began  constant float8 := extract(epoch FROM clock_timestamp());
+  result jsonb;
 BEGIN
-  RETURN backfill.ask_statements(
+  IF began < coalesce(nullif(current_setting('backfilld.statements_from', true), ''), '0')::float8 THEN
+    RETURN NULL;
+  END IF;
+  BEGIN
+    result := backfill.ask_statements(
     'SELECT coalesce(jsonb_object_agg(t.queryid, jsonb_build_object(''query'', t.query, ''calls'', t.calls, ''ms'', t.ms, ''rows'', t.rows)), ''{}'')'
     '  FROM (SELECT s.queryid, left(min(regexp_replace(s.query, ''\s+'', '' '', ''g'')), 200) AS query, sum(s.calls) AS calls, sum(s.ms) AS ms, sum(s.rows) AS rows'
     '          FROM (SELECT o.queryid, o.query, o.calls, o.ms, o.rows FROM %s AS o'
@@ -94,8 +102,13 @@ BEGIN
     '         WHERE s.query ~* $1 AND s.query !~ ''\mbackfill\.|/\* backfilld \*/'''
     '           AND s.query ~* ''^\s*(select|insert|update|delete|merge|with|copy)\M'''
     '         GROUP BY s.queryid ORDER BY ms DESC LIMIT 100) AS t', (SELECT backfill.word_pattern(c.relname) FROM pg_class c WHERE c.oid = relation), for_role);
-EXCEPTION WHEN query_canceled OR OTHERS THEN
-  RETURN NULL;  -- it may take too long, its library may not be loaded, its columns may be others': no reason for a job not to begin or to end
+  EXCEPTION WHEN query_canceled OR OTHERS THEN
+    result := NULL;  -- it may take too long, its library may not be loaded, its columns may be others': no reason for a job not to begin or to end
+  END;
+  IF extract(epoch FROM clock_timestamp()) > began + 0.25 THEN
+    PERFORM set_config('backfilld.statements_from', (began + 600)::text, false);
+  END IF;
+  RETURN result;
 END
 $$;
 
@@ -191,9 +204,7 @@ BEGIN
     'triggers', (SELECT jsonb_agg(t.tgname ORDER BY t.tgname) FROM pg_trigger t
                   WHERE t.tgrelid = job.target AND NOT t.tgisinternal AND t.tgenabled <> 'D' AND t.tgtype & 16 <> 0
                     AND NOT starts_with(t.tgname, backfill.sync_name(job) || '_') AND NOT starts_with(t.tgname, backfill.back_name(job) || '_')),
-    'publications', (SELECT jsonb_agg(p.pubname ORDER BY p.pubname) FROM pg_publication_tables p
-                       JOIN pg_class c ON c.oid = job.target
-                       JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = p.schemaname AND c.relname = p.tablename),
+    'publications', (SELECT jsonb_agg(p.name ORDER BY p.name) FROM backfill.publications_of(job.target) p),
     'replica_identity_full', (SELECT CASE WHEN c.relreplident = 'f' THEN true END FROM pg_class c WHERE c.oid = job.target)));
   -- A NULL that the clause gives is done when nothing forbids it: how many there are, the batches count.
   IF job.where_clause IS NOT NULL AND (seen -> 'still_to_do')::bigint > 0 AND (seen -> 'rows')::bigint > 0 AND NOT backfill.null_is_done(job) THEN

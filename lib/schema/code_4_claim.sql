@@ -53,18 +53,20 @@ CREATE OR REPLACE VIEW backfill.untidy_job AS
      AND (j.holder_pid IS NULL OR backfill.session_start(j.holder_pid) IS DISTINCT FROM j.holder_start);
 
 -- Tables that a job has for itself, by the topmost one, and the job: one that runs, or that is to be tidied up first, while something of it
--- is there: not while it waits for its next try, which may never go well.
+-- is there: not while it waits for its next try, which may never go well. That is looked for only where somebody queues for the table: each claim asks.
 CREATE OR REPLACE VIEW backfill.taken_table WITH (security_barrier = true) AS
   SELECT DISTINCT ON (t.root) t.root::oid AS root, t.id AS job_id
     FROM (SELECT j.root, j.id, 1 AS rank FROM backfill.job j WHERE j.state = 'running'
           UNION ALL
           SELECT j.root, j.id, 2 FROM backfill.job j
-           WHERE j.tidy AND j.state IN ('succeeded', 'failed', 'cancelled') AND (j.state = 'cancelled' OR j.wanted = 'finish') AND backfill.is_untidy(j)
-             AND coalesce((j.report #>> '{waits,until}')::timestamptz <= statement_timestamp(), true) AND backfill.has_remains(j)
+           WHERE j.tidy AND j.state IN ('succeeded', 'failed', 'cancelled') AND (j.state = 'cancelled' OR j.wanted = 'finish')
+             AND coalesce((j.report #>> '{waits,until}')::timestamptz <= statement_timestamp(), true)
+             AND CASE WHEN EXISTS (SELECT FROM backfill.job q WHERE q.state = 'queued' AND q.root = j.root AND q.id <> j.id) THEN backfill.is_untidy(j) AND backfill.has_remains(j) ELSE false END
           UNION ALL
           SELECT j.root, j.id, 2 FROM backfill.job j
-           WHERE j.unfinished AND j.state IN ('paused', 'queued', 'failed') AND backfill.is_untidy(j)
-             AND coalesce((j.report #>> '{waits,until}')::timestamptz <= statement_timestamp(), true) AND backfill.has_remains(j)) t
+           WHERE j.unfinished AND j.state IN ('paused', 'queued', 'failed')
+             AND coalesce((j.report #>> '{waits,until}')::timestamptz <= statement_timestamp(), true)
+             AND CASE WHEN EXISTS (SELECT FROM backfill.job q WHERE q.state = 'queued' AND q.root = j.root AND q.id <> j.id) THEN backfill.is_untidy(j) AND backfill.has_remains(j) ELSE false END) t
    ORDER BY t.root, t.rank, t.id;
 
 CREATE OR REPLACE FUNCTION backfill.taken_tables() RETURNS TABLE (root oid, job_id bigint)
@@ -85,7 +87,8 @@ CREATE OR REPLACE VIEW backfill.taken_here WITH (security_barrier = true) AS
 CREATE OR REPLACE FUNCTION backfill.is_busy() RETURNS boolean
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT EXISTS (SELECT FROM backfill.taken_tables())
+  SELECT EXISTS (SELECT FROM backfill.job j WHERE j.state = 'running')
+      OR EXISTS (SELECT FROM backfill.job j WHERE j.tidy AND j.state IN ('succeeded', 'failed', 'cancelled') AND j.holder_pid IS NOT NULL)
 $$;
 
 -- Queued jobs that may begin: their hours are thought to be open, and their table is free. Of one table and of conditions on its row alone,

@@ -222,6 +222,49 @@ BEGIN
 END
 $$;
 
+-- Looks at the triggers of ended jobs that nobody has finished yet, behind the one that was looked at last (NULL: from the first on), for 50 ms at most, and not further than the next of which
+-- something has changed: name, trouble (NULL: it is over), hint. It stands in the job's row as well. last_id: the last one now; NULL: there is none behind it. Between the end
+-- and finish weeks may pass, in which rights change: a function's owner that was trusted, say.
+CREATE OR REPLACE FUNCTION backfill.look_after(after_id bigint, OUT last_id bigint, OUT name text, OUT trouble text, OUT hint text)
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  began constant timestamptz := clock_timestamp();
+  job   backfill.job;
+BEGIN
+  FOR job IN
+    SELECT j.* FROM backfill.job j
+     WHERE j.tidy AND j.state IN ('succeeded', 'failed', 'cancelled') AND j.state <> 'cancelled' AND j.wanted <> 'finish' AND j.keep_in_sync AND NOT j.dry_run
+       AND j.id > coalesce(after_id, 0) AND j.holder_pid IS NULL
+     ORDER BY j.id
+       FOR NO KEY UPDATE SKIP LOCKED
+  LOOP
+    IF clock_timestamp() > began + interval '50 ms' THEN
+      RETURN;
+    END IF;
+    last_id := job.id;
+    IF NOT backfill.is_here(job) OR backfill.relation_name(job.target) IS NULL OR NOT EXISTS (SELECT FROM backfill.sync_triggers(job)) THEN
+      CONTINUE;
+    END IF;
+    BEGIN
+      trouble := backfill.sync_trouble(job);
+    EXCEPTION WHEN OTHERS OR query_canceled THEN
+      CONTINUE;
+    END;
+    IF trouble IS DISTINCT FROM job.report ->> 'trouble' THEN
+      name := job.name;
+      hint := CASE WHEN trouble IS NOT NULL THEN format('Until it is mended, rows may get out of step, or what others have made may run with the rights of the table''s owner. When no old code is left, SELECT backfill.finish(%L) takes the trigger out.', job.name) END;
+      UPDATE backfill.job j
+         SET report = coalesce(j.report, '{}') - 'trouble' || CASE WHEN trouble IS NULL THEN '{}' ELSE jsonb_build_object('trouble', trouble) END,
+             error = CASE WHEN j.state = 'succeeded' THEN 'its trigger ' || trouble ELSE j.error END, hint = CASE WHEN j.state = 'succeeded' THEN look_after.hint ELSE j.hint END
+       WHERE j.id = job.id;
+      RETURN;
+    END IF;
+  END LOOP;
+  last_id := NULL;
+END
+$$;
+
 -- A job that had ended is tidied up, or can't be: error says why, and its owner may want finish again. Returns an outcome as end_job does.
 CREATE OR REPLACE FUNCTION backfill.end_tidy(job_id bigint, error text, hint text) RETURNS text
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp

@@ -219,6 +219,8 @@ const char SQL_WALKERS[] = "SELECT walkers, keys, rate FROM backfill.walkers_of(
 
 const char SQL_FORGET_ENDED[] = "SELECT forgotten, last_at, last_id FROM backfill.forget_ended($1, $2, $3)";
 
+const char SQL_LOOK_AFTER[] = "SELECT last_id, name, trouble, hint FROM backfill.look_after($1)";
+
 const char SQL_IS_QUEUED[] =
     "SELECT EXISTS (SELECT FROM backfill.free_job) OR EXISTS (SELECT FROM backfill.untidy_job)\n"
     "       OR EXISTS (SELECT FROM backfill.job AS j WHERE j.state = 'running' AND backfill.session_start(j.holder_pid) IS DISTINCT FROM j.holder_start)";

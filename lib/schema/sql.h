@@ -13,6 +13,7 @@ extern const char SETTINGS_CONTROL[], SETTINGS_PROBE[], SETTINGS_INSTALL[]; /* J
     --check; of the probes'; of --install */
 
 extern const char SQL_FORGET_ENDED[]; /* days, the job that was looked at last (ended at, id; NULL: none) -> forgotten, last_at, last_id (NULL: all were looked at) */
+extern const char SQL_LOOK_AFTER[]; /* the job that was looked at last (id; NULL: none) -> last_id (NULL: all were looked at), name (NULL: nothing has changed), trouble (NULL: it is over), hint */
 extern const char SQL_PIN_PROBE[]; /* before each probe -> nothing of use */
 
 /* A worker's session, as the role that submitted the job. */

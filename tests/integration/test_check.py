@@ -312,3 +312,16 @@ def test_a_port_that_a_backfilld_serves_is_no_problem_and_one_of_a_stranger_is(d
         assert ended.returncode == 0 and "ok, a backfilld serves them" in ended.stdout, ended.stdout
         daemon.terminate()
     assert run("-c", str(config), "--check").returncode == 0
+
+
+def test_publications_of_a_table_are_those_that_the_servers_view_has(db):
+    """Without that view, which looks through all tables of all publications."""
+    db.admin.execute("""CREATE SCHEMA s; CREATE TABLE s.plain (a int, b int); CREATE TABLE other (a int); CREATE UNLOGGED TABLE s.unlogged (a int);
+                        CREATE TABLE s.root (a int, b int) PARTITION BY RANGE (a); CREATE TABLE part PARTITION OF s.root FOR VALUES FROM (0) TO (10);
+                        CREATE PUBLICATION everything FOR ALL TABLES; CREATE PUBLICATION schemas FOR TABLES IN SCHEMA s; CREATE PUBLICATION one FOR TABLE s.plain; CREATE PUBLICATION columns FOR TABLE s.plain (a);
+                        CREATE PUBLICATION by_root FOR TABLE s.root WITH (publish_via_partition_root); CREATE PUBLICATION leaf FOR TABLE part; CREATE PUBLICATION none""")
+    for relation in ("s.plain", "other", "s.unlogged", "s.root", "part"):
+        tree = db.one(f"SELECT array_agg(relid::regclass::text) FROM (SELECT '{relation}'::regclass AS relid UNION SELECT relid FROM pg_partition_tree('{relation}') UNION SELECT relid FROM pg_partition_ancestors('{relation}')) r")
+        seen = db.one("SELECT coalesce(array_agg(DISTINCT pubname::text ORDER BY pubname::text), '{}') FROM pg_publication_tables WHERE format('%%I.%%I', schemaname, tablename)::regclass::text = ANY (%s)", tree)
+        assert db.one(f"SELECT coalesce(array_agg(name::text ORDER BY name::text), '{{}}') FROM backfill.publications_of('{relation}'::regclass)") == seen, relation
+    assert db.all("SELECT name::text, all_columns FROM backfill.publications_of('s.plain'::regclass) ORDER BY name::text") == [("columns", False), ("everything", True), ("one", True), ("schemas", True)]

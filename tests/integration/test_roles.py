@@ -149,3 +149,53 @@ def test_a_job_whose_login_is_gone_is_its_tables_owners_by_retry_alone(db, temp,
     db.app.execute(change)
     job = db.job("left")
     assert (job["submitted_by"], job["owner"]) == (temp, temp)
+
+
+@pytest.mark.parametrize("gone", ["login", "role", "member"])
+def test_a_job_that_is_taken_over_is_read_in_the_names_of_who_takes_it(db, temp, gone):
+    """A word of its text that means the server's function to him was a function of who has gone, in a schema of theirs."""
+    db.app.execute("CREATE TABLE t (id int PRIMARY KEY, a numeric, b bigint); INSERT INTO t SELECT i, i FROM generate_series(1, 100) i; CREATE TABLE secret (x text)")
+    group = f"{temp}_now"
+    db.admin.execute(f"CREATE ROLE {group} IN ROLE backfill_submitter; GRANT {group} TO {temp}; CREATE SCHEMA theirs AUTHORIZATION {temp}; GRANT USAGE ON SCHEMA theirs TO PUBLIC; GRANT ALL ON SCHEMA public TO {group}")
+    db.app.execute(f"GRANT SELECT, UPDATE ON t TO {temp}, {group}")
+    with db.connect(temp) as session:
+        session.execute("CREATE FUNCTION theirs.round(numeric) RETURNS numeric LANGUAGE plpgsql AS $$ BEGIN IF current_user = 'app' THEN RAISE EXCEPTION 'runs as app'; ELSE RAISE division_by_zero; END IF; END $$")
+        if gone != "login":
+            session.execute(f"SET ROLE {group}")
+        session.execute("SET search_path = theirs, pg_catalog, public")
+        session.execute("INSERT INTO backfill.job (name, target, set_clause, where_clause) VALUES ('left', 't', 'b = round(a)', 'b IS NULL')")
+    db.daemon()
+    db.finish("left", "failed")
+    db.admin.execute({"login": f"ALTER ROLE {temp} NOLOGIN", "role": f"DROP OWNED BY {group}; DROP ROLE {group}", "member": f"REVOKE {group} FROM {temp}"}[gone])
+    db.app.execute("SELECT backfill.retry('left')")
+    job = db.finish("left")
+    assert (job["submitted_by"], job["owner"]) == ("app", "app") and "theirs" not in job["search_path"]
+    assert db.one("SELECT count(*) FROM t WHERE b = a") == 100
+
+
+@pytest.mark.parametrize("wish", ["finish", "cancel", "undo"])
+def test_the_tables_owner_takes_out_what_is_left_of_whose_login_is_gone(db, temp, wish):
+    """With the rights of the owner's own: nobody has to become who has gone."""
+    db.table(rows=10, columns="n int, a int DEFAULT 1")
+    db.admin.execute(f"GRANT app TO {temp}")
+    db.daemon()
+    name = db.submit(temp, set_clause="n = a", where_clause="n IS NULL", keep_in_sync=True)
+    db.finish(name)
+    db.admin.execute(f"ALTER ROLE {temp} NOLOGIN")
+    db.app.execute(f"SELECT backfill.{wish}(%s)", [name])
+    wait_until(lambda: not db.one("SELECT tidy FROM backfill.job"), what="it is taken out")
+    assert db.job(name)["error"] is None and db.one("SELECT count(*) FROM pg_trigger WHERE tgname ~ 'backfilld'") == 0
+
+
+def test_a_replicas_session_gives_the_tables_owner_no_more_rights_on_anothers_job(db, temp):
+    """Triggers that are no replica's would not fire there."""
+    db.table()
+    db.app.execute(f"GRANT SELECT, UPDATE ON t TO {temp}")
+    db.session(temp).execute("INSERT INTO backfill.job (name, target, set_clause, wanted) VALUES ('theirs', 't', 'n = 1', 'pause')")
+    db.admin.execute("GRANT SET ON PARAMETER session_replication_role TO app")
+    try:
+        db.app.execute("SET session_replication_role = replica; UPDATE backfill.job SET wanted = 'run'; UPDATE backfill.job SET active_hours = 'rubbish'; RESET session_replication_role")
+        job = db.job("theirs")
+        assert (job["wanted"], job["state"], job["active_hours"]) == ("pause", "paused", None)
+    finally:
+        db.admin.execute("REVOKE SET ON PARAMETER session_replication_role FROM app")

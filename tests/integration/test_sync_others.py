@@ -8,6 +8,7 @@ import pytest
 from daemon import run
 from in_step import in_step, make, row
 from test_identity import dump_and_restore
+from test_roles import temp  # noqa: F401
 from waiting import wait_until
 
 
@@ -289,3 +290,30 @@ def test_a_row_that_moves_in_a_generated_key_is_filled(db, key):
     db.app.execute("UPDATE t SET a = 1000 WHERE a = 1; UPDATE t SET c = 50 WHERE a = 2")
     assert db.one("SELECT count(*) FROM t WHERE b IS DISTINCT FROM c + 1") == 0
     assert "OLD.a" in db.one("SELECT string_agg(pg_get_triggerdef(oid), ' ') FROM pg_trigger WHERE tgname LIKE '%undone'").replace("old.a", "OLD.a")
+
+
+def test_what_becomes_of_a_trigger_after_its_job_has_ended_is_told(db, temp):
+    """Weeks may pass until finish: who was trusted isn't any more, a trigger is switched off."""
+    make(db, "a int", "i")
+    db.admin.execute(f"GRANT app TO {temp}")
+    db.session(temp).execute("CREATE FUNCTION twice(int) RETURNS int LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS 'SELECT $1 * 2'")
+    db.close_public()
+    daemon = db.daemon()
+    name = "followed"
+    in_step(db, "b = public.twice(a)", add_column="b int", name=name)
+    db.admin.execute(f"REVOKE app FROM {temp}")
+    daemon.terminate()
+    daemon.start()
+    daemon.says("its trigger is not safe")
+    job = db.job(name)
+    assert job["state"] == "succeeded" and temp in job["error"] and f"backfill.finish('{name}')" in job["hint"], job
+    db.admin.execute(f"GRANT app TO {temp}")
+    db.app.execute("ALTER TABLE t DISABLE TRIGGER USER")
+    daemon.terminate()
+    daemon.start()
+    daemon.says("its trigger is switched off")
+    db.app.execute("DO $$ BEGIN EXECUTE (SELECT string_agg(format('ALTER TABLE t ENABLE ALWAYS TRIGGER %I', tgname), ';') FROM pg_trigger WHERE tgrelid = 't'::regclass); END $$")
+    daemon.terminate()
+    daemon.start()
+    daemon.says("is as it should be again")
+    assert db.job(name)["error"] is None and db.job(name)["hint"] is None

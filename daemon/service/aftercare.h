@@ -1,0 +1,16 @@
+/* The triggers of jobs that have ended and not been finished are looked at: when the database is connected, and a few each minute from then on. What others have done to them meanwhile, or
+ * could do by them, stands in the journal once, and in the job's row until it is mended: backfill.look_after. */
+#pragma once
+
+#include "base/control.h"
+
+struct aftercare;
+
+/* database: its name, for the journal; both must outlive it. */
+struct aftercare *aftercare_open(struct event_base *base, struct control *control, const char *database);
+
+/* The database is connected. */
+void aftercare_look(struct aftercare *a);
+
+/* Takes NULL; returns NULL. */
+struct aftercare *aftercare_close(struct aftercare *a);
