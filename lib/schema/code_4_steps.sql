@@ -255,7 +255,7 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT string_agg(quote_ident(c.key), ', ' ORDER BY c.key)  -- of those that its texts name
     FROM jsonb_each_text(job.plan -> 'columns') c
-   WHERE backfill.column_now(job, c.key) IS NULL AND c.key <> ALL (backfill.filled_columns(job.set_clause))
+   WHERE backfill.column_now(job, c.key) IS NULL AND c.key <> ALL (ARRAY(SELECT unnest(backfill.filled_columns(job.set_clause))))
   HAVING count(*) > 0
    UNION ALL  -- of an earlier version's job all count
   SELECT string_agg(b.name, ', ')

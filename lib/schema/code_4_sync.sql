@@ -431,7 +431,7 @@ AS $$
     (SELECT format('is not safe: %s', d.problem)
        FROM backfill.danger_of(
               ARRAY(SELECT f.oid FROM backfill.sync_functions(job) f WHERE f.name <> backfill.sync_token(job)),
-              ARRAY(SELECT a.atttypid FROM pg_attribute a WHERE a.attrelid = job.target AND a.attnum > 0 AND a.attname = ANY (backfill.filled_columns(job.set_clause) || backfill.filled_columns(job.sync_back))), job.target,
+              ARRAY(SELECT a.atttypid FROM pg_attribute a WHERE a.attrelid = job.target AND a.attnum > 0 AND a.attname = ANY (ARRAY(SELECT unnest(backfill.filled_columns(job.set_clause) || backfill.filled_columns(job.sync_back))::name))), job.target,
               (SELECT substr(s.setting, length('search_path=') + 1) FROM backfill.sync_functions(job) f JOIN pg_proc p ON p.oid = f.oid, unnest(p.proconfig) AS s(setting)
                 WHERE f.name = backfill.sync_token(job) AND starts_with(s.setting, 'search_path='))) d
       WHERE d.problem IS NOT NULL LIMIT 1))

@@ -158,7 +158,7 @@ CREATE OR REPLACE FUNCTION backfill.sync_reads(job backfill.job) RETURNS text[]
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT ARRAY(SELECT DISTINCT c FROM backfill.sync_functions(job) f, unnest(backfill.columns_of_function(f.oid, job.target)) AS c
-                WHERE f.name = ANY (ARRAY(SELECT backfill.sync_token(job) || e FROM unnest('{_value, _todo, _rest}'::text[]) e)) AND c <> ALL (backfill.filled_columns(job.set_clause)))
+                WHERE f.name = ANY (ARRAY(SELECT backfill.sync_token(job) || e FROM unnest('{_value, _todo, _rest}'::text[]) e)) AND c <> ALL (ARRAY(SELECT unnest(backfill.filled_columns(job.set_clause)))))
 $$;
 
 -- The columns of other jobs that keep rows of a job's table in step, or of partitions of it, or of what it is a partition of, or will: filled, read (once its trigger is there), and back, which sync_back writes.
@@ -285,7 +285,7 @@ AS $$
                           AND (i.indisprimary OR NOT EXISTS (SELECT FROM pg_index p WHERE p.indrelid = job.target AND p.indisprimary)))))
   SELECT coalesce(array_agg(a.attname::text ORDER BY a.attnum), '{}')
     FROM pg_attribute a
-   WHERE a.attrelid = job.target AND a.attname <> ALL (backfill.filled_columns(job.set_clause))
+   WHERE a.attrelid = job.target AND a.attname <> ALL (ARRAY(SELECT unnest(backfill.filled_columns(job.set_clause))::name))
      AND (a.attnum IN (SELECT k.attnum FROM keys k WHERE k.attgenerated = '')
           OR a.attnum IN (SELECT d.refobjsubid
                             FROM keys k JOIN pg_attrdef f ON f.adrelid = job.target AND f.adnum = k.attnum

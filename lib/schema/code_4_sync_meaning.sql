@@ -80,7 +80,7 @@ BEGIN
         ARRAY(SELECT a.attname::pg_catalog.text
                 FROM pg_catalog.pg_attribute a
                WHERE a.attrelid OPERATOR(pg_catalog.=) job.target AND a.attnum OPERATOR(pg_catalog.>) 0::smallint
-                 AND a.attname::pg_catalog.text OPERATOR(pg_catalog.=) ANY (backfill.columns_of_function(there, job.target))
+                 AND a.attname::pg_catalog.text OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT pg_catalog.unnest(backfill.columns_of_function(there, job.target))))
                ORDER BY a.attnum), NULL, clause.by_wanted);
       was := backfill.meaning_of(there);
       now := backfill.meaning_of(pg_catalog.to_regproc(twin)::pg_catalog.oid);

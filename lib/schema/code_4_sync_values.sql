@@ -327,7 +327,7 @@ CREATE OR REPLACE FUNCTION backfill.depends_on_role(function oid) RETURNS boolea
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   WITH b AS (SELECT p.prosqlbody::text AS body FROM pg_proc p WHERE p.oid = function),
-       types AS (SELECT (m)[1]::oid AS oid FROM b, regexp_matches(b.body, ':\w*type (\d+)', 'g') AS t(m)),
+       types AS (SELECT DISTINCT (m)[1]::oid AS oid FROM b, regexp_matches(b.body, ':\w*type (\d+)', 'g') AS t(m)),
        called AS (SELECT (m)[1]::oid AS oid FROM b, regexp_matches(b.body, ':(?:funcid|opfuncid|aggfnoid|winfnoid) (\d+)', 'g') AS t(m)
                    UNION
                   SELECT o.oprcode::oid FROM b, regexp_matches(b.body, ':opno (\d+)', 'g') AS t(m) JOIN pg_operator o ON o.oid = (m)[1]::oid
@@ -335,9 +335,10 @@ AS $$
                   SELECT o.oprcode::oid FROM b, regexp_matches(b.body, ':opnos \(o ([\d ]+)\)', 'g') AS t(m), regexp_split_to_table((m)[1], ' ') AS n(oid)
                     JOIN pg_operator o ON o.oid = n.oid::oid)
   SELECT (SELECT b.body ~ ':rtekind 0 |XMLEXPR|\{SQLVALUEFUNCTION :op (9|1\d) ' FROM b)  -- CURRENT_ROLE and what follows it
-         OR EXISTS (SELECT FROM types t JOIN pg_type y ON y.oid = t.oid
-                     WHERE backfill.type_depends_on_role(t.oid)
-                       AND (y.typrelid = 0 OR y.typrelid NOT IN (SELECT p.typrelid FROM pg_proc f JOIN pg_type p ON p.oid = f.proargtypes[0] WHERE f.oid = function)))
+         OR EXISTS (SELECT FROM (SELECT t.oid FROM types t JOIN pg_type y ON y.oid = t.oid
+                                  WHERE y.typrelid = 0 OR y.typrelid NOT IN (SELECT p.typrelid FROM pg_proc f JOIN pg_type p ON p.oid = f.proargtypes[0] WHERE f.oid = function)
+                                 OFFSET 0) AS t  -- once each
+                     WHERE backfill.type_depends_on_role(t.oid))
          OR EXISTS (SELECT FROM called k JOIN pg_proc p ON p.oid = k.oid
                      WHERE p.oid >= 16384 OR p.pronamespace <> 'pg_catalog'::regnamespace
                         OR p.provolatile <> 'i'

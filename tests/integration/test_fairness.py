@@ -209,9 +209,10 @@ def test_ended_job_keeps_no_table_while_its_login_cant_be_had(db):
         session.execute("SELECT backfill.finish(%s)", [kept])
     db.admin.execute("ALTER ROLE other CONNECTION LIMIT 0")
     try:
+        name = db.submit(set_clause="n = n + 1")
+        assert db.one("SELECT count(*) FROM backfill.taken_tables()") == 1  # it is to be tidied up first
         db.daemon(workers=2)
-        wait_until(lambda: db.one("SELECT count(*) FROM backfill.taken_tables()") == 1, what="it is to be tidied up first")
-        db.finish(db.submit(set_clause="n = n + 1"), timeout=40)
+        db.finish(name, timeout=40)
     finally:
         db.admin.execute("ALTER ROLE other CONNECTION LIMIT -1")
         db.admin.execute("REVOKE app FROM other")
@@ -224,6 +225,7 @@ def test_ended_job_keeps_no_table_in_which_it_has_nothing(db):
     db.finish(kept)
     daemon.terminate()
     db.app.execute("SELECT backfill.finish(%s)", [kept])
+    db.submit(set_clause="n = n + 1")  # somebody queues for it
     assert db.one("SELECT count(*) FROM backfill.taken_tables()") == 1
     for name in [row[0] for row in db.all("SELECT tgname::text FROM pg_trigger WHERE tgrelid = 't'::regclass AND NOT tgisinternal")]:
         db.app.execute(f'DROP TRIGGER "{name}" ON t')
