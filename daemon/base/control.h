@@ -27,7 +27,7 @@ struct control *control_open(
     struct event_base *base, const char *conninfo, const struct control_handlers *handlers, void *arg);
 
 /* Queues a statement; parameters are copied. control_ask_first puts it before all others. payer: the login whose it is, which waits after it has had the session for long, while another
- * one's were there; "": such another one's, as yet unknown; NULL: it doesn't count. Copied. */
+ * one's were there; NULL: nobody's, which doesn't count. Copied. */
 void control_ask(
     struct control *control, const struct session_query *query, control_answer *answer, void *arg, const char *payer);
 void control_ask_first(

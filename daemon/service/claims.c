@@ -201,7 +201,7 @@ static void on_unfinished(void *arg, const struct session_event *e)
 static void ask(struct database *db, const struct session_query *query, control_answer *answer)
 {
     db->asking = true;
-    control_ask(db->control, query, answer, db, "");
+    control_ask(db->control, query, answer, db, NULL);
 }
 
 static void on_wishes(void *arg, const struct session_event *e)
