@@ -1,7 +1,7 @@
 -- Whether batches of a keep_in_sync job still compute what its trigger does. The trigger's functions keep what the names in the clauses meant when they were made; a batch
 -- reads the text anew, and in mid-job another table may take a name, or a function come that fits a call better. So each batch asks, behind its statement, whether the catalog
 -- has for the clauses' words what it had. Only where it hasn't, and once in a session, the functions are made of the text once more, compared with those that stand, and
--- undone. Jobs without a trigger compute what their names mean when a batch does, as any UPDATE.
+-- undone; not where the session has just made them. Jobs without a trigger compute what their names mean when a batch does, as any UPDATE.
 
 -- The words of a text that may be names: as the server reads what stands outside of quotes, and within double ones; of a constant, which may name an
 -- object, all of it, and each word of it.
@@ -119,28 +119,31 @@ AS $$
    WHERE t.worker = pg_backend_pid() AND t.ticket = note_meaning.ticket
 $$;
 
+-- The words of a job's clauses, and the tables that its trigger's functions read.
+CREATE OR REPLACE FUNCTION backfill.names_of(job backfill.job, OUT words text[], OUT reads oid[])
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT backfill.words_of(concat_ws(' ', job.set_clause, job.where_clause, job.sync_back)),
+         ARRAY(SELECT DISTINCT d.refobjid FROM backfill.sync_functions(job) f
+                 JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = f.oid AND d.refclassid = 'pg_class'::regclass)
+$$;
+
 -- Behind the statement of a batch, so that nothing changes between: undoes it, and stops the job, where its clauses don't mean any more what its trigger does.
 CREATE OR REPLACE FUNCTION backfill.check_meaning(work backfill.work) RETURNS void
 LANGUAGE plpgsql
 AS $$
 DECLARE
   job   backfill.job;
-  words pg_catalog.text[] := (work).words;
-  reads pg_catalog.oid[] := (work).reads;
+  known pg_catalog.record;
   names pg_catalog.text;
   other pg_catalog.text;
 BEGIN
-  IF words IS NOT NULL AND backfill.names_now(words, reads) OPERATOR(pg_catalog.=) (work).names THEN
+  IF (work).words IS NOT NULL AND backfill.names_now((work).words, (work).reads) OPERATOR(pg_catalog.=) (work).names THEN
     RETURN;
   END IF;
   job := backfill.own_job((work).ticket);
-  IF words IS NULL THEN
-    words := backfill.words_of(pg_catalog.concat_ws(' ', job.set_clause, job.where_clause, job.sync_back));
-    reads := ARRAY(SELECT DISTINCT d.refobjid FROM backfill.sync_functions(job) f
-                     JOIN pg_catalog.pg_depend d ON d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass AND d.objid OPERATOR(pg_catalog.=) f.oid
-                                                AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass);
-  END IF;
-  names := backfill.names_now(words, reads);
+  known := backfill.names_of(job);
+  names := backfill.names_now(known.words, known.reads);
   other := backfill.other_meaning(job);
   PERFORM backfill.restore_session(work);
   IF other IS NOT NULL THEN
@@ -148,6 +151,6 @@ BEGIN
       USING ERRCODE = 'BF010',
             HINT = pg_catalog.format('Give each thing the name that it had, or drop what has come, then SELECT backfill.retry(%1$L). Or, to go on with what the names mean today, SELECT backfill.finish(%1$L), then backfill.forget(%1$L); set the filled column to what is to do where in doubt, and insert the job again.', job.name);
   END IF;
-  PERFORM backfill.note_meaning((work).ticket, words, reads, names);
+  PERFORM backfill.note_meaning((work).ticket, known.words, known.reads, names);
 END
 $$;

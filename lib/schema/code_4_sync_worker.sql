@@ -414,10 +414,13 @@ DECLARE
   command  pg_catalog.text;
   schema   pg_catalog.text := (SELECT n.nspname FROM pg_catalog.pg_namespace n WHERE n.oid OPERATOR(pg_catalog.=) class.relnamespace);
   body     pg_catalog.text;
+  before   pg_catalog.text;
+  known    pg_catalog.record;
 BEGIN
   FOREACH command IN ARRAY backfill.drop_sync_commands(job) LOOP
     EXECUTE command;
   END LOOP;
+  before := backfill.names_now((backfill.names_of(job)).words, '{}');
   pinned := backfill.make_row_functions(job);
   body := backfill.sync_body(job, schema);
   body := body OPERATOR(pg_catalog.||) E'\n-- '::pg_catalog.text OPERATOR(pg_catalog.||) backfill.sync_seal(job, schema, body);
@@ -436,6 +439,10 @@ BEGIN
   IF owner OPERATOR(pg_catalog.<>) pg_catalog.quote_ident(current_user) THEN
     EXECUTE pg_catalog.format('ALTER FUNCTION %s() OWNER TO %s', function, owner);
     EXECUTE pg_catalog.format('ALTER TYPE %s OWNER TO %s', function, owner);
+  END IF;
+  known := backfill.names_of(job);
+  IF backfill.names_now(known.words, '{}') OPERATOR(pg_catalog.=) before THEN  -- the tables that they read are locked since: batches of this session mean the same
+    PERFORM backfill.note_meaning(ticket, known.words, known.reads, backfill.names_now(known.words, known.reads));
   END IF;
 END
 $$;
