@@ -1,26 +1,36 @@
 #include "job/debt.h"
 #include "mem.h"
 
-#include <stdlib.h>
-
-#define FREE_US     100000
-#define TIMES       9
-#define MOST_US     60000000
+#define FREE_US 1000000
+#define TIMES   2
+#define MOST_US 60000000
 
 struct debt {
     char *who;
-    uint64_t until_us;
+    uint64_t used_us, at_us; /* of what is free, or beyond it, at that time; it is paid back from then on */
 };
 
-static void forget_paid(struct debts *d, uint64_t now_us)
+static uint64_t least(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* What is used of the time that is free is given back, too. */
+static void pay_back(struct debts *d, uint64_t now_us)
 {
     unsigned kept = 0;
 
-    for (unsigned i = 0; i < d->n; i++)
-        if (d->all[i].until_us > now_us)
-            d->all[kept++] = d->all[i];
-        else
-            free(d->all[i].who);
+    for (unsigned i = 0; i < d->n; i++) {
+        struct debt debt = d->all[i];
+        uint64_t paid = (now_us - debt.at_us) / TIMES;
+        if (paid >= debt.used_us) {
+            free(debt.who);
+            continue;
+        }
+        debt.used_us -= paid;
+        debt.at_us = now_us;
+        d->all[kept++] = debt;
+    }
     d->n = kept;
 }
 
@@ -34,24 +44,21 @@ static struct debt *debt_of(struct debts *d, const char *who)
 
 void debts_note(struct debts *d, const char *who, uint64_t took_us, uint64_t now_us)
 {
-    if (took_us <= FREE_US)
-        return;
-    forget_paid(d, now_us);
+    pay_back(d, now_us);
     struct debt *debt = debt_of(d, who);
     if (!debt) {
         d->all = must(reallocarray(d->all, d->n + 1, sizeof(*d->all)));
         debt = &d->all[d->n++];
-        *debt = (struct debt){.who = copy_string(who)};
+        *debt = (struct debt){.who = copy_string(who), .at_us = now_us};
     }
-    uint64_t owed = took_us < MOST_US / TIMES ? took_us * TIMES : MOST_US;
-    debt->until_us = now_us + owed;
+    debt->used_us = least(debt->used_us + least(took_us, MOST_US), FREE_US + MOST_US / TIMES);
 }
 
 uint64_t debts_until(struct debts *d, const char *who, uint64_t now_us)
 {
-    forget_paid(d, now_us);
+    pay_back(d, now_us);
     const struct debt *debt = debt_of(d, who);
-    return debt ? debt->until_us : 0;
+    return debt && debt->used_us > FREE_US ? now_us + (debt->used_us - FREE_US) * TIMES : 0;
 }
 
 void debts_done(struct debts *d)

@@ -11,11 +11,11 @@ struct debts {
     unsigned n;
 };
 
-/* A question for that one took so long while others waited. What takes up to 100 ms is free; of more, nine times as long belongs to the others, a minute at
- * most: so nobody has more than a tenth. who: copied. */
+/* A question for that one took so long while others waited. A second is free; what is more is paid back by waiting, twice as long: so who asks without end has
+ * half of the time at most. who: copied. */
 void debts_note(struct debts *d, const char *who, uint64_t took_us, uint64_t now_us);
 
-/* When that one is next; 0: now. What is paid is forgotten. */
+/* When that one is next, a minute from now at most; 0: now. What is paid is forgotten. */
 uint64_t debts_until(struct debts *d, const char *who, uint64_t now_us);
 
 void debts_done(struct debts *d);

@@ -341,13 +341,13 @@ def test_there_are_twice_as_many_sessions_as_workers_at_most(db):
 
 
 def test_who_keeps_the_control_session_waiting_lets_others_go_first(db):
-    """It answers one question at a time, for all jobs of a database: who has had it for long, while others waited, waits for nine times as long."""
+    """It answers one question at a time, for all jobs of a database: who has had it for long, while others waited, waits for twice as long."""
     db.table("o", rows=10, user="other")
     for t in "abc":
         db.app.execute(f"CREATE TABLE {t} (id int, n int DEFAULT 0, PRIMARY KEY (id)) PARTITION BY RANGE (id)")
         for i in range(30):
             db.app.execute(f"CREATE TABLE {t}{i} PARTITION OF {t} FOR VALUES FROM ({i}) TO ({i + 1}); INSERT INTO {t} VALUES ({i})")
-    db.admin.execute("CREATE SEQUENCE asked; CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql SET search_path = public AS $$ BEGIN PERFORM nextval('asked'), pg_sleep(0.3); RETURN NEW; END $$;"
+    db.admin.execute("CREATE SEQUENCE asked; CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql SET search_path = public AS $$ BEGIN PERFORM nextval('asked'), pg_sleep(1); RETURN NEW; END $$;"
                      "GRANT ALL ON SEQUENCE asked TO PUBLIC; CREATE TRIGGER slow BEFORE UPDATE ON backfill.range FOR EACH ROW WHEN (NEW.submitted_by = 'app' AND NEW.walker_since IS DISTINCT FROM OLD.walker_since) EXECUTE FUNCTION slow()")
     db.daemon(workers=4)
     keep = [db.submit(target=t, set_clause="n = n + 1") for t in "abc"]

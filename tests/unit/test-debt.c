@@ -5,27 +5,48 @@
 
 #define SECOND 1000000ULL
 
-static void test_short_questions_are_free(void **state)
+static void test_a_second_is_free(void **state)
 {
     struct debts d = {0};
     (void)state;
 
-    for (int i = 0; i < 1000; i++)
-        debts_note(&d, "app", 100000, SECOND);
+    for (int i = 0; i < 10; i++)
+        debts_note(&d, "app", SECOND / 10, SECOND);
     assert_int_equal(debts_until(&d, "app", SECOND), 0);
+    debts_note(&d, "app", SECOND / 10, SECOND);
+    assert_int_equal(debts_until(&d, "app", SECOND), SECOND + SECOND / 5);
     debts_done(&d);
 }
 
-static void test_who_was_answered_for_long_waits_nine_times_as_long_and_nobody_else_does(void **state)
+static void test_who_was_answered_for_long_waits_twice_as_long_and_nobody_else_does(void **state)
 {
     struct debts d = {0};
     (void)state;
 
-    debts_note(&d, "app", 2 * SECOND, 10 * SECOND);
-    assert_int_equal(debts_until(&d, "app", 10 * SECOND), 28 * SECOND);
+    debts_note(&d, "app", 5 * SECOND, 10 * SECOND);
+    assert_int_equal(debts_until(&d, "app", 10 * SECOND), 18 * SECOND);
+    assert_int_equal(debts_until(&d, "app", 14 * SECOND), 18 * SECOND);
     assert_int_equal(debts_until(&d, "other", 10 * SECOND), 0);
-    assert_int_equal(debts_until(&d, "app", 28 * SECOND), 0);
+    assert_int_equal(debts_until(&d, "app", 18 * SECOND), 0);
+    assert_int_equal(debts_until(&d, "app", 20 * SECOND), 0);
     assert_int_equal(d.n, 0); /* what is paid is forgotten */
+    debts_done(&d);
+}
+
+static void test_who_asks_without_end_has_half_of_the_time(void **state)
+{
+    struct debts d = {0};
+    uint64_t now = SECOND, had = 0, until;
+    (void)state;
+
+    while (now < 1000 * SECOND) {
+        now += SECOND / 4;
+        had += SECOND / 4;
+        debts_note(&d, "app", SECOND / 4, now);
+        if ((until = debts_until(&d, "app", now)) > 0)
+            now = until;
+    }
+    assert_in_range(had, 490 * SECOND, 510 * SECOND);
     debts_done(&d);
 }
 
@@ -42,8 +63,9 @@ static void test_nobody_waits_longer_than_a_minute(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_short_questions_are_free),
-        cmocka_unit_test(test_who_was_answered_for_long_waits_nine_times_as_long_and_nobody_else_does),
+        cmocka_unit_test(test_a_second_is_free),
+        cmocka_unit_test(test_who_was_answered_for_long_waits_twice_as_long_and_nobody_else_does),
+        cmocka_unit_test(test_who_asks_without_end_has_half_of_the_time),
         cmocka_unit_test(test_nobody_waits_longer_than_a_minute),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
