@@ -169,8 +169,8 @@ static void on_batch(struct worker *w, const struct session_event *e, struct run
 
     event->rows = (uint64_t)result_number(batch, 0, "rows");
     event->wal_bytes = (uint64_t)result_number(batch, 0, "wal_bytes");
-    uint64_t bound_us = (uint64_t)result_number(batch, 0, "bound_us");
-    event->elapsed_us = e->elapsed_us[0] > bound_us ? e->elapsed_us[0] - bound_us : 0;
+    uint64_t aside_us = (uint64_t)result_number(batch, 0, "aside_us");
+    event->elapsed_us = e->elapsed_us[0] > aside_us ? e->elapsed_us[0] - aside_us : 0;
     event->bound = result_text(batch, 0, "next");
     replace_string(&w->range.at, result_text(batch, 0, "now_at"));
     if (w->action.skipping || w->action.aside) {

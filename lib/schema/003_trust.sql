@@ -112,8 +112,9 @@ CREATE TABLE backfill.token (
   pinned text[],                  -- what that session's settings are: backfill.settings_now
   own    jsonb,                   -- and others that the job names
   mark   text,                    -- by which the trigger of keep_in_sync knows a batch of the job: code_4_sync.sql
-  words    text[],                -- of its clauses, and what they were names of when its session looked last: code_4_sync_meaning.sql
+  words    text[],                -- of its clauses, and what they were names of when a session looked last: code_4_sync_meaning.sql
   reads    oid[],
+  types    oid[],
   names    text,
   holder_pid   integer,           -- of a helper: the control session of its daemon, as in backfill.job
   holder_start timestamptz,
@@ -150,5 +151,5 @@ CREATE UNIQUE INDEX range_once ON backfill.range (job_id, relation, starts) NULL
 CREATE INDEX job_queued_on ON backfill.job (root) WHERE state = 'queued';
 CREATE INDEX job_ended ON backfill.job (finished_at, id) WHERE state IN ('succeeded', 'failed', 'cancelled');
 
-CREATE TYPE backfill.work AS (ticket bigint, pinned text[], own jsonb, in_step boolean, words text[], reads oid[], names text);
+CREATE TYPE backfill.work AS (ticket bigint, pinned text[], own jsonb, in_step boolean, words text[], reads oid[], types oid[], names text);
 COMMENT ON TYPE backfill.work IS 'what begins a transaction of a worker: backfill.begin_work';

@@ -339,7 +339,7 @@ AS $$
 BEGIN
   UPDATE backfill.token t SET worker = NULL, ticket = NULL WHERE t.worker = pg_backend_pid();  -- of a session that is gone
   UPDATE backfill.token t
-     SET worker = pg_backend_pid(), since = backfill.session_start(), ticket = backfill.random_number(), pinned = begin_session.pinned, own = begin_session.own, words = NULL
+     SET worker = pg_backend_pid(), since = backfill.session_start(), ticket = backfill.random_number(), pinned = begin_session.pinned, own = begin_session.own
     FROM backfill.job j
    WHERE t.token = begin_session.token AND j.id = t.job_id
      AND backfill.role_oid(session_user) IN (j.submitted_by_oid, (backfill.tidied_by(j)).login_oid);
@@ -386,7 +386,7 @@ BEGIN
   END IF;
   PERFORM pg_current_xact_id();  -- who comes later finds it
   PERFORM set_config('backfilld.batch', coalesce(mine.mark, 'on'), true);  -- for triggers that ask
-  RETURN ROW(mine.ticket, mine.pinned, mine.own, mine.mark IS NOT NULL, mine.words, mine.reads, mine.names);
+  RETURN ROW(mine.ticket, mine.pinned, mine.own, mine.mark IS NOT NULL, mine.words, mine.reads, mine.types, mine.names);
 END
 $$;
 

@@ -451,14 +451,21 @@ AS $$
                      LEFT JOIN pg_prepared_xacts t ON t.transaction::text::bigint & 2147483647 = -h.holder), 'another session')
 $$;
 
+-- Microseconds since then.
+CREATE OR REPLACE FUNCTION backfill.us_since(began timestamptz) RETURNS bigint
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT (date_part('epoch', clock_timestamp() - began) * 1000000)::bigint
+$$;
+
 -- Runs one batch and its checkpoint: one statement, so one transaction. next_keys: before it, while no row is locked, the bound so many keys above hi, up to upper, is found;
 -- NULL: none. yield_us: it yields after so much work (yield_condition).
 -- skipping: rows that others have locked are put aside. statement: NULL: all rows that are to do are, for it meets a lock elsewhere. proof: of backfill.proof_of.
 -- Returns the rows changed, the WAL that all sessions wrote meanwhile (so an upper bound of its own), where the range's
--- row is now, for the next checkpoint, how many rows were put aside, who holds them, and how long the search took.
+-- row is now, for the next checkpoint, how many rows were put aside, who holds them, and how long it took what is no matter of how many rows they are (aside_us: the search, a look at names).
 CREATE OR REPLACE FUNCTION backfill.run_batch(statement text, relation oid, name text, keys_of text, range bigint, epoch bigint, at tid,
     lo text[], hi text[], keys bigint, rate real, yield_us bigint, skipping boolean, proof jsonb, bound text, upper text[], next_keys bigint,
-    OUT rows bigint, OUT wal_bytes bigint, OUT now_at tid, OUT skipped bigint, OUT holders integer[], OUT next text[], OUT bound_us bigint)
+    OUT rows bigint, OUT wal_bytes bigint, OUT now_at tid, OUT skipped bigint, OUT holders integer[], OUT next text[], OUT aside_us bigint)
 LANGUAGE plpgsql
 AS $$
 DECLARE
@@ -482,7 +489,7 @@ BEGIN
   IF next_keys IS NOT NULL THEN
     began := pg_catalog.clock_timestamp();
     EXECUTE bound INTO next USING hi, upper, next_keys;
-    bound_us := pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) began) OPERATOR(pg_catalog.*) 1000000::pg_catalog.float8;
+    aside_us := backfill.us_since(began);
   END IF;
   rows := 0;
   nulls := 0;
@@ -508,7 +515,9 @@ BEGIN
       PERFORM backfill.restore_session(work);
     END IF;
     IF (work).in_step THEN
+      began := pg_catalog.clock_timestamp();
       PERFORM backfill.check_meaning(work);
+      aside_us := coalesce(aside_us, 0::bigint) OPERATOR(pg_catalog.+) backfill.us_since(began);
     END IF;
   END IF;
   PERFORM backfill.check_name(relation, name, since);

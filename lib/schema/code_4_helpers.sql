@@ -84,11 +84,12 @@ BEGIN
   END IF;
   slot := (SELECT min(s) FROM generate_series(1, 63) AS s WHERE s <> ALL (helpers));
   UPDATE backfill.range r SET walker = NULL WHERE r.job_id = job.id AND r.walker = help.slot AND NOT r.done;  -- of one that is gone
-  INSERT INTO backfill.token AS t (job_id, slot, token, mark, holder_pid, holder_start)
-  SELECT job.id, help.slot, backfill.random_number(), o.mark, pg_backend_pid(), backfill.session_start()
+  INSERT INTO backfill.token AS t (job_id, slot, token, mark, holder_pid, holder_start, words, reads, types, names)
+  SELECT job.id, help.slot, backfill.random_number(), o.mark, pg_backend_pid(), backfill.session_start(), o.words, o.reads, o.types, o.names
     FROM backfill.token o WHERE o.job_id = job.id AND o.slot = 0
   ON CONFLICT ON CONSTRAINT token_pkey
-  DO UPDATE SET token = excluded.token, mark = excluded.mark, holder_pid = excluded.holder_pid, holder_start = excluded.holder_start, worker = NULL, since = NULL, ticket = NULL
+  DO UPDATE SET token = excluded.token, mark = excluded.mark, holder_pid = excluded.holder_pid, holder_start = excluded.holder_start, worker = NULL, since = NULL, ticket = NULL,
+                words = excluded.words, reads = excluded.reads, types = excluded.types, names = excluded.names
   RETURNING t.token INTO token;
   job.submitted_by := backfill.role_name(job.submitted_by_oid);  -- as they are called today
   job.owner := backfill.role_name(job.owner_oid);

@@ -1,16 +1,17 @@
 -- Whether batches of a keep_in_sync job still compute what its trigger does. The trigger's functions keep what the names in the clauses meant when they were made; a batch
 -- reads the text anew, and in mid-job another table may take a name, or a function come that fits a call better. So each batch asks, behind its statement, whether the catalog
--- has for the clauses' words what it had. Only where it hasn't, and once in a session, the functions are made of the text once more, compared with those that stand, and
--- undone; not where the session has just made them. Jobs without a trigger compute what their names mean when a batch does, as any UPDATE.
+-- has for the clauses' words what it had. Only where it hasn't, the functions are made of the text once more, compared with those that stand, and undone. Jobs without a trigger compute what their names mean when a batch does, as any UPDATE.
 
 -- The words of a text that may be names: as the server reads what stands outside of quotes, and within double ones; of a constant, which may name an
--- object, all of it, and each word of it.
+-- object, all of it, and each word of it; operators, and those that SQL's own words stand for.
 CREATE OR REPLACE FUNCTION backfill.words_of(clause text) RETURNS text[]
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT coalesce(array_agg(DISTINCT w.word::name::text), '{}')
-    FROM unnest(backfill.tokens_of(clause)) AS t(token),
+    FROM unnest(backfill.tokens_of(clause) || '{=,<>,<,>,<=,>=,~~,!~~,~~*,!~~*,~,!~}'::text[]) AS t(token),
          LATERAL (SELECT backfill.assigned_column(t.token) WHERE strpos(t.token, '''') = 0
+                   UNION
+                  SELECT t.token WHERE t.token ~ '^[-+*/<>=~!@#%^&|`?]+$'
                    UNION
                   SELECT btrim(t.token, '''') WHERE strpos(t.token, '''') > 0
                    UNION
@@ -18,29 +19,33 @@ AS $$
    WHERE w.word <> ''
 $$;
 
--- A hash of all that the words may be names of: while it stays, so does what a job's clauses mean. reads: the tables that the trigger's functions read, whose columns count. Operators
--- and casts of users have no words: all count. Asked in each batch: some 0.2 ms.
-CREATE OR REPLACE FUNCTION backfill.names_now(words text[], reads oid[]) RETURNS text
+-- A hash of all that the words may be names of in these schemas, those of the search_path, and in those that the words themselves name: while it stays, so does what a job's clauses
+-- mean. reads: the tables that the trigger's functions read, whose columns count; types: those that they use, whose casts do. What others make elsewhere costs nothing. Asked in
+-- each batch: some 0.2 ms.
+CREATE OR REPLACE FUNCTION backfill.names_now(schemas name[], words text[], reads oid[], types oid[]) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
 AS $$
 DECLARE
   names constant name[] := words;
+  those constant oid[] := ARRAY(SELECT n.oid FROM pg_namespace n WHERE n.nspname = ANY (schemas || names) AND n.nspname NOT IN ('pg_catalog', 'information_schema'));
 BEGIN
   RETURN (
     SELECT md5(string_agg(s.what, ',' ORDER BY s.what))
-      FROM (SELECT concat_ws(' ', 'schema', n.oid, n.nspname) AS what FROM pg_namespace n WHERE n.nspname = ANY (names)
+      FROM (SELECT array_to_string(schemas, ',') AS what
              UNION ALL
-            SELECT concat_ws(' ', 'relation', c.oid, c.relname, c.relnamespace::regnamespace) FROM pg_class c WHERE c.relname = ANY (names) AND c.relpersistence <> 't'
+            SELECT concat_ws(' ', 'schema', n.oid, n.nspname) FROM pg_namespace n WHERE n.oid = ANY (those)
+             UNION ALL
+            SELECT concat_ws(' ', 'relation', c.oid, c.relname, c.relnamespace) FROM pg_class c WHERE c.relname = ANY (names) AND c.relnamespace = ANY (those)
              UNION ALL
             SELECT concat_ws(' ', 'column', a.attrelid, a.attnum, a.attname) FROM pg_attribute a WHERE a.attrelid = ANY (reads) AND a.attname = ANY (names) AND NOT a.attisdropped
              UNION ALL
-            SELECT concat_ws(' ', 'function', p.oid, p.proname, p.pronamespace::regnamespace, p.pronargdefaults) FROM pg_proc p WHERE p.proname = ANY (names)
+            SELECT concat_ws(' ', 'function', p.oid, p.proname, p.pronamespace, p.pronargdefaults) FROM pg_proc p WHERE p.proname = ANY (names) AND p.pronamespace = ANY (those)
              UNION ALL
-            SELECT concat_ws(' ', 'type', t.oid, t.typname, t.typnamespace::regnamespace) FROM pg_type t WHERE t.typname = ANY (names) AND t.typrelid = 0
+            SELECT concat_ws(' ', 'type', t.oid, t.typname, t.typnamespace) FROM pg_type t WHERE t.typname = ANY (names) AND t.typnamespace = ANY (those)
              UNION ALL
-            SELECT concat_ws(' ', 'operator', o.oid, o.oprname, o.oprnamespace::regnamespace) FROM pg_operator o WHERE o.oid >= 16384
+            SELECT concat_ws(' ', 'operator', o.oid, o.oprname, o.oprnamespace) FROM pg_operator o WHERE o.oprname = ANY (names) AND o.oprnamespace = ANY (those)
              UNION ALL
-            SELECT concat_ws(' ', 'cast', c.oid, c.castcontext) FROM pg_cast c WHERE c.oid >= 16384) AS s);
+            SELECT concat_ws(' ', 'cast', c.oid, c.castcontext) FROM pg_cast c WHERE c.castsource = ANY (types) AND c.oid >= 16384) AS s);
 END
 $$;
 
@@ -56,12 +61,13 @@ AS $$
     FROM pg_catalog.pg_proc p WHERE p.oid OPERATOR(pg_catalog.=) function
 $$;
 
--- Which clause of a job means something else than its trigger's function, and what, in words; NULL: none, or it can't be told here: what the text says
--- the batch itself will meet then. With the job's rights and settings.
+-- Which clause of a job means something else than its trigger's function, and what, in words; NULL: none. With the job's rights and settings. Raises what is waited for when it can't be told:
+-- a right to make functions that was revoked, an event trigger.
 CREATE OR REPLACE FUNCTION backfill.other_meaning(job backfill.job) RETURNS text
 LANGUAGE plpgsql
 AS $$
 DECLARE
+  arguments pg_catalog.text;
   token     pg_catalog.text := (SELECT c.relnamespace::pg_catalog.regnamespace::pg_catalog.text FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) job.target)
                                OPERATOR(pg_catalog.||) '.' OPERATOR(pg_catalog.||) backfill.sync_token(job);
   result    pg_catalog.text;
@@ -75,6 +81,7 @@ BEGIN
     there := (SELECT f.oid FROM backfill.sync_functions(job) f WHERE f.name OPERATOR(pg_catalog.=) (backfill.sync_token(job) OPERATOR(pg_catalog.||) clause.ending));
     CONTINUE WHEN there IS NULL;
     twin := token OPERATOR(pg_catalog.||) clause.ending OPERATOR(pg_catalog.||) '_twin';
+    arguments := pg_catalog.format('(%s)', backfill.row_arguments(job.target, token, ARRAY[NULL::pg_catalog.text], clause.by_wanted));
     BEGIN
       EXECUTE backfill.row_function(twin, job.target, token, clause.types, clause.expressions,
         ARRAY(SELECT a.attname::pg_catalog.text
@@ -83,8 +90,8 @@ BEGIN
                  AND a.attname::pg_catalog.text OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT pg_catalog.unnest(backfill.columns_of_function(there, job.target))))
                ORDER BY a.attnum), NULL, clause.by_wanted);
       was := backfill.meaning_of(there);
-      now := backfill.meaning_of(pg_catalog.to_regproc(twin)::pg_catalog.oid);
-      IF pg_catalog.record_image_ne(was, now) THEN
+      now := backfill.meaning_of((twin OPERATOR(pg_catalog.||) arguments)::pg_catalog.regprocedure::pg_catalog.oid);  -- another of that name may be there
+      IF pg_catalog.record_image_ne(was, now) IS NOT FALSE THEN
         result := clause.of;
       END IF;
       RAISE EXCEPTION USING ERRCODE = 'BF900';
@@ -97,6 +104,8 @@ BEGIN
         ELSIF SQLSTATE OPERATOR(pg_catalog.=) ANY ('{42703,42P01,42883,42704,3F000}'::pg_catalog.text[]) THEN
           RETURN pg_catalog.format('%s does not read as it did any more: %s', clause.of, SQLERRM);
         END IF;
+        RAISE EXCEPTION 'names that % reads have changed, and whether it means the same can''t be told: %', clause.of, SQLERRM
+          USING ERRCODE = '58000', HINT = 'The trigger''s functions are made once more for it, beside the table, and undone.';
     END;
     CONTINUE WHEN result IS NULL;
     RETURN pg_catalog.concat(result, ' means something else by now than to the trigger of keep_in_sync', coalesce(
@@ -111,21 +120,22 @@ BEGIN
 END
 $$;
 
--- What a worker's session has seen of the names: backfill.token.
-CREATE OR REPLACE FUNCTION backfill.note_meaning(ticket bigint, words text[], reads oid[], names text) RETURNS void
+-- What a worker has seen of the names: backfill.token. It lasts for the job's next session, too.
+CREATE OR REPLACE FUNCTION backfill.note_meaning(ticket bigint, words text[], reads oid[], types oid[], names text) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
-  UPDATE backfill.token t SET words = note_meaning.words, reads = note_meaning.reads, names = note_meaning.names
+  UPDATE backfill.token t SET words = note_meaning.words, reads = note_meaning.reads, types = note_meaning.types, names = note_meaning.names
    WHERE t.worker = pg_backend_pid() AND t.ticket = note_meaning.ticket
 $$;
 
--- The words of a job's clauses, and the tables that its trigger's functions read.
-CREATE OR REPLACE FUNCTION backfill.names_of(job backfill.job, OUT words text[], OUT reads oid[])
+-- The words of a job's clauses, and the tables and types that its trigger's functions read and use.
+CREATE OR REPLACE FUNCTION backfill.names_of(job backfill.job, OUT words text[], OUT reads oid[], OUT types oid[])
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT backfill.words_of(concat_ws(' ', job.set_clause, job.where_clause, job.sync_back)),
          ARRAY(SELECT DISTINCT d.refobjid FROM backfill.sync_functions(job) f
-                 JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = f.oid AND d.refclassid = 'pg_class'::regclass)
+                 JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = f.oid AND d.refclassid = 'pg_class'::regclass),
+         ARRAY(SELECT DISTINCT (m)[1]::oid FROM backfill.sync_functions(job) f JOIN pg_proc p ON p.oid = f.oid, regexp_matches(p.prosqlbody::text, ':\w*type (\d+)', 'g') AS t(m))
 $$;
 
 -- Behind the statement of a batch, so that nothing changes between: undoes it, and stops the job, where its clauses don't mean any more what its trigger does.
@@ -133,17 +143,18 @@ CREATE OR REPLACE FUNCTION backfill.check_meaning(work backfill.work) RETURNS vo
 LANGUAGE plpgsql
 AS $$
 DECLARE
-  job   backfill.job;
-  known pg_catalog.record;
-  names pg_catalog.text;
-  other pg_catalog.text;
+  schemas constant pg_catalog.name[] := pg_catalog.current_schemas(true);
+  job     backfill.job;
+  known   pg_catalog.record;
+  names   pg_catalog.text;
+  other   pg_catalog.text;
 BEGIN
-  IF (work).words IS NOT NULL AND backfill.names_now((work).words, (work).reads) OPERATOR(pg_catalog.=) (work).names THEN
+  IF (work).names IS NOT NULL AND backfill.names_now(schemas, (work).words, (work).reads, (work).types) OPERATOR(pg_catalog.=) (work).names THEN
     RETURN;
   END IF;
   job := backfill.own_job((work).ticket);
   known := backfill.names_of(job);
-  names := backfill.names_now(known.words, known.reads);
+  names := backfill.names_now(schemas, known.words, known.reads, known.types);
   other := backfill.other_meaning(job);
   PERFORM backfill.restore_session(work);
   IF other IS NOT NULL THEN
@@ -151,6 +162,6 @@ BEGIN
       USING ERRCODE = 'BF010',
             HINT = pg_catalog.format('Give each thing the name that it had, or drop what has come, then SELECT backfill.retry(%1$L). Or, to go on with what the names mean today, SELECT backfill.finish(%1$L), then backfill.forget(%1$L); set the filled column to what is to do where in doubt, and insert the job again.', job.name);
   END IF;
-  PERFORM backfill.note_meaning((work).ticket, known.words, known.reads, names);
+  PERFORM backfill.note_meaning((work).ticket, known.words, known.reads, known.types, names);
 END
 $$;

@@ -420,7 +420,7 @@ BEGIN
   FOREACH command IN ARRAY backfill.drop_sync_commands(job) LOOP
     EXECUTE command;
   END LOOP;
-  before := backfill.names_now((backfill.names_of(job)).words, '{}');
+  before := backfill.names_now(pg_catalog.current_schemas(true), (backfill.names_of(job)).words, '{}', '{}');
   pinned := backfill.make_row_functions(job);
   body := backfill.sync_body(job, schema);
   body := body OPERATOR(pg_catalog.||) E'\n-- '::pg_catalog.text OPERATOR(pg_catalog.||) backfill.sync_seal(job, schema, body);
@@ -441,8 +441,10 @@ BEGIN
     EXECUTE pg_catalog.format('ALTER TYPE %s OWNER TO %s', function, owner);
   END IF;
   known := backfill.names_of(job);
-  IF backfill.names_now(known.words, '{}') OPERATOR(pg_catalog.=) before THEN  -- the tables that they read are locked since: batches of this session mean the same
-    PERFORM backfill.note_meaning(ticket, known.words, known.reads, backfill.names_now(known.words, known.reads));
+  IF backfill.names_now(pg_catalog.current_schemas(true), known.words, '{}', '{}') OPERATOR(pg_catalog.=) before THEN  -- the tables that they read are locked since: batches of this session mean the same
+    PERFORM backfill.note_meaning(ticket, known.words, known.reads, known.types, backfill.names_now(pg_catalog.current_schemas(true), known.words, known.reads, known.types));
+  ELSE
+    PERFORM backfill.note_meaning(ticket, NULL, NULL, NULL, NULL);
   END IF;
 END
 $$;

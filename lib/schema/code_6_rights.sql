@@ -59,7 +59,7 @@ GRANT EXECUTE ON FUNCTION
   backfill.refuse, backfill.plan, backfill.check_plan, backfill.check_clauses, backfill.check_operators, backfill.check_not_yet, backfill.check_throttle_off, backfill.check_target,
   backfill.check_job, backfill.change_job, backfill.check_finish, backfill.parse_active_hours, backfill.check_active_hours, backfill.active_hours_now, backfill.hours_of,
   backfill.keep_hours,
-  backfill.checkpoint, backfill.check_brake, backfill.run_statement, backfill.check_name, backfill.hold_name, backfill.check_place, backfill.find_key, backfill.refuse_row, backfill.read_batch, backfill.run_rows, backfill.run_batch, backfill.plan_reads_all, backfill.has_nothing_to_do, backfill.cuts_of, backfill.survey,
+  backfill.checkpoint, backfill.check_brake, backfill.run_statement, backfill.check_name, backfill.hold_name, backfill.check_place, backfill.find_key, backfill.refuse_row, backfill.read_batch, backfill.run_rows, backfill.us_since, backfill.run_batch, backfill.plan_reads_all, backfill.has_nothing_to_do, backfill.cuts_of, backfill.survey,
   backfill.table_lock, backfill.changes_key, backfill.row_lock, backfill.prepared_name, backfill.holders_of, backfill.holders_beside, backfill.lock_free_rows, backfill.locked_by, backfill.take_row,
   backfill.try_row, backfill.slow_cause, backfill.try_neighbours,
   backfill.rows_done, backfill.held_ids, backfill.retry_rows,

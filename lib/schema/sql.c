@@ -119,7 +119,7 @@ const char SQL_SURVEY[] = "SELECT estimate, seen, nothing_to_do, cuts FROM backf
 const char SQL_FIND_KEY[] = "SELECT k FROM backfill.find_key($1, $2, $3, $4, $5, $6) AS k";
 
 const char SQL_RUN_BATCH[] =
-    "SELECT rows, wal_bytes, now_at, skipped, holders, next, bound_us\n"
+    "SELECT rows, wal_bytes, now_at, skipped, holders, next, aside_us\n"
     "  FROM backfill.run_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)";
 
 const char SQL_RETRY_ROWS[] =

@@ -68,3 +68,30 @@ def test_columns_that_come_to_tables_of_a_join_stop_nothing(db):
                               "ALTER TABLE rate ADD more int; ALTER TABLE new_rate ADD most int; ALTER TABLE new_rate RENAME f TO g")
     db.finish(name)
     assert db.one("SELECT count(*) FROM t WHERE b IS DISTINCT FROM 1") == 0
+
+
+def test_what_others_make_elsewhere_makes_no_batch_look_again(db):
+    """In their own temporary schema, or in one that is not on the job's path: nothing there can be meant."""
+    name = held_in_the_middle(db, CLAUSES["function"], "CREATE SCHEMA aside")
+    before = db.one("SELECT names FROM backfill.token")
+    with db.connect("app") as session:
+        for schema in ("pg_temp", "aside"):
+            session.execute(f"CREATE FUNCTION {schema}.near(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT 4'; CREATE TABLE {schema}.rate (a int); CREATE TYPE {schema}.near AS ENUM ();"
+                            f"CREATE FUNCTION {schema}.f(point, point) RETURNS bool LANGUAGE sql IMMUTABLE AS 'SELECT true'; CREATE OPERATOR {schema}.= (LEFTARG = point, RIGHTARG = point, FUNCTION = {schema}.f)")
+        db.finish(name)
+        assert before and db.one("SELECT count(*) FROM t WHERE b IS DISTINCT FROM near(a)") == 0
+        assert db.one("SELECT bool_and(names = %s) FROM backfill.token", before) is not False  # NULL: it is gone with the job's end
+
+
+def test_who_takes_the_names_of_the_functions_for_the_comparison_hides_nothing(db):
+    db.admin.execute(f"GRANT CREATE ON SCHEMA public TO other; GRANT CREATE ON DATABASE {db.name} TO app")
+    db.app.execute(SET_UP + "; CREATE OR REPLACE FUNCTION near(numeric) RETURNS int LANGUAGE sql IMMUTABLE RETURN 3")
+    db.daemon(max_rows=50)
+    with db.locked_rows("id = 300"):
+        name = db.submit(set_clause="b = near(a)", where_clause="b IS NULL", keep_in_sync=True)
+        wait_until(lambda: db.left_behind(), what="all rows but one are done")
+        taken = db.one("SELECT proname::text FROM pg_proc WHERE proname LIKE 'backfilld%%value'")
+        db.session("other").execute(f"CREATE FUNCTION {taken}_twin(int) RETURNS int LANGUAGE sql AS 'SELECT 1'; CREATE FUNCTION near(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT -1'")
+    failed = db.finish(name, "failed")
+    assert "calls near(numeric) where it means near(integer)" in failed["error"], failed["error"]
+    assert db.one("SELECT count(*) FROM t WHERE b = -1") == 0
