@@ -236,7 +236,7 @@ static struct next on_answer(struct runner *r, enum runner_action_kind was, cons
     case RUNNER_BOUND: return walker_bound_found(w, k, e, now_us);
     case RUNNER_BATCH: return walker_batch_done(w, k, e, now_us);
     case RUNNER_RETRY: return walker_rows_done(w, k, e, now_us);
-    case RUNNER_COMPARE: return walker_compared(w, k, e, r->relieving, r->crowded, now_us);
+    case RUNNER_COMPARE: return walker_compared(w, k, e, r->relieving, now_us);
     case RUNNER_PUT_ASIDE: return walker_after_put_aside(w);
     case RUNNER_HAND_OVER:
         walker_forget(w);

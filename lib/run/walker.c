@@ -420,13 +420,11 @@ static struct next blame_row(const struct walker *w, struct work *k, const struc
     return w->keys == 1 ? finish_for_row(w, k, e) : finish_for_all(w, k, e);
 }
 
-/* The row that failed alone was tried beside others: what now? crowded: others queue for the job's place. */
-struct next walker_compared(struct walker *w, struct work *k, const struct runner_event *e, bool relieved, bool crowded, uint64_t now_us)
+/* The row that failed alone was tried beside others: what now? */
+struct next walker_compared(struct walker *w, struct work *k, const struct runner_event *e, bool relieved, uint64_t now_us)
 {
-    struct blame_look look = e->compared;
     _cleanup_free_ char *message = retry_public_message(w->row.sqlstate, w->row.message), *text = NULL;
-    look.crowded = crowded;
-    enum blame_verdict verdict = relieved ? BLAME_WAIT : blame_judge(&w->blame, w->row.sqlstate, &look, now_us);
+    enum blame_verdict verdict = relieved ? BLAME_WAIT : blame_judge(&w->blame, w->row.sqlstate, &e->compared, now_us);
 
     k->counts.relieved += relieved;
     switch (verdict) {

@@ -65,7 +65,7 @@ struct next walker_bound_found(struct walker *w, struct work *k, const struct ru
 struct next walker_batch_done(struct walker *w, struct work *k, const struct runner_event *e, uint64_t now_us);
 struct next walker_rows_done(struct walker *w, struct work *k, const struct runner_event *e, uint64_t now_us);
 /* relieved: it was given up for somebody who waited. */
-struct next walker_compared(struct walker *w, struct work *k, const struct runner_event *e, bool relieved, bool crowded, uint64_t now_us);
+struct next walker_compared(struct walker *w, struct work *k, const struct runner_event *e, bool relieved, uint64_t now_us);
 void walker_row_put_aside(struct walker *w, struct work *k, uint64_t now_us);
 struct next walker_after_put_aside(const struct walker *w);
 

@@ -5,7 +5,6 @@
 #include <string.h>
 
 #define LEAST_LOOKS 4 /* a daemon that was stopped for an hour hasn't looked for an hour */
-#define CROWDED_US 30000000 /* while others queue for the place, it is not theirs to wait for as well */
 #define RUN_US 60000000 /* a table that is loaded anew refuses rows that were believed before, an hour later */
 
 /* How long it is waited when all rows fail alike, and when there is no other row. The first that matches decides. A foreign
@@ -53,12 +52,11 @@ enum blame_verdict blame_judge(
         b->since_us = now_us;
     bool alone = look->alike == 0 && look->unclear == 0 && look->key_fails;
     uint64_t waited_us = now_us - b->since_us;
-    uint64_t all_us = look->crowded && patience[i].all_us > CROWDED_US ? CROWDED_US : patience[i].all_us;
     if (alone && patience[i].alone_us == 0)
         return blame_it(b);
     if (look->known && look->key_fails)
         return BLAME_NOBODY;
-    if (b->looks < LEAST_LOOKS || waited_us < (alone ? patience[i].alone_us : all_us))
+    if (b->looks < LEAST_LOOKS || waited_us < (alone ? patience[i].alone_us : patience[i].all_us))
         return BLAME_WAIT;
     if (alone)
         return blame_it(b);

@@ -31,7 +31,6 @@ struct blame_look {
     uint32_t alike;   /* other rows that do */
     uint32_t unclear; /* other rows that fail otherwise, or are locked */
     bool known;     /* what slows down every row is known */
-    bool crowded;   /* others queue for the place of this job */
 };
 
 struct blame {

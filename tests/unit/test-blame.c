@@ -50,15 +50,6 @@ static void test_what_meets_every_row_is_waited_for_and_blames_none(void **state
     assert_int_equal(seconds_to(&(struct blame){0}, "57014", &all_alike, BLAME_NOBODY), 120);
 }
 
-static void test_what_meets_every_row_is_not_waited_for_in_a_place_for_which_others_queue(void **state)
-{
-    const struct blame_look crowded = {.key_fails = true, .alike = 6, .crowded = true};
-    (void)state;
-    assert_int_equal(seconds_to(&(struct blame){0}, "P0001", &crowded, BLAME_NOBODY), 30);
-    assert_int_equal(seconds_to(&(struct blame){0}, "57014", &crowded, BLAME_NOBODY), 30);
-    assert_int_equal(seconds_to(&(struct blame){0}, "22012", &crowded, BLAME_KEY), 5);
-}
-
 static void test_a_table_full_of_bad_rows_is_believed_soon_and_then_at_once(void **state)
 {
     struct blame b = {0};
@@ -148,7 +139,6 @@ int main(void)
         cmocka_unit_test(test_a_row_that_fails_beside_one_that_passes_is_blamed_at_once),
         cmocka_unit_test(test_a_name_or_a_right_that_every_row_lacks_is_waited_for_by_nobody),
         cmocka_unit_test(test_what_meets_every_row_is_waited_for_and_blames_none),
-        cmocka_unit_test(test_what_meets_every_row_is_not_waited_for_in_a_place_for_which_others_queue),
         cmocka_unit_test(test_a_table_full_of_bad_rows_is_believed_soon_and_then_at_once),
         cmocka_unit_test(test_a_row_without_others_is_blamed_after_a_while),
         cmocka_unit_test(test_others_that_are_locked_are_no_reason_to_blame_it),
