@@ -92,6 +92,20 @@ BEGIN
 END
 $$;
 
+-- Gives a function that was just made to the owner of a table, and to nobody else.
+CREATE OR REPLACE FUNCTION backfill.give_to_owner(relation oid, signature text) RETURNS void
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  owner pg_catalog.text := (SELECT c.relowner::pg_catalog.regrole::pg_catalog.text FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) relation);
+BEGIN
+  PERFORM backfill.keep_to_owner('FUNCTION', signature);
+  IF owner OPERATOR(pg_catalog.<>) pg_catalog.quote_ident(current_user) THEN
+    EXECUTE pg_catalog.format('ALTER FUNCTION %s OWNER TO %s', signature, owner);
+  END IF;
+END
+$$;
+
 -- Makes one row function, and gives it to the table's owner. token: its name's beginning, and its type's, with their schema. Returns the settings that are to be pinned when it is called, none when its
 -- value depends on the row alone. by_wanted: it takes which expressions are wanted, and gives NULL for the others. When on more, it must be what batches compute: under these settings, and, where the role matters, in its name.
 CREATE OR REPLACE FUNCTION backfill.make_row_function(job backfill.job, token text, ending text, types text[], expressions text[], missing jsonb, by_wanted boolean) RETURNS text[]
@@ -151,10 +165,7 @@ BEGIN
     EXECUTE pg_catalog.format('DROP FUNCTION %s%s', twin, arguments);
     EXECUTE pg_catalog.format('ALTER FUNCTION %s RESET ALL', signature);  -- the triggers' function has them
   END IF;
-  PERFORM backfill.keep_to_owner('FUNCTION', signature);
-  IF owner OPERATOR(pg_catalog.<>) pg_catalog.quote_ident(current_user) THEN
-    EXECUTE pg_catalog.format('ALTER FUNCTION %s OWNER TO %s', signature, owner);
-  END IF;
+  PERFORM backfill.give_to_owner(job.target, signature);
   RETURN traits.pinned;
 END
 $$;
@@ -165,8 +176,6 @@ CREATE OR REPLACE FUNCTION backfill.make_breaks(job backfill.job, token text) RE
 LANGUAGE plpgsql
 AS $$
 DECLARE
-  class       pg_catalog.pg_class := (SELECT c FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) job.target);
-  owner       pg_catalog.text := class.relowner::pg_catalog.regrole::pg_catalog.text;
   signature   pg_catalog.text := pg_catalog.format('%s_breaks(%s)', token, backfill.row_arguments(job.target, token, ARRAY[NULL::pg_catalog.text], false));
   own_path    pg_catalog.text := pg_catalog.current_setting('search_path');
   expressions pg_catalog.text[];
@@ -183,10 +192,7 @@ BEGIN
   IF danger.problem IS NOT NULL THEN
     PERFORM backfill.refuse('keep_in_sync', danger.problem, danger.advice, '42501');
   END IF;
-  PERFORM backfill.keep_to_owner('FUNCTION', signature);
-  IF owner OPERATOR(pg_catalog.<>) pg_catalog.quote_ident(current_user) THEN
-    EXECUTE pg_catalog.format('ALTER FUNCTION %s OWNER TO %s', signature, owner);
-  END IF;
+  PERFORM backfill.give_to_owner(job.target, signature);
   RETURN ARRAY(SELECT p FROM pg_catalog.unnest((backfill.function_traits(signature::pg_catalog.regprocedure, '{}')).pinned) p WHERE p OPERATOR(pg_catalog.=) 'search_path');
 END
 $$;
@@ -219,7 +225,6 @@ CREATE OR REPLACE FUNCTION backfill.make_changed(job backfill.job, token text) R
 LANGUAGE plpgsql
 AS $$
 DECLARE
-  owner    pg_catalog.text := (SELECT c.relowner::pg_catalog.regrole::pg_catalog.text FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) job.target);
   signature pg_catalog.text := pg_catalog.format('%s_changed(%s)', token, backfill.row_arguments(job.target, token, ARRAY[NULL, NULL]::pg_catalog.text[], false));
   answers  pg_catalog.text[] := '{}';
   results  pg_catalog.text[] := '{}';
@@ -238,10 +243,7 @@ BEGIN
   END LOOP;
   EXECUTE pg_catalog.format('CREATE FUNCTION %s_changed(%s) RETURNS TABLE ("0" integer, %s) LANGUAGE sql STABLE BEGIN ATOMIC SELECT 0, %s; END', token, backfill.row_arguments(job.target, token, '{was, now}', false),
     pg_catalog.array_to_string(results, ', '), pg_catalog.array_to_string(answers, ', '));
-  PERFORM backfill.keep_to_owner('FUNCTION', signature);
-  IF owner OPERATOR(pg_catalog.<>) pg_catalog.quote_ident(current_user) THEN
-    EXECUTE pg_catalog.format('ALTER FUNCTION %s OWNER TO %s', signature, owner);
-  END IF;
+  PERFORM backfill.give_to_owner(job.target, signature);
 END
 $$;
 
@@ -251,8 +253,6 @@ CREATE OR REPLACE FUNCTION backfill.make_default(job backfill.job, token text) R
 LANGUAGE plpgsql
 AS $$
 DECLARE
-  class    pg_catalog.pg_class := (SELECT c FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) job.target);
-  owner    pg_catalog.text := class.relowner::pg_catalog.regrole::pg_catalog.text;
   own_path pg_catalog.text := pg_catalog.current_setting('search_path');
   command  pg_catalog.text;
 BEGIN
@@ -263,10 +263,7 @@ BEGIN
               HAVING pg_catalog.count(*) OPERATOR(pg_catalog.>) 0);
   IF command IS NOT NULL THEN
     EXECUTE command;
-    PERFORM backfill.keep_to_owner('FUNCTION', pg_catalog.format('%s_default(%1$s)', token));
-    IF owner OPERATOR(pg_catalog.<>) pg_catalog.quote_ident(current_user) THEN
-      EXECUTE pg_catalog.format('ALTER FUNCTION %s_default(%1$s) OWNER TO %s', token, owner);
-    END IF;
+    PERFORM backfill.give_to_owner(job.target, pg_catalog.format('%s_default(%1$s)', token));
   END IF;
   PERFORM pg_catalog.set_config('search_path', own_path, true);
 END
@@ -277,7 +274,6 @@ CREATE OR REPLACE FUNCTION backfill.make_moved(job backfill.job, token text) RET
 LANGUAGE plpgsql
 AS $$
 DECLARE
-  owner     pg_catalog.text := (SELECT c.relowner::pg_catalog.regrole::pg_catalog.text FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) job.target);
   moving    pg_catalog.text[] := ARRAY(SELECT pg_catalog.jsonb_array_elements_text(job.plan OPERATOR(pg_catalog.->) 'sync' OPERATOR(pg_catalog.->) 'moving'));
   signature pg_catalog.text := pg_catalog.format('%s_moved(%s)', token, backfill.row_arguments(job.target, token, ARRAY[NULL, NULL]::pg_catalog.text[], false));
 BEGIN
@@ -286,10 +282,7 @@ BEGIN
   END IF;
   EXECUTE pg_catalog.format('CREATE FUNCTION %s_moved(%s) RETURNS TABLE ("0" integer, "1" boolean) LANGUAGE sql STABLE BEGIN ATOMIC SELECT 0, pg_catalog.record_image_ne(%s, %s); END', token,
                             backfill.row_arguments(job.target, token, '{was, now}', false), backfill.row_of('was', moving), backfill.row_of('now', moving));
-  PERFORM backfill.keep_to_owner('FUNCTION', signature);
-  IF owner OPERATOR(pg_catalog.<>) pg_catalog.quote_ident(current_user) THEN
-    EXECUTE pg_catalog.format('ALTER FUNCTION %s OWNER TO %s', signature, owner);
-  END IF;
+  PERFORM backfill.give_to_owner(job.target, signature);
 END
 $$;
 
@@ -300,15 +293,11 @@ LANGUAGE plpgsql
 AS $$
 DECLARE
   class pg_catalog.pg_class := (SELECT c FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) job.target);
-  owner pg_catalog.text := class.relowner::pg_catalog.regrole::pg_catalog.text;
 BEGIN
   EXECUTE pg_catalog.format('CREATE FUNCTION %s_mine(relation bigint, "backfilld 1" %1$s) RETURNS boolean LANGUAGE sql STABLE BEGIN ATOMIC SELECT %s; END', token,
     pg_catalog.format(CASE WHEN class.relkind OPERATOR(pg_catalog.=) 'p' THEN 'EXISTS (SELECT FROM pg_catalog.pg_partition_ancestors(relation::pg_catalog.oid::pg_catalog.regclass) AS a WHERE a.relid OPERATOR(pg_catalog.=) %L::pg_catalog.regclass)'
                            ELSE 'relation OPERATOR(pg_catalog.=) %L::pg_catalog.regclass::pg_catalog.oid::bigint' END, backfill.relation_name(job.target)));
-  PERFORM backfill.keep_to_owner('FUNCTION', pg_catalog.format('%s_mine(bigint, %1$s)', token));
-  IF owner OPERATOR(pg_catalog.<>) pg_catalog.quote_ident(current_user) THEN
-    EXECUTE pg_catalog.format('ALTER FUNCTION %s_mine(bigint, %1$s) OWNER TO %s', token, owner);
-  END IF;
+  PERFORM backfill.give_to_owner(job.target, pg_catalog.format('%s_mine(bigint, %1$s)', token));
 END
 $$;
 
@@ -316,18 +305,13 @@ $$;
 CREATE OR REPLACE FUNCTION backfill.make_there(job backfill.job, token text) RETURNS void
 LANGUAGE plpgsql
 AS $$
-DECLARE
-  owner pg_catalog.text := (SELECT c.relowner::pg_catalog.regrole::pg_catalog.text FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) job.target);
 BEGIN
   EXECUTE pg_catalog.format('CREATE FUNCTION %s_there(%1$s) RETURNS boolean LANGUAGE sql STABLE BEGIN ATOMIC SELECT EXISTS (SELECT FROM %s); END', token,
     (SELECT pg_catalog.string_agg(pg_catalog.format('(SELECT %s.%I(%s)) AS "backfilld %s"', p.pronamespace::pg_catalog.regnamespace, p.proname,
                                                     (SELECT pg_catalog.string_agg(pg_catalog.format('NULL::%s', pg_catalog.format_type(a.type, NULL)), ', ' ORDER BY a.ord)
                                                        FROM pg_catalog.unnest(p.proargtypes) WITH ORDINALITY AS a(type, ord)), p.proname), ', ')
        FROM pg_catalog.pg_proc p WHERE p.oid OPERATOR(pg_catalog.=) ANY (ARRAY(SELECT f.oid FROM backfill.sync_functions(job) f WHERE pg_catalog.starts_with(f.name, backfill.sync_token(job) OPERATOR(pg_catalog.||) '_')))));
-  PERFORM backfill.keep_to_owner('FUNCTION', pg_catalog.format('%s_there(%1$s)', token));
-  IF owner OPERATOR(pg_catalog.<>) pg_catalog.quote_ident(current_user) THEN
-    EXECUTE pg_catalog.format('ALTER FUNCTION %s_there(%1$s) OWNER TO %s', token, owner);
-  END IF;
+  PERFORM backfill.give_to_owner(job.target, pg_catalog.format('%s_there(%1$s)', token));
 END
 $$;
 
