@@ -6,6 +6,7 @@
 #include "schema/sql.h"
 
 #define EVERY_US 60000000
+#define REST     10 /* times what a look took: the session is everybody's */
 
 struct aftercare {
     struct control *control;
@@ -13,12 +14,13 @@ struct aftercare {
     struct event *timer;
     bool asking;
     char *after; /* the job that was looked at last; NULL: none in this round */
+    uint64_t asked_us;
 };
 
 static void on_answer(void *arg, const struct session_event *e)
 {
     struct aftercare *a = arg;
-    struct timeval every = us_to_timeval(EVERY_US);
+    struct timeval every = us_to_timeval(EVERY_US), rest = us_to_timeval((now_us() - a->asked_us) * REST);
 
     a->asking = false;
     if (e->kind != SESSION_RESULT) {
@@ -29,17 +31,13 @@ static void on_answer(void *arg, const struct session_event *e)
     }
     const char *name = result_text(e->results[0], 0, "name"), *trouble = result_text(e->results[0], 0, "trouble");
     replace_string(&a->after, result_text(e->results[0], 0, "last_id"));
-    if (!name) {
-        event_add(a->timer, &every);
-        return;
-    }
-    if (trouble)
+    event_add(a->timer, a->after ? &rest : &every);
+    if (name && trouble)
         journal_write(LEVEL_WARNING, JOURNAL_STATE, JOURNAL_ABOUT(.database = a->database, .job = (int64_t)result_number(e->results[0], 0, "last_id"), .name = name),
             "its trigger %s. HINT: %s", trouble, result_text(e->results[0], 0, "hint"));
-    else
+    else if (name)
         journal_write(LEVEL_NOTICE, JOURNAL_STATE, JOURNAL_ABOUT(.database = a->database, .job = (int64_t)result_number(e->results[0], 0, "last_id"), .name = name),
             "its trigger is as it should be again");
-    aftercare_look(a);
 }
 
 void aftercare_look(struct aftercare *a)
@@ -47,6 +45,7 @@ void aftercare_look(struct aftercare *a)
     if (a->asking || !control_is_ready(a->control))
         return;
     a->asking = true;
+    a->asked_us = now_us();
     control_ask(a->control, &(struct session_query){SQL_LOOK_AFTER, 1, {a->after}}, on_answer, a, NULL);
 }
 

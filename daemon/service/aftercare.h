@@ -1,4 +1,4 @@
-/* The triggers of jobs that have ended and not been finished are looked at: when the database is connected, and a few each minute from then on. What others have done to them meanwhile, or
+/* The triggers of jobs that have ended and not been finished are looked at: when the database is connected, and each minute from then on, for a tenth of the time at most. What others have done to them meanwhile, or
  * could do by them, stands in the journal once, and in the job's row until it is mended: backfill.look_after. */
 #pragma once
 

@@ -61,6 +61,28 @@ BEGIN
 END
 $$;
 
+-- A job that another role has taken over, read in the names of this session: under the search_path of who has gone a name may be a function of theirs, a type, a table. What is planned is planned
+-- anew while nothing of it is in the table; later it must be the same.
+CREATE OR REPLACE FUNCTION backfill.read_anew(job backfill.job) RETURNS backfill.job
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  anew  backfill.job := backfill.check_job(backfill.read_here(job, pg_catalog.current_setting('search_path')));
+  was   pg_catalog.jsonb := pg_catalog.jsonb_path_query_array(job.plan, '$.enforce[*].definition');
+  now   pg_catalog.jsonb := pg_catalog.jsonb_path_query_array(anew.plan, '$.enforce[*].definition');
+BEGIN
+  IF job.phase OPERATOR(pg_catalog.<>) 'preflight' THEN
+    IF pg_catalog.record_image_ne(ROW(job.plan OPERATOR(pg_catalog.->) 'column' OPERATOR(pg_catalog.->>) 'type', job.plan OPERATOR(pg_catalog.->) 'column' OPERATOR(pg_catalog.->>) 'collation', was),
+                                  ROW(anew.plan OPERATOR(pg_catalog.->) 'column' OPERATOR(pg_catalog.->>) 'type', anew.plan OPERATOR(pg_catalog.->) 'column' OPERATOR(pg_catalog.->>) 'collation', now)) THEN
+      PERFORM backfill.refuse('add_column', pg_catalog.format('job "%s" means another type or another table under your search_path than under that of %s', job.name, job.search_path),
+                              pg_catalog.format('SELECT backfill.undo(%1$L), or backfill.cancel(%1$L) where it has added nothing, and insert a job of your own.', job.name), '42501');
+    END IF;
+    anew.plan := job.plan;
+  END IF;
+  RETURN anew;
+END
+$$;
+
 -- A restored job is its owner's wish here, and its roles are those that bear the names. Its clauses are checked anew, in the names that it
 -- was inserted in; its ranges when they are taken.
 CREATE OR REPLACE FUNCTION backfill.take_over(job backfill.job) RETURNS backfill.job

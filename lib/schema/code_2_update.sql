@@ -333,9 +333,7 @@ BEGIN
   is_theirs := NEW.owner_oid OPERATOR(pg_catalog.=) backfill.role_oid(current_user) AND NEW.submitted_by_oid OPERATOR(pg_catalog.=) backfill.role_oid(session_user);
   NEW := backfill.change_job(OLD, NEW);
   IF NOT is_theirs AND NEW.owner_oid OPERATOR(pg_catalog.=) backfill.role_oid(current_user) AND NEW.submitted_by_oid OPERATOR(pg_catalog.=) backfill.role_oid(session_user) THEN
-    -- Whose job it is now, reads its texts as they mean them here: under the search_path of who has gone a name may be a function of his.
-    NEW := backfill.read_here(NEW, pg_catalog.current_setting('search_path'));
-    PERFORM backfill.check_job(NEW);
+    NEW := backfill.read_anew(NEW);
   END IF;
   RETURN NEW;
 EXCEPTION WHEN OTHERS THEN

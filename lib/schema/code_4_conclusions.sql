@@ -223,7 +223,7 @@ END
 $$;
 
 -- Looks at the triggers of ended jobs that nobody has finished yet, behind the one that was looked at last (NULL: from the first on), for 50 ms at most, and not further than the next of which
--- something has changed: name, trouble (NULL: it is over), hint. It stands in the job's row as well. last_id: the last one now; NULL: there is none behind it. Between the end
+-- something has changed: name, trouble (NULL: it is over), hint. It stands in the job's report as well, and in status. last_id: the last one now; NULL: there is none behind it. Between the end
 -- and finish weeks may pass, in which rights change: a function's owner that was trusted, say.
 CREATE OR REPLACE FUNCTION backfill.look_after(after_id bigint, OUT last_id bigint, OUT name text, OUT trouble text, OUT hint text)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -232,36 +232,35 @@ DECLARE
   began constant timestamptz := clock_timestamp();
   job   backfill.job;
 BEGIN
-  FOR job IN
-    SELECT j.* FROM backfill.job j
+  last_id := coalesce(after_id, 0);
+  WHILE clock_timestamp() < began + interval '50 ms' LOOP
+    SELECT j.* INTO job FROM backfill.job j
      WHERE j.tidy AND j.state IN ('succeeded', 'failed', 'cancelled') AND j.state <> 'cancelled' AND j.wanted <> 'finish' AND j.keep_in_sync AND NOT j.dry_run
-       AND j.id > coalesce(after_id, 0) AND j.holder_pid IS NULL
-     ORDER BY j.id
-       FOR NO KEY UPDATE SKIP LOCKED
-  LOOP
-    IF clock_timestamp() > began + interval '50 ms' THEN
+       AND j.id > last_id AND j.holder_pid IS NULL
+     ORDER BY j.id LIMIT 1;
+    IF NOT FOUND THEN
+      last_id := NULL;
       RETURN;
     END IF;
     last_id := job.id;
-    IF NOT backfill.is_here(job) OR backfill.relation_name(job.target) IS NULL OR NOT EXISTS (SELECT FROM backfill.sync_triggers(job)) THEN
-      CONTINUE;
-    END IF;
+    CONTINUE WHEN NOT backfill.is_here(job) OR backfill.relation_name(job.target) IS NULL OR NOT EXISTS (SELECT FROM backfill.sync_triggers(job));
     BEGIN
       trouble := backfill.sync_trouble(job);
     EXCEPTION WHEN OTHERS OR query_canceled THEN
-      CONTINUE;
+      trouble := job.report ->> 'trouble';  -- as it was, for all that is known
     END;
     IF trouble IS DISTINCT FROM job.report ->> 'trouble' THEN
+      PERFORM FROM backfill.job j WHERE j.id = job.id AND (j.state, j.wanted, j.holder_pid IS NULL) = (job.state, job.wanted, true) FOR NO KEY UPDATE SKIP LOCKED;
+      CONTINUE WHEN NOT FOUND;  -- it is somebody's just now
       name := job.name;
       hint := CASE WHEN trouble IS NOT NULL THEN format('Until it is mended, rows may get out of step, or what others have made may run with the rights of the table''s owner. When no old code is left, SELECT backfill.finish(%L) takes the trigger out.', job.name) END;
       UPDATE backfill.job j
-         SET report = coalesce(j.report, '{}') - 'trouble' || CASE WHEN trouble IS NULL THEN '{}' ELSE jsonb_build_object('trouble', trouble) END,
-             error = CASE WHEN j.state = 'succeeded' THEN 'its trigger ' || trouble ELSE j.error END, hint = CASE WHEN j.state = 'succeeded' THEN look_after.hint ELSE j.hint END
+         SET report = coalesce(j.report, '{}') - 'trouble' || CASE WHEN trouble IS NULL THEN '{}' ELSE jsonb_build_object('trouble', trouble) END
        WHERE j.id = job.id;
       RETURN;
     END IF;
+    trouble := NULL;
   END LOOP;
-  last_id := NULL;
 END
 $$;
 
@@ -284,7 +283,7 @@ BEGIN
   UPDATE backfill.job j
      SET tidy = j.tidy AND NOT backfill.takes_all(j), unfinished = false, waiting_for = NULL, holder_pid = NULL, holder_start = NULL,
          report = (SELECT jsonb_build_object('rows', coalesce(sum(g.rows), 0), 'keys', coalesce(sum(g.keys), 0)) FROM backfill.range g WHERE g.job_id = j.id)  -- one that was cancelled while it was paused has none yet
-                  || coalesce(j.report, '{}') - 'waits' - 'left_over' || coalesce(backfill.compare(j, backfill.look_at(j.target, j.submitted_by)), '{}')
+                  || coalesce(j.report, '{}') - 'waits' - 'left_over' - 'trouble' || coalesce(backfill.compare(j, backfill.look_at(j.target, j.submitted_by)), '{}')
                   || CASE WHEN end_tidy.error IS NOT NULL AND backfill.takes_all(j) AND backfill.has_remains(j) THEN '{"left_over": true}'::jsonb ELSE '{}' END,
          error = coalesce(end_tidy.error, CASE WHEN j.state <> 'cancelled' THEN j.error END), hint = coalesce(backfill.hint_for(j, end_tidy.hint), CASE WHEN j.state = 'failed' THEN j.hint END)
    WHERE j.id = end_tidy.job_id;

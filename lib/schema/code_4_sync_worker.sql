@@ -121,6 +121,7 @@ DECLARE
   signature pg_catalog.text := name OPERATOR(pg_catalog.||) arguments;
   traits    pg_catalog.record;
   by_role   boolean;
+  moment    pg_catalog.text;
   danger    pg_catalog.record;
 BEGIN
   BEGIN
@@ -138,7 +139,17 @@ BEGIN
   SELECT * INTO traits FROM backfill.function_traits((twin OPERATOR(pg_catalog.||) arguments)::pg_catalog.regprocedure, backfill.custom_settings(job));
   by_role := backfill.depends_on_role((twin OPERATOR(pg_catalog.||) arguments)::pg_catalog.regprocedure);
   danger := backfill.danger_of(ARRAY[(twin OPERATOR(pg_catalog.||) arguments)::pg_catalog.regprocedure::pg_catalog.oid], '{}', job.target, pg_catalog.current_setting('search_path'));
+  moment := (SELECT t.token FROM pg_catalog.unnest(expressions) AS e(expression), pg_catalog.unnest(backfill.tokens_of(e.expression)) AS t(token)
+              WHERE pg_catalog.lower(t.token) OPERATOR(pg_catalog.~) '^e?''\s*(now|today|tomorrow|yesterday)\M' LIMIT 1);
+  IF moment IS NOT NULL AND NOT EXISTS (SELECT FROM pg_catalog.pg_proc p WHERE p.oid OPERATOR(pg_catalog.=) (twin OPERATOR(pg_catalog.||) arguments)::pg_catalog.regprocedure::pg_catalog.oid
+                                           AND p.prosqlbody::pg_catalog.text OPERATOR(pg_catalog.~) ':consttype (1082|1083|1114|1184|1266) ') THEN  -- of dates and times
+    moment := NULL;
+  END IF;
   EXECUTE pg_catalog.format('DROP FUNCTION %s%s', twin, arguments);
+  IF moment IS NOT NULL THEN
+    PERFORM backfill.refuse('keep_in_sync', pg_catalog.format('the constant %s is a moment, which the trigger''s functions would keep as it was when they were made', moment),
+                            'Write now(), or current_date, in its place.', '0A000');
+  END IF;
   IF danger.problem IS NOT NULL THEN
     PERFORM backfill.refuse('keep_in_sync', danger.problem, danger.advice, '42501');
   ELSIF traits.volatile AND ending OPERATOR(pg_catalog.=) '_value'

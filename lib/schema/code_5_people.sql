@@ -90,15 +90,15 @@ END
 $$;
 
 -- Runs a job again: backfill.check_asked, backfill.job_retry. One whose login is gone is first taken over: backfill.change_job. Returns how
--- many rows it left behind and now tries again.
+-- many rows it left behind and now tries again. Under the caller's search_path: in its names a job is read that is taken over.
 CREATE OR REPLACE FUNCTION backfill.retry(name text) RETURNS bigint
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql
 AS $$
 DECLARE
-  n bigint;
+  n pg_catalog.int8;
 BEGIN
   PERFORM backfill.take_row(name);
-  UPDATE backfill.job j SET asked = 'retry' WHERE j.name = retry.name RETURNING j.again INTO n;
+  UPDATE backfill.job AS j SET asked = 'retry' WHERE j.name OPERATOR(pg_catalog.=) retry.name RETURNING j.again INTO n;
   IF NOT FOUND THEN
     PERFORM backfill.refuse_to_steer(backfill.job_named(name));
   END IF;
@@ -236,12 +236,12 @@ CREATE OR REPLACE VIEW backfill.status WITH (security_invoker = true) AS
               WHEN p.has_trigger THEN 'its trigger is in the table until finish'
               END AS throttled_by,
          p.left_behind,
-         coalesce(p.error, CASE WHEN p.state IN ('paused', 'cancelled') THEN p.state || ' by ' || p.stopped_by::text COLLATE "default" || ', who has the rights of the table''s owner' END) AS error,
+         coalesce(p.error, 'its trigger ' || p.trouble, CASE WHEN p.state IN ('paused', 'cancelled') THEN p.state || ' by ' || p.stopped_by::text COLLATE "default" || ', who has the rights of the table''s owner' END) AS error,
          p.submitted_by,
          p.since,
          CASE WHEN p.state = 'running' AND p.held THEN 1 + p.helpers END AS workers
     FROM (
-      SELECT j.id, j.name, j.target, j.state, j.phase, j.estimate, j.waiting_for, j.opens_at, j.error, j.stopped_by, j.keep_in_sync, j.tidy, j.wanted,
+      SELECT j.id, j.name, j.target, j.state, j.phase, j.estimate, j.waiting_for, j.opens_at, j.error, CASE WHEN j.tidy THEN j.report ->> 'trouble' END AS trouble, j.stopped_by, j.keep_in_sync, j.tidy, j.wanted,
              j.submitted_by, coalesce(j.started_at, j.submitted_at) AS since,
              backfill.is_left_over(j) AS left_over,
              CASE WHEN j.tidy AND (j.state = 'cancelled' OR j.state IN ('succeeded', 'failed') AND j.wanted = 'finish') THEN NOT backfill.is_here(j) END AS restored,  -- it reads a file

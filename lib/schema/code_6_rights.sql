@@ -31,7 +31,7 @@ GRANT UPDATE (wanted, priority, workers, target_ms, max_rows_per_s, max_lag, thr
 
 -- The checks at INSERT and the worker's functions run as the submitter.
 GRANT EXECUTE ON FUNCTION
-  backfill.base_type, backfill.relation_name, backfill.check_is_there, backfill.key_of, backfill.restored, backfill.take_over, backfill.read_here, backfill.publications_of,
+  backfill.base_type, backfill.relation_name, backfill.check_is_there, backfill.key_of, backfill.restored, backfill.take_over, backfill.read_here, backfill.read_anew, backfill.publications_of,
   backfill.collation_order, backfill.row_operator, backfill.constant, backfill.whose_type, backfill.key_values, backfill.check_key, backfill.check_casts, backfill.check_collations,
   backfill.batch_condition, backfill.skip_condition, backfill.relation_in_clauses,
   backfill.yield_condition, backfill.can_yield, backfill.place_batch,

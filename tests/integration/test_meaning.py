@@ -8,10 +8,15 @@ SET_UP = """
 CREATE TABLE rate (k int PRIMARY KEY, f int, note text); INSERT INTO rate VALUES (1, 100);
 CREATE TABLE new_rate (k int PRIMARY KEY, f int); INSERT INTO new_rate VALUES (1, 7);
 CREATE FUNCTION near(numeric) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT 3';
+CREATE TYPE en AS ENUM ('new', 'old'); CREATE COLLATION co FROM "C"; CREATE COLLATION co2 FROM "POSIX";
+CREATE TEXT SEARCH CONFIGURATION conf (COPY = simple); CREATE TEXT SEARCH CONFIGURATION conf2 (COPY = english);
+CREATE TABLE more (k int PRIMARY KEY, f int); INSERT INTO more VALUES (1, 100);
 CREATE TABLE t (id int PRIMARY KEY, a int, k int DEFAULT 1, v int DEFAULT 2, b int);
-INSERT INTO t (id, a) SELECT i, i FROM generate_series(1, 600) i"""
+INSERT INTO t (id, a, b) SELECT i, i, NULL FROM generate_series(1, 600) i"""
 
-CLAUSES = {"table": "(SELECT r.f FROM rate AS r WHERE r.k = t.k)", "function": "near(a)", "column": "(SELECT v * f FROM rate AS r WHERE r.k = t.k)"}
+CLAUSES = {"table": "(SELECT r.f FROM rate AS r WHERE r.k = t.k)", "function": "near(a)", "column": "(SELECT v * f FROM rate AS r WHERE r.k = t.k)",
+           "star": "(SELECT length(to_jsonb(q)::text) FROM (SELECT * FROM rate) q WHERE q.k = t.k)", "natural": "(SELECT count(*) FROM (SELECT k, f FROM rate) r NATURAL JOIN more)", "natural of tables": "(SELECT count(*) FROM new_rate NATURAL JOIN more)",
+           "label": "length('new'::en::text)", "collation": "('a' < 'b' || a::text COLLATE co)::int", "configuration": "length(to_tsvector('conf', a || ' the'))"}
 
 OTHER = {"another table took the name": ("table", "ALTER TABLE rate RENAME TO old_rate; ALTER TABLE new_rate RENAME TO rate",
                                          "ALTER TABLE rate RENAME TO new_rate; ALTER TABLE old_rate RENAME TO rate", "public.old_rate where it means public.rate"),
@@ -20,7 +25,15 @@ OTHER = {"another table took the name": ("table", "ALTER TABLE rate RENAME TO ol
          "a table is called otherwise": ("table", "ALTER TABLE rate RENAME TO old_rate", "ALTER TABLE old_rate RENAME TO rate", ""),
          "a column changed its name": ("table", "ALTER TABLE rate RENAME f TO g; ALTER TABLE rate ADD f int DEFAULT 9", "ALTER TABLE rate DROP f; ALTER TABLE rate RENAME g TO f", "means something else"),
          "a function came that fits better": ("function", "CREATE FUNCTION near(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT 4'", "DROP FUNCTION near(int)", "calls near(numeric) where it means near(integer)"),
-         "a schema came before": ("function", "CREATE SCHEMA app; CREATE FUNCTION app.near(numeric) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT 5'", "DROP SCHEMA app CASCADE", "means something else"),
+         "a column came to a star": ("star", "ALTER TABLE rate ADD more int DEFAULT 5", "ALTER TABLE rate DROP more", "means something else"),
+         "a column of a star was renamed": ("star", "ALTER TABLE rate RENAME note TO remarks", "ALTER TABLE rate RENAME remarks TO note", "means something else"),
+         "both tables of a natural join got a column": ("natural of tables", "ALTER TABLE new_rate ADD z int DEFAULT 1; ALTER TABLE more ADD z int DEFAULT 2", "ALTER TABLE new_rate DROP z; ALTER TABLE more DROP z", "means something else"),
+         "labels were exchanged": ("label", "ALTER TYPE en RENAME VALUE 'new' TO 'legacy'; ALTER TYPE en RENAME VALUE 'old' TO 'new'", "ALTER TYPE en RENAME VALUE 'new' TO 'old'; ALTER TYPE en RENAME VALUE 'legacy' TO 'new'", "means something else"),
+         "collations were exchanged": ("collation", "ALTER COLLATION co RENAME TO co3; ALTER COLLATION co2 RENAME TO co", "ALTER COLLATION co RENAME TO co2; ALTER COLLATION co3 RENAME TO co", "means something else"),
+         "configurations were exchanged": ("configuration", "ALTER TEXT SEARCH CONFIGURATION conf RENAME TO conf3; ALTER TEXT SEARCH CONFIGURATION conf2 RENAME TO conf",
+                                           "ALTER TEXT SEARCH CONFIGURATION conf RENAME TO conf2; ALTER TEXT SEARCH CONFIGURATION conf3 RENAME TO conf", "means something else"),
+         "a schema may be used": ("function", "GRANT USAGE ON SCHEMA app TO app", "REVOKE USAGE ON SCHEMA app FROM app", "means something else"),
+         "a schema came before": ("function", "ALTER SCHEMA app RENAME TO app2; CREATE SCHEMA app AUTHORIZATION app; CREATE FUNCTION app.near(numeric) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT 5'", "DROP FUNCTION app.near(numeric)", "means something else"),
          "a nearer column came": ("column", "ALTER TABLE rate ADD v int DEFAULT 5", "ALTER TABLE rate DROP v", "means something else")}
 
 
@@ -29,11 +42,12 @@ def held_in_the_middle(db, clause, then):
     db.close_public()
     db.admin.execute(f"GRANT CREATE ON DATABASE {db.name} TO app")
     db.app.execute(SET_UP)
+    db.admin.execute("CREATE SCHEMA app; CREATE FUNCTION app.near(numeric) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT 5'")  # which app may not use
     db.daemon(max_rows=50)
     with db.locked_rows("id = 300"):
         name = db.submit(set_clause="b = " + clause, where_clause="b IS NULL", keep_in_sync=True)
         wait_until(lambda: db.left_behind(), what="all rows but one are done")
-        db.app.execute(then)
+        db.admin.execute(then)
     return name
 
 
@@ -44,7 +58,8 @@ def test_a_job_stops_before_its_batches_compute_something_else_than_its_trigger(
     failed = db.finish(name, "failed")
     assert words in failed["error"] and ("retry" in failed["hint"] or not words), failed
     assert db.one("SELECT b FROM t WHERE id = 300") is None
-    db.app.execute("BEGIN; " + back + "; COMMIT; SELECT backfill.retry(%s)" % repr(name))  # as the hint says
+    db.admin.execute("BEGIN; " + back + "; COMMIT")
+    db.app.execute("SELECT backfill.retry(%s)", [name])  # as the hint says
     db.finish(name)
     assert db.one(f"SELECT count(*) FROM t WHERE b IS DISTINCT FROM {CLAUSES[what]}") == 0
 
@@ -72,7 +87,7 @@ def test_columns_that_come_to_tables_of_a_join_stop_nothing(db):
 
 def test_what_others_make_elsewhere_makes_no_batch_look_again(db):
     """In their own temporary schema, or in one that is not on the job's path: nothing there can be meant."""
-    name = held_in_the_middle(db, CLAUSES["function"], "CREATE SCHEMA aside")
+    name = held_in_the_middle(db, CLAUSES["function"], "CREATE SCHEMA aside AUTHORIZATION app")
     before = db.one("SELECT names FROM backfill.token")
     with db.connect("app") as session:
         for schema in ("pg_temp", "aside"):
@@ -95,3 +110,23 @@ def test_who_takes_the_names_of_the_functions_for_the_comparison_hides_nothing(d
     failed = db.finish(name, "failed")
     assert "calls near(numeric) where it means near(integer)" in failed["error"], failed["error"]
     assert db.one("SELECT count(*) FROM t WHERE b = -1") == 0
+
+
+@pytest.mark.parametrize("clause", ["w = 'now'", "w = 'Today '", "w = w + ('tomorrow'::date - DATE 'yesterday') * interval '1 day'"])
+def test_a_constant_that_is_a_moment_is_refused_with_what_to_write(db, clause):
+    """The trigger's functions would keep it."""
+    db.app.execute("CREATE TABLE t (id int PRIMARY KEY, w timestamptz, x text); INSERT INTO t SELECT i FROM generate_series(1, 300) i")
+    db.daemon()
+    failed = db.finish(db.submit(set_clause=clause, where_clause="w IS NULL", keep_in_sync=True), "failed")
+    assert failed["phase"] == "preflight" and "is a moment" in failed["error"] and "now()" in failed["hint"], failed
+    db.finish(db.submit(set_clause="x = 'now'", where_clause="x IS NULL", keep_in_sync=True))  # a text
+
+
+def test_a_default_that_changes_in_mid_job_is_another_value(db):
+    db.app.execute("CREATE TABLE t (id int PRIMARY KEY, b int); INSERT INTO t SELECT i FROM generate_series(1, 5000) i; ALTER TABLE t ALTER b SET DEFAULT 8")
+    db.daemon(max_rows=50)
+    name = db.submit(set_clause="b = DEFAULT", where_clause="b IS NULL", keep_in_sync=True, max_rows_per_s=500)
+    wait_until(lambda: db.one("SELECT count(*) FROM t WHERE b = 8") > 0, what="it is at work")
+    db.app.execute("ALTER TABLE t ALTER b SET DEFAULT 9")
+    failed = db.finish(name, "failed")
+    assert "means something else" in failed["error"] and db.one("SELECT count(*) FROM t WHERE b = 9") == 0

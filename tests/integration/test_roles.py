@@ -199,3 +199,26 @@ def test_a_replicas_session_gives_the_tables_owner_no_more_rights_on_anothers_jo
         assert (job["wanted"], job["state"], job["active_hours"]) == ("pause", "paused", None)
     finally:
         db.admin.execute("REVOKE SET ON PARAMETER session_replication_role FROM app")
+
+
+@pytest.mark.parametrize("phase", ["preflight", "expand"])
+def test_what_is_added_for_who_takes_a_job_over_is_what_they_would_have_added(db, temp, phase):
+    """The type of a column was looked up when the job was inserted: it is theirs who has gone, and its CHECKs would run with the owner's rights."""
+    db.close_public()
+    db.app.execute("CREATE TABLE t (id int PRIMARY KEY, a int); INSERT INTO t SELECT i, i FROM generate_series(1, 100) i; CREATE FUNCTION twice(int) RETURNS int LANGUAGE sql IMMUTABLE RETURN $1 * 2")
+    db.admin.execute(f"GRANT app TO {temp}; CREATE SCHEMA theirs AUTHORIZATION {temp}; GRANT USAGE ON SCHEMA theirs TO PUBLIC")
+    with db.connect(temp) as session:
+        session.execute("CREATE DOMAIN theirs.text AS pg_catalog.text; SET ROLE app; SET search_path = theirs, pg_catalog, public")
+        session.execute("INSERT INTO backfill.job (name, target, add_column, set_clause) VALUES ('left', 't', 'c text', 'c = twice(a)::text')")
+    db.admin.execute("UPDATE backfill.job SET state = 'failed', phase = %s", [phase])  # for whatever reason
+    db.admin.execute(f"REVOKE app FROM {temp}; ALTER ROLE {temp} NOLOGIN")
+    if phase == "expand":
+        with pytest.raises(psycopg.Error, match='job "left" means another type or another table under your search_path') as refused:
+            db.app.execute("SELECT backfill.retry('left')")
+        assert "SELECT backfill.undo('left')" in refused.value.diag.message_hint
+        return
+    db.app.execute("SELECT backfill.retry('left')")
+    db.daemon()
+    job = db.finish("left")
+    assert db.one("SELECT atttypid::regtype::text FROM pg_attribute WHERE attrelid = 't'::regclass AND attname = 'c'") == "text" and '"$user", public' in job["search_path"]
+    assert db.one("SELECT count(*) FROM t WHERE c = (a * 2)::text") == 100
