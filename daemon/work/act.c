@@ -71,6 +71,7 @@ void act_send_one(struct worker *w, struct session_query query)
 
 void act_ask(struct worker *w, const struct session_query *query, control_answer *answer)
 {
+    w->asked_us = now_us();
     control_ask(w->setup.control, query, answer, w, w->job->submitted_by);
 }
 

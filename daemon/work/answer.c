@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#define TOO_SLOW_US    5000000 /* a statement that was cancelled sooner was so by somebody */
 #define TOO_SLOW_TRIES 2 /* of a question about the job, ten seconds each, in which nobody else is answered */
 
 void answer_feed(struct worker *w, const struct runner_event *e)
@@ -92,7 +93,7 @@ static bool is_too_slow(struct worker *w, const struct session_event *e)
     enum runner_action_kind kind = w->action.kind;
     bool of_job = kind == RUNNER_LAYOUT || kind == RUNNER_BEGIN || kind == RUNNER_NEXT_STEP || kind == RUNNER_TAKE || kind == RUNNER_ADD_RANGE;
 
-    return of_job && same_string(e->sqlstate, "57014") && ++w->too_slow >= TOO_SLOW_TRIES;
+    return of_job && same_string(e->sqlstate, "57014") && now_us() - w->asked_us >= TOO_SLOW_US && ++w->too_slow >= TOO_SLOW_TRIES;
 }
 
 /* The control session has answered. */

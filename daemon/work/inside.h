@@ -59,6 +59,7 @@ struct worker {
     bool asking_progress; /* of a step */
     bool untangling;      /* it is asked who waits for a build that waits for them */
     int too_slow;         /* answers in a row that the control session didn't get in time */
+    uint64_t asked_us;    /* when it was last asked */
 
     struct doubt doubt; /* about an error */
     struct report report;

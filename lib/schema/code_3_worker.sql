@@ -137,17 +137,16 @@ $$;
 -- A session goes on to write when default_transaction_read_only is switched on for its role or its database: only what connects then is held
 -- to it. A provider does so when a disk is nearly full, and a job would fill it. So a batch looks, as the server does it: the setting of the role
 -- in the database first. One that is switched on in the file, the server itself holds against each session. backfilld.brake: on, unless the job
--- was inserted by a session that wrote in spite of it, or says itself how it is to be.
+-- was inserted by a session that wrote in spite of it, or says itself how it is to be. By the index: what others have set for themselves may be megabytes.
 CREATE OR REPLACE FUNCTION backfill.check_brake() RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
 AS $$
 BEGIN
   IF current_setting('backfilld.brake', true) = 'on'
-     AND EXISTS (SELECT FROM pg_db_role_setting s WHERE s.setconfig::text LIKE '%default_transaction_read_only=%')  -- seldom: then whose
      AND (SELECT substr(c, strpos(c, '=') + 1)::boolean
             FROM pg_db_role_setting s, unnest(s.setconfig) AS c
-           WHERE s.setdatabase IN (0, (SELECT d.oid FROM pg_database d WHERE d.datname = current_database()))
-             AND s.setrole IN (0, (SELECT r.oid FROM pg_roles r WHERE r.rolname = session_user))
+           WHERE s.setdatabase = ANY (ARRAY[0::oid, (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())])
+             AND s.setrole = ANY (ARRAY[0::oid, (SELECT r.oid FROM pg_roles r WHERE r.rolname = session_user)])
              AND starts_with(c, 'default_transaction_read_only=')
            ORDER BY s.setrole = 0, s.setdatabase = 0 LIMIT 1) THEN
     RAISE EXCEPTION 'default_transaction_read_only is on, and was off when the job was inserted' USING ERRCODE = '25006';
@@ -156,7 +155,7 @@ END
 $$;
 
 -- Runs the statement of a batch, with all that is deferred to its end, so that nothing of it comes after what is looked at, and returns the rows
--- that it changed. Who calls it has held the table's name, and checks it once more at the end of the transaction.
+-- that it changed. Who calls it has asked check_brake, and held the table's name, and checks it once more at the end of the transaction.
 -- With synchronous_commit off it is the WAL writer that writes the batch's WAL out. Where that has fallen behind (a disk that
 -- stalls for a moment), a batch waits until its own is written: what isn't, is sent to no standby, so that none seems late.
 -- Seen was 17 MB within 0.3 s, and then a lag of two seconds behind a link of 10 MB/s. 4 MB: the WAL writer's own measure is 1 MB.
@@ -166,7 +165,6 @@ AS $$
 DECLARE
   rows bigint;
 BEGIN
-  PERFORM backfill.check_brake();
   EXECUTE statement USING lo, hi, held, yield_us;
   GET DIAGNOSTICS rows = ROW_COUNT;
   SET CONSTRAINTS ALL IMMEDIATE;
@@ -462,7 +460,7 @@ $$;
 -- NULL: none. yield_us: it yields after so much work (yield_condition).
 -- skipping: rows that others have locked are put aside. statement: NULL: all rows that are to do are, for it meets a lock elsewhere. proof: of backfill.proof_of.
 -- Returns the rows changed, the WAL that all sessions wrote meanwhile (so an upper bound of its own), where the range's
--- row is now, for the next checkpoint, how many rows were put aside, who holds them, and how long it took what is no matter of how many rows they are (aside_us: the search, a look at names).
+-- row is now, for the next checkpoint, how many rows were put aside, who holds them, and how long it took what is no matter of how many rows they are (aside_us: the search, looks at settings and names).
 CREATE OR REPLACE FUNCTION backfill.run_batch(statement text, relation oid, name text, keys_of text, range bigint, epoch bigint, at tid,
     lo text[], hi text[], keys bigint, rate real, yield_us bigint, skipping boolean, proof jsonb, bound text, upper text[], next_keys bigint,
     OUT rows bigint, OUT wal_bytes bigint, OUT now_at tid, OUT skipped bigint, OUT holders integer[], OUT next text[], OUT aside_us bigint)
@@ -486,11 +484,15 @@ BEGIN
   IF NOT pg_catalog.array_eq(backfill.settings_now(), (work).pinned) OR (work).own IS NOT NULL THEN
     PERFORM backfill.check_session(work);
   END IF;
-  IF next_keys IS NOT NULL THEN
-    began := pg_catalog.clock_timestamp();
-    EXECUTE bound INTO next USING hi, upper, next_keys;
-    aside_us := backfill.us_since(began);
+  began := pg_catalog.clock_timestamp();
+  PERFORM backfill.check_brake();
+  IF (work).in_step THEN
+    PERFORM backfill.check_meaning(work);
   END IF;
+  IF next_keys IS NOT NULL THEN
+    EXECUTE bound INTO next USING hi, upper, next_keys;
+  END IF;
+  aside_us := backfill.us_since(began);
   rows := 0;
   nulls := 0;
   IF (proof OPERATOR(pg_catalog.->>) 'reads')::boolean THEN
@@ -517,7 +519,7 @@ BEGIN
     IF (work).in_step THEN
       began := pg_catalog.clock_timestamp();
       PERFORM backfill.check_meaning(work);
-      aside_us := coalesce(aside_us, 0::bigint) OPERATOR(pg_catalog.+) backfill.us_since(began);
+      aside_us := aside_us OPERATOR(pg_catalog.+) backfill.us_since(began);
     END IF;
   END IF;
   PERFORM backfill.check_name(relation, name, since);
@@ -595,6 +597,10 @@ BEGIN
     PERFORM backfill.check_place((work).ticket, true);
   END IF;
   PERFORM backfill.check_session(work);
+  PERFORM backfill.check_brake();
+  IF (work).in_step THEN
+    PERFORM backfill.check_meaning(work);
+  END IF;
   SELECT f.held, f.holders INTO held, holders
     FROM backfill.lock_free_rows(statement, keys_of, relation, NULL, keys, work) f;
   PERFORM backfill.restore_session(work);

@@ -1,5 +1,5 @@
 -- Whether batches of a keep_in_sync job still compute what its trigger does. The trigger's functions keep what the names in the clauses meant when they were made; a batch
--- reads the text anew, and in mid-job another table may take a name, or a function come that fits a call better. So each batch asks, behind its statement, whether the catalog
+-- reads the text anew, and in mid-job another table may take a name, or a function come that fits a call better. So each batch asks, before its statement and behind it, whether the catalog
 -- has for the clauses' words what it had. Only where it hasn't, the functions are made of the text once more, compared with those that stand, and undone. Jobs without a trigger compute what their names mean when a batch does, as any UPDATE.
 
 -- The words of a text that may be names: as the server reads what stands outside of quotes, and within double ones; of a constant, which may name an
@@ -23,7 +23,7 @@ $$;
 -- mean. reads: the tables and composite types that the trigger's functions read, whose columns and defaults count, for *, NATURAL and DEFAULT name none; types: those that they use, whose casts and labels do. What
 -- others make elsewhere costs nothing. Asked in each batch: some 0.3 ms.
 CREATE OR REPLACE FUNCTION backfill.names_now(schemas name[], words text[], reads oid[], types oid[]) RETURNS text
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
 AS $$
 DECLARE
   names constant name[] := words;
@@ -160,7 +160,8 @@ AS $$
          ARRAY(SELECT DISTINCT u.oid FROM used u)
 $$;
 
--- Behind the statement of a batch, so that nothing changes between: undoes it, and stops the job, where its clauses don't mean any more what its trigger does.
+-- Before the statement of a batch, so that nothing runs that came to a name, and behind it, for what came between: undoes it, and stops the job, where its clauses don't mean any more what its trigger
+-- does.
 CREATE OR REPLACE FUNCTION backfill.check_meaning(work backfill.work) RETURNS void
 LANGUAGE plpgsql
 AS $$
