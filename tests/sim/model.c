@@ -79,8 +79,10 @@ void model_go_back(struct model *m, const struct model *then)
     int last_session = m->last_session, last_walk = m->last_walk, quiet_walks = m->quiet_walks;
     bool was_cancelled = m->was_cancelled, walk_counted = m->walk_counted;
     const char *broken = m->broken;
+    int64_t drawn = m->drawn;
 
     model_copy(m, then);
+    m->drawn = drawn;
     m->now_us = now_us;
     m->last_session = last_session;
     m->last_walk = last_walk;
@@ -240,7 +242,7 @@ static void drop_walkers(struct model *m)
         m->slots[i].session = m->slots[i].token = 0;
     for (int i = 0; i < m->n_ranges; i++)
         if (!is_done(&m->ranges[i])) {
-            m->ranges[i].epoch++;
+            m->ranges[i].epoch = ++m->drawn;
             m->ranges[i].walker = -1;
         }
 }
@@ -372,7 +374,7 @@ void model_add_ranges(struct model *m, int session, int relation, int upper, con
             g->keys = 0;
             g->walker = -1;
             g->for_holder = false;
-            g->walk_epoch = ++g->epoch;
+            g->walk_epoch = g->epoch = ++m->drawn;
         }
         last->upper = upper;
         return;
@@ -512,13 +514,13 @@ struct model_taken model_take_range(struct model *m, int session, int slot, enum
             continue;
         t.outcome = MODEL_TAKEN_RANGE;
         t.range = i + 1;
-        t.epoch = g->epoch + 1;
+        t.epoch = 0;
         t.cursor = g->cursor;
         t.upper = g->upper;
         t.point = g->point;
     }
     if (t.outcome == MODEL_TAKEN_RANGE) {
-        m->ranges[t.range - 1].epoch = t.epoch;
+        m->ranges[t.range - 1].epoch = t.epoch = ++m->drawn;
         m->ranges[t.range - 1].walker = slot;
         m->ranges[t.range - 1].walker_us = m->now_us;
     } else if (slot > 0)

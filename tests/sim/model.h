@@ -71,6 +71,7 @@ struct model {
     struct model_left_behind left_behind[MODEL_RELATIONS * MODEL_ROWS];
     int n_left_behind;
     int64_t last_left_behind;
+    int64_t drawn; /* epochs: no server draws one twice, whatever it has forgotten */
 
     enum job_state state;
     enum job_phase phase;
