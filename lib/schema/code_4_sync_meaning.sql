@@ -113,7 +113,7 @@ BEGIN
       WHEN OTHERS THEN
         IF backfill.is_trouble(SQLSTATE) THEN
           RAISE;
-        ELSIF SQLSTATE OPERATOR(pg_catalog.=) ANY ('{42703,42P01,42883,42704,3F000}'::pg_catalog.text[]) THEN
+        ELSIF SQLSTATE OPERATOR(pg_catalog.=) ANY ('{42703,42P01,42883,42704,3F000,22P02}'::pg_catalog.text[]) THEN
           RETURN pg_catalog.format('%s does not read as it did any more: %s', clause.of, SQLERRM);
         END IF;
         RAISE EXCEPTION 'names that % reads have changed, and whether it means the same can''t be told: %', clause.of, SQLERRM

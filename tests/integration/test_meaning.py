@@ -29,6 +29,7 @@ OTHER = {"another table took the name": ("table", "ALTER TABLE rate RENAME TO ol
          "a column of a star was renamed": ("star", "ALTER TABLE rate RENAME note TO remarks", "ALTER TABLE rate RENAME remarks TO note", "means something else"),
          "both tables of a natural join got a column": ("natural of tables", "ALTER TABLE new_rate ADD z int DEFAULT 1; ALTER TABLE more ADD z int DEFAULT 2", "ALTER TABLE new_rate DROP z; ALTER TABLE more DROP z", "means something else"),
          "labels were exchanged": ("label", "ALTER TYPE en RENAME VALUE 'new' TO 'legacy'; ALTER TYPE en RENAME VALUE 'old' TO 'new'", "ALTER TYPE en RENAME VALUE 'new' TO 'old'; ALTER TYPE en RENAME VALUE 'legacy' TO 'new'", "means something else"),
+         "a label was renamed": ("label", "ALTER TYPE en RENAME VALUE 'new' TO 'legacy'", "ALTER TYPE en RENAME VALUE 'legacy' TO 'new'", "does not read as it did any more"),
          "collations were exchanged": ("collation", "ALTER COLLATION co RENAME TO co3; ALTER COLLATION co2 RENAME TO co", "ALTER COLLATION co RENAME TO co2; ALTER COLLATION co3 RENAME TO co", "means something else"),
          "configurations were exchanged": ("configuration", "ALTER TEXT SEARCH CONFIGURATION conf RENAME TO conf3; ALTER TEXT SEARCH CONFIGURATION conf2 RENAME TO conf",
                                            "ALTER TEXT SEARCH CONFIGURATION conf RENAME TO conf2; ALTER TEXT SEARCH CONFIGURATION conf3 RENAME TO conf", "means something else"),
