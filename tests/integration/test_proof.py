@@ -429,3 +429,12 @@ def test_an_inheritance_child_that_comes_while_the_job_runs_is_told_of(db):
         db.wait_at(50, name)
         db.app.execute("CREATE TABLE late () INHERITS (t); INSERT INTO late (id) VALUES (1000)")
     assert "public.late came to the table while the job ran, and was not scanned." in db.finish(name)["report"]["not_proven"]
+
+
+def test_a_check_that_null_meets_is_enforced_over_rows_that_stay_null(db):
+    """Without a trigger: guard waits until its looks find nothing, and what the clause makes NULL is done."""
+    db.app.execute("CREATE TABLE t (id int PRIMARY KEY, v int); INSERT INTO t SELECT g, nullif(g, 250) FROM generate_series(1, 300) g")
+    db.daemon()
+    job = db.finish(db.submit(add_column="w int", set_clause="w = v * 100", enforce=["CHECK (w > 0)"]))
+    assert db.one("SELECT count(*) FROM t WHERE w IS DISTINCT FROM v * 100") == 0 and job["error"] is None
+    assert db.one("SELECT convalidated FROM pg_constraint WHERE conrelid = 't'::regclass AND contype = 'c'")

@@ -380,6 +380,8 @@ def test_a_temporary_table_of_the_session_is_no_part_of_a_job(db):
         session.execute("CREATE TEMP TABLE mine (id int)")
         with pytest.raises(psycopg.Error, match="temporary table of this session"):
             db.submit(session=session, target="public.t", set_clause="n = 1", where_clause="id IN (SELECT id FROM mine)")
+        with pytest.raises(psycopg.Error, match="temporary table of this session"):
+            db.submit(session=session, target="public.t", add_column="x numeric", set_clause="x = (SELECT id FROM mine LIMIT 1)", keep_in_sync=True)
 
 
 def test_jobs_need_neither_temporary_tables_nor_the_peace_of_event_triggers(db):
@@ -388,6 +390,16 @@ def test_jobs_need_neither_temporary_tables_nor_the_peace_of_event_triggers(db):
     db.admin.execute("""CREATE FUNCTION no_table() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no table without a primary key'; END $$;
                         CREATE EVENT TRIGGER no_table ON ddl_command_end WHEN TAG IN ('CREATE TABLE') EXECUTE FUNCTION no_table()""")
     done(db, add_column="c int", set_clause="c = id", keep_in_sync=True, enforce=["NOT NULL c", "CHECK (c > 0)", "UNIQUE (c)"])
+
+
+def test_row_security_that_each_new_table_gets_is_none_of_the_jobs(db):
+    """The trial's copy is such a table; the job's own isn't."""
+    db.table(rows=5)
+    db.admin.execute("""CREATE FUNCTION add_rls() RETURNS event_trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ DECLARE o record; BEGIN
+                          FOR o IN SELECT * FROM pg_event_trigger_ddl_commands() WHERE command_tag = 'CREATE TABLE' LOOP
+                            EXECUTE format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY', o.objid::regclass); END LOOP; END $$;
+                        CREATE EVENT TRIGGER add_rls ON ddl_command_end EXECUTE FUNCTION add_rls()""")
+    done(db, add_column="c int", set_clause="c = id", keep_in_sync=True, enforce=["NOT NULL c", "CHECK (c > 0)"])
 
 
 def test_an_event_trigger_that_refuses_a_step_is_named(db):

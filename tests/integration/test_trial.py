@@ -192,3 +192,14 @@ def test_what_to_do_about_a_failed_job_is_said_once(db):
     with pytest.raises(psycopg.Error) as failed:
         db.app.execute("CALL backfill.wait(%s)", [name])
     assert failed.value.diag.message_hint.count("backfill.retry(") == 1
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_a_statement_of_which_a_row_is_too_slow_ends(db, dry_run):
+    """By its key; and a dry_run tells what it has tried."""
+    db.app.execute("CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t SELECT generate_series(1, 50); CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.5); RETURN OLD; END $$;"
+                   "CREATE TRIGGER slow BEFORE DELETE ON t FOR EACH ROW WHEN (OLD.id = 7) EXECUTE FUNCTION slow()")
+    db.daemon(statement_timeout_ms=100)
+    job = db.finish(db.submit(statement="DELETE FROM t WHERE {batch}", dry_run=dry_run), "succeeded" if dry_run else "failed", timeout=60)
+    assert "preflight" in job["report"] if dry_run else "row id = 7" in job["error"], job
+    assert db.one("SELECT count(*) FROM t WHERE id >= 7") == 44 and (not dry_run or db.one("SELECT count(*) FROM t") == 50)
