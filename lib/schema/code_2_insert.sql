@@ -74,7 +74,7 @@ BEGIN
   IF job.phase OPERATOR(pg_catalog.<>) 'preflight' THEN
     IF pg_catalog.record_image_ne(ROW(job.plan OPERATOR(pg_catalog.->) 'column' OPERATOR(pg_catalog.->>) 'type', job.plan OPERATOR(pg_catalog.->) 'column' OPERATOR(pg_catalog.->>) 'collation', was),
                                   ROW(anew.plan OPERATOR(pg_catalog.->) 'column' OPERATOR(pg_catalog.->>) 'type', anew.plan OPERATOR(pg_catalog.->) 'column' OPERATOR(pg_catalog.->>) 'collation', now)) THEN
-      PERFORM backfill.refuse('add_column', pg_catalog.format('job "%s" means another type or another table under your search_path than under that of %s', job.name, job.search_path),
+      PERFORM backfill.refuse('add_column', pg_catalog.format('job "%s" means another type or another table under your search_path than under the one that it was inserted with: %s', job.name, job.search_path),
                               pg_catalog.format('SELECT backfill.undo(%1$L), or backfill.cancel(%1$L) where it has added nothing, and insert a job of your own.', job.name), '42501');
     END IF;
     anew.plan := job.plan;
