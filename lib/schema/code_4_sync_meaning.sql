@@ -2,20 +2,23 @@
 -- reads the text anew, and in mid-job another table may take a name, or a function come that fits a call better. So each batch asks, before its statement and behind it, whether the catalog
 -- has for the clauses' words what it had. Only where it hasn't, the functions are made of the text once more, compared with those that stand, and undone. Jobs without a trigger compute what their names mean when a batch does, as any UPDATE.
 
--- The words of a text that may be names: as the server reads what stands outside of quotes, and within double ones; of a constant, which may name an
--- object, all of it, and each word of it; operators, and those that SQL's own words stand for.
+-- The words of a text that may be names, and more: whatever looks like a name, as it stands and in small letters, in constants, too, which may name an object; what stands in double quotes;
+-- operators, and those that SQL's own words stand for.
 CREATE OR REPLACE FUNCTION backfill.words_of(clause text) RETURNS text[]
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT coalesce(array_agg(DISTINCT w.word::name::text), '{}')
-    FROM unnest(backfill.tokens_of(clause) || '{=,<>,<,>,<=,>=,~~,!~~,~~*,!~~*,~,!~}'::text[]) AS t(token),
-         LATERAL (SELECT backfill.assigned_column(t.token) WHERE strpos(t.token, '''') = 0
-                   UNION
-                  SELECT t.token WHERE t.token ~ '^[-+*/<>=~!@#%^&|`?]+$'
-                   UNION
-                  SELECT btrim(t.token, '''') WHERE strpos(t.token, '''') > 0
-                   UNION
-                  SELECT lower((m)[1] COLLATE "C") FROM regexp_matches(t.token, '([^[:space:]''".,()]+)', 'g') AS r(m) WHERE strpos(t.token, '''') > 0) AS w(word)
+    FROM (SELECT unnest('{=,<>,<,>,<=,>=,~~,!~~,~~*,!~~*,~,!~}'::text[])
+           UNION
+          SELECT (m)[1] FROM regexp_matches(clause, '([-+*/<>=~!@#%^&|`?]+)', 'g') AS r(m)
+           UNION
+          SELECT replace((m)[1], '""', '"') FROM regexp_matches(clause, '"((?:[^"]|"")+)"', 'g') AS r(m)
+           UNION
+          SELECT x.word FROM regexp_matches(clause, '([^[:space:]''".,();:<>=+*/|&%^!~?@#`\[\]{}-]+)', 'g') AS r(m), LATERAL (VALUES ((m)[1]), (lower((m)[1] COLLATE "C")), (lower((m)[1]))) AS x(word)
+           UNION
+          SELECT (m)[1] FROM regexp_matches(clause, '([[:alpha:]_][[:alnum:]_]*)', 'g') AS r(m)  -- between dollars
+           UNION
+          SELECT (m)[1] FROM regexp_matches(clause, '''([^'']+)''', 'g') AS r(m)) AS w(word)
    WHERE w.word <> ''
 $$;
 
@@ -37,7 +40,7 @@ BEGIN
              UNION ALL
             SELECT concat_ws(' ', 'relation', c.oid, c.relname, c.relnamespace) FROM pg_class c WHERE c.relname = ANY (names) AND c.relnamespace = ANY (those)
              UNION ALL
-            SELECT concat_ws(' ', 'column', a.attrelid, a.attnum, a.attname) FROM pg_attribute a WHERE a.attrelid = ANY (reads) AND a.attnum > 0 AND NOT a.attisdropped
+            SELECT concat_ws(' ', 'column', a.attrelid, a.attnum, a.attname, a.atttypid, a.atttypmod, a.attcollation) FROM pg_attribute a WHERE a.attrelid = ANY (reads) AND a.attnum > 0 AND NOT a.attisdropped
              UNION ALL
             SELECT concat_ws(' ', 'default', d.oid, d.adrelid, d.adnum) FROM pg_attrdef d WHERE d.adrelid = ANY (reads)
              UNION ALL
@@ -46,6 +49,8 @@ BEGIN
             SELECT concat_ws(' ', 'type', t.oid, t.typname, t.typnamespace) FROM pg_type t WHERE t.typname = ANY (names) AND t.typnamespace = ANY (those)
              UNION ALL
             SELECT concat_ws(' ', 'operator', o.oid, o.oprname, o.oprnamespace) FROM pg_operator o WHERE o.oprname = ANY (names) AND o.oprnamespace = ANY (those)
+             UNION ALL
+            SELECT concat_ws(' ', 'domain', y.oid, y.typdefault) FROM pg_type y WHERE y.oid = ANY (types) AND y.typtype = 'd'
              UNION ALL
             SELECT concat_ws(' ', 'label', e.oid, e.enumlabel) FROM pg_enum e WHERE e.enumtypid = ANY (types)
              UNION ALL
@@ -147,9 +152,18 @@ AS $$
   WITH RECURSIVE functions AS MATERIALIZED (
     SELECT f.oid, p.prosqlbody::text AS body FROM backfill.sync_functions(job) f JOIN pg_proc p ON p.oid = f.oid
   ), used AS (
-    SELECT (m)[1]::oid AS oid FROM functions f, regexp_matches(f.body, ':\w*type (\d+)', 'g') AS t(m)
+    SELECT (m)[1]::oid AS oid FROM functions f, regexp_matches(f.body, ':\w*type(?:id)? (\d+)', 'g') AS t(m)
      UNION
-    SELECT o.oid FROM used u JOIN pg_type y ON y.oid = u.oid, LATERAL (VALUES (y.typbasetype), (y.typelem)) AS o(oid) WHERE o.oid <> 0
+    SELECT a.atttypid FROM pg_attribute a WHERE a.attrelid = job.target AND a.attname = ANY (ARRAY(SELECT unnest(backfill.filled_columns(job.set_clause) || backfill.filled_columns(job.sync_back))::name))
+     UNION
+    SELECT o.oid
+      FROM used u JOIN pg_type y ON y.oid = u.oid,
+           LATERAL (SELECT y.typbasetype UNION ALL SELECT y.typelem
+                     UNION ALL
+                    SELECT a.atttypid FROM pg_attribute a WHERE a.attrelid = y.typrelid AND a.attnum > 0 AND NOT a.attisdropped AND y.typrelid <> job.target
+                     UNION ALL
+                    SELECT g.rngsubtype FROM pg_range g WHERE y.oid IN (g.rngtypid, g.rngmultitypid)) AS o(oid)
+     WHERE o.oid <> 0
   )
   SELECT backfill.words_of(concat_ws(' ', job.set_clause, job.where_clause, job.sync_back)),
          ARRAY(SELECT job.target::oid
@@ -183,7 +197,7 @@ BEGIN
   IF other IS NOT NULL THEN
     RAISE EXCEPTION '%', other
       USING ERRCODE = 'BF010',
-            HINT = pg_catalog.format('Give each thing the name that it had, or drop what has come, then SELECT backfill.retry(%1$L). Or, to go on with what the names mean today, SELECT backfill.finish(%1$L), then backfill.forget(%1$L); set the filled column to what is to do where in doubt, and insert the job again.', job.name);
+            HINT = pg_catalog.format('Give each thing the name that it had, or drop what has come (of a table whose columns the clause takes by *: a column), then SELECT backfill.retry(%1$L). Or, to go on with what the names mean today, SELECT backfill.finish(%1$L), then backfill.forget(%1$L); set the filled column to what is to do where in doubt, and insert the job again.', job.name);
   END IF;
   PERFORM backfill.note_meaning((work).ticket, known.words, known.reads, known.types, names);
 END

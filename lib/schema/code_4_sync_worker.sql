@@ -140,9 +140,9 @@ BEGIN
   by_role := backfill.depends_on_role((twin OPERATOR(pg_catalog.||) arguments)::pg_catalog.regprocedure);
   danger := backfill.danger_of(ARRAY[(twin OPERATOR(pg_catalog.||) arguments)::pg_catalog.regprocedure::pg_catalog.oid], '{}', job.target, pg_catalog.current_setting('search_path'));
   moment := (SELECT t.token FROM pg_catalog.unnest(expressions) AS e(expression), pg_catalog.unnest(backfill.tokens_of(e.expression)) AS t(token)
-              WHERE pg_catalog.lower(t.token) OPERATOR(pg_catalog.~) '^e?''\s*(now|today|tomorrow|yesterday)\M' LIMIT 1);
+              WHERE pg_catalog.lower(t.token) OPERATOR(pg_catalog.~) '^e?''[\s\[({]*(now|today|tomorrow|yesterday)\M' LIMIT 1);
   IF moment IS NOT NULL AND NOT EXISTS (SELECT FROM pg_catalog.pg_proc p WHERE p.oid OPERATOR(pg_catalog.=) (twin OPERATOR(pg_catalog.||) arguments)::pg_catalog.regprocedure::pg_catalog.oid
-                                           AND p.prosqlbody::pg_catalog.text OPERATOR(pg_catalog.~) ':consttype (1082|1083|1114|1184|1266) ') THEN  -- of dates and times
+                                           AND p.prosqlbody::pg_catalog.text OPERATOR(pg_catalog.~) ':consttype (1082|1083|1114|1184|1266|1182|1183|1115|1185|1270|390[89]|391[0-3]|453[345]) ') THEN  -- of dates and times, of their arrays and ranges
     moment := NULL;
   END IF;
   EXECUTE pg_catalog.format('DROP FUNCTION %s%s', twin, arguments);
