@@ -456,7 +456,7 @@ BEGIN
   IF job.statement IS NOT NULL THEN
     batch := '/* backfilld */ ' || backfill.place_batch(job.statement, key, point, several);
   ELSE
-    batch := format(E'/* backfilld */ UPDATE %s\nSET %s\nWHERE %s', source, coalesce(job.plan ->> 'set', job.set_clause),
+    batch := format(E'/* backfilld */ UPDATE %s\nSET %s\nWHERE %s', source, coalesce(backfill.called_clause(job, relation), job.plan ->> 'set', job.set_clause),
                     wanted || ' AND ' || backfill.skip_condition(name || '.', key))
           || coalesce(E'\nAND ' || to_do, '')
           || CASE WHEN NOT point AND several IS NULL AND backfill.can_yield(job) THEN E'\nAND ' || backfill.yield_condition() ELSE '' END;

@@ -112,18 +112,16 @@ BEGIN
   END IF;
   computed := (SELECT string_agg(CASE WHEN strpos(u.t, '[') > 0 THEN format('%I IS NOT NULL', backfill.assigned_column(u.t))  -- an element makes it a value, whatever it is
                                       ELSE format(E'(%I IS NOT NULL OR (%s\n) IS NULL)', backfill.assigned_column(u.t), u.e) END, ' AND ')
-                 FROM backfill.computed_values(relation, job.set_clause) v, unnest(v.targets, v.expressions) AS u(t, e));
+                 FROM backfill.batch_values(job, relation) v, unnest(v.targets, v.expressions) AS u(t, e));
   RETURN jsonb_strip_nulls(jsonb_build_object(
     'look', look, 'columns', to_jsonb(columns), 'reads', reads, 'versions', versions, 'looks', true, 'null', filled IS NOT NULL,
     'nulls', CASE WHEN filled IS NOT NULL THEN look || E'\nAND (' || computed || ')' || coalesce(E'\nAND NOT (' || forbidden || ')', '') END,
     'forbidden', look || E'\nAND (' || forbidden || ')',
     'keepers', keepers, 'changers', changers,
     'changed_back', CASE WHEN changers <> '' AND filled IS NOT NULL THEN
-      (SELECT look || E'\nAND (' || string_agg(CASE WHEN jsonb_array_length(a -> 'columns') = 1
-                                                    THEN format(E'%I IS NULL AND (%s\n) IS NOT NULL', a -> 'columns' ->> 0, backfill.value_of(relation, a -> 'columns' ->> 0, a ->> 'expression'))
-                                                    ELSE 'true' END, E'\nOR ') || ')'
-         FROM jsonb_array_elements(backfill.assignments_of(job.set_clause)) a
-        WHERE a -> 'columns' ->> 0 = ANY (filled)) END,
+      (SELECT look || E'\nAND (' || string_agg(format(E'%I IS NULL AND (%s\n) IS NOT NULL', c.name, u.e), E'\nOR ') || ')'
+         FROM backfill.batch_values(job, relation) v, unnest(v.targets, v.expressions) AS u(t, e), backfill.assigned_column(u.t) AS c(name)
+        WHERE c.name = ANY (filled)) END,
     'forbids', forbids,
     'clause', CASE WHEN filled IS NOT NULL THEN backfill.clause_without_nulls(job) END));
 END

@@ -287,6 +287,9 @@ BEGIN
   IF k.columns IS NOT NULL THEN
     key_columns := k.columns;
     PERFORM backfill.check_casts(relation, k.attnums, backfill.role_of(job));
+    IF job.keep_in_sync AND NOT EXISTS (SELECT FROM backfill.sync_functions(job) f WHERE f.name = backfill.sync_token(job) || '_value') THEN
+      PERFORM backfill.refuse_change(job, c.change) FROM backfill.sync_change(job) AS c(change) WHERE c.change <> 'is an earlier version''s';
+    END IF;
     yields := backfill.can_yield(job);
     name := CASE WHEN job.statement IS NULL THEN backfill.relation_name(relation) END;
     SELECT s.batch, s.keys, s.bound, backfill.proof_of(job, relation, k.columns, s.look, job.phase) INTO batch, keys_of, bound, proof

@@ -347,8 +347,7 @@ BEGIN
       RETURN NEXT;
       RETURN;
     ELSIF uses IS NOT NULL THEN
-      RAISE EXCEPTION 'the trigger of keep_in_sync on % %', name, uses
-        USING ERRCODE = '55000', HINT = format('Rows that were written without it may be out of step. SELECT backfill.finish(%1$L), then backfill.forget(%1$L); set the filled column to what is to do where in doubt, and insert the job again.', job.name);
+      PERFORM backfill.refuse_change(job, uses);
     END IF;
   END IF;
   IF phase = 'expand' THEN

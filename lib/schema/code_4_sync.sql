@@ -506,6 +506,16 @@ BEGIN
 END
 $$;
 
+-- Ends a job to whose trigger something was done.
+CREATE OR REPLACE FUNCTION backfill.refuse_change(job backfill.job, change text) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  RAISE EXCEPTION 'the trigger of keep_in_sync on % %', backfill.relation_name(job.target), change
+    USING ERRCODE = '55000', HINT = format('Rows that were written without it may be out of step. SELECT backfill.finish(%1$L), then backfill.forget(%1$L); set the filled column to what is to do where in doubt, and insert the job again.', job.name);
+END
+$$;
+
 -- What is wrong with a job's trigger, in words; NULL: nothing.
 CREATE OR REPLACE FUNCTION backfill.sync_trouble(job backfill.job) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp

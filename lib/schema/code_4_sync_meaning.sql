@@ -1,6 +1,7 @@
--- Whether batches of a keep_in_sync job still compute what its trigger does. The trigger's functions keep what the names in the clauses meant when they were made; a batch
--- reads the text anew, and in mid-job another table may take a name, or a function come that fits a call better. So each batch asks, before its statement and behind it, whether the catalog
--- has for the clauses' words what it had. Only where it hasn't, the functions are made of the text once more, compared with those that stand, and undone. Jobs without a trigger compute what their names mean when a batch does, as any UPDATE.
+-- Whether where_clause still means to the batches of a keep_in_sync job what it does to its trigger. The trigger's functions keep what names meant when they were made, and what set_clause
+-- computes batches have from them (backfill.batch_values). Their where_clause they read anew, for a function in its place would hide a sub-select from the planner; and in mid-job another table may take a name, or a function come that fits a call better. So where it
+-- asks for more than NULL, each batch asks, before its statement and behind it, whether the catalog has for its words what it had. Only where it hasn't, the functions are made of the text once more, compared with those that stand, and undone.
+-- Jobs without a trigger compute what their names mean when a batch does, as any UPDATE.
 
 -- The words of a text that may be names, and more: whatever looks like a name, as it stands and in small letters, in constants, too, which may name an object; what stands in double quotes;
 -- operators, and those that SQL's own words stand for.
@@ -22,8 +23,8 @@ AS $$
    WHERE w.word <> ''
 $$;
 
--- A hash of all that the words may be names of in these schemas, those of the search_path, and in those that the words themselves name: while it stays, so does what a job's clauses
--- mean. reads: the tables and composite types that the trigger's functions read, whose columns and defaults count, for *, NATURAL and DEFAULT name none; types: those that they use, whose casts and labels do. What
+-- A hash of all that the words may be names of in these schemas, those of the search_path, and in those that the words themselves name: while it stays, so does what a job's where_clause
+-- means. reads: the tables and composite types that the trigger's functions read, whose columns and defaults count, for *, NATURAL and DEFAULT name none; types: those that they use, whose casts and labels do. What
 -- others make elsewhere costs next to nothing. Asked twice in each batch: 0.25 ms each (tests/README.md). A list, so not proven to be all: names that are spelled by escapes it doesn't know.
 CREATE OR REPLACE FUNCTION backfill.names_now(schemas name[], words text[], reads oid[], types oid[]) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
@@ -78,7 +79,7 @@ AS $$
     FROM pg_catalog.pg_proc p WHERE p.oid OPERATOR(pg_catalog.=) function
 $$;
 
--- Which clause of a job means something else than its trigger's function, and what, in words; NULL: none. With the job's rights and settings. Raises what is waited for when it can't be told:
+-- Whether where_clause of a job means something else than its trigger's functions, and what, in words; NULL: no. With the job's rights and settings. Raises what is waited for when it can't be told:
 -- a right to make functions that was revoked, an event trigger.
 CREATE OR REPLACE FUNCTION backfill.other_meaning(job backfill.job) RETURNS text
 LANGUAGE plpgsql
@@ -87,14 +88,14 @@ DECLARE
   arguments pg_catalog.text;
   token     pg_catalog.text := (SELECT c.relnamespace::pg_catalog.regnamespace::pg_catalog.text FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) job.target)
                                OPERATOR(pg_catalog.||) '.' OPERATOR(pg_catalog.||) backfill.sync_token(job);
-  result    pg_catalog.text;
+  differs   boolean;
   clause    pg_catalog.record;
   there     pg_catalog.oid;
   twin      pg_catalog.text;
   was       pg_catalog.record;
   now       pg_catalog.record;
 BEGIN
-  FOR clause IN SELECT * FROM backfill.row_clauses(job, NULL) LOOP
+  FOR clause IN SELECT * FROM backfill.row_clauses(job, NULL) c WHERE c.of OPERATOR(pg_catalog.=) 'where_clause' LOOP
     there := (SELECT f.oid FROM backfill.sync_functions(job) f WHERE f.name OPERATOR(pg_catalog.=) (backfill.sync_token(job) OPERATOR(pg_catalog.||) clause.ending));
     CONTINUE WHEN there IS NULL;
     twin := token OPERATOR(pg_catalog.||) clause.ending OPERATOR(pg_catalog.||) '_twin';
@@ -109,7 +110,7 @@ BEGIN
       was := backfill.meaning_of(there);
       now := backfill.meaning_of((twin OPERATOR(pg_catalog.||) arguments)::pg_catalog.regprocedure::pg_catalog.oid);  -- another of that name may be there
       IF pg_catalog.record_image_ne(was, now) IS NOT FALSE THEN
-        result := clause.of;
+        differs := true;
       END IF;
       RAISE EXCEPTION USING ERRCODE = 'BF900';
     EXCEPTION
@@ -119,13 +120,13 @@ BEGIN
         IF backfill.is_trouble(SQLSTATE) THEN
           RAISE;
         ELSIF SQLSTATE OPERATOR(pg_catalog.=) ANY ('{42703,42P01,42883,42704,3F000,22P02}'::pg_catalog.text[]) THEN
-          RETURN pg_catalog.format('%s does not read as it did any more: %s', clause.of, SQLERRM);
+          RETURN pg_catalog.format('where_clause does not read as it did any more: %s', SQLERRM);
         END IF;
-        RAISE EXCEPTION 'names that % reads have changed, and whether it means the same can''t be told: %', clause.of, SQLERRM
+        RAISE EXCEPTION 'names that where_clause reads have changed, and whether it means the same can''t be told: %', SQLERRM
           USING ERRCODE = '58000', HINT = 'The trigger''s functions are made once more for it, beside the table, and undone.';
     END;
-    CONTINUE WHEN result IS NULL;
-    RETURN pg_catalog.concat(result, ' means something else by now than to the trigger of keep_in_sync', coalesce(
+    CONTINUE WHEN differs IS NULL;
+    RETURN pg_catalog.concat('where_clause means something else by now than to the trigger of keep_in_sync', coalesce(
       (SELECT pg_catalog.format(', which reads %s where it means %s', backfill.relation_name(u.was), backfill.relation_name(u.now))
          FROM ROWS FROM (pg_catalog.unnest(was.relations), pg_catalog.unnest(now.relations)) AS u(was, now)
         WHERE u.was OPERATOR(pg_catalog.<>) u.now LIMIT 1),
@@ -145,16 +146,14 @@ AS $$
    WHERE t.worker = pg_backend_pid() AND t.ticket = note_meaning.ticket
 $$;
 
--- The words of a job's clauses; its table, and the tables and composite types that its trigger's functions read; and the types that they use, with what these are made of.
+-- The words of a job's where_clause, none where it asks no more than whether columns are NULL; its table, and the tables and composite types that the trigger's functions of it read; and the types that they use, with what these are made of.
 CREATE OR REPLACE FUNCTION backfill.names_of(job backfill.job, OUT words text[], OUT reads oid[], OUT types oid[])
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   WITH RECURSIVE functions AS MATERIALIZED (
-    SELECT f.oid, p.prosqlbody::text AS body FROM backfill.sync_functions(job) f JOIN pg_proc p ON p.oid = f.oid
+    SELECT f.oid, p.prosqlbody::text AS body FROM backfill.sync_functions(job) f JOIN pg_proc p ON p.oid = f.oid WHERE f.name ~ '_(todo|rest)$'
   ), used AS (
     SELECT (m)[1]::oid AS oid FROM functions f, regexp_matches(f.body, ':\w*type(?:id)? (\d+)', 'g') AS t(m)
-     UNION
-    SELECT a.atttypid FROM pg_attribute a WHERE a.attrelid = job.target AND a.attname = ANY (ARRAY(SELECT unnest(backfill.filled_columns(job.set_clause) || backfill.filled_columns(job.sync_back))::name))
      UNION
     SELECT o.oid
       FROM used u JOIN pg_type y ON y.oid = u.oid,
@@ -165,7 +164,7 @@ AS $$
                     SELECT g.rngsubtype FROM pg_range g WHERE y.oid IN (g.rngtypid, g.rngmultitypid)) AS o(oid)
      WHERE o.oid <> 0
   )
-  SELECT backfill.words_of(concat_ws(' ', job.set_clause, job.where_clause, job.sync_back)),
+  SELECT CASE WHEN job.plan -> 'sync' ->> 'mode' = 'where' OR job.plan -> 'sync' -> 'rest' <> '[]' THEN backfill.words_of(job.where_clause) ELSE '{}' END,
          ARRAY(SELECT job.target::oid
                 UNION
                SELECT d.refobjid FROM functions f JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = f.oid AND d.refclassid = 'pg_class'::regclass
@@ -174,8 +173,8 @@ AS $$
          ARRAY(SELECT DISTINCT u.oid FROM used u)
 $$;
 
--- Before the statement of a batch, so that nothing runs that came to a name, and behind it, for what came between: undoes it, and stops the job, where its clauses don't mean any more what its trigger
--- does.
+-- Before the statement of a batch, so that nothing runs that came to a name, and behind it, for what came between: undoes it, and stops the job, where its where_clause doesn't mean any more what it does to the
+-- trigger.
 CREATE OR REPLACE FUNCTION backfill.check_meaning(work backfill.work) RETURNS void
 LANGUAGE plpgsql
 AS $$
@@ -186,7 +185,7 @@ DECLARE
   names   pg_catalog.text;
   other   pg_catalog.text;
 BEGIN
-  IF (work).names IS NOT NULL AND backfill.names_now(schemas, (work).words, (work).reads, (work).types) OPERATOR(pg_catalog.=) (work).names THEN
+  IF pg_catalog.cardinality((work).words) OPERATOR(pg_catalog.=) 0 OR (work).names IS NOT NULL AND backfill.names_now(schemas, (work).words, (work).reads, (work).types) OPERATOR(pg_catalog.=) (work).names THEN
     RETURN;
   END IF;
   job := backfill.own_job((work).ticket);

@@ -168,6 +168,46 @@ AS $$
     FROM backfill.assigned_values(set_clause) v
 $$;
 
+-- What set_clause assigns to, and what a batch of a relation assigns there, as expressions over its rows: calls of the function that the job's trigger calls, and so of what the names in the
+-- clause meant when that was made; where there is none, what the clause says. The planner puts such a call into the batch's query, as into the trigger's. ctid: so that it
+-- is computed for each row, whatever it reads of it. A partition's row becomes the table's column by column: no cast that somebody has made for the types is meant.
+CREATE OR REPLACE FUNCTION backfill.batch_values(job backfill.job, relation oid, OUT targets text[], OUT expressions text[])
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  function pg_proc := (SELECT p FROM backfill.sync_functions(job) f JOIN pg_proc p ON p.oid = f.oid
+                        WHERE f.name = backfill.sync_token(job) || '_value' AND job.keep_in_sync AND (relation = job.target OR relation IN (SELECT l.relid FROM backfill.partitions_of(job.target) l)));
+  name     text := (backfill.relation_in_clauses(job, relation)).name;
+  live     text := 'SELECT array_agg(a.attname ORDER BY a.attnum) FROM pg_attribute a WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped';
+  wanted   name[];
+  columns  name[];
+  item     text;
+BEGIN
+  SELECT v.targets, v.expressions INTO targets, expressions FROM backfill.computed_values(relation, job.set_clause) v;
+  IF function.oid IS NULL THEN
+    RETURN;
+  END IF;
+  EXECUTE live INTO wanted USING job.target;
+  EXECUTE live INTO columns USING relation;
+  item := CASE WHEN wanted = columns THEN name || '.*'  -- read when it is run: columns may come, and go
+               ELSE (SELECT string_agg(format('%s.%I', name, c), ', ' ORDER BY ord) FROM unnest(wanted) WITH ORDINALITY AS u(c, ord)) END;
+  expressions := ARRAY(
+    SELECT format('(SELECT v.%I FROM %s.%I(ROW(%s)::%s, NULL::%2$s.%6$I, NULL::%2$s.%6$I%7$s) AS v WHERE pg_catalog.num_nulls(%8$s.ctid) OPERATOR(pg_catalog.=) 0)', i::text, function.pronamespace::regnamespace, function.proname, item,
+                  backfill.relation_name(job.target), backfill.sync_token(job), CASE WHEN function.pronargs = 4 THEN format(', %L::pg_catalog.bool[]', array_fill(false, ARRAY[i - 1]) || true) END, name)
+      FROM generate_subscripts(targets, 1) AS i ORDER BY i);
+END
+$$;
+
+-- What stands behind SET in the batches of a job whose trigger is there; NULL: it has none.
+CREATE OR REPLACE FUNCTION backfill.called_clause(job backfill.job, relation oid) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT string_agg(format(CASE WHEN job.plan -> 'kept' ? c.name THEN '%1$s = CASE WHEN %3$s.%4$I IS NULL THEN %2$s ELSE %3$s.%4$I END' ELSE '%1$s = %2$s' END, u.t, u.e, r.name, c.name), E'\n, ' ORDER BY u.ord)
+    FROM backfill.batch_values(job, relation) v, unnest(v.targets, v.expressions) WITH ORDINALITY AS u(t, e, ord), LATERAL (SELECT backfill.assigned_column(u.t) AS name) c,
+         backfill.relation_in_clauses(job, relation) r
+   WHERE job.keep_in_sync AND v.expressions <> (SELECT o.expressions FROM backfill.computed_values(relation, job.set_clause) o)
+$$;
+
 -- The arguments of a function of one or two rows of a job, with names for them (all of them: of one without a name beside others with some the server writes
 -- a dump that can't be read), or none. token: their type, with its schema. Of that type, which nobody else can
 -- use, there is one more than of rows: in a partition OLD and NEW are of the partition's type, and of the functions that a call could mean the server
