@@ -15,7 +15,7 @@
 #include <stdint.h>
 
 #define SESSION_MAX_QUERIES 3
-#define SESSION_MAX_PARAMS  17
+#define SESSION_MAX_PARAMS  19
 #define SESSION_MAX_KEPT    4
 
 /* What may come as the answer to a statement, rows and error together. A worker's session runs what its user likes, which may answer

@@ -39,10 +39,14 @@ void range_take(struct range *range, const PGresult *result, struct runner_event
     replace_string(&range->key_columns, result_text(result, 0, "key_columns"));
     replace_string(&range->batch, result_text(result, 0, "batch"));
     replace_string(&range->bound, result_text(result, 0, "bound"));
+    replace_string(&range->reckoning, result_text(result, 0, "reckoning"));
+    event->integers = range->reckoning != NULL;
     replace_string(&range->keys_of, result_text(result, 0, "keys_of"));
     replace_string(&range->name, result_text(result, 0, "name"));
     event->yields = result_is_true(result, 0, "yields");
     replace_string(&range->proof, result_text(result, 0, "proof"));
+    replace_string(&range->function, result_text(result, 0, "function"));
+    replace_string(&range->signature, result_text(result, 0, "signature"));
     replace_string(&range->ids, result_text(result, 0, "ids"));
     replace_string(&range->keys, result_text(result, 0, "row_keys"));
 }
@@ -68,17 +72,17 @@ struct session_query range_batch(struct range *range, const struct runner *r, co
     const char *rate = r->work.progress.rate > 0 ? range->rate : NULL; /* never one that a float can't hold */
 
     snprintf(range->rate, sizeof(range->rate), "%.3g", r->work.progress.rate);
-    return (struct session_query){SQL_RUN_BATCH, 17,
+    return (struct session_query){SQL_RUN_BATCH, 19,
         {a->aside ? NULL : range->batch, range->relation, range->name, range->keys_of, id, epoch, range->at, r->walker.cursor, r->walker.hi,
-            keys, rate, yield_us, a->skipping ? "true" : "false", range->proof, range->bound, r->walker.upper,
-            a->next_keys ? number(range, 3, a->next_keys) : NULL}};
+            keys, rate, yield_us, a->skipping ? "true" : "false", range->proof, a->reckons ? range->reckoning : range->bound, r->walker.upper,
+            a->next_keys ? number(range, 3, a->next_keys) : NULL, range->function, range->signature}};
 }
 
 struct session_query range_retry(struct range *range, const struct runner *r)
 {
-    return (struct session_query){SQL_RETRY_ROWS, 8,
+    return (struct session_query){SQL_RETRY_ROWS, 10,
         {range->batch, range->relation, range->name, range->keys_of, range->ids, number(range, 1, r->walker.epoch), range->keys,
-            range->proof}};
+            range->proof, range->function, range->signature}};
 }
 
 struct session_query range_compare(struct range *range, const struct runner *r)
@@ -91,6 +95,7 @@ void range_done(struct range *range)
 {
     free(range->batch);
     free(range->bound);
+    free(range->reckoning);
     free(range->keys_of);
     free(range->relation);
     free(range->name);
@@ -98,6 +103,8 @@ void range_done(struct range *range)
     free(range->ids);
     free(range->keys);
     free(range->proof);
+    free(range->function);
+    free(range->signature);
     free(range->at);
     *range = (struct range){0};
 }

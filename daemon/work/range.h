@@ -8,10 +8,12 @@
 
 struct range {
     char *batch, *bound, *keys_of; /* statements */
+    char *reckoning;               /* in place of bound, or NULL: its key is no integer */
     char *relation, *name;         /* OID; the name that the statements call it by, or NULL */
     char *key_columns;             /* text[] literal */
     char *ids, *keys;              /* of rows that were locked: array literals */
     char *proof;                   /* what its batches are proven by, or NULL */
+    char *function, *signature;    /* which one its statements call, OID, and by which name; or NULL */
     char *at;                      /* where its row is, as the last checkpoint said; NULL: not known */
     char numbers[5][24];           /* parameters of what was built last */
     char rate[32];

@@ -20,7 +20,7 @@ enum runner_action_kind {
     RUNNER_STEP,      /* do that */
     RUNNER_TAKE,  /* take the first range to do, or so many (keys) rows above left_behind -> outcome, and the range or rows */
     RUNNER_BOUND, /* find the key that ends a batch of keys above the cursor -> bound (NULL: fewer are left) */
-    RUNNER_BATCH,     /* find the bound next_keys above hi, then run (cursor, hi] -> rows, elapsed, bound */
+    RUNNER_BATCH,     /* find the bound next_keys above hi, or reckon it, then run (cursor, hi] -> rows, elapsed, bound */
     RUNNER_RETRY,     /* run the rows that were taken, as far as they are free -> skipped, rows, elapsed */
     RUNNER_COMPARE,   /* try other rows than the one at hi, then that one again, and undo all -> compared, hint */
     RUNNER_PUT_ASIDE, /* note the row at hi as left behind, move the cursor over it; no range in hand: note why
@@ -37,8 +37,9 @@ struct runner_action {
     enum runner_action_kind kind;
     int relation;         /* SURVEY, ADD_RANGE: 0 to n_relations - 1 */
     bool at_once;         /* SURVEY: one statement may look at all of it -> empty, when no row is to do */
-    uint32_t keys;        /* BOUND, BATCH, TAKE: how many; BATCH: 0 when not known (the last batch of a range) */
+    uint32_t keys;        /* BOUND, BATCH, TAKE: how many; BATCH: 0 when not known (the last batch of a range, one to a bound that was reckoned) */
     uint32_t next_keys;   /* BATCH: for the bound that follows; 0 when none is wanted */
+    bool reckons;         /* BATCH: that bound is hi + next_keys, no matter which of the integers between are keys */
     uint32_t yield_us;    /* BATCH: sleep for PACE_YIELD_US after so much work; 0: never */
     bool skipping;        /* BATCH: pass over rows that others have locked, and note them -> skipped */
     bool aside;           /* BATCH: note all its rows as locked, and change none: its statement meets a lock that isn't on them -> skipped */
@@ -107,6 +108,7 @@ struct runner_event {
     const char *cursor, *upper;
     bool point;
     bool yields;         /* its batches can yield */
+    bool integers;       /* its key is one integer: bounds may be reckoned */
     int64_t left_behind; /* TAKE_ROWS: the last one's number; upper is the first one's key */
     uint32_t n_rows;     /* so many */
     uint64_t locked;     /* and in all, at the begin of a round */

@@ -1,6 +1,7 @@
 #include "run/walker.h"
 #include "mem.h"
 #include "text/text.h"
+#include "walk/cursor.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -77,15 +78,19 @@ void walker_enter(struct walker *w, const struct work *k, struct runner_action *
 {
     switch (action->kind) {
     case RUNNER_TAKE: action->keys = next_portion(w, k); break;
-    case RUNNER_BOUND: action->keys = w->asked = next_keys(w, k); break;
+    case RUNNER_BOUND:
+        action->keys = w->asked = next_keys(w, k);
+        w->reckons = false;
+        break;
     case RUNNER_BATCH:
-        action->keys = w->keys;
+        action->keys = w->reckoned ? 0 : w->keys;
         action->skipping = w->skipping;
         action->aside = w->lock.aside;
         action->yield_us = pace_yield(&w->pace, &k->pace);
         /* While a row or a lock is searched for, the next size depends on how this batch ends, so there is nothing to
          * ask yet; in pieces, the bound is a piece of its own. */
         action->next_keys = w->asked = w->keys == 0 || w->apart || is_narrow(w) || pace_in_pieces(&w->pace, &k->pace) ? 0 : next_keys(w, k);
+        action->reckons = w->reckons = w->asked > 0 && w->dense;
         break;
     case RUNNER_NONE:
     case RUNNER_ABORT:
@@ -178,6 +183,7 @@ static struct next start_batch(struct walker *w, struct work *k, const char *bou
 {
     replace_string(&w->hi, bound ? bound : w->upper);
     w->keys = w->point ? 1 : bound ? w->asked : 0;
+    w->reckoned = bound && w->reckons;
     return walker_pace(w, k, RUNNER_BATCH, now_us);
 }
 
@@ -197,6 +203,8 @@ static struct next take_range(struct walker *w, struct work *k, const struct run
     w->range = e->range;
     w->epoch = e->epoch;
     w->point = e->point;
+    w->integers = e->integers;
+    w->dense = false;
     w->pace.yields = e->yields && !e->point;
     replace_string(&w->cursor, e->cursor);
     replace_string(&w->upper, e->upper);
@@ -229,13 +237,14 @@ static void advance(struct walker *w, struct work *k, uint64_t keys, uint64_t no
 
 struct next walker_batch_done(struct walker *w, struct work *k, const struct runner_event *e, uint64_t now_us)
 {
-    uint64_t keys = w->keys ? w->keys : e->rows + e->skipped;
+    uint64_t keys = w->keys && !w->reckoned ? w->keys : e->rows + e->skipped;
+    uint64_t span = w->integers ? cursor_distance(w->cursor, w->hi) : 0;
     struct pace_came came = {.piece = PACE_BATCH,
         .began_us = w->began_us,
         .elapsed_us = e->elapsed_us,
         .keys = keys,
         /* One key, or the few of a search, cost a whole statement each: what they took says nothing of a full batch. */
-        .tells = is_narrow(w) || w->point ? 0 : w->keys,
+        .tells = is_narrow(w) || w->point ? 0 : w->keys ? (uint32_t)keys : 0,
         .rows = e->rows,
         .wal_bytes = e->wal_bytes};
     enum pressure_signal yielded_to = w->pace.yields_to;
@@ -252,6 +261,7 @@ struct next walker_batch_done(struct walker *w, struct work *k, const struct run
     /* Where rows are locked the next ones are likely to be, and to pass over them costs nobody a wait. */
     pass_lock(w, k, e);
     w->apart = false;
+    w->dense = span > 0 && e->rows + e->skipped >= span - span / 4;
     w->skipping = e->skipped > 0 || w->lock.keys > 0;
     if (blame_passed(&w->blame)) /* it was no row's fault: there is none to search for */
         w->isolate = 0;

@@ -154,6 +154,7 @@ BEGIN
                               ORDER BY o.amopstrategy) ORDER BY u.ord) AS operators,
              jsonb_agg(jsonb_strip_nulls(jsonb_build_object(
                'name', a.attname, 'type', format_type(backfill.base_type(a.atttypid), -1), 'opclass', format('%I.%I', ocn.nspname, oc.opcname),
+               'labels', (SELECT jsonb_agg(e.enumlabel ORDER BY e.enumsortorder) FROM pg_enum e WHERE e.enumtypid = backfill.base_type(a.atttypid)),
                'collation', n.name, 'order', backfill.collation_order(nullif(u.coll, 0)), 'file', t.relfilenode, 'version', a.xmin::text)) ORDER BY u.ord) AS identity,
              bool_and(backfill.is_not_null(relation, a.attname)) AS not_null,
              count(DISTINCT u.opt) = 1 AND bool_and(u.opt IN (0, 3)) AS one_direction,
@@ -179,6 +180,13 @@ BEGIN
 END
 $$;
 
+-- Whether labels of an enum still stand in the order in which they were, whatever has come between.
+CREATE OR REPLACE FUNCTION backfill.same_labels(was jsonb, now jsonb) RETURNS boolean
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT was = (SELECT jsonb_agg(l ORDER BY ord) FROM jsonb_array_elements(now) WITH ORDINALITY AS x(l, ord) WHERE was @> l)
+$$;
+
 -- Whether what was walked in one order may go on in another: the same columns, of types whose values are written and ordered alike. An
 -- integer that was widened is. The names don't matter, nor does a collation's.
 CREATE OR REPLACE FUNCTION backfill.same_order(was jsonb, now jsonb) RETURNS boolean
@@ -186,6 +194,7 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT jsonb_array_length(was) = jsonb_array_length(now)
      AND (SELECT bool_and((w ->> 'order') IS NOT DISTINCT FROM (n ->> 'order')
+                          AND (backfill.same_labels(w -> 'labels', n -> 'labels')) IS NOT FALSE
                           AND (w -> 'type' = n -> 'type' AND w -> 'opclass' = n -> 'opclass'
                                OR w ->> 'type' IN ('text', 'character varying') AND n ->> 'type' IN ('text', 'character varying')
                                OR coalesce(array_position(t.widening, w ->> 'type') <= array_position(t.widening, n ->> 'type'), false)))
@@ -215,7 +224,7 @@ $$;
 CREATE OR REPLACE FUNCTION backfill.key_in_words(identity jsonb) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT string_agg(concat_ws(' ', quote_ident(c ->> 'name'), c ->> 'type', 'COLLATE ' || (c ->> 'collation'), '(' || (c ->> 'order') || ')'), ', ' ORDER BY ord)
+  SELECT string_agg(concat_ws(' ', quote_ident(c ->> 'name'), c ->> 'type', left(c ->> 'labels', 200), 'COLLATE ' || (c ->> 'collation'), '(' || (c ->> 'order') || ')'), ', ' ORDER BY ord)
     FROM jsonb_array_elements(identity) WITH ORDINALITY AS x(c, ord)
 $$;
 
@@ -232,6 +241,36 @@ BEGIN
     RETURN true;
   END IF;
   RAISE EXCEPTION 'the index of the key was made anew' USING ERRCODE = 'BF001', HINT = 'This statement was undone; the range is taken again.';
+END
+$$;
+
+-- The same of a column of an enum: that its labels are those of when the statement was written (md5). labels: those of now.
+CREATE OR REPLACE FUNCTION backfill.check_labels(labels text, written text) RETURNS boolean
+LANGUAGE plpgsql STABLE
+AS $$
+BEGIN
+  IF pg_catalog.md5(labels) OPERATOR(pg_catalog.=) written THEN
+    RETURN true;
+  END IF;
+  RAISE EXCEPTION 'labels of an enum in the key were changed' USING ERRCODE = 'BF001', HINT = 'This statement was undone; the range is taken again.';
+END
+$$;
+
+-- The part of a condition that asks so; empty: no column of the key is an enum.
+CREATE OR REPLACE FUNCTION backfill.labels_condition(key backfill.walk_key) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  condition text := '';
+  written   text;
+BEGIN
+  FOR i IN 1 .. cardinality(key.columns) LOOP
+    IF key.identity -> (i - 1) ? 'labels' THEN
+      EXECUTE format('SELECT md5(enum_range(NULL::%s)::text)', key.types[i]) INTO written;
+      condition := condition || format('backfill.check_labels(pg_catalog.enum_range(NULL::%s)::pg_catalog.text, %L) AND ', key.types[i], written);
+    END IF;
+  END LOOP;
+  RETURN condition;
 END
 $$;
 
@@ -291,7 +330,7 @@ DECLARE
   lo     text[] := backfill.key_values('$1', key.types, types);
   hi     text[] := backfill.key_values('$2', key.types, types);
   deeper text := '';
-  checked constant text := CASE WHEN key.index_oid IS NULL THEN '' ELSE format('backfill.check_key(%s, %s) AND ', key.index_oid, key.filenode) END;
+  checked constant text := CASE WHEN key.index_oid IS NULL THEN '' ELSE format('backfill.check_key(%s, %s) AND ', key.index_oid, key.filenode) END || backfill.labels_condition(key);
 BEGIN
   IF several = 'joined' AND n > 1 THEN
     RETURN checked || format('ROW(%s) %s ANY (SELECT %s FROM pg_catalog.unnest($2::pg_catalog.text[]) AS wanted(key))', array_to_string(mine, ', '),
@@ -473,6 +512,14 @@ BEGIN
   sample := format('/* backfilld */ SELECT %s::pg_catalog.text AS key, pg_catalog.row_number() OVER (ORDER BY %s) AS n, pg_catalog.count(*) OVER () AS total'
                    ' FROM %s TABLESAMPLE pg_catalog.system ($3::pg_catalog.float8) WHERE %s', position, array_to_string(ordering, ', '), source, walked);
 END
+$$;
+
+-- A statement in place of bound (backfill.statements), of a key that is one integer: $3 above $1, whichever of the integers between are keys, so that none is searched; no row when that is $2 or more. NULL: of another key.
+CREATE OR REPLACE FUNCTION backfill.reckoning_of(key backfill.walk_key) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT 'SELECT ARRAY[k.n::pg_catalog.text] FROM (SELECT ($1)[1]::numeric OPERATOR(pg_catalog.+) $3::numeric AS n) AS k WHERE k.n OPERATOR(pg_catalog.<) ($2)[1]::numeric'
+   WHERE cardinality(key.columns) = 1 AND key.types[1] IN ('smallint', 'integer', 'bigint') AND key.identity -> 0 ->> 'opclass' IN ('pg_catalog.int2_ops', 'pg_catalog.int4_ops', 'pg_catalog.int8_ops')
 $$;
 
 -- Asks whether no row of a relation is to do, by one look at all of it, and whether that relation is still called so; NULL for a job that

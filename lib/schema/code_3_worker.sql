@@ -456,14 +456,14 @@ AS $$
   SELECT (date_part('epoch', clock_timestamp() - began) * 1000000)::bigint
 $$;
 
--- Runs one batch and its checkpoint: one statement, so one transaction. next_keys: before it, while no row is locked, the bound so many keys above hi, up to upper, is found;
+-- Runs one batch and its checkpoint: one statement, so one transaction. next_keys: before it, while no row is locked, the bound so many keys above hi, up to upper, is found by bound, or reckoned (backfill.reckoning_of);
 -- NULL: none. yield_us: it yields after so much work (yield_condition).
--- skipping: rows that others have locked are put aside. statement: NULL: all rows that are to do are, for it meets a lock elsewhere. proof: of backfill.proof_of.
+-- function, signature: backfill.check_called. skipping: rows that others have locked are put aside. statement: NULL: all rows that are to do are, for it meets a lock elsewhere. proof: of backfill.proof_of.
 -- Returns the rows changed, the WAL that all sessions wrote meanwhile (so an upper bound of its own), where the range's
 -- row is now, for the next checkpoint, how many rows were put aside, who holds them, and how long it took what is no matter of how many rows they are (aside_us: the search, looks at settings and names).
 CREATE OR REPLACE FUNCTION backfill.run_batch(statement text, relation oid, name text, keys_of text, range bigint, epoch bigint, at tid,
     lo text[], hi text[], keys bigint, rate real, yield_us bigint, skipping boolean, proof jsonb, bound text, upper text[], next_keys bigint,
-    OUT rows bigint, OUT wal_bytes bigint, OUT now_at tid, OUT skipped bigint, OUT holders integer[], OUT next text[], OUT aside_us bigint)
+    function oid, signature text, OUT rows bigint, OUT wal_bytes bigint, OUT now_at tid, OUT skipped bigint, OUT holders integer[], OUT next text[], OUT aside_us bigint)
 LANGUAGE plpgsql
 AS $$
 DECLARE
@@ -480,6 +480,9 @@ BEGIN
   work := backfill.begin_work();
   IF name IS NULL THEN
     PERFORM backfill.check_place((work).ticket, true);
+  END IF;
+  IF function IS NOT NULL THEN
+    PERFORM backfill.check_called((work).ticket, function, signature);
   END IF;
   IF NOT pg_catalog.array_eq(backfill.settings_now(), (work).pinned) OR (work).own IS NOT NULL THEN
     PERFORM backfill.check_session(work);
@@ -525,6 +528,9 @@ BEGIN
   PERFORM backfill.check_name(relation, name, since);
   IF name IS NULL THEN
     PERFORM backfill.check_place((work).ticket, false);
+  END IF;
+  IF function IS NOT NULL THEN
+    PERFORM backfill.check_called((work).ticket, function, signature);
   END IF;
   wal_bytes := pg_catalog.pg_wal_lsn_diff(pg_catalog.pg_current_wal_insert_lsn(), start_lsn);
   IF EXISTS (SELECT FROM pg_catalog.pg_prepared_statement() AS p WHERE p.from_sql) THEN
@@ -577,7 +583,7 @@ $$;
 
 -- Does a portion of the rows that were put aside as locked: one statement, so one transaction, once. Those that are locked still
 -- it passes over: skipped, and held_by says who holds them. statement, keys_of and proof are those of several keys (backfill.statements).
-CREATE OR REPLACE FUNCTION backfill.retry_rows(statement text, relation oid, name text, keys_of text, ids bigint[], epoch bigint, keys text[], proof jsonb,
+CREATE OR REPLACE FUNCTION backfill.retry_rows(statement text, relation oid, name text, keys_of text, ids bigint[], epoch bigint, keys text[], proof jsonb, function oid, signature text,
     OUT rows bigint, OUT wal_bytes bigint, OUT skipped bigint, OUT held_by text)
 LANGUAGE plpgsql
 AS $$
@@ -595,6 +601,9 @@ BEGIN
   work := backfill.begin_work();
   IF name IS NULL THEN
     PERFORM backfill.check_place((work).ticket, true);
+  END IF;
+  IF function IS NOT NULL THEN
+    PERFORM backfill.check_called((work).ticket, function, signature);
   END IF;
   PERFORM backfill.check_session(work);
   PERFORM backfill.check_brake();
@@ -623,6 +632,9 @@ BEGIN
   PERFORM backfill.check_name(relation, name, since);
   IF name IS NULL THEN
     PERFORM backfill.check_place((work).ticket, false);
+  END IF;
+  IF function IS NOT NULL THEN
+    PERFORM backfill.check_called((work).ticket, function, signature);
   END IF;
   PERFORM backfill.check_prepared();
 END

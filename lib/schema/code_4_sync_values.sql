@@ -175,8 +175,7 @@ CREATE OR REPLACE FUNCTION backfill.batch_values(job backfill.job, relation oid,
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  function pg_proc := (SELECT p FROM backfill.sync_functions(job) f JOIN pg_proc p ON p.oid = f.oid
-                        WHERE f.name = backfill.sync_token(job) || '_value' AND job.keep_in_sync AND (relation = job.target OR relation IN (SELECT l.relid FROM backfill.partitions_of(job.target) l)));
+  function pg_proc := (SELECT p FROM pg_proc p WHERE p.oid = (backfill.called_function(job)).oid AND (relation = job.target OR relation IN (SELECT l.relid FROM backfill.partitions_of(job.target) l)));
   name     text := (backfill.relation_in_clauses(job, relation)).name;
   live     text := 'SELECT array_agg(a.attname ORDER BY a.attnum) FROM pg_attribute a WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped';
   wanted   name[];
@@ -245,6 +244,35 @@ AS $$
                               WHERE missing IS NOT NULL) i
                      HAVING count(*) > 0), ''))
     FROM pg_class c WHERE c.oid = relation
+$$;
+
+-- The function by which batches of a job compute what they set, and how their statements call it; no row: there is none that is the table owner's.
+CREATE OR REPLACE FUNCTION backfill.called_function(job backfill.job, OUT oid oid, OUT signature text)
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT p.oid, format('%s.%I(%s)', p.pronamespace::regnamespace, p.proname, backfill.row_arguments(job.target, format('%s.%I', p.pronamespace::regnamespace, backfill.sync_token(job)), ARRAY[NULL::text], p.pronargs = 4))
+    FROM backfill.sync_functions(job) f JOIN pg_proc p ON p.oid = f.oid JOIN pg_class c ON c.oid = job.target
+   WHERE job.keep_in_sync AND f.name = backfill.sync_token(job) || '_value' AND p.proowner = c.relowner
+$$;
+
+-- Whether the function that a batch's statement calls is still the one that was meant, and the table owner's: the statement names it, the table's type and its own by their names, and nobody holds those of a schema, or of
+-- the table above a partition. Else another's could run there with the job's rights. BF001: the range is taken again.
+CREATE OR REPLACE FUNCTION backfill.check_called(ticket bigint, function oid, signature text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  job backfill.job;
+BEGIN
+  IF to_regprocedure(signature)::oid = function AND EXISTS (SELECT FROM pg_proc p JOIN pg_type y ON y.oid = p.proargtypes[0] JOIN pg_class c ON c.oid = y.typrelid WHERE p.oid = function AND p.proowner = c.relowner) THEN
+    RETURN;
+  END IF;
+  job := backfill.own_job(ticket);
+  IF (backfill.called_function(job)).oid IS DISTINCT FROM function THEN
+    PERFORM backfill.refuse_change(job, coalesce(backfill.sync_change(job), 'is not there any more'));
+  END IF;
+  RAISE EXCEPTION '% means another function now, or none', signature
+    USING ERRCODE = 'BF001', HINT = 'The table, its schema or that of its functions was renamed; this batch was undone.';
+END
 $$;
 
 -- The columns of a relation that expressions read, by name, as they stand in an UPDATE of it; all, when one reads the row as a whole.

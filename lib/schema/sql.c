@@ -120,11 +120,11 @@ const char SQL_FIND_KEY[] = "SELECT k FROM backfill.find_key($1, $2, $3, $4, $5,
 
 const char SQL_RUN_BATCH[] =
     "SELECT rows, wal_bytes, now_at, skipped, holders, next, aside_us\n"
-    "  FROM backfill.run_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)";
+    "  FROM backfill.run_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)";
 
 const char SQL_RETRY_ROWS[] =
     "SELECT rows, wal_bytes, skipped, held_by\n"
-    "  FROM backfill.retry_rows($1, $2, $3, $4, $5, $6, $7, $8)";
+    "  FROM backfill.retry_rows($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
 
 const char SQL_TRY_NEIGHBOURS[] =
     "SELECT passed, key_fails, alike, unclear, cause FROM backfill.try_neighbours($1, $2, $3, $4)";
@@ -262,7 +262,7 @@ const char SQL_ADD_RANGE[] = "SELECT backfill.add_ranges($1, $2, $3, $4, $5)";
 const char SQL_BEGIN_PHASE[] = "SELECT outcome, preflight, walk FROM backfill.begin_phase($1, $2, $3, $4, $5, $6, $7)";
 
 const char SQL_TAKE_RANGE[] =
-    "SELECT outcome, range, epoch, cursor, upper, point, relation, key_columns, batch, bound, keys, keys_of, ids[pg_catalog.cardinality(ids)] AS left_behind, locked, name,\n"
+    "SELECT outcome, range, epoch, cursor, upper, point, relation, key_columns, batch, bound, reckoning, function, signature, keys, keys_of, ids[pg_catalog.cardinality(ids)] AS left_behind, locked, name,\n"
     "       changed, yields, proof, walk, pg_catalog.cardinality(ids) AS n_rows, ids, row_keys, walkers\n"
     "  FROM backfill.take_range($1, $2, $3, $4, $5)";
 

@@ -1,6 +1,7 @@
 #include "walk/cursor.h"
 #include "mem.h"
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -66,6 +67,24 @@ char **cursor_split(const char *literal, int *ret_n)
         return free_strings(elements, n);
     *ret_n = n;
     return elements;
+}
+
+static bool read_integer(const char *position, int64_t *ret)
+{
+    char *end;
+
+    if (!position || position[0] != '{' || !(position[1] == '-' || (position[1] >= '0' && position[1] <= '9')))
+        return false;
+    errno = 0;
+    *ret = strtoll(position + 1, &end, 10);
+    return errno == 0 && strcmp(end, "}") == 0;
+}
+
+uint64_t cursor_distance(const char *from, const char *position)
+{
+    int64_t a, b;
+
+    return read_integer(from, &a) && read_integer(position, &b) && b > a ? (uint64_t)b - (uint64_t)a : 0;
 }
 
 char *cursor_describe(const char *columns, const char *position)

@@ -415,3 +415,23 @@ def test_what_was_still_to_be_taken_out_before_a_dump_waits_for_its_owner(db, db
         db2.app.execute(f"SELECT backfill.{again or wish}('{name}')")
     wait_until(lambda: db2.one(triggers) == 0, what="what was wanted is done")
     assert there > 0 and db2.all("SELECT attrelid::regclass::text FROM pg_attribute WHERE attname = 'b' AND NOT attisdropped AND attrelid IN ('undone'::regclass, 'finished'::regclass, 'cancelled'::regclass) ORDER BY 1") == [("cancelled",), ("finished",)]
+
+
+@pytest.mark.parametrize("where", [None, "n = 0"])
+def test_labels_of_a_key_that_were_exchanged_lose_no_row(db, where):
+    """A position is written by its label: what comes between the others does not matter, an exchange does."""
+    db.app.execute("CREATE TYPE region AS ENUM ('a', 'b', 'c', 'd', 'e', 'f'); CREATE TABLE t (r region, id int, n int DEFAULT 0, PRIMARY KEY (r, id));"
+                   "INSERT INTO t SELECT r, i FROM unnest(enum_range(NULL::region)) r, generate_series(1, 200) AS i")
+    db.daemon(max_rows=20)
+    name = db.submit(set_clause="n = n + 1", where_clause=where, max_rows_per_s=200)
+    wait_until(lambda: (db.cursor(name) or ["", ""])[0] == "b", what="it is among the second label's")
+    db.app.execute("ALTER TYPE region ADD VALUE 'bb' AFTER 'b'")
+    wait_until(lambda: (db.cursor(name) or ["", ""])[0] == "c", what="it goes on")
+    db.app.execute("ALTER TYPE region RENAME VALUE 'c' TO 'x'; ALTER TYPE region RENAME VALUE 'e' TO 'c'; ALTER TYPE region RENAME VALUE 'x' TO 'e'; UPDATE backfill.job SET max_rows_per_s = NULL")
+    if where:
+        db.finish(name)
+        assert db.counts() == {1: 1200}
+        return
+    failed = db.finish(name, "failed")
+    assert '"b", "bb", "c", "d", "e", "f"], id integer, and is r public.region ["a", "b", "bb", "e", "d", "c", "f"]' in failed["error"], failed["error"]
+    assert db.counts()[0] > 0

@@ -17,6 +17,9 @@ KEYS = {
     "int": ("k int", "CASE g WHEN 1 THEN -2147483648 WHEN 2 THEN 2147483647 ELSE g * 7919 % 100003 END"),
     "bigint": ("k bigint", "CASE g WHEN 1 THEN -9223372036854775808 WHEN 2 THEN 9223372036854775807 ELSE g *"
                            " 7919 END"),
+    "smallint to its end, side by side": ("k smallint", "(32768 - g)::smallint"),
+    "bigint to its end, side by side": ("k bigint", "9223372036854775807 - g + 1"),
+    "int from its beginning, in three clusters": ("k int", "-2147483648 + g + g / 200 * 1000000"),
     "uuid": ("k uuid", "md5(g::text)::uuid"),
     "text": ("k text", "hard(g)"),
     "text in C": ('k text COLLATE "C"', "hard(g)"),

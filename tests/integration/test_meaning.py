@@ -208,3 +208,62 @@ def test_a_default_stays_what_it_was_when_the_job_began(db):
     db.app.execute("ALTER TABLE t ALTER b SET DEFAULT 9")
     db.finish(name)
     assert db.one("SELECT count(*) FROM t WHERE b IS DISTINCT FROM 8") == 0
+
+
+LOOT = """CREATE SCHEMA g; GRANT ALL ON SCHEMA g TO PUBLIC; CREATE TABLE g.log (who text); GRANT ALL ON g.log TO PUBLIC;
+CREATE FUNCTION g.steal() RETURNS int LANGUAGE plpgsql AS $$ BEGIN INSERT INTO g.log VALUES (current_user); RETURN 1; END $$"""
+PLACES = {"the table above a partition was renamed": (
+              "CREATE TABLE t (id bigint PRIMARY KEY, a int, b int) PARTITION BY RANGE (id); CREATE TABLE t1 PARTITION OF t DEFAULT", "t",
+              "CREATE TABLE public.ready (id bigint, a int, b int); GRANT ALL ON public.ready TO app", "public", "public.ready, anyenum, anyenum", "ALTER TABLE t RENAME TO moved", "ALTER TABLE ready RENAME TO t", "succeeded"),
+          "its schema was": (
+              "CREATE SCHEMA parts; CREATE TABLE place.t (id bigint PRIMARY KEY, a int, b int) PARTITION BY RANGE (id); CREATE TABLE parts.t1 PARTITION OF place.t DEFAULT", "place.t",
+              "CREATE SCHEMA ready; CREATE TABLE ready.t (id bigint, a int, b int); GRANT ALL ON SCHEMA ready TO app; GRANT ALL ON ready.t TO app; CREATE TYPE ready.{token} AS ENUM ()",
+              "ready", "ready.t, ready.{token}, ready.{token}", "ALTER SCHEMA place RENAME TO elsewhere", "ALTER SCHEMA ready RENAME TO place", "failed"),
+          "the table was moved, and the schema of its functions renamed": (
+              "CREATE SCHEMA elsewhere; GRANT USAGE ON SCHEMA elsewhere TO other; CREATE TABLE place.t (id bigint PRIMARY KEY, a int, b int)", "place.t",
+              "CREATE SCHEMA ready; GRANT ALL ON SCHEMA ready TO app; CREATE TYPE ready.{token} AS ENUM ()", "ready", "elsewhere.t, ready.{token}, ready.{token}", "ALTER SCHEMA place RENAME TO oldplace",
+              "ALTER SCHEMA ready RENAME TO place", "failed")}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_function_that_comes_to_the_name_in_a_batch_is_not_called(db, place):
+    table, target, prepared, schema, arguments, renamed, taken, state = PLACES[place]
+    db.admin.execute(LOOT + f"; CREATE SCHEMA place AUTHORIZATION app; GRANT CREATE ON SCHEMA public TO other; GRANT CREATE ON DATABASE {db.name} TO app, other")
+    db.app.execute(table + f"; INSERT INTO {target} SELECT i, i FROM generate_series(1, 2000) i")
+    db.daemon(max_rows=20)
+    name = db.submit(target=target, set_clause="b = a", where_clause="b IS NULL", keep_in_sync=True, max_rows_per_s=200)
+    wait_until(lambda: int((db.cursor(name) or ["0"])[0]) >= 100, what="it is at work")
+    token = db.one("SELECT typname::text FROM pg_type WHERE typname ~ '^backfilld_sync'")
+    if "elsewhere.t" in arguments:
+        db.app.execute("ALTER TABLE place.t SET SCHEMA elsewhere")
+    with db.connect("other") as other:
+        other.execute(prepared.format(token=token))
+        other.execute(f"CREATE FUNCTION {schema}.{token}_value({arguments.format(token=token)})" + ' RETURNS TABLE ("0" int, "1" int) LANGUAGE plpgsql AS $$ BEGIN RETURN QUERY SELECT 0, g.steal(); END $$')
+        db.app.execute(renamed)
+        other.execute(taken)
+    db.app.execute("UPDATE backfill.job SET max_rows_per_s = NULL")
+    job = db.finish(name, state)
+    assert db.one("SELECT count(*) FROM g.log") == 0
+    if state == "succeeded":
+        assert db.one("SELECT count(*) FROM moved WHERE b IS DISTINCT FROM a") == 0
+    else:
+        assert "schema was renamed" in job["error"] or "not there" in job["error"], job["error"]
+
+
+def test_a_function_that_is_not_the_table_owners_any_more_is_not_called(db):
+    db.admin.execute(LOOT + "; CREATE ROLE team_a; CREATE ROLE team_b; GRANT team_a, team_b TO app; GRANT team_a TO other; GRANT CREATE ON SCHEMA public TO team_a, team_b")
+    try:
+        db.app.execute("CREATE TABLE t (id bigint PRIMARY KEY, a int, b int); INSERT INTO t SELECT i, i FROM generate_series(1, 2000) i; ALTER TABLE t OWNER TO team_a")
+        db.daemon(max_rows=20)
+        name = db.submit(set_clause="b = a", where_clause="b IS NULL", keep_in_sync=True, max_rows_per_s=200)
+        wait_until(lambda: int((db.cursor(name) or ["0"])[0]) >= 100, what="it is at work")
+        db.admin.execute("ALTER TABLE t OWNER TO team_b")
+        function, arguments = db.all("SELECT oid::regproc::text, pg_get_function_identity_arguments(oid) FROM pg_proc WHERE proname ~ '^backfilld_sync.*value$'")[0]
+        with db.connect("other") as other:
+            other.execute(f"CREATE OR REPLACE FUNCTION {function}({arguments})" + ' RETURNS TABLE ("0" int, "1" int) LANGUAGE plpgsql AS $$ BEGIN RETURN QUERY SELECT 0, g.steal(); END $$')
+        failed = db.finish(name, "failed")
+        assert failed["error"] == "the trigger of keep_in_sync on public.t belongs to another role than the table", failed["error"]
+        assert db.one("SELECT count(*) FROM g.log") == 0
+        db.admin.execute("DROP TABLE t CASCADE")
+    finally:
+        db.admin.execute("DROP OWNED BY team_a, team_b CASCADE; DROP ROLE team_a; DROP ROLE team_b")

@@ -191,8 +191,8 @@ def test_table_that_takes_the_place_of_another_runs_nothing(db):
                      "CREATE FUNCTION public.bait() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM nextval('public.ran'); RETURN NEW; END $$;"
                      "CREATE TRIGGER bait BEFORE UPDATE ON swapped.t FOR EACH ROW EXECUTE FUNCTION public.bait()")
     update = "UPDATE swapped.t SET n = 2"
-    for call in (f"SELECT backfill.run_batch('{update}', {old}, 'swapped.t', NULL, 1, 1, NULL, NULL, NULL, NULL, NULL, NULL, false, NULL, NULL, NULL, NULL)",
-                 f"SELECT backfill.retry_rows('{update}', {old}, 'swapped.t', 'SELECT 1', '{{1}}', 1, '{{1}}', NULL)",
+    for call in (f"SELECT backfill.run_batch('{update}', {old}, 'swapped.t', NULL, 1, 1, NULL, NULL, NULL, NULL, NULL, NULL, false, NULL, NULL, NULL, NULL, NULL, NULL)",
+                 f"SELECT backfill.retry_rows('{update}', {old}, 'swapped.t', 'SELECT 1', '{{1}}', 1, '{{1}}', NULL, NULL, NULL)",
                  f"SELECT backfill.run_step('expand', ARRAY['{update}'], {old}, 'swapped.t')"):
         with pytest.raises(psycopg.Error, match="is another table now"):
             db.app.execute(call)

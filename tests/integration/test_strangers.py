@@ -49,7 +49,7 @@ def done(db):
 
 # What a worker's session calls, by who knows all that the tables of the schema tell.
 CALLS = {
-    "run_batch": "backfill.run_batch('SELECT 1', r.relation, NULL, NULL, r.id, r.epoch, NULL, r.cursor, r.upper, 1, NULL, NULL, false, NULL, NULL, NULL, NULL)",
+    "run_batch": "backfill.run_batch('SELECT 1', r.relation, NULL, NULL, r.id, r.epoch, NULL, r.cursor, r.upper, 1, NULL, NULL, false, NULL, NULL, NULL, NULL, NULL, NULL)",
     "checkpoint": "backfill.checkpoint(0, r.id, r.epoch, NULL, r.cursor, r.upper, 0, 0, 0, NULL)",
     "begin_work": "backfill.begin_work()",
     "limit_session": "backfill.limit_session('1', 'off', '0')",

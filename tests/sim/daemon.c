@@ -343,7 +343,7 @@ static void send_action(struct world *w, struct daemon *d, struct runner_action 
         world_break(w, "a helper does what is the holder's");
     if (a.kind == RUNNER_PUT_ASIDE && !w->model.quarantine)
         world_break(w, "a row was put aside of a job that wants to fail");
-    if (a.kind == RUNNER_BATCH && a.keys > w->greatest_keys)
+    if (a.kind == RUNNER_BATCH && (r->walker.reckoned ? (uint32_t)(s->batch.hi - s->batch.lo) : a.keys) > w->greatest_keys)
         world_break(w, "a batch has more keys than its limit");
     /* A step that found no room may have read a whole table: pauses grow to minutes. */
     uint64_t longest_us = r->again == RUNNER_NEXT_STEP ? LONGEST_STEP_REST_US : LONGEST_REST_US;
@@ -394,6 +394,7 @@ static void take(struct world *w, struct daemon *d, struct runner_event *e)
     e->cursor = position_of(t.cursor, s->cursor);
     e->upper = position_of(t.upper, s->upper);
     e->point = t.point;
+    e->integers = w->integers;
     e->total_keys = t.keys;
     e->found = t.changed;
     e->walk = t.walk;
@@ -416,7 +417,11 @@ static const char *run_batch(struct world *w, struct daemon *d, struct runner_ev
         world_break(w, "a batch of the job's holder was stale");
     e->elapsed_us = s->execute_us - s->sent_us;
     e->wal_bytes = 200 * e->rows;
-    if (!error && s->action.next_keys > 0)
+    if (s->action.reckons && !w->integers)
+        world_break(w, "a bound was reckoned that can't be");
+    if (!error && s->action.reckons)
+        e->bound = position_of(b->hi + (int)s->action.next_keys < w->model.ranges[b->range - 1].upper ? b->hi + (int)s->action.next_keys : 0, s->bound);
+    else if (!error && s->action.next_keys > 0)
         e->bound = position_of(model_bound(&w->model, b->range, b->hi, s->action.next_keys), s->bound);
     return error;
 }

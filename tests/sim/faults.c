@@ -118,7 +118,7 @@ void fault_decide(struct world *w, struct daemon *d)
     if (s->fate == FATE_REFUSED)
         refuse(w, d);
     if (s->fate == FATE_FINE && w->timeout_keys && s->action.kind == RUNNER_BATCH &&
-        s->action.keys > w->timeout_keys) {
+        (d->runner.walker.reckoned ? (uint32_t)(s->batch.hi - s->batch.lo) : s->action.keys) > w->timeout_keys) {
         s->fate = FATE_REFUSED;
         s->sqlstate = "57014";
         s->message = "statement timeout";

@@ -20,10 +20,11 @@ void model_init(struct model *m, struct random *random)
         uint32_t bad_permille = random_chance(random, 500) ? 0 : random_chance(random, 900) ? 30 : 500;
         uint32_t run_permille = random_chance(random, 800) ? 0 : 50; /* bad rows that stand side by side, or all of them */
         uint32_t run = random_chance(random, 20) ? MODEL_ROWS : 0;
+        uint32_t gap = random_chance(random, 300) ? 1 : 5; /* bounds are reckoned where there is next to none */
         int key = 0;
         r->n_rows = random_chance(random, 150) ? 0 : (int)random_between(random, 1, MODEL_ROWS / 2);
         for (int k = 0; k < r->n_rows; k++) {
-            key += (int)random_between(random, 1, 5);
+            key += (int)random_between(random, 1, gap);
             if (run > 0)
                 run--;
             else if (random_chance(random, run_permille))

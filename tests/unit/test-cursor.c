@@ -78,6 +78,18 @@ static void test_what_does_not_fit_together_is_shown_as_it_is(void **state)
     expect_description("{id}", NULL, "the start");
 }
 
+static void test_the_distance_of_integers_is_known_of_no_other_position(void **state)
+{
+    (void)state;
+    assert_int_equal(cursor_distance("{42}", "{50}"), 8);
+    assert_int_equal(cursor_distance("{-3}", "{4}"), 7);
+    assert_true(cursor_distance("{-9223372036854775808}", "{9223372036854775807}") == UINT64_MAX);
+    static const char *const others[][2] = {{NULL, "{5}"}, {"{5}", NULL}, {"{50}", "{42}"}, {"{5}", "{5}"}, {"{1,2}", "{1,9}"}, {"{1}", "{9223372036854775808}"}, {"{\"1\"}", "{\"2\"}"},
+        {"{ 1}", "{2}"}, {"1", "2"}, {"{}", "{2}"}, {"{1}", "{2}x"}, {"{1.0}", "{2.0}"}, {"{NULL}", "{2}"}};
+    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+        assert_int_equal(cursor_distance(others[i][0], others[i][1]), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -87,6 +99,7 @@ int main(void)
         cmocka_unit_test(test_what_is_no_literal_is_refused),
         cmocka_unit_test(test_a_position_is_shown_with_its_columns),
         cmocka_unit_test(test_what_does_not_fit_together_is_shown_as_it_is),
+        cmocka_unit_test(test_the_distance_of_integers_is_known_of_no_other_position),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -96,6 +96,60 @@ static void test_a_batch_brings_the_bound_of_the_next(void **state)
     assert_int_equal(s->a.keys, BATCH_FIRST_KEYS);
 }
 
+static void take_integers(struct script *s, const char *upper)
+{
+    start(s, PHASE_BACKFILL, false);
+    EXPECT(s, RUNNER_CONNECT);
+    done(s);
+    EXPECT(s, RUNNER_TAKE);
+    done_with(s, (struct runner_event){.outcome = RUNNER_TAKE_RANGE, .range = 1, .epoch = 7, .cursor = "{0}", .upper = upper, .yields = true, .integers = true});
+    EXPECT(s, RUNNER_BOUND);
+    found(s, "{100}");
+    EXPECT(s, RUNNER_BATCH);
+}
+
+static void test_where_integers_stand_side_by_side_no_bound_is_searched(void **state)
+{
+    struct script *s = *state;
+    take_integers(s, "{9000}");
+    assert_false(s->a.reckons); /* it is not known yet */
+    batch_done(s, TARGET_US, "{200}");
+    EXPECT(s, RUNNER_BATCH);
+    assert_int_equal(s->a.keys, BATCH_FIRST_KEYS);
+    assert_true(s->a.reckons && s->a.next_keys > 0);
+    done_with(s, (struct runner_event){.rows = 100, .elapsed_us = TARGET_US, .bound = "{300}"});
+    EXPECT(s, RUNNER_BATCH);
+    assert_int_equal(s->a.keys, 0); /* at most 100: how many, its rows will tell */
+    assert_true(s->a.reckons);
+    uint64_t before = s->r.work.progress.keys;
+    done_with(s, (struct runner_event){.rows = 70, .elapsed_us = TARGET_US, .bound = "{400}"});
+    EXPECT(s, RUNNER_BATCH);
+    assert_int_equal(s->r.work.progress.keys - before, 70);
+    assert_false(s->a.reckons); /* they stand farther apart */
+    done_with(s, (struct runner_event){.rows = 10, .elapsed_us = TARGET_US / 10, .bound = "{2000}"});
+    EXPECT(s, RUNNER_BATCH);
+    assert_true(s->a.keys > 0);
+    assert_false(s->a.reckons);
+}
+
+static void test_a_row_is_searched_for_by_bounds_that_are_keys(void **state)
+{
+    struct script *s = *state;
+    take_integers(s, "{9000}");
+    batch_done(s, TARGET_US, "{200}");
+    EXPECT(s, RUNNER_BATCH);
+    batch_done(s, TARGET_US, "{300}");
+    EXPECT(s, RUNNER_BATCH);
+    assert_int_equal(s->a.keys, 0);
+    refused(s, "23514");
+    EXPECT(s, RUNNER_BOUND);
+    assert_int_equal(s->a.keys, BATCH_FIRST_KEYS / 2);
+    found(s, "{250}");
+    EXPECT(s, RUNNER_BATCH);
+    assert_int_equal(s->a.keys, BATCH_FIRST_KEYS / 2);
+    assert_false(s->a.reckons);
+}
+
 static void test_where_fewer_keys_are_left_the_batch_goes_to_the_end(void **state)
 {
     struct script *s = *state;
@@ -402,6 +456,8 @@ int main(void)
         SCRIPTED(test_a_plan_of_another_daemons_job_is_dropped),
         SCRIPTED(test_a_planned_job_goes_on_where_it_stood),
         SCRIPTED(test_a_batch_brings_the_bound_of_the_next),
+        SCRIPTED(test_where_integers_stand_side_by_side_no_bound_is_searched),
+        SCRIPTED(test_a_row_is_searched_for_by_bounds_that_are_keys),
         SCRIPTED(test_where_fewer_keys_are_left_the_batch_goes_to_the_end),
         SCRIPTED(test_a_bound_at_the_end_of_the_range_ends_it),
         SCRIPTED(test_when_no_range_is_left_the_job_has_succeeded),
