@@ -35,14 +35,13 @@ AS $$
    WHERE k.says <> definition
 $$;
 
--- Whether another job, which has not ended, will give a constraint of the table that name. It sees jobs of all roles, and tells no more.
+-- Whether another job, which has not ended, will give a constraint of the table that name.
 CREATE OR REPLACE FUNCTION backfill.is_promised(job backfill.job, name text) RETURNS boolean
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT EXISTS (SELECT FROM backfill.job j, jsonb_array_elements(j.plan -> 'enforce') i
-                  WHERE j.target = job.target AND j.id <> job.id AND j.state IN ('queued', 'running', 'paused') AND NOT j.dry_run
-                    AND EXISTS (SELECT FROM pg_class c WHERE c.oid = j.target AND pg_has_role(session_user, c.relowner, 'MEMBER'))  -- who else may add one
-                    AND NOT (i -> 'existing')::boolean AND i ->> 'name' = is_promised.name)
+BEGIN
+  RETURN EXISTS (SELECT FROM backfill.job_beside j WHERE j.target::oid = job.target AND j.id <> job.id AND j.is_open AND is_promised.name = ANY (j.promised));
+END
 $$;
 
 -- A name for a constraint, as the server would choose it; a number behind it when another constraint or index has it, or will have

@@ -82,7 +82,7 @@ DECLARE
   next text;
 BEGIN
   IF job.keep_in_sync AND EXISTS (SELECT FROM backfill.sync_triggers(job)) THEN
-    next := backfill.downstream_of(job.id);
+    next := backfill.downstream_of(job);
   END IF;
   IF next IS NOT NULL THEN
     PERFORM backfill.refuse('wanted', format('job "%s" keeps a column in step with one that this job fills', next),

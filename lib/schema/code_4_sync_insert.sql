@@ -161,29 +161,38 @@ AS $$
                 WHERE f.name = ANY (ARRAY(SELECT backfill.sync_token(job) || e FROM unnest('{_value, _todo, _rest}'::text[]) e)) AND c <> ALL (ARRAY(SELECT unnest(backfill.filled_columns(job.set_clause)))))
 $$;
 
+-- What jobs of all roles do to a table, or will, for who has a say in it: the rights of its owner, or a keep_in_sync job on it, which took those. A view, for in its query current_user is who acts; a SECURITY DEFINER
+-- function would know no more than the session's login, and code of others runs there, too. filled, reads (once its trigger is there), back: columns, of a job that keeps rows in step; leaves: that is being taken
+-- out; there: its triggers are in the table; may_read: columns whose names are words of its clauses; promised: names of constraints.
+CREATE OR REPLACE VIEW backfill.job_beside WITH (security_barrier = true) AS
+  SELECT j.id, j.name, j.target, j.keep_in_sync AND NOT j.dry_run AS keeps, j.state IN ('queued', 'running', 'paused') AS is_open, backfill.filled_columns(j.set_clause) AS filled, backfill.sync_reads(j) AS reads,
+         coalesce(backfill.filled_columns(j.sync_back), '{}') AS back, backfill.takes_all(j) AS leaves, EXISTS (SELECT FROM backfill.sync_triggers(j)) AS there,
+         ARRAY(SELECT a.attname::text FROM pg_attribute a WHERE a.attrelid = j.target AND a.attnum > 0 AND NOT a.attisdropped AND concat_ws(' ', j.set_clause, j.where_clause) ~* backfill.word_pattern(a.attname)) AS may_read,
+         CASE WHEN NOT j.dry_run THEN ARRAY(SELECT i ->> 'name' FROM jsonb_array_elements(j.plan -> 'enforce') i WHERE NOT (i -> 'existing')::boolean) END AS promised
+    FROM backfill.job j
+   WHERE EXISTS (SELECT FROM pg_class t WHERE t.oid = j.target AND pg_has_role(current_user, t.relowner, 'MEMBER'))
+      OR pg_has_role(current_user, (SELECT n.nspowner FROM pg_namespace n WHERE n.nspname = 'backfill'), 'USAGE')
+      OR EXISTS (SELECT FROM backfill.job mine WHERE mine.target = j.target AND mine.keep_in_sync AND pg_has_role(current_user, mine.owner_oid, 'MEMBER'));
+
 -- The columns of other jobs that keep rows of a job's table in step, or of partitions of it, or of what it is a partition of, or will: filled, read (once its trigger is there), and back, which sync_back writes.
--- older: its triggers fire before this one's; there: they are in the table. Jobs of all roles, for who has the rights of the table's owner.
+-- older: its triggers fire before this one's; there: they are in the table.
 CREATE OR REPLACE FUNCTION backfill.other_syncs(job backfill.job) RETURNS TABLE (name text, filled text[], reads text[], back text[], leaves boolean, older boolean, there boolean)
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT j.name, backfill.filled_columns(j.set_clause), backfill.sync_reads(j), coalesce(backfill.filled_columns(j.sync_back), '{}'), backfill.takes_all(j), j.id < job.id, p.there
-    FROM backfill.job j JOIN pg_class t ON t.oid = j.target, LATERAL (SELECT EXISTS (SELECT FROM backfill.sync_triggers(j)) AS there) p
-   WHERE j.id <> job.id AND j.keep_in_sync AND NOT j.dry_run AND j.target = ANY ((SELECT backfill.kin_of(job.target))::oid[])
-     AND (pg_has_role(session_user, t.relowner, 'MEMBER') OR session_user = (SELECT pg_get_userbyid(n.nspowner) FROM pg_namespace n WHERE n.nspname = 'backfill'))
-     AND (j.state IN ('queued', 'running', 'paused') OR p.there)
+  SELECT j.name, j.filled, j.reads, j.back, j.leaves, j.id < job.id, j.there
+    FROM backfill.job_beside j
+   WHERE j.id <> job.id AND j.keeps AND j.target::oid = ANY ((SELECT backfill.kin_of(job.target))::oid[]) AND (j.is_open OR j.there)
 $$;
 
--- A job whose trigger computes from a column that this one fills, or will: of one that has none yet the words of its clauses tell. By its name; NULL: there is none, or
--- whoever asks has no say in this one.
-CREATE OR REPLACE FUNCTION backfill.downstream_of(job_id bigint) RETURNS text
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+-- A job whose trigger computes from a column that this one fills, or will: of one that has none yet the words of its clauses tell. By its name; NULL: there is none.
+CREATE OR REPLACE FUNCTION backfill.downstream_of(job backfill.job) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT min(j.name) FROM backfill.job job, backfill.job j
-   WHERE job.id = job_id AND (pg_has_role(session_user, job.submitted_by_oid, 'MEMBER') OR pg_has_role(session_user, job.owner_oid, 'MEMBER') OR EXISTS (SELECT FROM pg_class c WHERE c.oid = job.target AND pg_has_role(session_user, c.relowner, 'MEMBER')))
-     AND j.id > job.id AND j.keep_in_sync AND NOT j.dry_run AND j.target = ANY (backfill.kin_of(job.target)) AND NOT backfill.takes_all(j)
-     AND CASE WHEN EXISTS (SELECT FROM backfill.sync_triggers(j)) THEN backfill.sync_reads(j) && backfill.filled_columns(job.set_clause)
-              ELSE j.state IN ('queued', 'running', 'paused')
-                   AND EXISTS (SELECT FROM unnest(backfill.filled_columns(job.set_clause)) c WHERE concat_ws(' ', j.set_clause, j.where_clause) ~* backfill.word_pattern(c::name)) END
+  SELECT min(j.name)
+    FROM backfill.job_beside j
+   WHERE j.id > job.id AND j.keeps AND j.target::oid = ANY ((SELECT backfill.kin_of(job.target))::oid[]) AND NOT j.leaves
+     AND CASE WHEN j.there THEN j.reads && backfill.filled_columns(job.set_clause)
+              ELSE j.is_open AND j.may_read && backfill.filled_columns(job.set_clause) END
 $$;
 
 -- Triggers of keep_in_sync on a table whose jobs are not in this schema, one of each: they came with a dump, say, or the schema was made anew. commands: take all of it out. Whoever asks

@@ -23,6 +23,7 @@ GRANT SELECT ON backfill.range TO backfill_submitter;  -- own_ranges
 REVOKE SELECT ON backfill.range FROM pg_monitor;  -- the keys at its ends and its cursor are values of rows
 GRANT SELECT (id, job_id, submitted_by, relation, key, keys, rows, batches, wal_bytes, rate, checkpoint_at, done, found, home, key_identity, nulls, submitted_by_oid, gone, walker, walker_since, for_holder) ON backfill.range TO pg_monitor;
 GRANT SELECT ON backfill.left_behind, backfill.job_figures, backfill.taken_here TO backfill_submitter, pg_monitor;
+GRANT SELECT ON backfill.job_beside TO backfill_submitter;
 GRANT INSERT (name, target, add_column, set_clause, where_clause, statement, keep_in_sync, sync_back, enforce, drop_column, scan, key,
               dry_run, priority, workers, target_ms, max_rows_per_s, max_lag, throttle_off, on_error, active_hours, settings, ignore, wanted)
    ON backfill.job TO backfill_submitter;

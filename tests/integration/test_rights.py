@@ -476,3 +476,27 @@ def test_who_may_execute_all_functions_makes_none_of_ours_a_trigger_of_theirs(db
                 session.execute("UPDATE theirs.t SET asked = 'x'")
             session.execute("DROP TABLE theirs.t")
     assert db.one("SELECT count(*) FROM backfill.job") == 1
+
+
+@pytest.mark.parametrize("how", ["definer", "analyze"])
+def test_code_of_others_sees_no_jobs_but_its_roles(db, how):
+    """A session's login says nothing of who acts: in a function of somebody else it is whose session that is, in ANALYZE a superuser."""
+    db.admin.execute(f"GRANT CREATE ON SCHEMA public TO other; GRANT CREATE ON DATABASE {db.name} TO app")
+    db.app.execute("CREATE SCHEMA secret; CREATE TABLE secret.payroll (id bigint PRIMARY KEY, salary int, raise int); INSERT INTO secret.payroll SELECT i, i FROM generate_series(1, 50) i")
+    db.daemon()
+    name = db.submit(target="secret.payroll", set_clause="raise = salary * 2", where_clause="raise IS NULL", keep_in_sync=True, enforce=["CHECK (raise > 0)"])
+    db.finish(name)
+    job = f"jsonb_populate_record(NULL::backfill.job, jsonb_build_object('id', 0, 'set_clause', 'salary = 1', 'target', {db.one('''SELECT 'secret.payroll'::regclass::oid''')}::text))"
+    peek = (f"INSERT INTO public.loot SELECT s::text FROM backfill.other_syncs({job}) s; INSERT INTO public.loot SELECT backfill.downstream_of({job});"
+            "INSERT INTO public.loot SELECT b::text FROM backfill.job_beside b")
+    other = db.session("other")
+    other.execute(f"CREATE TABLE public.loot (what text); CREATE FUNCTION public.peek() RETURNS int LANGUAGE plpgsql {'SECURITY DEFINER' if how == 'definer' else ''} AS $$ BEGIN {peek}; RETURN 1; END $$")
+    if how == "definer":
+        db.app.execute("SELECT public.peek()")
+    else:
+        other.execute("CREATE FUNCTION public.i(a int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN IF session_user <> 'other' THEN PERFORM public.peek(); END IF; RETURN a; END $$;"
+                      "CREATE TABLE public.mine (a int); CREATE INDEX ON public.mine (public.i(a)); INSERT INTO public.mine SELECT 1")
+        db.admin.execute("ANALYZE public.mine")
+    assert db.one("SELECT count(*) FROM public.loot") > 0 and db.one("SELECT count(what) FROM public.loot") == 0
+    assert db.app.execute(f"SELECT name FROM backfill.other_syncs({job})").fetchall() == [(name,)]
+    assert db.app.execute(f"SELECT backfill.downstream_of({job})").fetchall() == [(name,)]
