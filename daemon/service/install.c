@@ -30,6 +30,12 @@ struct attempt {
     bool locked;   /* and so it is when a lock wasn't to be had */
 };
 
+static bool sqlstate_is_any(const PGresult *result, const char *a, const char *b, const char *c, const char *d)
+{
+    const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+    return state && (strcmp(state, a) == 0 || strcmp(state, b) == 0 || strcmp(state, c) == 0 || strcmp(state, d) == 0);
+}
+
 /* It gets no lock. Not only the name is told, but what to do: who would know that a console has forgotten a COMMIT? */
 static void say_locked(struct attempt *a)
 {
@@ -56,6 +62,19 @@ static void say_waiting(struct attempt *a)
     PQclear(result);
 }
 
+/* What others have made of the schema's functions and types keeps them as they are: the server names neither. */
+static bool say_users(struct attempt *a)
+{
+    PQclear(PQexec(a->conn, "ROLLBACK"));
+    PGresult *result = PQexec(a->conn, SQL_SCHEMA_USERS);
+    _cleanup_free_ char *users = text_line(PQntuples(result) == 1 ? result_text(result, 0, "users") : NULL, TEXT_MESSAGE);
+
+    if (users)
+        fprintf(stderr, "HINT: Nothing has been changed. What others have made of functions and types of the schema keeps it from being made anew: %s. Have that dropped, then run --install again.\n", users);
+    PQclear(result);
+    return users;
+}
+
 /* One or more statements; says what went wrong, and where. */
 static bool run(struct attempt *a, const char *what, const char *sql)
 {
@@ -77,9 +96,10 @@ static bool run(struct attempt *a, const char *what, const char *sql)
         const char *primary = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
         _cleanup_free_ char *message = text_line(primary ? primary : PQerrorMessage(a->conn), TEXT_MESSAGE);
         fprintf(stderr, "backfilld: %s: %s: %s\n", a->database, what, message);
-        if (hint)
+        bool said = sqlstate_is_any(result, "42P13", "0A000", "2BP01", "42P16") && say_users(a);
+        if (!said && hint)
             fprintf(stderr, "HINT: %s\n", hint);
-        else if (primary && strcmp(PQresultErrorField(result, PG_DIAG_SQLSTATE), "42501") == 0)
+        else if (!said && primary && strcmp(PQresultErrorField(result, PG_DIAG_SQLSTATE), "42501") == 0)
             fprintf(stderr, "HINT: As a superuser: GRANT CREATE ON DATABASE %s TO the daemon's role, %s.\n",
                 PQdb(a->conn), PQuser(a->conn));
     }

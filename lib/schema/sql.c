@@ -149,6 +149,22 @@ const char SQL_SCHEMA[] =
     "  LEFT JOIN pg_catalog.pg_namespace AS n ON n.nspname OPERATOR(pg_catalog.=) 'backfill'\n"
     "  LEFT JOIN pg_catalog.pg_class AS c ON c.relnamespace OPERATOR(pg_catalog.=) n.oid AND c.relname OPERATOR(pg_catalog.=) 'installed'";
 
+/* Functions, columns and views of others: what they rest on can't be made anew. Five of them. */
+const char SQL_SCHEMA_USERS[] =
+    "SELECT pg_catalog.string_agg(u.what, ', ' ORDER BY u.what) FILTER (WHERE u.n <= 5) || CASE WHEN pg_catalog.count(*) > 5 THEN ', …' ELSE '' END AS users\n"
+    "  FROM (SELECT x.what, pg_catalog.row_number() OVER (ORDER BY x.what) AS n\n"
+    "          FROM (SELECT DISTINCT pg_catalog.concat(i.type, ' ', i.identity, ' of ' || s.refobjid::pg_catalog.regrole) AS what\n"
+    "                  FROM (SELECT 'pg_catalog.pg_proc'::pg_catalog.regclass AS class, p.oid FROM pg_catalog.pg_proc p WHERE p.pronamespace = pg_catalog.to_regnamespace('backfill')\n"
+    "                         UNION ALL\n"
+    "                        SELECT 'pg_catalog.pg_type'::pg_catalog.regclass, t.oid FROM pg_catalog.pg_type t WHERE t.typnamespace = pg_catalog.to_regnamespace('backfill')) AS o\n"
+    "                  JOIN pg_catalog.pg_depend d ON d.refclassid = o.class AND d.refobjid = o.oid AND d.deptype = 'n'\n"
+    "                  LEFT JOIN pg_catalog.pg_rewrite w ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND w.oid = d.objid\n"
+    "                  JOIN pg_catalog.pg_class r ON r.relname = 'pg_class' AND r.relnamespace = 'pg_catalog'::pg_catalog.regnamespace\n"
+    "                 CROSS JOIN LATERAL pg_catalog.pg_identify_object(coalesce(CASE WHEN w.oid IS NOT NULL THEN r.oid END, d.classid), coalesce(w.ev_class, d.objid), 0) AS i\n"
+    "                  LEFT JOIN pg_catalog.pg_shdepend s ON s.classid = coalesce(CASE WHEN w.oid IS NOT NULL THEN r.oid END, d.classid) AND s.objid = coalesce(w.ev_class, d.objid) AND s.deptype = 'o'\n"
+    "                   AND s.dbid = (SELECT b.oid FROM pg_catalog.pg_database b WHERE b.datname = pg_catalog.current_database())\n"
+    "                 WHERE i.schema IS DISTINCT FROM 'backfill' AND i.identity !~ ' on backfill[.]') AS x) AS u";
+
 /* Who holds up an --install: the oldest transactions that have a table of the schema in use. */
 const char SQL_SCHEMA_HOLDERS[] =
     "SELECT pg_catalog.string_agg(pg_catalog.format('%s (role %s%s)%s', coalesce('pid ' || h.pid, 'a prepared transaction'), coalesce(h.usename, '?'),\n"

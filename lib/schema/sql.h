@@ -35,6 +35,7 @@ extern const char SQL_RUN_STEP[]; /* phase, commands (text[]), relation oid, its
 
 /* The control session, as the daemon's role. */
 extern const char SQL_HELLO[]; /* -> server version number, in recovery, pid, backend start */
+extern const char SQL_SCHEMA_USERS[]; /* -> what outside of the schema rests on its functions and types, and whose it is: NULL, nothing does */
 extern const char SQL_SCHEMA[]; /* -> whether the schema is there, and its table installed; why neither may be read or NULL, hint */
 extern const char SQL_JOB_HOLDERS[]; /* -> who keeps the control session waiting, in words; NULL: nobody by now */
 extern const char SQL_SCHEMA_HOLDERS[]; /* -> who has the control schema's tables in use, in words */

@@ -2,6 +2,7 @@
 
 import glob
 import os
+import re
 import subprocess
 
 import pytest
@@ -146,3 +147,18 @@ def test_two_first_installs_at_once_both_go_well(db2):
     db2.admin.execute(f"DROP SCHEMA backfill CASCADE; GRANT CREATE ON DATABASE {db2.name} TO backfilld")
     both = [subprocess.Popen([PROGRAM, "-d", db2.conninfo(), "--install"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     assert [(p.communicate(timeout=30)[1], p.returncode) for p in both] == [("", 0), ("", 0)]
+
+
+@pytest.mark.parametrize("made", ["CREATE FUNCTION public.d() RETURNS boolean LANGUAGE sql BEGIN ATOMIC SELECT EXISTS (SELECT FROM backfill.key_of(NULL::oid, NULL::smallint[])); END",
+                                  "CREATE TABLE public.c (x backfill.job)", "CREATE VIEW public.v AS SELECT * FROM backfill.key_of(NULL::oid, NULL::smallint[])"])
+def test_what_others_have_made_of_the_schema_is_named_where_it_is_in_the_way(old, made):
+    if installed(old) == 1 and "key_of" in made:
+        made = made.replace("backfill.key_of(NULL::oid, NULL::smallint[])", "backfill.key_of(NULL::oid)") if old.one("SELECT to_regprocedure('backfill.key_of(oid)') IS NOT NULL") else made
+    old.session("other").execute(made)
+    before = definitions(old)
+    upgraded = run("-d", old.conninfo(), "--install")
+    what = re.search(r"(FUNCTION|TABLE|VIEW) (\S+)", made)
+    assert upgraded.returncode == 1 and f"{what[1].lower()} {what[2]} of other" in upgraded.stderr and upgraded.stderr.count("HINT") == 1, upgraded.stderr
+    assert definitions(old) == before
+    old.session("other").execute(f"DROP {what[1]} {what[2]}")
+    assert run("-d", old.conninfo(), "--install").returncode == 0
