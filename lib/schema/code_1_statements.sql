@@ -244,6 +244,18 @@ BEGIN
 END
 $$;
 
+-- Part of the condition of a batch on a partition: true, as long as it is one of the table. Another owner's triggers would run with the job's rights, and its rows are not the job's any more.
+CREATE OR REPLACE FUNCTION backfill.check_leaf(relation oid, target oid) RETURNS boolean
+LANGUAGE plpgsql STABLE
+AS $$
+BEGIN
+  IF EXISTS (SELECT FROM pg_catalog.pg_partition_ancestors(relation::pg_catalog.regclass) AS a(relid) WHERE a.relid::pg_catalog.oid OPERATOR(pg_catalog.=) target) THEN
+    RETURN true;
+  END IF;
+  RAISE EXCEPTION '% is no partition of % any more', backfill.relation_name(relation), backfill.relation_name(target) USING ERRCODE = 'BF001', HINT = 'It was detached; this statement was undone.';
+END
+$$;
+
 -- The same of a column of an enum: that its labels are those of when the statement was written (md5). labels: those of now.
 CREATE OR REPLACE FUNCTION backfill.check_labels(labels text, written text) RETURNS boolean
 LANGUAGE plpgsql STABLE
@@ -483,7 +495,7 @@ DECLARE
   name      text := (backfill.relation_in_clauses(job, relation)).name;
   position  text := (SELECT 'ARRAY[' || string_agg(format('%s.%s::pg_catalog.text', name, c), ', ' ORDER BY ord) || ']'
                        FROM unnest(key.columns) WITH ORDINALITY AS u(c, ord));
-  to_do     text := backfill.condition_of(job.where_clause);
+  to_do     text := coalesce(backfill.called_condition(job, relation), backfill.condition_of(job.where_clause));
   ordering  text[] := ARRAY(SELECT format('%s.%s', name, c) || CASE coll WHEN '' THEN '' ELSE ' COLLATE ' || coll END
                               FROM unnest(key.columns, key.collations) WITH ORDINALITY AS u(c, coll, ord) ORDER BY ord);
   walked    text := backfill.batch_condition(name || '.', key, point);
@@ -495,8 +507,8 @@ BEGIN
   IF job.statement IS NOT NULL THEN
     batch := '/* backfilld */ ' || backfill.place_batch(job.statement, key, point, several);
   ELSE
-    batch := format(E'/* backfilld */ UPDATE %s\nSET %s\nWHERE %s', source, coalesce(backfill.called_clause(job, relation), job.plan ->> 'set', job.set_clause),
-                    wanted || ' AND ' || backfill.skip_condition(name || '.', key))
+    batch := format(E'/* backfilld */ UPDATE %s\nSET %s\nWHERE %s', source, coalesce(backfill.called_clause(job, relation), backfill.clause_for(job, relation)),
+                    CASE WHEN relation IN (SELECT l.relid FROM backfill.partitions_of(job.target) l WHERE l.relid <> job.target) THEN format('backfill.check_leaf(%s, %s) AND ', relation, job.target::oid) ELSE '' END || wanted || ' AND ' || backfill.skip_condition(name || '.', key))
           || coalesce(E'\nAND ' || to_do, '')
           || CASE WHEN NOT point AND several IS NULL AND backfill.can_yield(job) THEN E'\nAND ' || backfill.yield_condition() ELSE '' END;
   END IF;
@@ -525,12 +537,14 @@ $$;
 -- Asks whether no row of a relation is to do, by one look at all of it, and whether that relation is still called so; NULL for a job that
 -- no where_clause tells of.
 CREATE OR REPLACE FUNCTION backfill.whole_look(job backfill.job, relation oid) RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT format(E'/* backfilld */ SELECT NOT EXISTS (SELECT FROM %s WHERE (%s\n)) AND pg_catalog.to_regclass(%L)::pg_catalog.oid OPERATOR(pg_catalog.=) %s::pg_catalog.oid',
-                c.source, job.where_clause, backfill.relation_name(relation), relation)
-    FROM backfill.relation_in_clauses(job, relation) c
-   WHERE job.where_clause IS NOT NULL AND job.set_clause IS NOT NULL
+BEGIN
+  RETURN (SELECT format(E'/* backfilld */ SELECT NOT EXISTS (SELECT FROM %s WHERE (%s\n)) AND pg_catalog.to_regclass(%L)::pg_catalog.oid OPERATOR(pg_catalog.=) %s::pg_catalog.oid',
+                        c.source, coalesce(backfill.called_condition(job, relation), job.where_clause), backfill.relation_name(relation), relation)
+            FROM backfill.relation_in_clauses(job, relation) c
+           WHERE job.where_clause IS NOT NULL AND job.set_clause IS NOT NULL);
+END
 $$;
 
 -- A partitioned table, or a partition, and all partitions below it; nothing of any other table. As pg_partition_tree, which takes a lock on each of them: a look at
@@ -577,6 +591,13 @@ AS $$
    WHERE t.isleaf
      AND job.statement IS NULL
      AND (SELECT relkind FROM pg_class WHERE oid = job.target) = 'p'
+$$;
+
+-- Whether a relation is a job's table, or a partition of it: not one that was dropped, nor one that was detached, which is somebody's own.
+CREATE OR REPLACE FUNCTION backfill.is_of_target(job backfill.job, relation oid) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT EXISTS (SELECT FROM pg_class c WHERE c.oid = relation) AND (relation = job.target OR EXISTS (SELECT FROM pg_partition_ancestors(relation) a WHERE a.relid = job.target))
 $$;
 
 -- The relations that a job works on, each with its file, by which another one's rows are told. A statement of the user's own reaches partitions by the table, as long as they belong to it:

@@ -42,7 +42,7 @@ AS $$
   SELECT format(CASE WHEN cardinality(f.columns) = 1 THEN '%s' ELSE '(%s)' END, job.where_clause)
          || string_agg(DISTINCT CASE WHEN cardinality(s.names) = 1 AND a ->> 'expression' !~* '\mselect\M'
                                      THEN format(' AND %I IS NOT NULL', s.names[1])
-                                     ELSE format(' AND (%s) IS NOT NULL', a ->> 'expression') END, '')
+                                     ELSE format(' AND (%s) IS NOT NULL', backfill.value_of(job.target, a -> 'columns' ->> 0, a ->> 'expression')) END, '')
     FROM (SELECT backfill.columns_to_fill(job) AS columns) f,
          jsonb_array_elements(backfill.assignments_of(job.set_clause)) a
    CROSS JOIN LATERAL (SELECT array_agg(c.attname) AS names

@@ -13,10 +13,10 @@ LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT EXISTS (SELECT FROM backfill.range r
                   WHERE r.job_id = job.id AND NOT r.done
-                    AND EXISTS (SELECT FROM pg_class c WHERE c.oid = r.relation))
+                    AND backfill.is_of_target(job, r.relation))
       OR EXISTS (SELECT FROM backfill.left_behind l
                   WHERE l.job_id = job.id AND l.reason = 'locked'
-                    AND EXISTS (SELECT FROM pg_class c WHERE c.oid = l.relation))
+                    AND backfill.is_of_target(job, l.relation))
 $$;
 
 -- Whether the catalog still has a step of the phase to do.

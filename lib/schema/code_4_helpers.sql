@@ -37,14 +37,14 @@ BEGIN
   SELECT r.id INTO found
     FROM backfill.range r
    WHERE r.job_id = job.id AND r.walker = free_range.slot AND NOT r.done AND (free_range.slot = 0 OR NOT r.for_holder)
-     AND EXISTS (SELECT FROM pg_class c WHERE c.oid = r.relation)
+     AND backfill.is_of_target(job, r.relation)
    ORDER BY r.id LIMIT 1
      FOR NO KEY UPDATE SKIP LOCKED;
   IF found IS NULL THEN
     SELECT r.id INTO found
       FROM backfill.range r
      WHERE r.job_id = job.id AND NOT r.done AND (free_range.slot = 0 OR NOT r.for_holder) AND NOT backfill.is_walked(job, r, free_range.slot)
-       AND EXISTS (SELECT FROM pg_class c WHERE c.oid = r.relation)
+       AND backfill.is_of_target(job, r.relation)
      ORDER BY r.id LIMIT 1
        FOR NO KEY UPDATE SKIP LOCKED;
   END IF;
@@ -52,7 +52,7 @@ BEGIN
     SELECT r.id INTO found
       FROM backfill.range r
      WHERE r.job_id = job.id AND NOT r.done AND NOT backfill.is_walked(job, r, 0)
-       AND EXISTS (SELECT FROM pg_class c WHERE c.oid = r.relation)
+       AND backfill.is_of_target(job, r.relation)
      ORDER BY r.id LIMIT 1
        FOR NO KEY UPDATE;
   END IF;

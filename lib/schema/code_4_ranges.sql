@@ -202,7 +202,7 @@ BEGIN
   ELSIF slot > 0 THEN
     outcome := 'none';
     RETURN;
-  ELSIF EXISTS (SELECT FROM backfill.range g WHERE g.job_id = take_range.job_id AND NOT g.done AND EXISTS (SELECT FROM pg_class c WHERE c.oid = g.relation)) THEN
+  ELSIF EXISTS (SELECT FROM backfill.range g WHERE g.job_id = take_range.job_id AND NOT g.done AND backfill.is_of_target(job, g.relation)) THEN
     outcome := 'shared';
     RETURN;
   ELSE
@@ -211,10 +211,10 @@ BEGIN
        AND NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = l.relation);
     SELECT * INTO left_row
       FROM backfill.left_behind l
-     WHERE l.job_id = take_range.job_id AND l.reason = 'locked' AND l.id > above
+     WHERE l.job_id = take_range.job_id AND l.reason = 'locked' AND l.id > above AND backfill.is_of_target(job, l.relation)
      ORDER BY l.id LIMIT 1;
     IF left_row.id IS NULL OR above = 0 THEN
-      locked := (SELECT count(*) FROM backfill.left_behind l WHERE l.job_id = take_range.job_id AND l.reason = 'locked');
+      locked := (SELECT count(*) FROM backfill.left_behind l WHERE l.job_id = take_range.job_id AND l.reason = 'locked' AND backfill.is_of_target(job, l.relation));
     END IF;
     IF left_row.id IS NULL THEN
       outcome := CASE WHEN locked > 0 THEN 'locked' ELSE 'none' END;

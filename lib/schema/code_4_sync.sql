@@ -66,6 +66,13 @@ AS $$
   SELECT CASE WHEN id < 1000000 THEN lpad(id::text, 6, '0') ELSE chr(90 + length(id::text)) || id END
 $$;
 
+-- Whether where_clause asks for more than NULL in filled columns.
+CREATE OR REPLACE FUNCTION backfill.asks_names(job backfill.job) RETURNS boolean
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT coalesce(job.plan -> 'sync' ->> 'mode' = 'where' OR job.plan -> 'sync' -> 'rest' <> '[]', false)
+$$;
+
 -- What the names of the triggers begin with.
 CREATE OR REPLACE FUNCTION backfill.sync_name(job backfill.job) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp

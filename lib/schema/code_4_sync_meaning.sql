@@ -1,6 +1,6 @@
--- Whether where_clause still means to the batches of a keep_in_sync job what it does to its trigger. The trigger's functions keep what names meant when they were made, and what set_clause
--- computes batches have from them (backfill.batch_values). Their where_clause they read anew, for a function in its place would hide a sub-select from the planner; and in mid-job another table may take a name, or a function come that fits a call better. So where it
--- asks for more than NULL, each batch asks, before its statement and behind it, whether the catalog has for its words what it had. Only where it hasn't, the functions are made of the text once more, compared with those that stand, and undone.
+-- Whether where_clause still means to the batches of a keep_in_sync job what it does to its trigger. The trigger's functions keep what names meant when they were made, and batches call them (backfill.batch_values,
+-- called_condition); but for a where_clause with a sub-select, which a function would hide from the planner: that they read anew, and in mid-job another table may take a name, or a function come that fits a call better. So
+-- each batch asks then, before its statement and behind it, whether the catalog has for its words what it had. Only where it hasn't, the functions are made of the text once more, compared with those that stand, and undone.
 -- Jobs without a trigger compute what their names mean when a batch does, as any UPDATE.
 
 -- The words of a text that may be names, and more: whatever looks like a name, as it stands and in small letters, in constants, too, which may name an object; what stands in double quotes;
@@ -146,7 +146,7 @@ AS $$
    WHERE t.worker = pg_backend_pid() AND t.ticket = note_meaning.ticket
 $$;
 
--- The words of a job's where_clause, none where it asks no more than whether columns are NULL; its table, and the tables and composite types that the trigger's functions of it read; and the types that they use, with what these are made of.
+-- The words of a job's where_clause, none where the trigger's functions are asked in its place; its table, and the tables and composite types that the trigger's functions of it read; and the types that they use, with what these are made of.
 CREATE OR REPLACE FUNCTION backfill.names_of(job backfill.job, OUT words text[], OUT reads oid[], OUT types oid[])
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -164,7 +164,7 @@ AS $$
                     SELECT g.rngsubtype FROM pg_range g WHERE y.oid IN (g.rngtypid, g.rngmultitypid)) AS o(oid)
      WHERE o.oid <> 0
   )
-  SELECT CASE WHEN job.plan -> 'sync' ->> 'mode' = 'where' OR job.plan -> 'sync' -> 'rest' <> '[]' THEN backfill.words_of(job.where_clause) ELSE '{}' END,
+  SELECT CASE WHEN backfill.asks_names(job) AND job.where_clause ~* '\mselect\M' THEN backfill.words_of(job.where_clause) ELSE '{}' END,
          ARRAY(SELECT job.target::oid
                 UNION
                SELECT d.refobjid FROM functions f JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = f.oid AND d.refclassid = 'pg_class'::regclass

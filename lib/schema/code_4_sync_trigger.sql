@@ -308,7 +308,8 @@ AS $$
                            '          rescued%9$s[%1$s] := true;\n%7$s'
                            '        EXCEPTION WHEN OTHERS OR assert_failure THEN\n          IF SQLSTATE OPERATOR(pg_catalog.~) \'^(40|53|55P03|57|58|XX)\' THEN RAISE; END IF;\n        END;\n      END IF;\n',
                            p.ord, backfill.alone(call, p.ord), backfill.left_out_of(job, p.target), p.ord::text,
-                           CASE WHEN clause = job.set_clause THEN ' OR to_do IS TRUE' || CASE WHEN p.kept THEN format(' AND NEW.%s IS NULL', p.quoted) ELSE '' END END, p.assigned,
+                           CASE WHEN clause = job.set_clause THEN ' OR to_do IS TRUE' || CASE WHEN p.kept THEN format(' AND NEW.%s IS NULL', p.quoted) ELSE '' END END,
+                           CASE WHEN job.plan -> 'sync' -> 'defaults' ? p.name THEN format('IF TG_OP OPERATOR(pg_catalog.<>) ''INSERT'' OR pg_catalog.num_nulls(computed.%I) OPERATOR(pg_catalog.=) 0 THEN %s END IF;', p.ord::text, p.assigned) ELSE p.assigned END,
                            CASE WHEN broken <> '' THEN format(E'      %s          IF %s THEN NEW := kept; rescued%s[%s] := false; END IF;\n', look, broken, s.ending, p.ord) ELSE '' END,
                            CASE WHEN clause = job.set_clause AND NOT p.kept AND backfill.is_asked(job, p.name) THEN ' AND thorough' END, s.ending), '' ORDER BY p.ord)
       || E'    END IF;\n'
@@ -540,7 +541,9 @@ BEGIN
            || rescue_back || hold || (SELECT f.empties || CASE WHEN checks THEN rescue_back ELSE '' END || f.raises FROM backfill.row_fault(job, job.sync_back, old_back) f) || at_last || E'      RETURN NEW;\n    END IF;\n' END
       || E'    IF of_row THEN\n' || restore
       || CASE WHEN twice THEN E'    stood := NEW;\n    LOOP\n' ELSE '' END
-      || rescue || hold || fault.empties || CASE WHEN checks THEN rescue ELSE '' END
+      || rescue || hold
+      -- What an UPDATE has undone is NULL, or its own; the others are the next trigger's, which would take what is emptied here for written.
+      || CASE WHEN backfill.undone_by(job) IS NULL OR fault.empties = '' THEN fault.empties ELSE E'    IF TG_ARGV[0] OPERATOR(pg_catalog.<>) \'undone\' THEN\n' || fault.empties || E'    END IF;\n' END || CASE WHEN checks THEN rescue ELSE '' END
       || CASE WHEN twice THEN format(E'      EXIT WHEN thorough OR NOT aimed;\n'
                                      '      BEGIN\n        comes_back := EXISTS (SELECT FROM %s AS v WHERE v."1") AND NOT (%s);\n'
                                      '      EXCEPTION WHEN OTHERS OR assert_failure THEN\n        IF SQLSTATE OPERATOR(pg_catalog.~) \'^(40|53|55P03|57|58|XX)\' THEN RAISE; END IF;\n        comes_back := true;\n      END;\n'

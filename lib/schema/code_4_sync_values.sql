@@ -75,18 +75,6 @@ BEGIN
 END
 $$;
 
--- The default of a column as an expression: its own, or its type's; NULL: it has none.
-CREATE OR REPLACE FUNCTION backfill.default_of(relation oid, column_name text) RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET IntervalStyle = 'postgres' SET bytea_output = 'hex' SET extra_float_digits = 1 SET quote_all_identifiers = off
-AS $$
-  SELECT nullif(regexp_replace(coalesce(pg_get_expr(d.adbin, d.adrelid), pg_get_expr(t.typdefaultbin, 0)), '^NULL(::.*)?$', ''), '')
-    FROM pg_attribute a
-    JOIN pg_type t ON t.oid = a.atttypid
-    LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-   WHERE a.attrelid = relation AND a.attname = column_name AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
-$$;
-
 -- Which of the columns may not be NULL as the table stands: by themselves, by their domain, or by a CHECK of that column alone.
 CREATE OR REPLACE FUNCTION backfill.never_null(relation oid, columns text[]) RETURNS text[]
 LANGUAGE plpgsql
@@ -152,13 +140,6 @@ BEGIN
 END
 $$;
 
--- What is assigned to a column, as an expression; where it says DEFAULT, what that is in the relation.
-CREATE OR REPLACE FUNCTION backfill.value_of(relation oid, column_name text, expression text) RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-AS $$
-  SELECT CASE WHEN lower(expression COLLATE "C") = 'default' THEN coalesce(backfill.default_of(relation, column_name), 'NULL') ELSE expression END
-$$;
-
 -- backfill.assigned_values of a relation, in which nothing says DEFAULT.
 CREATE OR REPLACE FUNCTION backfill.computed_values(relation oid, set_clause text, OUT targets text[], OUT expressions text[])
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -168,43 +149,11 @@ AS $$
     FROM backfill.assigned_values(set_clause) v
 $$;
 
--- What set_clause assigns to, and what a batch of a relation assigns there, as expressions over its rows: calls of the function that the job's trigger calls, and so of what the names in the
--- clause meant when that was made; where there is none, what the clause says. The planner puts such a call into the batch's query, as into the trigger's. ctid: so that it
--- is computed for each row, whatever it reads of it. A partition's row becomes the table's column by column: no cast that somebody has made for the types is meant.
-CREATE OR REPLACE FUNCTION backfill.batch_values(job backfill.job, relation oid, OUT targets text[], OUT expressions text[])
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+-- A name for an argument of a row function beside its rows: no table or column has the token in its name. token: with its schema.
+CREATE OR REPLACE FUNCTION backfill.argument_name(token text, what text) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
-DECLARE
-  function pg_proc := (SELECT p FROM pg_proc p WHERE p.oid = (backfill.called_function(job)).oid AND (relation = job.target OR relation IN (SELECT l.relid FROM backfill.partitions_of(job.target) l)));
-  name     text := (backfill.relation_in_clauses(job, relation)).name;
-  live     text := 'SELECT array_agg(a.attname ORDER BY a.attnum) FROM pg_attribute a WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped';
-  wanted   name[];
-  columns  name[];
-  item     text;
-BEGIN
-  SELECT v.targets, v.expressions INTO targets, expressions FROM backfill.computed_values(relation, job.set_clause) v;
-  IF function.oid IS NULL THEN
-    RETURN;
-  END IF;
-  EXECUTE live INTO wanted USING job.target;
-  EXECUTE live INTO columns USING relation;
-  item := CASE WHEN wanted = columns THEN name || '.*'  -- read when it is run: columns may come, and go
-               ELSE (SELECT string_agg(format('%s.%I', name, c), ', ' ORDER BY ord) FROM unnest(wanted) WITH ORDINALITY AS u(c, ord)) END;
-  expressions := ARRAY(
-    SELECT format('(SELECT v.%I FROM %s.%I(ROW(%s)::%s, NULL::%2$s.%6$I, NULL::%2$s.%6$I%7$s) AS v WHERE pg_catalog.num_nulls(%8$s.ctid) OPERATOR(pg_catalog.=) 0)', i::text, function.pronamespace::regnamespace, function.proname, item,
-                  backfill.relation_name(job.target), backfill.sync_token(job), CASE WHEN function.pronargs = 4 THEN format(', %L::pg_catalog.bool[]', array_fill(false, ARRAY[i - 1]) || true) END, name)
-      FROM generate_subscripts(targets, 1) AS i ORDER BY i);
-END
-$$;
-
--- What stands behind SET in the batches of a job whose trigger is there; NULL: it has none.
-CREATE OR REPLACE FUNCTION backfill.called_clause(job backfill.job, relation oid) RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-AS $$
-  SELECT string_agg(format(CASE WHEN job.plan -> 'kept' ? c.name THEN '%1$s = CASE WHEN %3$s.%4$I IS NULL THEN %2$s ELSE %3$s.%4$I END' ELSE '%1$s = %2$s' END, u.t, u.e, r.name, c.name), E'\n, ' ORDER BY u.ord)
-    FROM backfill.batch_values(job, relation) v, unnest(v.targets, v.expressions) WITH ORDINALITY AS u(t, e, ord), LATERAL (SELECT backfill.assigned_column(u.t) AS name) c,
-         backfill.relation_in_clauses(job, relation) r
-   WHERE job.keep_in_sync AND v.expressions <> (SELECT o.expressions FROM backfill.computed_values(relation, job.set_clause) o)
+  SELECT (parse_ident(token))[2] || ' ' || what
 $$;
 
 -- The arguments of a function of one or two rows of a job, with names for them (all of them: of one without a name beside others with some the server writes
@@ -218,9 +167,9 @@ AS $$
   SELECT string_agg(concat_ws(' ', CASE WHEN names[1] IS NOT NULL THEN quote_ident(a.name) END, a.type), ', ' ORDER BY a.ord)
     FROM (SELECT u.ord, u.name, backfill.relation_name(relation) AS type FROM unnest(names) WITH ORDINALITY AS u(name, ord)
            UNION ALL
-          SELECT 1000 + i, 'backfilld ' || i, token FROM generate_series(1, cardinality(names) + 1) AS i
+          SELECT 1000 + i, backfill.argument_name(token, i::text), token FROM generate_series(1, cardinality(names) + 1) AS i
            UNION ALL
-          SELECT 2000, 'backfilld wanted', 'pg_catalog.bool[]' WHERE by_wanted) AS a
+          SELECT 2000, backfill.argument_name(token, 'wanted'), 'pg_catalog.bool[]' WHERE by_wanted) AS a
 $$;
 
 -- The command that creates a row function. token: as in backfill.row_arguments. by_wanted: its last argument says which expressions are wanted; the others give NULL, and can't fail. types: of its results, one for each expression. columns: those that it reads, of those
@@ -235,7 +184,7 @@ AS $$
   SELECT format(E'CREATE FUNCTION %s(%s) RETURNS TABLE ("0" integer, %s) LANGUAGE sql STABLE BEGIN ATOMIC SELECT 0, %s%s; END',
            name, backfill.row_arguments(relation, token, ARRAY[c.relname::text], by_wanted),
            (SELECT string_agg(format('%I %s', ord::text, t), ', ' ORDER BY ord) FROM unnest(types) WITH ORDINALITY AS u(t, ord)),
-           (SELECT string_agg(format(CASE WHEN by_wanted THEN E'CASE WHEN "backfilld wanted"[%2$s] THEN (%1$s\n)::%3$s END' ELSE E'(%s\n)' END, e, ord, t), ', ' ORDER BY ord)
+           (SELECT string_agg(format(CASE WHEN by_wanted THEN E'CASE WHEN %4$I[%2$s] THEN (%1$s\n)::%3$s END' ELSE E'(%s\n)' END, e, ord, t, backfill.argument_name(token, 'wanted')), ', ' ORDER BY ord)
               FROM ROWS FROM (unnest(expressions), unnest(types)) WITH ORDINALITY AS u(e, t, ord)),
            coalesce((SELECT format(E'\nFROM (SELECT %s) AS "backfilld row"(%s)', string_agg(i.item, ', ' ORDER BY i.ord), string_agg(quote_ident(i.name), ', ' ORDER BY i.ord))
                        FROM (SELECT u.ord, format('%I.%I', c.relname, u.name) AS item, u.name FROM unnest(columns) WITH ORDINALITY AS u(name, ord)
@@ -252,7 +201,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT p.oid, format('%s.%I(%s)', p.pronamespace::regnamespace, p.proname, backfill.row_arguments(job.target, format('%s.%I', p.pronamespace::regnamespace, backfill.sync_token(job)), ARRAY[NULL::text], p.pronargs = 4))
     FROM backfill.sync_functions(job) f JOIN pg_proc p ON p.oid = f.oid JOIN pg_class c ON c.oid = job.target
-   WHERE job.keep_in_sync AND f.name = backfill.sync_token(job) || '_value' AND p.proowner = c.relowner
+   WHERE job.keep_in_sync AND f.name = backfill.sync_token(job) || '_value' AND p.proowner = c.relowner AND p.proargtypes[0] = c.reltype AND p.proargtypes[1] IN (SELECT t.oid FROM backfill.sync_types(job) t)
+   ORDER BY p.oid LIMIT 1
 $$;
 
 -- Whether the function that a batch's statement calls is still the one that was meant, and the table owner's: the statement names it, the table's type and its own by their names, and nobody holds those of a schema, or of
@@ -273,6 +223,61 @@ BEGIN
   RAISE EXCEPTION '% means another function now, or none', signature
     USING ERRCODE = 'BF001', HINT = 'The table, its schema or that of its functions was renamed; this batch was undone.';
 END
+$$;
+
+-- A result of a row function of a job's trigger, as an expression over the rows of a relation, for batches: so they compute what the names in a clause meant when the function was made. The planner puts the call
+-- into the batch's query, as into the trigger's. ctid: so that it is computed for each row, whatever it reads of it. A partition's row becomes the table's column by column: no cast that somebody has made
+-- for the types is meant. NULL: there is no such function that is the table owner's, or it takes no row of that relation.
+CREATE OR REPLACE FUNCTION backfill.called_value(job backfill.job, relation oid, ending text, ord integer) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  function pg_proc := (SELECT p FROM backfill.sync_functions(job) f JOIN pg_proc p ON p.oid = f.oid WHERE f.name = backfill.sync_token(job) || ending AND (backfill.called_function(job)).oid IS NOT NULL ORDER BY p.oid LIMIT 1);
+  name     text := (backfill.relation_in_clauses(job, relation)).name;
+  live     constant text := 'SELECT array_agg(a.attname ORDER BY a.attnum) FROM pg_attribute a WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped';
+  wanted   name[];
+  columns  name[];
+BEGIN
+  IF function.oid IS NULL OR relation <> job.target AND relation NOT IN (SELECT l.relid FROM backfill.partitions_of(job.target) l) THEN
+    RETURN NULL;
+  END IF;
+  EXECUTE live INTO wanted USING job.target;
+  EXECUTE live INTO columns USING relation;
+  RETURN format('(SELECT v.%I FROM %s.%I(ROW(%s)::%s, NULL::%2$s.%6$I, NULL::%2$s.%6$I%7$s) AS v WHERE pg_catalog.num_nulls(%8$s.ctid) OPERATOR(pg_catalog.=) 0)', ord::text, function.pronamespace::regnamespace, function.proname,
+                CASE WHEN wanted = columns THEN name || '.*'  -- read when it is run: columns may come, and go
+                     ELSE (SELECT string_agg(format('%s.%I', name, c), ', ' ORDER BY u.ord) FROM unnest(wanted) WITH ORDINALITY AS u(c, ord)) END,
+                backfill.relation_name(job.target), backfill.sync_token(job), CASE WHEN function.pronargs = 4 THEN format(', %L::pg_catalog.bool[]', array_fill(false, ARRAY[ord - 1]) || true) END, name);
+END
+$$;
+
+-- What set_clause assigns to, and what a batch of a relation assigns there, as expressions over its rows: by the trigger's function, or, where there is none, as the clause says.
+CREATE OR REPLACE FUNCTION backfill.batch_values(job backfill.job, relation oid, OUT targets text[], OUT expressions text[])
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT v.targets, ARRAY(SELECT coalesce(CASE WHEN job.keep_in_sync THEN backfill.called_value(job, relation, '_value', u.ord::integer) END, u.e) FROM unnest(v.expressions) WITH ORDINALITY AS u(e, ord) ORDER BY u.ord)
+    FROM backfill.computed_values(job.target, job.set_clause) v
+$$;
+
+-- Which rows are to do, as a condition over the rows of a relation: what asks for more than NULL in filled columns is asked of the trigger's function. NULL: the clause's text is; so is one with a sub-select, which
+-- the planner may join to the rows.
+CREATE OR REPLACE FUNCTION backfill.called_condition(job backfill.job, relation oid) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT CASE WHEN s.sync ->> 'mode' = 'where' THEN backfill.called_value(job, relation, '_todo', 1) || ' IS TRUE'
+              ELSE array_to_string(ARRAY(SELECT format(E'(%s\n)', part) FROM unnest(backfill.null_parts(job.where_clause, c.relname::text, backfill.filled_columns(job.set_clause))) AS part), ' AND ')
+                   || ' AND ' || backfill.called_value(job, relation, '_rest', 1) || ' IS TRUE' END
+    FROM pg_class c, (SELECT job.plan -> 'sync' AS sync) s
+   WHERE c.oid = job.target AND job.keep_in_sync AND backfill.asks_names(job) AND job.where_clause !~* '\mselect\M'
+$$;
+
+-- What stands behind SET in the batches of a job whose trigger is there; NULL: it has none.
+CREATE OR REPLACE FUNCTION backfill.called_clause(job backfill.job, relation oid) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT string_agg(format(CASE WHEN job.plan -> 'kept' ? c.name THEN '%1$s = CASE WHEN %3$s.%4$I IS NULL THEN %2$s ELSE %3$s.%4$I END' ELSE '%1$s = %2$s' END, u.t, u.e, r.name, c.name), E'\n, ' ORDER BY u.ord)
+    FROM backfill.batch_values(job, relation) v, unnest(v.targets, v.expressions) WITH ORDINALITY AS u(t, e, ord), LATERAL (SELECT backfill.assigned_column(u.t) AS name) c,
+         backfill.relation_in_clauses(job, relation) r
+   WHERE job.keep_in_sync AND v.expressions <> (SELECT o.expressions FROM backfill.computed_values(job.target, job.set_clause) o)
 $$;
 
 -- The columns of a relation that expressions read, by name, as they stand in an UPDATE of it; all, when one reads the row as a whole.

@@ -228,6 +228,22 @@ def test_leaf_that_is_dropped_meanwhile_is_passed_over(db):
     assert db.counts() == {1: 999}
 
 
+@pytest.mark.parametrize("in_step", [False, True])
+def test_leaf_that_is_detached_in_the_middle_of_its_range_is_left_alone(db, in_step):
+    """What its owner does from then on, a trigger, say, runs in no batch."""
+    db.app.execute("CREATE TABLE t (id bigint PRIMARY KEY, a int, n int) PARTITION BY RANGE (id); CREATE TABLE t1 PARTITION OF t FOR VALUES FROM (0) TO (1500); CREATE TABLE t2 PARTITION OF t DEFAULT;"
+                   "INSERT INTO t SELECT i, i FROM generate_series(1, 2000) i")
+    db.daemon(max_rows=20)
+    name = db.submit(set_clause="n = a", where_clause="n IS NULL", keep_in_sync=in_step, max_rows_per_s=200)
+    wait_until(lambda: db.one("SELECT count(n) FROM t1") > 50, what="it is in the first leaf")
+    db.app.execute("ALTER TABLE t DETACH PARTITION t1; CREATE FUNCTION told() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN INSERT INTO log VALUES (current_user); RETURN NEW; END';"
+                   "CREATE TABLE log (who text); CREATE TRIGGER told BEFORE UPDATE ON t1 FOR EACH ROW EXECUTE FUNCTION told(); UPDATE backfill.job SET max_rows_per_s = NULL")
+    done = db.one("SELECT count(n) FROM t1")
+    db.finish(name)
+    assert db.one("SELECT count(*) FROM log") == 0 and db.one("SELECT count(n) FROM t1") == done
+    assert db.one("SELECT count(*) FROM t WHERE n IS DISTINCT FROM a") == 0
+
+
 def test_leaf_that_is_dropped_while_its_range_is_taken_is_passed_over(db):
     """Between the statement that finds the range and that which asks for the leaf's key."""
     two_leaves(db)
@@ -529,3 +545,23 @@ def test_key_is_compared_by_its_index_whatever_operators_the_search_path_leads_t
         for table in "tu":
             db.finish(db.submit(session=session, target=f"public.{table}", set_clause="n = n + 1"))
             assert db.counts(table) == {1: 500}
+
+
+def test_default_is_the_tables_in_each_partition(db):
+    """As in an UPDATE of the table; a partition may have another, or none."""
+    db.app.execute("CREATE TABLE t (id bigint, r int, d int DEFAULT 3, e int, PRIMARY KEY (id, r)) PARTITION BY LIST (r); CREATE TABLE t1 PARTITION OF t FOR VALUES IN (0); ALTER TABLE t1 ALTER d SET DEFAULT 4;"
+                   "CREATE TABLE t2 (id bigint NOT NULL, r int NOT NULL, d int, e int); ALTER TABLE t ATTACH PARTITION t2 FOR VALUES IN (1); INSERT INTO t SELECT i, i % 2, NULL FROM generate_series(1, 200) i")
+    db.daemon()
+    db.finish(db.submit(set_clause="d = DEFAULT -- as the table has it\n, e = 1", where_clause="d IS NULL"))
+    assert db.all("SELECT d, e, count(*) FROM t GROUP BY 1, 2") == [(3, 1, 200)]
+    db.finish(db.submit(set_clause="(d, e) = ROW(DEFAULT, 2)", where_clause="e = 1"))
+    assert db.all("SELECT d, e, count(*) FROM t GROUP BY 1, 2") == [(3, 2, 200)]
+
+
+@pytest.mark.parametrize("table", ["backfilld 1", "backfilld wanted"])
+def test_names_of_tables_and_columns_do_not_meet_those_of_the_triggers_functions(db, table):
+    db.app.execute(f'CREATE TABLE "{table}" (id bigint PRIMARY KEY, "backfilld wanted" int, "backfilld 1" int, b int, c int); INSERT INTO "{table}" SELECT i, i, i FROM generate_series(1, 100) i')
+    db.daemon()
+    db.finish(db.submit(target=f'"{table}"', set_clause='b = "backfilld wanted" + "backfilld 1", c = "backfilld 1"', where_clause="b IS NULL", keep_in_sync=True))
+    db.app.execute(f'UPDATE "{table}" SET "backfilld 1" = 0')
+    assert db.one(f'SELECT count(*) FROM "{table}" WHERE b = id AND c = 0') == 100

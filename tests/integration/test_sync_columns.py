@@ -304,3 +304,27 @@ def test_who_writes_one_of_two_filled_columns_gets_the_other(db):
     in_step(db, "b = split_part(name, ' ', 1), c = split_part(name, ' ', 2)", where_clause="b IS NULL AND c IS NULL")
     db.app.execute("UPDATE t SET name = 'X Y', b = 'Z' WHERE id = 1")
     assert row(db, 1, "b, c") == ("Z", "Y")
+
+
+@pytest.mark.parametrize("where", [None, "b IS NULL OR d IS NULL", "b IS NULL", "st = 'old' OR b IS NULL"])
+@pytest.mark.parametrize("clause, update, right", [
+    ("b = 100 / x, d = x + y", "x = 0, b = NULL, y = 9", (None, 9)),
+    ("b = 100 / x, d = y + 1", "x = 0, b = NULL, y = 9", (None, 10)),
+    ("b = 100 / x, d = y + 1", "x = 0, b = NULL", (None, 3)),
+    ("j['n'] = to_jsonb(100 / x), d = y + 1", "x = 0, j = '{}', y = 9", (50, 10))])
+def test_a_column_that_is_undone_and_cannot_be_computed_takes_no_other_along(db, clause, update, right, where):
+    db.app.execute("CREATE TABLE t (id bigint PRIMARY KEY, x int, y int, b int, d int, j jsonb, st text DEFAULT 'old'); INSERT INTO t SELECT i, i, i, CASE WHEN %s THEN 50 END FROM generate_series(1, 20) i" % ("j" in clause))
+    db.daemon()
+    if where and "b" not in clause.split("=")[0]:
+        where = "d IS NULL"
+    db.finish(db.submit(set_clause=clause + (", st = 'new'" if where and "st" in where else ""), where_clause=where, keep_in_sync=True, enforce=["NOT NULL d"]))
+    db.app.execute(f"UPDATE t SET {update} WHERE id = 2")
+    assert db.all("SELECT b, d FROM t WHERE id = 2")[0] == right
+
+
+def test_a_default_stays_where_another_column_cannot_be_computed(db):
+    db.app.execute("CREATE TABLE t (id bigint PRIMARY KEY, x int, s text, d int DEFAULT -9, f int)")
+    db.daemon()
+    db.finish(db.submit(set_clause="d = x + NULL::int, f = s::int", keep_in_sync=True))
+    db.app.execute("INSERT INTO t (id, x, s) VALUES (1, 2, '4'), (2, 2, 'abc')")
+    assert db.all("SELECT d, f FROM t ORDER BY id") == [(-9, 4), (-9, None)]
