@@ -155,11 +155,13 @@ AS $$
    WHERE t.oid = job.target AND n.nspowner <> 'pg_database_owner'::regrole AND NOT pg_has_role(n.nspowner, t.relowner, 'USAGE')
 $$;
 
--- The commands that take it out of the table. What somebody else has made of its functions, by a view, say, keeps none of them there.
+-- The commands that take it out of the table. What somebody else has made of its functions, by a view, say, keeps none of them there. Who has no right to the table any more, for it was given away, drops
+-- the functions, which are his still, and the triggers go with them.
 CREATE OR REPLACE FUNCTION backfill.drop_sync_commands(job backfill.job) RETURNS text[]
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT ARRAY(SELECT format('DROP TRIGGER %I ON %s', t.name, backfill.relation_name(job.target)) FROM backfill.sync_triggers(job) t ORDER BY t.name)
+  SELECT ARRAY(SELECT format('DROP TRIGGER %I ON %s', t.name, backfill.relation_name(job.target)) FROM backfill.sync_triggers(job) t
+                WHERE (SELECT pg_has_role((backfill.tidied_by(job)).role, c.relowner, 'USAGE') FROM pg_class c WHERE c.oid = job.target) ORDER BY t.name)
       || ARRAY(SELECT format('DROP FUNCTION %s CASCADE', f.oid::regprocedure) FROM backfill.sync_functions(job) f ORDER BY f.name <> backfill.sync_token(job) || '_there', f.name)
       || ARRAY(SELECT format('DROP TYPE %s CASCADE', t.oid::regtype) FROM backfill.sync_types(job) t)
 $$;

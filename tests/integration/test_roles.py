@@ -222,3 +222,15 @@ def test_what_is_added_for_who_takes_a_job_over_is_what_they_would_have_added(db
     job = db.finish("left")
     assert db.one("SELECT atttypid::regtype::text FROM pg_attribute WHERE attrelid = 't'::regclass AND attname = 'c'") == "text" and '"$user", public' in job["search_path"]
     assert db.one("SELECT count(*) FROM t WHERE c = (a * 2)::text") == 100
+
+
+def test_the_trigger_of_a_table_that_was_given_away_goes_when_its_new_owner_cancels_the_job(db):
+    """The functions are still the old owner's, and may not fill the new one's table for ever."""
+    db.session("other").execute("CREATE TABLE t (id bigint PRIMARY KEY, a int, b int); INSERT INTO t SELECT i, i FROM generate_series(1, 100) i")
+    db.daemon()
+    name = db.submit(user="other", set_clause="b = a", where_clause="b IS NULL", keep_in_sync=True)
+    db.finish(name)
+    db.admin.execute("ALTER TABLE t OWNER TO app")
+    db.app.execute("SELECT backfill.cancel(%s)", [name])
+    wait_until(lambda: not db.one("SELECT tidy FROM backfill.job"), what="it is taken out")
+    assert db.one("SELECT count(*) FROM pg_trigger WHERE tgrelid = 't'::regclass") == db.one("SELECT count(*) FROM pg_proc WHERE proname ~ '^backfilld_sync'") == 0
