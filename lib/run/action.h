@@ -109,6 +109,7 @@ struct runner_event {
     bool point;
     bool yields;         /* its batches can yield */
     bool integers;       /* its key is one integer: bounds may be reckoned */
+    bool by_pages;       /* it is walked as its rows lie: bounds are always, and hold so many keys as pages do in the mean */
     int64_t left_behind; /* TAKE_ROWS: the last one's number; upper is the first one's key */
     uint32_t n_rows;     /* so many */
     uint64_t locked;     /* and in all, at the begin of a round */

@@ -13,6 +13,7 @@
 #define GROUP_LEAST   16      /* keys put aside at once for a lock that isn't on rows */
 #define DIVES_MOST    64      /* portions of a round that are halved at once for such a lock */
 #define ASIDE_MOST    10000   /* rows, and nothing done between: then everybody meets that lock */
+#define DENSE_LEAST   32      /* of fewer integers, that all are keys says little; of more, one in sixteen may be missing: rows are counted for keys then */
 #define BOUND_TOO_FAR 2.0     /* a bound found for this many times today's size is thrown away */
 
 void walker_init(struct walker *w, const struct pace_limits *limits)
@@ -183,7 +184,7 @@ static struct next start_batch(struct walker *w, struct work *k, const char *bou
 {
     replace_string(&w->hi, bound ? bound : w->upper);
     w->keys = w->point ? 1 : bound ? w->asked : 0;
-    w->reckoned = bound && w->reckons;
+    w->reckoned = bound && w->reckons && !w->by_pages;
     return walker_pace(w, k, RUNNER_BATCH, now_us);
 }
 
@@ -204,7 +205,7 @@ static struct next take_range(struct walker *w, struct work *k, const struct run
     w->epoch = e->epoch;
     w->point = e->point;
     w->integers = e->integers;
-    w->dense = false;
+    w->by_pages = w->dense = e->by_pages;
     w->pace.yields = e->yields && !e->point;
     replace_string(&w->cursor, e->cursor);
     replace_string(&w->upper, e->upper);
@@ -261,7 +262,7 @@ struct next walker_batch_done(struct walker *w, struct work *k, const struct run
     /* Where rows are locked the next ones are likely to be, and to pass over them costs nobody a wait. */
     pass_lock(w, k, e);
     w->apart = false;
-    w->dense = span > 0 && e->rows + e->skipped >= span - span / 4;
+    w->dense = w->by_pages || (span >= DENSE_LEAST && e->rows + e->skipped >= span - span / 16);
     w->skipping = e->skipped > 0 || w->lock.keys > 0;
     if (blame_passed(&w->blame)) /* it was no row's fault: there is none to search for */
         w->isolate = 0;

@@ -126,8 +126,8 @@ $$;
 
 -- The key to walk a table by: the columns of a unique, complete btree index over plain NOT NULL columns, whose order is
 -- that of the type's own < operator, in one direction. The primary key if it is one; else the narrowest.
--- wanted: the columns that it must have, in this order, or NULL. No row: the table has no such key.
---   index_oid, filenode         the index, and its file (0: a partitioned one has none): both are others once its order may be
+-- wanted: the columns that it must have, in this order, or NULL. No row: the table has no such key. {-1}: ctid, where the rows lie: any table has that.
+--   index_oid, filenode         the index, of ctid the table, and its file (0: a partitioned one has none): both are others once its order may be
 --   columns, types, collations  ready to stand in SQL; collations holds '' where the column's own applies
 --   operators                   of each column <, <=, =, >= and > as the index has them, ready to stand in SQL whatever the search_path
 --   identity                    what the order of the key rests on: backfill.same_order
@@ -136,6 +136,13 @@ CREATE OR REPLACE FUNCTION backfill.key_of(relation oid, wanted smallint[] DEFAU
 LANGUAGE plpgsql STABLE ROWS 1 SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
 AS $$
 BEGIN
+  IF wanted = '{-1}'::smallint[] THEN
+    RETURN QUERY
+    SELECT c.oid, c.relfilenode, wanted, '{ctid}'::text[], '{tid}'::text[], '{""}'::text[], '{{OPERATOR(pg_catalog.<), OPERATOR(pg_catalog.<=), OPERATOR(pg_catalog.=), OPERATOR(pg_catalog.>=), OPERATOR(pg_catalog.>)}}'::text[],
+           jsonb_build_array(jsonb_build_object('name', 'ctid', 'type', 'tid', 'opclass', 'pg_catalog.tid_ops', 'file', c.relfilenode))
+      FROM pg_class c WHERE c.oid = relation;
+    RETURN;
+  END IF;
   RETURN QUERY
   SELECT i.indexrelid, c.relfilenode, k.attnums, k.columns, k.types, k.collations, k.operators, k.identity
     FROM pg_index i
@@ -194,6 +201,7 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT jsonb_array_length(was) = jsonb_array_length(now)
      AND (SELECT bool_and((w ->> 'order') IS NOT DISTINCT FROM (n ->> 'order')
+                          AND (w ->> 'type' <> 'tid' OR w -> 'file' = n -> 'file')  -- in another file each row lies elsewhere
                           AND (backfill.same_labels(w -> 'labels', n -> 'labels')) IS NOT FALSE
                           AND (w -> 'type' = n -> 'type' AND w -> 'opclass' = n -> 'opclass'
                                OR w ->> 'type' IN ('text', 'character varying') AND n ->> 'type' IN ('text', 'character varying')
@@ -240,7 +248,7 @@ BEGIN
           ELSE pg_catalog.pg_relation_filenode(index_oid::pg_catalog.regclass) OPERATOR(pg_catalog.=) filenode END) THEN
     RETURN true;
   END IF;
-  RAISE EXCEPTION 'the index of the key was made anew' USING ERRCODE = 'BF001', HINT = 'This statement was undone; the range is taken again.';
+  RAISE EXCEPTION 'the index of the key, or the table, was made anew' USING ERRCODE = 'BF001', HINT = 'This statement was undone; the range is taken again.';
 END
 $$;
 
@@ -276,7 +284,7 @@ DECLARE
   condition text := '';
   written   text;
 BEGIN
-  FOR i IN 1 .. cardinality(key.columns) LOOP
+  FOR i IN 1 .. coalesce(cardinality(key.columns), 0) LOOP
     IF key.identity -> (i - 1) ? 'labels' THEN
       EXECUTE format('SELECT md5(enum_range(NULL::%s)::text)', key.types[i]) INTO written;
       condition := condition || format('backfill.check_labels(pg_catalog.enum_range(NULL::%s)::pg_catalog.text, %L) AND ', key.types[i], written);
@@ -514,6 +522,14 @@ BEGIN
   END IF;
   keys := format(rows, CASE WHEN has_column_privilege(owner, relation, 'xmax', 'SELECT') THEN name || '.xmax' ELSE 'NULL::pg_catalog.xid' END);
   look := format(rows, CASE WHEN has_column_privilege(owner, relation, 'xmin', 'SELECT') THEN name || '.xmin' ELSE 'NULL::pg_catalog.xid' END);
+  IF key.attnums = '{-1}' THEN
+    -- The planner knows no order of ctid, and sorts: so of a few pages, at whose end the batch ends where they hold fewer rows.
+    bound := format('/* backfilld */ SELECT b.key FROM (SELECT coalesce((SELECT ARRAY[r.ctid::pg_catalog.text] FROM (SELECT %1$s.ctid FROM %2$s WHERE ($1::pg_catalog.text[] IS NULL OR %1$s.ctid OPERATOR(pg_catalog.>) ($1::pg_catalog.text[])[1]::pg_catalog.tid)'
+                    ' AND %1$s.ctid OPERATOR(pg_catalog.<=) coalesce(w.ahead, ($2::pg_catalog.text[])[1]::pg_catalog.tid) ORDER BY %1$s.ctid OFFSET $3::bigint OPERATOR(pg_catalog.-) 1 LIMIT 1) AS r), ARRAY[w.ahead::pg_catalog.text]) AS key'
+                    ' FROM (SELECT backfill.pages_ahead($1, $2, pg_catalog.ceil($3::numeric OPERATOR(pg_catalog./) %3$s OPERATOR(pg_catalog.*) 2) OPERATOR(pg_catalog.+) 8) AS ahead) AS w) AS b WHERE b.key[1] IS NOT NULL',
+                    name, source, backfill.rows_per_page(relation));
+    last := format('/* backfilld */ SELECT ARRAY[pg_catalog.format(''(%%s,65535)'', s.pages OPERATOR(pg_catalog.-) 1)] FROM (SELECT pg_catalog.pg_relation_size(%s) OPERATOR(pg_catalog./) pg_catalog.current_setting(''block_size'')::bigint AS pages) AS s WHERE s.pages OPERATOR(pg_catalog.>) 0', relation);
+  ELSE
   -- The key is made text outside: inside that would be done of each key that is passed, which took longer than the scan.
   bound := format('/* backfilld */ SELECT ARRAY[%s] FROM (SELECT %s FROM %s WHERE %s ORDER BY %s OFFSET $3::bigint OPERATOR(pg_catalog.-) 1 LIMIT 1) AS bound',
                   (SELECT string_agg(format('bound.%s::pg_catalog.text', c), ', ' ORDER BY ord) FROM unnest(key.columns) WITH ORDINALITY AS u(c, ord)),
@@ -521,15 +537,38 @@ BEGIN
                   source, walked, array_to_string(ordering, ', '));
   last := format('/* backfilld */ SELECT %s FROM %s ORDER BY %s LIMIT 1', position, source,
                  array_to_string(ARRAY(SELECT o || ' DESC' FROM unnest(ordering) WITH ORDINALITY AS u(o, ord) ORDER BY ord), ', '));
+  END IF;
   sample := format('/* backfilld */ SELECT %s::pg_catalog.text AS key, pg_catalog.row_number() OVER (ORDER BY %s) AS n, pg_catalog.count(*) OVER () AS total'
                    ' FROM %s TABLESAMPLE pg_catalog.system ($3::pg_catalog.float8) WHERE %s', position, array_to_string(ordering, ', '), source, walked);
 END
 $$;
 
--- A statement in place of bound (backfill.statements), of a key that is one integer: $3 above $1, whichever of the integers between are keys, so that none is searched; no row when that is $2 or more. NULL: of another key.
-CREATE OR REPLACE FUNCTION backfill.reckoning_of(key backfill.walk_key) RETURNS text
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+-- How many rows the statistics know on a page of a relation; where they know nothing, so many as in a table of a few columns.
+CREATE OR REPLACE FUNCTION backfill.rows_per_page(relation oid) RETURNS numeric
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
+  SELECT least(greatest(CASE WHEN c.reltuples > 0 AND c.relpages > 0 THEN c.reltuples / c.relpages ELSE 60 END, 1), 300)::numeric(10, 3) FROM pg_class c WHERE c.oid = relation
+$$;
+
+-- The end of the page that is so many pages behind a position (NULL: before the first); NULL when upper is not above it.
+CREATE OR REPLACE FUNCTION backfill.pages_ahead(lo text[], upper text[], pages numeric) RETURNS tid
+LANGUAGE plpgsql IMMUTABLE
+AS $$
+DECLARE
+  page bigint := coalesce(pg_catalog.split_part(pg_catalog.substr(lo[1], 2), ',', 1)::bigint, -1::bigint) OPERATOR(pg_catalog.+) greatest(pages, 1)::bigint;
+BEGIN
+  RETURN CASE WHEN page OPERATOR(pg_catalog.<) pg_catalog.split_part(pg_catalog.substr(upper[1], 2), ',', 1)::bigint THEN pg_catalog.format('(%s,65535)', page)::pg_catalog.tid END;
+END
+$$;
+
+-- A statement in place of bound (backfill.statements) that searches nothing. Of a key that is one integer: $3 above $1, whichever of the integers between are keys; of ctid: so many pages as hold $3 rows in the mean. No row when
+-- that is $2 or more. NULL: of another key.
+CREATE OR REPLACE FUNCTION backfill.reckoning_of(key backfill.walk_key, relation oid) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT format('SELECT ARRAY[k.n::pg_catalog.text] FROM (SELECT backfill.pages_ahead($1, $2, pg_catalog.round($3::numeric OPERATOR(pg_catalog./) %s)) AS n) AS k WHERE k.n IS NOT NULL', backfill.rows_per_page(relation))
+   WHERE key.attnums = '{-1}'
+   UNION ALL
   SELECT 'SELECT ARRAY[k.n::pg_catalog.text] FROM (SELECT ($1)[1]::numeric OPERATOR(pg_catalog.+) $3::numeric AS n) AS k WHERE k.n OPERATOR(pg_catalog.<) ($2)[1]::numeric'
    WHERE cardinality(key.columns) = 1 AND key.types[1] IN ('smallint', 'integer', 'bigint') AND key.identity -> 0 ->> 'opclass' IN ('pg_catalog.int2_ops', 'pg_catalog.int4_ops', 'pg_catalog.int8_ops')
 $$;
@@ -616,5 +655,5 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT array_agg(a.attnum ORDER BY u.ord)
     FROM unnest(key) WITH ORDINALITY AS u(name, ord)
-    LEFT JOIN pg_attribute a ON a.attrelid = relation AND a.attname = u.name AND a.attnum > 0 AND NOT a.attisdropped
+    LEFT JOIN pg_attribute a ON a.attrelid = relation AND a.attname = u.name AND (a.attnum > 0 OR u.name = 'ctid') AND NOT a.attisdropped
 $$;

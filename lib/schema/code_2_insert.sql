@@ -10,12 +10,12 @@ DECLARE
 BEGIN
   PERFORM backfill.check_sizes(job);
   PERFORM backfill.check_values(job);
-  PERFORM backfill.check_not_yet(job);
   PERFORM backfill.check_throttle_off(job);
   PERFORM backfill.check_active_hours(job);
   PERFORM backfill.check_settings(job);
   PERFORM backfill.check_combination(job);
   PERFORM backfill.check_ignore(job);
+  job := backfill.choose_scan(job);
   key := backfill.check_target(job);
   PERFORM backfill.check_operators(key);
   IF job.drop_column IS NOT NULL THEN

@@ -112,7 +112,6 @@ BEGIN
     NEW.stopped_by := NULL;
   END IF;
   PERFORM backfill.check_values(NEW);
-  PERFORM backfill.check_not_yet(NEW);
   IF NEW.throttle_off IS DISTINCT FROM OLD.throttle_off THEN
     PERFORM backfill.check_sizes(NEW);
   END IF;

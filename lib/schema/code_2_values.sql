@@ -1,21 +1,5 @@
 -- What a job's columns may hold, each and together.
 
-CREATE OR REPLACE FUNCTION backfill.check_not_yet(job backfill.job) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-  column_name text := (
-    SELECT v.name
-      FROM (VALUES ('scan', job.scan = 'ctid')) AS v(name, used)
-     WHERE v.used LIMIT 1);
-BEGIN
-  IF column_name IS NOT NULL THEN
-    PERFORM backfill.refuse(column_name, format('not supported yet%s', CASE column_name WHEN 'scan' THEN ' (scan = ''ctid'')' ELSE '' END),
-                            format('Leave %s out; this version of backfilld would not act on it.', column_name), '0A000');
-  END IF;
-END
-$$;
-
 -- Whether a text closes all brackets and quotes that it opens, and perhaps more.
 CREATE OR REPLACE FUNCTION backfill.is_closed(clause text) RETURNS boolean
 LANGUAGE sql IMMUTABLE STRICT SET search_path = pg_catalog, pg_temp

@@ -210,7 +210,8 @@ BEGIN
     batch := (SELECT s.batch FROM backfill.statements(job, relation, key, false) s);
     whole := CASE WHEN whole IS NOT NULL THEN backfill.whole_look(job, relation) END;
   END IF;
-  estimate := backfill.check_bound(bound, relation, upper);
+  estimate := CASE WHEN key.attnums OPERATOR(pg_catalog.=) '{-1}'::smallint[] THEN pg_catalog.round(backfill.rows_per_page(relation) OPERATOR(pg_catalog.*) pg_catalog.pg_relation_size(relation)::numeric OPERATOR(pg_catalog./) pg_catalog.current_setting('block_size')::numeric)::bigint
+                   ELSE backfill.check_bound(bound, relation, upper) END;
   IF on_copy THEN
     PERFORM backfill.check_batch_ahead(job, relation, key, upper);
   ELSE

@@ -278,7 +278,7 @@ const char SQL_ADD_RANGE[] = "SELECT backfill.add_ranges($1, $2, $3, $4, $5)";
 const char SQL_BEGIN_PHASE[] = "SELECT outcome, preflight, walk FROM backfill.begin_phase($1, $2, $3, $4, $5, $6, $7)";
 
 const char SQL_TAKE_RANGE[] =
-    "SELECT outcome, range, epoch, cursor, upper, point, relation, key_columns, batch, bound, reckoning, function, signature, keys, keys_of, ids[pg_catalog.cardinality(ids)] AS left_behind, locked, name,\n"
+    "SELECT outcome, range, epoch, cursor, upper, point, relation, key_columns, batch, bound, reckoning, by_pages, function, signature, keys, keys_of, ids[pg_catalog.cardinality(ids)] AS left_behind, locked, name,\n"
     "       changed, yields, proof, walk, pg_catalog.cardinality(ids) AS n_rows, ids, row_keys, walkers\n"
     "  FROM backfill.take_range($1, $2, $3, $4, $5)";
 

@@ -316,15 +316,6 @@ def test_jobs_that_say_too_much_or_too_little(mistakes):
 
 
 @pytest.mark.parametrize("column, value", [
-    ("scan", "ctid"),
-])
-def test_what_is_not_built_yet_is_refused_not_ignored(db, column, value):
-    db.table(rows=10)
-    diag = refuse(db, column, set_clause="n = 1", **{column: value})
-    assert "not supported yet" in diag.message_primary and diag.sqlstate == "0A000"
-
-
-@pytest.mark.parametrize("column, value", [
     ("scan", "heap"), ("on_error", "ignore"), ("target_ms", 0), ("target_ms", 10001), ("workers", 0), ("workers", 65),
     ("max_rows_per_s", 0), ("max_rows_per_s", -1), ("max_rows_per_s", 5000000000),
     ("wanted", "stop"), ("name", ""),

@@ -132,7 +132,7 @@ def test_a_job_whose_row_function_was_dropped_fills_nothing_by_its_clause(db):
 @pytest.mark.parametrize("change", OTHER)
 def test_a_job_stops_before_its_batches_have_other_rows_to_do_than_its_trigger(db, change):
     what, ddl, back, words = OTHER[change]
-    name = held_in_the_middle(db, "1", "BEGIN; " + ddl + "; COMMIT", f" AND ({CLAUSES[what]}) IS NOT NULL")
+    name = held_in_the_middle(db, "1", "BEGIN; " + ddl + "; COMMIT", f" AND (SELECT {CLAUSES[what]}) IS NOT NULL")
     failed = db.finish(name, "failed")
     assert words in failed["error"] and ("retry" in failed["hint"] or not words), failed
     assert db.one("SELECT b FROM t WHERE id = 300") is None
@@ -140,6 +140,19 @@ def test_a_job_stops_before_its_batches_have_other_rows_to_do_than_its_trigger(d
     db.app.execute("SELECT backfill.retry(%s)", [name])  # as the hint says
     db.finish(name)
     assert db.one("SELECT count(*) FROM t WHERE b IS DISTINCT FROM 1") == 0
+
+
+@pytest.mark.parametrize("where", ["b IS NULL AND near(a) = 3", "(b IS NULL OR b = 0) AND near(a) = 3", "b IS NULL AND c IS NULL AND near(a) = 3"])
+def test_where_clause_keeps_what_it_meant_where_no_sub_select_is_in_it(db, where):
+    db.close_public()
+    db.app.execute(SET_UP + "; ALTER TABLE t ADD c int")
+    db.daemon(max_rows=50)
+    with db.locked_rows("id = 300"):
+        name = db.submit(set_clause="b = 1, c = 2", where_clause=where, keep_in_sync=True)
+        wait_until(lambda: db.left_behind(), what="all rows but one are done")
+        db.app.execute("CREATE FUNCTION near(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT 4'; INSERT INTO t (id, a) VALUES (601, 601)")
+    db.finish(name)
+    assert db.one("SELECT count(*) FROM t WHERE b = 1 AND c = 2") == 601
 
 
 SAME = {"a column that no clause names": ("table", "ALTER TABLE rate ADD more int; ALTER TABLE rate RENAME note TO remark"),
@@ -151,7 +164,7 @@ SAME = {"a column that no clause names": ("table", "ALTER TABLE rate ADD more in
 @pytest.mark.parametrize("change", SAME)
 def test_names_that_no_clause_means_stop_nothing(db, change):
     what, ddl = SAME[change]
-    name = held_in_the_middle(db, "1", ddl, f" AND ({CLAUSES[what]}) IS NOT NULL")
+    name = held_in_the_middle(db, "1", ddl, f" AND (SELECT {CLAUSES[what]}) IS NOT NULL")
     db.finish(name)
     assert db.one("SELECT count(*) FROM t WHERE b IS DISTINCT FROM 1") == 0
 
@@ -165,7 +178,7 @@ def test_columns_that_come_to_tables_of_a_join_stop_nothing(db):
 
 def test_what_others_make_elsewhere_makes_no_batch_look_again(db):
     """In their own temporary schema, or in one that is not on the job's path: nothing there can be meant."""
-    name = held_in_the_middle(db, "1", "CREATE SCHEMA aside AUTHORIZATION app", f" AND {CLAUSES['function']} IS NOT NULL")
+    name = held_in_the_middle(db, "1", "CREATE SCHEMA aside AUTHORIZATION app", f" AND (SELECT {CLAUSES['function']}) IS NOT NULL")
     before = db.one("SELECT names FROM backfill.token")
     with db.connect("app") as session:
         for schema in ("pg_temp", "aside"):
@@ -181,7 +194,7 @@ def test_who_takes_the_names_of_the_functions_for_the_comparison_hides_nothing(d
     db.app.execute(SET_UP + "; CREATE OR REPLACE FUNCTION near(numeric) RETURNS int LANGUAGE sql IMMUTABLE RETURN 3")
     db.daemon(max_rows=50)
     with db.locked_rows("id = 300"):
-        name = db.submit(set_clause="b = 1", where_clause="b IS NULL AND near(a) > 0", keep_in_sync=True)
+        name = db.submit(set_clause="b = 1", where_clause="b IS NULL AND (SELECT near(a)) > 0", keep_in_sync=True)
         wait_until(lambda: db.left_behind(), what="all rows but one are done")
         taken = db.one("SELECT proname::text FROM pg_proc WHERE proname LIKE 'backfilld%%rest'")
         db.session("other").execute(f"CREATE FUNCTION {taken}_twin(int) RETURNS int LANGUAGE sql AS 'SELECT 1'; CREATE FUNCTION near(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT -1'")

@@ -122,9 +122,9 @@ static void test_where_integers_stand_side_by_side_no_bound_is_searched(void **s
     assert_int_equal(s->a.keys, 0); /* at most 100: how many, its rows will tell */
     assert_true(s->a.reckons);
     uint64_t before = s->r.work.progress.keys;
-    done_with(s, (struct runner_event){.rows = 70, .elapsed_us = TARGET_US, .bound = "{400}"});
+    done_with(s, (struct runner_event){.rows = 90, .elapsed_us = TARGET_US, .bound = "{400}"});
     EXPECT(s, RUNNER_BATCH);
-    assert_int_equal(s->r.work.progress.keys - before, 70);
+    assert_int_equal(s->r.work.progress.keys - before, 90);
     assert_false(s->a.reckons); /* they stand farther apart */
     done_with(s, (struct runner_event){.rows = 10, .elapsed_us = TARGET_US / 10, .bound = "{2000}"});
     EXPECT(s, RUNNER_BATCH);

@@ -1,0 +1,126 @@
+"""scan = 'ctid': a table is walked as its rows lie, by no index; where_clause tells what is to do, wherever a row has moved."""
+
+import random
+import threading
+
+import psycopg
+import pytest
+
+from waiting import wait_until
+
+KEYLESS = "CREATE TABLE t (k int, a int, n int DEFAULT 0, b int); INSERT INTO t SELECT i, i FROM generate_series(1, 20000) i"
+
+
+def test_a_table_without_a_key_is_filled(db):
+    db.app.execute(KEYLESS + "; ANALYZE t")
+    db.daemon(max_rows=500)
+    job = db.finish(db.submit(set_clause="b = a, n = n + 1", where_clause="b IS NULL"))
+    assert job["key"] == ["ctid"] and job["report"]["rows"] == 20000 and job["report"]["batches"] > 20
+    assert db.all("SELECT count(*), count(DISTINCT k) FROM t WHERE b = a AND n = 1") == [(20000, 20000)]
+
+
+@pytest.mark.parametrize("where, columns, reason", [
+    (None, {}, "nothing tells which is still to do"), ("n = 0", {"key": ["id"]}, "is ctid, and key is {id}"), ("n = 0", {"scan": "key", "key": ["ctid"]}, "is key, and key is {ctid}")])
+def test_what_cannot_be_walked_so_is_refused(db, where, columns, reason):
+    db.table(rows=10)
+    with pytest.raises(psycopg.Error, match=reason) as refused:
+        db.submit(**{"scan": "ctid", "set_clause": "n = 1", "where_clause": where, **columns})
+    assert refused.value.diag.column_name == "scan" and refused.value.diag.message_hint
+
+
+def test_a_statement_is_not_walked_so(db):
+    db.table(rows=10)
+    with pytest.raises(psycopg.Error, match="nothing tells"):
+        db.submit(scan="ctid", statement="UPDATE t SET n = 1 WHERE {batch}")
+
+
+def test_rows_that_move_meanwhile_are_filled_once(db):
+    """By writers who update, delete and insert all the while."""
+    db.app.execute("CREATE TABLE t (k int, a int, n int DEFAULT 0, b int, pad text DEFAULT repeat('x', 100)); INSERT INTO t SELECT i, i FROM generate_series(1, 6000) i")
+    db.daemon(max_rows=50)
+    stop = threading.Event()
+
+    def write(seed):
+        chance = random.Random(seed)
+        with db.connect("app") as session:
+            while not stop.is_set():
+                k = chance.randrange(1, 6001)
+                session.execute(chance.choice(["UPDATE t SET a = a + 1, pad = pad || 'y' WHERE k = %s", "DELETE FROM t WHERE k = %s", "INSERT INTO t (k, a) VALUES (%s, 0)", "UPDATE t SET pad = repeat('z', 300) WHERE k = %s"]), [k])
+
+    writers = [threading.Thread(target=write, args=[seed]) for seed in (1, 2)]
+    name = db.submit(scan="ctid", set_clause="b = 1, n = n + 1", where_clause="b IS NULL", max_rows_per_s=3000)
+    for writer in writers:
+        writer.start()
+    try:
+        wait_until(lambda: db.job(name)["phase"] == "verify" or db.state(name) == "succeeded", timeout=60, what="the first walk is over")
+    finally:
+        stop.set()
+        for writer in writers:
+            writer.join()
+    db.finish(name, timeout=60)
+    assert db.one("SELECT count(*) FROM t WHERE b IS NULL") <= db.one("SELECT count(*) FROM t WHERE a = 0")  # inserted since the last look
+    assert db.one("SELECT count(*) FROM t WHERE n > 1") == 0
+
+
+@pytest.mark.parametrize("anew", ["VACUUM FULL t", "CLUSTER t USING by_k", "ALTER TABLE t ALTER pad TYPE varchar USING pad || ''"])
+def test_a_table_that_is_written_anew_is_walked_anew(db, anew):
+    db.app.execute("CREATE TABLE t (k int, a int, n int DEFAULT 0, b int, pad text DEFAULT repeat('x', 50)); INSERT INTO t SELECT i, i FROM generate_series(1, 6000) i; CREATE INDEX by_k ON t (k DESC)")
+    db.daemon(max_rows=50)
+    name = db.submit(scan="ctid", set_clause="b = a, n = n + 1", where_clause="b IS NULL", max_rows_per_s=3000)
+    wait_until(lambda: db.one("SELECT count(b) FROM t") > 1500, what="it is in the middle")
+    db.app.execute(anew)
+    db.finish(name)
+    assert db.one("SELECT count(*) FROM t WHERE b = a AND n = 1") == 6000
+
+
+def test_rows_that_fail_or_are_locked_are_put_aside_by_where_they_lie(db):
+    db.app.execute(KEYLESS)
+    db.app.execute("UPDATE t SET a = 0 WHERE k = 7777; CREATE INDEX ON t (k)")
+    db.daemon(max_rows=200)
+    with db.locked_rows("k = 300"):
+        name = db.submit(set_clause="b = 10 / a", where_clause="b IS NULL", on_error="quarantine")
+        wait_until(lambda: db.left_behind("locked") and db.left_behind("error"), what="both are put aside")
+        assert db.one("SELECT count(*) FROM t WHERE b IS NULL") == 2
+    job = db.finish(name)
+    assert "Rows were left behind" in job["hint"]
+    left = db.all("SELECT key, reason FROM backfill.left_behind")
+    assert left == [([db.one("SELECT ctid::text FROM t WHERE k = 7777")], "error")]
+    db.app.execute("UPDATE t SET a = 5 WHERE k = 7777; SELECT backfill.retry('%s')" % name)
+    db.finish(name)
+    assert db.one("SELECT count(*) FROM t WHERE b IS NULL") == 0
+
+
+def test_a_row_that_fails_ends_the_job_by_where_it_lies(db):
+    db.app.execute(KEYLESS + "; UPDATE t SET a = 0 WHERE k = 7777")
+    db.daemon(max_rows=200)
+    failed = db.finish(db.submit(set_clause="b = 10 / a", where_clause="b IS NULL"), "failed")
+    assert f"row ctid = {db.one('SELECT ctid::text FROM t WHERE k = 7777')}" in failed["error"], failed["error"]
+
+
+def test_a_whole_migration_of_a_table_without_a_key(db):
+    db.app.execute(KEYLESS)
+    db.daemon(max_rows=500)
+    db.finish(db.submit(add_column="c bigint", set_clause="c = a * 2", keep_in_sync=True, sync_back="a = c / 2", enforce=["NOT NULL c"]), timeout=60)
+    db.app.execute("INSERT INTO t (k, a) VALUES (30000, 7); UPDATE t SET c = 100 WHERE k = 5")
+    assert db.one("SELECT count(*) FROM t WHERE c IS DISTINCT FROM a * 2") == 0 and db.one("SELECT a FROM t WHERE k = 5") == 50
+
+
+def test_partitions_without_a_key_and_with_dead_pages(db):
+    db.app.execute("CREATE TABLE t (k int, a int, b int) PARTITION BY RANGE (k); CREATE TABLE t1 PARTITION OF t FOR VALUES FROM (0) TO (5000); CREATE TABLE t2 PARTITION OF t DEFAULT;"
+                   "CREATE TABLE elsewhere (k int PRIMARY KEY); INSERT INTO t SELECT i, i FROM generate_series(1, 20000) i; DELETE FROM t WHERE k BETWEEN 2000 AND 17000")
+    db.daemon(max_rows=100)
+    db.finish(db.submit(set_clause="b = a", where_clause="b IS NULL"))
+    assert db.one("SELECT count(*) FROM t WHERE b IS DISTINCT FROM a") == 0
+
+
+def test_two_sessions_walk_it_and_a_daemon_that_is_killed_loses_nothing(db):
+    db.app.execute("CREATE TABLE t (k int, a int, n int DEFAULT 0, b int); INSERT INTO t SELECT i, i FROM generate_series(1, 400000) i; ANALYZE t")
+    daemon = db.daemon(max_rows=500)
+    name = db.submit(scan="ctid", set_clause="b = a, n = n + 1", where_clause="b IS NULL", workers=2, max_rows_per_s=100000)
+    wait_until(lambda: db.one("SELECT count(*) > 0 FROM backfill.range WHERE cursor IS NOT NULL"), what="it walks")
+    daemon.kill()
+    db.daemon(max_rows=2000)
+    db.app.execute("UPDATE backfill.job SET max_rows_per_s = NULL")
+    db.finish(name, timeout=60)
+    assert db.all("SELECT b = a, n, count(*) FROM t GROUP BY 1, 2") == [(True, 1, 400000)]
+    assert db.one("SELECT count(*) FROM backfill.range WHERE key = '{-1}'") > 1
