@@ -66,7 +66,7 @@ static struct config *read_config(const char *path, const char *conninfo)
         struct config *config = config_load(path ? path : DEFAULT_CONFIG, &error);
         if (!config)
             fprintf(stderr, "backfilld: %s\n", error);
-        if (!config && !path)
+        if (!config && !path && access(DEFAULT_CONFIG, F_OK) != 0)
             fprintf(stderr, "HINT: Name a file with --config, or one database with --database.\n");
         free(error);
         return config;

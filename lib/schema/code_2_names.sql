@@ -25,10 +25,9 @@ BEGIN
   END IF;
   IF differs IS NOT NULL THEN
     PERFORM backfill.refuse('name', format('there is another job "%s": it has %s', job.name, differs),
-      CASE WHEN there.state IN ('succeeded', 'failed', 'cancelled') THEN format('Give this one another name; or, where it is to take the place of that one, which %s, %sSELECT backfill.forget(%L) first.',
-                                                                               CASE there.state WHEN 'cancelled' THEN 'was cancelled' ELSE 'has ' || there.state END,
-                                                                               CASE WHEN there.state <> 'cancelled' AND there.wanted <> 'finish' AND backfill.added_column(there) IS NOT NULL THEN format('SELECT backfill.undo(%L), which drops the column that it has filled, and ', job.name) ELSE '' END, job.name)
-           ELSE format('Give this one another name; or, where it is to take the place of that one, SELECT backfill.cancel(%L), then backfill.forget(%L) first.', job.name, job.name) END, '23505');
+      format('Give this one another name; or, where it is to take the place of that one%s, %sSELECT backfill.forget(%L) first.', CASE there.state WHEN 'succeeded' THEN ', which has succeeded' WHEN 'failed' THEN ', which has failed' WHEN 'cancelled' THEN ', which was cancelled' END,
+             CASE WHEN there.wanted <> 'finish' AND backfill.added_column(there) IS NOT NULL THEN format('SELECT backfill.undo(%L), which drops the column that it has filled, and ', job.name)
+                  WHEN there.state NOT IN ('succeeded', 'failed', 'cancelled') THEN format('SELECT backfill.cancel(%L), then ', job.name) ELSE '' END, job.name), '23505');
   END IF;
 END
 $$;

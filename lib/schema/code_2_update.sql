@@ -162,9 +162,9 @@ BEGIN
           USING HINT = 'SELECT * FROM backfill.left_behind names them, and why: fill them by an UPDATE, or by a job with a where_clause.';
       END IF;
     END IF;
-    IF NEW.wanted = 'undo' AND OLD.wanted = 'finish' AND OLD.state = 'succeeded' THEN
+    IF NEW.wanted IN ('undo', 'cancel') AND OLD.wanted = 'finish' THEN  -- nor by way of the one to the other
       PERFORM backfill.refuse('wanted', format('job %I was finished: what it added is the application''s', OLD.name),
-                              'Take it out by hand, or by a job with drop_column, which looks for what still uses it.', '55000');
+                              CASE NEW.wanted WHEN 'undo' THEN 'Take it out by hand, or by a job with drop_column, which looks for what still uses it.' ELSE format('There is nothing to cancel: SELECT backfill.forget(%L).', OLD.name) END, '55000');
     ELSIF NEW.wanted = 'undo' AND OLD.add_column IS NULL AND NOT OLD.keep_in_sync AND OLD.enforce IS NULL THEN
       PERFORM backfill.refuse('wanted', format('job %I has added nothing to its table', OLD.name),
                               'undo takes back a column, a trigger and constraints; values that were filled, rows and columns that are gone do not come back.', '55000');
@@ -238,7 +238,9 @@ CREATE OR REPLACE FUNCTION backfill.undo_first(job backfill.job) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  RETURN CASE WHEN job.state <> 'succeeded' AND backfill.added_column(job) IS NOT NULL THEN format('SELECT backfill.undo(%L), which drops the column that it has filled; then ', job.name) END;
+  RETURN CASE WHEN job.state = 'succeeded' OR backfill.added_column(job) IS NULL THEN NULL
+              WHEN job.wanted = 'finish' THEN format('where column %I is to be filled anew, ALTER TABLE %s DROP COLUMN %1$I; then ', backfill.added_column(job), backfill.relation_name(job.target))
+              ELSE format('SELECT backfill.undo(%L), which drops the column that it has filled; then ', job.name) END;
 END
 $$;
 

@@ -66,7 +66,8 @@ BEGIN
     PERFORM backfill.refuse('keep_in_sync', 'goes with set_clause only', 'The trigger computes set_clause for each row that is written.');
   ELSIF fills AND job.enforce IS NOT NULL AND NOT job.keep_in_sync AND job.where_clause IS NULL AND job.add_column IS NULL THEN
     PERFORM backfill.refuse('enforce', 'nothing tells when the application has ceased to write rows that break it',
-                            'Give where_clause, by which rows that are still to do are found, or keep_in_sync.');
+                            CASE WHEN job.statement IS NOT NULL THEN 'When that writes only rows that are right, insert a job of its own behind this one: target and enforce alone.'
+                                 ELSE 'Give where_clause, by which rows that are still to do are found, or keep_in_sync.' END);
   ELSIF job.enforce = '{}' OR array_position(job.enforce, NULL) IS NOT NULL THEN
     PERFORM backfill.refuse('enforce', 'holds nothing, or NULL', 'Leave it out, or write ''{NOT NULL amount_cents}''.');
   ELSIF (SELECT s.first FROM backfill.split_item(job.enforce) s) IS NOT NULL THEN

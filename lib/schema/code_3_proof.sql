@@ -185,11 +185,18 @@ BEGIN
 END
 $$;
 
+-- That its trigger kept no row in step for a while, as a look saw it, in words; NULL: none saw that.
+CREATE OR REPLACE FUNCTION backfill.lapsed(job backfill.job) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT format('For a while its trigger kept no row in step: it %s. What was written then may be out of step.', job.plan ->> 'lapsed') WHERE job.plan ? 'lapsed'
+$$;
+
 -- What such a job can't know, in words; NULL for one with a where_clause, which reads the table at its end.
 CREATE OR REPLACE FUNCTION backfill.not_proven(job backfill.job) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT nullif(concat_ws(' ', CASE WHEN job.where_clause IS NULL THEN 'It can''t know whether each row was changed, and once: there is no where_clause. A row whose key or partition was changed meanwhile may have been missed, or met twice.' END,
-                          backfill.may_lack(job), backfill.taken_for_right(job)), '')
+                          backfill.may_lack(job), backfill.taken_for_right(job), backfill.lapsed(job)), '')
    WHERE (job.set_clause IS NOT NULL OR job.statement IS NOT NULL) AND NOT job.dry_run
 $$;

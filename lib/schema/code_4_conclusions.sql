@@ -111,18 +111,15 @@ END
 $$;
 
 -- What the trigger of a job that ends does from then on; NULL: it has none.
-CREATE OR REPLACE FUNCTION backfill.sync_in_words(job backfill.job, state text) RETURNS text
+CREATE OR REPLACE FUNCTION backfill.sync_in_words(job backfill.job, state text, trouble text) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-DECLARE
-  trouble text;
 BEGIN
   IF NOT job.keep_in_sync OR job.dry_run OR job.phase IN ('preflight', 'expand') THEN
     RETURN NULL;
   ELSIF state = 'cancelled' THEN
     RETURN CASE WHEN job.wanted <> 'undo' THEN backfill.out_of_step(job) END;
   END IF;
-  trouble := backfill.sync_trouble(job);
   RETURN CASE WHEN trouble IS NULL THEN format('Its trigger keeps rows in step until %s.', CASE WHEN state = 'failed' THEN 'the job is finished or cancelled' ELSE format('SELECT backfill.finish(%L)', job.name) END)
               ELSE format('Its trigger keeps no row in step: it %s. What was written meanwhile may be out of step when that is mended, and no retry finds it.', trouble) END;
 END
@@ -160,7 +157,8 @@ BEGIN
      SET after = l.now - 'definition', state = end_job.state,
          error = end_job.error,
          hint = nullif(concat_ws(' ', CASE WHEN end_job.state = 'failed' THEN coalesce(backfill.login_is_gone(j), backfill.hint_for(j, end_job.hint)) ELSE backfill.hint_for(j, end_job.hint) END,
-                                 backfill.sync_in_words(j, end_job.state), CASE WHEN end_job.state = 'succeeded' AND NOT j.dry_run THEN concat_ws(' ', backfill.may_lack(j), backfill.taken_for_right(j)) END), ''),
+                                 backfill.sync_in_words(j, end_job.state, t.trouble), CASE WHEN end_job.state = 'succeeded' AND NOT j.dry_run THEN concat_ws(' ', backfill.may_lack(j), backfill.taken_for_right(j), backfill.lapsed(j)) END), ''),
+         plan = coalesce(CASE WHEN t.trouble IS NOT NULL THEN jsonb_set(j.plan, '{lapsed}', to_jsonb(backfill.sync_change(j))) END, j.plan),
          waiting_for = NULL, holder_pid = NULL, holder_start = NULL,
          finished_at = clock_timestamp(), wanted = CASE WHEN j.wanted = 'pause' THEN 'run' ELSE j.wanted END,  -- it came too late
          tidy = (j.tidy OR (j.wanted = 'undo' AND j.before IS NOT NULL)) AND (j.keep_in_sync OR end_job.state <> 'succeeded'),  -- what is left is wanted, or goes with finish
@@ -173,7 +171,8 @@ BEGIN
     FROM (SELECT coalesce(sum(g.rows), 0) AS rows, coalesce(sum(g.keys), 0) AS keys, count(*) AS ranges,
                  coalesce(sum(g.batches), 0) AS batches, coalesce(sum(g.wal_bytes), 0) AS wal_bytes
             FROM backfill.range g WHERE g.job_id = end_job.job_id) r,
-         (SELECT backfill.look_at(o.target, o.submitted_by) AS now FROM backfill.job o WHERE o.id = end_job.job_id) l
+         (SELECT backfill.look_at(o.target, o.submitted_by) AS now FROM backfill.job o WHERE o.id = end_job.job_id) l,
+         (SELECT CASE WHEN o.keep_in_sync AND NOT o.dry_run AND o.phase NOT IN ('preflight', 'expand') AND end_job.state <> 'cancelled' THEN backfill.sync_trouble(o) END AS trouble FROM backfill.job o WHERE o.id = end_job.job_id) t
    WHERE j.id = end_job.job_id
   RETURNING ARRAY(SELECT jsonb_array_elements_text(j.report -> 'slower')), r.rows, r.batches, j.report ->> 'not_proven' INTO slower, rows, batches, not_proven;
   PERFORM backfill.drop_walkers(job_id);
@@ -255,7 +254,9 @@ BEGIN
       name := job.name;
       hint := CASE WHEN trouble IS NOT NULL THEN format('Until it is mended, rows may get out of step, or what others have made may run with the rights of the table''s owner. When no old code is left, SELECT backfill.finish(%L) takes the trigger out.', job.name) END;
       UPDATE backfill.job j
-         SET report = coalesce(j.report, '{}') - 'trouble' || CASE WHEN trouble IS NULL THEN '{}' ELSE jsonb_build_object('trouble', trouble) END
+         SET plan = coalesce(CASE WHEN trouble IS NOT NULL THEN jsonb_set(j.plan, '{lapsed}', to_jsonb(backfill.sync_change(j))) END, j.plan),
+             hint = CASE WHEN trouble IS NULL AND j.plan ? 'lapsed' AND strpos(coalesce(j.hint, ''), backfill.lapsed(j)) = 0 THEN concat_ws(' ', j.hint, backfill.lapsed(j)) ELSE j.hint END,
+             report = coalesce(j.report, '{}') - 'trouble' || CASE WHEN trouble IS NULL THEN '{}' ELSE jsonb_build_object('trouble', trouble) END
        WHERE j.id = job.id;
       RETURN;
     END IF;

@@ -199,6 +199,10 @@ BEGIN
   IF job.drop_column IS NULL THEN
     RETURN;
   END IF;
+  IF job.drop_column <> job.plan -> 'column' ->> 'name' AND job.plan -> 'columns' ? job.drop_column THEN  -- a swap of names
+    RAISE EXCEPTION 'column % of % was called % when the job added it, and bears the name of another one by now: the application has taken it into use', job.drop_column, name, quote_ident(job.plan -> 'column' ->> 'name')
+      USING ERRCODE = '55000', HINT = stays || 'If nobody needs the column, drop it by hand.';
+  END IF;
   uses := (SELECT min(format('"%s"', k.name)) FROM backfill.job k
             WHERE k.target = job.target AND k.id > job.id AND k.add_column IS NOT NULL AND k.plan -> 'column' ->> 'name' = job.drop_column AND k.state NOT IN ('cancelled', 'failed') AND k.started_at IS NOT NULL);
   IF uses IS NOT NULL THEN

@@ -1,5 +1,7 @@
 """What a job has put into a table goes again: by finish, cancel and undo, also when the login that submitted it is gone."""
 
+import re
+
 import psycopg
 import pytest
 
@@ -469,3 +471,69 @@ def test_cancel_behind_an_undo_that_could_not_go_on_is_refused_like_one_before_i
     db.app.execute("INSERT INTO t (id, a) VALUES (1000, 1)")
     db.app.execute("DROP VIEW v; SELECT backfill.undo(%s)" % f"'{name}'")
     wait_until(lambda: made(db) == [], what="asked again, it goes")
+
+
+def test_a_finished_job_is_neither_cancelled_nor_undone(db):
+    """Its column is the application's: no way round takes it."""
+    db.app.execute("CREATE TABLE t (id bigint PRIMARY KEY, a int); INSERT INTO t SELECT i, i FROM generate_series(1, 100) i")
+    db.daemon()
+    name = db.submit(add_column="b int", set_clause="b = a", keep_in_sync=True, enforce=["NOT NULL b"])
+    db.finish(name)
+    db.app.execute("SELECT backfill.finish(%s)", [name])
+    wait_until(lambda: not db.one("SELECT tidy FROM backfill.job"), what="the trigger is out")
+    for call in ("cancel", "undo"):
+        with pytest.raises(psycopg.Error, match="was finished: what it added is the application's") as refused:
+            db.app.execute(f"SELECT backfill.{call}(%s)", [name])
+        assert refused.value.diag.message_hint
+    assert db.one("SELECT count(b) FROM t") == 100
+    db.app.execute("SELECT backfill.forget(%s)", [name])
+
+
+def test_a_column_that_was_renamed_since_is_not_dropped(db):
+    """As in a change of type, when finish was forgotten: it is the live one by now."""
+    db.app.execute("CREATE TABLE t (id bigint PRIMARY KEY, qty int); INSERT INTO t SELECT i, i FROM generate_series(1, 100) i")
+    db.daemon()
+    name = db.submit(add_column="qty_new bigint", set_clause="qty_new = qty", keep_in_sync=True)
+    db.finish(name)
+    db.app.execute("BEGIN; ALTER TABLE t RENAME qty TO qty_old; ALTER TABLE t RENAME qty_new TO qty; COMMIT")
+    db.app.execute("SELECT backfill.undo(%s)", [name])
+    wait_until(lambda: db.job(name)["error"], what="it says why not")
+    job = db.job(name)
+    assert "column qty of public.t was called qty_new when the job added it, and bears the name of another one by now" in job["error"] and "drop it by hand" in job["hint"], job
+    assert db.one("SELECT count(qty) FROM t") == 100
+
+
+@pytest.mark.parametrize("end", [None, "pause", "cancel"])
+def test_who_inserts_another_job_under_the_name_is_led_to_undo_first(db, end):
+    db.app.execute("CREATE TABLE t (id bigint PRIMARY KEY, a int); INSERT INTO t SELECT i, i FROM generate_series(1, 3000) i")
+    db.daemon(max_rows=50)
+    columns = {"name": "same", "add_column": "b int"}
+    db.submit(set_clause="b = a * 100", max_rows_per_s=500, **columns)
+    wait_until(lambda: db.one("SELECT count(*) FROM pg_attribute WHERE attrelid = 't'::regclass AND attname = 'b'") and db.one("SELECT count(b) FROM t"), what="it fills")
+    if end:
+        db.app.execute(f"SELECT backfill.{end}('same')")
+        wait_until(lambda: db.state("same") in ("paused", "cancelled"), what="it stops")
+    with pytest.raises(psycopg.Error) as refused:
+        db.submit(set_clause="b = a * 1000", **columns)
+    calls = re.findall(r"SELECT (backfill\.\w+\('same'\))", refused.value.diag.message_hint)
+    assert calls == ["backfill.undo('same')", "backfill.forget('same')"], refused.value.diag.message_hint
+    db.app.execute(f"SELECT {calls[0]}")
+    wait_until(lambda: db.state("same") == "cancelled" and not db.one("SELECT tidy FROM backfill.job"), what="it is undone")
+    db.app.execute(f"SELECT {calls[1]}")
+    db.finish(db.submit(set_clause="b = a * 1000", **columns))
+    assert db.one("SELECT count(*) FROM t WHERE b IS DISTINCT FROM a * 1000") == 0
+
+
+def test_a_trigger_that_kept_no_row_in_step_for_a_while_is_not_forgotten(db):
+    db.app.execute("CREATE TABLE t (id bigint PRIMARY KEY, a int, b int); INSERT INTO t SELECT i, i FROM generate_series(1, 3000) i")
+    db.daemon(max_rows=50)
+    name = db.submit(set_clause="b = a", where_clause="b IS NULL", keep_in_sync=True, max_rows_per_s=500)
+    wait_until(lambda: db.one("SELECT count(b) FROM t"), what="it fills")
+    db.app.execute("GRANT ALL ON t TO other, app")
+    db.admin.execute("ALTER TABLE t OWNER TO other")
+    db.finish(name, "failed")
+    db.admin.execute("ALTER TABLE t OWNER TO app")
+    db.app.execute("SELECT backfill.retry(%s)", [name])
+    job = db.finish(name)
+    assert "For a while its trigger kept no row in step: it belongs to another role than the table." in job["hint"], job["hint"]
+    assert "For a while" in job["report"]["not_proven"]
