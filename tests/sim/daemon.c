@@ -165,7 +165,8 @@ static void want(struct world *w, struct daemon *d, enum runner_want wish)
 {
     bool ending = d->runner.doing == RUNNER_RELEASE || d->runner.doing == RUNNER_FINISH ||
                   d->runner.doing == RUNNER_REST;
-    if (wish != RUNNER_WANT_RUN)
+    bool is_ended = d->runner.migration.phase == PHASE_TIDY && (wish == RUNNER_WANT_PAUSE || wish == RUNNER_WANT_CANCEL); /* a failover may say otherwise: then the tidying finds nothing */
+    if (wish != RUNNER_WANT_RUN && !is_ended)
         d->must_leave = true;
     else if (!d->stopping && !ending)
         d->must_leave = false;
