@@ -311,6 +311,24 @@ BEGIN
 END
 $$;
 
+-- Stops a job that came with a dump: it waits for its owner.
+CREATE OR REPLACE FUNCTION backfill.stop_restored(job backfill.job) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  stopped backfill.job := backfill.restored(job);
+BEGIN
+  UPDATE backfill.job j
+     SET state = stopped.state, tidy = stopped.tidy, finished_at = stopped.finished_at, holder_pid = NULL, holder_start = NULL
+   WHERE j.id = job.id AND stopped.state = 'cancelled';
+  UPDATE backfill.job j
+     SET state = stopped.state, wanted = stopped.wanted, error = stopped.error, hint = stopped.hint,
+         waiting_for = NULL, opens_at = NULL, holder_pid = NULL, holder_start = NULL
+   WHERE j.id = job.id AND stopped.state <> 'cancelled';
+  PERFORM backfill.drop_walkers(job.id);
+END
+$$;
+
 -- Takes the next job: one that has ended and must be tidied up, unless the last one was such, one whose daemon is gone, else the first of the queue (next_in_queue)
 -- whose table is free and whose active hours are open. A table is not free while a job on it is to be tidied up: no column
 -- is dropped under a trigger that reads it. What is found outside of its hours goes to the queue, until they begin; what was restored
@@ -367,15 +385,7 @@ BEGIN
     EXIT WHEN NOT FOUND;
     BEGIN
       IF NOT backfill.is_here(candidate) THEN
-        candidate := backfill.restored(candidate);
-        UPDATE backfill.job j
-           SET state = candidate.state, tidy = candidate.tidy, finished_at = candidate.finished_at, holder_pid = NULL, holder_start = NULL
-         WHERE j.id = candidate.id AND candidate.state = 'cancelled';
-        UPDATE backfill.job j
-           SET state = candidate.state, wanted = candidate.wanted, error = candidate.error, hint = candidate.hint,
-               waiting_for = NULL, opens_at = NULL, holder_pid = NULL, holder_start = NULL
-         WHERE j.id = candidate.id AND candidate.state <> 'cancelled';
-        PERFORM backfill.drop_walkers(candidate.id);
+        PERFORM backfill.stop_restored(candidate);
       ELSIF backfill.who_is_gone(candidate) IS NOT NULL THEN
         PERFORM backfill.fail_for_roles(candidate);
       ELSIF (backfill.hours_of(candidate)).open THEN

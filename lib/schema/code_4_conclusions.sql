@@ -223,7 +223,7 @@ $$;
 
 -- Looks at the triggers of ended jobs that nobody has finished yet, behind the one that was looked at last (NULL: from the first on), for 50 ms at most, and not further than the next of which
 -- something has changed: name, trouble (NULL: it is over), hint. It stands in the job's report as well, and in status. last_id: the last one now; NULL: there is none behind it. Between the end
--- and finish weeks may pass, in which rights change: a function's owner that was trusted, say.
+-- and finish weeks may pass, in which rights change: a function's owner that was trusted, say. In a round's first look, also at jobs that came with a dump.
 CREATE OR REPLACE FUNCTION backfill.look_after(after_id bigint, OUT last_id bigint, OUT name text, OUT trouble text, OUT hint text)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -232,6 +232,11 @@ DECLARE
   job   backfill.job;
 BEGIN
   last_id := coalesce(after_id, 0);
+  IF after_id IS NULL THEN  -- restored in place, under a daemon that goes on: its session, by the row, still holds the job
+    FOR job IN SELECT j.* FROM backfill.job j WHERE j.state = 'running' AND NOT backfill.is_here(j) FOR UPDATE SKIP LOCKED LOOP
+      PERFORM backfill.stop_restored(job);
+    END LOOP;
+  END IF;
   WHILE clock_timestamp() < began + interval '50 ms' LOOP
     SELECT j.* INTO job FROM backfill.job j
      WHERE j.tidy AND j.state IN ('succeeded', 'failed', 'cancelled') AND j.state <> 'cancelled' AND j.wanted <> 'finish' AND j.keep_in_sync AND NOT j.dry_run

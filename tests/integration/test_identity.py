@@ -250,6 +250,22 @@ def copy(db, jobs, db2):
     return db2
 
 
+def test_a_job_that_is_restored_in_place_under_a_daemon_that_goes_on_waits_for_its_owner(db):
+    """By its row the daemon's session holds it still."""
+    db.app.execute("CREATE TABLE t (id bigint PRIMARY KEY, n int); INSERT INTO t SELECT i, 0 FROM generate_series(1, 5000) i")
+    db.daemon(max_rows=50)
+    name = db.submit(set_clause="n = n + 1", max_rows_per_s=500)
+    wait_until(lambda: db.cursor(name), what="it is on its way")
+    dump_and_restore(db, db, "--clean", "--if-exists")
+    assert db.state(name) == "running"
+    db.admin.execute("SELECT * FROM backfill.look_after(NULL)")  # as the daemon does each minute
+    assert db.state(name) == "paused" and "restored from a dump" in db.job(name)["error"]
+    before = db.counts()
+    db.app.execute("UPDATE backfill.job SET max_rows_per_s = NULL; SELECT backfill.resume('%s')" % name)
+    db.finish(name)
+    assert db.counts() == {1: 5000} and before.get(0)
+
+
 def test_restored_jobs_wait_and_keep_their_states(db, copy):
     rows = copy.counts()
     assert 0 < rows[1] < ROWS and states(copy)["half"] == "running"
