@@ -54,6 +54,8 @@ void batch_size_observe(struct batch_size *s, uint32_t keys, uint64_t elapsed_us
     s->wal_per_key = smooth(s->wal_per_key, (double)wal_bytes / keys, wal_bytes > BATCH_MAX_WAL_BYTES);
 
     double next = s->us_per_key > 0 ? s->aim_us / s->us_per_key : (double)s->max_keys;
+    if (elapsed_us < s->aim_us && next < keys + 1.0)
+        next = keys + 1.0; /* what is short of the aim is no reason to shrink; and of one key a quarter more is none: it would stay at one */
     if (s->wal_per_key > 0 && next * s->wal_per_key > BATCH_MAX_WAL_BYTES)
         next = BATCH_MAX_WAL_BYTES / s->wal_per_key;
     if (next > s->keys) {

@@ -131,6 +131,19 @@ static void test_it_grows_again_from_one(void **state)
     assert_between(batch_size_keys(&s), 4900, 5000);
 }
 
+/* What a statement costs beside its rows may near the target, on a busy server: a batch of one key then takes nearly as long as one of thirty. */
+static void test_it_leaves_one_key_where_a_statement_alone_takes_most_of_the_target(void **state)
+{
+    struct batch_size s = fresh();
+    (void)state;
+    for (int i = 0; i < 60; i++)
+        batch_size_observe(&s, batch_size_keys(&s), TARGET_US * 6 / 5, 0);
+    assert_int_equal(batch_size_keys(&s), 1);
+    for (int i = 0; i < 60; i++)
+        batch_size_observe(&s, batch_size_keys(&s), TARGET_US * 4 / 5 + batch_size_keys(&s) * 100, 0);
+    assert_between(batch_size_keys(&s), 30, 41);
+}
+
 static void test_a_batch_of_no_keys_says_nothing(void **state)
 {
     struct batch_size s = fresh();
@@ -200,6 +213,7 @@ int main(void)
         cmocka_unit_test(test_it_stays_between_its_limits),
         cmocka_unit_test(test_one_key_that_takes_too_long_is_still_tried),
         cmocka_unit_test(test_it_grows_again_from_one),
+        cmocka_unit_test(test_it_leaves_one_key_where_a_statement_alone_takes_most_of_the_target),
         cmocka_unit_test(test_a_batch_of_no_keys_says_nothing),
         cmocka_unit_test(test_a_batch_that_took_no_time_divides_nothing_by_nought),
         cmocka_unit_test(test_a_lock_halves_it),
