@@ -77,6 +77,13 @@ AS $$
                 (SELECT d.oid FROM pg_database d WHERE d.datname = current_database()), relation, 'backfill.job'::regclass::oid)
 $$;
 
+-- Whether something belongs to this schema, and not to one that was dumped: by its home.
+CREATE OR REPLACE FUNCTION backfill.is_of_schema(home text) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT coalesce(split_part(home, '/', 4) = 'backfill.job'::regclass::oid::text, false)
+$$;
+
 -- Whether a job was inserted in this database, for this table, or taken over here: else it was restored.
 CREATE OR REPLACE FUNCTION backfill.is_here(job backfill.job) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp

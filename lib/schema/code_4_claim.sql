@@ -372,7 +372,7 @@ BEGIN
     SELECT j.* INTO candidate
       FROM backfill.job j
      WHERE j.state = 'running'
-       AND backfill.session_start(j.holder_pid) IS DISTINCT FROM j.holder_start
+       AND (backfill.session_start(j.holder_pid) IS DISTINCT FROM j.holder_start OR NOT backfill.is_of_schema(j.home))
        AND j.id <> ALL (hopeless)
        AND j.submitted_by <> ALL (busy)
      ORDER BY j.priority DESC, j.id
@@ -422,7 +422,7 @@ BEGIN
       RETURN;
     END IF;
   END IF;
-  ask_again := NOT newcomers AND (EXISTS (SELECT FROM backfill.job j WHERE j.state = 'running' AND (j.holder_pid, j.holder_start) IS DISTINCT FROM (pg_backend_pid(), mine_start))
+  ask_again := NOT newcomers AND (EXISTS (SELECT FROM backfill.job j WHERE j.state = 'running' AND ((j.holder_pid, j.holder_start) IS DISTINCT FROM (pg_backend_pid(), mine_start) OR NOT backfill.is_of_schema(j.home)))
             OR (job.id IS NULL AND (EXISTS (SELECT FROM backfill.untidy_job) OR EXISTS (SELECT FROM backfill.free_job))));
   opens_in_s := coalesce(opens_in_s, (SELECT greatest(extract(epoch FROM min(j.opens_at) - clock_timestamp()), 0)
                                         FROM backfill.job j
@@ -446,18 +446,18 @@ AS $$
     UPDATE backfill.job
        SET holder_pid = pg_backend_pid(), holder_start = backfill.session_start()
      WHERE id = ANY (ARRAY(SELECT j.id FROM backfill.job j
-                            WHERE j.id = ANY (jobs) AND (j.holder_pid, j.holder_start) = (old_pid, old_start)
+                            WHERE j.id = ANY (jobs) AND (j.holder_pid, j.holder_start) = (old_pid, old_start) AND backfill.is_of_schema(j.home)
                               FOR UPDATE SKIP LOCKED))
     RETURNING id)
   SELECT count(*) FROM backfill.job j
-   WHERE j.id = ANY (jobs) AND (j.holder_pid, j.holder_start) = (old_pid, old_start) AND j.id NOT IN (SELECT h.id FROM held h)
+   WHERE j.id = ANY (jobs) AND (j.holder_pid, j.holder_start) = (old_pid, old_start) AND j.id NOT IN (SELECT h.id FROM held h) AND backfill.is_of_schema(j.home)
 $$;
 
--- Whether this session holds a job: a running one, or one that it tidies up.
+-- Whether this session holds a job: a running one, or one that it tidies up; not one whose row says so because it was dumped under this session, and restored.
 CREATE OR REPLACE FUNCTION backfill.is_held(job backfill.job) RETURNS boolean
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT (job.holder_pid, job.holder_start) IS NOT DISTINCT FROM (pg_backend_pid(), backfill.session_start())
+  SELECT (job.holder_pid, job.holder_start) IS NOT DISTINCT FROM (pg_backend_pid(), backfill.session_start()) AND backfill.is_of_schema(job.home)
 $$;
 
 -- Gives a job back to the queue because the daemon stops or its hours ended, or as its user wants it now: the wish may have

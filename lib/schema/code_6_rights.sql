@@ -71,7 +71,7 @@ GRANT EXECUTE ON FUNCTION
   backfill.kept_columns, backfill.kept_clause, backfill.missing_right, backfill.check_same, backfill.check_stop, backfill.is_not_asked, backfill.is_own_name
   TO backfill_submitter;
 -- The policies ask them, and who looks at a job.
-GRANT EXECUTE ON FUNCTION backfill.home, backfill.is_here, backfill.role_oid, backfill.role_name, backfill.is_plain_caller, backfill.login, backfill.role_here, backfill.login_of, backfill.role_of,
+GRANT EXECUTE ON FUNCTION backfill.home, backfill.is_here, backfill.is_of_schema, backfill.role_oid, backfill.role_name, backfill.is_plain_caller, backfill.login, backfill.role_here, backfill.login_of, backfill.role_of,
   backfill.is_left_over, backfill.what_now, backfill.login_is_there, backfill.who_is_gone, backfill.login_is_gone, backfill.may_steer, backfill.may_end, backfill.job_named, backfill.did_you_mean, backfill.is_done, backfill.effect, backfill.look_at, backfill.definition_of,
   backfill.word_pattern, backfill.may_see_statements, backfill.ask_statements, backfill.statements_on, backfill.between_looks, backfill.three_times, backfill.steps, backfill.is_not_null
   TO backfill_submitter, pg_monitor;

@@ -257,13 +257,27 @@ def test_a_job_that_is_restored_in_place_under_a_daemon_that_goes_on_waits_for_i
     name = db.submit(set_clause="n = n + 1", max_rows_per_s=500)
     wait_until(lambda: db.cursor(name), what="it is on its way")
     dump_and_restore(db, db, "--clean", "--if-exists")
-    assert db.state(name) == "running"
-    db.admin.execute("SELECT * FROM backfill.look_after(NULL)")  # as the daemon does each minute
+    db.admin.execute("SELECT * FROM backfill.look_after(NULL)")  # as the daemon does each minute, if it hasn't claimed it before
     assert db.state(name) == "paused" and "restored from a dump" in db.job(name)["error"]
     before = db.counts()
     db.app.execute("UPDATE backfill.job SET max_rows_per_s = NULL; SELECT backfill.resume('%s')" % name)
     db.finish(name)
     assert db.counts() == {1: 5000} and before.get(0)
+
+
+def test_a_schema_that_is_restored_under_a_daemon_that_goes_on_runs_nothing_by_itself(db):
+    """Its rows name the sessions that are still there, and places in the table that were passed long ago."""
+    db.app.execute("CREATE TABLE t (id bigint PRIMARY KEY, n int); INSERT INTO t SELECT i, 0 FROM generate_series(1, 8000) i")
+    db.daemon(max_rows=50)
+    name = db.submit(set_clause="n = n + 1", max_rows_per_s=1000)
+    wait_until(lambda: db.cursor(name), what="it is on its way")
+    tool = ["-h", db.cluster.directory, "-p", str(db.cluster.port), "-U", "postgres"]
+    dump = subprocess.run([f"{db.cluster.binaries}/pg_dump", "-Fc", "-n", "backfill", *tool, db.name], check=True, capture_output=True)
+    then = db.counts()[1]
+    wait_until(lambda: db.counts()[1] > then + 1000, what="it goes on")
+    subprocess.run([f"{db.cluster.binaries}/pg_restore", "--clean", "--if-exists", *tool, "-d", db.name], input=dump.stdout, check=True, capture_output=True)
+    wait_until(lambda: db.state(name) == "paused", timeout=60, what="what was restored waits")
+    assert "restored from a dump" in db.job(name)["error"] and set(db.counts()) == {0, 1}
 
 
 def test_restored_jobs_wait_and_keep_their_states(db, copy):
