@@ -325,9 +325,10 @@ static bool read_answer(struct worker *w, const struct session_event *e, struct 
             return false;
         }
         event->empty = true;
-    } else if (w->action.kind == RUNNER_SURVEY)
+    } else if (w->action.kind == RUNNER_SURVEY) {
         event->empty = !survey_take_seen(&w->survey, w->action.relation, first, &event->estimate);
-    else if (w->action.kind == RUNNER_BOUND)
+        event->moves = result_is_true(first, 0, "moves");
+    } else if (w->action.kind == RUNNER_BOUND)
         event->bound = result_only(first);
     else if (w->action.kind == RUNNER_BATCH)
         on_batch(w, e, event);

@@ -40,8 +40,7 @@ void range_take(struct range *range, const PGresult *result, struct runner_event
     replace_string(&range->batch, result_text(result, 0, "batch"));
     replace_string(&range->bound, result_text(result, 0, "bound"));
     replace_string(&range->reckoning, result_text(result, 0, "reckoning"));
-    event->by_pages = result_is_true(result, 0, "by_pages");
-    event->integers = range->reckoning && !event->by_pages;
+    event->integers = range->reckoning != NULL;
     replace_string(&range->keys_of, result_text(result, 0, "keys_of"));
     replace_string(&range->name, result_text(result, 0, "name"));
     event->yields = result_is_true(result, 0, "yields");

@@ -95,6 +95,7 @@ struct runner_event {
 
     int n_relations;          /* LAYOUT */
     bool empty;               /* SURVEY: no key, no row; at_once: or none to do */
+    bool moves;               /* SURVEY: a row may move behind the walk: that none is to do, only a look at once proves */
     uint64_t estimate;        /* SURVEY: rows, as the planner guesses */
     bool has_step;            /* NEXT_STEP */
     bool clears;              /* NEXT_STEP: it only clears away what a step that failed has left */
@@ -109,7 +110,6 @@ struct runner_event {
     bool point;
     bool yields;         /* its batches can yield */
     bool integers;       /* its key is one integer: bounds may be reckoned */
-    bool by_pages;       /* it is walked as its rows lie: bounds are always, and hold so many keys as pages do in the mean */
     int64_t left_behind; /* TAKE_ROWS: the last one's number; upper is the first one's key */
     uint32_t n_rows;     /* so many */
     uint64_t locked;     /* and in all, at the begin of a round */

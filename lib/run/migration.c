@@ -104,7 +104,7 @@ void migration_use(struct migration *m, const struct migration_plan *plan, const
 static bool looks_at_once(const struct migration *m, const struct work *k)
 {
     return (m->next_phase == PHASE_GUARD || m->next_phase == PHASE_VERIFY) && !m->piecewise &&
-           pace_slowed_by(&k->pace)->signal == SIGNAL_NONE;
+           (m->moves || pace_slowed_by(&k->pace)->signal == SIGNAL_NONE);
 }
 
 void migration_enter(struct migration *m, const struct work *k, struct runner_action *action)
@@ -217,6 +217,7 @@ struct next migration_laid_out(struct migration *m, struct work *k, const struct
     m->relation = 0;
     m->n_relations = e->n_relations;
     m->estimate = 0;
+    m->unseen = false;
     return next_act(m->n_relations > 0 ? RUNNER_SURVEY : RUNNER_BEGIN);
 }
 
@@ -228,6 +229,8 @@ static struct next survey_next(struct migration *m)
 struct next migration_surveyed(struct migration *m, const struct runner_event *e)
 {
     m->estimate += e->empty ? 0 : e->estimate;
+    m->moves = m->moves || e->moves;
+    m->unseen = m->unseen || (e->moves && !e->empty);
     /* One that is empty by now has a range of an earlier walk, perhaps. */
     if (!m->surveyed_only && (!e->empty || m->phase != PHASE_PREFLIGHT))
         return next_act(RUNNER_ADD_RANGE);
@@ -311,12 +314,12 @@ struct next migration_walked(struct migration *m, struct work *k, int64_t walk, 
         if (!whole)
             return plan_walk(m, PHASE_VERIFY);
         m->verified++;
-        if (found == 0)
+        if (found == 0 && (!m->unseen || m->piecewise))
             return end_phase(m, k);
-        if (m->verified >= VERIFY_WALKS_MOST)
+        if (m->verified >= (m->moves ? 4 : 1) * VERIFY_WALKS_MOST)
             return finish_open(k, found);
         /* What turned up is done; whether there is more, another walk tells. At once, the first time. */
-        return walk_again(m, k, "verifies again: there were rows to do", m->verified > 1 ? QUIET_GAP_US : 0);
+        return walk_again(m, k, found == 0 ? "verifies again: rows may have moved behind the scan" : "verifies again: there were rows to do", m->verified > 1 ? QUIET_GAP_US : 0);
     case PHASE_PREFLIGHT:
     case PHASE_EXPAND:
     case PHASE_BACKFILL:

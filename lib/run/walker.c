@@ -184,7 +184,7 @@ static struct next start_batch(struct walker *w, struct work *k, const char *bou
 {
     replace_string(&w->hi, bound ? bound : w->upper);
     w->keys = w->point ? 1 : bound ? w->asked : 0;
-    w->reckoned = bound && w->reckons && !w->by_pages;
+    w->reckoned = bound && (w->reckons || cursor_ends_page(bound));
     return walker_pace(w, k, RUNNER_BATCH, now_us);
 }
 
@@ -205,7 +205,7 @@ static struct next take_range(struct walker *w, struct work *k, const struct run
     w->epoch = e->epoch;
     w->point = e->point;
     w->integers = e->integers;
-    w->by_pages = w->dense = e->by_pages;
+    w->dense = false;
     w->pace.yields = e->yields && !e->point;
     replace_string(&w->cursor, e->cursor);
     replace_string(&w->upper, e->upper);
@@ -262,7 +262,7 @@ struct next walker_batch_done(struct walker *w, struct work *k, const struct run
     /* Where rows are locked the next ones are likely to be, and to pass over them costs nobody a wait. */
     pass_lock(w, k, e);
     w->apart = false;
-    w->dense = w->by_pages || (span >= DENSE_LEAST && e->rows + e->skipped >= span - span / 16);
+    w->dense = span >= DENSE_LEAST && e->rows + e->skipped >= span - span / 16;
     w->skipping = e->skipped > 0 || w->lock.keys > 0;
     if (blame_passed(&w->blame)) /* it was no row's fault: there is none to search for */
         w->isolate = 0;

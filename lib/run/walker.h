@@ -43,10 +43,9 @@ struct walker {
     uint32_t keys;    /* of that batch; 0: not known, it is the range's last */
     uint32_t asked;   /* keys that the bound under way was asked for */
     bool integers;    /* the range's key is one integer */
-    bool by_pages;    /* it is walked as its rows lie */
     bool dense;       /* most of the integers that the last batch spanned were keys of rows to do: a search finds no better bound than to add */
     bool reckons;     /* the bound under way is found so */
-    bool reckoned;    /* that of the batch: its keys are at most so many */
+    bool reckoned;    /* that of the batch, or it is a page's end: its keys are at most so many */
     bool apart;       /* a batch was cut short: the next one doesn't search for a bound, which may be what took the time */
     bool skipping;    /* the batch that is next or under way passes over locked rows */
     struct walker_lock lock;

@@ -530,10 +530,10 @@ BEGIN
   keys := format(rows, CASE WHEN has_column_privilege(owner, relation, 'xmax', 'SELECT') THEN name || '.xmax' ELSE 'NULL::pg_catalog.xid' END);
   look := format(rows, CASE WHEN has_column_privilege(owner, relation, 'xmin', 'SELECT') THEN name || '.xmin' ELSE 'NULL::pg_catalog.xid' END);
   IF key.attnums = '{-1}' THEN
-    -- The planner knows no order of ctid, and sorts: so of a few pages, at whose end the batch ends where they hold fewer rows.
+    -- Rows come as they lie; the planner knows no such order, and none is asked for: whichever row it is, a batch ends there. Of some pages, at whose end it ends where they hold fewer.
     bound := format('/* backfilld */ SELECT b.key FROM (SELECT coalesce((SELECT ARRAY[r.ctid::pg_catalog.text] FROM (SELECT %1$s.ctid FROM %2$s WHERE ($1::pg_catalog.text[] IS NULL OR %1$s.ctid OPERATOR(pg_catalog.>) ($1::pg_catalog.text[])[1]::pg_catalog.tid)'
-                    ' AND %1$s.ctid OPERATOR(pg_catalog.<=) coalesce(w.ahead, ($2::pg_catalog.text[])[1]::pg_catalog.tid) ORDER BY %1$s.ctid OFFSET $3::bigint OPERATOR(pg_catalog.-) 1 LIMIT 1) AS r), ARRAY[w.ahead::pg_catalog.text]) AS key'
-                    ' FROM (SELECT backfill.pages_ahead($1, $2, pg_catalog.ceil($3::numeric OPERATOR(pg_catalog./) %3$s OPERATOR(pg_catalog.*) 2) OPERATOR(pg_catalog.+) 8) AS ahead) AS w) AS b WHERE b.key[1] IS NOT NULL',
+                    ' AND %1$s.ctid OPERATOR(pg_catalog.<=) coalesce(w.ahead, ($2::pg_catalog.text[])[1]::pg_catalog.tid) OFFSET $3::bigint OPERATOR(pg_catalog.-) 1 LIMIT 1) AS r), ARRAY[w.ahead::pg_catalog.text]) AS key'
+                    ' FROM (SELECT backfill.pages_ahead($1, $2, greatest(pg_catalog.ceil($3::numeric OPERATOR(pg_catalog./) %3$s OPERATOR(pg_catalog.*) 2) OPERATOR(pg_catalog.+) 8, least($3, 2000))) AS ahead) AS w) AS b WHERE b.key[1] IS NOT NULL',
                     name, source, backfill.rows_per_page(relation));
     last := format('/* backfilld */ SELECT ARRAY[pg_catalog.format(''(%%s,65535)'', s.pages OPERATOR(pg_catalog.-) 1)] FROM (SELECT pg_catalog.pg_relation_size(%s) OPERATOR(pg_catalog./) pg_catalog.current_setting(''block_size'')::bigint AS pages) AS s WHERE s.pages OPERATOR(pg_catalog.>) 0', relation);
   ELSE
@@ -568,14 +568,10 @@ BEGIN
 END
 $$;
 
--- A statement in place of bound (backfill.statements) that searches nothing. Of a key that is one integer: $3 above $1, whichever of the integers between are keys; of ctid: so many pages as hold $3 rows in the mean. No row when
--- that is $2 or more. NULL: of another key.
-CREATE OR REPLACE FUNCTION backfill.reckoning_of(key backfill.walk_key, relation oid) RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+-- A statement in place of bound (backfill.statements), of a key that is one integer: $3 above $1, whichever of the integers between are keys, so that none is searched; no row when that is $2 or more. NULL: of another key.
+CREATE OR REPLACE FUNCTION backfill.reckoning_of(key backfill.walk_key) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT format('SELECT ARRAY[k.n::pg_catalog.text] FROM (SELECT backfill.pages_ahead($1, $2, pg_catalog.round($3::numeric OPERATOR(pg_catalog./) %s)) AS n) AS k WHERE k.n IS NOT NULL', backfill.rows_per_page(relation))
-   WHERE key.attnums = '{-1}'
-   UNION ALL
   SELECT 'SELECT ARRAY[k.n::pg_catalog.text] FROM (SELECT ($1)[1]::numeric OPERATOR(pg_catalog.+) $3::numeric AS n) AS k WHERE k.n OPERATOR(pg_catalog.<) ($2)[1]::numeric'
    WHERE cardinality(key.columns) = 1 AND key.types[1] IN ('smallint', 'integer', 'bigint') AND key.identity -> 0 ->> 'opclass' IN ('pg_catalog.int2_ops', 'pg_catalog.int4_ops', 'pg_catalog.int8_ops')
 $$;
@@ -587,7 +583,8 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   RETURN (SELECT format(E'/* backfilld */ SELECT NOT EXISTS (SELECT FROM %s WHERE (%s\n)) AND pg_catalog.to_regclass(%L)::pg_catalog.oid OPERATOR(pg_catalog.=) %s::pg_catalog.oid',
-                        c.source, coalesce(backfill.called_condition(job, relation), job.where_clause), backfill.relation_name(relation), relation)
+                        c.source, coalesce(backfill.called_condition(job, relation), job.where_clause)
+                                  || CASE WHEN job.key = '{ctid}' AND backfill.null_is_done(job) THEN format(E'\n) AND NOT (%s', backfill.gives_null(job, relation)) ELSE '' END, backfill.relation_name(relation), relation)
             FROM backfill.relation_in_clauses(job, relation) c
            WHERE job.where_clause IS NOT NULL AND job.set_clause IS NOT NULL);
 END

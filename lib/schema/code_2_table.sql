@@ -191,13 +191,13 @@ BEGIN
 END
 $$;
 
--- How a job will walk its table: along a key, or as its rows lie, for which its key becomes {ctid}. A row moves when it is updated: so where_clause must tell which is to do, and what moves to pages that were passed is met by
--- the next walk, which proves that none is left. auto does so where there is no key, or where the key's order has little to do with how the rows lie, and they don't fit into the server's memory.
+-- How a job will walk its table: along a key, or as its rows lie, for which its key becomes {ctid}. A row moves when it is updated: so where_clause must tell which is to do, by NULL in what
+-- set_clause fills, for no look at the same places tells whether a row that is done still meets it. What moves to pages that were passed is met by the next walk, and a look at all at once proves that none is left. auto does so where there is no key, or where the key's order has little to do with how the rows lie, and they don't fit into the server's memory.
 CREATE OR REPLACE FUNCTION backfill.choose_scan(job backfill.job) RETURNS backfill.job
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  told constant boolean := job.set_clause IS NOT NULL AND (job.where_clause IS NOT NULL OR job.add_column IS NOT NULL);
+  told constant boolean := job.set_clause IS NOT NULL AND CASE WHEN job.where_clause IS NULL THEN job.add_column IS NOT NULL ELSE backfill.columns_to_fill(job) IS NOT NULL END;
   -- Of a partitioned table with a primary key each partition has that: the largest one stands for all.
   looked constant oid[] := ARRAY(SELECT c.oid FROM backfill.relations_of(job) o JOIN pg_class c ON c.oid = o WHERE told AND job.scan = 'auto' AND job.key IS NULL
                                 ORDER BY c.relpages DESC LIMIT CASE WHEN EXISTS (SELECT FROM pg_index i WHERE i.indrelid = job.target AND i.indisprimary) THEN 1 END);
@@ -206,7 +206,7 @@ BEGIN
     PERFORM backfill.refuse('scan', format('is %s, and key is {%s}', job.scan, array_to_string(job.key, ', ')), 'Leave one of them out: key names a unique index''s columns; scan = ''ctid'' walks the table as its rows lie, by no index.', '22023');
   ELSIF (job.scan = 'ctid' OR job.key = '{ctid}') AND NOT told THEN
     PERFORM backfill.refuse('scan', 'ctid walks the table as its rows lie, and a row moves when it is updated: nothing tells which is still to do',
-                            'Write set_clause, and a where_clause that a row which is done no longer meets: ''amount_cents IS NULL''. Or leave scan out, to walk along a key.', '22023');
+                            'Write set_clause, and a where_clause that asks for NULL in columns that it fills: ''amount_cents IS NULL''. Or leave scan out, to walk along a key.', '22023');
   ELSIF job.scan = 'ctid' OR job.scan = 'auto' AND job.key IS NULL AND told AND EXISTS (
       SELECT FROM unnest(looked) o, LATERAL (SELECT count(k) AS n, min(k.index_oid) AS index_oid, min(k.attnums[1]) AS attnum FROM backfill.key_of(o) k) AS k
        WHERE k.n = 0
@@ -289,7 +289,7 @@ BEGIN
         CASE WHEN job.key IS NULL
              THEN format('%s has no key to walk by', backfill.relation_name(part))
              ELSE format('%s has no unique index on (%s) to walk by', backfill.relation_name(part), array_to_string(job.key, ', ')) END,
-        'It needs a primary key, or a unique btree index on NOT NULL columns in their default order: CREATE UNIQUE INDEX CONCURRENTLY, then SET NOT NULL. Or set_clause with a where_clause that a row which is done no longer meets: then the table is walked as its rows lie (scan = ''ctid'').',
+        'It needs a primary key, or a unique btree index on NOT NULL columns in their default order: CREATE UNIQUE INDEX CONCURRENTLY, then SET NOT NULL. Or set_clause with a where_clause that asks for NULL in columns that it fills: then the table is walked as its rows lie (scan = ''ctid'').',
         '42P16');
     END IF;
   END LOOP;

@@ -79,6 +79,17 @@ AS $$
      AND t.tgtype::integer & 3 <> 3 AND t.tgtype::integer & 16 <> 0
 $$;
 
+-- That for each NULL of a row that is to do the clause gives NULL, as a condition over the rows of a relation.
+CREATE OR REPLACE FUNCTION backfill.gives_null(job backfill.job, relation oid) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  RETURN (SELECT string_agg(CASE WHEN strpos(u.t, '[') > 0 THEN format('%I IS NOT NULL', backfill.assigned_column(u.t))  -- an element makes it a value, whatever it is
+                                 ELSE format(E'(%I IS NOT NULL OR (%s\n) IS NULL)', backfill.assigned_column(u.t), u.e) END, ' AND ')
+            FROM backfill.batch_values(job, relation) v, unnest(v.targets, v.expressions) AS u(t, e));
+END
+$$;
+
 -- What a batch of one relation is proven by; NULL for a job that no where_clause tells of. look: of backfill.statements.
 --   look      lists the rows of the batch that still meet where_clause: key, and xmin where the job's owner may read that
 --   columns   of the key, for messages
@@ -100,7 +111,7 @@ DECLARE
   changers text := concat_ws(', ', keepers, backfill.changers_of(relation));
   forbids  text := backfill.forbids_null(job, filled);
   forbidden text := (SELECT string_agg(format('%I IS NULL', c), ' OR ') FROM unnest(backfill.forbidden_columns(job, filled)) c);
-  computed text;  -- that for each NULL of a row that is to do the clause gives NULL, as a condition
+  computed text;
   versions boolean := coalesce((SELECT has_column_privilege(r.oid, relation, 'xmin', 'SELECT') FROM pg_roles r WHERE r.rolname = job.owner), false);
   reads    constant boolean := phase IN ('guard', 'verify');
   looks    constant boolean := reads OR keepers IS NOT NULL OR forbids IS NOT NULL OR filled IS NULL;
@@ -110,9 +121,7 @@ BEGIN
   ELSIF NOT looks THEN  -- a batch asks for nothing else then
     RETURN jsonb_build_object('reads', false, 'looks', false);
   END IF;
-  computed := (SELECT string_agg(CASE WHEN strpos(u.t, '[') > 0 THEN format('%I IS NOT NULL', backfill.assigned_column(u.t))  -- an element makes it a value, whatever it is
-                                      ELSE format(E'(%I IS NOT NULL OR (%s\n) IS NULL)', backfill.assigned_column(u.t), u.e) END, ' AND ')
-                 FROM backfill.batch_values(job, relation) v, unnest(v.targets, v.expressions) AS u(t, e));
+  computed := backfill.gives_null(job, relation);
   RETURN jsonb_strip_nulls(jsonb_build_object(
     'look', look, 'columns', to_jsonb(columns), 'reads', reads, 'versions', versions, 'looks', true, 'null', filled IS NOT NULL,
     'nulls', CASE WHEN filled IS NOT NULL THEN look || E'\nAND (' || computed || ')' || coalesce(E'\nAND NOT (' || forbidden || ')', '') END,
@@ -185,6 +194,18 @@ BEGIN
 END
 $$;
 
+-- What a scan by ctid can't know of a relation that is too large to be looked at as a whole, in words; NULL: nothing.
+CREATE OR REPLACE FUNCTION backfill.may_have_moved(job backfill.job) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  RETURN (SELECT format('Rows of %s that others updated while it was verified may have moved behind the scan, which was by ctid: a look at all of it at once would take too long, or meet what was left behind.', string_agg(backfill.relation_name(o), ', ' ORDER BY o))
+            FROM backfill.relations_of(job) AS o
+           WHERE job.key = '{ctid}' AND NOT (job.keep_in_sync AND backfill.moved_by(job) IS NOT NULL) AND (pg_relation_size(o) > backfill.most_at_once() OR EXISTS (SELECT FROM backfill.left_behind l WHERE l.job_id = job.id))
+          HAVING count(*) > 0);
+END
+$$;
+
 -- That its trigger kept no row in step for a while, as a look saw it, in words; NULL: none saw that.
 CREATE OR REPLACE FUNCTION backfill.lapsed(job backfill.job) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
@@ -197,6 +218,6 @@ CREATE OR REPLACE FUNCTION backfill.not_proven(job backfill.job) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT nullif(concat_ws(' ', CASE WHEN job.where_clause IS NULL THEN 'It can''t know whether each row was changed, and once: there is no where_clause. A row whose key or partition was changed meanwhile may have been missed, or met twice.' END,
-                          backfill.may_lack(job), backfill.taken_for_right(job), backfill.lapsed(job)), '')
+                          backfill.may_lack(job), backfill.may_have_moved(job), backfill.taken_for_right(job), backfill.lapsed(job)), '')
    WHERE (job.set_clause IS NOT NULL OR job.statement IS NOT NULL) AND NOT job.dry_run
 $$;

@@ -105,6 +105,31 @@ AS $$
    LIMIT 1
 $$;
 
+-- Whether a row that is to do may move behind a scan by ctid, when others update it, and only a look at all of the relation at once proves that none has: not where a trigger fills each
+-- that is updated. Of a relation that is too large for that look, or has rows that were put aside and are to do still, it is said (backfill.not_proven).
+CREATE OR REPLACE FUNCTION backfill.may_move(job backfill.job, relation oid, ticket bigint) RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  RETURN job.key = '{ctid}' AND job.where_clause IS NOT NULL AND NOT (job.keep_in_sync AND backfill.moved_by(job) IS NOT NULL) AND pg_relation_size(relation) <= backfill.most_at_once()
+         AND NOT backfill.has_put_aside(ticket);
+END
+$$;
+
+-- Whether rows of this session's job are put aside.
+CREATE OR REPLACE FUNCTION backfill.has_put_aside(ticket bigint) RETURNS boolean
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT EXISTS (SELECT FROM backfill.left_behind l JOIN backfill.token t ON t.job_id = l.job_id WHERE t.worker = pg_backend_pid() AND t.ticket = has_put_aside.ticket)
+$$;
+
+-- Bytes of a relation that one statement may look at as a whole.
+CREATE OR REPLACE FUNCTION backfill.most_at_once() RETURNS bigint
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT 2147483648
+$$;
+
 -- Whether no row of a relation is to do, by one look at all of it. Not of one that takes long to read: the statement holds its snapshot,
 -- and works at a stretch. 2 GB are some seconds when they are cached; statement_timeout ends it where they are not.
 CREATE OR REPLACE FUNCTION backfill.has_nothing_to_do(whole text, relation oid) RETURNS boolean
@@ -113,7 +138,7 @@ AS $$
 DECLARE
   nothing boolean;
 BEGIN
-  IF pg_catalog.pg_relation_size(relation) OPERATOR(pg_catalog.>) 2147483648::bigint THEN
+  IF pg_catalog.pg_relation_size(relation) OPERATOR(pg_catalog.>) backfill.most_at_once() THEN
     RETURN false;
   END IF;
   PERFORM pg_catalog.set_config('enable_seqscan', 'on', true), pg_catalog.set_config('max_parallel_workers_per_gather', '0', true);
@@ -173,10 +198,10 @@ $$;
 -- everybody out while it is tried: it is tried on a copy of some rows, and the batch's plan is checked when the column is there. Where
 -- the table itself may refuse its rows, one of them is tried there, as it is, and ten when that fails.
 -- What every row meets is raised, for it would end the job later; what one row meets, or what cuts the trial short, is said.
--- whole: backfill.whole_look's, or NULL. Returns the estimate of rows, what was seen, where it is cut (backfill.cuts_of),
+-- whole: backfill.whole_look's, or NULL. moves: backfill.may_move. Returns the estimate of rows, what was seen, where it is cut (backfill.cuts_of),
 -- and whether one look at the whole relation found nothing to do: then there is nothing to try, either.
 CREATE OR REPLACE FUNCTION backfill.survey(batch text, bound text, keys_of text, relation oid, name text, upper text[], on_copy boolean,
-    keys bigint, whole text, OUT estimate bigint, OUT seen jsonb, OUT nothing_to_do boolean, OUT cuts text[])
+    keys bigint, whole text, OUT estimate bigint, OUT seen jsonb, OUT nothing_to_do boolean, OUT cuts text[], OUT moves boolean)
 LANGUAGE plpgsql
 AS $$
 DECLARE
@@ -210,13 +235,14 @@ BEGIN
     batch := (SELECT s.batch FROM backfill.statements(job, relation, key, false) s);
     whole := CASE WHEN whole IS NOT NULL THEN backfill.whole_look(job, relation) END;
   END IF;
-  estimate := CASE WHEN key.attnums OPERATOR(pg_catalog.=) '{-1}'::smallint[] THEN pg_catalog.round(backfill.rows_per_page(relation) OPERATOR(pg_catalog.*) pg_catalog.pg_relation_size(relation)::numeric OPERATOR(pg_catalog./) pg_catalog.current_setting('block_size')::numeric)::bigint
+  estimate := CASE WHEN key.attnums OPERATOR(pg_catalog.=) '{-1}'::smallint[] THEN (pg_catalog.jsonb_path_query_first(backfill.plan(pg_catalog.format('SELECT FROM ONLY %s', backfill.relation_name(relation))), 'lax $.**."Plan Rows"'))::bigint
                    ELSE backfill.check_bound(bound, relation, upper) END;
   IF on_copy THEN
     PERFORM backfill.check_batch_ahead(job, relation, key, upper);
   ELSE
     PERFORM backfill.check_batch(batch, relation, upper);
   END IF;
+  moves := key.attnums OPERATOR(pg_catalog.=) '{-1}'::smallint[] AND backfill.may_move(job, relation, (work).ticket);
   nothing_to_do := whole IS NOT NULL AND backfill.has_nothing_to_do(whole, relation);
   IF NOT nothing_to_do THEN
     cuts := backfill.cuts_of((SELECT s.sample FROM backfill.statements(job, relation, key, false) s), relation, upper, estimate);

@@ -482,6 +482,7 @@ BEGIN
     PERFORM backfill.check_place((work).ticket, true);
   END IF;
   IF function IS NOT NULL THEN
+    PERFORM backfill.hold_beside(work);
     PERFORM backfill.check_called((work).ticket, function, signature);
   END IF;
   IF NOT pg_catalog.array_eq(backfill.settings_now(), (work).pinned) OR (work).own IS NOT NULL THEN
@@ -603,6 +604,7 @@ BEGIN
     PERFORM backfill.check_place((work).ticket, true);
   END IF;
   IF function IS NOT NULL THEN
+    PERFORM backfill.hold_beside(work);
     PERFORM backfill.check_called((work).ticket, function, signature);
   END IF;
   PERFORM backfill.check_session(work);

@@ -157,7 +157,7 @@ BEGIN
      SET after = l.now - 'definition', state = end_job.state,
          error = end_job.error,
          hint = nullif(concat_ws(' ', CASE WHEN end_job.state = 'failed' THEN coalesce(backfill.login_is_gone(j), backfill.hint_for(j, end_job.hint)) ELSE backfill.hint_for(j, end_job.hint) END,
-                                 backfill.sync_in_words(j, end_job.state, t.trouble), CASE WHEN end_job.state = 'succeeded' AND NOT j.dry_run THEN concat_ws(' ', backfill.may_lack(j), backfill.taken_for_right(j), backfill.lapsed(j)) END), ''),
+                                 backfill.sync_in_words(j, end_job.state, t.trouble), CASE WHEN end_job.state = 'succeeded' AND NOT j.dry_run THEN concat_ws(' ', backfill.may_lack(j), backfill.may_have_moved(j), backfill.taken_for_right(j), backfill.lapsed(j)) END), ''),
          plan = coalesce(CASE WHEN t.trouble IS NOT NULL THEN jsonb_set(j.plan, '{lapsed}', to_jsonb(backfill.sync_change(j))) END, j.plan),
          waiting_for = NULL, holder_pid = NULL, holder_start = NULL,
          finished_at = clock_timestamp(), wanted = CASE WHEN j.wanted = 'pause' THEN 'run' ELSE j.wanted END,  -- it came too late

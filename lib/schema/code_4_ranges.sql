@@ -147,7 +147,7 @@ $$;
 -- A range or row whose partition was dropped meanwhile has nothing left to do.
 CREATE OR REPLACE FUNCTION backfill.take_range(job_id bigint, phase text, above bigint, at_most integer, slot integer,
     OUT outcome text, OUT range bigint, OUT epoch bigint, OUT cursor text[], OUT upper text[], OUT point boolean,
-    OUT relation oid, OUT name text, OUT key_columns text[], OUT batch text, OUT bound text, OUT reckoning text, OUT by_pages boolean, OUT function oid, OUT signature text, OUT keys bigint,
+    OUT relation oid, OUT name text, OUT key_columns text[], OUT batch text, OUT bound text, OUT reckoning text, OUT function oid, OUT signature text, OUT keys bigint,
     OUT keys_of text, OUT ids bigint[], OUT row_keys text[], OUT locked bigint, OUT changed bigint, OUT yields boolean, OUT proof jsonb, OUT walk bigint, OUT walkers integer)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -293,8 +293,7 @@ BEGIN
     END IF;
     yields := backfill.can_yield(job);
     name := CASE WHEN job.statement IS NULL THEN backfill.relation_name(relation) END;
-    by_pages := k.attnums = '{-1}';
-    reckoning := CASE WHEN job.statement IS NULL THEN backfill.reckoning_of(k, relation) END;
+    reckoning := CASE WHEN job.statement IS NULL THEN backfill.reckoning_of(k) END;
     SELECT s.batch, s.keys, s.bound, backfill.proof_of(job, relation, k.columns, s.look, job.phase) INTO batch, keys_of, bound, proof
       FROM backfill.statements(job, relation, k, point, CASE WHEN ids IS NOT NULL THEN CASE WHEN job.statement IS NULL THEN 'joined' ELSE 'each' END END) s;
   END IF;

@@ -289,7 +289,7 @@ AS $$
     SELECT a.attnum, a.attgenerated
       FROM pg_attribute a
      WHERE a.attrelid = job.target AND a.attnum > 0 AND NOT a.attisdropped
-       AND (a.attname = ANY (job.key)  -- ctid is none: each UPDATE would, and the next walk meets them
+       AND (a.attname = ANY (job.key)
             OR EXISTS (SELECT FROM pg_index i WHERE i.indrelid = job.target AND i.indisunique AND a.attnum = ANY ((i.indkey::smallint[])[0:i.indnkeyatts - 1])
                           AND (i.indisprimary OR NOT EXISTS (SELECT FROM pg_index p WHERE p.indrelid = job.target AND p.indisprimary)))))
   SELECT coalesce(array_agg(a.attname::text ORDER BY a.attnum), '{}')

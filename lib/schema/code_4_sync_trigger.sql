@@ -133,8 +133,9 @@ $$;
 CREATE OR REPLACE FUNCTION backfill.moved_by(job backfill.job) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT CASE WHEN m.columns <> '{}' AND backfill.undone_by(job) IS NOT NULL
-              THEN format('pg_catalog.record_image_ne(%s, %s)', backfill.row_of('OLD', m.columns), backfill.row_of('NEW', m.columns))
+  SELECT CASE WHEN (m.columns <> '{}' OR job.key = '{ctid}') AND backfill.undone_by(job) IS NOT NULL
+              THEN CASE WHEN job.key = '{ctid}' THEN 'true'  -- each does
+                        ELSE format('pg_catalog.record_image_ne(%s, %s)', backfill.row_of('OLD', m.columns), backfill.row_of('NEW', m.columns)) END
                    || backfill.was_null(job) END
     FROM (SELECT ARRAY(SELECT jsonb_array_elements_text(job.plan -> 'sync' -> 'moving')) AS columns) m
 $$;

@@ -205,6 +205,32 @@ AS $$
    ORDER BY p.oid LIMIT 1
 $$;
 
+-- Before that is asked: holds the names of what a statement of a keep_in_sync job names beside its relation, the table above a partition, and what its where_clause reads. The server looks the function up when it has locked
+-- all these, and who holds a lock there could else choose the moment between.
+CREATE OR REPLACE FUNCTION backfill.hold_beside(work backfill.work) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  held record;
+BEGIN
+  FOR held IN
+    SELECT c.oid, backfill.relation_name(c.oid) AS name
+      FROM unnest(coalesce((work).reads, (SELECT n.reads FROM backfill.names_of(backfill.own_job((work).ticket)) n))) AS r(oid) JOIN pg_class c ON c.oid = r.oid
+     WHERE c.relkind IN ('r', 'p', 'v') AND has_table_privilege(c.oid, 'SELECT')
+     ORDER BY c.oid
+  LOOP
+    BEGIN
+      EXECUTE format('LOCK TABLE ONLY %s IN ACCESS SHARE MODE', held.name);
+    EXCEPTION
+      WHEN lock_not_available THEN
+        RAISE EXCEPTION '%', coalesce(backfill.table_lock(held.oid), SQLERRM) USING ERRCODE = 'BF008';
+      WHEN insufficient_privilege OR undefined_table THEN
+        NULL;  -- of what a view reads; the statement says so
+    END;
+  END LOOP;
+END
+$$;
+
 -- Whether the function that a batch's statement calls is still the one that was meant, and the table owner's: the statement names it, the table's type and its own by their names, and nobody holds those of a schema, or of
 -- the table above a partition. Else another's could run there with the job's rights. BF001: the range is taken again.
 CREATE OR REPLACE FUNCTION backfill.check_called(ticket bigint, function oid, signature text) RETURNS void

@@ -158,6 +158,10 @@ BEGIN
                             'Give each column an expression of its own.', '0A000');
   END IF;
   EXECUTE backfill.row_function(name, job.target, token, types, expressions, columns, missing, by_wanted);
+  danger := backfill.danger_of(ARRAY[signature::pg_catalog.regprocedure::pg_catalog.oid], '{}', job.target, pg_catalog.current_setting('search_path'));  -- this one, too: it was read anew, and what it means stays
+  IF danger.problem IS NOT NULL THEN
+    PERFORM backfill.refuse('keep_in_sync', danger.problem, danger.advice, '42501');
+  END IF;
   IF traits.refused IS NOT NULL THEN
     PERFORM backfill.refuse('keep_in_sync', 'set_clause ' OPERATOR(pg_catalog.||) traits.refused,
                             'Name a setting in settings of the job, with its value, or write the value into the clause.', '0A000');
@@ -291,8 +295,8 @@ BEGIN
   IF backfill.moved_by(job) IS NULL THEN
     RETURN;
   END IF;
-  EXECUTE pg_catalog.format('CREATE FUNCTION %s_moved(%s) RETURNS TABLE ("0" integer, "1" boolean) LANGUAGE sql STABLE BEGIN ATOMIC SELECT 0, pg_catalog.record_image_ne(%s, %s); END', token,
-                            backfill.row_arguments(job.target, token, '{was, now}', false), backfill.row_of('was', moving), backfill.row_of('now', moving));
+  EXECUTE pg_catalog.format('CREATE FUNCTION %s_moved(%s) RETURNS TABLE ("0" integer, "1" boolean) LANGUAGE sql STABLE BEGIN ATOMIC SELECT 0, %s; END', token, backfill.row_arguments(job.target, token, '{was, now}', false),
+                            CASE WHEN job.key OPERATOR(pg_catalog.=) '{ctid}'::pg_catalog.text[] THEN 'true' ELSE pg_catalog.format('pg_catalog.record_image_ne(%s, %s)', backfill.row_of('was', moving), backfill.row_of('now', moving)) END);
   PERFORM backfill.give_to_owner(job.target, signature);
 END
 $$;

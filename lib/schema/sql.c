@@ -114,7 +114,7 @@ const char SQL_ROLE[] =
 const char SQL_BEGIN_SESSION[] = "SELECT backfill.begin_session($1, backfill.settings_now(), backfill.own_settings_now($2))";
 
 /* What a worker's session runs is a plain call, and the only statement of its transaction: backfill.begin_work asks for that. */
-const char SQL_SURVEY[] = "SELECT estimate, seen, nothing_to_do, cuts FROM backfill.survey($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+const char SQL_SURVEY[] = "SELECT estimate, seen, nothing_to_do, cuts, moves FROM backfill.survey($1, $2, $3, $4, $5, $6, $7, $8, $9)";
 
 const char SQL_FIND_KEY[] = "SELECT k FROM backfill.find_key($1, $2, $3, $4, $5, $6) AS k";
 
@@ -278,7 +278,7 @@ const char SQL_ADD_RANGE[] = "SELECT backfill.add_ranges($1, $2, $3, $4, $5)";
 const char SQL_BEGIN_PHASE[] = "SELECT outcome, preflight, walk FROM backfill.begin_phase($1, $2, $3, $4, $5, $6, $7)";
 
 const char SQL_TAKE_RANGE[] =
-    "SELECT outcome, range, epoch, cursor, upper, point, relation, key_columns, batch, bound, reckoning, by_pages, function, signature, keys, keys_of, ids[pg_catalog.cardinality(ids)] AS left_behind, locked, name,\n"
+    "SELECT outcome, range, epoch, cursor, upper, point, relation, key_columns, batch, bound, reckoning, function, signature, keys, keys_of, ids[pg_catalog.cardinality(ids)] AS left_behind, locked, name,\n"
     "       changed, yields, proof, walk, pg_catalog.cardinality(ids) AS n_rows, ids, row_keys, walkers\n"
     "  FROM backfill.take_range($1, $2, $3, $4, $5)";
 

@@ -2,7 +2,6 @@
 #include "mem.h"
 
 #include <errno.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -85,6 +84,13 @@ uint64_t cursor_distance(const char *from, const char *position)
     int64_t a, b;
 
     return read_integer(from, &a) && read_integer(position, &b) && b > a ? (uint64_t)b - (uint64_t)a : 0;
+}
+
+bool cursor_ends_page(const char *position)
+{
+    const char *end = strstr(position, ",65535)");
+
+    return end && position[0] == '{' && position[1] == '"' && position[2] == '(' && strcmp(end, ",65535)\"}") == 0;
 }
 
 char *cursor_describe(const char *columns, const char *position)

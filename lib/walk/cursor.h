@@ -5,6 +5,7 @@
  * collation works. NULL is the position before the first row. What is here is for people to read, but for one distance. */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* "id = 42, street = Main St", from the key's column names and a position, both text[] literals. What doesn't
@@ -13,6 +14,9 @@ char *cursor_describe(const char *columns, const char *position);
 
 /* How far position is above from, of two positions of a key that is one integer; 0: not above it, or one is no such position. */
 uint64_t cursor_distance(const char *from, const char *position);
+
+/* Whether it is the end of a page, of a scan by ctid: no row was found that ends the batch. */
+bool cursor_ends_page(const char *position);
 
 /* The elements of a one-dimensional text[] literal; *ret_n says how many. NULL elements are NULL. Returns
  * NULL, and leaves *ret_n alone, when the text is no such literal. The caller frees each and the array. */

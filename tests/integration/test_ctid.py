@@ -20,7 +20,7 @@ def test_a_table_without_a_key_is_filled(db):
 
 
 @pytest.mark.parametrize("where, columns, reason", [
-    (None, {}, "nothing tells which is still to do"), ("n = 0", {"key": ["id"]}, "is ctid, and key is {id}"), ("n = 0", {"scan": "key", "key": ["ctid"]}, "is key, and key is {ctid}")])
+    (None, {}, "nothing tells which is still to do"), ("n = 0", {}, "nothing tells which is still to do"), ("n IS NULL", {"key": ["id"]}, "is ctid, and key is {id}"), ("n IS NULL", {"scan": "key", "key": ["ctid"]}, "is key, and key is {ctid}")])
 def test_what_cannot_be_walked_so_is_refused(db, where, columns, reason):
     db.table(rows=10)
     with pytest.raises(psycopg.Error, match=reason) as refused:
@@ -124,3 +124,42 @@ def test_two_sessions_walk_it_and_a_daemon_that_is_killed_loses_nothing(db):
     db.finish(name, timeout=60)
     assert db.all("SELECT b = a, n, count(*) FROM t GROUP BY 1, 2") == [(True, 1, 400000)]
     assert db.one("SELECT count(*) FROM backfill.range WHERE key = '{-1}'") > 1
+
+
+def test_rows_for_which_the_clause_gives_null_are_done(db):
+    db.app.execute(KEYLESS + "; UPDATE t SET a = NULL WHERE k % 10 = 0")
+    db.daemon(max_rows=500)
+    job = db.finish(db.submit(set_clause="b = a", where_clause="b IS NULL", max_rows_per_s=50000))
+    assert db.one("SELECT count(*) FROM t WHERE b IS DISTINCT FROM a") == 0, job["report"]
+
+
+@pytest.mark.parametrize("in_step", [False, True])
+def test_a_row_that_others_move_all_the_while_is_met(db, in_step):
+    """From pages ahead of the scan to pages behind it, once in each walk: only a look at all of it at once, or the trigger, proves that it is done."""
+    db.app.execute("CREATE TABLE t (k int, a int, b int, pad text DEFAULT repeat('x', 100)); INSERT INTO t SELECT i, i FROM generate_series(1, 4000) i; CREATE INDEX ON t (pad); CREATE INDEX ON t (k); DELETE FROM t WHERE k % 5 = 0")
+    db.daemon(max_rows=40)
+    stop = threading.Event()
+
+    def move():
+        with db.connect("app") as session, db.connect("postgres") as admin:
+            n = 0
+            while not stop.is_set():
+                n += 1
+                session.execute("UPDATE t SET pad = repeat('y', 50) || %s WHERE k IN (3997, 3998, 3999, 2001)", [n])
+                if n % 100 == 0:
+                    admin.execute("VACUUM t")
+
+    mover = threading.Thread(target=move)
+    mover.start()
+    try:
+        for n in range(3):
+            db.finish(db.submit(name=f"job-{n}", scan="ctid", set_clause=f"b = {n} + a", where_clause="b IS NULL", keep_in_sync=in_step, max_rows_per_s=4000), timeout=60)
+            assert db.one(f"SELECT count(*) FROM t WHERE b IS DISTINCT FROM {n} + a") == 0
+            if in_step:
+                break
+            db.app.execute("UPDATE t SET b = NULL WHERE k NOT IN (3997, 3998, 3999, 2001)")
+            for k in (3997, 3998, 3999, 2001):  # one by one: the mover waits for none of them long
+                db.app.execute("UPDATE t SET b = NULL WHERE k = %s", [k])
+    finally:
+        stop.set()
+        mover.join()

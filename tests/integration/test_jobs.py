@@ -162,7 +162,7 @@ def test_another_job_under_a_used_name_is_refused_and_told_what_differs(db, anot
     with pytest.raises(psycopg.errors.UniqueViolation) as refused:
         db.app.execute(insert.format(", ".join(job), ", ".join(["%s"] * len(job))), list(job.values()))
     assert f'name: there is another job "fill": it has {differs}' in str(refused.value)
-    assert "SELECT backfill.cancel('fill'), then backfill.forget('fill') first" in refused.value.diag.message_hint
+    assert "SELECT backfill.cancel('fill'), then SELECT backfill.forget('fill') first" in refused.value.diag.message_hint
 
 
 def test_the_same_job_may_be_written_in_another_way(db):

@@ -81,7 +81,6 @@ static void init(struct world *w, uint64_t seed, bool verbose)
     w->outage_began_us = w->outage_until_us = 0;
     w->crowded = random_chance(r, 300);
     w->integers = random_chance(r, 500);
-    w->by_pages = !w->integers && random_chance(r, 500);
     w->crowded_since_us = w->now_us;
     w->calm = w->may_fail = false;
     w->retries = w->n_pasts = 0;

@@ -396,7 +396,6 @@ static void take(struct world *w, struct daemon *d, struct runner_event *e)
     e->upper = position_of(t.upper, s->upper);
     e->point = t.point;
     e->integers = w->integers;
-    e->by_pages = w->by_pages;
     e->total_keys = t.keys;
     e->found = t.changed;
     e->walk = t.walk;
@@ -419,7 +418,7 @@ static const char *run_batch(struct world *w, struct daemon *d, struct runner_ev
         world_break(w, "a batch of the job's holder was stale");
     e->elapsed_us = s->execute_us - s->sent_us;
     e->wal_bytes = 200 * e->rows;
-    if (s->action.reckons && !w->integers && !w->by_pages)
+    if (s->action.reckons && !w->integers)
         world_break(w, "a bound was reckoned that can't be");
     if (!error && s->action.reckons)
         e->bound = position_of(b->hi + (int)s->action.next_keys < w->model.ranges[b->range - 1].upper ? b->hi + (int)s->action.next_keys : 0, s->bound);

@@ -107,7 +107,6 @@ struct world {
     int due_to;                                /* and to which daemon */
     uint64_t outage_began_us, outage_until_us; /* no server meanwhile */
     bool integers;                             /* the key is one: bounds are reckoned where rows stand side by side */
-    bool by_pages;                             /* bounds are reckoned whatever lies there */
     bool crowded;                              /* all places are taken, and others queue for them */
     uint64_t crowded_since_us;                 /* and there was a server since */
     bool calm;                                 /* nothing goes wrong any more */

@@ -90,6 +90,15 @@ static void test_the_distance_of_integers_is_known_of_no_other_position(void **s
         assert_int_equal(cursor_distance(others[i][0], others[i][1]), 0);
 }
 
+static void test_the_end_of_a_page_is_no_row(void **state)
+{
+    (void)state;
+    assert_true(cursor_ends_page("{\"(12,65535)\"}"));
+    assert_false(cursor_ends_page("{\"(12,6)\"}"));
+    assert_false(cursor_ends_page("{65535}"));
+    assert_false(cursor_ends_page("{\"a (12,65535)\"}"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -99,6 +108,7 @@ int main(void)
         cmocka_unit_test(test_what_is_no_literal_is_refused),
         cmocka_unit_test(test_a_position_is_shown_with_its_columns),
         cmocka_unit_test(test_what_does_not_fit_together_is_shown_as_it_is),
+        cmocka_unit_test(test_the_end_of_a_page_is_no_row),
         cmocka_unit_test(test_the_distance_of_integers_is_known_of_no_other_position),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
