@@ -415,6 +415,8 @@ char *report_measured(const struct report *report)
     if (report->runner->migration.plan.verify)
         fprintf(out, ", \"verified\": {\"walks\": %" PRIu32 ", \"found\": %" PRIu64 "}",
             report->runner->migration.verified, counts->found_again);
+    if (report->runner->migration.unseen)
+        fputs(", \"unseen\": true", out);
     fputs(", \"throttled_s\": {", out);
     comma = "";
     for (int i = 0; i < _SIGNAL_MAX; i++)

@@ -70,6 +70,9 @@ BEGIN
   alike := 0;
   unclear := 0;
   PERFORM backfill.hold_name(relation, backfill.relation_name(relation), true);
+  IF job.keep_in_sync THEN
+    PERFORM backfill.hold_beside(work);
+  END IF;
   PERFORM backfill.check_session(work);
   SELECT * INTO k FROM backfill.key_of(relation, numbers);
   IF NOT FOUND THEN

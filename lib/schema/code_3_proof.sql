@@ -194,14 +194,14 @@ BEGIN
 END
 $$;
 
--- What a scan by ctid can't know of a relation that is too large to be looked at as a whole, in words; NULL: nothing.
-CREATE OR REPLACE FUNCTION backfill.may_have_moved(job backfill.job) RETURNS text
+-- What a scan by ctid can't know of a relation that is too large to be looked at as a whole, in words; NULL: nothing. unseen: such a look was cut short.
+CREATE OR REPLACE FUNCTION backfill.may_have_moved(job backfill.job, unseen boolean) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   RETURN (SELECT format('Rows of %s that others updated while it was verified may have moved behind the scan, which was by ctid: a look at all of it at once would take too long, or meet what was left behind.', string_agg(backfill.relation_name(o), ', ' ORDER BY o))
             FROM backfill.relations_of(job) AS o
-           WHERE job.key = '{ctid}' AND NOT (job.keep_in_sync AND backfill.moved_by(job) IS NOT NULL) AND (pg_relation_size(o) > backfill.most_at_once() OR EXISTS (SELECT FROM backfill.left_behind l WHERE l.job_id = job.id))
+           WHERE job.key = '{ctid}' AND NOT (job.keep_in_sync AND backfill.moved_by(job) IS NOT NULL) AND (unseen OR pg_relation_size(o) > backfill.most_at_once() OR EXISTS (SELECT FROM backfill.left_behind l WHERE l.job_id = job.id))
           HAVING count(*) > 0);
 END
 $$;
@@ -218,6 +218,6 @@ CREATE OR REPLACE FUNCTION backfill.not_proven(job backfill.job) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT nullif(concat_ws(' ', CASE WHEN job.where_clause IS NULL THEN 'It can''t know whether each row was changed, and once: there is no where_clause. A row whose key or partition was changed meanwhile may have been missed, or met twice.' END,
-                          backfill.may_lack(job), backfill.may_have_moved(job), backfill.taken_for_right(job), backfill.lapsed(job)), '')
+                          backfill.may_lack(job), backfill.taken_for_right(job), backfill.lapsed(job)), '')
    WHERE (job.set_clause IS NOT NULL OR job.statement IS NOT NULL) AND NOT job.dry_run
 $$;

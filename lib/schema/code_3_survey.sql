@@ -232,6 +232,7 @@ BEGIN
   SELECT * INTO key FROM backfill.key_of(relation, backfill.key_numbers(relation, job.key));
   PERFORM backfill.check_operators(key);
   IF job.keep_in_sync AND NOT on_copy THEN  -- names in them beside the relation's may be another's since the layout: backfill.check_called
+    PERFORM backfill.hold_beside(work);
     batch := (SELECT s.batch FROM backfill.statements(job, relation, key, false) s);
     whole := CASE WHEN whole IS NOT NULL THEN backfill.whole_look(job, relation) END;
   END IF;

@@ -171,6 +171,47 @@ static void test_what_proves_looks_at_a_relation_at_once(void **state)
     assert_int_equal(s->a.state, JOB_SUCCEEDED);
 }
 
+/* By ctid: others move a row from ahead of the walk to behind it. */
+static void test_where_rows_may_move_behind_a_walk_only_a_look_at_once_proves(void **state)
+{
+    struct script *s = *state;
+    begin(s, PHASE_BACKFILL, &(const struct migration_plan){.fill = true, .verify = true});
+    walked(s, 1000);
+    surveyed_in_verify(s, true);
+    done_with(s, (struct runner_event){.estimate = 1000, .moves = true}); /* some row is to do */
+    done(s);
+    begun(s, PHASE_VERIFY);
+    walked(s, 0); /* and the walk has missed it */
+    EXPECT(s, RUNNER_REST);
+    done(s);
+    surveyed_in_verify(s, true);
+    done_with(s, (struct runner_event){.estimate = 1000, .moves = true, .empty = true});
+    done(s);
+    begun(s, PHASE_VERIFY);
+    walked(s, 0);
+    EXPECT(s, RUNNER_FINISH);
+    assert_int_equal(s->a.state, JOB_SUCCEEDED);
+    assert_false(s->r.migration.unseen);
+}
+
+static void test_where_such_a_look_is_cut_short_the_end_says_so(void **state)
+{
+    struct script *s = *state;
+    begin(s, PHASE_BACKFILL, &(const struct migration_plan){.fill = true, .verify = true});
+    walked(s, 1000);
+    surveyed_in_verify(s, true);
+    refused(s, "57014");
+    EXPECT(s, RUNNER_REST);
+    done(s);
+    surveyed_in_verify(s, false);
+    done_with(s, (struct runner_event){.estimate = 1000, .moves = true});
+    done(s);
+    begun(s, PHASE_VERIFY);
+    walked(s, 0);
+    EXPECT(s, RUNNER_FINISH);
+    assert_true(s->r.migration.unseen);
+}
+
 static void test_a_look_at_once_that_was_cut_short_or_lost_is_not_tried_again(void **state)
 {
     struct script *s = *state;
@@ -552,6 +593,8 @@ int main(void)
         SCRIPTED(test_without_a_trigger_a_constraint_waits_for_two_quiet_walks),
         SCRIPTED(test_a_session_that_is_refused_as_anothers_asks_whose_the_job_is),
         SCRIPTED(test_what_proves_looks_at_a_relation_at_once),
+        SCRIPTED(test_where_rows_may_move_behind_a_walk_only_a_look_at_once_proves),
+        SCRIPTED(test_where_such_a_look_is_cut_short_the_end_says_so),
         SCRIPTED(test_a_look_at_once_that_was_cut_short_or_lost_is_not_tried_again),
         SCRIPTED(test_nothing_looks_at_once_beside_others_that_the_job_slows_down_for),
         SCRIPTED(test_verify_walks_again_until_it_finds_nothing),
