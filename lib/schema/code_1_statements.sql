@@ -523,7 +523,7 @@ BEGIN
     batch := '/* backfilld */ ' || backfill.place_batch(job.statement, key, point, several);
   ELSE
     batch := format(E'/* backfilld */ UPDATE %s\nSET %s\nWHERE %s', source, coalesce(backfill.called_clause(job, relation), backfill.clause_for(job, relation)),
-                    CASE WHEN relation IN (SELECT l.relid FROM backfill.partitions_of(job.target) l WHERE l.relid <> job.target) THEN format('backfill.check_leaf(%s, %s) AND ', relation, job.target::oid) ELSE '' END || wanted || ' AND ' || backfill.skip_condition(name || '.', key))
+                    CASE WHEN relation <> job.target AND (SELECT c.relispartition FROM pg_class c WHERE c.oid = relation) THEN format('backfill.check_leaf(%s, %s) AND ', relation, job.target::oid) ELSE '' END || wanted || ' AND ' || backfill.skip_condition(name || '.', key))
           || coalesce(E'\nAND ' || to_do, '')
           || CASE WHEN NOT point AND several IS NULL AND backfill.can_yield(job) THEN E'\nAND ' || backfill.yield_condition() ELSE '' END;
   END IF;
@@ -584,7 +584,7 @@ AS $$
 BEGIN
   RETURN (SELECT format(E'/* backfilld */ SELECT NOT EXISTS (SELECT FROM %s WHERE (%s\n)) AND pg_catalog.to_regclass(%L)::pg_catalog.oid OPERATOR(pg_catalog.=) %s::pg_catalog.oid',
                         c.source, coalesce(backfill.called_condition(job, relation), job.where_clause)
-                                  || CASE WHEN job.key = '{ctid}' AND backfill.null_is_done(job) THEN format(E'\n) AND NOT (%s', backfill.gives_null(job, relation)) ELSE '' END, backfill.relation_name(relation), relation)
+                                  || CASE WHEN job.key = '{ctid}' THEN CASE WHEN backfill.null_is_done(job) THEN format(E'\n) AND NOT (%s', backfill.gives_null(job, relation)) ELSE '' END ELSE '' END, backfill.relation_name(relation), relation)
             FROM backfill.relation_in_clauses(job, relation) c
            WHERE job.where_clause IS NOT NULL AND job.set_clause IS NOT NULL);
 END

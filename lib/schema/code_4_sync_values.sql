@@ -264,7 +264,7 @@ DECLARE
   wanted   name[];
   columns  name[];
 BEGIN
-  IF function.oid IS NULL OR relation <> job.target AND relation NOT IN (SELECT l.relid FROM backfill.partitions_of(job.target) l) THEN
+  IF function.oid IS NULL OR NOT backfill.is_of_target(job, relation) THEN
     RETURN NULL;
   END IF;
   EXECUTE live INTO wanted USING job.target;

@@ -140,7 +140,7 @@ def test_steering(shop):
     with shop.held_row(500, table="app.orders"):
         shop.app.execute(EXPAND.split("CALL")[0])
         wait_until(lambda: shop.job("orders-cents")["phase"] == "backfill", what="the job fills")
-        assert re.search(r"^orders-cents +backfill +\[#", psql(shop, status), re.M)
+        wait_until(lambda: re.search(r"^orders-cents +backfill +\[#", psql(shop, status), re.M), what="its first batches stand in status")
         psql(shop, pause)
         shop.wait_state("orders-cents", "paused")
         psql(shop, pause.replace("pause", re.search(r"backfill\.(\w+) goes on", STEER)[1]))
