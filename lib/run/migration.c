@@ -100,7 +100,7 @@ void migration_use(struct migration *m, const struct migration_plan *plan, const
 }
 
 /* A pass that proves that nothing is left reads each row twice by its key, for the bound and for the look; one statement that reads the
- * table as it lies takes a tenth of the time, and one snapshot sees each row once. But nothing slows it down, so not beside others that do. */
+ * table as it lies takes a tenth of the time, and one snapshot sees each row once. But nothing slows it down, so not beside others that do, unless it alone proves. */
 static bool looks_at_once(const struct migration *m, const struct work *k)
 {
     return (m->next_phase == PHASE_GUARD || m->next_phase == PHASE_VERIFY) && !m->piecewise &&
@@ -283,13 +283,14 @@ static struct next wait_until_quiet(struct migration *m, struct work *k, uint64_
 }
 
 /* Whoever reads "succeeded" may count on it that no row is to do. */
-static struct next finish_open(struct work *k, uint64_t found)
+static struct next finish_open(struct work *k, int walks, uint64_t found)
 {
     _cleanup_free_ char *error = NULL;
 
     if (asprintf(&error,
-            "rows that are to do still come in: each of %d walks of verify found some, the last one %" PRIu64,
-            VERIFY_WALKS_MOST, found) < 0)
+            found > 0 ? "rows that are to do still come in: each of %d walks of verify found some, the last one %" PRIu64
+                      : "rows that are to do still move from before the scan to behind it: %d walks of verify met them no more, and a look at all at once saw some (%" PRIu64 " by the last walk)",
+            walks, found) < 0)
         abort();
     return next_finish(k, JOB_FAILED, error,
         "All older rows are done. Have the application write them as they should be, or keep them in step "
@@ -317,7 +318,7 @@ struct next migration_walked(struct migration *m, struct work *k, int64_t walk, 
         if (found == 0 && (!m->unseen || m->piecewise))
             return end_phase(m, k);
         if (m->verified >= (m->moves ? 4 : 1) * VERIFY_WALKS_MOST)
-            return finish_open(k, found);
+            return finish_open(k, (int)m->verified, found);
         /* What turned up is done; whether there is more, another walk tells. At once, the first time. */
         return walk_again(m, k, found == 0 ? "verifies again: rows may have moved behind the scan" : "verifies again: there were rows to do", m->verified > 1 ? QUIET_GAP_US : 0);
     case PHASE_PREFLIGHT:

@@ -371,7 +371,7 @@ DECLARE
   lost text[];
 BEGIN
   SELECT t.* INTO mine FROM backfill.token t WHERE t.worker = pg_backend_pid();
-  IF NOT FOUND OR NOT EXISTS (SELECT FROM backfill.job j WHERE j.id = mine.job_id AND split_part(j.home, '/', 4) = 'backfill.job'::regclass::oid::text) THEN  -- nor is it that of a dump's
+  IF NOT FOUND OR NOT EXISTS (SELECT FROM backfill.job j WHERE j.id = mine.job_id AND backfill.is_of_schema(j.home)) THEN  -- nor is it that of a dump's
     RAISE EXCEPTION 'this session is not, or no more, the worker of a job' USING ERRCODE = 'BF006';  -- the job was taken anew: the daemon that has done so begins one
   ELSIF pg_current_xact_id_if_assigned() IS NOT NULL OR current_query() !~ '^SELECT [a-z_, \n]*?(?:FROM )?backfill\.[a-z_]+\([$0-9, ]*\)$' THEN
     RAISE EXCEPTION 'what a job''s worker calls was called from within its own session'

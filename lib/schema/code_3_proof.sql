@@ -201,7 +201,7 @@ AS $$
 BEGIN
   RETURN (SELECT format('Rows of %s that others updated while it was verified may have moved behind the scan, which was by ctid: a look at all of it at once would take too long, or meet what was left behind.', string_agg(backfill.relation_name(o), ', ' ORDER BY o))
             FROM backfill.relations_of(job) AS o
-           WHERE job.key = '{ctid}' AND NOT (job.keep_in_sync AND backfill.moved_by(job) IS NOT NULL) AND (unseen OR pg_relation_size(o) > backfill.most_at_once() OR EXISTS (SELECT FROM backfill.left_behind l WHERE l.job_id = job.id))
+           WHERE job.key = '{ctid}' AND NOT job.dry_run AND NOT (job.keep_in_sync AND backfill.moved_by(job) IS NOT NULL) AND (unseen OR pg_relation_size(o) > backfill.most_at_once() OR EXISTS (SELECT FROM backfill.left_behind l WHERE l.job_id = job.id))
           HAVING count(*) > 0);
 END
 $$;

@@ -106,7 +106,7 @@ AS $$
 $$;
 
 -- Whether a row that is to do may move behind a scan by ctid, when others update it, and only a look at all of the relation at once proves that none has: not where a trigger fills each
--- that is updated. Of a relation that is too large for that look, or has rows that were put aside and are to do still, it is said (backfill.not_proven).
+-- that is updated. Of a relation that is too large for that look, or has rows that were put aside and are to do still, it is said (backfill.may_have_moved).
 CREATE OR REPLACE FUNCTION backfill.may_move(job backfill.job, relation oid, ticket bigint) RETURNS boolean
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$

@@ -289,7 +289,7 @@ BEGIN
     PERFORM backfill.check_casts(relation, k.attnums, backfill.role_of(job));
     SELECT c.oid, c.signature INTO function, signature FROM backfill.called_function(job) c;
     IF job.keep_in_sync AND function IS NULL THEN
-      PERFORM backfill.refuse_change(job, c.change) FROM backfill.sync_change(job) AS c(change) WHERE c.change <> 'is an earlier version''s';
+      PERFORM backfill.refuse_change(job, coalesce(c.change, 'is not there any more')) FROM backfill.sync_change(job) AS c(change) WHERE c.change IS DISTINCT FROM 'is an earlier version''s';
     END IF;
     yields := backfill.can_yield(job);
     name := CASE WHEN job.statement IS NULL THEN backfill.relation_name(relation) END;

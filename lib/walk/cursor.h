@@ -2,7 +2,7 @@
  *
  * It is the text of a PostgreSQL text[] with one element a key column, as the server wrote it: '{42}' or
  * '{42,"Main St"}', and it is handed back unread: only the server compares positions, so any ordered type and
- * collation works. NULL is the position before the first row. What is here is for people to read, but for one distance. */
+ * collation works. NULL is the position before the first row. What is here is for people to read, but for the distance of integers, and the end of a page. */
 #pragma once
 
 #include <stdbool.h>
