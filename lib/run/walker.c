@@ -121,8 +121,8 @@ struct next walker_pace(struct walker *w, struct work *k, enum runner_action_kin
 
     if (next.rest_us > 0)
         return (struct next){.kind = NEXT_PACE, .action = action, .rest_us = next.rest_us, .why = next.why};
-    /* Sizes change while it rests, and the bound was asked for before. */
-    bool too_far = action == RUNNER_BATCH && !w->point && !is_narrow(w) && w->asked > BOUND_TOO_FAR * next_keys(w, k);
+    /* Sizes change while it rests, and the bound was asked for before. Of rows so slow that one or two fill a batch, one more is no reason. */
+    bool too_far = action == RUNNER_BATCH && !w->point && !is_narrow(w) && w->asked > BOUND_TOO_FAR * next_keys(w, k) + 1;
     return next_act(too_far ? RUNNER_BOUND : action);
 }
 

@@ -234,6 +234,25 @@ static void test_a_bound_that_is_a_little_far_is_used(void **state)
     assert_int_equal(s->a.keys, BATCH_FIRST_KEYS);
 }
 
+/* The size goes from one to three and back with each batch: a search for each of them would cost more than the two rows. */
+static void test_of_slow_rows_one_more_is_not_too_far(void **state)
+{
+    struct script *s = *state;
+    start_filling(s, false);
+    batch_done(s, 100 * TARGET_US, "{200}");
+    EXPECT(s, RUNNER_BOUND);
+    assert_int_equal(s->a.keys, 1);
+    done_with(s, (struct runner_event){.bound = "{101}"});
+    batch_done(s, TARGET_US / 2, "{102}");
+    batch_done(s, TARGET_US / 2, "{104}");
+    batch_done(s, TARGET_US / 2, "{106}");
+    EXPECT(s, RUNNER_BATCH);
+    assert_int_equal(s->a.next_keys, 3);
+    batch_done(s, TARGET_US * 3, "{109}");
+    EXPECT(s, RUNNER_BATCH);
+    assert_int_equal(s->a.next_keys, 1);
+}
+
 static void test_after_a_batch_that_was_cut_short_the_next_bound_is_searched_for_apart_from_one(void **state)
 {
     struct script *s = *state;
@@ -465,6 +484,7 @@ int main(void)
         SCRIPTED(test_points_say_nothing_of_the_batch_size),
         SCRIPTED(test_a_bound_that_is_too_far_is_thrown_away),
         SCRIPTED(test_a_bound_that_is_a_little_far_is_used),
+        SCRIPTED(test_of_slow_rows_one_more_is_not_too_far),
         SCRIPTED(test_after_a_batch_that_was_cut_short_the_next_bound_is_searched_for_apart_from_one),
         SCRIPTED(test_new_limits_hold_from_the_next_bound_on),
         SCRIPTED(test_what_was_done_is_counted),
