@@ -104,12 +104,15 @@ static void open_monitor(struct database *db)
 
 static char *said_of_lost_job(const PGresult *whose)
 {
-    const char *state = result_text(whose, 0, "state"), *pid = result_text(whose, 0, "holder_pid"), *holder = result_text(whose, 0, "holder");
+    const char *state = result_text(whose, 0, "state"), *pid = result_text(whose, 0, "holder_pid"), *holder = result_text(whose, 0, "holder"),
+               *anew = result_text(whose, 0, "begun_anew");
     char *text = NULL;
     int n;
 
     if (!state)
         n = asprintf(&text, "its row is gone from backfill.job, so it ends here; what it has done to the table stays");
+    else if (anew)
+        n = asprintf(&text, "begins anew: %s", anew);
     else if (strcmp(state, "running") == 0 && result_is_true(whose, 0, "ours"))
         n = asprintf(&text, "this daemon has begun the job anew meanwhile");
     else if (strcmp(state, "running") == 0 && pid && holder)

@@ -283,8 +283,9 @@ static struct next wait_until_quiet(struct migration *m, struct work *k, uint64_
 }
 
 /* Whoever reads "succeeded" may count on it that no row is to do. */
-static struct next finish_open(struct work *k, int walks, uint64_t found)
+static struct next finish_open(const struct migration *m, struct work *k, uint64_t found)
 {
+    int walks = (int)m->verified;
     _cleanup_free_ char *error = NULL;
 
     if (asprintf(&error,
@@ -293,8 +294,9 @@ static struct next finish_open(struct work *k, int walks, uint64_t found)
             walks, found) < 0)
         abort();
     return next_finish(k, JOB_FAILED, error,
-        "All older rows are done. Have the application write them as they should be, or keep them in step "
-        "(keep_in_sync); then SELECT backfill.retry(name).");
+        m->plan.in_step ? "All older rows are done. SELECT those that meet where_clause: the trigger has no value for them, or it is changed back. Mend them; then SELECT backfill.retry(name)."
+                        : "All older rows are done. Have the application write them as they should be, or keep them in step "
+                          "(keep_in_sync); then SELECT backfill.retry(name).");
 }
 
 struct next migration_walked(struct migration *m, struct work *k, int64_t walk, uint64_t found, uint64_t now_us)
@@ -318,7 +320,7 @@ struct next migration_walked(struct migration *m, struct work *k, int64_t walk, 
         if (found == 0 && (!m->unseen || m->piecewise))
             return end_phase(m, k);
         if (m->verified >= (m->moves ? 4 : 1) * VERIFY_WALKS_MOST)
-            return finish_open(k, (int)m->verified, found);
+            return finish_open(m, k, found);
         /* What turned up is done; whether there is more, another walk tells. At once, the first time. */
         return walk_again(m, k, found == 0 ? "verifies again: rows may have moved behind the scan" : "verifies again: there were rows to do", m->verified > 1 ? QUIET_GAP_US : 0);
     case PHASE_PREFLIGHT:

@@ -367,11 +367,13 @@ CREATE OR REPLACE FUNCTION backfill.begin_work() RETURNS backfill.work
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  mine backfill.token;
-  lost text[];
+  mine   backfill.token;
+  target oid;
+  lost   text[];
 BEGIN
   SELECT t.* INTO mine FROM backfill.token t WHERE t.worker = pg_backend_pid();
-  IF NOT FOUND OR NOT EXISTS (SELECT FROM backfill.job j WHERE j.id = mine.job_id AND backfill.is_of_schema(j.home)) THEN  -- nor is it that of a dump's
+  SELECT j.target INTO target FROM backfill.job j WHERE j.id = mine.job_id AND backfill.is_of_schema(j.home);
+  IF NOT FOUND THEN  -- nor is it that of a dump's
     RAISE EXCEPTION 'this session is not, or no more, the worker of a job' USING ERRCODE = 'BF006';  -- the job was taken anew: the daemon that has done so begins one
   ELSIF pg_current_xact_id_if_assigned() IS NOT NULL OR current_query() !~ '^SELECT [a-z_, \n]*?(?:FROM )?backfill\.[a-z_]+\([$0-9, ]*\)$' THEN
     RAISE EXCEPTION 'what a job''s worker calls was called from within its own session'
@@ -386,7 +388,7 @@ BEGIN
   END IF;
   PERFORM pg_current_xact_id();  -- who comes later finds it
   PERFORM set_config('backfilld.batch', coalesce(mine.mark, 'on'), true);  -- for triggers that ask
-  RETURN ROW(mine.ticket, mine.pinned, mine.own, mine.mark IS NOT NULL, mine.words, mine.reads, mine.types, mine.names);
+  RETURN ROW(mine.ticket, mine.pinned, mine.own, mine.mark IS NOT NULL, mine.words, mine.reads, mine.types, mine.names, target);
 END
 $$;
 

@@ -131,17 +131,73 @@ BEGIN
 END
 $$;
 
+-- All types that a value of a type is made of: itself, elements, attributes, bounds; domains as what they are over. The first thousand of them.
+CREATE OR REPLACE FUNCTION backfill.types_in(type oid) RETURNS oid[]
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  RETURN ARRAY(
+    WITH RECURSIVE inside(oid) AS (
+      SELECT backfill.base_type(types_in.type)
+      UNION
+      SELECT backfill.base_type(n.oid)
+        FROM inside i
+       CROSS JOIN LATERAL (SELECT t.typelem FROM pg_type t WHERE t.oid = i.oid AND t.typelem <> 0
+                           UNION ALL
+                           SELECT a.atttypid FROM pg_type t JOIN pg_attribute a ON a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped WHERE t.oid = i.oid AND t.typtype = 'c'
+                           UNION ALL
+                           SELECT r.rngsubtype FROM pg_range r WHERE i.oid IN (r.rngtypid, r.rngmultitypid)) n(oid)
+    )
+    SELECT i.oid FROM inside i LIMIT 1000);
+END
+$$;
+
+-- What tells, beside a type's name, that the text of a value still means that value. '{}' of most types. Of an enum, or what holds some:
+--   enums    their names
+--   written  md5 of their labels, each as enum_range gives them
+--   labels   of a plain one of up to 1,000 labels, by which new ones between them are no change; else as written
+-- NULL: nothing tells, so that no table is walked by it: the text is a name that something else may get (regclass and its like), or the labels are more than 10,000.
+CREATE OR REPLACE FUNCTION backfill.text_meaning(type oid) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  kind    "char" := (SELECT t.typtype FROM pg_type t WHERE t.oid = type);
+  inside  oid[];
+  found   record;
+BEGIN
+  IF kind = 'b' AND NOT EXISTS (SELECT FROM pg_type t WHERE t.oid = type AND (t.typelem <> 0 OR t.typname LIKE 'reg%')) THEN
+    RETURN '{}';
+  END IF;
+  inside := backfill.types_in(type);
+  IF inside && ARRAY['regproc', 'regprocedure', 'regoper', 'regoperator', 'regclass', 'regtype', 'regconfig', 'regdictionary', 'regrole', 'regnamespace', 'regcollation']::regtype[]::oid[] THEN
+    RETURN NULL;
+  ELSIF NOT EXISTS (SELECT FROM pg_type t WHERE t.oid = ANY (inside) AND t.typtype = 'e') THEN
+    RETURN '{}';
+  ELSIF (SELECT count(*) FROM (SELECT FROM pg_enum e WHERE e.enumtypid = ANY (inside) LIMIT 10001) l) > 10000 THEN
+    RETURN NULL;
+  END IF;
+  SELECT jsonb_agg(format_type(t.oid, -1) ORDER BY t.name) AS enums, md5(string_agg(t.labels::text, '' ORDER BY t.name)) AS written, min(to_jsonb(t.labels)::text)::jsonb AS labels INTO found
+    FROM (SELECT t.oid, format_type(t.oid, -1) AS name,
+                 ARRAY(SELECT e.enumlabel::text FROM pg_enum e WHERE e.enumtypid = t.oid ORDER BY e.enumsortorder) AS labels
+            FROM pg_type t WHERE t.oid = ANY (inside) AND t.typtype = 'e') t;
+  RETURN jsonb_build_object('enums', found.enums, 'written', found.written,
+                            'labels', CASE WHEN kind = 'e' AND jsonb_array_length(found.labels) <= 1000 THEN found.labels ELSE to_jsonb(found.written) END);
+END
+$$;
+
 -- The key to walk a table by: the columns of a unique, complete btree index over plain NOT NULL columns, whose order is
--- that of the type's own < operator, in one direction. The primary key if it is one; else the narrowest.
+-- that of the type's own < operator, in one direction. The primary key if it is one; else the narrowest, of the first hundred.
 -- wanted: the columns that it must have, in this order, or NULL. No row: the table has no such key. {-1}: ctid, where the rows lie: any table has that.
 --   index_oid, filenode         the index, of ctid the table, and its file (0: a partitioned one has none): both are others once its order may be
 --   columns, types, collations  ready to stand in SQL; collations holds '' where the column's own applies
 --   operators                   of each column <, <=, =, >= and > as the index has them, ready to stand in SQL whatever the search_path
---   identity                    what the order of the key rests on: backfill.same_order
+--   identity                    what the order of the key rests on: backfill.same_order; cast: a domain whose operators are found for what it is over
 -- In plpgsql, whose plans last as long as the session: it is asked several times for each job, and many may come in one INSERT.
 CREATE OR REPLACE FUNCTION backfill.key_of(relation oid, wanted smallint[] DEFAULT NULL) RETURNS SETOF backfill.walk_key
 LANGUAGE plpgsql STABLE ROWS 1 SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan
 AS $$
+DECLARE
+  candidate oid;
 BEGIN
   IF wanted = '{-1}'::smallint[] THEN
     RETURN QUERY
@@ -150,55 +206,66 @@ BEGIN
       FROM pg_class c WHERE c.oid = relation;
     RETURN;
   END IF;
-  RETURN QUERY
-  SELECT i.indexrelid, c.relfilenode, k.attnums, k.columns, k.types, k.collations, k.operators, k.identity
-    FROM pg_index i
-    JOIN pg_class c ON c.oid = i.indexrelid
-    JOIN pg_am am ON am.oid = c.relam AND am.amname = 'btree'
-    CROSS JOIN LATERAL (
-      SELECT array_agg(a.attnum ORDER BY u.ord) AS attnums,
-             array_agg(quote_ident(a.attname) ORDER BY u.ord) AS columns,
-             array_agg(format_type(backfill.base_type(a.atttypid), -1) ORDER BY u.ord) AS types,
-             array_agg(CASE WHEN u.coll IN (0, a.attcollation) THEN '' ELSE n.name END ORDER BY u.ord) AS collations,
-             array_agg(ARRAY(SELECT format('OPERATOR(%I.%s)', pn.nspname, p.oprname)
-                               FROM pg_amop o
-                               JOIN pg_operator p ON p.oid = o.amopopr
-                               JOIN pg_namespace pn ON pn.oid = p.oprnamespace
-                              WHERE o.amopfamily = oc.opcfamily AND o.amoplefttype = oc.opcintype AND o.amoprighttype = oc.opcintype
-                              ORDER BY o.amopstrategy) ORDER BY u.ord) AS operators,
-             jsonb_agg(jsonb_strip_nulls(jsonb_build_object(
-               'name', a.attname, 'type', format_type(backfill.base_type(a.atttypid), -1), 'opclass', format('%I.%I', ocn.nspname, oc.opcname),
-               'labels', (SELECT jsonb_agg(e.enumlabel ORDER BY e.enumsortorder) FROM pg_enum e WHERE e.enumtypid = backfill.base_type(a.atttypid)),
-               'collation', n.name, 'order', backfill.collation_order(nullif(u.coll, 0)), 'file', t.relfilenode, 'version', a.xmin::text)) ORDER BY u.ord) AS identity,
-             bool_and(backfill.is_not_null(relation, a.attname)) AS not_null,
-             count(DISTINCT u.opt) = 1 AND bool_and(u.opt IN (0, 3)) AS one_direction,
-             bool_and(EXISTS (
-               SELECT FROM pg_opclass d
-                WHERE d.opcmethod = oc.opcmethod AND d.opcintype = oc.opcintype AND d.opcfamily = oc.opcfamily AND d.opcdefault)) AS default_order
-        FROM unnest(i.indkey::smallint[], i.indclass::oid[], i.indcollation::oid[], i.indoption::smallint[])
-             WITH ORDINALITY AS u(attnum, opc, coll, opt, ord)
-        JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = u.attnum
-        JOIN pg_class t ON t.oid = i.indrelid
-        JOIN pg_opclass oc ON oc.oid = u.opc
-        JOIN pg_namespace ocn ON ocn.oid = oc.opcnamespace
-        LEFT JOIN LATERAL (SELECT format('%I.%I', cn.nspname, co.collname) AS name
-                             FROM pg_collation co JOIN pg_namespace cn ON cn.oid = co.collnamespace WHERE co.oid = u.coll) n ON true
-       WHERE u.ord <= i.indnkeyatts
-    ) k
-   WHERE i.indrelid = relation
-     AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL
-     AND k.not_null AND k.one_direction AND k.default_order
-     AND (wanted IS NULL OR k.attnums = wanted)
-   ORDER BY i.indisprimary DESC, i.indnkeyatts, c.relpages, i.indexrelid
-   LIMIT 1;
+  FOR candidate IN
+    SELECT i.indexrelid
+      FROM pg_index i
+      JOIN pg_class c ON c.oid = i.indexrelid
+      JOIN pg_am am ON am.oid = c.relam AND am.amname = 'btree'
+     WHERE i.indrelid = relation
+       AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL
+       AND (wanted IS NULL OR (i.indkey::smallint[])[0:i.indnkeyatts - 1] = wanted)
+     ORDER BY i.indisprimary DESC, i.indnkeyatts, c.relpages, i.indexrelid
+     LIMIT 100
+  LOOP
+    RETURN QUERY
+    SELECT i.indexrelid, c.relfilenode, k.attnums, k.columns, k.types, k.collations, k.operators, k.identity
+      FROM pg_index i
+      JOIN pg_class c ON c.oid = i.indexrelid
+      CROSS JOIN LATERAL (
+        SELECT array_agg(a.attnum ORDER BY u.ord) AS attnums,
+               array_agg(quote_ident(a.attname) ORDER BY u.ord) AS columns,
+               array_agg(format_type(b.type, -1) ORDER BY u.ord) AS types,
+               array_agg(CASE WHEN u.coll IN (0, a.attcollation) THEN '' ELSE n.name END ORDER BY u.ord) AS collations,
+               array_agg(ARRAY(SELECT format('OPERATOR(%I.%s)', pn.nspname, p.oprname)
+                                 FROM pg_amop o
+                                 JOIN pg_operator p ON p.oid = o.amopopr
+                                 JOIN pg_namespace pn ON pn.oid = p.oprnamespace
+                                WHERE o.amopfamily = oc.opcfamily AND o.amoplefttype = oc.opcintype AND o.amoprighttype = oc.opcintype
+                                ORDER BY o.amopstrategy) ORDER BY u.ord) AS operators,
+               jsonb_agg(jsonb_strip_nulls(jsonb_build_object(
+                 'name', a.attname, 'type', format_type(b.type, -1), 'opclass', format('%I.%I', ocn.nspname, oc.opcname),
+                 'collation', n.name, 'order', backfill.collation_order(nullif(u.coll, 0)), 'file', t.relfilenode, 'version', a.xmin::text,
+                 'cast', CASE WHEN b.type <> a.atttypid AND (SELECT d.typtype FROM pg_type d WHERE d.oid = b.type) IN ('e', 'c', 'r', 'm') THEN true END)) || b.meaning ORDER BY u.ord) AS identity,
+               bool_and(backfill.is_not_null(relation, a.attname)) AS not_null,
+               bool_and(b.meaning IS NOT NULL) AS has_meaning,
+               count(DISTINCT u.opt) = 1 AND bool_and(u.opt IN (0, 3)) AS one_direction,
+               bool_and(EXISTS (
+                 SELECT FROM pg_opclass d
+                  WHERE d.opcmethod = oc.opcmethod AND d.opcintype = oc.opcintype AND d.opcfamily = oc.opcfamily AND d.opcdefault)) AS default_order
+          FROM unnest(i.indkey::smallint[], i.indclass::oid[], i.indcollation::oid[], i.indoption::smallint[])
+               WITH ORDINALITY AS u(attnum, opc, coll, opt, ord)
+          JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = u.attnum
+          JOIN pg_class t ON t.oid = i.indrelid
+          JOIN pg_opclass oc ON oc.oid = u.opc
+          JOIN pg_namespace ocn ON ocn.oid = oc.opcnamespace
+         CROSS JOIN LATERAL (SELECT x.type, backfill.text_meaning(x.type) AS meaning FROM backfill.base_type(a.atttypid) AS x(type)) AS b
+          LEFT JOIN LATERAL (SELECT format('%I.%I', cn.nspname, co.collname) AS name
+                               FROM pg_collation co JOIN pg_namespace cn ON cn.oid = co.collnamespace WHERE co.oid = u.coll) n ON true
+         WHERE u.ord <= i.indnkeyatts
+      ) k
+     WHERE i.indexrelid = candidate AND k.not_null AND k.has_meaning AND k.one_direction AND k.default_order;
+    EXIT WHEN FOUND;
+  END LOOP;
 END
 $$;
 
--- Whether labels of an enum still stand in the order in which they were, whatever has come between.
+-- Whether labels of an enum still stand in the order in which they were, whatever has come between; of what isn't told by its labels, whether all is as it was (backfill.text_meaning).
 CREATE OR REPLACE FUNCTION backfill.same_labels(was jsonb, now jsonb) RETURNS boolean
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT was = (SELECT jsonb_agg(l ORDER BY ord) FROM jsonb_array_elements(now) WITH ORDINALITY AS x(l, ord) WHERE was @> l)
+  SELECT CASE WHEN jsonb_typeof(was) = 'array' AND jsonb_typeof(now) = 'array'
+              THEN was = (SELECT jsonb_agg(l ORDER BY ord) FROM jsonb_array_elements_text(now) WITH ORDINALITY AS x(l, ord) WHERE l IN (SELECT jsonb_array_elements_text(was)))
+              ELSE was = now END
 $$;
 
 -- Whether what was walked in one order may go on in another: the same columns, of types whose values are written and ordered alike. An
@@ -209,7 +276,7 @@ AS $$
   SELECT jsonb_array_length(was) = jsonb_array_length(now)
      AND (SELECT bool_and((w ->> 'order') IS NOT DISTINCT FROM (n ->> 'order')
                           AND (w ->> 'type' <> 'tid' OR w -> 'file' = n -> 'file')  -- in another file each row lies elsewhere
-                          AND (backfill.same_labels(w -> 'labels', n -> 'labels')) IS NOT FALSE
+                          AND (NOT w ? 'labels' AND NOT n ? 'labels' OR backfill.same_labels(w -> 'labels', n -> 'labels') IS NOT FALSE)
                           AND (w -> 'type' = n -> 'type' AND w -> 'opclass' = n -> 'opclass'
                                OR w ->> 'type' IN ('text', 'character varying') AND n ->> 'type' IN ('text', 'character varying')
                                OR coalesce(array_position(t.widening, w ->> 'type') <= array_position(t.widening, n ->> 'type'), false)))
@@ -239,7 +306,7 @@ $$;
 CREATE OR REPLACE FUNCTION backfill.key_in_words(identity jsonb) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT string_agg(concat_ws(' ', quote_ident(c ->> 'name'), c ->> 'type', left(c ->> 'labels', 200), 'COLLATE ' || (c ->> 'collation'), '(' || (c ->> 'order') || ')'), ', ' ORDER BY ord)
+  SELECT string_agg(concat_ws(' ', quote_ident(c ->> 'name'), c ->> 'type', CASE jsonb_typeof(c -> 'labels') WHEN 'array' THEN left(c ->> 'labels', 200) WHEN 'string' THEN format('(labels %s)', left(c ->> 'labels', 8)) END, 'COLLATE ' || (c ->> 'collation'), '(' || (c ->> 'order') || ')'), ', ' ORDER BY ord)
     FROM jsonb_array_elements(identity) WITH ORDINALITY AS x(c, ord)
 $$;
 
@@ -259,12 +326,13 @@ BEGIN
 END
 $$;
 
--- Part of the condition of a batch on a partition: true, as long as it is one of the table. Another owner's triggers would run with the job's rights, and its rows are not the job's any more.
+-- Before a statement on one of a table's relations, which holds it, and part of the condition of a batch on a partition, for who may not lock it before: true, as long as it is one of the table.
+-- Another owner's triggers would run with the job's rights, and its rows are not the job's any more.
 CREATE OR REPLACE FUNCTION backfill.check_leaf(relation oid, target oid) RETURNS boolean
 LANGUAGE plpgsql STABLE
 AS $$
 BEGIN
-  IF EXISTS (SELECT FROM pg_catalog.pg_partition_ancestors(relation::pg_catalog.regclass) AS a(relid) WHERE a.relid::pg_catalog.oid OPERATOR(pg_catalog.=) target) THEN
+  IF relation OPERATOR(pg_catalog.=) target OR EXISTS (SELECT FROM pg_catalog.pg_partition_ancestors(relation::pg_catalog.regclass) AS a(relid) WHERE a.relid::pg_catalog.oid OPERATOR(pg_catalog.=) target) THEN
     RETURN true;
   END IF;
   RAISE EXCEPTION '% is no partition of % any more', backfill.relation_name(relation), backfill.relation_name(target) USING ERRCODE = 'BF001', HINT = 'It was detached; this statement was undone.';
@@ -283,22 +351,22 @@ BEGIN
 END
 $$;
 
--- The part of a condition that asks so; empty: no column of the key is an enum.
+-- The part of a condition that asks so; empty: no column of the key is an enum, or holds one. Only who runs the batch needs a right to their schemas.
 CREATE OR REPLACE FUNCTION backfill.labels_condition(key backfill.walk_key) RETURNS text
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
-DECLARE
-  condition text := '';
-  written   text;
-BEGIN
-  FOR i IN 1 .. coalesce(cardinality(key.columns), 0) LOOP
-    IF key.identity -> (i - 1) ? 'labels' THEN
-      EXECUTE format('SELECT md5(enum_range(NULL::%s)::text)', key.types[i]) INTO written;
-      condition := condition || format('backfill.check_labels(pg_catalog.enum_range(NULL::%s)::pg_catalog.text, %L) AND ', key.types[i], written);
-    END IF;
-  END LOOP;
-  RETURN condition;
-END
+  SELECT coalesce(string_agg(format('backfill.check_labels(pg_catalog.concat(%s), %L) AND ', l.ranges, u.part ->> 'written'), '' ORDER BY u.ord), '')
+    FROM jsonb_array_elements((key).identity) WITH ORDINALITY AS u(part, ord),
+         LATERAL (SELECT string_agg(format('pg_catalog.enum_range(NULL::%s)', e.name), ', ' ORDER BY e.ord) FROM jsonb_array_elements_text(u.part -> 'enums') WITH ORDINALITY AS e(name, ord)) AS l(ranges)
+   WHERE u.part ? 'enums'
+$$;
+
+-- The columns of a key, as its operators take them. prefix: what qualifies them.
+CREATE OR REPLACE FUNCTION backfill.key_operands(prefix text, key backfill.walk_key) RETURNS text[]
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT array_agg(prefix || u.col || CASE WHEN (key).identity -> (u.ord - 1)::integer ? 'cast' THEN '::' || u.type ELSE '' END || CASE u.coll WHEN '' THEN '' ELSE ' COLLATE ' || u.coll END ORDER BY u.ord)
+    FROM unnest((key).columns, (key).types, (key).collations) WITH ORDINALITY AS u(col, type, coll, ord)
 $$;
 
 -- The operator that compares rows of a key: the one name for all of its columns. Where their operators live in several schemas, its bare
@@ -351,8 +419,7 @@ AS $$
 DECLARE
   n      constant integer := cardinality(key.columns);
   op     constant text[] := key.operators;
-  mine   text[] := ARRAY(SELECT prefix || u.col || CASE u.coll WHEN '' THEN '' ELSE ' COLLATE ' || u.coll END
-                           FROM unnest(key.columns, key.collations) WITH ORDINALITY AS u(col, coll, ord) ORDER BY u.ord);
+  mine   text[] := backfill.key_operands(prefix, key);
   types  text[] := ARRAY(SELECT backfill.whose_type(u.type) FROM unnest(key.types) WITH ORDINALITY AS u(type, ord) ORDER BY u.ord);
   lo     text[] := backfill.key_values('$1', key.types, types);
   hi     text[] := backfill.key_values('$2', key.types, types);
@@ -368,7 +435,7 @@ BEGIN
     RETURN checked || (SELECT string_agg(format(CASE WHEN a.is_array THEN '%s %s ANY (%s)' ELSE '%s %s ANY (ARRAY(%s))' END, mine[u.ord], op[u.ord][3],  -- an array of arrays has their elements
                                                 format('SELECT (wanted.key::pg_catalog.text[])[%s]::%s FROM pg_catalog.unnest($2::pg_catalog.text[]) AS wanted(key)', u.ord, u.type)), ' AND ' ORDER BY u.ord)
                          FROM unnest(types) WITH ORDINALITY AS u(type, ord),
-                              LATERAL (SELECT EXISTS (SELECT FROM pg_type t WHERE t.oid = to_regtype(u.type) AND t.typcategory = 'A') AS is_array) a);
+                              LATERAL (SELECT u.type LIKE '%[]' AS is_array) a);
   ELSIF point THEN
     RETURN checked || (SELECT string_agg(format('%s %s %s', mine[i], op[i][3], hi[i]), ' AND ' ORDER BY i) FROM generate_series(1, n) AS i);
   ELSIF n = 1 THEN
@@ -391,11 +458,11 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT format(CASE WHEN cardinality((key).columns) = 1 THEN '($3::pg_catalog.text[] IS NULL OR NOT (%s %s ANY (%s)))'
                      ELSE '($3::pg_catalog.text[] IS NULL OR NOT (ROW(%s) %s ANY (%s)))' END,
-                string_agg(prefix || u.col || CASE u.coll WHEN '' THEN '' ELSE ' COLLATE ' || u.coll END, ', ' ORDER BY u.ord),
+                array_to_string(backfill.key_operands(prefix, key), ', '),
                 backfill.row_operator(key, 3),
                 format('SELECT %s FROM pg_catalog.unnest($3::pg_catalog.text[]) AS skipped(key)',
                        string_agg(format('(skipped.key::pg_catalog.text[])[%s]::%s', u.ord, backfill.whose_type(u.type)), ', ' ORDER BY u.ord)))
-    FROM unnest((key).columns, (key).types, (key).collations) WITH ORDINALITY AS u(col, type, coll, ord)
+    FROM unnest((key).types) WITH ORDINALITY AS u(type, ord)
 $$;
 
 -- The condition by which a batch yields at a row that it is about to change: true, and now and then a millisecond later. Others

@@ -70,6 +70,7 @@ BEGIN
   alike := 0;
   unclear := 0;
   PERFORM backfill.hold_name(relation, backfill.relation_name(relation), true);
+  PERFORM backfill.check_leaf(relation, (work).target);
   IF job.keep_in_sync THEN
     PERFORM backfill.hold_beside(work);
   END IF;

@@ -160,8 +160,12 @@ AS $$
      HAVING count(*) > 0),
     (SELECT format('%s put aside %s not changed when it was %s turn: deleted, under another key, or kept back.',
                    CASE g.n WHEN 1 THEN '1 row that was' ELSE g.n || ' rows that were' END, CASE g.n WHEN 1 THEN 'was' ELSE 'were' END, CASE g.n WHEN 1 THEN 'its' ELSE 'their' END)
-       FROM (SELECT sum(r.gone + CASE WHEN r.done AND r.lower = r.upper AND r.rows = 0 AND job.set_clause IS NOT NULL
-                                    AND NOT EXISTS (SELECT FROM backfill.left_behind l WHERE l.job_id = job.id AND l.relation = r.relation AND l.key = r.lower) THEN 1 ELSE 0 END) AS n
+       FROM (SELECT coalesce(sum(r.gone), 0)
+                    + (SELECT count(*)  -- tried again by their keys, and never changed by that
+                         FROM (SELECT t.relation, t.lower FROM backfill.range t
+                                WHERE t.job_id = job.id AND t.lower = t.upper AND job.set_clause IS NOT NULL
+                                GROUP BY t.relation, t.lower HAVING bool_and(t.done AND t.rows = 0)) t
+                        WHERE NOT EXISTS (SELECT FROM backfill.left_behind l WHERE l.job_id = job.id AND l.relation = t.relation AND l.key = t.lower)) AS n
                FROM backfill.range r WHERE r.job_id = job.id) g
       WHERE g.n > 0),
     (SELECT format('%s came to the table while the job ran, and %s not scanned.', string_agg(backfill.relation_name(o), ', ' ORDER BY o), CASE count(*) WHEN 1 THEN 'was' ELSE 'were' END)
@@ -194,15 +198,25 @@ BEGIN
 END
 $$;
 
--- What a scan by ctid can't know of a relation that is too large to be looked at as a whole, in words; NULL: nothing. unseen: such a look was cut short.
+-- What a scan by ctid can't know, in words; NULL: nothing. Of a relation that is too large to be looked at as a whole (unseen: the look was cut short), and of rows that go from one partition
+-- to another, each of which is looked at by itself. A trigger fills such rows, but for those whose value can't be computed.
 CREATE OR REPLACE FUNCTION backfill.may_have_moved(job backfill.job, unseen boolean) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+  which  constant text := CASE WHEN job.keep_in_sync THEN ' for which the clause has no value, and' ELSE '' END;
+  hidden text;
 BEGIN
-  RETURN (SELECT format('Rows of %s that others updated while it was verified may have moved behind the scan, which was by ctid: a look at all of it at once would take too long, or meet what was left behind.', string_agg(backfill.relation_name(o), ', ' ORDER BY o))
-            FROM backfill.relations_of(job) AS o
-           WHERE job.key = '{ctid}' AND NOT job.dry_run AND NOT (job.keep_in_sync AND backfill.moved_by(job) IS NOT NULL) AND (unseen OR pg_relation_size(o) > backfill.most_at_once() OR EXISTS (SELECT FROM backfill.left_behind l WHERE l.job_id = job.id))
-          HAVING count(*) > 0);
+  IF job.key IS DISTINCT FROM '{ctid}' OR job.dry_run THEN
+    RETURN NULL;
+  END IF;
+  hidden := (SELECT string_agg(backfill.relation_name(o), ', ' ORDER BY o)
+               FROM backfill.relations_of(job) AS o
+              WHERE unseen OR pg_relation_size(o) > backfill.most_at_once() OR EXISTS (SELECT FROM backfill.left_behind l WHERE l.job_id = job.id));
+  RETURN nullif(concat_ws(' ',
+           CASE WHEN hidden IS NOT NULL THEN format('Rows of %s' || which || ' that others updated while it was verified may have moved behind the scan, which was by ctid: a look at all of it at once would take too long, or meet what was left behind.', hidden) END,
+           CASE WHEN (SELECT c.relkind FROM pg_class c WHERE c.oid = job.target) = 'p'
+                THEN 'Rows' || which || ' that others moved from one partition to another while it was verified may have been missed: each was looked at by itself.' END), '');
 END
 $$;
 

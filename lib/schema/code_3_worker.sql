@@ -478,6 +478,7 @@ DECLARE
 BEGIN
   since := backfill.hold_name(relation, name, true);
   work := backfill.begin_work();
+  PERFORM backfill.check_leaf(relation, (work).target);
   IF name IS NULL THEN
     PERFORM backfill.check_place((work).ticket, true);
   END IF;
@@ -600,6 +601,7 @@ DECLARE
 BEGIN
   since := backfill.hold_name(relation, name, true);
   work := backfill.begin_work();
+  PERFORM backfill.check_leaf(relation, (work).target);
   IF name IS NULL THEN
     PERFORM backfill.check_place((work).ticket, true);
   END IF;

@@ -43,12 +43,15 @@ $$;
 CREATE OR REPLACE TRIGGER installed_before_insert BEFORE INSERT ON backfill.installed
   FOR EACH ROW EXECUTE FUNCTION backfill.installed_before_insert();
 
--- Jobs that nobody runs and that have something to be taken out of their table.
+-- Jobs that nobody runs and that have something to be taken out of their table. Each claim asks several times, and those that only keep something there until they are finished or forgotten
+-- may be thousands: what passes over them stands before what takes long.
 CREATE OR REPLACE VIEW backfill.untidy_job AS
   SELECT j.id, coalesce(j.ended_by_oid, j.submitted_by_oid) AS login
     FROM backfill.job j
-   WHERE (j.tidy AND j.state IN ('succeeded', 'failed', 'cancelled') OR j.unfinished AND j.state IN ('paused', 'queued', 'failed'))
-     AND backfill.is_untidy(j)
+   WHERE CASE WHEN j.tidy AND j.state IN ('succeeded', 'failed', 'cancelled') AND (j.state = 'cancelled' OR j.wanted = 'finish' OR NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = j.target))
+                   OR j.unfinished AND j.state IN ('paused', 'queued', 'failed')
+              THEN backfill.is_untidy(j) ELSE false END
+     AND (j.tidy AND j.state IN ('succeeded', 'failed', 'cancelled') OR j.unfinished AND j.state IN ('paused', 'queued', 'failed'))  -- by the indexes
      AND coalesce((j.report #>> '{waits,until}')::timestamptz <= statement_timestamp(), true)  -- else it has given its place back: give_way
      AND (j.holder_pid IS NULL OR backfill.session_start(j.holder_pid) IS DISTINCT FROM j.holder_start);
 
@@ -163,8 +166,9 @@ BEGIN
   place := (SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
              WHERE c.oid = job.target AND backfill.role_name(role) IS NOT NULL AND NOT has_schema_privilege(role, n.oid, 'USAGE'));
   IF nobody IS NOT NULL THEN
-    problem := format('role %I may run no job any more: it was taken out of backfill_submitter', nobody);
-    advice := format('GRANT backfill_submitter TO %I;', nobody);
+    problem := format(CASE WHEN pg_has_role(nobody, 'backfill_submitter', 'USAGE') THEN 'role %I may use schema backfill no more: backfill_submitter has lost its rights on it'
+                           ELSE 'role %I may run no job any more: it was taken out of backfill_submitter' END, nobody);
+    advice := CASE WHEN pg_has_role(nobody, 'backfill_submitter', 'USAGE') THEN 'Run backfilld --install, which grants them;' ELSE format('GRANT backfill_submitter TO %I;', nobody) END;
   ELSIF place IS NOT NULL THEN
     problem := format('role %I may not use schema %I any more, where the job''s table is', backfill.role_name(role), place);
     advice := format('GRANT USAGE ON SCHEMA %I TO %I;', place, backfill.role_name(role));

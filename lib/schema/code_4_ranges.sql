@@ -273,7 +273,8 @@ BEGIN
       outcome := 'none';
       RETURN;
     END IF;
-    PERFORM backfill.begin_anew(job, format('the key of %s was %s, and is %s', backfill.relation_name(relation), backfill.key_in_words(was), backfill.key_in_words(k.identity)));
+    PERFORM backfill.begin_anew(job, CASE WHEN key = '{-1}' THEN format('%s was written anew (VACUUM FULL, CLUSTER, TRUNCATE, a new type), and each row lies elsewhere', backfill.relation_name(relation))
+                                          ELSE format('the key of %s was %s, and is %s', backfill.relation_name(relation), backfill.key_in_words(was), backfill.key_in_words(k.identity)) END);
     outcome := 'not ours';
     RETURN;
   ELSIF k.columns IS NOT NULL AND (home <> backfill.home(relation) OR was IS DISTINCT FROM k.identity) THEN

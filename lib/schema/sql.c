@@ -153,17 +153,22 @@ const char SQL_SCHEMA[] =
 const char SQL_SCHEMA_USERS[] =
     "SELECT pg_catalog.string_agg(u.what, ', ' ORDER BY u.what) FILTER (WHERE u.n <= 5) || CASE WHEN pg_catalog.count(*) > 5 THEN ', …' ELSE '' END AS users\n"
     "  FROM (SELECT x.what, pg_catalog.row_number() OVER (ORDER BY x.what) AS n\n"
-    "          FROM (SELECT DISTINCT pg_catalog.concat(i.type, ' ', i.identity, ' of ' || s.refobjid::pg_catalog.regrole) AS what\n"
+    "          FROM (SELECT DISTINCT pg_catalog.concat(i.type, ' ', i.identity, ' of ' || coalesce(r.relowner, s.refobjid)::pg_catalog.regrole) AS what\n"
     "                  FROM (SELECT 'pg_catalog.pg_proc'::pg_catalog.regclass AS class, p.oid FROM pg_catalog.pg_proc p WHERE p.pronamespace = pg_catalog.to_regnamespace('backfill')\n"
     "                         UNION ALL\n"
     "                        SELECT 'pg_catalog.pg_type'::pg_catalog.regclass, t.oid FROM pg_catalog.pg_type t WHERE t.typnamespace = pg_catalog.to_regnamespace('backfill')) AS o\n"
     "                  JOIN pg_catalog.pg_depend d ON d.refclassid = o.class AND d.refobjid = o.oid AND d.deptype = 'n'\n"
     "                  LEFT JOIN pg_catalog.pg_rewrite w ON d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND w.oid = d.objid\n"
-    "                  JOIN pg_catalog.pg_class r ON r.relname = 'pg_class' AND r.relnamespace = 'pg_catalog'::pg_catalog.regnamespace\n"
-    "                 CROSS JOIN LATERAL pg_catalog.pg_identify_object(coalesce(CASE WHEN w.oid IS NOT NULL THEN r.oid END, d.classid), coalesce(w.ev_class, d.objid), 0) AS i\n"
-    "                  LEFT JOIN pg_catalog.pg_shdepend s ON s.classid = coalesce(CASE WHEN w.oid IS NOT NULL THEN r.oid END, d.classid) AND s.objid = coalesce(w.ev_class, d.objid) AND s.deptype = 'o'\n"
+    "                  LEFT JOIN pg_catalog.pg_policy y ON d.classid = 'pg_catalog.pg_policy'::pg_catalog.regclass AND y.oid = d.objid\n"
+    "                  LEFT JOIN pg_catalog.pg_trigger g ON d.classid = 'pg_catalog.pg_trigger'::pg_catalog.regclass AND g.oid = d.objid\n"
+    "                  LEFT JOIN pg_catalog.pg_constraint k ON d.classid = 'pg_catalog.pg_constraint'::pg_catalog.regclass AND k.oid = d.objid\n"
+    "                  LEFT JOIN pg_catalog.pg_attrdef f ON d.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass AND f.oid = d.objid\n"
+    "                  LEFT JOIN pg_catalog.pg_class r ON r.oid = coalesce(w.ev_class, y.polrelid, g.tgrelid, k.conrelid, f.adrelid)\n"
+    "                 CROSS JOIN LATERAL (SELECT CASE WHEN w.oid IS NULL THEN d.classid ELSE 'pg_catalog.pg_class'::pg_catalog.regclass END AS class, coalesce(w.ev_class, d.objid) AS oid) AS e\n"
+    "                 CROSS JOIN LATERAL pg_catalog.pg_identify_object(e.class, e.oid, 0) AS i\n"
+    "                  LEFT JOIN pg_catalog.pg_shdepend s ON s.classid = e.class AND s.objid = e.oid AND s.deptype = 'o'\n"
     "                   AND s.dbid = (SELECT b.oid FROM pg_catalog.pg_database b WHERE b.datname = pg_catalog.current_database())\n"
-    "                 WHERE i.schema IS DISTINCT FROM 'backfill' AND i.identity !~ ' on backfill[.]') AS x) AS u";
+    "                 WHERE coalesce(r.relnamespace::pg_catalog.regnamespace::text, pg_catalog.quote_ident(i.schema)) IS DISTINCT FROM 'backfill') AS x) AS u";
 
 /* Who holds up an --install: the oldest transactions that have a table of the schema in use. */
 const char SQL_SCHEMA_HOLDERS[] =
@@ -198,7 +203,8 @@ const char SQL_INSTALLED[] = "SELECT version, checksum FROM backfill.installed";
 /* What has become of a job that isn't this daemon's any more. What is known of it comes back, for the record. */
 const char SQL_WHOSE[] =
     "SELECT $1::bigint AS id, $2::text AS name, $3::text AS target, $4::text AS phase, j.state, j.holder_pid, j.holder_pid = pg_catalog.pg_backend_pid() AS ours,\n"
-    "       (SELECT a.application_name FROM pg_catalog.pg_stat_get_activity(j.holder_pid) AS a WHERE a.backend_start = j.holder_start) AS holder\n"
+    "       (SELECT a.application_name FROM pg_catalog.pg_stat_get_activity(j.holder_pid) AS a WHERE a.backend_start = j.holder_start) AS holder,\n"
+    "       CASE WHEN j.phase = 'preflight' THEN j.report ->> 'begun_anew' END AS begun_anew\n"
     "  FROM (VALUES (1)) AS one\n"
     "  LEFT JOIN backfill.job AS j ON j.id = $1::bigint";
 

@@ -1,5 +1,6 @@
 """scan = 'ctid': a table is walked as its rows lie, by no index; where_clause tells what is to do, wherever a row has moved."""
 
+import contextlib
 import random
 import threading
 
@@ -65,11 +66,12 @@ def test_rows_that_move_meanwhile_are_filled_once(db):
 @pytest.mark.parametrize("anew", ["VACUUM FULL t", "CLUSTER t USING by_k", "ALTER TABLE t ALTER pad TYPE varchar USING pad || ''"])
 def test_a_table_that_is_written_anew_is_walked_anew(db, anew):
     db.app.execute("CREATE TABLE t (k int, a int, n int DEFAULT 0, b int, pad text DEFAULT repeat('x', 50)); INSERT INTO t SELECT i, i FROM generate_series(1, 6000) i; CREATE INDEX by_k ON t (k DESC)")
-    db.daemon(max_rows=50)
+    daemon = db.daemon(max_rows=50)
     name = db.submit(scan="ctid", set_clause="b = a, n = n + 1", where_clause="b IS NULL", max_rows_per_s=3000)
     wait_until(lambda: db.one("SELECT count(b) FROM t") > 1500, what="it is in the middle")
     db.app.execute(anew)
-    db.finish(name)
+    job = db.finish(name)
+    assert job["report"]["begun_anew"].startswith("public.t was written anew") and f"begins anew: {job['report']['begun_anew']}" in daemon.log()
     assert db.one("SELECT count(*) FROM t WHERE b = a AND n = 1") == 6000
 
 
@@ -133,11 +135,10 @@ def test_rows_for_which_the_clause_gives_null_are_done(db):
     assert db.one("SELECT count(*) FROM t WHERE b IS DISTINCT FROM a") == 0, job["report"]
 
 
-@pytest.mark.parametrize("in_step", [False, True])
-def test_a_row_that_others_move_all_the_while_is_met(db, in_step):
-    """From pages ahead of the scan to pages behind it, once in each walk: only a look at all of it at once, or the trigger, proves that it is done."""
-    db.app.execute("CREATE TABLE t (k int, a int, b int, pad text DEFAULT repeat('x', 100)); INSERT INTO t SELECT i, i FROM generate_series(1, 4000) i; CREATE INDEX ON t (pad); CREATE INDEX ON t (k); DELETE FROM t WHERE k % 5 = 0")
-    db.daemon(max_rows=40)
+@contextlib.contextmanager
+def moved_all_the_while(db, values="i, i"):
+    """A table of which some rows go from pages ahead of the scan to pages behind it, once in each walk."""
+    db.app.execute(f"CREATE TABLE t (k int, a int, b int, pad text DEFAULT repeat('x', 100)); INSERT INTO t SELECT {values} FROM generate_series(1, 4000) i; CREATE INDEX ON t (pad); CREATE INDEX ON t (k); DELETE FROM t WHERE k % 5 = 0")
     stop = threading.Event()
 
     def move():
@@ -152,14 +153,39 @@ def test_a_row_that_others_move_all_the_while_is_met(db, in_step):
     mover = threading.Thread(target=move)
     mover.start()
     try:
-        for n in range(3):
-            db.finish(db.submit(name=f"job-{n}", scan="ctid", set_clause=f"b = {n} + a", where_clause="b IS NULL", keep_in_sync=in_step, max_rows_per_s=4000), timeout=60)
-            assert db.one(f"SELECT count(*) FROM t WHERE b IS DISTINCT FROM {n} + a") == 0
-            if in_step:
-                break
-            db.app.execute("UPDATE t SET b = NULL WHERE k NOT IN (3997, 3998, 3999, 2001)")
-            for k in (3997, 3998, 3999, 2001):  # one by one: the mover waits for none of them long
-                db.app.execute("UPDATE t SET b = NULL WHERE k = %s", [k])
+        yield
     finally:
         stop.set()
         mover.join()
+
+
+@pytest.mark.parametrize("in_step", [False, True])
+def test_a_row_that_others_move_all_the_while_is_met(db, in_step):
+    """Only a look at all of it at once, or the trigger, proves that it is done."""
+    db.daemon(max_rows=40)
+    with moved_all_the_while(db):
+        for n in range(1 if in_step else 3):
+            db.finish(db.submit(name=f"job-{n}", scan="ctid", set_clause=f"b = {n} + a", where_clause="b IS NULL", keep_in_sync=in_step, max_rows_per_s=4000), timeout=60)
+            assert db.one(f"SELECT count(*) FROM t WHERE b IS DISTINCT FROM {n} + a") == 0
+            db.app.execute("UPDATE t SET b = NULL WHERE k NOT IN (3997, 3998, 3999, 2001)")
+            for k in (3997, 3998, 3999, 2001):  # one by one: the mover waits for none of them long
+                db.app.execute("UPDATE t SET b = NULL WHERE k = %s", [k])
+
+
+@pytest.mark.parametrize("on_error", ["fail", "quarantine"])
+def test_a_row_that_others_move_and_the_trigger_has_no_value_for_is_not_taken_for_done(db, on_error):
+    daemon = db.daemon(max_rows=40)
+    with moved_all_the_while(db, "i, i * (i <> 3998)::int"):
+        name = db.submit(scan="ctid", set_clause="b = 100000 / a", where_clause="b IS NULL", keep_in_sync=True, max_rows_per_s=4000, on_error=on_error)
+        wait_until(lambda: db.state(name) in ("succeeded", "failed") or daemon.log().count("rows may have moved behind the scan") > 1, timeout=60, what="an end, or another walk")
+    wait_until(lambda: db.state(name) in ("succeeded", "failed"), timeout=60, what="an end")
+    job = db.job(name)
+    assert job["state"] == {"fail": "failed", "quarantine": "succeeded"}[on_error], job
+    assert db.one("SELECT count(*) FROM backfill.left_behind") == (on_error == "quarantine") and ("division by zero" in (job["error"] or "")) == (on_error == "fail")
+
+
+def test_rows_that_go_between_partitions_are_told_of(db):
+    db.app.execute("CREATE TABLE t (k int, b int) PARTITION BY RANGE (k); CREATE TABLE t1 PARTITION OF t FOR VALUES FROM (0) TO (50); CREATE TABLE t2 PARTITION OF t DEFAULT; INSERT INTO t SELECT generate_series(1, 100)")
+    db.daemon()
+    job = db.finish(db.submit(set_clause="b = k", where_clause="b IS NULL"))
+    assert "moved from one partition to another" in job["report"]["not_proven"]

@@ -448,6 +448,43 @@ def test_what_was_still_to_be_taken_out_before_a_dump_waits_for_its_owner(db, db
 
 
 @pytest.mark.parametrize("where", [None, "n = 0"])
+@pytest.mark.parametrize("kind, value", [("region[]", "ARRAY[r, 'a']"), ("pair", "ROW(1, r)::pair"), ("span", "span(r, NULL)")])
+def test_labels_within_a_key_that_were_exchanged_lose_no_row(db, kind, value, where):
+    db.app.execute("CREATE TYPE region AS ENUM ('a', 'b', 'c', 'd', 'e', 'f'); CREATE TYPE pair AS (x int, y region); CREATE TYPE span AS RANGE (subtype = region);"
+                   f"CREATE TABLE t (r {kind}, id int, n int DEFAULT 0, PRIMARY KEY (r, id)); INSERT INTO t SELECT {value}, i FROM unnest(enum_range(NULL::region)) r, generate_series(1, 200) AS i")
+    db.daemon(max_rows=20)
+    name = db.submit(set_clause="n = n + 1", where_clause=where, max_rows_per_s=200)
+    wait_until(lambda: db.one("SELECT sum(n) FROM t") > 450, what="it is among the third label's")
+    db.app.execute("BEGIN; ALTER TYPE region RENAME VALUE 'c' TO 'x'; ALTER TYPE region RENAME VALUE 'e' TO 'c'; ALTER TYPE region RENAME VALUE 'x' TO 'e'; COMMIT; UPDATE backfill.job SET max_rows_per_s = NULL")
+    if where:
+        db.finish(name)
+        assert db.counts() == {1: 1200}
+    else:
+        assert "ordered in another way" in db.finish(name, "failed")["error"]
+        assert db.counts().keys() == {0, 1}
+
+
+def test_a_key_whose_text_is_somebody_elses_name_is_none(db):
+    db.app.execute("CREATE TABLE t (r regclass PRIMARY KEY, n int DEFAULT 0); INSERT INTO t SELECT oid FROM pg_class LIMIT 50")
+    with pytest.raises(psycopg.Error, match="public.t has no key"):
+        db.submit(set_clause="n = n + 1")
+
+
+@pytest.mark.parametrize("labels, walked", [(1500, True), (10001, False)])
+def test_labels_of_a_key_may_be_many_but_not_without_end(db, labels, walked):
+    """What is asked of each range reads them all."""
+    db.app.execute("DO $$ BEGIN EXECUTE (SELECT format('CREATE TYPE many AS ENUM (%%s)', string_agg(quote_literal('l' || i), ', ')) FROM generate_series(1, %s) AS i); END $$" % labels)
+    db.app.execute("CREATE TABLE t (k many PRIMARY KEY, n int DEFAULT 0); INSERT INTO t VALUES ('l1'), ('l1500'), ('l7')")
+    db.daemon()
+    if walked:
+        db.finish(db.submit(set_clause="n = n + 1"))
+        assert db.counts() == {1: 3}
+    else:
+        with pytest.raises(psycopg.Error, match="public.t has no key"):
+            db.submit(set_clause="n = n + 1")
+
+
+@pytest.mark.parametrize("where", [None, "n = 0"])
 def test_labels_of_a_key_that_were_exchanged_lose_no_row(db, where):
     """A position is written by its label: what comes between the others does not matter, an exchange does."""
     db.app.execute("CREATE TYPE region AS ENUM ('a', 'b', 'c', 'd', 'e', 'f'); CREATE TABLE t (r region, id int, n int DEFAULT 0, PRIMARY KEY (r, id));"

@@ -565,3 +565,21 @@ def test_names_of_tables_and_columns_do_not_meet_those_of_the_triggers_functions
     db.finish(db.submit(target=f'"{table}"', set_clause='b = "backfilld wanted" + "backfilld 1", c = "backfilld 1"', where_clause="b IS NULL", keep_in_sync=True))
     db.app.execute(f'UPDATE "{table}" SET "backfilld 1" = 0')
     assert db.one(f'SELECT count(*) FROM "{table}" WHERE b = id AND c = 0') == 100
+
+
+def test_types_of_a_schema_that_is_shut_to_the_daemon(db):
+    """The job's role has a right to it, and the daemon's needs none to know what is there."""
+    db.admin.execute("CREATE SCHEMA shut AUTHORIZATION app")
+    db.app.execute("CREATE TYPE shut.e AS ENUM ('a', 'b, \"c\"', 'NULL', '{}', ''); CREATE DOMAIN shut.d AS shut.e; CREATE DOMAIN shut.l AS text[]; CREATE TYPE shut.pair AS (x int, y text);"
+                   "CREATE TYPE shut.r AS RANGE (subtype = int4); CREATE DOMAIN shut.q AS shut.r")
+    db.daemon()
+    for i, (kind, values) in enumerate([("e", "unnest(enum_range(NULL::shut.e))"), ("d", "unnest(enum_range(NULL::shut.e))"), ("e[]", "ARRAY[e] FROM unnest(enum_range(NULL::shut.e)) e"),
+                                        ("l", "ARRAY[g::text, NULL] FROM generate_series(1, 20) g"), ("pair", "ROW(g, g)::shut.pair FROM generate_series(1, 20) g"), ("r", "shut.r(g, g + 2) FROM generate_series(1, 20) g"),
+                                        ("q", "shut.r(g, g + 2) FROM generate_series(1, 20) g")]):
+        db.app.execute(f"CREATE TABLE shut.t{i} (k shut.{kind} PRIMARY KEY, n int DEFAULT 0); INSERT INTO shut.t{i} (k) SELECT {values}")
+        db.finish(db.submit(name=f"clause-{i}", target=f"shut.t{i}", set_clause="n = n + 1"))
+        with db.locked_rows(f"ctid = (SELECT min(ctid) FROM shut.t{i})", table=f"shut.t{i}"):
+            db.submit(name=f"statement-{i}", target=f"shut.t{i}", statement=f"UPDATE shut.t{i} SET n = n + 1 WHERE {{batch}}")
+            wait_until(lambda: db.one("SELECT count(*) FROM backfill.left_behind") == 1, what="a row is put aside")
+        db.finish(f"statement-{i}")
+        assert db.counts(f"shut.t{i}").keys() == {2}, kind

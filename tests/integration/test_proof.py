@@ -217,6 +217,21 @@ def test_rows_that_were_gone_when_their_turn_came_are_counted_where_nothing_tell
     assert db.counts() == {0: 1, 1: 998}
 
 
+def test_rows_that_failed_once_more_before_they_were_mended_are_not_counted(db):
+    db.table(columns="n int NOT NULL DEFAULT 0, d int NOT NULL DEFAULT 1")
+    db.app.execute("UPDATE t SET d = 0 WHERE id IN (7, 8, 500)")
+    db.daemon()
+    name = db.submit(set_clause="n = n + 1 / d", on_error="quarantine")
+    db.finish(name)
+    for mended in (False, True):
+        if mended:
+            db.app.execute("UPDATE t SET d = 1 WHERE d = 0")
+        db.app.execute("SELECT backfill.retry(%s)", [name])
+        job = db.finish(name)
+        assert db.one("SELECT count(*) FROM backfill.left_behind") == (0 if mended else 3)
+    assert db.counts() == {1: 1000} and "not changed when" not in job["report"]["not_proven"] + (job["hint"] or "")
+
+
 def test_partitions_that_come_to_the_table_meanwhile_are_named_where_nothing_tells_of_their_rows(db):
     """They may hold rows that were done elsewhere: to scan them would be wrong as well."""
     db.app.execute("CREATE TABLE t (id bigint PRIMARY KEY, n int NOT NULL DEFAULT 0) PARTITION BY RANGE (id); CREATE TABLE t1 PARTITION OF t FOR VALUES FROM (0) TO (1000);"

@@ -440,6 +440,7 @@ def test_partition_whose_definition_the_role_may_not_change_is_named(db, parted)
 
 @pytest.mark.parametrize("taken, error, hint", [
     ("REVOKE backfill_submitter FROM app, app_owner", "role app may run no job any more: it was taken out of backfill_submitter", "GRANT backfill_submitter TO app;"),
+    ("REVOKE USAGE ON SCHEMA backfill FROM backfill_submitter", "role app may use schema backfill no more: backfill_submitter has lost its rights on it", "Run backfilld --install, which grants them;"),
     ("REVOKE USAGE ON SCHEMA place FROM app", "role app may not use schema place any more, where the job's table is", "GRANT USAGE ON SCHEMA place TO app;"),
     ("ALTER TABLE place.t OWNER TO other", "role app has no right to SELECT and UPDATE on place.t, which belongs to other", "As other: GRANT SELECT, UPDATE ON place.t TO app;"),
 ])
@@ -456,10 +457,25 @@ def test_right_that_is_taken_away_in_mid_job_is_named(db, taken, error, hint):
         job = db.finish(name, "failed")
         assert job["error"] == error and job["hint"] == f"{hint} then SELECT backfill.retry('{name}')."
     finally:
+        if "--install" in hint:
+            assert run("-d", db.conninfo(), "--install").returncode == 0
         db.admin.execute("GRANT backfill_submitter TO app, app_owner; GRANT USAGE ON SCHEMA place TO app; ALTER TABLE place.t OWNER TO app")
     db.app.execute("SELECT backfill.retry(%s)", [name])
     db.finish(name)
     assert db.counts("place.t") == {1: 1000}
+
+
+def test_a_partition_that_is_given_away_in_mid_job_runs_no_trigger_of_its_new_owner(db):
+    """Its statement's own triggers, too, which fire before any row is looked at."""
+    db.app.execute("CREATE TABLE p (id bigint PRIMARY KEY, n int) PARTITION BY RANGE (id); CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (10000); INSERT INTO p SELECT generate_series(1, 5000)")
+    db.session("other").execute("CREATE SEQUENCE fired; GRANT ALL ON SEQUENCE fired TO public; CREATE FUNCTION fire() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM nextval('public.fired'); RETURN NULL; END $$")
+    db.daemon(max_rows=20)
+    name = db.submit(target="p", set_clause="n = 1", where_clause="n IS NULL", max_rows_per_s=500)
+    wait_until(lambda: db.one("SELECT count(n) FROM p") > 100, what="it is in the middle of the partition")
+    db.admin.execute("ALTER TABLE p DETACH PARTITION p1; ALTER TABLE p1 OWNER TO other; GRANT SELECT, UPDATE ON p1 TO app;"
+                     "CREATE TRIGGER fire BEFORE UPDATE ON p1 FOR EACH STATEMENT EXECUTE FUNCTION fire()")
+    db.finish(name)
+    assert not db.one("SELECT is_called FROM fired") and db.one("SELECT count(*) FROM p1 WHERE n IS NULL") > 0
 
 
 def test_who_may_execute_all_functions_makes_none_of_ours_a_trigger_of_theirs(db):

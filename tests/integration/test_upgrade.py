@@ -150,15 +150,18 @@ def test_two_first_installs_at_once_both_go_well(db2):
 
 
 @pytest.mark.parametrize("made", ["CREATE FUNCTION public.d() RETURNS boolean LANGUAGE sql BEGIN ATOMIC SELECT EXISTS (SELECT FROM backfill.key_of(NULL::oid, NULL::smallint[])); END",
-                                  "CREATE TABLE public.c (x backfill.job)", "CREATE VIEW public.v AS SELECT * FROM backfill.key_of(NULL::oid, NULL::smallint[])"])
+                                  "CREATE TABLE public.c (x backfill.job)", "CREATE VIEW public.v AS SELECT * FROM backfill.key_of(NULL::oid, NULL::smallint[])",
+                                  'CREATE TABLE public."c-on-backfill.x" (x backfill.job)', 'CREATE TABLE public."v on backfill.job" (x backfill.job)',
+                                  "CREATE TABLE public.guarded (i int); CREATE POLICY p ON public.guarded USING (EXISTS (SELECT FROM backfill.key_of(NULL::oid, NULL::smallint[])))"])
 def test_what_others_have_made_of_the_schema_is_named_where_it_is_in_the_way(old, made):
     if installed(old) == 1 and "key_of" in made:
         made = made.replace("backfill.key_of(NULL::oid, NULL::smallint[])", "backfill.key_of(NULL::oid)") if old.one("SELECT to_regprocedure('backfill.key_of(oid)') IS NOT NULL") else made
     old.session("other").execute(made)
     before = definitions(old)
     upgraded = run("-d", old.conninfo(), "--install")
-    what = re.search(r"(FUNCTION|TABLE|VIEW) (\S+)", made)
-    assert upgraded.returncode == 1 and f"{what[1].lower()} {what[2]} of other" in upgraded.stderr and upgraded.stderr.count("HINT") == 1, upgraded.stderr
+    what = re.search(r"(FUNCTION|TABLE|VIEW) ([^ \"]+\"[^\"]+\"|[^ \"]+)", made)
+    named = "policy p on public.guarded" if "POLICY" in made else f"{what[1].lower()} {what[2]}"
+    assert upgraded.returncode == 1 and f"{named} of other" in upgraded.stderr and upgraded.stderr.count("HINT") == 1, upgraded.stderr
     assert definitions(old) == before
     old.session("other").execute(f"DROP {what[1]} {what[2]}")
     assert run("-d", old.conninfo(), "--install").returncode == 0

@@ -98,7 +98,8 @@ static double ideal_keys(const struct table *t, const struct stretch *s)
 static void count_batch(struct table *t, double us, double keys, double wal)
 {
     struct stretch *s = &t->stretches[t->now];
-    double worst = fmax(t->limits.pace.target_us, s->fixed_us + s->us_per_row);
+    /* Of rows whole: where the target is 1.3 of them, batches of one and of two are both right. */
+    double worst = fmax(t->limits.pace.target_us, s->fixed_us + ceil(ideal_keys(t, s)) * s->us_per_row);
 
     if (keys > BATCH_FIRST_KEYS && keys > 1.5 * t->greatest_keys + 1)
         say(t, "a batch is more than half as great again as those before");

@@ -67,6 +67,8 @@ void model_copy(struct model *to, const struct model *from)
             (size_t)from->relations[i].n_rows * sizeof(from->relations[i].rows[0]));
     }
     memcpy(to->ranges, from->ranges, (size_t)from->n_ranges * sizeof(from->ranges[0]));
+    for (int i = from->n_ranges; i < to->n_ranges; i++) /* a batch of one of these may be on its way */
+        to->ranges[i] = (struct model_range){.forgotten = true};
     memcpy(to->left_behind, from->left_behind, (size_t)from->n_left_behind * sizeof(from->left_behind[0]));
     to->n_relations = from->n_relations;
     to->n_ranges = from->n_ranges;
