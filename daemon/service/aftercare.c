@@ -11,6 +11,8 @@
 struct aftercare {
     struct control *control;
     const char *database;
+    char *(*jobs)(void *arg);
+    void *arg;
     struct event *timer;
     bool asking;
     char *after; /* the job that was looked at last; NULL: none in this round */
@@ -34,7 +36,7 @@ static void on_answer(void *arg, const struct session_event *e)
     event_add(a->timer, a->after ? &rest : &every);
     if (name && trouble)
         journal_write(LEVEL_WARNING, JOURNAL_STATE, JOURNAL_ABOUT(.database = a->database, .job = (int64_t)result_number(e->results[0], 0, "last_id"), .name = name),
-            "its trigger %s. HINT: %s", trouble, result_text(e->results[0], 0, "hint"));
+            "%s. HINT: %s", trouble, result_text(e->results[0], 0, "hint"));
     else if (name)
         journal_write(LEVEL_NOTICE, JOURNAL_STATE, JOURNAL_ABOUT(.database = a->database, .job = (int64_t)result_number(e->results[0], 0, "last_id"), .name = name),
             "its trigger is as it should be again");
@@ -46,7 +48,8 @@ void aftercare_look(struct aftercare *a)
         return;
     a->asking = true;
     a->asked_us = now_us();
-    control_ask(a->control, &(struct session_query){SQL_LOOK_AFTER, 1, {a->after}}, on_answer, a, NULL);
+    _cleanup_free_ char *jobs = a->jobs(a->arg);
+    control_ask(a->control, &(struct session_query){SQL_LOOK_AFTER, 2, {a->after, jobs}}, on_answer, a, NULL);
 }
 
 static void on_timer(evutil_socket_t socket, short what, void *arg)
@@ -56,12 +59,14 @@ static void on_timer(evutil_socket_t socket, short what, void *arg)
     aftercare_look(arg);
 }
 
-struct aftercare *aftercare_open(struct event_base *base, struct control *control, const char *database)
+struct aftercare *aftercare_open(struct event_base *base, struct control *control, const char *database, char *(*jobs)(void *arg), void *arg)
 {
     struct aftercare *a = must(calloc(1, sizeof(*a)));
 
     a->control = control;
     a->database = database;
+    a->jobs = jobs;
+    a->arg = arg;
     a->timer = must(event_new(base, -1, 0, on_timer, a));
     return a;
 }

@@ -178,7 +178,7 @@ static void check_submitters(struct check *c, PGconn *conn)
 {
     PGresult *result = rows(c, conn, "backfill_submitter",
         "SELECT CASE WHEN r.oid IS NULL THEN 'is not there'"
-        "            WHEN NOT pg_catalog.has_schema_privilege(r.oid, 'backfill', 'USAGE') OR NOT pg_catalog.has_any_column_privilege(r.oid, 'backfill.job', 'INSERT')"
+        "            WHEN NOT backfill.may_submit(r.oid) OR NOT pg_catalog.has_any_column_privilege(r.oid, 'backfill.job', 'INSERT')"
         "              THEN 'has lost its rights on schema backfill' END AS problem,"
         "       r.oid IS NOT NULL AND NOT EXISTS (SELECT FROM pg_catalog.pg_auth_members AS m WHERE m.roleid = r.oid) AS is_empty"
         "  FROM (SELECT 1) AS one LEFT JOIN pg_catalog.pg_roles AS r ON r.rolname = 'backfill_submitter'");

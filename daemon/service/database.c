@@ -203,7 +203,7 @@ struct database *database_open(struct event_base *base, const struct config_data
         event_add(db->giving_up, &reach);
     db->control = control_open(base, db->conninfo, &control_handlers, db);
     db->retention = retention_open(base, db->control, db->name);
-    db->aftercare = aftercare_open(base, db->control, db->name);
+    db->aftercare = aftercare_open(base, db->control, db->name, workers_all, db);
     return db;
 }
 

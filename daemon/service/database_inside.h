@@ -67,6 +67,7 @@ struct worker *workers_find(const struct database *db, int64_t job);
 
 /* The ids of the jobs of those workers (NULL: of all) as an array literal; NULL when there are none. The caller frees. */
 char *workers_jobs(const struct database *db, bool (*which)(const struct worker *));
+char *workers_all(void *arg); /* a struct database */
 
 /* Of the jobs that are held here. */
 char *workers_running(const struct database *db);

@@ -81,7 +81,7 @@ char *workers_running(const struct database *db)
     return workers_jobs(db, holds);
 }
 
-static char *worker_jobs(void *arg)
+char *workers_all(void *arg)
 {
     return workers_jobs(arg, NULL);
 }
@@ -95,7 +95,7 @@ static void open_monitor(struct database *db)
         .throttle = db->throttle,
         .read = on_read,
         .pids = worker_pids,
-        .jobs = worker_jobs,
+        .jobs = workers_all,
         .arg = db,
     };
     if (!db->monitor)

@@ -123,8 +123,6 @@ static void ask_finish(struct worker *w)
     if (!hint && r->work.ending.names_row)
         hint = "Correct the row, or pass over such rows (UPDATE backfill.job SET on_error = 'quarantine' WHERE name = ...), then SELECT backfill.retry(name). "
                "For another clause SELECT backfill.forget(name), then insert the job anew; rows that are done stay as they are.";
-    else if (r->work.ending.state == JOB_SUCCEEDED && r->work.counts.put_aside > 0)
-        hint = "Rows were left behind: SELECT * FROM backfill.left_behind; then SELECT backfill.retry(name).";
     else if (!hint && r->migration.plan.in_step && r->migration.phase > PHASE_EXPAND && r->work.ending.state == JOB_FAILED)
         hint = "When that is mended: SELECT backfill.retry(name).";
     ask(w, &(struct session_query){SQL_END_JOB, 6,

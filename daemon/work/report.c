@@ -415,7 +415,7 @@ char *report_measured(const struct report *report)
     if (report->runner->migration.plan.verify)
         fprintf(out, ", \"verified\": {\"walks\": %" PRIu32 ", \"found\": %" PRIu64 "}",
             report->runner->migration.verified, counts->found_again);
-    if (report->runner->migration.unseen)
+    if (report->runner->migration.unseen || report->runner->migration.hidden)
         fputs(", \"unseen\": true", out);
     fputs(", \"throttled_s\": {", out);
     comma = "";

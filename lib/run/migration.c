@@ -217,7 +217,7 @@ struct next migration_laid_out(struct migration *m, struct work *k, const struct
     m->relation = 0;
     m->n_relations = e->n_relations;
     m->estimate = 0;
-    m->unseen = false;
+    m->unseen = m->hidden = false;
     return next_act(m->n_relations > 0 ? RUNNER_SURVEY : RUNNER_BEGIN);
 }
 
@@ -231,6 +231,7 @@ struct next migration_surveyed(struct migration *m, const struct runner_event *e
     m->estimate += e->empty ? 0 : e->estimate;
     m->moves = m->moves || e->moves;
     m->unseen = m->unseen || (e->moves && !e->empty);
+    m->hidden = m->hidden || e->hidden;
     /* One that is empty by now has a range of an earlier walk, perhaps. */
     if (!m->surveyed_only && (!e->empty || m->phase != PHASE_PREFLIGHT))
         return next_act(RUNNER_ADD_RANGE);

@@ -131,6 +131,27 @@ BEGIN
 END
 $$;
 
+-- What a statement of a job's begins with, by which it is told from an application's in pg_stat_statements; and which columns of its key are of users' own types. (Who owns neither type makes no
+-- cast: nobody else's need be looked at.)
+CREATE OR REPLACE FUNCTION backfill.statement_tag(key backfill.walk_key) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT coalesce(format('/* backfilld, casts of %s */ ', array_agg(u.attnum) FILTER (WHERE strpos(u.type, '.') > 0)), '/* backfilld */ ') FROM unnest((key).attnums, (key).types) AS u(attnum, type)
+$$;
+
+-- backfill.check_casts, before a worker runs a statement that says by its tag that there is something to look at.
+CREATE OR REPLACE FUNCTION backfill.check_key_casts(relation oid, statement text) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  attnums constant smallint[] := substring(statement FROM '^/\* backfilld, casts of (\{[0-9,]+\})');
+BEGIN
+  IF attnums IS NOT NULL THEN
+    PERFORM backfill.check_casts(relation, attnums, backfill.role_oid(current_user));
+  END IF;
+END
+$$;
+
 -- All types that a value of a type is made of: itself, elements, attributes, bounds; domains as what they are over. The first thousand of them.
 CREATE OR REPLACE FUNCTION backfill.types_in(type oid) RETURNS oid[]
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -424,7 +445,8 @@ DECLARE
   lo     text[] := backfill.key_values('$1', key.types, types);
   hi     text[] := backfill.key_values('$2', key.types, types);
   deeper text := '';
-  checked constant text := CASE WHEN key.index_oid IS NULL THEN '' ELSE format('backfill.check_key(%s, %s) AND ', key.index_oid, key.filenode) END || backfill.labels_condition(key);
+  checked constant text := CASE WHEN key.index_oid IS NULL THEN '' ELSE format('backfill.check_key(%s, %s) AND ', key.index_oid, key.filenode) END 
+                            || backfill.labels_condition(key);
 BEGIN
   IF several = 'joined' AND n > 1 THEN
     RETURN checked || format('ROW(%s) %s ANY (SELECT %s FROM pg_catalog.unnest($2::pg_catalog.text[]) AS wanted(key))', array_to_string(mine, ', '),
@@ -582,14 +604,15 @@ DECLARE
                               FROM unnest(key.columns, key.collations) WITH ORDINALITY AS u(c, coll, ord) ORDER BY ord);
   walked    text := backfill.batch_condition(name || '.', key, point);
   wanted    text := CASE WHEN several IS NULL THEN walked ELSE backfill.batch_condition(name || '.', key, point, several) END;
-  rows      text := format('SELECT %s, %%s FROM %s WHERE %s', replace(position, '%', '%%'), replace(source, '%', '%%'), replace(wanted, '%', '%%'))
+  tag       text := backfill.statement_tag(key);
+  rows      text := tag || format('SELECT %s, %%s FROM %s WHERE %s', replace(position, '%', '%%'), replace(source, '%', '%%'), replace(wanted, '%', '%%'))
                     || coalesce(E'\nAND ' || replace(to_do, '%', '%%'), '');
   owner     oid := (SELECT r.oid FROM pg_roles r WHERE r.rolname = job.owner);
 BEGIN
   IF job.statement IS NOT NULL THEN
-    batch := '/* backfilld */ ' || backfill.place_batch(job.statement, key, point, several);
+    batch := tag || backfill.place_batch(job.statement, key, point, several);
   ELSE
-    batch := format(E'/* backfilld */ UPDATE %s\nSET %s\nWHERE %s', source, coalesce(backfill.called_clause(job, relation), backfill.clause_for(job, relation)),
+    batch := tag || format(E'UPDATE %s\nSET %s\nWHERE %s', source, coalesce(backfill.called_clause(job, relation), backfill.clause_for(job, relation)),
                     CASE WHEN relation <> job.target AND (SELECT c.relispartition FROM pg_class c WHERE c.oid = relation) THEN format('backfill.check_leaf(%s, %s) AND ', relation, job.target::oid) ELSE '' END || wanted || ' AND ' || backfill.skip_condition(name || '.', key))
           || coalesce(E'\nAND ' || to_do, '')
           || CASE WHEN NOT point AND several IS NULL AND backfill.can_yield(job) THEN E'\nAND ' || backfill.yield_condition() ELSE '' END;
@@ -598,21 +621,21 @@ BEGIN
   look := format(rows, CASE WHEN has_column_privilege(owner, relation, 'xmin', 'SELECT') THEN name || '.xmin' ELSE 'NULL::pg_catalog.xid' END);
   IF key.attnums = '{-1}' THEN
     -- Rows come as they lie; the planner knows no such order, and none is asked for: whichever row it is, a batch ends there. Of some pages, at whose end it ends where they hold fewer.
-    bound := format('/* backfilld */ SELECT b.key FROM (SELECT coalesce((SELECT ARRAY[r.ctid::pg_catalog.text] FROM (SELECT %1$s.ctid FROM %2$s WHERE ($1::pg_catalog.text[] IS NULL OR %1$s.ctid OPERATOR(pg_catalog.>) ($1::pg_catalog.text[])[1]::pg_catalog.tid)'
+    bound := tag || format('SELECT b.key FROM (SELECT coalesce((SELECT ARRAY[r.ctid::pg_catalog.text] FROM (SELECT %1$s.ctid FROM %2$s WHERE ($1::pg_catalog.text[] IS NULL OR %1$s.ctid OPERATOR(pg_catalog.>) ($1::pg_catalog.text[])[1]::pg_catalog.tid)'
                     ' AND %1$s.ctid OPERATOR(pg_catalog.<=) coalesce(w.ahead, ($2::pg_catalog.text[])[1]::pg_catalog.tid) OFFSET $3::bigint OPERATOR(pg_catalog.-) 1 LIMIT 1) AS r), ARRAY[w.ahead::pg_catalog.text]) AS key'
                     ' FROM (SELECT backfill.pages_ahead($1, $2, greatest(pg_catalog.ceil($3::numeric OPERATOR(pg_catalog./) %3$s OPERATOR(pg_catalog.*) 2) OPERATOR(pg_catalog.+) 8, least($3, 2000))) AS ahead) AS w) AS b WHERE b.key[1] IS NOT NULL',
                     name, source, backfill.rows_per_page(relation));
-    last := format('/* backfilld */ SELECT ARRAY[pg_catalog.format(''(%%s,65535)'', s.pages OPERATOR(pg_catalog.-) 1)] FROM (SELECT pg_catalog.pg_relation_size(%s) OPERATOR(pg_catalog./) pg_catalog.current_setting(''block_size'')::bigint AS pages) AS s WHERE s.pages OPERATOR(pg_catalog.>) 0', relation);
+    last := tag || format('SELECT ARRAY[pg_catalog.format(''(%%s,65535)'', s.pages OPERATOR(pg_catalog.-) 1)] FROM (SELECT pg_catalog.pg_relation_size(%s) OPERATOR(pg_catalog./) pg_catalog.current_setting(''block_size'')::bigint AS pages) AS s WHERE s.pages OPERATOR(pg_catalog.>) 0', relation);
   ELSE
   -- The key is made text outside: inside that would be done of each key that is passed, which took longer than the scan.
-  bound := format('/* backfilld */ SELECT ARRAY[%s] FROM (SELECT %s FROM %s WHERE %s ORDER BY %s OFFSET $3::bigint OPERATOR(pg_catalog.-) 1 LIMIT 1) AS bound',
+  bound := tag || format('SELECT ARRAY[%s] FROM (SELECT %s FROM %s WHERE %s ORDER BY %s OFFSET $3::bigint OPERATOR(pg_catalog.-) 1 LIMIT 1) AS bound',
                   (SELECT string_agg(format('bound.%s::pg_catalog.text', c), ', ' ORDER BY ord) FROM unnest(key.columns) WITH ORDINALITY AS u(c, ord)),
                   (SELECT string_agg(format('%s.%s', name, c), ', ' ORDER BY ord) FROM unnest(key.columns) WITH ORDINALITY AS u(c, ord)),
                   source, walked, array_to_string(ordering, ', '));
-  last := format('/* backfilld */ SELECT %s FROM %s ORDER BY %s LIMIT 1', position, source,
+  last := tag || format('SELECT %s FROM %s ORDER BY %s LIMIT 1', position, source,
                  array_to_string(ARRAY(SELECT o || ' DESC' FROM unnest(ordering) WITH ORDINALITY AS u(o, ord) ORDER BY ord), ', '));
   END IF;
-  sample := format('/* backfilld */ SELECT %s::pg_catalog.text AS key, pg_catalog.row_number() OVER (ORDER BY %s) AS n, pg_catalog.count(*) OVER () AS total'
+  sample := tag || format('SELECT %s::pg_catalog.text AS key, pg_catalog.row_number() OVER (ORDER BY %s) AS n, pg_catalog.count(*) OVER () AS total'
                    ' FROM %s TABLESAMPLE pg_catalog.system ($3::pg_catalog.float8) WHERE %s', position, array_to_string(ordering, ', '), source, walked);
 END
 $$;

@@ -8,6 +8,7 @@
 --            constraint before, it is not the job's; in_catalog: what the catalog says of a CHECK that is there; index: what stands
 --            after USING; timing: DEFERRABLE, of a unique one
 --   columns  {name: number} of the table's columns that its texts name: another may bear the name later
+--   names    what is looked for along the search_path, and what of strangers it may mean already: backfill.noted_names
 --   named    with statement: what its table was called when it was written
 --   drop     the number of the column of drop_column: another one may bear its name later
 --   kept     backfill.kept_columns, and set: set_clause as batches run it because of them; left out where there are none
@@ -298,7 +299,7 @@ BEGIN
   IF job.enforce IS NOT NULL THEN
     job.plan := pg_catalog.jsonb_set(job.plan, '{enforce}', items);
   END IF;
-  job.plan := job.plan OPERATOR(pg_catalog.||) backfill.noted_columns(job);
+  job.plan := job.plan OPERATOR(pg_catalog.||) backfill.noted_columns(job) OPERATOR(pg_catalog.||) backfill.noted_names(job);
   RETURN job;
 END
 $$;

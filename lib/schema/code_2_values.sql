@@ -230,5 +230,12 @@ BEGIN
                      WHEN 'name' THEN 'It is the handle by which people call the job.'
                      ELSE 'What is longer belongs into a function that it calls.' END, '54000');
   END LOOP;
+  SELECT sum(octet_length(a ->> 'expression') * jsonb_array_length(a -> 'columns')) AS size, max(jsonb_array_length(a -> 'columns')) AS columns INTO text
+    FROM jsonb_array_elements(backfill.assignments_of(job.set_clause)) a
+   WHERE jsonb_array_length(a -> 'columns') > 1;
+  IF text.size > 200000 THEN
+    PERFORM backfill.refuse('set_clause', format('has a sub-select for %s columns, which is written once for each: %s bytes, and there may be %s', text.columns, text.size, 200000),
+      'Put the long part into a function that the sub-select calls, or fill fewer columns by one job.', '54000');
+  END IF;
 END
 $$;

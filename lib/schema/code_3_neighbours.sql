@@ -71,6 +71,7 @@ BEGIN
   unclear := 0;
   PERFORM backfill.hold_name(relation, backfill.relation_name(relation), true);
   PERFORM backfill.check_leaf(relation, (work).target);
+  PERFORM backfill.check_strangers((work).named);
   IF job.keep_in_sync THEN
     PERFORM backfill.hold_beside(work);
   END IF;
@@ -83,6 +84,7 @@ BEGIN
   job.where_clause := NULL;
   SELECT s.* INTO others FROM backfill.statements(job, relation, k, true) s;
   SELECT s.* INTO walk FROM backfill.statements(job, relation, k, false) s;
+  PERFORM backfill.check_key_casts(relation, walk.last);
   EXECUTE walk.last INTO upper;
 
   -- How many keys on from the last one; 0: from the first of all; -1: the last.

@@ -198,26 +198,19 @@ BEGIN
 END
 $$;
 
--- What a scan by ctid can't know, in words; NULL: nothing. Of a relation that is too large to be looked at as a whole (unseen: the look was cut short), and of rows that go from one partition
--- to another, each of which is looked at by itself. A trigger fills such rows, but for those whose value can't be computed.
+-- What a scan by ctid can't know, in words; NULL: nothing. unseen: no look at once has seen, of some relation, that no row is to do. Rows that go from one partition to another may be in none
+-- of the looks, each of which is at one. A trigger fills rows that move, but for those whose value can't be computed.
 CREATE OR REPLACE FUNCTION backfill.may_have_moved(job backfill.job, unseen boolean) RETURNS text
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-DECLARE
-  which  constant text := CASE WHEN job.keep_in_sync THEN ' for which the clause has no value, and' ELSE '' END;
-  hidden text;
-BEGIN
-  IF job.key IS DISTINCT FROM '{ctid}' OR job.dry_run THEN
-    RETURN NULL;
-  END IF;
-  hidden := (SELECT string_agg(backfill.relation_name(o), ', ' ORDER BY o)
-               FROM backfill.relations_of(job) AS o
-              WHERE unseen OR pg_relation_size(o) > backfill.most_at_once() OR EXISTS (SELECT FROM backfill.left_behind l WHERE l.job_id = job.id));
-  RETURN nullif(concat_ws(' ',
-           CASE WHEN hidden IS NOT NULL THEN format('Rows of %s' || which || ' that others updated while it was verified may have moved behind the scan, which was by ctid: a look at all of it at once would take too long, or meet what was left behind.', hidden) END,
+  SELECT nullif(concat_ws(' ',
+           CASE WHEN unseen
+                THEN format('Rows of %s' || w.which || ' that others updated while it was verified may have moved behind the scan, which was by ctid: a look at all of it at once would take too long, or meet what was left behind.',
+                            backfill.relation_name(job.target)) END,
            CASE WHEN (SELECT c.relkind FROM pg_class c WHERE c.oid = job.target) = 'p'
-                THEN 'Rows' || which || ' that others moved from one partition to another while it was verified may have been missed: each was looked at by itself.' END), '');
-END
+                THEN 'Rows' || w.which || ' that others moved from one partition to another while it was verified may have been missed: each was looked at by itself.' END), '')
+    FROM (SELECT CASE WHEN job.keep_in_sync THEN ' for which the clause has no value, and' ELSE '' END) AS w(which)
+   WHERE job.key = '{ctid}' AND NOT job.dry_run
 $$;
 
 -- That its trigger kept no row in step for a while, as a look saw it, in words; NULL: none saw that.

@@ -106,13 +106,15 @@ AS $$
 $$;
 
 -- Whether a row that is to do may move behind a scan by ctid, when others update it, and only a look at all of the relation at once proves that none has. A trigger fills each that is
--- updated, but for one whose value can't be computed. Of a relation that is too large for that look, or has rows that were put aside and are to do still, it is said (backfill.may_have_moved).
-CREATE OR REPLACE FUNCTION backfill.may_move(job backfill.job, relation oid, ticket bigint) RETURNS boolean
+-- updated, but for one whose value can't be computed. hidden: the same, but the relation is too large for that look, or has rows that were put aside and are to do still: nothing proves it, and
+-- the report says so (backfill.may_have_moved).
+CREATE OR REPLACE FUNCTION backfill.may_move(job backfill.job, relation oid, ticket bigint, OUT moves boolean, OUT hidden boolean)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  RETURN job.key = '{ctid}' AND job.where_clause IS NOT NULL AND pg_relation_size(relation) <= backfill.most_at_once()
-         AND NOT backfill.has_put_aside(ticket);
+  moves := job.key = '{ctid}' AND job.where_clause IS NOT NULL;
+  hidden := moves AND (pg_relation_size(relation) > backfill.most_at_once() OR backfill.has_put_aside(ticket));
+  moves := moves AND NOT hidden;
 END
 $$;
 
@@ -203,10 +205,10 @@ $$;
 -- everybody out while it is tried: it is tried on a copy of some rows, and the batch's plan is checked when the column is there. Where
 -- the table itself may refuse its rows, one of them is tried there, as it is, and ten when that fails.
 -- What every row meets is raised, for it would end the job later; what one row meets, or what cuts the trial short, is said.
--- whole: backfill.whole_look's, or NULL. moves: backfill.may_move. Returns the estimate of rows, what was seen, where it is cut (backfill.cuts_of),
+-- whole: backfill.whole_look's, or NULL. moves, hidden: backfill.may_move. Returns the estimate of rows, what was seen, where it is cut (backfill.cuts_of),
 -- and whether one look at the whole relation found nothing to do: then there is nothing to try, either.
 CREATE OR REPLACE FUNCTION backfill.survey(batch text, bound text, keys_of text, relation oid, name text, upper text[], on_copy boolean,
-    keys bigint, whole text, OUT estimate bigint, OUT seen jsonb, OUT nothing_to_do boolean, OUT cuts text[], OUT moves boolean)
+    keys bigint, whole text, OUT estimate bigint, OUT seen jsonb, OUT nothing_to_do boolean, OUT cuts text[], OUT moves boolean, OUT hidden boolean)
 LANGUAGE plpgsql
 AS $$
 DECLARE
@@ -234,6 +236,8 @@ DECLARE
 BEGIN
   PERFORM backfill.hold_name(relation, name, false);
   PERFORM backfill.check_leaf(relation, (work).target);
+  PERFORM backfill.check_strangers((work).named);
+  PERFORM backfill.check_key_casts(relation, batch);
   PERFORM backfill.check_session(work);
   SELECT * INTO key FROM backfill.key_of(relation, backfill.key_numbers(relation, job.key));
   PERFORM backfill.check_operators(key);
@@ -249,8 +253,9 @@ BEGIN
   ELSE
     PERFORM backfill.check_batch(batch, relation, upper);
   END IF;
-  moves := key.attnums OPERATOR(pg_catalog.=) '{-1}'::smallint[] AND backfill.may_move(job, relation, (work).ticket);
+  SELECT m.moves, m.hidden INTO moves, hidden FROM backfill.may_move(job, relation, (work).ticket) m;
   nothing_to_do := whole IS NOT NULL AND backfill.has_nothing_to_do(whole, relation);
+  hidden := hidden AND NOT nothing_to_do;
   IF NOT nothing_to_do THEN
     cuts := backfill.cuts_of((SELECT s.sample FROM backfill.statements(job, relation, key, false) s), relation, upper, estimate);
   END IF;

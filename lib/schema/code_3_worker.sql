@@ -129,6 +129,7 @@ AS $$
 DECLARE
   since pg_catalog.xid := backfill.hold_name(relation, name, false);
 BEGIN
+  PERFORM backfill.check_key_casts(relation, statement);
   RETURN QUERY EXECUTE statement USING lo, upper, keys;
   PERFORM backfill.check_name(relation, name, since);
 END
@@ -479,6 +480,8 @@ BEGIN
   since := backfill.hold_name(relation, name, true);
   work := backfill.begin_work();
   PERFORM backfill.check_leaf(relation, (work).target);
+  PERFORM backfill.check_strangers((work).named);
+  PERFORM backfill.check_key_casts(relation, coalesce(statement, keys_of));
   IF name IS NULL THEN
     PERFORM backfill.check_place((work).ticket, true);
   END IF;
@@ -602,6 +605,8 @@ BEGIN
   since := backfill.hold_name(relation, name, true);
   work := backfill.begin_work();
   PERFORM backfill.check_leaf(relation, (work).target);
+  PERFORM backfill.check_strangers((work).named);
+  PERFORM backfill.check_key_casts(relation, coalesce(statement, keys_of));
   IF name IS NULL THEN
     PERFORM backfill.check_place((work).ticket, true);
   END IF;

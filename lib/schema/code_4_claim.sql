@@ -138,6 +138,15 @@ AS $$
     FROM backfill.tidied_by(job) t
 $$;
 
+-- Whether a role may use the schema as whoever submits jobs does: --install gives that to backfill_submitter.
+CREATE OR REPLACE FUNCTION backfill.may_submit(role oid) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT has_schema_privilege(role, 'backfill', 'USAGE')
+         AND NOT EXISTS (SELECT FROM pg_proc p WHERE p.pronamespace = 'backfill'::regnamespace AND p.proname = ANY ('{begin_session,survey,find_key,run_batch,retry_rows,try_neighbours,run_step}')
+                                               AND NOT has_function_privilege(role, p.oid, 'EXECUTE'))
+$$;
+
 -- Why the server may have refused a job's session something (42501), in words that say what is missing, and what gives it; NULL: it is none of
 -- these, and the server's own words are all there is to say.
 CREATE OR REPLACE FUNCTION backfill.why_denied(job_id bigint, OUT problem text, OUT advice text)
@@ -161,7 +170,7 @@ BEGIN
   END IF;
   SELECT backfill.role_name(r.oid) INTO nobody
     FROM (VALUES (1, backfill.login_of(job)), (2, role)) AS r(ord, oid)
-   WHERE backfill.role_name(r.oid) IS NOT NULL AND NOT has_schema_privilege(r.oid, 'backfill', 'USAGE')
+   WHERE backfill.role_name(r.oid) IS NOT NULL AND NOT backfill.may_submit(r.oid)
    ORDER BY r.ord LIMIT 1;
   place := (SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
              WHERE c.oid = job.target AND backfill.role_name(role) IS NOT NULL AND NOT has_schema_privilege(role, n.oid, 'USAGE'));

@@ -157,6 +157,8 @@ BEGIN
      SET after = l.now - 'definition', state = end_job.state,
          error = end_job.error,
          hint = nullif(concat_ws(' ', CASE WHEN end_job.state = 'failed' THEN coalesce(backfill.login_is_gone(j), backfill.hint_for(j, end_job.hint)) ELSE backfill.hint_for(j, end_job.hint) END,
+                                 CASE WHEN end_job.state = 'succeeded' AND EXISTS (SELECT FROM backfill.left_behind l WHERE l.job_id = j.id)
+                                      THEN backfill.hint_for(j, 'Rows were left behind: SELECT * FROM backfill.left_behind; then SELECT backfill.retry(name).') END,
                                  backfill.sync_in_words(j, end_job.state, t.trouble), CASE WHEN end_job.state = 'succeeded' AND NOT j.dry_run THEN concat_ws(' ', backfill.may_lack(j), backfill.may_have_moved(j, coalesce(end_job.measured ? 'unseen', false)), backfill.taken_for_right(j), backfill.lapsed(j)) END), ''),
          plan = coalesce(CASE WHEN t.trouble IS NOT NULL THEN jsonb_set(j.plan, '{lapsed}', to_jsonb(backfill.sync_change(j))) END, j.plan),
          waiting_for = NULL, holder_pid = NULL, holder_start = NULL,
@@ -223,8 +225,9 @@ $$;
 
 -- Looks at the triggers of ended jobs that nobody has finished yet, behind the one that was looked at last (NULL: from the first on), for 50 ms at most, and not further than the next of which
 -- something has changed: name, trouble (NULL: it is over), hint. It stands in the job's report as well, and in status. last_id: the last one now; NULL: there is none behind it. Between the end
--- and finish weeks may pass, in which rights change: a function's owner that was trusted, say. In a round's first look, also at jobs that came with a dump.
-CREATE OR REPLACE FUNCTION backfill.look_after(after_id bigint, OUT last_id bigint, OUT name text, OUT trouble text, OUT hint text)
+-- and finish weeks may pass, in which rights change: a function's owner that was trusted, say. In a round's first looks (0, too), also at jobs that came with a dump, or whose rows did: by theirs
+-- the caller's session holds them, and they are none of those that it runs (mine), nor has a session of theirs begun since.
+CREATE OR REPLACE FUNCTION backfill.look_after(after_id bigint, mine bigint[], OUT last_id bigint, OUT name text, OUT trouble text, OUT hint text)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -232,10 +235,20 @@ DECLARE
   job   backfill.job;
 BEGIN
   last_id := coalesce(after_id, 0);
-  IF after_id IS NULL THEN  -- restored in place, under a daemon that goes on: its session, by the row, still holds the job
-    FOR job IN SELECT j.* FROM backfill.job j WHERE j.state = 'running' AND NOT backfill.is_here(j) FOR UPDATE SKIP LOCKED LOOP
+  IF last_id = 0 THEN  -- restored in place, under a daemon that goes on
+    SELECT j.* INTO job
+      FROM backfill.job j
+     WHERE j.state = 'running'
+       AND (NOT backfill.is_here(j)
+            OR (j.holder_pid, j.holder_start) = (pg_backend_pid(), backfill.session_start()) AND j.id <> ALL (coalesce(mine, '{}')) AND j.phase_at < clock_timestamp() - interval '10 s'
+               AND NOT EXISTS (SELECT FROM backfill.token t WHERE t.job_id = j.id AND backfill.session_start(t.worker) = t.since))
+     ORDER BY j.id LIMIT 1
+       FOR UPDATE SKIP LOCKED;
+    IF FOUND THEN
       PERFORM backfill.stop_restored(job);
-    END LOOP;
+      SELECT j.name, j.error, j.hint INTO name, trouble, hint FROM backfill.job j WHERE j.id = job.id AND j.state = 'paused';
+      RETURN;
+    END IF;
   END IF;
   WHILE clock_timestamp() < began + interval '50 ms' LOOP
     SELECT j.* INTO job FROM backfill.job j
@@ -263,6 +276,7 @@ BEGIN
              hint = CASE WHEN trouble IS NULL AND j.plan ? 'lapsed' AND strpos(coalesce(j.hint, ''), backfill.lapsed(j)) = 0 THEN concat_ws(' ', j.hint, backfill.lapsed(j)) ELSE j.hint END,
              report = coalesce(j.report, '{}') - 'trouble' || CASE WHEN trouble IS NULL THEN '{}' ELSE jsonb_build_object('trouble', trouble) END
        WHERE j.id = job.id;
+      trouble := 'its trigger ' || trouble;
       RETURN;
     END IF;
     trouble := NULL;

@@ -41,7 +41,7 @@ BEGIN
   END IF;
   PERFORM backfill.check_target(job);
   PERFORM backfill.check_columns(job);
-  trying := job.phase = 'preflight' AND (job.dry_run OR job.plan - '{named,columns,drop}'::text[] <> '{}');
+  trying := job.phase = 'preflight' AND (job.dry_run OR job.plan - '{named,names,columns,drop}'::text[] <> '{}');
   largest := (SELECT c.oid FROM backfill.relations_of(job) o JOIN pg_class c ON c.oid = o ORDER BY c.relpages DESC, c.reltuples DESC LIMIT 1);
   on_copy := NOT backfill.has_column(job);
   data_directory := (SELECT coalesce(nullif(pg_tablespace_location(coalesce(nullif(c.reltablespace, 0), d.dattablespace)), ''),  -- where the largest is
@@ -52,6 +52,7 @@ BEGIN
       CONTINUE;
     END IF;
     SELECT * INTO key FROM backfill.key_of(r, backfill.key_numbers(r, job.key));
+    PERFORM backfill.check_casts(r, key.attnums, backfill.role_of(job));
     relation := r;
     name := backfill.relation_name(r);
     SELECT s.batch, s.bound, s.last, s.keys INTO batch, bound, last, keys_of

@@ -114,7 +114,7 @@ const char SQL_ROLE[] =
 const char SQL_BEGIN_SESSION[] = "SELECT backfill.begin_session($1, backfill.settings_now(), backfill.own_settings_now($2))";
 
 /* What a worker's session runs is a plain call, and the only statement of its transaction: backfill.begin_work asks for that. */
-const char SQL_SURVEY[] = "SELECT estimate, seen, nothing_to_do, cuts, moves FROM backfill.survey($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+const char SQL_SURVEY[] = "SELECT estimate, seen, nothing_to_do, cuts, moves, hidden FROM backfill.survey($1, $2, $3, $4, $5, $6, $7, $8, $9)";
 
 const char SQL_FIND_KEY[] = "SELECT k FROM backfill.find_key($1, $2, $3, $4, $5, $6) AS k";
 
@@ -241,7 +241,7 @@ const char SQL_WALKERS[] = "SELECT walkers, keys, rate FROM backfill.walkers_of(
 
 const char SQL_FORGET_ENDED[] = "SELECT forgotten, last_at, last_id FROM backfill.forget_ended($1, $2, $3)";
 
-const char SQL_LOOK_AFTER[] = "SELECT last_id, name, trouble, hint FROM backfill.look_after($1)";
+const char SQL_LOOK_AFTER[] = "SELECT last_id, name, trouble, hint FROM backfill.look_after($1, $2)";
 
 const char SQL_IS_QUEUED[] =
     "SELECT EXISTS (SELECT FROM backfill.free_job) OR EXISTS (SELECT FROM backfill.untidy_job)\n"

@@ -257,12 +257,34 @@ def test_a_job_that_is_restored_in_place_under_a_daemon_that_goes_on_waits_for_i
     name = db.submit(set_clause="n = n + 1", max_rows_per_s=500)
     wait_until(lambda: db.cursor(name), what="it is on its way")
     dump_and_restore(db, db, "--clean", "--if-exists")
-    db.admin.execute("SELECT * FROM backfill.look_after(NULL)")  # as the daemon does each minute, if it hasn't claimed it before
+    db.admin.execute("SELECT * FROM backfill.look_after(NULL, NULL)")  # as the daemon does each minute, if it hasn't claimed it before
     assert db.state(name) == "paused" and "restored from a dump" in db.job(name)["error"]
     before = db.counts()
     db.app.execute("UPDATE backfill.job SET max_rows_per_s = NULL; SELECT backfill.resume('%s')" % name)
     db.finish(name)
     assert db.counts() == {1: 5000} and before.get(0)
+
+
+def test_rows_that_are_restored_alone_under_a_daemon_that_goes_on_wait_for_their_owner(db):
+    """By them the daemon's own session holds a job that it was told to pause since."""
+    db.app.execute("CREATE TABLE t (id bigint PRIMARY KEY, n int); INSERT INTO t SELECT i, 0 FROM generate_series(1, 5000) i")
+    daemon = db.daemon(max_rows=50)
+    name = db.submit(set_clause="n = n + 1", max_rows_per_s=500)
+    wait_until(lambda: db.cursor(name), what="it is on its way")
+    tool = ["-h", db.cluster.directory, "-p", str(db.cluster.port), "-U", "postgres"]
+    dump = subprocess.run([f"{db.cluster.binaries}/pg_dump", "-Fc", *tool, db.name], check=True, capture_output=True)
+    db.app.execute("SELECT backfill.pause(%s)", [name])
+    wait_until(lambda: db.state(name) == "paused", what="it is paused")
+    db.admin.execute("TRUNCATE t, backfill.job, backfill.range, backfill.left_behind, backfill.token, backfill.claimed_name, backfill.installed CASCADE")
+    subprocess.run([f"{db.cluster.binaries}/pg_restore", "--data-only", "--disable-triggers", *tool, "-d", db.name], input=dump.stdout, check=True, capture_output=True)
+    assert db.state(name) == "running"
+    db.admin.execute("UPDATE backfill.job SET phase_at = phase_at - interval '1 min'")
+    wait_until(lambda: db.state(name) == "paused", timeout=90, what="what was restored waits")
+    assert "restored from a dump" in db.job(name)["error"]
+    daemon.says(f"{name}: restored from a dump")
+    db.app.execute("UPDATE backfill.job SET max_rows_per_s = NULL; SELECT backfill.resume('%s')" % name)
+    db.finish(name)
+    assert db.counts() == {1: 5000}
 
 
 def test_a_schema_that_is_restored_under_a_daemon_that_goes_on_runs_nothing_by_itself(db):

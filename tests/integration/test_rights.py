@@ -440,6 +440,7 @@ def test_partition_whose_definition_the_role_may_not_change_is_named(db, parted)
 
 @pytest.mark.parametrize("taken, error, hint", [
     ("REVOKE backfill_submitter FROM app, app_owner", "role app may run no job any more: it was taken out of backfill_submitter", "GRANT backfill_submitter TO app;"),
+    ("REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA backfill FROM backfill_submitter", "role app may use schema backfill no more: backfill_submitter has lost its rights on it", "Run backfilld --install, which grants them;"),
     ("REVOKE USAGE ON SCHEMA backfill FROM backfill_submitter", "role app may use schema backfill no more: backfill_submitter has lost its rights on it", "Run backfilld --install, which grants them;"),
     ("REVOKE USAGE ON SCHEMA place FROM app", "role app may not use schema place any more, where the job's table is", "GRANT USAGE ON SCHEMA place TO app;"),
     ("ALTER TABLE place.t OWNER TO other", "role app has no right to SELECT and UPDATE on place.t, which belongs to other", "As other: GRANT SELECT, UPDATE ON place.t TO app;"),
@@ -516,3 +517,72 @@ def test_code_of_others_sees_no_jobs_but_its_roles(db, how):
     assert db.one("SELECT count(*) FROM public.loot") > 0 and db.one("SELECT count(what) FROM public.loot") == 0
     assert db.app.execute(f"SELECT name FROM backfill.other_syncs({job})").fetchall() == [(name,)]
     assert db.app.execute(f"SELECT backfill.downstream_of({job})").fetchall() == [(name,)]
+
+
+# ---- What comes into the way of a job's names, and of its key's types, in mid-job
+
+
+@pytest.fixture
+def shared(db):
+    """A schema in which others create, too, before one of app's own; a table of app's, and what only app may read."""
+    db.admin.execute("CREATE SCHEMA shared; GRANT ALL ON SCHEMA shared TO app, other; CREATE SCHEMA mine AUTHORIZATION app")
+    db.app.execute("CREATE TABLE mine.orders (id int PRIMARY KEY, n int); INSERT INTO mine.orders SELECT g FROM generate_series(1, 2000) g; CREATE TABLE mine.prices (id int, p int); INSERT INTO mine.prices SELECT g, 7 FROM generate_series(1, 2000) g;"
+                   "CREATE FUNCTION mine.price(bigint) RETURNS int LANGUAGE sql AS 'SELECT 7'; CREATE TABLE mine.secret (s int); INSERT INTO mine.secret VALUES (4711)")
+    db.session("other").execute("CREATE SEQUENCE shared.leak; GRANT ALL ON SEQUENCE shared.leak TO public; CREATE FUNCTION shared.take() RETURNS int LANGUAGE plpgsql AS $$ BEGIN PERFORM setval('shared.leak', (SELECT s FROM mine.secret)); RETURN 8; END $$;"
+                                "CREATE FUNCTION shared.fire() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM shared.take(); RETURN NEW; END $$")
+    return db
+
+
+@pytest.mark.parametrize("job, came", [
+    ({"statement": "UPDATE orders SET n = 7 WHERE {batch}"},
+     "CREATE TABLE shared.orders (id int PRIMARY KEY, n int); INSERT INTO shared.orders SELECT g FROM generate_series(1, 2000) g; GRANT ALL ON shared.orders TO public; CREATE TRIGGER fire BEFORE UPDATE ON shared.orders FOR EACH ROW EXECUTE FUNCTION shared.fire()"),
+    ({"set_clause": "n = (SELECT p.p FROM prices p WHERE p.id = orders.id)"}, "CREATE VIEW shared.prices AS SELECT g AS id, shared.take() AS p FROM generate_series(1, 2000) g; GRANT ALL ON shared.prices TO public"),
+    ({"set_clause": "n = price(id)", "where_clause": "n IS NULL"}, "CREATE FUNCTION shared.price(int) RETURNS int LANGUAGE sql AS 'SELECT shared.take()'"),
+    ({"set_clause": "n = price(id)"}, "CREATE FUNCTION shared.price(bigint) RETURNS int LANGUAGE sql AS 'SELECT shared.take()'")])
+def test_what_others_put_before_a_jobs_names_in_mid_job_stops_it_before_it_runs(shared, job, came):
+    db = shared
+    db.daemon(max_rows=20)
+    with db.connect("app") as session:
+        session.execute("SET search_path = shared, mine")
+        name = db.submit(session=session, target="orders", max_rows_per_s=500, **job)
+    wait_until(lambda: db.one("SELECT count(n) FROM mine.orders") > 100, what="it is on its way")
+    db.session("other").execute(came)
+    failed = db.finish(name, "failed")
+    assert "may mean" in failed["error"] and "of other by now" in failed["error"] and f"SELECT backfill.retry('{name}')" in failed["hint"]
+    assert not db.one("SELECT is_called FROM shared.leak") and db.all("SELECT DISTINCT n FROM mine.orders ORDER BY 1") == [(7,), (None,)]
+    for kind, what in (("TABLE", "orders"), ("VIEW", "prices"), ("FUNCTION", "price")):
+        if f"{kind} shared.{what}" in came:
+            db.session("other").execute(f"DROP {kind} shared.{what}")
+    db.app.execute("UPDATE backfill.job SET max_rows_per_s = NULL; SELECT backfill.retry('%s')" % name)
+    db.finish(name)
+    assert db.all("SELECT n, count(*) FROM mine.orders GROUP BY 1") == [(7, 2000)]
+
+
+def test_what_others_had_there_before_and_what_no_name_means_stops_no_job(shared):
+    db = shared
+    db.session("other").execute("CREATE FUNCTION shared.price(text) RETURNS int LANGUAGE sql AS 'SELECT 9'")
+    db.daemon(max_rows=20)
+    with db.connect("app") as session:
+        session.execute("SET search_path = shared, mine")
+        name = db.submit(session=session, target="orders", max_rows_per_s=1000, set_clause="n = price(id)")
+    wait_until(lambda: db.one("SELECT count(n) FROM mine.orders") > 100, what="it is on its way")
+    db.session("other").execute("CREATE TABLE shared.n (i int); CREATE FUNCTION shared.id(int) RETURNS int LANGUAGE sql AS 'SELECT 1'; CREATE FUNCTION shared.cost(int) RETURNS int LANGUAGE sql AS 'SELECT 1'")
+    db.finish(name)
+    assert db.all("SELECT n, count(*) FROM mine.orders GROUP BY 1") == [(7, 2000)]
+
+
+@pytest.mark.parametrize("cast", ["theirs.e", "theirs.e[]"])
+def test_a_cast_that_a_types_owner_makes_in_mid_job_runs_with_nobodys_rights(shared, cast):
+    db = shared
+    db.admin.execute("CREATE SCHEMA theirs AUTHORIZATION other; GRANT USAGE ON SCHEMA theirs TO public")
+    db.session("other").execute(f"CREATE TYPE theirs.e AS ENUM ('a', 'b'); CREATE FUNCTION theirs.evil({cast}) RETURNS text LANGUAGE plpgsql AS $$ BEGIN PERFORM shared.take(); RETURN 'b'; END $$")
+    db.app.execute("CREATE TABLE mine.t (id int, k theirs.e, n int, PRIMARY KEY (id, k)); INSERT INTO mine.t SELECT g, 'b' FROM generate_series(1, 2000) g")
+    db.daemon(max_rows=20)
+    name = db.submit(target="mine.t", set_clause="n = 1", where_clause="n IS NULL", max_rows_per_s=500)
+    wait_until(lambda: db.one("SELECT count(n) FROM mine.t") > 100, what="it is on its way")
+    db.session("other").execute(f"CREATE CAST ({cast} AS text) WITH FUNCTION theirs.evil({cast})")
+    if cast == "theirs.e":
+        assert "is cast (theirs.e AS text) by function theirs.evil(theirs.e), which belongs to other" in db.finish(name, "failed")["error"]
+    else:
+        db.finish(name)
+    assert not db.one("SELECT is_called FROM shared.leak")

@@ -212,6 +212,21 @@ static void test_where_such_a_look_is_cut_short_the_end_says_so(void **state)
     assert_true(s->r.migration.unseen);
 }
 
+static void test_where_no_look_could_prove_the_job_ends_and_says_so(void **state)
+{
+    struct script *s = *state;
+    begin(s, PHASE_BACKFILL, &(const struct migration_plan){.fill = true, .verify = true});
+    walked(s, 1000);
+    surveyed_in_verify(s, true);
+    done_with(s, (struct runner_event){.estimate = 1000, .hidden = true}); /* a row that was put aside is to do still */
+    done(s);
+    begun(s, PHASE_VERIFY);
+    walked(s, 0);
+    EXPECT(s, RUNNER_FINISH);
+    assert_int_equal(s->a.state, JOB_SUCCEEDED);
+    assert_true(s->r.migration.hidden);
+}
+
 static void test_a_look_at_once_that_was_cut_short_or_lost_is_not_tried_again(void **state)
 {
     struct script *s = *state;
@@ -595,6 +610,7 @@ int main(void)
         SCRIPTED(test_what_proves_looks_at_a_relation_at_once),
         SCRIPTED(test_where_rows_may_move_behind_a_walk_only_a_look_at_once_proves),
         SCRIPTED(test_where_such_a_look_is_cut_short_the_end_says_so),
+        SCRIPTED(test_where_no_look_could_prove_the_job_ends_and_says_so),
         SCRIPTED(test_a_look_at_once_that_was_cut_short_or_lost_is_not_tried_again),
         SCRIPTED(test_nothing_looks_at_once_beside_others_that_the_job_slows_down_for),
         SCRIPTED(test_verify_walks_again_until_it_finds_nothing),
