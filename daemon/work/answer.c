@@ -329,6 +329,7 @@ static bool read_answer(struct worker *w, const struct session_event *e, struct 
         event->empty = !survey_take_seen(&w->survey, w->action.relation, first, &event->estimate);
         event->moves = result_is_true(first, 0, "moves");
         event->hidden = result_is_true(first, 0, "hidden");
+        event->all_at_once = result_is_true(first, 0, "all_at_once");
     } else if (w->action.kind == RUNNER_BOUND)
         event->bound = result_only(first);
     else if (w->action.kind == RUNNER_BATCH)

@@ -417,6 +417,8 @@ char *report_measured(const struct report *report)
             report->runner->migration.verified, counts->found_again);
     if (report->runner->migration.unseen || report->runner->migration.hidden)
         fputs(", \"unseen\": true", out);
+    if (report->runner->migration.all_at_once)
+        fputs(", \"all_at_once\": true", out);
     fputs(", \"throttled_s\": {", out);
     comma = "";
     for (int i = 0; i < _SIGNAL_MAX; i++)

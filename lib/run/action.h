@@ -97,6 +97,7 @@ struct runner_event {
     bool empty;               /* SURVEY: no key, no row; at_once: or none to do */
     bool moves;               /* SURVEY: a row may move behind the walk: that none is to do, only a look at once proves, */
     bool hidden;              /* or nothing does: what is put aside would be seen by it, or it is too large */
+    bool all_at_once;         /* SURVEY: the look was at all relations at once */
     uint64_t estimate;        /* SURVEY: rows, as the planner guesses */
     bool has_step;            /* NEXT_STEP */
     bool clears;              /* NEXT_STEP: it only clears away what a step that failed has left */

@@ -217,7 +217,7 @@ struct next migration_laid_out(struct migration *m, struct work *k, const struct
     m->relation = 0;
     m->n_relations = e->n_relations;
     m->estimate = 0;
-    m->unseen = m->hidden = false;
+    m->unseen = m->hidden = m->all_at_once = false;
     return next_act(m->n_relations > 0 ? RUNNER_SURVEY : RUNNER_BEGIN);
 }
 
@@ -232,6 +232,7 @@ struct next migration_surveyed(struct migration *m, const struct runner_event *e
     m->moves = m->moves || e->moves;
     m->unseen = m->unseen || (e->moves && !e->empty);
     m->hidden = m->hidden || e->hidden;
+    m->all_at_once = m->all_at_once || e->all_at_once;
     /* One that is empty by now has a range of an earlier walk, perhaps. */
     if (!m->surveyed_only && (!e->empty || m->phase != PHASE_PREFLIGHT))
         return next_act(RUNNER_ADD_RANGE);
@@ -320,7 +321,7 @@ struct next migration_walked(struct migration *m, struct work *k, int64_t walk, 
         m->verified++;
         if (found == 0 && (!m->unseen || m->piecewise))
             return end_phase(m, k);
-        if (m->verified >= (m->moves ? 4 : 1) * VERIFY_WALKS_MOST)
+        if (m->verified >= (found == 0 ? 4 : 1) * VERIFY_WALKS_MOST)
             return finish_open(m, k, found);
         /* What turned up is done; whether there is more, another walk tells. At once, the first time. */
         return walk_again(m, k, found == 0 ? "verifies again: rows may have moved behind the scan" : "verifies again: there were rows to do", m->verified > 1 ? QUIET_GAP_US : 0);

@@ -76,6 +76,7 @@ struct migration {
     bool moves;         /* rows may move behind a walk */
     bool unseen;        /* and no look at once has seen, of this one, that none is to do; */
     bool hidden;        /* or none could: it ends without, and its report says so */
+    bool all_at_once;   /* one look has seen all relations of this one */
     bool piecewise;     /* a look at all of a relation at once was cut short, or failed: it is walked by its key */
     bool guard_walked;  /* what stood in the way of a constraint was walked for */
     bool clears;        /* the step that is next or under way: when it is done, the one after it has failed all the same */

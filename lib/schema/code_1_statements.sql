@@ -667,17 +667,24 @@ AS $$
 $$;
 
 -- Asks whether no row of a relation is to do, by one look at all of it, and whether that relation is still called so; NULL for a job that
--- no where_clause tells of.
+-- no where_clause tells of. Of a partitioned table at all partitions at once, for a row may go from one to another: backfill.looks_at_all.
 CREATE OR REPLACE FUNCTION backfill.whole_look(job backfill.job, relation oid) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  RETURN (SELECT format(E'/* backfilld */ SELECT NOT EXISTS (SELECT FROM %s WHERE (%s\n)) AND pg_catalog.to_regclass(%L)::pg_catalog.oid OPERATOR(pg_catalog.=) %s::pg_catalog.oid',
-                        c.source, coalesce(backfill.called_condition(job, relation), job.where_clause)
-                                  || CASE WHEN job.key = '{ctid}' THEN CASE WHEN backfill.null_is_done(job) THEN format(E'\n) AND NOT (%s', backfill.gives_null(job, relation)) ELSE '' END ELSE '' END, backfill.relation_name(relation), relation)
-            FROM backfill.relation_in_clauses(job, relation) c
-           WHERE job.where_clause IS NOT NULL AND job.set_clause IS NOT NULL);
+  RETURN (SELECT format(E'/* backfilld%s */ SELECT NOT EXISTS (SELECT FROM %s WHERE (%s\n)) AND pg_catalog.to_regclass(%L)::pg_catalog.oid OPERATOR(pg_catalog.=) %s::pg_catalog.oid',
+                        CASE r.relkind WHEN 'p' THEN ', all' ELSE '' END, CASE r.relkind WHEN 'p' THEN regexp_replace(c.source, '^ONLY ', '') ELSE c.source END, coalesce(backfill.called_condition(job, relation), job.where_clause)
+                                  || CASE WHEN backfill.null_is_done(job) THEN format(E'\n) AND NOT (%s', backfill.gives_null(job, relation)) ELSE '' END, backfill.relation_name(relation), relation)
+            FROM backfill.relation_in_clauses(job, relation) c, pg_class r
+           WHERE job.where_clause IS NOT NULL AND job.set_clause IS NOT NULL AND r.oid = relation);
 END
+$$;
+
+-- Whether such a look is at a partitioned table as a whole.
+CREATE OR REPLACE FUNCTION backfill.looks_at_all(whole text) RETURNS boolean
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT coalesce(starts_with(whole, '/* backfilld, all */'), false)
 $$;
 
 -- A partitioned table, or a partition, and all partitions below it; nothing of any other table. As pg_partition_tree, which takes a lock on each of them: a look at

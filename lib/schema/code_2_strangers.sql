@@ -33,7 +33,7 @@ AS $$
   SELECT EXISTS (
     SELECT FROM pg_namespace n,
                 LATERAL (SELECT n.nspowner UNION ALL SELECT a.grantee FROM aclexplode(n.nspacl) a WHERE a.privilege_type = 'CREATE') AS c(who)
-     WHERE n.nspname = ANY (schemas) AND n.nspname <> 'pg_catalog' AND backfill.is_stranger(c.who, role))
+     WHERE n.nspname = ANY (schemas) AND n.nspname !~ '^pg_' AND backfill.is_stranger(c.who, role))
 $$;
 
 -- What strangers to a role have in these schemas that such names may mean, in words: "table shared.orders of other".
@@ -41,7 +41,7 @@ CREATE OR REPLACE FUNCTION backfill.strangers_in(schemas name[], names jsonb, ro
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
 AS $$
 DECLARE
-  those     constant oid[] := ARRAY(SELECT n.oid FROM pg_namespace n WHERE n.nspname = ANY (schemas) AND n.nspname <> 'pg_catalog');
+  those     constant oid[] := ARRAY(SELECT n.oid FROM pg_namespace n WHERE n.nspname = ANY (schemas) AND n.nspname !~ '^pg_');
   relations constant name[] := ARRAY(SELECT jsonb_array_elements_text(names -> 'relations'));
   functions constant name[] := ARRAY(SELECT jsonb_array_elements_text(names -> 'functions'));
   types     constant name[] := ARRAY(SELECT jsonb_array_elements_text(names -> 'types'));

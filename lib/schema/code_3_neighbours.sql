@@ -71,11 +71,11 @@ BEGIN
   unclear := 0;
   PERFORM backfill.hold_name(relation, backfill.relation_name(relation), true);
   PERFORM backfill.check_leaf(relation, (work).target);
-  PERFORM backfill.check_strangers((work).named);
   IF job.keep_in_sync THEN
     PERFORM backfill.hold_beside(work);
   END IF;
   PERFORM backfill.check_session(work);
+  PERFORM backfill.check_strangers((work).named);
   SELECT * INTO k FROM backfill.key_of(relation, numbers);
   IF NOT FOUND THEN
     RETURN;  -- the next batch says so

@@ -173,7 +173,7 @@ AS $$
               UNION
              SELECT p.relid FROM backfill.partitions_of(job.target) p WHERE p.isleaf AND backfill.walks_parent(job)
               UNION SELECT i.inhrelid FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhparent AND c.relkind = 'r' WHERE i.inhparent = job.target) AS came(o)
-      WHERE o <> ALL (CASE array_ndims(job.laid_out) WHEN 2 THEN job.laid_out[:][1:1] ELSE job.laid_out END) AND backfill.has_pages(o)
+      WHERE o <> ALL (CASE array_ndims(job.laid_out) WHEN 2 THEN job.laid_out[:][1:1] ELSE job.laid_out END) AND (backfill.has_pages(o) OR (SELECT c.relkind FROM pg_class c WHERE c.oid = o) = 'f')
      HAVING count(*) > 0),
     (SELECT format('%s left the table while the job ran, perhaps for a moment: what was scanned meanwhile reached no row of %s.', string_agg(backfill.relation_name(job.laid_out[i][1]), ', ' ORDER BY i), CASE count(*) WHEN 1 THEN 'it' ELSE 'them' END)
        FROM generate_subscripts(job.laid_out, 1) AS i
@@ -198,19 +198,26 @@ BEGIN
 END
 $$;
 
--- What a scan by ctid can't know, in words; NULL: nothing. unseen: no look at once has seen, of some relation, that no row is to do. Rows that go from one partition to another may be in none
--- of the looks, each of which is at one. A trigger fills rows that move, but for those whose value can't be computed.
-CREATE OR REPLACE FUNCTION backfill.may_have_moved(job backfill.job, unseen boolean) RETURNS text
+-- Whether all partitions of a job's table may be looked at by one statement.
+CREATE OR REPLACE FUNCTION backfill.fits_one_look(job backfill.job) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT sum(greatest(c.relpages, 0)::bigint) * current_setting('block_size')::bigint <= backfill.most_at_once() FROM backfill.relations_of(job) o JOIN pg_class c ON c.oid = o
+$$;
+
+-- What the proof of a job with a where_clause can't know, in words; NULL: nothing. measured: what its daemon knows: unseen, of a scan by ctid: no look at once has seen that no row is to do;
+-- all_at_once: one look has seen all partitions, else rows that go from one to another may be in none. A trigger fills rows that move, but for those whose value can't be computed.
+CREATE OR REPLACE FUNCTION backfill.may_have_moved(job backfill.job, measured jsonb) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT nullif(concat_ws(' ',
-           CASE WHEN unseen
+           CASE WHEN job.key = '{ctid}' AND coalesce(measured ? 'unseen', false)
                 THEN format('Rows of %s' || w.which || ' that others updated while it was verified may have moved behind the scan, which was by ctid: a look at all of it at once would take too long, or meet what was left behind.',
                             backfill.relation_name(job.target)) END,
-           CASE WHEN (SELECT c.relkind FROM pg_class c WHERE c.oid = job.target) = 'p'
+           CASE WHEN (SELECT c.relkind FROM pg_class c WHERE c.oid = job.target) = 'p' AND NOT coalesce(measured ? 'all_at_once', false)
                 THEN 'Rows' || w.which || ' that others moved from one partition to another while it was verified may have been missed: each was looked at by itself.' END), '')
     FROM (SELECT CASE WHEN job.keep_in_sync THEN ' for which the clause has no value, and' ELSE '' END) AS w(which)
-   WHERE job.key = '{ctid}' AND NOT job.dry_run
+   WHERE job.where_clause IS NOT NULL AND job.set_clause IS NOT NULL AND NOT job.dry_run
 $$;
 
 -- That its trigger kept no row in step for a while, as a look saw it, in words; NULL: none saw that.

@@ -105,16 +105,15 @@ AS $$
    LIMIT 1
 $$;
 
--- Whether a row that is to do may move behind a scan by ctid, when others update it, and only a look at all of the relation at once proves that none has. A trigger fills each that is
--- updated, but for one whose value can't be computed. hidden: the same, but the relation is too large for that look, or has rows that were put aside and are to do still: nothing proves it, and
--- the report says so (backfill.may_have_moved).
+-- Whether only a look at all of a relation at once proves that none is to do: a row may move behind the scan, when others change its key, and by ctid when they update it at all. A trigger fills
+-- each that is updated, but for one whose value can't be computed. hidden: by ctid, but the relation is too large for that look, or has rows that were put aside and are to do still: nothing
+-- proves it, and the report says so (backfill.may_have_moved).
 CREATE OR REPLACE FUNCTION backfill.may_move(job backfill.job, relation oid, ticket bigint, OUT moves boolean, OUT hidden boolean)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  moves := job.key = '{ctid}' AND job.where_clause IS NOT NULL;
-  hidden := moves AND (pg_relation_size(relation) > backfill.most_at_once() OR backfill.has_put_aside(ticket));
-  moves := moves AND NOT hidden;
+  moves := job.where_clause IS NOT NULL AND pg_relation_size(relation) <= backfill.most_at_once() AND NOT backfill.has_put_aside(ticket);
+  hidden := job.where_clause IS NOT NULL AND job.key = '{ctid}' AND NOT moves;
 END
 $$;
 
@@ -125,7 +124,7 @@ AS $$
   SELECT EXISTS (SELECT FROM backfill.left_behind l JOIN backfill.token t ON t.job_id = l.job_id WHERE t.worker = pg_backend_pid() AND t.ticket = has_put_aside.ticket)
 $$;
 
--- Bytes of a relation that one statement may look at as a whole.
+-- Bytes of a relation, or of all partitions of a table by their statistics, that one statement may look at as a whole.
 CREATE OR REPLACE FUNCTION backfill.most_at_once() RETURNS bigint
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -140,7 +139,7 @@ AS $$
 DECLARE
   nothing boolean;
 BEGIN
-  IF pg_catalog.pg_relation_size(relation) OPERATOR(pg_catalog.>) backfill.most_at_once() THEN
+  IF NOT backfill.looks_at_all(whole) AND pg_catalog.pg_relation_size(relation) OPERATOR(pg_catalog.>) backfill.most_at_once() THEN
     RETURN false;
   END IF;
   PERFORM pg_catalog.set_config('enable_seqscan', 'on', true), pg_catalog.set_config('max_parallel_workers_per_gather', '0', true);
@@ -205,10 +204,10 @@ $$;
 -- everybody out while it is tried: it is tried on a copy of some rows, and the batch's plan is checked when the column is there. Where
 -- the table itself may refuse its rows, one of them is tried there, as it is, and ten when that fails.
 -- What every row meets is raised, for it would end the job later; what one row meets, or what cuts the trial short, is said.
--- whole: backfill.whole_look's, or NULL. moves, hidden: backfill.may_move. Returns the estimate of rows, what was seen, where it is cut (backfill.cuts_of),
+-- whole: backfill.whole_look's, or NULL. moves, hidden: backfill.may_move. all_at_once: it was a look at all partitions. Returns the estimate of rows, what was seen, where it is cut (backfill.cuts_of),
 -- and whether one look at the whole relation found nothing to do: then there is nothing to try, either.
 CREATE OR REPLACE FUNCTION backfill.survey(batch text, bound text, keys_of text, relation oid, name text, upper text[], on_copy boolean,
-    keys bigint, whole text, OUT estimate bigint, OUT seen jsonb, OUT nothing_to_do boolean, OUT cuts text[], OUT moves boolean, OUT hidden boolean)
+    keys bigint, whole text, OUT estimate bigint, OUT seen jsonb, OUT nothing_to_do boolean, OUT cuts text[], OUT moves boolean, OUT hidden boolean, OUT all_at_once boolean)
 LANGUAGE plpgsql
 AS $$
 DECLARE
@@ -236,15 +235,15 @@ DECLARE
 BEGIN
   PERFORM backfill.hold_name(relation, name, false);
   PERFORM backfill.check_leaf(relation, (work).target);
-  PERFORM backfill.check_strangers((work).named);
   PERFORM backfill.check_key_casts(relation, batch);
   PERFORM backfill.check_session(work);
+  PERFORM backfill.check_strangers((work).named);
   SELECT * INTO key FROM backfill.key_of(relation, backfill.key_numbers(relation, job.key));
   PERFORM backfill.check_operators(key);
   IF job.keep_in_sync AND NOT on_copy THEN  -- names in them beside the relation's may be another's since the layout: backfill.check_called
     PERFORM backfill.hold_beside(work);
     batch := (SELECT s.batch FROM backfill.statements(job, relation, key, false) s);
-    whole := CASE WHEN whole IS NOT NULL THEN backfill.whole_look(job, relation) END;
+    whole := CASE WHEN whole IS NOT NULL THEN backfill.whole_look(job, CASE WHEN backfill.looks_at_all(whole) THEN job.target::pg_catalog.oid ELSE relation END) END;
   END IF;
   estimate := CASE WHEN key.attnums OPERATOR(pg_catalog.=) '{-1}'::smallint[] THEN (pg_catalog.jsonb_path_query_first(backfill.plan(pg_catalog.format('SELECT FROM ONLY %s', backfill.relation_name(relation))), 'lax $.**."Plan Rows"'))::bigint
                    ELSE backfill.check_bound(bound, relation, upper) END;
@@ -256,6 +255,7 @@ BEGIN
   SELECT m.moves, m.hidden INTO moves, hidden FROM backfill.may_move(job, relation, (work).ticket) m;
   nothing_to_do := whole IS NOT NULL AND backfill.has_nothing_to_do(whole, relation);
   hidden := hidden AND NOT nothing_to_do;
+  all_at_once := backfill.looks_at_all(whole);
   IF NOT nothing_to_do THEN
     cuts := backfill.cuts_of((SELECT s.sample FROM backfill.statements(job, relation, key, false) s), relation, upper, estimate);
   END IF;

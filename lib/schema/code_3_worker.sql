@@ -480,7 +480,6 @@ BEGIN
   since := backfill.hold_name(relation, name, true);
   work := backfill.begin_work();
   PERFORM backfill.check_leaf(relation, (work).target);
-  PERFORM backfill.check_strangers((work).named);
   PERFORM backfill.check_key_casts(relation, coalesce(statement, keys_of));
   IF name IS NULL THEN
     PERFORM backfill.check_place((work).ticket, true);
@@ -492,6 +491,7 @@ BEGIN
   IF NOT pg_catalog.array_eq(backfill.settings_now(), (work).pinned) OR (work).own IS NOT NULL THEN
     PERFORM backfill.check_session(work);
   END IF;
+  PERFORM backfill.check_strangers((work).named);
   began := pg_catalog.clock_timestamp();
   PERFORM backfill.check_brake();
   IF (work).in_step THEN
@@ -605,7 +605,6 @@ BEGIN
   since := backfill.hold_name(relation, name, true);
   work := backfill.begin_work();
   PERFORM backfill.check_leaf(relation, (work).target);
-  PERFORM backfill.check_strangers((work).named);
   PERFORM backfill.check_key_casts(relation, coalesce(statement, keys_of));
   IF name IS NULL THEN
     PERFORM backfill.check_place((work).ticket, true);
@@ -615,6 +614,7 @@ BEGIN
     PERFORM backfill.check_called((work).ticket, function, signature);
   END IF;
   PERFORM backfill.check_session(work);
+  PERFORM backfill.check_strangers((work).named);
   PERFORM backfill.check_brake();
   IF (work).in_step THEN
     PERFORM backfill.check_meaning(work);

@@ -87,9 +87,9 @@ $$;
 CREATE OR REPLACE FUNCTION backfill.add_proof(job backfill.job, state text, measured jsonb) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT coalesce(measured, '{}') - 'unseen'
+  SELECT coalesce(measured, '{}') - '{unseen,all_at_once}'::text[]
          || CASE WHEN n.nulls > 0 THEN jsonb_build_object('verified', coalesce(measured -> 'verified', '{}') || jsonb_build_object('null', n.nulls)) ELSE '{}' END
-         || jsonb_strip_nulls(jsonb_build_object('not_proven', CASE WHEN state = 'succeeded' THEN nullif(concat_ws(' ', backfill.not_proven(job), backfill.may_have_moved(job, coalesce(measured ? 'unseen', false))), '') END))
+         || jsonb_strip_nulls(jsonb_build_object('not_proven', CASE WHEN state = 'succeeded' THEN nullif(concat_ws(' ', backfill.not_proven(job), backfill.may_have_moved(job, measured)), '') END))
     FROM (SELECT sum(g.nulls) AS nulls FROM backfill.range g WHERE g.job_id = job.id) n
 $$;
 
@@ -159,7 +159,7 @@ BEGIN
          hint = nullif(concat_ws(' ', CASE WHEN end_job.state = 'failed' THEN coalesce(backfill.login_is_gone(j), backfill.hint_for(j, end_job.hint)) ELSE backfill.hint_for(j, end_job.hint) END,
                                  CASE WHEN end_job.state = 'succeeded' AND EXISTS (SELECT FROM backfill.left_behind l WHERE l.job_id = j.id)
                                       THEN backfill.hint_for(j, 'Rows were left behind: SELECT * FROM backfill.left_behind; then SELECT backfill.retry(name).') END,
-                                 backfill.sync_in_words(j, end_job.state, t.trouble), CASE WHEN end_job.state = 'succeeded' AND NOT j.dry_run THEN concat_ws(' ', backfill.may_lack(j), backfill.may_have_moved(j, coalesce(end_job.measured ? 'unseen', false)), backfill.taken_for_right(j), backfill.lapsed(j)) END), ''),
+                                 backfill.sync_in_words(j, end_job.state, t.trouble), CASE WHEN end_job.state = 'succeeded' AND NOT j.dry_run THEN concat_ws(' ', backfill.may_lack(j), backfill.may_have_moved(j, end_job.measured), backfill.taken_for_right(j), backfill.lapsed(j)) END), ''),
          plan = coalesce(CASE WHEN t.trouble IS NOT NULL THEN jsonb_set(j.plan, '{lapsed}', to_jsonb(backfill.sync_change(j))) END, j.plan),
          waiting_for = NULL, holder_pid = NULL, holder_start = NULL,
          finished_at = clock_timestamp(), wanted = CASE WHEN j.wanted = 'pause' THEN 'run' ELSE j.wanted END,  -- it came too late

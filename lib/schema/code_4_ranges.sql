@@ -18,6 +18,7 @@ DECLARE
   key     backfill.walk_key;
   trying  boolean;
   largest oid;
+  all_of  oid[];
   size    bigint := 0;
   most    constant bigint := 8000000;  -- bytes: a control session takes in 10 MiB
 BEGIN
@@ -47,7 +48,8 @@ BEGIN
   data_directory := (SELECT coalesce(nullif(pg_tablespace_location(coalesce(nullif(c.reltablespace, 0), d.dattablespace)), ''),  -- where the largest is
                                      (SELECT s.setting FROM pg_settings s WHERE s.name = 'data_directory'))  -- NULL without pg_monitor
                        FROM pg_class c JOIN pg_database d ON d.datname = current_database() WHERE c.oid = largest);
-  FOR r IN SELECT * FROM backfill.relations_of(job) LOOP
+  all_of := ARRAY(SELECT o FROM backfill.relations_of(job) o ORDER BY o = largest);  -- one that has rows is looked at last, and by a look at all
+  FOREACH r IN ARRAY all_of LOOP
     IF on_copy AND r <> largest THEN
       CONTINUE;
     END IF;
@@ -59,7 +61,7 @@ BEGIN
       FROM backfill.statements(job, r, key, false) s;
     PERFORM backfill.check_is_there(r, job);
     trial := CASE WHEN trying AND r = largest THEN 100 ELSE 0 END;
-    whole := backfill.whole_look(job, r);
+    whole := backfill.whole_look(job, CASE WHEN r = all_of[cardinality(all_of)] AND r <> job.target AND backfill.fits_one_look(job) THEN job.target ELSE r END);  -- by then all others have been looked at
     size := size + octet_length(concat(name, batch, bound, last, keys_of, data_directory)) + 100;
     IF size > most THEN
       RAISE EXCEPTION 'the statements for the partitions of % come to more than % MB', backfill.relation_name(job.target), most / 1000000

@@ -194,10 +194,3 @@ def test_what_no_look_at_once_could_prove_is_told_of_though_no_row_is_left_behin
     job = db.finish(name)
     assert job["report"]["left_behind"] == 0 if "left_behind" in job["report"] else db.one("SELECT count(*) FROM backfill.left_behind") == 0
     assert "may have moved behind the scan" in job["report"]["not_proven"] and "SELECT * FROM backfill.left_behind" not in (job["hint"] or "")
-
-
-def test_rows_that_go_between_partitions_are_told_of(db):
-    db.app.execute("CREATE TABLE t (k int, b int) PARTITION BY RANGE (k); CREATE TABLE t1 PARTITION OF t FOR VALUES FROM (0) TO (50); CREATE TABLE t2 PARTITION OF t DEFAULT; INSERT INTO t SELECT generate_series(1, 100)")
-    db.daemon()
-    job = db.finish(db.submit(set_clause="b = k", where_clause="b IS NULL"))
-    assert "moved from one partition to another" in job["report"]["not_proven"]

@@ -2,6 +2,7 @@
 of its batches, and whatever its clause gives."""
 
 import contextlib
+import threading
 
 import pytest
 
@@ -453,3 +454,50 @@ def test_a_check_that_null_meets_is_enforced_over_rows_that_stay_null(db):
     job = db.finish(db.submit(add_column="w int", set_clause="w = v * 100", enforce=["CHECK (w > 0)"]))
     assert db.one("SELECT count(*) FROM t WHERE w IS DISTINCT FROM v * 100") == 0 and job["error"] is None
     assert db.one("SELECT convalidated FROM pg_constraint WHERE conrelid = 't'::regclass AND contype = 'c'")
+
+
+# ---- Rows that others move behind the scan
+
+
+@pytest.mark.parametrize("scan", ["key", "ctid"])
+@pytest.mark.parametrize("in_step", [False, True])
+@pytest.mark.parametrize("moves", ["key", "partition"])
+def test_a_row_that_others_move_in_the_scan_all_the_while_is_not_taken_for_done(db, moves, in_step, scan):
+    """To and fro, from before it to behind it: only one look at all at once proves that it is done. With keep_in_sync, a row for which the clause has no value."""
+    db.app.execute("CREATE TABLE t (id int, p int, a int, b int, PRIMARY KEY (id, p))" + (" PARTITION BY LIST (p); CREATE TABLE t1 PARTITION OF t FOR VALUES IN (1); CREATE TABLE t2 PARTITION OF t FOR VALUES IN (2)" if moves == "partition" else ""))
+    db.app.execute("INSERT INTO t SELECT i, 1 + i %% 2, i * (i <> 3001)::int FROM generate_series(1, 4000) i; ANALYZE t".replace("%%", "%"))
+    daemon = db.daemon(max_rows=40)
+    to_and_fro = "UPDATE t SET p = 3 - p WHERE abs(id) = 3001" if moves == "partition" else "UPDATE t SET id = -id WHERE abs(id) = 3001"
+    stop = threading.Event()
+
+    def move():
+        with db.connect("app") as session:
+            while not stop.is_set():
+                session.execute(to_and_fro)
+
+    mover = threading.Thread(target=move)
+    mover.start()
+    try:
+        name = db.submit(scan=scan, set_clause="b = 9000 / a" if in_step else "b = a + 1", where_clause="b IS NULL", keep_in_sync=in_step, max_rows_per_s=4000, on_error="quarantine")
+        wait_until(lambda: db.state(name) in ("succeeded", "failed") or daemon.log().count("verifies again") > 1, timeout=60, what="an end, or another walk")
+    finally:
+        stop.set()
+        mover.join()
+    wait_until(lambda: db.state(name) in ("succeeded", "failed"), timeout=60, what="an end")
+    job = db.job(name)
+    assert job["state"] == "succeeded" and "moved" not in job["report"].get("not_proven", "").replace("have moved behind the scan", ""), job
+    left = db.one("SELECT count(*) FROM backfill.left_behind")
+    assert db.one("SELECT count(*) FROM t WHERE b IS NULL") == left == (1 if in_step else 0)
+
+
+def test_rows_that_go_between_partitions_are_told_of_where_no_one_look_could_be_at_all(db):
+    db.app.execute("CREATE TABLE t (id int PRIMARY KEY, b int) PARTITION BY RANGE (id); CREATE TABLE t1 PARTITION OF t FOR VALUES FROM (0) TO (50); CREATE TABLE t2 PARTITION OF t DEFAULT; INSERT INTO t SELECT generate_series(1, 100)")
+    db.daemon()
+    job = db.finish(db.submit(set_clause="b = id", where_clause="b IS NULL"))
+    assert "not_proven" not in job["report"]
+    told = "SELECT backfill.may_have_moved(j, '{}') FROM backfill.job j"
+    assert "moved from one partition to another" in db.one(told)
+    db.admin.execute("UPDATE pg_class SET relpages = 1000000 WHERE relname = 't1'")
+    job = db.finish(db.submit(name="large", set_clause="b = id + 1", where_clause="b IS NULL"))
+    assert "moved from one partition to another" in job["report"]["not_proven"]
+
