@@ -8,9 +8,12 @@
 -- and what a worker's session needs, which is known for one by itself (below).
 
 CREATE OR REPLACE FUNCTION backfill.role_oid(name name) RETURNS oid
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT r.oid FROM pg_roles r WHERE r.rolname = role_oid.name
+#variable_conflict use_column
+BEGIN
+  RETURN (SELECT r.oid FROM pg_roles r WHERE r.rolname = role_oid.name);
+END
 $$;
 
 CREATE OR REPLACE FUNCTION backfill.role_name(role oid) RETURNS name

@@ -411,7 +411,10 @@ $$;
 
 -- The columns that a set_clause assigns, by name.
 CREATE OR REPLACE FUNCTION backfill.filled_columns(set_clause text) RETURNS text[]
-LANGUAGE sql IMMUTABLE STRICT SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql IMMUTABLE STRICT SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT array_agg(DISTINCT p.j #>> '{}') FROM jsonb_path_query(backfill.assignments_of(set_clause), '$[*].columns[*]') AS p(j)
+#variable_conflict use_column
+BEGIN
+  RETURN (SELECT array_agg(DISTINCT p.j #>> '{}') FROM jsonb_path_query(backfill.assignments_of(set_clause), '$[*].columns[*]') AS p(j));
+END
 $$;

@@ -61,34 +61,43 @@ $$;
 
 -- Whether no row can lack the column. PostgreSQL 18 marks a column before every row is known to meet it: the constraint tells.
 CREATE OR REPLACE FUNCTION backfill.is_not_null(relation oid, column_name name) RETURNS boolean
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT a.attnotnull AND NOT EXISTS (SELECT FROM pg_constraint k
-                                       WHERE k.conrelid = relation AND k.contype = 'n' AND k.conkey = ARRAY[a.attnum] AND NOT k.convalidated)
-    FROM pg_attribute a
-   WHERE a.attrelid = relation AND a.attname = column_name AND a.attnum > 0 AND NOT a.attisdropped
+#variable_conflict use_column
+BEGIN
+  RETURN (SELECT a.attnotnull AND NOT EXISTS (SELECT FROM pg_constraint k
+                                             WHERE k.conrelid = relation AND k.contype = 'n' AND k.conkey = ARRAY[a.attnum] AND NOT k.convalidated)
+          FROM pg_attribute a
+         WHERE a.attrelid = relation AND a.attname = column_name AND a.attnum > 0 AND NOT a.attisdropped);
+END
 $$;
 
 -- Which cluster, database, table and schema something belongs to. The schema by its table of jobs: one that was restored is another.
 CREATE OR REPLACE FUNCTION backfill.home(relation oid) RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT format('%s/%s/%s/%s', (SELECT c.system_identifier FROM pg_control_system() c),
-                (SELECT d.oid FROM pg_database d WHERE d.datname = current_database()), relation, 'backfill.job'::regclass::oid)
+BEGIN
+  RETURN format('%s/%s/%s/%s', (SELECT c.system_identifier FROM pg_control_system() c),
+                    (SELECT d.oid FROM pg_database d WHERE d.datname = current_database()), relation, 'backfill.job'::regclass::oid);
+END
 $$;
 
 -- Whether something belongs to this schema, and not to one that was dumped: by its home.
 CREATE OR REPLACE FUNCTION backfill.is_of_schema(home text) RETURNS boolean
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT coalesce(split_part(home, '/', 4) = 'backfill.job'::regclass::oid::text, false)
+BEGIN
+  RETURN coalesce(split_part(home, '/', 4) = 'backfill.job'::regclass::oid::text, false);
+END
 $$;
 
 -- Whether a job was inserted in this database, for this table, or taken over here: else it was restored.
 CREATE OR REPLACE FUNCTION backfill.is_here(job backfill.job) RETURNS boolean
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT coalesce(job.home = backfill.home(job.target), false)
+BEGIN
+  RETURN coalesce(job.home = backfill.home(job.target), false);
+END
 $$;
 
 -- What a collation orders by: provider, locale and the version of the library that compares. Two collations of one such text order alike.
@@ -134,9 +143,12 @@ $$;
 -- What a statement of a job's begins with, by which it is told from an application's in pg_stat_statements; and which columns of its key are of users' own types. (Who owns neither type makes no
 -- cast: nobody else's need be looked at.)
 CREATE OR REPLACE FUNCTION backfill.statement_tag(key backfill.walk_key) RETURNS text
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT coalesce(format('/* backfilld, casts of %s */ ', array_agg(u.attnum) FILTER (WHERE strpos(u.type, '.') > 0)), '/* backfilld */ ') FROM unnest((key).attnums, (key).types) AS u(attnum, type)
+#variable_conflict use_column
+BEGIN
+  RETURN (SELECT coalesce(format('/* backfilld, casts of %s */ ', array_agg(u.attnum) FILTER (WHERE strpos(u.type, '.') > 0)), '/* backfilld */ ') FROM unnest((key).attnums, (key).types) AS u(attnum, type));
+END
 $$;
 
 -- backfill.check_casts, before a worker runs a statement that says by its tag that there is something to look at.
@@ -374,29 +386,38 @@ $$;
 
 -- The part of a condition that asks so; empty: no column of the key is an enum, or holds one. Only who runs the batch needs a right to their schemas.
 CREATE OR REPLACE FUNCTION backfill.labels_condition(key backfill.walk_key) RETURNS text
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT coalesce(string_agg(format('backfill.check_labels(pg_catalog.concat(%s), %L) AND ', l.ranges, u.part ->> 'written'), '' ORDER BY u.ord), '')
-    FROM jsonb_array_elements((key).identity) WITH ORDINALITY AS u(part, ord),
-         LATERAL (SELECT string_agg(format('pg_catalog.enum_range(NULL::%s)', e.name), ', ' ORDER BY e.ord) FROM jsonb_array_elements_text(u.part -> 'enums') WITH ORDINALITY AS e(name, ord)) AS l(ranges)
-   WHERE u.part ? 'enums'
+#variable_conflict use_column
+BEGIN
+  RETURN (SELECT coalesce(string_agg(format('backfill.check_labels(pg_catalog.concat(%s), %L) AND ', l.ranges, u.part ->> 'written'), '' ORDER BY u.ord), '')
+          FROM jsonb_array_elements((key).identity) WITH ORDINALITY AS u(part, ord),
+               LATERAL (SELECT string_agg(format('pg_catalog.enum_range(NULL::%s)', e.name), ', ' ORDER BY e.ord) FROM jsonb_array_elements_text(u.part -> 'enums') WITH ORDINALITY AS e(name, ord)) AS l(ranges)
+         WHERE u.part ? 'enums');
+END
 $$;
 
 -- The columns of a key, as its operators take them. prefix: what qualifies them.
 CREATE OR REPLACE FUNCTION backfill.key_operands(prefix text, key backfill.walk_key) RETURNS text[]
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT array_agg(prefix || u.col || CASE WHEN (key).identity -> (u.ord - 1)::integer ? 'cast' THEN '::' || u.type ELSE '' END || CASE u.coll WHEN '' THEN '' ELSE ' COLLATE ' || u.coll END ORDER BY u.ord)
-    FROM unnest((key).columns, (key).types, (key).collations) WITH ORDINALITY AS u(col, type, coll, ord)
+#variable_conflict use_column
+BEGIN
+  RETURN (SELECT array_agg(prefix || u.col || CASE WHEN (key).identity -> (u.ord - 1)::integer ? 'cast' THEN '::' || u.type ELSE '' END || CASE u.coll WHEN '' THEN '' ELSE ' COLLATE ' || u.coll END ORDER BY u.ord)
+          FROM unnest((key).columns, (key).types, (key).collations) WITH ORDINALITY AS u(col, type, coll, ord));
+END
 $$;
 
 -- The operator that compares rows of a key: the one name for all of its columns. Where their operators live in several schemas, its bare
 -- name, which the session's search_path must lead to all of them: backfill.check_operators. strategy: 1 <, 2 <=, 3 =, 4 >=, 5 >.
 CREATE OR REPLACE FUNCTION backfill.row_operator(key backfill.walk_key, strategy integer) RETURNS text
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT CASE WHEN count(DISTINCT o.operator) = 1 THEN min(o.operator) ELSE min(regexp_replace(o.operator, '^OPERATOR\(.*\.([^."]+)\)$', '\1')) END
-    FROM (SELECT (key).operators[i][strategy] AS operator FROM generate_subscripts((key).operators, 1) AS i) o
+#variable_conflict use_column
+BEGIN
+  RETURN (SELECT CASE WHEN count(DISTINCT o.operator) = 1 THEN min(o.operator) ELSE min(regexp_replace(o.operator, '^OPERATOR\(.*\.([^."]+)\)$', '\1')) END
+          FROM (SELECT (key).operators[i][strategy] AS operator FROM generate_subscripts((key).operators, 1) AS i) o);
+END
 $$;
 
 -- A part of a key from its text, where the server thinks that it depends on settings: a date's text does, but the session's are pinned. What
@@ -412,19 +433,24 @@ $$;
 
 -- A type's name as it stands in a text that runs under the job's search_path; those that SQL's grammar knows stand for themselves.
 CREATE OR REPLACE FUNCTION backfill.whose_type(type text) RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT CASE WHEN EXISTS (SELECT FROM pg_type t WHERE t.typnamespace = 'pg_catalog'::regnamespace AND t.typname = type) THEN 'pg_catalog.' || type ELSE type END
+BEGIN
+  RETURN CASE WHEN EXISTS (SELECT FROM pg_type t WHERE t.typnamespace = 'pg_catalog'::regnamespace AND t.typname = type) THEN 'pg_catalog.' || type ELSE type END;
+END
 $$;
 
 -- The parts of the position in a parameter, each with its type. written: the types as they stand in a statement.
 CREATE OR REPLACE FUNCTION backfill.key_values(parameter text, types text[], written text[]) RETURNS text[]
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT array_agg(format(CASE WHEN cardinality(types) > 1 AND u.type IN ('date', 'timestamp without time zone', 'timestamp with time zone', 'time without time zone',
-                                                                          'time with time zone', 'interval')
-                               THEN 'backfill.constant((%s::pg_catalog.text[])[%s], NULL::%s)' ELSE '(%s::pg_catalog.text[])[%s]::%s' END, parameter, u.ord, written[u.ord]) ORDER BY u.ord)
-    FROM unnest(types) WITH ORDINALITY AS u(type, ord)
+#variable_conflict use_column
+BEGIN
+  RETURN (SELECT array_agg(format(CASE WHEN cardinality(types) > 1 AND u.type IN ('date', 'timestamp without time zone', 'timestamp with time zone', 'time without time zone',
+                                                                                'time with time zone', 'interval')
+                                     THEN 'backfill.constant((%s::pg_catalog.text[])[%s], NULL::%s)' ELSE '(%s::pg_catalog.text[])[%s]::%s' END, parameter, u.ord, written[u.ord]) ORDER BY u.ord)
+          FROM unnest(types) WITH ORDINALITY AS u(type, ord));
+END
 $$;
 
 -- The condition that a row's key stands in a batch. $1 is the position below it or NULL, $2 the one at its end, both
@@ -476,15 +502,18 @@ $$;
 -- The condition that a row's key is none of those in $3, a text[] of positions in their text form, or NULL. Values are
 -- compared, not their texts: 1.0 and 1.00 are one key. Where $3 is NULL, nothing of this is left in the plan.
 CREATE OR REPLACE FUNCTION backfill.skip_condition(prefix text, key backfill.walk_key) RETURNS text
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT format(CASE WHEN cardinality((key).columns) = 1 THEN '($3::pg_catalog.text[] IS NULL OR NOT (%s %s ANY (%s)))'
-                     ELSE '($3::pg_catalog.text[] IS NULL OR NOT (ROW(%s) %s ANY (%s)))' END,
-                array_to_string(backfill.key_operands(prefix, key), ', '),
-                backfill.row_operator(key, 3),
-                format('SELECT %s FROM pg_catalog.unnest($3::pg_catalog.text[]) AS skipped(key)',
-                       string_agg(format('(skipped.key::pg_catalog.text[])[%s]::%s', u.ord, backfill.whose_type(u.type)), ', ' ORDER BY u.ord)))
-    FROM unnest((key).types) WITH ORDINALITY AS u(type, ord)
+#variable_conflict use_column
+BEGIN
+  RETURN (SELECT format(CASE WHEN cardinality((key).columns) = 1 THEN '($3::pg_catalog.text[] IS NULL OR NOT (%s %s ANY (%s)))'
+                           ELSE '($3::pg_catalog.text[] IS NULL OR NOT (ROW(%s) %s ANY (%s)))' END,
+                      array_to_string(backfill.key_operands(prefix, key), ', '),
+                      backfill.row_operator(key, 3),
+                      format('SELECT %s FROM pg_catalog.unnest($3::pg_catalog.text[]) AS skipped(key)',
+                             string_agg(format('(skipped.key::pg_catalog.text[])[%s]::%s', u.ord, backfill.whose_type(u.type)), ', ' ORDER BY u.ord)))
+          FROM unnest((key).types) WITH ORDINALITY AS u(type, ord));
+END
 $$;
 
 -- The condition by which a batch yields at a row that it is about to change: true, and now and then a millisecond later. Others
@@ -502,10 +531,12 @@ $$;
 -- Whether a job's batches can yield: not in a statement of the user's own, where the condition might hide what the planner
 -- looks for, nor where its owner may not call pg_sleep.
 CREATE OR REPLACE FUNCTION backfill.can_yield(job backfill.job) RETURNS boolean
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT job.statement IS NULL
-         AND coalesce((SELECT has_function_privilege(r.oid, 'pg_catalog.pg_sleep(double precision)', 'EXECUTE') FROM pg_roles r WHERE r.rolname = job.owner), false)
+BEGIN
+  RETURN job.statement IS NULL
+             AND coalesce((SELECT has_function_privilege(r.oid, 'pg_catalog.pg_sleep(double precision)', 'EXECUTE') FROM pg_roles r WHERE r.rolname = job.owner), false);
+END
 $$;
 
 -- How {batch} is written, at the beginning of a text: with the alias, if there is one.
@@ -573,9 +604,11 @@ $$;
 -- A where_clause beside the condition of a batch. No index but the key's is to serve it: one on what is to do looks good to the planner
 -- where little is left, and each batch would read all of it. A subquery is left as it is: it may be joined to the rows.
 CREATE OR REPLACE FUNCTION backfill.condition_of(where_clause text) RETURNS text
-LANGUAGE sql IMMUTABLE STRICT SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql IMMUTABLE STRICT SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT format(E'(%s\n)', where_clause) || CASE WHEN where_clause ~* '\mselect\M' THEN '' ELSE ' IS TRUE' END
+BEGIN
+  RETURN format(E'(%s\n)', where_clause) || CASE WHEN where_clause ~* '\mselect\M' THEN '' ELSE ' IS TRUE' END;
+END
 $$;
 
 -- The statements of a job on one of its relations. Parameters: $1 below, $2 end (text[] each); of batch also $3, keys to
@@ -735,9 +768,11 @@ $$;
 
 -- Whether a relation is a job's table, or a partition of it: not one that was dropped, nor one that was detached, which is somebody's own.
 CREATE OR REPLACE FUNCTION backfill.is_of_target(job backfill.job, relation oid) RETURNS boolean
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT EXISTS (SELECT FROM pg_class c WHERE c.oid = relation) AND (relation = job.target OR EXISTS (SELECT FROM pg_partition_ancestors(relation) a WHERE a.relid = job.target))
+BEGIN
+  RETURN EXISTS (SELECT FROM pg_class c WHERE c.oid = relation) AND (relation = job.target OR EXISTS (SELECT FROM pg_partition_ancestors(relation) a WHERE a.relid = job.target));
+END
 $$;
 
 -- The relations that a job works on, each with its file, by which another one's rows are told. A statement of the user's own reaches partitions by the table, as long as they belong to it:
@@ -752,9 +787,12 @@ $$;
 
 -- The key's column numbers in one relation (a partition numbers its columns in its own way), or NULL for "any key".
 CREATE OR REPLACE FUNCTION backfill.key_numbers(relation oid, key text[]) RETURNS smallint[]
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT array_agg(a.attnum ORDER BY u.ord)
-    FROM unnest(key) WITH ORDINALITY AS u(name, ord)
-    LEFT JOIN pg_attribute a ON a.attrelid = relation AND a.attname = u.name AND (a.attnum > 0 OR u.name = 'ctid') AND NOT a.attisdropped
+#variable_conflict use_column
+BEGIN
+  RETURN (SELECT array_agg(a.attnum ORDER BY u.ord)
+          FROM unnest(key) WITH ORDINALITY AS u(name, ord)
+          LEFT JOIN pg_attribute a ON a.attrelid = relation AND a.attname = u.name AND (a.attnum > 0 OR u.name = 'ctid') AND NOT a.attisdropped);
+END
 $$;

@@ -256,12 +256,17 @@ $$;
 -- What stands behind SET in a batch of a relation: the clause, or what is run in its place because of columns that are kept. In a partition DEFAULT is the table's default, as in an UPDATE of that, and not
 -- the partition's own.
 CREATE OR REPLACE FUNCTION backfill.clause_for(job backfill.job, relation oid) RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT coalesce((SELECT string_agg(format(E'%s = %s\n', a ->> 'to', CASE WHEN jsonb_array_length(a -> 'columns') = 1 THEN backfill.value_of(job.target, a -> 'columns' ->> 0, a ->> 'expression') ELSE a ->> 'expression' END), ', ' ORDER BY ord)
-                     FROM jsonb_array_elements(backfill.assignments_of(c.clause)) WITH ORDINALITY AS x(a, ord)
-                    WHERE relation <> job.target AND c.clause ~* '\mdefault\M'), c.clause)
-    FROM (SELECT coalesce(job.plan ->> 'set', job.set_clause) AS clause) c
+DECLARE
+  clause constant text := coalesce(job.plan ->> 'set', job.set_clause);
+BEGIN
+  IF relation = job.target OR clause !~* '\mdefault\M' THEN
+    RETURN clause;
+  END IF;
+  RETURN coalesce((SELECT string_agg(format(E'%s = %s\n', a ->> 'to', CASE WHEN jsonb_array_length(a -> 'columns') = 1 THEN backfill.value_of(job.target, a -> 'columns' ->> 0, a ->> 'expression') ELSE a ->> 'expression' END), ', ' ORDER BY ord)
+                     FROM jsonb_array_elements(backfill.assignments_of(clause)) WITH ORDINALITY AS x(a, ord)), clause);
+END
 $$;
 
 -- Makes job.plan, and checks the clauses of a job whose column is still to be added. Returns the job with what it left out.

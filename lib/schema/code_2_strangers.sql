@@ -20,20 +20,24 @@ $$;
 
 -- Whether a role is another's: it has not the rights of this one, nor is it a group that this one is in, nor the database's owner. 0: anybody.
 CREATE OR REPLACE FUNCTION backfill.is_stranger(who oid, role oid) RETURNS boolean
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT who = 0 OR who <> 'pg_database_owner'::regrole AND NOT pg_has_role(who, role, 'USAGE') AND NOT pg_has_role(role, who, 'MEMBER')
-                    AND who <> (SELECT d.datdba FROM pg_database d WHERE d.datname = current_database())
+BEGIN
+  RETURN who = 0 OR who <> 'pg_database_owner'::regrole AND NOT pg_has_role(who, role, 'USAGE') AND NOT pg_has_role(role, who, 'MEMBER')
+                        AND who <> (SELECT d.datdba FROM pg_database d WHERE d.datname = current_database());
+END
 $$;
 
 -- Whether others than a role, its groups, and who may do everything may create something in one of these schemas.
 CREATE OR REPLACE FUNCTION backfill.strangers_create(schemas name[], role oid) RETURNS boolean
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT EXISTS (
-    SELECT FROM pg_namespace n,
-                LATERAL (SELECT n.nspowner UNION ALL SELECT a.grantee FROM aclexplode(n.nspacl) a WHERE a.privilege_type = 'CREATE') AS c(who)
-     WHERE n.nspname = ANY (schemas) AND n.nspname !~ '^pg_' AND backfill.is_stranger(c.who, role))
+BEGIN
+  RETURN EXISTS (
+        SELECT FROM pg_namespace n,
+                    LATERAL (SELECT n.nspowner UNION ALL SELECT a.grantee FROM aclexplode(n.nspacl) a WHERE a.privilege_type = 'CREATE') AS c(who)
+         WHERE n.nspname = ANY (schemas) AND n.nspname !~ '^pg_' AND backfill.is_stranger(c.who, role));
+END
 $$;
 
 -- What strangers to a role have in these schemas that such names may mean, in words: "table shared.orders of other".

@@ -3,12 +3,15 @@
 
 -- The columns whose NULL is what is to do, when set_clause fills each of them, and nothing else that where_clause asks for can change with them; else NULL.
 CREATE OR REPLACE FUNCTION backfill.columns_to_fill(job backfill.job) RETURNS text[]
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT array_agg(DISTINCT n.name)
-    FROM pg_class c, unnest(backfill.null_parts(job.where_clause, c.relname::text, backfill.filled_columns(job.set_clause))) AS part,
-         unnest(backfill.null_columns(part, c.relname::text)) AS n(name)
-   WHERE c.oid = job.target
+#variable_conflict use_column
+BEGIN
+  RETURN (SELECT array_agg(DISTINCT n.name)
+          FROM pg_class c, unnest(backfill.null_parts(job.where_clause, c.relname::text, backfill.filled_columns(job.set_clause))) AS part,
+               unnest(backfill.null_columns(part, c.relname::text)) AS n(name)
+         WHERE c.oid = job.target);
+END
 $$;
 
 -- Which of these columns enforce forbids to be NULL.

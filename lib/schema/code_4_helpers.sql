@@ -28,35 +28,41 @@ $$;
 
 -- The range that the walker in a slot is to take: the one that it has, else the first that nobody has; NULL: there is none. Its row is locked.
 -- What a helper met something in is left to the holder, who alone waits for somebody's lock on a range's row.
+-- They are looked at one by one, as the index has them: of a table with thousands of partitions each question would else ask for all of them.
 CREATE OR REPLACE FUNCTION backfill.free_range(job backfill.job, slot integer) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  found bigint;
+  candidate bigint;
+  taken     bigint;
 BEGIN
-  SELECT r.id INTO found
+  SELECT r.id INTO taken
     FROM backfill.range r
    WHERE r.job_id = job.id AND r.walker = free_range.slot AND NOT r.done AND (free_range.slot = 0 OR NOT r.for_holder)
      AND backfill.is_of_target(job, r.relation)
    ORDER BY r.id LIMIT 1
      FOR NO KEY UPDATE SKIP LOCKED;
-  IF found IS NULL THEN
-    SELECT r.id INTO found
-      FROM backfill.range r
-     WHERE r.job_id = job.id AND NOT r.done AND (free_range.slot = 0 OR NOT r.for_holder) AND NOT backfill.is_walked(job, r, free_range.slot)
-       AND backfill.is_of_target(job, r.relation)
-     ORDER BY r.id LIMIT 1
-       FOR NO KEY UPDATE SKIP LOCKED;
+  IF taken IS NULL THEN
+    FOR candidate IN SELECT r.id FROM backfill.range r WHERE r.job_id = job.id AND NOT r.done AND (free_range.slot = 0 OR NOT r.for_holder) ORDER BY r.id LOOP
+      SELECT r.id INTO taken
+        FROM backfill.range r
+       WHERE r.id = candidate AND NOT r.done AND (free_range.slot = 0 OR NOT r.for_holder) AND NOT backfill.is_walked(job, r, free_range.slot)
+         AND backfill.is_of_target(job, r.relation)
+         FOR NO KEY UPDATE SKIP LOCKED;
+      EXIT WHEN taken IS NOT NULL;
+    END LOOP;
   END IF;
-  IF found IS NULL AND free_range.slot = 0 THEN
-    SELECT r.id INTO found
-      FROM backfill.range r
-     WHERE r.job_id = job.id AND NOT r.done AND NOT backfill.is_walked(job, r, 0)
-       AND backfill.is_of_target(job, r.relation)
-     ORDER BY r.id LIMIT 1
-       FOR NO KEY UPDATE;
+  IF taken IS NULL AND free_range.slot = 0 THEN
+    FOR candidate IN SELECT r.id FROM backfill.range r WHERE r.job_id = job.id AND NOT r.done ORDER BY r.id LOOP
+      SELECT r.id INTO taken
+        FROM backfill.range r
+       WHERE r.id = candidate AND NOT r.done AND NOT backfill.is_walked(job, r, 0)
+         AND backfill.is_of_target(job, r.relation)
+         FOR NO KEY UPDATE;
+      EXIT WHEN taken IS NOT NULL;
+    END LOOP;
   END IF;
-  RETURN found;
+  RETURN taken;
 END
 $$;
 

@@ -287,23 +287,29 @@ $$;
 -- Which rows are to do, as a condition over the rows of a relation: what asks for more than NULL in filled columns is asked of the trigger's function. NULL: the clause's text is; so is one with a sub-select, which
 -- the planner may join to the rows.
 CREATE OR REPLACE FUNCTION backfill.called_condition(job backfill.job, relation oid) RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT CASE WHEN s.sync ->> 'mode' = 'where' THEN backfill.called_value(job, relation, '_todo', 1) || ' IS TRUE'
-              ELSE array_to_string(ARRAY(SELECT format(E'(%s\n)', part) FROM unnest(backfill.null_parts(job.where_clause, c.relname::text, backfill.filled_columns(job.set_clause))) AS part), ' AND ')
-                   || ' AND ' || backfill.called_value(job, relation, '_rest', 1) || ' IS TRUE' END
-    FROM pg_class c, (SELECT job.plan -> 'sync' AS sync) s
-   WHERE c.oid = job.target AND job.keep_in_sync AND backfill.asks_names(job) AND job.where_clause !~* '\mselect\M'
+#variable_conflict use_column
+BEGIN
+  RETURN (SELECT CASE WHEN s.sync ->> 'mode' = 'where' THEN backfill.called_value(job, relation, '_todo', 1) || ' IS TRUE'
+                    ELSE array_to_string(ARRAY(SELECT format(E'(%s\n)', part) FROM unnest(backfill.null_parts(job.where_clause, c.relname::text, backfill.filled_columns(job.set_clause))) AS part), ' AND ')
+                         || ' AND ' || backfill.called_value(job, relation, '_rest', 1) || ' IS TRUE' END
+          FROM pg_class c, (SELECT job.plan -> 'sync' AS sync) s
+         WHERE c.oid = job.target AND job.keep_in_sync AND backfill.asks_names(job) AND job.where_clause !~* '\mselect\M');
+END
 $$;
 
 -- What stands behind SET in the batches of a job whose trigger is there; NULL: it has none.
 CREATE OR REPLACE FUNCTION backfill.called_clause(job backfill.job, relation oid) RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT string_agg(format(CASE WHEN job.plan -> 'kept' ? c.name THEN '%1$s = CASE WHEN %3$s.%4$I IS NULL THEN %2$s ELSE %3$s.%4$I END' ELSE '%1$s = %2$s' END, u.t, u.e, r.name, c.name), E'\n, ' ORDER BY u.ord)
-    FROM backfill.batch_values(job, relation) v, unnest(v.targets, v.expressions) WITH ORDINALITY AS u(t, e, ord), LATERAL (SELECT backfill.assigned_column(u.t) AS name) c,
-         backfill.relation_in_clauses(job, relation) r
-   WHERE job.keep_in_sync AND v.expressions <> (SELECT o.expressions FROM backfill.computed_values(job.target, job.set_clause) o)
+#variable_conflict use_column
+BEGIN
+  RETURN (SELECT string_agg(format(CASE WHEN job.plan -> 'kept' ? c.name THEN '%1$s = CASE WHEN %3$s.%4$I IS NULL THEN %2$s ELSE %3$s.%4$I END' ELSE '%1$s = %2$s' END, u.t, u.e, r.name, c.name), E'\n, ' ORDER BY u.ord)
+          FROM backfill.batch_values(job, relation) v, unnest(v.targets, v.expressions) WITH ORDINALITY AS u(t, e, ord), LATERAL (SELECT backfill.assigned_column(u.t) AS name) c,
+               backfill.relation_in_clauses(job, relation) r
+         WHERE job.keep_in_sync AND v.expressions <> (SELECT o.expressions FROM backfill.computed_values(job.target, job.set_clause) o));
+END
 $$;
 
 -- The columns of a relation that expressions read, by name, as they stand in an UPDATE of it; all, when one reads the row as a whole.
