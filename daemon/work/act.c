@@ -192,7 +192,7 @@ static void perform_by_control(struct worker *w, const struct runner_action *a)
 
     number_text(job, w->job->id);
     if (a->kind == RUNNER_LAYOUT)
-        ask(w, &(struct session_query){SQL_LAYOUT, 3, {job, phase, w->planned}});
+        ask(w, &(struct session_query){SQL_LAYOUT, 4, {job, phase, w->planned, a->continues ? w->survey.behind : NULL}});
     else if (a->kind == RUNNER_ADD_RANGE)
         ask(w, &(struct session_query){SQL_ADD_RANGE, 5, {job, relation->oid, relation->upper, relation->cuts, w->planned}});
     else if (a->kind == RUNNER_BEGIN)

@@ -123,9 +123,10 @@ void answer_control(void *arg, const struct session_event *e)
         const PGresult *layout = e->results[0];
         event.look = PQntuples(layout) > 0 ? look_of(result_text(layout, 0, "outcome")) : RUNNER_LOOK_FINE;
         if (event.look == RUNNER_LOOK_FINE) {
-            survey_take(&w->survey, layout);
+            event.more = survey_take(&w->survey, layout, w->action.continues);
             event.n_relations = w->survey.n_relations;
-            replace_string(&w->planned, control_start(w->setup.control));
+            if (!w->action.continues)
+                replace_string(&w->planned, control_start(w->setup.control));
         }
     } else if (w->action.kind == RUNNER_TAKE) {
         range_take(&w->range, e->results[0], &event);
@@ -330,6 +331,7 @@ static bool read_answer(struct worker *w, const struct session_event *e, struct 
         event->moves = result_is_true(first, 0, "moves");
         event->hidden = result_is_true(first, 0, "hidden");
         event->all_at_once = result_is_true(first, 0, "all_at_once");
+        event->by_ctid = result_is_true(first, 0, "by_ctid");
     } else if (w->action.kind == RUNNER_BOUND)
         event->bound = result_only(first);
     else if (w->action.kind == RUNNER_BATCH)

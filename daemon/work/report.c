@@ -417,7 +417,9 @@ char *report_measured(const struct report *report)
             report->runner->migration.verified, counts->found_again);
     if (report->runner->migration.unseen || report->runner->migration.hidden)
         fputs(", \"unseen\": true", out);
-    if (report->runner->migration.all_at_once)
+    if (migration_leaves_unmet(&report->runner->migration))
+        fputs(", \"unmet\": true", out);
+    if (report->runner->migration.all_at_once && !report->runner->migration.hidden)
         fputs(", \"all_at_once\": true", out);
     fputs(", \"throttled_s\": {", out);
     comma = "";

@@ -23,10 +23,13 @@ static void forget_relations(struct survey *s)
     s->n_relations = 0;
 }
 
-void survey_take(struct survey *s, const PGresult *result)
+bool survey_take(struct survey *s, const PGresult *result, bool continues)
 {
+    int n = PQntuples(result);
+
     forget_relations(s);
-    s->n_relations = PQntuples(result);
+    replace_string(&s->behind, n > 0 ? result_text(result, n - 1, "behind") : NULL);
+    s->n_relations = s->behind ? n - 1 : n;
     s->relations = must(calloc((size_t)s->n_relations + 1, sizeof(*s->relations)));
     for (int i = 0; i < s->n_relations; i++)
         s->relations[i] = (struct relation){
@@ -40,8 +43,11 @@ void survey_take(struct survey *s, const PGresult *result)
             .trial = copy_string(result_text(result, i, "trial")),
             .whole = copy_string(result_text(result, i, "whole")),
         };
-    replace_string(&s->seen, NULL);
-    replace_string(&s->data_directory, s->n_relations > 0 ? result_text(result, 0, "data_directory") : NULL);
+    if (!continues) {
+        replace_string(&s->seen, NULL);
+        replace_string(&s->data_directory, s->n_relations > 0 ? result_text(result, 0, "data_directory") : NULL);
+    }
+    return s->behind != NULL;
 }
 
 struct session_query survey_last(struct survey *s, int relation)
@@ -82,5 +88,6 @@ void survey_done(struct survey *s)
     forget_relations(s);
     free(s->seen);
     free(s->data_directory);
+    free(s->behind);
     *s = (struct survey){0};
 }

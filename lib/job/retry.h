@@ -36,7 +36,7 @@ enum retry_class {
     "BF005" /* what it calls a question about a job's texts or tables that takes the control session too long, again and again */
 #define SQLSTATE_CHANGED "BF006" /* raised by backfill.begin_work and check_session: the session isn't, or isn't as, it was */
 #define SQLSTATE_HIJACKED "BF007" /* raised by backfill.check_prepared: the session runs another's statement in place of ours */
-#define SQLSTATE_MEANS_OTHER "BF010" /* raised by backfill.check_meaning, check_strangers: a clause means something else than the trigger, or may than it did; no row's fault, and final */
+#define SQLSTATE_MEANS_OTHER "BF010" /* raised by backfill.check_meaning, check_spelled: a clause means something else than the trigger, or a statement another table; no row's fault, and final */
 #define SQLSTATE_OTHER_SCHEMA                                                                                \
     "BF002" /* what this program calls a function of the control schema that isn't there: it was upgraded */
 

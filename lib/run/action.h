@@ -35,7 +35,8 @@ enum runner_action_kind {
 
 struct runner_action {
     enum runner_action_kind kind;
-    int relation;         /* SURVEY, ADD_RANGE: 0 to n_relations - 1 */
+    bool continues;       /* LAYOUT: the relations behind those of the last one, of the same plan */
+    int relation;         /* SURVEY, ADD_RANGE: 0 to n_relations - 1, of the last LAYOUT */
     bool at_once;         /* SURVEY: one statement may look at all of it -> empty, when no row is to do */
     uint32_t keys;        /* BOUND, BATCH, TAKE: how many; BATCH: 0 when not known (the last batch of a range, one to a bound that was reckoned) */
     uint32_t next_keys;   /* BATCH: for the bound that follows; 0 when none is wanted */
@@ -94,10 +95,12 @@ struct runner_event {
     const char *sqlstate, *message, *hint, *detail; /* ERROR; hint and detail may be NULL */
 
     int n_relations;          /* LAYOUT */
+    bool more;                /* LAYOUT: there are others behind these, to be listed when these are planned */
     bool empty;               /* SURVEY: no key, no row; at_once: or none to do */
     bool moves;               /* SURVEY: a row may move behind the walk: that none is to do, only a look at once proves, */
     bool hidden;              /* or nothing does: what is put aside would be seen by it, or it is too large */
     bool all_at_once;         /* SURVEY: the look was at all relations at once */
+    bool by_ctid;             /* SURVEY: each update moves a row, not only one of its key */
     uint64_t estimate;        /* SURVEY: rows, as the planner guesses */
     bool has_step;            /* NEXT_STEP */
     bool clears;              /* NEXT_STEP: it only clears away what a step that failed has left */

@@ -110,7 +110,11 @@ static bool looks_at_once(const struct migration *m, const struct work *k)
 void migration_enter(struct migration *m, const struct work *k, struct runner_action *action)
 {
     switch (action->kind) {
-    case RUNNER_LAYOUT: m->planning = true; break;
+    case RUNNER_LAYOUT:
+        m->planning = true;
+        action->continues = m->continues = m->continues && m->more;
+        m->more = false; /* whatever comes between begins the plan anew */
+        break;
     case RUNNER_SURVEY:
         action->relation = m->relation;
         action->at_once = looks_at_once(m, k);
@@ -212,18 +216,25 @@ void migration_forget(struct migration *m)
 
 struct next migration_laid_out(struct migration *m, struct work *k, const struct runner_event *e)
 {
-    if (e->n_relations < m->n_relations)
+    if (m->continues || e->n_relations < m->n_relations)
         k->reread = false; /* a partition was dropped; the next one may be */
     m->relation = 0;
     m->n_relations = e->n_relations;
-    m->estimate = 0;
-    m->unseen = m->hidden = m->all_at_once = false;
+    m->more = e->more;
+    if (!m->continues) {
+        m->estimate = 0;
+        m->unseen = m->hidden = m->all_at_once = false;
+    }
+    m->continues = false;
     return next_act(m->n_relations > 0 ? RUNNER_SURVEY : RUNNER_BEGIN);
 }
 
 static struct next survey_next(struct migration *m)
 {
-    return next_act(++m->relation < m->n_relations ? RUNNER_SURVEY : RUNNER_BEGIN);
+    if (++m->relation < m->n_relations)
+        return next_act(RUNNER_SURVEY);
+    m->continues = m->more;
+    return next_act(m->more ? RUNNER_LAYOUT : RUNNER_BEGIN);
 }
 
 struct next migration_surveyed(struct migration *m, const struct runner_event *e)
@@ -233,6 +244,7 @@ struct next migration_surveyed(struct migration *m, const struct runner_event *e
     m->unseen = m->unseen || (e->moves && !e->empty);
     m->hidden = m->hidden || e->hidden;
     m->all_at_once = m->all_at_once || e->all_at_once;
+    m->by_ctid = m->by_ctid || e->by_ctid;
     /* One that is empty by now has a range of an earlier walk, perhaps. */
     if (!m->surveyed_only && (!e->empty || m->phase != PHASE_PREFLIGHT))
         return next_act(RUNNER_ADD_RANGE);
@@ -301,6 +313,11 @@ static struct next finish_open(const struct migration *m, struct work *k, uint64
                           "(keep_in_sync); then SELECT backfill.retry(name).");
 }
 
+bool migration_leaves_unmet(const struct migration *m)
+{
+    return !m->plan.in_step && !m->by_ctid && m->unmet >= UNMET_MOST;
+}
+
 struct next migration_walked(struct migration *m, struct work *k, int64_t walk, uint64_t found, uint64_t now_us)
 {
     bool first = k->counts.walks++ == 0 && m->phase == PHASE_BACKFILL;
@@ -319,7 +336,8 @@ struct next migration_walked(struct migration *m, struct work *k, int64_t walk, 
         if (!whole)
             return plan_walk(m, PHASE_VERIFY);
         m->verified++;
-        if (found == 0 && (!m->unseen || m->piecewise))
+        m->unmet = found == 0 && m->unseen ? m->unmet + 1 : 0;
+        if (found == 0 && (!m->unseen || m->piecewise || m->hidden || migration_leaves_unmet(m)))
             return end_phase(m, k);
         if (m->verified >= (found == 0 ? 4 : 1) * VERIFY_WALKS_MOST)
             return finish_open(m, k, found);

@@ -34,6 +34,7 @@ bool migration_walks(enum job_phase phase);
 /* So many walks of verify may find rows to do. After that it is no use to go on until there are none: somebody writes them, and what
  * would be called done has rows to do a moment later. */
 #define VERIFY_WALKS_MOST 5
+#define UNMET_MOST        3 /* then others write such rows behind the walk, and finish them: nobody keeps them in step */
 
 #define STEP_LOCK_MOST_MS 900 /* below the least usual deadlock_timeout, so that a step gives up first */
 
@@ -77,11 +78,15 @@ struct migration {
     bool unseen;        /* and no look at once has seen, of this one, that none is to do; */
     bool hidden;        /* or none could: it ends without, and its report says so */
     bool all_at_once;   /* one look has seen all relations of this one */
+    bool by_ctid;
+    uint32_t unmet;     /* looks that saw rows to do, and walks that met none, in a row */
     bool piecewise;     /* a look at all of a relation at once was cut short, or failed: it is walked by its key */
     bool guard_walked;  /* what stood in the way of a constraint was walked for */
     bool clears;        /* the step that is next or under way: when it is done, the one after it has failed all the same */
     uint32_t verified;  /* walks in verify */
     int relation, n_relations;
+    bool more;          /* relations behind these are to be listed, when these are planned */
+    bool continues;     /* the LAYOUT that is next, or under way, lists them */
     uint64_t estimate;
     uint64_t step_due_us; /* no step before, but one that clears */
     struct backoff given_up; /* tries: how often in a row a step was cut short for somebody who waited on it */
@@ -89,6 +94,10 @@ struct migration {
 };
 
 void migration_init(struct migration *m, enum job_phase phase, uint64_t estimate);
+
+/* Whether it ends though looks at all at once saw rows to do: along a key no walk meets those that others write behind it. Its report says so. */
+bool migration_leaves_unmet(const struct migration *m);
+
 void migration_done(struct migration *m);
 
 /* Which phases it has; one that isn't told only fills. lacking: copied. */

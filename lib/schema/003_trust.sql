@@ -151,5 +151,5 @@ CREATE UNIQUE INDEX range_once ON backfill.range (job_id, relation, starts) NULL
 CREATE INDEX job_queued_on ON backfill.job (root) WHERE state = 'queued';
 CREATE INDEX job_ended ON backfill.job (finished_at, id) WHERE state IN ('succeeded', 'failed', 'cancelled');
 
-CREATE TYPE backfill.work AS (ticket bigint, pinned text[], own jsonb, in_step boolean, words text[], reads oid[], types oid[], names text, target oid, named jsonb);
+CREATE TYPE backfill.work AS (ticket bigint, pinned text[], own jsonb, in_step boolean, words text[], reads oid[], types oid[], names text, target oid);
 COMMENT ON TYPE backfill.work IS 'what begins a transaction of a worker: backfill.begin_work';

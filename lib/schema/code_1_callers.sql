@@ -372,11 +372,10 @@ AS $$
 DECLARE
   mine   backfill.token;
   target oid;
-  named  jsonb;
   lost   text[];
 BEGIN
   SELECT t.* INTO mine FROM backfill.token t WHERE t.worker = pg_backend_pid();
-  SELECT j.target, j.plan -> 'names' INTO target, named FROM backfill.job j WHERE j.id = mine.job_id AND backfill.is_of_schema(j.home);
+  SELECT j.target INTO target FROM backfill.job j WHERE j.id = mine.job_id AND backfill.is_of_schema(j.home);
   IF NOT FOUND THEN  -- nor is it that of a dump's
     RAISE EXCEPTION 'this session is not, or no more, the worker of a job' USING ERRCODE = 'BF006';  -- the job was taken anew: the daemon that has done so begins one
   ELSIF pg_current_xact_id_if_assigned() IS NOT NULL OR current_query() !~ '^SELECT [a-z_, \n]*?(?:FROM )?backfill\.[a-z_]+\([$0-9, ]*\)$' THEN
@@ -392,7 +391,7 @@ BEGIN
   END IF;
   PERFORM pg_current_xact_id();  -- who comes later finds it
   PERFORM set_config('backfilld.batch', coalesce(mine.mark, 'on'), true);  -- for triggers that ask
-  RETURN ROW(mine.ticket, mine.pinned, mine.own, mine.mark IS NOT NULL, mine.words, mine.reads, mine.types, mine.names, target, named);
+  RETURN ROW(mine.ticket, mine.pinned, mine.own, mine.mark IS NOT NULL, mine.words, mine.reads, mine.types, mine.names, target);
 END
 $$;
 

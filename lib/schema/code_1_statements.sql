@@ -1,13 +1,13 @@
 -- How the statements of a job are written: its table's key, the batch, the bound of the next batch.
 
--- The type under a chain of domains; a type itself otherwise.
+-- The type under a chain of domains, of a hundred at most; a type itself otherwise.
 CREATE OR REPLACE FUNCTION backfill.base_type(type oid) RETURNS oid
 LANGUAGE plpgsql STABLE STRICT SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   above oid;
 BEGIN
-  LOOP
+  FOR i IN 1 .. 100 LOOP
     SELECT t.typbasetype INTO above FROM pg_type t WHERE t.oid = base_type.type AND t.typtype = 'd';
     EXIT WHEN NOT FOUND;
     type := above;
@@ -164,8 +164,8 @@ BEGIN
 END
 $$;
 
--- All types that a value of a type is made of: itself, elements, attributes, bounds; domains as what they are over. The first thousand of them.
-CREATE OR REPLACE FUNCTION backfill.types_in(type oid) RETURNS oid[]
+-- All types that a value of a type is made of: itself, elements, attributes, bounds; domains as what they are over. The first of them, up to one more than most.
+CREATE OR REPLACE FUNCTION backfill.types_in(type oid, most bigint) RETURNS oid[]
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
@@ -177,44 +177,45 @@ BEGIN
         FROM inside i
        CROSS JOIN LATERAL (SELECT t.typelem FROM pg_type t WHERE t.oid = i.oid AND t.typelem <> 0
                            UNION ALL
-                           SELECT a.atttypid FROM pg_type t JOIN pg_attribute a ON a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped WHERE t.oid = i.oid AND t.typtype = 'c'
+                           (SELECT a.atttypid FROM pg_type t JOIN pg_attribute a ON a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped WHERE t.oid = i.oid AND t.typtype = 'c' LIMIT most + 1)
                            UNION ALL
                            SELECT r.rngsubtype FROM pg_range r WHERE i.oid IN (r.rngtypid, r.rngmultitypid)) n(oid)
     )
-    SELECT i.oid FROM inside i LIMIT 1000);
+    SELECT i.oid FROM inside i LIMIT most + 1);
 END
 $$;
 
 -- What tells, beside a type's name, that the text of a value still means that value. '{}' of most types. Of an enum, or what holds some:
 --   enums    their names
 --   written  md5 of their labels, each as enum_range gives them
---   labels   of a plain one of up to 1,000 labels, by which new ones between them are no change; else as written
--- NULL: nothing tells, so that no table is walked by it: the text is a name that something else may get (regclass and its like), or the labels are more than 10,000.
+--   labels   of each, in the order of their names, when they are up to 1,000: new ones between them are no change; of the only one without that list around it; else as written
+-- NULL: nothing tells, so that no table is walked by it: the text is a name that something else may get (regclass and its like); or what it is made of is more than 100 types, or 10,000 labels.
 CREATE OR REPLACE FUNCTION backfill.text_meaning(type oid) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   kind    "char" := (SELECT t.typtype FROM pg_type t WHERE t.oid = type);
+  most    constant bigint := 100;
   inside  oid[];
   found   record;
 BEGIN
   IF kind = 'b' AND NOT EXISTS (SELECT FROM pg_type t WHERE t.oid = type AND (t.typelem <> 0 OR t.typname LIKE 'reg%')) THEN
     RETURN '{}';
   END IF;
-  inside := backfill.types_in(type);
-  IF inside && ARRAY['regproc', 'regprocedure', 'regoper', 'regoperator', 'regclass', 'regtype', 'regconfig', 'regdictionary', 'regrole', 'regnamespace', 'regcollation']::regtype[]::oid[] THEN
+  inside := backfill.types_in(type, most);
+  IF kind = 'd' OR cardinality(inside) > most OR inside && ARRAY['regproc', 'regprocedure', 'regoper', 'regoperator', 'regclass', 'regtype', 'regconfig', 'regdictionary', 'regrole', 'regnamespace', 'regcollation']::regtype[]::oid[] THEN
     RETURN NULL;
   ELSIF NOT EXISTS (SELECT FROM pg_type t WHERE t.oid = ANY (inside) AND t.typtype = 'e') THEN
     RETURN '{}';
   ELSIF (SELECT count(*) FROM (SELECT FROM pg_enum e WHERE e.enumtypid = ANY (inside) LIMIT 10001) l) > 10000 THEN
     RETURN NULL;
   END IF;
-  SELECT jsonb_agg(format_type(t.oid, -1) ORDER BY t.name) AS enums, md5(string_agg(t.labels::text, '' ORDER BY t.name)) AS written, min(to_jsonb(t.labels)::text)::jsonb AS labels INTO found
+  SELECT jsonb_agg(format_type(t.oid, -1) ORDER BY t.name) AS enums, md5(string_agg(t.labels::text, '' ORDER BY t.name)) AS written, jsonb_agg(t.labels ORDER BY t.name) AS labels, sum(cardinality(t.labels)) AS n INTO found
     FROM (SELECT t.oid, format_type(t.oid, -1) AS name,
                  ARRAY(SELECT e.enumlabel::text FROM pg_enum e WHERE e.enumtypid = t.oid ORDER BY e.enumsortorder) AS labels
             FROM pg_type t WHERE t.oid = ANY (inside) AND t.typtype = 'e') t;
   RETURN jsonb_build_object('enums', found.enums, 'written', found.written,
-                            'labels', CASE WHEN kind = 'e' AND jsonb_array_length(found.labels) <= 1000 THEN found.labels ELSE to_jsonb(found.written) END);
+                            'labels', CASE WHEN found.n > 1000 THEN to_jsonb(found.written) WHEN kind = 'e' THEN found.labels -> 0 ELSE found.labels END);
 END
 $$;
 
@@ -296,7 +297,11 @@ $$;
 CREATE OR REPLACE FUNCTION backfill.same_labels(was jsonb, now jsonb) RETURNS boolean
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT CASE WHEN jsonb_typeof(was) = 'array' AND jsonb_typeof(now) = 'array'
+  SELECT CASE WHEN jsonb_typeof(was -> 0) = 'array' AND jsonb_typeof(now -> 0) = 'array'
+              THEN jsonb_array_length(was) = jsonb_array_length(now)
+                   AND (SELECT bool_and(w.labels = (SELECT jsonb_agg(l ORDER BY ord) FROM jsonb_array_elements_text(n.labels) WITH ORDINALITY AS x(l, ord) WHERE l IN (SELECT jsonb_array_elements_text(w.labels))))
+                          FROM jsonb_array_elements(was) WITH ORDINALITY AS w(labels, ord) JOIN jsonb_array_elements(now) WITH ORDINALITY AS n(labels, ord) USING (ord))
+              WHEN jsonb_typeof(was) = 'array' AND jsonb_typeof(now) = 'array'
               THEN was = (SELECT jsonb_agg(l ORDER BY ord) FROM jsonb_array_elements_text(now) WITH ORDINALITY AS x(l, ord) WHERE l IN (SELECT jsonb_array_elements_text(was)))
               ELSE was = now END
 $$;
@@ -706,9 +711,11 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   RETURN (SELECT format(E'/* backfilld%s */ SELECT NOT EXISTS (SELECT FROM %s WHERE (%s\n)) AND pg_catalog.to_regclass(%L)::pg_catalog.oid OPERATOR(pg_catalog.=) %s::pg_catalog.oid',
-                        CASE r.relkind WHEN 'p' THEN ', all' ELSE '' END, CASE r.relkind WHEN 'p' THEN regexp_replace(c.source, '^ONLY ', '') ELSE c.source END, coalesce(backfill.called_condition(job, relation), job.where_clause)
-                                  || CASE WHEN backfill.null_is_done(job) THEN format(E'\n) AND NOT (%s', backfill.gives_null(job, relation)) ELSE '' END, backfill.relation_name(relation), relation)
-            FROM backfill.relation_in_clauses(job, relation) c, pg_class r
+                        CASE r.relkind WHEN 'p' THEN ', all' ELSE '' END, CASE r.relkind WHEN 'p' THEN regexp_replace(c.source, '^ONLY ', '') ELSE c.source END, t.to_do
+                                  || CASE WHEN backfill.null_is_done(job)  -- of a row that is to do alone: of another the clause may fail
+                                          THEN format(E'\n) AND (CASE WHEN (%s\n) THEN NOT (%s) ELSE false END', t.to_do, backfill.gives_null(job, relation)) ELSE '' END, backfill.relation_name(relation), relation)
+            FROM backfill.relation_in_clauses(job, relation) c, pg_class r,  -- its parts in their order, as in a batch: one may guard another
+                 (SELECT coalesce(backfill.called_condition(job, relation), CASE WHEN coalesce((job.plan -> 'where' ->> 'parts')::integer, cardinality(backfill.joined_by(job.where_clause, 'and'))) = 1 THEN job.where_clause ELSE backfill.condition_of(job.where_clause) END) AS to_do) t
            WHERE job.where_clause IS NOT NULL AND job.set_clause IS NOT NULL AND r.oid = relation);
 END
 $$;

@@ -8,8 +8,8 @@
 --            constraint before, it is not the job's; in_catalog: what the catalog says of a CHECK that is there; index: what stands
 --            after USING; timing: DEFERRABLE, of a unique one
 --   columns  {name: number} of the table's columns that its texts name: another may bear the name later
---   names    what is looked for along the search_path, and what of strangers it may mean already: backfill.noted_names
---   named    with statement: what its table was called when it was written
+--   named    with statement: what its table was called when it was written; spelled: the names in it that mean that table along the search_path
+--   where    {fills, parts} of where_clause: backfill.columns_to_fill, and how many conditions AND joins in it
 --   drop     the number of the column of drop_column: another one may bear its name later
 --   kept     backfill.kept_columns, and set: set_clause as batches run it because of them; left out where there are none
 
@@ -269,6 +269,18 @@ BEGIN
 END
 $$;
 
+-- The names in a job's statement that mean its table along the search_path; NULL: none does.
+CREATE OR REPLACE FUNCTION backfill.spelled_names(job backfill.job) RETURNS text[]
+LANGUAGE plpgsql
+AS $$
+BEGIN
+  RETURN (SELECT pg_catalog.array_agg(DISTINCT t.word)
+            FROM (SELECT p.word, pg_catalog.lag(p.word, 1, '') OVER (ORDER BY p.ord) AS before FROM backfill.token_places(job.statement) p) t
+           WHERE t.word OPERATOR(pg_catalog.~) '^("|_|[^[:space:][:punct:][:digit:]])[^'']*$' AND t.before OPERATOR(pg_catalog.<>) '.'
+             AND pg_catalog.to_regclass(t.word)::pg_catalog.oid OPERATOR(pg_catalog.=) job.target::pg_catalog.oid);
+END
+$$;
+
 -- Makes job.plan, and checks the clauses of a job whose column is still to be added. Returns the job with what it left out.
 CREATE OR REPLACE FUNCTION backfill.make_plan(job backfill.job) RETURNS backfill.job
 LANGUAGE plpgsql
@@ -280,7 +292,7 @@ DECLARE
   item  pg_catalog.text;
   read  pg_catalog.jsonb;
 BEGIN
-  job.plan := pg_catalog.jsonb_strip_nulls(backfill.noted_drop(job) OPERATOR(pg_catalog.||) pg_catalog.jsonb_build_object('named', CASE WHEN job.statement IS NOT NULL THEN backfill.relation_name(job.target) END));
+  job.plan := pg_catalog.jsonb_strip_nulls(backfill.noted_drop(job) OPERATOR(pg_catalog.||) pg_catalog.jsonb_build_object('named', CASE WHEN job.statement IS NOT NULL THEN backfill.relation_name(job.target) END, 'spelled', backfill.spelled_names(job)));
   IF job.add_column IS NOT NULL THEN
     read := backfill.read_column(job);
     job.plan := pg_catalog.jsonb_set(job.plan, '{column}', read);
@@ -304,7 +316,7 @@ BEGIN
   IF job.enforce IS NOT NULL THEN
     job.plan := pg_catalog.jsonb_set(job.plan, '{enforce}', items);
   END IF;
-  job.plan := job.plan OPERATOR(pg_catalog.||) backfill.noted_columns(job) OPERATOR(pg_catalog.||) backfill.noted_names(job);
+  job.plan := job.plan OPERATOR(pg_catalog.||) backfill.noted_columns(job) OPERATOR(pg_catalog.||) backfill.noted_where(job);
   RETURN job;
 END
 $$;

@@ -75,7 +75,6 @@ BEGIN
     PERFORM backfill.hold_beside(work);
   END IF;
   PERFORM backfill.check_session(work);
-  PERFORM backfill.check_strangers((work).named);
   SELECT * INTO k FROM backfill.key_of(relation, numbers);
   IF NOT FOUND THEN
     RETURN;  -- the next batch says so
@@ -84,6 +83,7 @@ BEGIN
   job.where_clause := NULL;
   SELECT s.* INTO others FROM backfill.statements(job, relation, k, true) s;
   SELECT s.* INTO walk FROM backfill.statements(job, relation, k, false) s;
+  PERFORM backfill.check_spelled(job);
   PERFORM backfill.check_key_casts(relation, walk.last);
   EXECUTE walk.last INTO upper;
 

@@ -7,10 +7,23 @@ LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 BEGIN
+  IF job.plan ? 'where' THEN
+    RETURN (SELECT array_agg(f.name) FROM jsonb_array_elements_text(job.plan -> 'where' -> 'fills') AS f(name));
+  END IF;
   RETURN (SELECT array_agg(DISTINCT n.name)
           FROM pg_class c, unnest(backfill.null_parts(job.where_clause, c.relname::text, backfill.filled_columns(job.set_clause))) AS part,
                unnest(backfill.null_columns(part, c.relname::text)) AS n(name)
          WHERE c.oid = job.target);
+END
+$$;
+
+-- What is asked of a job's where_clause for each of its partitions, noted once: job.plan.
+CREATE OR REPLACE FUNCTION backfill.noted_where(job backfill.job) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  RETURN CASE WHEN job.where_clause IS NULL OR job.set_clause IS NULL THEN '{}'
+              ELSE jsonb_build_object('where', jsonb_strip_nulls(jsonb_build_object('fills', backfill.columns_to_fill(job), 'parts', cardinality(backfill.joined_by(job.where_clause, 'and'))))) END;
 END
 $$;
 
@@ -82,13 +95,13 @@ AS $$
      AND t.tgtype::integer & 3 <> 3 AND t.tgtype::integer & 16 <> 0
 $$;
 
--- That for each NULL of a row that is to do the clause gives NULL, as a condition over the rows of a relation.
+-- That for each NULL of a row that is to do the clause gives NULL, as a condition over the rows of a relation. (A composite that is NULL in part is neither NULL nor NOT NULL.)
 CREATE OR REPLACE FUNCTION backfill.gives_null(job backfill.job, relation oid) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  RETURN (SELECT string_agg(CASE WHEN strpos(u.t, '[') > 0 THEN format('%I IS NOT NULL', backfill.assigned_column(u.t))  -- an element makes it a value, whatever it is
-                                 ELSE format(E'(%I IS NOT NULL OR (%s\n) IS NULL)', backfill.assigned_column(u.t), u.e) END, ' AND ')
+  RETURN (SELECT string_agg(CASE WHEN strpos(u.t, '[') > 0 THEN format('NOT (%I IS NULL)', backfill.assigned_column(u.t))  -- an element makes it a value, whatever it is
+                                 ELSE format(E'(NOT (%I IS NULL) OR (%s\n) IS NULL)', backfill.assigned_column(u.t), u.e) END, ' AND ')
             FROM backfill.batch_values(job, relation) v, unnest(v.targets, v.expressions) AS u(t, e));
 END
 $$;
@@ -131,7 +144,7 @@ BEGIN
     'forbidden', look || E'\nAND (' || forbidden || ')',
     'keepers', keepers, 'changers', changers,
     'changed_back', CASE WHEN changers <> '' AND filled IS NOT NULL THEN
-      (SELECT look || E'\nAND (' || string_agg(format(E'%I IS NULL AND (%s\n) IS NOT NULL', c.name, u.e), E'\nOR ') || ')'
+      (SELECT look || E'\nAND (' || string_agg(format(E'%I IS NULL AND NOT ((%s\n) IS NULL)', c.name, u.e), E'\nOR ') || ')'
          FROM backfill.batch_values(job, relation) v, unnest(v.targets, v.expressions) AS u(t, e), backfill.assigned_column(u.t) AS c(name)
         WHERE c.name = ANY (filled)) END,
     'forbids', forbids,
@@ -209,7 +222,7 @@ AS $$
 $$;
 
 -- What the proof of a job with a where_clause can't know, in words; NULL: nothing. measured: what its daemon knows: unseen, of a scan by ctid: no look at once has seen that no row is to do;
--- all_at_once: one look has seen all partitions, else rows that go from one to another may be in none. A trigger fills rows that move, but for those whose value can't be computed.
+-- unmet: looks at once saw rows to do that no scan met; all_at_once: one look has seen all partitions, else rows that go from one to another may be in none. A trigger fills rows that move, but for those whose value can't be computed.
 CREATE OR REPLACE FUNCTION backfill.may_have_moved(job backfill.job, measured jsonb) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -217,6 +230,8 @@ AS $$
            CASE WHEN job.key = '{ctid}' AND coalesce(measured ? 'unseen', false)
                 THEN format('Rows of %s' || w.which || ' that others updated while it was verified may have moved behind the scan, which was by ctid: a look at all of it at once would take too long, or meet what was left behind.',
                             backfill.relation_name(job.target)) END,
+           CASE WHEN coalesce(measured ? 'unmet', false)
+                THEN 'At the end rows met where_clause that no scan met: others write them, or move them, behind it.' END,
            CASE WHEN (SELECT c.relkind FROM pg_class c WHERE c.oid = job.target) = 'p' AND NOT coalesce(measured ? 'all_at_once', false)
                 THEN 'Rows' || w.which || ' that others moved from one partition to another while it was verified may have been missed: each was looked at by itself.' END), '')
     FROM (SELECT CASE WHEN job.keep_in_sync THEN ' for which the clause has no value, and' ELSE '' END) AS w(which)

@@ -106,14 +106,14 @@ AS $$
 $$;
 
 -- Whether only a look at all of a relation at once proves that none is to do: a row may move behind the scan, when others change its key, and by ctid when they update it at all. A trigger fills
--- each that is updated, but for one whose value can't be computed. hidden: by ctid, but the relation is too large for that look, or has rows that were put aside and are to do still: nothing
+-- each that is updated, but for one whose value can't be computed. hidden: the relation is too large for that look, or the job has rows that were put aside and are to do still: nothing
 -- proves it, and the report says so (backfill.may_have_moved).
 CREATE OR REPLACE FUNCTION backfill.may_move(job backfill.job, relation oid, ticket bigint, OUT moves boolean, OUT hidden boolean)
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   moves := job.where_clause IS NOT NULL AND pg_relation_size(relation) <= backfill.most_at_once() AND NOT backfill.has_put_aside(ticket);
-  hidden := job.where_clause IS NOT NULL AND job.key = '{ctid}' AND NOT moves;
+  hidden := job.where_clause IS NOT NULL AND NOT moves;
 END
 $$;
 
@@ -207,7 +207,7 @@ $$;
 -- whole: backfill.whole_look's, or NULL. moves, hidden: backfill.may_move. all_at_once: it was a look at all partitions. Returns the estimate of rows, what was seen, where it is cut (backfill.cuts_of),
 -- and whether one look at the whole relation found nothing to do: then there is nothing to try, either.
 CREATE OR REPLACE FUNCTION backfill.survey(batch text, bound text, keys_of text, relation oid, name text, upper text[], on_copy boolean,
-    keys bigint, whole text, OUT estimate bigint, OUT seen jsonb, OUT nothing_to_do boolean, OUT cuts text[], OUT moves boolean, OUT hidden boolean, OUT all_at_once boolean)
+    keys bigint, whole text, OUT estimate bigint, OUT seen jsonb, OUT nothing_to_do boolean, OUT cuts text[], OUT moves boolean, OUT hidden boolean, OUT all_at_once boolean, OUT by_ctid boolean)
 LANGUAGE plpgsql
 AS $$
 DECLARE
@@ -235,9 +235,9 @@ DECLARE
 BEGIN
   PERFORM backfill.hold_name(relation, name, false);
   PERFORM backfill.check_leaf(relation, (work).target);
+  PERFORM backfill.check_spelled(job);
   PERFORM backfill.check_key_casts(relation, batch);
   PERFORM backfill.check_session(work);
-  PERFORM backfill.check_strangers((work).named);
   SELECT * INTO key FROM backfill.key_of(relation, backfill.key_numbers(relation, job.key));
   PERFORM backfill.check_operators(key);
   IF job.keep_in_sync AND NOT on_copy THEN  -- names in them beside the relation's may be another's since the layout: backfill.check_called
@@ -256,6 +256,7 @@ BEGIN
   nothing_to_do := whole IS NOT NULL AND backfill.has_nothing_to_do(whole, relation);
   hidden := hidden AND NOT nothing_to_do;
   all_at_once := backfill.looks_at_all(whole);
+  by_ctid := job.key OPERATOR(pg_catalog.=) '{ctid}'::pg_catalog.text[];
   IF NOT nothing_to_do THEN
     cuts := backfill.cuts_of((SELECT s.sample FROM backfill.statements(job, relation, key, false) s), relation, upper, estimate);
   END IF;

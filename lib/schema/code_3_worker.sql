@@ -99,6 +99,25 @@ BEGIN
 END
 $$;
 
+-- Whether the names in a statement of the user's own still mean the job's table: who creates another one in a schema before it in the search_path would have it filled in its place, and its triggers run.
+CREATE OR REPLACE FUNCTION backfill.check_spelled(job backfill.job) RETURNS void
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  name pg_catalog.text;
+BEGIN
+  SELECT s.name INTO name
+    FROM pg_catalog.jsonb_array_elements_text(job.plan OPERATOR(pg_catalog.->) 'spelled') AS s(name)
+   WHERE pg_catalog.to_regclass(s.name)::pg_catalog.oid OPERATOR(pg_catalog.<>) job.target::pg_catalog.oid
+   LIMIT 1;
+  IF FOUND THEN
+    RAISE EXCEPTION '% in the statement means % by now, and not %', name, backfill.relation_name(pg_catalog.to_regclass(name)::pg_catalog.oid), backfill.relation_name(job.target)
+      USING ERRCODE = 'BF010',
+            HINT = 'It stands before the job''s table in the search_path. No row of it was changed. When it is gone, or has another name: SELECT backfill.retry(name). Or SELECT backfill.forget(name), and insert the job for the rest, with the table''s schema in its statement.';
+  END IF;
+END
+$$;
+
 -- Whether the table of a statement of the user's own is still called as it was when that was written: else the batch, which reaches another one's rows, is undone, with BF001. hold:
 -- before it, so that it keeps its name to the transaction's end.
 CREATE OR REPLACE FUNCTION backfill.check_place(ticket bigint, hold boolean) RETURNS void
@@ -483,6 +502,7 @@ BEGIN
   PERFORM backfill.check_key_casts(relation, coalesce(statement, keys_of));
   IF name IS NULL THEN
     PERFORM backfill.check_place((work).ticket, true);
+    PERFORM backfill.check_spelled(backfill.own_job((work).ticket));
   END IF;
   IF function IS NOT NULL THEN
     PERFORM backfill.hold_beside(work);
@@ -491,7 +511,6 @@ BEGIN
   IF NOT pg_catalog.array_eq(backfill.settings_now(), (work).pinned) OR (work).own IS NOT NULL THEN
     PERFORM backfill.check_session(work);
   END IF;
-  PERFORM backfill.check_strangers((work).named);
   began := pg_catalog.clock_timestamp();
   PERFORM backfill.check_brake();
   IF (work).in_step THEN
@@ -533,6 +552,7 @@ BEGIN
   PERFORM backfill.check_name(relation, name, since);
   IF name IS NULL THEN
     PERFORM backfill.check_place((work).ticket, false);
+    PERFORM backfill.check_spelled(backfill.own_job((work).ticket));
   END IF;
   IF function IS NOT NULL THEN
     PERFORM backfill.check_called((work).ticket, function, signature);
@@ -608,13 +628,13 @@ BEGIN
   PERFORM backfill.check_key_casts(relation, coalesce(statement, keys_of));
   IF name IS NULL THEN
     PERFORM backfill.check_place((work).ticket, true);
+    PERFORM backfill.check_spelled(backfill.own_job((work).ticket));
   END IF;
   IF function IS NOT NULL THEN
     PERFORM backfill.hold_beside(work);
     PERFORM backfill.check_called((work).ticket, function, signature);
   END IF;
   PERFORM backfill.check_session(work);
-  PERFORM backfill.check_strangers((work).named);
   PERFORM backfill.check_brake();
   IF (work).in_step THEN
     PERFORM backfill.check_meaning(work);
@@ -641,6 +661,7 @@ BEGIN
   PERFORM backfill.check_name(relation, name, since);
   IF name IS NULL THEN
     PERFORM backfill.check_place((work).ticket, false);
+    PERFORM backfill.check_spelled(backfill.own_job((work).ticket));
   END IF;
   IF function IS NOT NULL THEN
     PERFORM backfill.check_called((work).ticket, function, signature);

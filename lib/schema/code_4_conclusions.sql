@@ -87,7 +87,7 @@ $$;
 CREATE OR REPLACE FUNCTION backfill.add_proof(job backfill.job, state text, measured jsonb) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT coalesce(measured, '{}') - '{unseen,all_at_once}'::text[]
+  SELECT coalesce(measured, '{}') - '{unseen,unmet,all_at_once}'::text[]
          || CASE WHEN n.nulls > 0 THEN jsonb_build_object('verified', coalesce(measured -> 'verified', '{}') || jsonb_build_object('null', n.nulls)) ELSE '{}' END
          || jsonb_strip_nulls(jsonb_build_object('not_proven', CASE WHEN state = 'succeeded' THEN nullif(concat_ws(' ', backfill.not_proven(job), backfill.may_have_moved(job, measured)), '') END))
     FROM (SELECT sum(g.nulls) AS nulls FROM backfill.range g WHERE g.job_id = job.id) n

@@ -7,8 +7,10 @@
 -- planned: when the session began on which this daemon laid out before; NULL: it didn't. On this one: the ranges that are open are
 -- its own plan's, which begins anew. Else the pass that it takes for done must be so, and is looked at, before its ranges go.
 -- outcome: NULL, or in the only row 'not over' or 'not ours'.
-CREATE OR REPLACE FUNCTION backfill.layout(job_id bigint, phase text, planned timestamptz)
-RETURNS TABLE (relation oid, name text, batch text, bound text, last text, keys_of text, on_copy boolean, trial bigint, data_directory text, outcome text, whole text)
+-- after: NULL, or the behind of the last row of a list before: then the plan goes on behind those relations, for the session is everybody's. behind is NULL in all rows where there are no others;
+-- else a row more holds that alone: the last one that was listed, and the largest of all.
+CREATE OR REPLACE FUNCTION backfill.layout(job_id bigint, phase text, planned timestamptz, after oid[])
+RETURNS TABLE (relation oid, name text, batch text, bound text, last text, keys_of text, on_copy boolean, trial bigint, data_directory text, outcome text, whole text, behind oid[])
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
@@ -21,13 +23,14 @@ DECLARE
   all_of  oid[];
   size    bigint := 0;
   most    constant bigint := 8000000;  -- bytes: a control session takes in 10 MiB
+  began   constant timestamptz := clock_timestamp();
 BEGIN
   SELECT * INTO job FROM backfill.job j WHERE j.id = job_id;
   IF NOT FOUND OR NOT backfill.is_held(job) OR backfill.has_moved_back(job, phase) THEN
     outcome := 'not ours';
     RETURN NEXT;
     RETURN;
-  ELSIF phase IN ('backfill', 'guard', 'verify') AND planned IS DISTINCT FROM backfill.session_start() AND backfill.is_open(job) THEN
+  ELSIF after IS NULL AND phase IN ('backfill', 'guard', 'verify') AND planned IS DISTINCT FROM backfill.session_start() AND backfill.is_open(job) THEN
     outcome := 'not over';
     RETURN NEXT;
     RETURN;
@@ -35,20 +38,22 @@ BEGIN
   IF job.set_clause IS NULL AND job.statement IS NULL THEN
     RETURN;
   END IF;
-  UPDATE backfill.job j SET planning = true WHERE j.id = layout.job_id;
-  DELETE FROM backfill.range g WHERE g.job_id = layout.job_id AND job.phase = 'preflight';
-  IF job.phase = 'preflight' AND job.where_clause IS NULL THEN
-    UPDATE backfill.job j SET laid_out = backfill.laid_out_now(job) WHERE j.id = layout.job_id;
+  IF after IS NULL THEN
+    UPDATE backfill.job j SET planning = true WHERE j.id = layout.job_id;
+    DELETE FROM backfill.range g WHERE g.job_id = layout.job_id AND job.phase = 'preflight';
+    IF job.phase = 'preflight' AND job.where_clause IS NULL THEN
+      UPDATE backfill.job j SET laid_out = backfill.laid_out_now(job) WHERE j.id = layout.job_id;
+    END IF;
+    PERFORM backfill.check_target(job);
   END IF;
-  PERFORM backfill.check_target(job);
   PERFORM backfill.check_columns(job);
-  trying := job.phase = 'preflight' AND (job.dry_run OR job.plan - '{named,names,columns,drop}'::text[] <> '{}');
-  largest := (SELECT c.oid FROM backfill.relations_of(job) o JOIN pg_class c ON c.oid = o ORDER BY c.relpages DESC, c.reltuples DESC LIMIT 1);
+  trying := job.phase = 'preflight' AND (job.dry_run OR job.plan - '{named,spelled,where,columns,drop}'::text[] <> '{}');
+  largest := coalesce(after[2], (SELECT c.oid FROM backfill.relations_of(job) o JOIN pg_class c ON c.oid = o ORDER BY c.relpages DESC, c.reltuples DESC LIMIT 1));
   on_copy := NOT backfill.has_column(job);
   data_directory := (SELECT coalesce(nullif(pg_tablespace_location(coalesce(nullif(c.reltablespace, 0), d.dattablespace)), ''),  -- where the largest is
                                      (SELECT s.setting FROM pg_settings s WHERE s.name = 'data_directory'))  -- NULL without pg_monitor
                        FROM pg_class c JOIN pg_database d ON d.datname = current_database() WHERE c.oid = largest);
-  all_of := ARRAY(SELECT o FROM backfill.relations_of(job) o ORDER BY o = largest);  -- one that has rows is looked at last, and by a look at all
+  all_of := ARRAY(SELECT o FROM backfill.relations_of(job) o WHERE after IS NULL OR (o = largest, o) > (after[1] = largest, after[1]) ORDER BY o = largest, o);  -- one that has rows is looked at last, and by a look at all
   FOREACH r IN ARRAY all_of LOOP
     IF on_copy AND r <> largest THEN
       CONTINUE;
@@ -68,6 +73,12 @@ BEGIN
         USING ERRCODE = 'BF005', HINT = 'Make the clauses shorter (what is long belongs into a function that they call), or insert a job for each partition, or for each part of the tree.';
     END IF;
     RETURN NEXT;
+    IF clock_timestamp() > began + interval '50 ms' AND r <> all_of[cardinality(all_of)] AND NOT on_copy THEN
+      relation := NULL; name := NULL; batch := NULL; bound := NULL; last := NULL; keys_of := NULL; trial := NULL; whole := NULL;
+      behind := ARRAY[r, largest];
+      RETURN NEXT;
+      RETURN;
+    END IF;
   END LOOP;
 END
 $$;

@@ -476,6 +476,7 @@ def test_labels_within_a_key_that_were_exchanged_lose_no_row(db, kind, value, wh
                    f"CREATE TABLE t (r {kind}, id int, n int DEFAULT 0, PRIMARY KEY (r, id)); INSERT INTO t SELECT {value}, i FROM unnest(enum_range(NULL::region)) r, generate_series(1, 200) AS i")
     db.daemon(max_rows=20)
     name = db.submit(set_clause="n = n + 1", where_clause=where, max_rows_per_s=200)
+    db.app.execute("ALTER TYPE region ADD VALUE 'new' BEFORE 'c'")
     wait_until(lambda: db.one("SELECT sum(n) FROM t") > 450, what="it is among the third label's")
     db.app.execute("BEGIN; ALTER TYPE region RENAME VALUE 'c' TO 'x'; ALTER TYPE region RENAME VALUE 'e' TO 'c'; ALTER TYPE region RENAME VALUE 'x' TO 'e'; COMMIT; UPDATE backfill.job SET max_rows_per_s = NULL")
     if where:
@@ -490,6 +491,19 @@ def test_a_key_whose_text_is_somebody_elses_name_is_none(db):
     db.app.execute("CREATE TABLE t (r regclass PRIMARY KEY, n int DEFAULT 0); INSERT INTO t SELECT oid FROM pg_class LIMIT 50")
     with pytest.raises(psycopg.Error, match="public.t has no key"):
         db.submit(set_clause="n = n + 1")
+
+
+def test_a_key_that_is_made_of_a_great_many_types_is_none(db):
+    """Each question for it would look through them all."""
+    db.app.execute("DO $$ BEGIN CREATE DOMAIN d0 AS int; FOR i IN 1 .. 150 LOOP EXECUTE format('CREATE DOMAIN d%s AS d%s', i, i - 1); END LOOP; EXECUTE (SELECT format('CREATE TYPE wide AS (%s)', string_agg(format('a%s d%s', i, i), ', ')) FROM generate_series(1, 90) AS i); "
+                   "EXECUTE (SELECT format('CREATE TYPE many AS (%s)', string_agg(format('b%s wide[]', i), ', ')) FROM generate_series(1, 120) AS i); END $$;"
+                   "CREATE TABLE t (k many PRIMARY KEY, n int); CREATE TABLE u (k d150 PRIMARY KEY, n int); CREATE TABLE w (k wide PRIMARY KEY, n int)")
+    for table in ("u",):
+        with pytest.raises(psycopg.Error, match=f"public.{table} has no key"):
+            db.submit(target=table, set_clause="n = 1")
+    db.daemon()
+    db.finish(db.submit(target="w", set_clause="n = 1"))
+    assert db.one("SELECT cardinality(backfill.types_in('many'::regtype, 100))") < 10
 
 
 @pytest.mark.parametrize("labels, walked", [(1500, True), (10001, False)])

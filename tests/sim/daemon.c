@@ -321,6 +321,10 @@ static void send_action(struct world *w, struct daemon *d, struct runner_action 
         return;
     }
     *s = (struct statement){.under_way = true, .action = a, .phase = r->migration.phase, .sent_us = w->now_us};
+    if (a.kind == RUNNER_LAYOUT) {
+        d->first = a.continues ? d->first + d->slice : 0;
+        d->slice = random_between(&w->random, 1, MODEL_RELATIONS);
+    }
     s->batch = (struct model_batch){.range = r->walker.range,
         .epoch = epoch_counted(r->walker.epoch),
         .lo = key_of(r->walker.cursor),
@@ -464,23 +468,30 @@ static const char *execute_on_server(struct world *w, struct daemon *d, struct r
     struct statement *s = &d->statement;
     const struct runner_action *a = &s->action;
     bool held = model_is_held(m, d->session);
-    int last;
+    int last, relation;
 
     switch (a->kind) {
     case RUNNER_LAYOUT:
-        e->n_relations = m->plan.fill ? m->n_relations : 0;
-        e->look = model_layout(m, d->session, s->phase, d->planned);
-        d->planned = e->look == RUNNER_LOOK_FINE ? d->session : 0;
+        e->n_relations = m->plan.fill ? m->n_relations - d->first : 0;
+        if (e->n_relations > d->slice) {
+            e->n_relations = d->slice;
+            e->more = true;
+        }
+        e->look = model_layout(m, d->session, s->phase, d->planned, a->continues);
+        if (!a->continues)
+            d->planned = e->look == RUNNER_LOOK_FINE ? d->session : 0;
         return NULL;
     case RUNNER_SURVEY:
-        d->surveyed[a->relation] = last = model_survey(m, a->relation, &e->estimate);
-        if (a->at_once && random_chance(&w->random, 500) && !model_is_to_do(m, a->relation))
-            d->surveyed[a->relation] = last = 0;
+        relation = d->first + a->relation;
+        d->surveyed[relation] = last = model_survey(m, relation, &e->estimate);
+        if (a->at_once && random_chance(&w->random, 500) && !model_is_to_do(m, relation))
+            d->surveyed[relation] = last = 0;
         e->empty = last == 0;
-        model_cuts_of(m, a->relation, &w->random, &d->cuts[a->relation]);
+        model_cuts_of(m, relation, &w->random, &d->cuts[relation]);
         return NULL;
     case RUNNER_ADD_RANGE:
-        model_add_ranges(m, d->session, a->relation, d->surveyed[a->relation], &d->cuts[a->relation], d->planned);
+        relation = d->first + a->relation;
+        model_add_ranges(m, d->session, relation, d->surveyed[relation], &d->cuts[relation], d->planned);
         return NULL;
     case RUNNER_BEGIN:
         e->look =

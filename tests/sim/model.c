@@ -285,12 +285,14 @@ static bool is_open_job(const struct model *m)
 /* A daemon that lost the job while its control session was away sends once more what it had asked for. If
  * that were done, the plan of the daemon that holds the job by now would lose its ranges, and rows would be
  * missed. */
-enum runner_look model_layout(struct model *m, int session, enum job_phase phase, int planned)
+enum runner_look model_layout(struct model *m, int session, enum job_phase phase, int planned, bool continues)
 {
     bool walks = is_walking(phase);
 
     if (!model_is_held(m, session) || model_has_moved_back(m, session, phase))
         return RUNNER_LOOK_NOT_OURS;
+    if (continues)
+        return RUNNER_LOOK_FINE;
     if (walks && planned != session && is_open_job(m))
         return RUNNER_LOOK_NOT_OVER;
     for (int i = 0; i < m->n_ranges && m->phase == PHASE_PREFLIGHT; i++)

@@ -159,7 +159,7 @@ void model_help_again(struct model *m, int slot, int token, int session);
 bool model_helps(const struct model *m, int slot, int session);
 void model_leave(struct model *m, int slot, int session, bool troubled);
 void model_hand_over(struct model *m, const struct model_batch *b);
-enum runner_look model_layout(struct model *m, int session, enum job_phase phase, int planned);
+enum runner_look model_layout(struct model *m, int session, enum job_phase phase, int planned, bool continues); /* continues: the list of before, no new plan */
 void model_add_ranges(struct model *m, int session, int relation, int upper, const struct model_cuts *cuts, int planned);
 enum runner_look model_begin_phase(
     struct model *m, int session, enum job_phase from, enum job_phase phase, uint64_t estimate, int planned);

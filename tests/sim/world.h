@@ -38,6 +38,7 @@ struct daemon {
     bool has_runner;
     struct runner runner;
     struct statement statement;
+    int first, slice;              /* of the relations that were listed last, and how many they are */
     int surveyed[MODEL_RELATIONS]; /* the last key of each */
     struct model_cuts cuts[MODEL_RELATIONS];
     int token;                     /* of its claim, or of the slot in which it helps */

@@ -172,6 +172,59 @@ static void test_what_proves_looks_at_a_relation_at_once(void **state)
 }
 
 /* By ctid: others move a row from ahead of the walk to behind it. */
+static void laid_out(struct script *s, int n, bool more, bool continues)
+{
+    EXPECT(s, RUNNER_LAYOUT);
+    assert_true(s->a.continues == continues);
+    done_with(s, (struct runner_event){.n_relations = n, .more = more});
+}
+
+static void one_planned(struct script *s)
+{
+    EXPECT(s, RUNNER_SURVEY);
+    done_with(s, (struct runner_event){.estimate = 10});
+    EXPECT(s, RUNNER_ADD_RANGE);
+    done(s);
+}
+
+/* The control session is everybody's: what is asked of thousands of partitions is asked in parts. */
+static void test_many_relations_are_listed_in_slices(void **state)
+{
+    struct script *s = *state;
+    begin(s, PHASE_PREFLIGHT, &(const struct migration_plan){.fill = true});
+    laid_out(s, 2, true, false);
+    one_planned(s);
+    one_planned(s);
+    laid_out(s, 1, true, true);
+    one_planned(s);
+    laid_out(s, 1, false, true);
+    one_planned(s);
+    EXPECT(s, RUNNER_BEGIN);
+    assert_int_equal(s->a.estimate, 40);
+}
+
+static void test_a_list_that_is_broken_off_begins_anew(void **state)
+{
+    struct script *s = *state;
+    begin(s, PHASE_PREFLIGHT, &(const struct migration_plan){.fill = true});
+    laid_out(s, 1, true, false);
+    one_planned(s);
+    EXPECT(s, RUNNER_LAYOUT);
+    refused(s, "40P01");
+    EXPECT(s, RUNNER_REST);
+    done(s);
+    laid_out(s, 1, true, false);
+    EXPECT(s, RUNNER_SURVEY);
+    refused(s, "40P01");
+    EXPECT(s, RUNNER_REST);
+    done(s);
+    laid_out(s, 2, false, false);
+    one_planned(s);
+    one_planned(s);
+    EXPECT(s, RUNNER_BEGIN);
+    assert_int_equal(s->a.estimate, 20);
+}
+
 static void test_where_rows_may_move_behind_a_walk_only_a_look_at_once_proves(void **state)
 {
     struct script *s = *state;
@@ -225,6 +278,28 @@ static void test_where_no_look_could_prove_the_job_ends_and_says_so(void **state
     EXPECT(s, RUNNER_FINISH);
     assert_int_equal(s->a.state, JOB_SUCCEEDED);
     assert_true(s->r.migration.hidden);
+}
+
+/* Along a key, of a table that nothing keeps in step: others write such rows behind the walk, and fill them a moment later. */
+static void test_rows_that_each_look_sees_and_no_walk_meets_keep_no_job_for_ever(void **state)
+{
+    struct script *s = *state;
+    begin(s, PHASE_BACKFILL, &(const struct migration_plan){.fill = true, .verify = true});
+    walked(s, 1000);
+    for (int i = 0; i < UNMET_MOST; i++) {
+        surveyed_in_verify(s, true);
+        done_with(s, (struct runner_event){.estimate = 1000, .moves = true});
+        done(s);
+        begun(s, PHASE_VERIFY);
+        walked(s, 0);
+        if (i + 1 < UNMET_MOST) {
+            EXPECT(s, RUNNER_REST);
+            done(s);
+        }
+    }
+    EXPECT(s, RUNNER_FINISH);
+    assert_int_equal(s->a.state, JOB_SUCCEEDED);
+    assert_true(migration_leaves_unmet(&s->r.migration));
 }
 
 static void test_a_look_at_once_that_was_cut_short_or_lost_is_not_tried_again(void **state)
@@ -610,6 +685,9 @@ int main(void)
         SCRIPTED(test_what_proves_looks_at_a_relation_at_once),
         SCRIPTED(test_where_rows_may_move_behind_a_walk_only_a_look_at_once_proves),
         SCRIPTED(test_where_such_a_look_is_cut_short_the_end_says_so),
+        SCRIPTED(test_many_relations_are_listed_in_slices),
+        SCRIPTED(test_a_list_that_is_broken_off_begins_anew),
+        SCRIPTED(test_rows_that_each_look_sees_and_no_walk_meets_keep_no_job_for_ever),
         SCRIPTED(test_where_no_look_could_prove_the_job_ends_and_says_so),
         SCRIPTED(test_a_look_at_once_that_was_cut_short_or_lost_is_not_tried_again),
         SCRIPTED(test_nothing_looks_at_once_beside_others_that_the_job_slows_down_for),
