@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #define CONNECT_TIMEOUT_MS 10000
+#define IMPATIENCE_S       1ULL  /* so long may one statement keep a daemon that stops */
 #define ANSWER_TIMEOUT_MS  15000 /* above the session's statement_timeout of 10 s */
 #define RETRY_BASE_US      100000
 #define RETRY_CAP_US       500000 /* a server that was promoted is found soon */
@@ -38,13 +39,14 @@ struct control {
     struct request_list requests; /* the first is under way when the session is busy */
     struct request_list later;    /* of who has had the session for long; in the order in which they came */
     struct debts debts;
-    struct event *due;
+    struct event *due, *impatience;
     uint64_t sent_us; /* when the first was */
     bool hurries;     /* nobody waits any more: the daemon stops */
     char *pid, *start, *old_pid, *old_start;
 };
 
 static void on_session(struct session *session, const struct session_event *e, void *arg);
+static void on_impatience(evutil_socket_t socket, short what, void *arg);
 static void on_notify(struct session *session, int from_pid, void *arg);
 
 static void connect_now(struct control *c)
@@ -296,6 +298,7 @@ struct control *control_open(
     TAILQ_INIT(&c->later);
     c->retry = must(event_new(base, -1, 0, on_retry, c));
     c->due = must(event_new(base, -1, 0, on_due, c));
+    c->impatience = must(event_new(base, -1, 0, on_impatience, c));
     backoff_init(&c->backoff, RETRY_BASE_US, RETRY_CAP_US, now_us() ^ (uint64_t)getpid());
     connect_now(c);
     return c;
@@ -332,6 +335,19 @@ void control_hurry(struct control *c)
 {
     c->hurries = true;
     on_due(-1, 0, c);
+    event_add(c->impatience, &(struct timeval){.tv_sec = IMPATIENCE_S});
+}
+
+/* Who stops waits for no long question: it is sent again, or not any more. */
+static void on_impatience(evutil_socket_t socket, short what, void *arg)
+{
+    struct control *c = arg;
+
+    (void)socket;
+    (void)what;
+    if (c->state == CONTROL_READY && !session_is_idle(c->session) && now_us() - c->sent_us >= IMPATIENCE_S * 1000000)
+        session_cancel_aside(c->session);
+    event_add(c->impatience, &(struct timeval){.tv_sec = IMPATIENCE_S});
 }
 
 const struct place *control_place(const struct control *c)
@@ -370,6 +386,7 @@ struct control *control_close(struct control *c)
     session_close(c->session);
     event_free(c->retry);
     event_free(c->due);
+    event_free(c->impatience);
     free(c->pid);
     free(c->start);
     free(c->old_pid);

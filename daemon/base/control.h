@@ -33,7 +33,7 @@ void control_ask(
 void control_ask_first(
     struct control *control, const struct session_query *query, control_answer *answer, void *arg);
 
-/* From now on nobody waits for others. */
+/* From now on nobody waits for others, and no statement is waited for longer than a second or two. */
 void control_hurry(struct control *control);
 
 /* Requests of that arg are sent all the same, but nobody is told. */

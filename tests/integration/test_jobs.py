@@ -650,6 +650,22 @@ def test_sigterm_finishes_the_batch_and_gives_the_job_back(db):
     assert db.counts() == {1: 1000}
 
 
+def test_sigterm_waits_for_no_long_question_of_the_control_session(db):
+    db.table()
+    daemon = db.daemon()
+    made = db.one("SELECT pg_get_functiondef('backfill.laid_out_now'::regproc)")
+    db.admin.execute("CREATE OR REPLACE FUNCTION backfill.laid_out_now(job backfill.job) RETURNS oid[] LANGUAGE sql AS $$ SELECT pg_sleep(8); SELECT '{}'::oid[] $$")
+    name = db.submit(set_clause="n = n + 1")
+    wait_until(lambda: db.one("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND application_name = 'backfilld control'"), what="a question that takes long")
+    began = time.monotonic()
+    daemon.terminate()
+    assert time.monotonic() - began < 5 and db.state(name) == "queued", daemon.log()
+    db.admin.execute(made)
+    db.daemon()
+    db.finish(name)
+    assert db.counts() == {1: 1000}
+
+
 def test_second_sigterm_cancels_the_batch(db):
     db.table()
     db.sleep_at(500, 4.5)
