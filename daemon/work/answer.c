@@ -332,6 +332,8 @@ static bool read_answer(struct worker *w, const struct session_event *e, struct 
         event->hidden = result_is_true(first, 0, "hidden");
         event->all_at_once = result_is_true(first, 0, "all_at_once");
         event->by_ctid = result_is_true(first, 0, "by_ctid");
+        event->nothing_else = result_is_true(first, 0, "nothing_else");
+        event->aside = (uint64_t)result_number(first, 0, "aside");
     } else if (w->action.kind == RUNNER_BOUND)
         event->bound = result_only(first);
     else if (w->action.kind == RUNNER_BATCH)

@@ -100,6 +100,8 @@ struct runner_event {
     bool moves;               /* SURVEY: a row may move behind the walk: that none is to do, only a look at once proves, */
     bool hidden;              /* or nothing does: what is put aside would be seen by it, or it is too large */
     bool all_at_once;         /* SURVEY: the look was at all relations at once */
+    bool nothing_else;        /* SURVEY: at once: none but rows that are done by their NULL, which the walk counts */
+    uint64_t aside;           /* SURVEY: rows of it that an earlier walk has put aside */
     bool by_ctid;             /* SURVEY: each update moves a row, not only one of its key */
     uint64_t estimate;        /* SURVEY: rows, as the planner guesses */
     bool has_step;            /* NEXT_STEP */

@@ -224,6 +224,8 @@ struct next migration_laid_out(struct migration *m, struct work *k, const struct
     if (!m->continues) {
         m->estimate = 0;
         m->unseen = m->hidden = m->all_at_once = false;
+        m->aside = 0;
+        m->aside_from = k->counts.put_aside;
     }
     m->continues = false;
     return next_act(m->n_relations > 0 ? RUNNER_SURVEY : RUNNER_BEGIN);
@@ -241,7 +243,8 @@ struct next migration_surveyed(struct migration *m, const struct runner_event *e
 {
     m->estimate += e->empty ? 0 : e->estimate;
     m->moves = m->moves || e->moves;
-    m->unseen = m->unseen || (e->moves && !e->empty);
+    m->unseen = m->unseen || (e->moves && !e->empty && !e->nothing_else);
+    m->aside += e->aside;
     m->hidden = m->hidden || e->hidden;
     m->all_at_once = m->all_at_once || e->all_at_once;
     m->by_ctid = m->by_ctid || e->by_ctid;
@@ -299,13 +302,9 @@ static struct next wait_until_quiet(struct migration *m, struct work *k, uint64_
 /* Whoever reads "succeeded" may count on it that no row is to do. */
 static struct next finish_open(const struct migration *m, struct work *k, uint64_t found)
 {
-    int walks = (int)m->verified;
     _cleanup_free_ char *error = NULL;
 
-    if (asprintf(&error,
-            found > 0 ? "rows that are to do still come in: each of %d walks of verify found some, the last one %" PRIu64
-                      : "rows that are to do still move from before the scan to behind it: %d walks of verify met them no more, and a look at all at once saw some (%" PRIu64 " by the last walk)",
-            walks, found) < 0)
+    if (asprintf(&error, "rows that are to do still come in: each of %" PRIu32 " walks of verify found some, the last one %" PRIu64, m->verified, found) < 0)
         abort();
     return next_finish(k, JOB_FAILED, error,
         m->plan.in_step ? "All older rows are done. SELECT those that meet where_clause: the trigger has no value for them, or it is changed back. Mend them; then SELECT backfill.retry(name)."
@@ -315,7 +314,7 @@ static struct next finish_open(const struct migration *m, struct work *k, uint64
 
 bool migration_leaves_unmet(const struct migration *m)
 {
-    return !m->plan.in_step && !m->by_ctid && m->unmet >= UNMET_MOST;
+    return m->unmet >= (m->plan.in_step || m->by_ctid ? 4 * VERIFY_WALKS_MOST : UNMET_MOST);
 }
 
 struct next migration_walked(struct migration *m, struct work *k, int64_t walk, uint64_t found, uint64_t now_us)
@@ -336,10 +335,13 @@ struct next migration_walked(struct migration *m, struct work *k, int64_t walk, 
         if (!whole)
             return plan_walk(m, PHASE_VERIFY);
         m->verified++;
-        m->unmet = found == 0 && m->unseen ? m->unmet + 1 : 0;
-        if (found == 0 && (!m->unseen || m->piecewise || m->hidden || migration_leaves_unmet(m)))
+        /* A row that was put aside may have moved, too; one that was mended costs a walk. */
+        bool vanished = k->counts.put_aside - m->aside_from < m->aside;
+        bool proven = found == 0 && !vanished && (!m->unseen || m->piecewise || m->hidden);
+        m->unmet = proven || found > 0 ? 0 : m->unmet + 1;
+        if (proven || migration_leaves_unmet(m))
             return end_phase(m, k);
-        if (m->verified >= (found == 0 ? 4 : 1) * VERIFY_WALKS_MOST)
+        if (found > 0 && m->verified >= (m->by_ctid ? 4 : 1) * VERIFY_WALKS_MOST)
             return finish_open(m, k, found);
         /* What turned up is done; whether there is more, another walk tells. At once, the first time. */
         return walk_again(m, k, found == 0 ? "verifies again: rows may have moved behind the scan" : "verifies again: there were rows to do", m->verified > 1 ? QUIET_GAP_US : 0);

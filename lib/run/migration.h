@@ -34,7 +34,7 @@ bool migration_walks(enum job_phase phase);
 /* So many walks of verify may find rows to do. After that it is no use to go on until there are none: somebody writes them, and what
  * would be called done has rows to do a moment later. */
 #define VERIFY_WALKS_MOST 5
-#define UNMET_MOST        3 /* then others write such rows behind the walk, and finish them: nobody keeps them in step */
+#define UNMET_MOST        3 /* then others write such rows behind the walk, and finish them; more where each row is to be in step, or an update of any kind moves it */
 
 #define STEP_LOCK_MOST_MS 900 /* below the least usual deadlock_timeout, so that a step gives up first */
 
@@ -79,6 +79,7 @@ struct migration {
     bool hidden;        /* or none could: it ends without, and its report says so */
     bool all_at_once;   /* one look has seen all relations of this one */
     bool by_ctid;
+    uint64_t aside, aside_from; /* rows that were put aside before this walk; and the count of all from which on it puts some aside */
     uint32_t unmet;     /* looks that saw rows to do, and walks that met none, in a row */
     bool piecewise;     /* a look at all of a relation at once was cut short, or failed: it is walked by its key */
     bool guard_walked;  /* what stood in the way of a constraint was walked for */
@@ -95,7 +96,7 @@ struct migration {
 
 void migration_init(struct migration *m, enum job_phase phase, uint64_t estimate);
 
-/* Whether it ends though looks at all at once saw rows to do: along a key no walk meets those that others write behind it. Its report says so. */
+/* Whether it ends though looks at all at once saw rows to do: no walk meets those that others write, or move, behind it. Its report says so. */
 bool migration_leaves_unmet(const struct migration *m);
 
 void migration_done(struct migration *m);

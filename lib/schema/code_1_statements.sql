@@ -1,13 +1,13 @@
 -- How the statements of a job are written: its table's key, the batch, the bound of the next batch.
 
--- The type under a chain of domains, of a hundred at most; a type itself otherwise.
+-- The type under a chain of domains, of twenty at most; a type itself otherwise.
 CREATE OR REPLACE FUNCTION backfill.base_type(type oid) RETURNS oid
 LANGUAGE plpgsql STABLE STRICT SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   above oid;
 BEGIN
-  FOR i IN 1 .. 100 LOOP
+  FOR i IN 1 .. 20 LOOP
     SELECT t.typbasetype INTO above FROM pg_type t WHERE t.oid = base_type.type AND t.typtype = 'd';
     EXIT WHEN NOT FOUND;
     type := above;
@@ -120,62 +120,79 @@ AS $$
 $$;
 
 -- Refuses a key whose columns are cast to text, or back, by a function of somebody who lacks the rights of that role: batches write keys as text, so that it would run with its rights. Such a cast
--- is its type's owner's to make, at any time.
+-- is its type's owner's to make, at any time, also by a function of the server's own that gives no value's text.
 CREATE OR REPLACE FUNCTION backfill.check_casts(relation oid, attnums smallint[], role oid) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   wrong record;
 BEGIN
-  SELECT a.attname, format('(%s AS %s)', k.castsource::regtype, k.casttarget::regtype) AS kind, f.oid::regprocedure AS function, f.proowner::regrole AS owner INTO wrong
-    FROM pg_attribute a, backfill.base_type(a.atttypid) AS b(oid), pg_cast k JOIN pg_proc f ON f.oid = k.castfunc JOIN pg_roles o ON o.oid = f.proowner
+  SELECT a.attname, format('(%s AS %s)', k.castsource::regtype, k.casttarget::regtype) AS kind, f.oid::regprocedure AS function, o.rolname AS owner INTO wrong
+    FROM pg_attribute a, backfill.base_type(a.atttypid) AS b(oid), pg_cast k JOIN pg_proc f ON f.oid = k.castfunc,
+         pg_type y JOIN pg_roles o ON true
    WHERE a.attrelid = relation AND a.attnum = ANY (attnums)
      AND (k.castsource IN (a.atttypid, b.oid) AND k.casttarget = 'text'::regtype OR k.castsource = 'text'::regtype AND k.casttarget IN (a.atttypid, b.oid))
-     AND f.oid >= 16384 AND NOT o.rolsuper AND NOT pg_has_role(role, f.proowner, 'USAGE')
+     AND k.oid >= 16384 AND y.oid = CASE k.casttarget WHEN 'text'::regtype THEN k.castsource ELSE k.casttarget END
+     AND o.oid IN (y.typowner, f.proowner) AND NOT o.rolsuper AND NOT pg_has_role(role, o.oid, 'USAGE')
+   ORDER BY o.oid <> f.proowner
    LIMIT 1;
   IF FOUND THEN
-    RAISE EXCEPTION 'key column % is cast % by function %, which belongs to % and would run with the rights of %', wrong.attname, wrong.kind, wrong.function, wrong.owner, backfill.role_name(role)
+    RAISE EXCEPTION 'key column % is cast % by function %, which is of % and would run with the rights of %', wrong.attname, wrong.kind, wrong.function, wrong.owner, backfill.role_name(role)
       USING ERRCODE = '42501', COLUMN = 'key', HINT = 'DROP CAST, or walk by a unique index over columns of other types (key).';
   END IF;
 END
 $$;
 
--- What a statement of a job's begins with, by which it is told from an application's in pg_stat_statements; and which columns of its key are of users' own types. (Who owns neither type makes no
--- cast: nobody else's need be looked at.)
+-- What a statement of a job's begins with, by which it is told from an application's in pg_stat_statements; and, where its key has types or collations of users' own, which columns it has, and what
+-- was meant by their names: backfill.key_meaning. (Who owns neither type makes no cast: nobody else's need be looked at.)
 CREATE OR REPLACE FUNCTION backfill.statement_tag(key backfill.walk_key) RETURNS text
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
-#variable_conflict use_column
 BEGIN
-  RETURN (SELECT coalesce(format('/* backfilld, casts of %s */ ', array_agg(u.attnum) FILTER (WHERE strpos(u.type, '.') > 0)), '/* backfilld */ ') FROM unnest((key).attnums, (key).types) AS u(attnum, type));
+  IF key.index_oid IS NULL OR NOT EXISTS (SELECT FROM unnest(key.types || key.collations) AS u(name) WHERE strpos(u.name, '.') > 0 AND u.name NOT LIKE 'pg\_catalog.%') THEN
+    RETURN '/* backfilld */ ';
+  END IF;
+  RETURN format('/* backfilld, key %s %s */ ', key.attnums, backfill.key_meaning(key));
 END
 $$;
 
--- backfill.check_casts, before a worker runs a statement that says by its tag that there is something to look at.
+-- What the names are that a statement has for a key's types, collations and operators: another stands under one of them when the type, say, was renamed, and somebody has made one in its place.
+CREATE OR REPLACE FUNCTION backfill.key_meaning(key backfill.walk_key) RETURNS text
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  RETURN md5(concat(key.types, key.collations, key.operators));
+END
+$$;
+
+-- Before a worker runs a statement that says by its tag that there is something to look at: its key's names mean what they meant, and nobody else's casts are in them.
 CREATE OR REPLACE FUNCTION backfill.check_key_casts(relation oid, statement text) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  attnums constant smallint[] := substring(statement FROM '^/\* backfilld, casts of (\{[0-9,]+\})');
+  found constant text[] := regexp_match(left(statement, 300), '^/\* backfilld, key (\{[0-9,]+\}) (\w+) \*/');
 BEGIN
-  IF attnums IS NOT NULL THEN
-    PERFORM backfill.check_casts(relation, attnums, backfill.role_oid(current_user));
+  IF found IS NULL THEN
+    RETURN;
+  ELSIF EXISTS (SELECT FROM backfill.key_of(relation, found[1]::smallint[]) k WHERE backfill.key_meaning(k) <> found[2]) THEN
+    RAISE EXCEPTION 'a type or a collation of the key has another name' USING ERRCODE = 'BF001', HINT = 'This statement was undone; the range is taken again.';
   END IF;
+  PERFORM backfill.check_casts(relation, found[1]::smallint[], backfill.role_oid(current_user));
 END
 $$;
 
--- All types that a value of a type is made of: itself, elements, attributes, bounds; domains as what they are over. The first of them, up to one more than most.
+-- All types that a value of a type is made of: itself, elements, attributes, bounds, what domains are over. The first of them, up to one more than most.
 CREATE OR REPLACE FUNCTION backfill.types_in(type oid, most bigint) RETURNS oid[]
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   RETURN ARRAY(
     WITH RECURSIVE inside(oid) AS (
-      SELECT backfill.base_type(types_in.type)
+      SELECT types_in.type
       UNION
-      SELECT backfill.base_type(n.oid)
+      SELECT n.oid
         FROM inside i
-       CROSS JOIN LATERAL (SELECT t.typelem FROM pg_type t WHERE t.oid = i.oid AND t.typelem <> 0
+       CROSS JOIN LATERAL (SELECT u.oid FROM pg_type t, unnest(ARRAY[t.typelem, t.typbasetype]) AS u(oid) WHERE t.oid = i.oid AND u.oid <> 0
                            UNION ALL
                            (SELECT a.atttypid FROM pg_type t JOIN pg_attribute a ON a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped WHERE t.oid = i.oid AND t.typtype = 'c' LIMIT most + 1)
                            UNION ALL
@@ -269,7 +286,7 @@ BEGIN
                jsonb_agg(jsonb_strip_nulls(jsonb_build_object(
                  'name', a.attname, 'type', format_type(b.type, -1), 'opclass', format('%I.%I', ocn.nspname, oc.opcname),
                  'collation', n.name, 'order', backfill.collation_order(nullif(u.coll, 0)), 'file', t.relfilenode, 'version', a.xmin::text,
-                 'cast', CASE WHEN b.type <> a.atttypid AND (SELECT d.typtype FROM pg_type d WHERE d.oid = b.type) IN ('e', 'c', 'r', 'm') THEN true END)) || b.meaning ORDER BY u.ord) AS identity,
+                 'cast', CASE WHEN b.type <> a.atttypid AND (SELECT d.typtype IN ('e', 'c', 'r', 'm') OR d.typnamespace <> 'pg_catalog'::regnamespace FROM pg_type d WHERE d.oid = b.type) THEN true END)) || b.meaning ORDER BY u.ord) AS identity,
                bool_and(backfill.is_not_null(relation, a.attname)) AS not_null,
                bool_and(b.meaning IS NOT NULL) AS has_meaning,
                count(DISTINCT u.opt) = 1 AND bool_and(u.opt IN (0, 3)) AS one_direction,
@@ -299,10 +316,10 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT CASE WHEN jsonb_typeof(was -> 0) = 'array' AND jsonb_typeof(now -> 0) = 'array'
               THEN jsonb_array_length(was) = jsonb_array_length(now)
-                   AND (SELECT bool_and(w.labels = (SELECT jsonb_agg(l ORDER BY ord) FROM jsonb_array_elements_text(n.labels) WITH ORDINALITY AS x(l, ord) WHERE l IN (SELECT jsonb_array_elements_text(w.labels))))
+                   AND (SELECT bool_and(w.labels = (SELECT coalesce(jsonb_agg(l ORDER BY ord), '[]') FROM jsonb_array_elements_text(n.labels) WITH ORDINALITY AS x(l, ord) WHERE l IN (SELECT jsonb_array_elements_text(w.labels))))
                           FROM jsonb_array_elements(was) WITH ORDINALITY AS w(labels, ord) JOIN jsonb_array_elements(now) WITH ORDINALITY AS n(labels, ord) USING (ord))
               WHEN jsonb_typeof(was) = 'array' AND jsonb_typeof(now) = 'array'
-              THEN was = (SELECT jsonb_agg(l ORDER BY ord) FROM jsonb_array_elements_text(now) WITH ORDINALITY AS x(l, ord) WHERE l IN (SELECT jsonb_array_elements_text(was)))
+              THEN was = (SELECT coalesce(jsonb_agg(l ORDER BY ord), '[]') FROM jsonb_array_elements_text(now) WITH ORDINALITY AS x(l, ord) WHERE l IN (SELECT jsonb_array_elements_text(was)))
               ELSE was = now END
 $$;
 
@@ -704,19 +721,27 @@ AS $$
    WHERE cardinality(key.columns) = 1 AND key.types[1] IN ('smallint', 'integer', 'bigint') AND key.identity -> 0 ->> 'opclass' IN ('pg_catalog.int2_ops', 'pg_catalog.int4_ops', 'pg_catalog.int8_ops')
 $$;
 
--- Asks whether no row of a relation is to do, by one look at all of it, and whether that relation is still called so; NULL for a job that
--- no where_clause tells of. Of a partitioned table at all partitions at once, for a row may go from one to another: backfill.looks_at_all.
+-- Asks what is to do in a relation, by one look at all of it: 'none'; 'nulls', rows alone whose value the clause makes NULL, and which are done by that; else 'some', also where that relation is not
+-- called so any more. NULL for a job that no where_clause tells of. Of a partitioned table at all partitions at once, for a row may go from one to another: backfill.looks_at_all.
 CREATE OR REPLACE FUNCTION backfill.whole_look(job backfill.job, relation oid) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+  kind   constant "char" := (SELECT c.relkind FROM pg_class c WHERE c.oid = relation);
+  source text := (backfill.relation_in_clauses(job, relation)).source;
+  -- Its parts in their order, as in a batch: one may guard another. One alone may be served by an index.
+  to_do  constant text := coalesce(backfill.called_condition(job, relation),
+                                   CASE WHEN coalesce((job.plan -> 'where' ->> 'parts')::integer, cardinality(backfill.joined_by(job.where_clause, 'and'))) = 1 THEN job.where_clause ELSE backfill.condition_of(job.where_clause) END);
 BEGIN
-  RETURN (SELECT format(E'/* backfilld%s */ SELECT NOT EXISTS (SELECT FROM %s WHERE (%s\n)) AND pg_catalog.to_regclass(%L)::pg_catalog.oid OPERATOR(pg_catalog.=) %s::pg_catalog.oid',
-                        CASE r.relkind WHEN 'p' THEN ', all' ELSE '' END, CASE r.relkind WHEN 'p' THEN regexp_replace(c.source, '^ONLY ', '') ELSE c.source END, t.to_do
-                                  || CASE WHEN backfill.null_is_done(job)  -- of a row that is to do alone: of another the clause may fail
-                                          THEN format(E'\n) AND (CASE WHEN (%s\n) THEN NOT (%s) ELSE false END', t.to_do, backfill.gives_null(job, relation)) ELSE '' END, backfill.relation_name(relation), relation)
-            FROM backfill.relation_in_clauses(job, relation) c, pg_class r,  -- its parts in their order, as in a batch: one may guard another
-                 (SELECT coalesce(backfill.called_condition(job, relation), CASE WHEN coalesce((job.plan -> 'where' ->> 'parts')::integer, cardinality(backfill.joined_by(job.where_clause, 'and'))) = 1 THEN job.where_clause ELSE backfill.condition_of(job.where_clause) END) AS to_do) t
-           WHERE job.where_clause IS NOT NULL AND job.set_clause IS NOT NULL AND r.oid = relation);
+  IF job.where_clause IS NULL OR job.set_clause IS NULL OR source IS NULL THEN
+    RETURN NULL;
+  END IF;
+  source := CASE kind WHEN 'p' THEN regexp_replace(source, '^ONLY ', '') ELSE source END;
+  RETURN format(E'/* backfilld%s */ SELECT CASE WHEN pg_catalog.to_regclass(%L)::pg_catalog.oid OPERATOR(pg_catalog.<>) %s::pg_catalog.oid THEN ''some'' WHEN NOT EXISTS (SELECT FROM %s WHERE (%s\n)) THEN ''none''',
+                CASE kind WHEN 'p' THEN ', all' ELSE '' END, backfill.relation_name(relation), relation, source, to_do)
+         || CASE WHEN backfill.null_is_done(job)  -- the clause is computed of rows that are to do alone: of another it may fail
+                 THEN format(E' WHEN NOT EXISTS (SELECT FROM %s WHERE (%s\n) AND (CASE WHEN (%2$s\n) THEN NOT (%s) ELSE false END)) THEN ''nulls''', source, to_do, backfill.gives_null(job, relation)) ELSE '' END
+         || ' ELSE ''some'' END';
 END
 $$;
 

@@ -276,7 +276,7 @@ AS $$
 BEGIN
   RETURN (SELECT pg_catalog.array_agg(DISTINCT t.word)
             FROM (SELECT p.word, pg_catalog.lag(p.word, 1, '') OVER (ORDER BY p.ord) AS before FROM backfill.token_places(job.statement) p) t
-           WHERE t.word OPERATOR(pg_catalog.~) '^("|_|[^[:space:][:punct:][:digit:]])[^'']*$' AND t.before OPERATOR(pg_catalog.<>) '.'
+           WHERE t.word OPERATOR(pg_catalog.~) '^("([^"]|"")+"|(_|[^[:space:][:punct:][:digit:]])(_|[$]|[^[:space:][:punct:]])*)$' AND t.before OPERATOR(pg_catalog.<>) '.'
              AND pg_catalog.to_regclass(t.word)::pg_catalog.oid OPERATOR(pg_catalog.=) job.target::pg_catalog.oid);
 END
 $$;

@@ -112,16 +112,17 @@ CREATE OR REPLACE FUNCTION backfill.may_move(job backfill.job, relation oid, tic
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  moves := job.where_clause IS NOT NULL AND pg_relation_size(relation) <= backfill.most_at_once() AND NOT backfill.has_put_aside(ticket);
+  moves := job.where_clause IS NOT NULL AND pg_relation_size(relation) <= backfill.most_at_once() AND backfill.rows_aside(ticket, NULL) = 0;
   hidden := job.where_clause IS NOT NULL AND NOT moves;
 END
 $$;
 
--- Whether rows of this session's job are put aside.
-CREATE OR REPLACE FUNCTION backfill.has_put_aside(ticket bigint) RETURNS boolean
+-- How many rows of this session's job are put aside, of a relation, or (NULL) of all.
+CREATE OR REPLACE FUNCTION backfill.rows_aside(ticket bigint, relation oid) RETURNS bigint
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT EXISTS (SELECT FROM backfill.left_behind l JOIN backfill.token t ON t.job_id = l.job_id WHERE t.worker = pg_backend_pid() AND t.ticket = has_put_aside.ticket)
+  SELECT count(*) FROM backfill.left_behind l JOIN backfill.token t ON t.job_id = l.job_id
+   WHERE t.worker = pg_backend_pid() AND t.ticket = rows_aside.ticket AND l.reason = 'error' AND (rows_aside.relation IS NULL OR l.relation = rows_aside.relation)
 $$;
 
 -- Bytes of a relation, or of all partitions of a table by their statistics, that one statement may look at as a whole.
@@ -131,25 +132,25 @@ AS $$
   SELECT 2147483648
 $$;
 
--- Whether no row of a relation is to do, by one look at all of it. Not of one that takes long to read: the statement holds its snapshot,
+-- What one look at all of a relation says (backfill.whole_look). 'some' of one that takes long to read: the statement holds its snapshot,
 -- and works at a stretch. 2 GB are some seconds when they are cached; statement_timeout ends it where they are not. What fails on a row has met one that is to do, or may be.
-CREATE OR REPLACE FUNCTION backfill.has_nothing_to_do(whole text, relation oid) RETURNS boolean
+CREATE OR REPLACE FUNCTION backfill.look_at_all(whole text, relation oid) RETURNS text
 LANGUAGE plpgsql
 AS $$
 DECLARE
-  nothing boolean;
+  said text;
 BEGIN
   IF NOT backfill.looks_at_all(whole) AND pg_catalog.pg_relation_size(relation) OPERATOR(pg_catalog.>) backfill.most_at_once() THEN
-    RETURN false;
+    RETURN 'some';
   END IF;
   PERFORM pg_catalog.set_config('enable_seqscan', 'on', true), pg_catalog.set_config('max_parallel_workers_per_gather', '0', true);
-  EXECUTE whole INTO nothing;
-  RETURN nothing;
+  EXECUTE whole INTO said;
+  RETURN said;
 EXCEPTION WHEN OTHERS THEN
-  IF pg_catalog."left"(SQLSTATE, 2) OPERATOR(pg_catalog.=) ANY ('{08,25,28,40,42,53,54,55,57,58,BF,XX}'::pg_catalog.text[]) THEN
+  IF SQLSTATE OPERATOR(pg_catalog.=) '42501' OR pg_catalog."left"(SQLSTATE, 2) OPERATOR(pg_catalog.=) ANY ('{08,25,28,40,53,54,55,57,58,BF,XX}'::pg_catalog.text[]) THEN
     RAISE;
   END IF;
-  RETURN false;
+  RETURN 'some';
 END
 $$;
 
@@ -205,9 +206,9 @@ $$;
 -- the table itself may refuse its rows, one of them is tried there, as it is, and ten when that fails.
 -- What every row meets is raised, for it would end the job later; what one row meets, or what cuts the trial short, is said.
 -- whole: backfill.whole_look's, or NULL. moves, hidden: backfill.may_move. all_at_once: it was a look at all partitions. Returns the estimate of rows, what was seen, where it is cut (backfill.cuts_of),
--- and whether one look at the whole relation found nothing to do: then there is nothing to try, either.
+-- and whether one look at the whole relation found nothing to do: then there is nothing to try, either. nothing_else: but rows that are done by their NULL. aside: backfill.rows_aside.
 CREATE OR REPLACE FUNCTION backfill.survey(batch text, bound text, keys_of text, relation oid, name text, upper text[], on_copy boolean,
-    keys bigint, whole text, OUT estimate bigint, OUT seen jsonb, OUT nothing_to_do boolean, OUT cuts text[], OUT moves boolean, OUT hidden boolean, OUT all_at_once boolean, OUT by_ctid boolean)
+    keys bigint, whole text, OUT estimate bigint, OUT seen jsonb, OUT nothing_to_do boolean, OUT cuts text[], OUT moves boolean, OUT hidden boolean, OUT all_at_once boolean, OUT by_ctid boolean, OUT nothing_else boolean, OUT aside bigint)
 LANGUAGE plpgsql
 AS $$
 DECLARE
@@ -252,10 +253,13 @@ BEGIN
   ELSE
     PERFORM backfill.check_batch(batch, relation, upper);
   END IF;
-  SELECT m.moves, m.hidden INTO moves, hidden FROM backfill.may_move(job, relation, (work).ticket) m;
-  nothing_to_do := whole IS NOT NULL AND backfill.has_nothing_to_do(whole, relation);
-  hidden := hidden AND NOT nothing_to_do;
   all_at_once := backfill.looks_at_all(whole);
+  SELECT m.moves, m.hidden INTO moves, hidden FROM backfill.may_move(job, relation, (work).ticket) m;
+  aside := backfill.rows_aside((work).ticket, relation);
+  whole := CASE WHEN whole IS NOT NULL THEN backfill.look_at_all(whole, relation) END;
+  nothing_to_do := coalesce(whole OPERATOR(pg_catalog.=) 'none', false);
+  nothing_else := coalesce(whole OPERATOR(pg_catalog.=) 'nulls', false);
+  hidden := hidden AND NOT nothing_to_do;
   by_ctid := job.key OPERATOR(pg_catalog.=) '{ctid}'::pg_catalog.text[];
   IF NOT nothing_to_do THEN
     cuts := backfill.cuts_of((SELECT s.sample FROM backfill.statements(job, relation, key, false) s), relation, upper, estimate);

@@ -165,7 +165,7 @@ BEGIN
          finished_at = clock_timestamp(), wanted = CASE WHEN j.wanted = 'pause' THEN 'run' ELSE j.wanted END,  -- it came too late
          tidy = (j.tidy OR (j.wanted = 'undo' AND j.before IS NOT NULL)) AND (j.keep_in_sync OR end_job.state <> 'succeeded'),  -- what is left is wanted, or goes with finish
          unfinished = end_job.state = 'failed' AND j.enforce IS NOT NULL AND j.phase IN ('guard', 'verify', 'validate'),
-         report = coalesce(j.report, '{}') - 'waits' || coalesce(backfill.compare(j, l.now), '{}') || jsonb_build_object(
+         report = coalesce(j.report, '{}') - '{waits,not_proven}'::text[] || coalesce(backfill.compare(j, l.now), '{}') || jsonb_build_object(
                     'rows', r.rows, 'keys', r.keys, 'ranges', r.ranges, 'batches', r.batches, 'wal_bytes', r.wal_bytes,
                     'seconds', round(extract(epoch FROM greatest(clock_timestamp() - j.started_at, interval '0'))::numeric, 3),
                     'left_behind', (SELECT count(*) FROM backfill.left_behind l WHERE l.job_id = j.id))

@@ -21,6 +21,7 @@ DECLARE
   trying  boolean;
   largest oid;
   all_of  oid[];
+  listed  oid[] := '{}';
   size    bigint := 0;
   most    constant bigint := 8000000;  -- bytes: a control session takes in 10 MiB
   began   constant timestamptz := clock_timestamp();
@@ -42,18 +43,18 @@ BEGIN
     UPDATE backfill.job j SET planning = true WHERE j.id = layout.job_id;
     DELETE FROM backfill.range g WHERE g.job_id = layout.job_id AND job.phase = 'preflight';
     IF job.phase = 'preflight' AND job.where_clause IS NULL THEN
-      UPDATE backfill.job j SET laid_out = backfill.laid_out_now(job) WHERE j.id = layout.job_id;
+      UPDATE backfill.job j SET laid_out = CASE WHEN backfill.walks_parent(job) THEN backfill.laid_out_now(job) END WHERE j.id = layout.job_id;
     END IF;
     PERFORM backfill.check_target(job);
   END IF;
   PERFORM backfill.check_columns(job);
   trying := job.phase = 'preflight' AND (job.dry_run OR job.plan - '{named,spelled,where,columns,drop}'::text[] <> '{}');
-  largest := coalesce(after[2], (SELECT c.oid FROM backfill.relations_of(job) o JOIN pg_class c ON c.oid = o ORDER BY c.relpages DESC, c.reltuples DESC LIMIT 1));
+  largest := coalesce(after[2], (SELECT c.oid FROM backfill.relations_of(job) o JOIN pg_class c ON c.oid = o ORDER BY c.relpages DESC, c.reltuples < 0 DESC, c.reltuples DESC LIMIT 1));
   on_copy := NOT backfill.has_column(job);
   data_directory := (SELECT coalesce(nullif(pg_tablespace_location(coalesce(nullif(c.reltablespace, 0), d.dattablespace)), ''),  -- where the largest is
                                      (SELECT s.setting FROM pg_settings s WHERE s.name = 'data_directory'))  -- NULL without pg_monitor
                        FROM pg_class c JOIN pg_database d ON d.datname = current_database() WHERE c.oid = largest);
-  all_of := ARRAY(SELECT o FROM backfill.relations_of(job) o WHERE after IS NULL OR (o = largest, o) > (after[1] = largest, after[1]) ORDER BY o = largest, o);  -- one that has rows is looked at last, and by a look at all
+  all_of := ARRAY(SELECT o FROM backfill.relations_of(job) o WHERE after IS NULL OR o > after[1] ORDER BY o);
   FOREACH r IN ARRAY all_of LOOP
     IF on_copy AND r <> largest THEN
       CONTINUE;
@@ -66,20 +67,24 @@ BEGIN
       FROM backfill.statements(job, r, key, false) s;
     PERFORM backfill.check_is_there(r, job);
     trial := CASE WHEN trying AND r = largest THEN 100 ELSE 0 END;
-    whole := backfill.whole_look(job, CASE WHEN r = all_of[cardinality(all_of)] AND r <> job.target AND backfill.fits_one_look(job) THEN job.target ELSE r END);  -- by then all others have been looked at
+    whole := backfill.whole_look(job, CASE WHEN r = largest AND r <> job.target AND backfill.fits_one_look(job) THEN job.target ELSE r END);  -- one that has rows
     size := size + octet_length(concat(name, batch, bound, last, keys_of, data_directory)) + 100;
     IF size > most THEN
       RAISE EXCEPTION 'the statements for the partitions of % come to more than % MB', backfill.relation_name(job.target), most / 1000000
         USING ERRCODE = 'BF005', HINT = 'Make the clauses shorter (what is long belongs into a function that they call), or insert a job for each partition, or for each part of the tree.';
     END IF;
     RETURN NEXT;
+    listed := listed || ARRAY[ARRAY[r, pg_relation_filenode(r)]];
     IF clock_timestamp() > began + interval '50 ms' AND r <> all_of[cardinality(all_of)] AND NOT on_copy THEN
       relation := NULL; name := NULL; batch := NULL; bound := NULL; last := NULL; keys_of := NULL; trial := NULL; whole := NULL;
       behind := ARRAY[r, largest];
       RETURN NEXT;
-      RETURN;
+      EXIT;
     END IF;
   END LOOP;
+  IF job.phase = 'preflight' AND job.where_clause IS NULL AND NOT backfill.walks_parent(job) THEN
+    UPDATE backfill.job j SET laid_out = j.laid_out || listed WHERE j.id = layout.job_id;  -- what was listed, whatever has come to the table, or left it, between two slices
+  END IF;
 END
 $$;
 

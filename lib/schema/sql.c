@@ -114,7 +114,7 @@ const char SQL_ROLE[] =
 const char SQL_BEGIN_SESSION[] = "SELECT backfill.begin_session($1, backfill.settings_now(), backfill.own_settings_now($2))";
 
 /* What a worker's session runs is a plain call, and the only statement of its transaction: backfill.begin_work asks for that. */
-const char SQL_SURVEY[] = "SELECT estimate, seen, nothing_to_do, cuts, moves, hidden, all_at_once, by_ctid FROM backfill.survey($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+const char SQL_SURVEY[] = "SELECT estimate, seen, nothing_to_do, cuts, moves, hidden, all_at_once, by_ctid, nothing_else, aside FROM backfill.survey($1, $2, $3, $4, $5, $6, $7, $8, $9)";
 
 const char SQL_FIND_KEY[] = "SELECT k FROM backfill.find_key($1, $2, $3, $4, $5, $6) AS k";
 

@@ -564,7 +564,54 @@ def test_a_cast_that_a_types_owner_makes_in_mid_job_runs_with_nobodys_rights(sha
     wait_until(lambda: db.one("SELECT count(n) FROM mine.t") > 100, what="it is on its way")
     db.session("other").execute(f"CREATE CAST ({cast} AS text) WITH FUNCTION theirs.evil({cast})")
     if cast == "theirs.e":
-        assert "is cast (theirs.e AS text) by function theirs.evil(theirs.e), which belongs to other" in db.finish(name, "failed")["error"]
+        assert "is cast (theirs.e AS text) by function theirs.evil(theirs.e), which is of other" in db.finish(name, "failed")["error"]
     else:
         db.finish(name)
     assert not db.one("SELECT is_called FROM shared.leak")
+
+
+@pytest.mark.parametrize("function", ['pg_column_compression("any")', "quote_literal(anyelement)"])
+def test_a_cast_of_a_keys_type_by_one_of_the_servers_own_functions_is_its_owners_too(shared, function):
+    """Which gives no value's text: each condition on the key would mean nothing."""
+    db = shared
+    db.session("other").execute("CREATE TYPE shared.e AS ENUM ('a', 'b')")
+    db.app.execute("CREATE TABLE mine.t (k shared.e, id int, n int, PRIMARY KEY (k, id)); INSERT INTO mine.t SELECT 'b', g FROM generate_series(1, 2000) g")
+    db.daemon(max_rows=20)
+    name = db.submit(target="mine.t", set_clause="n = 1", max_rows_per_s=500)
+    wait_until(lambda: db.one("SELECT count(n) FROM mine.t") > 100, what="it is on its way")
+    db.session("other").execute(f"CREATE CAST (shared.e AS text) WITH FUNCTION pg_catalog.{function}")
+    assert "is cast (shared.e AS text) by function" in db.finish(name, "failed")["error"]
+    db.session("other").execute("DROP CAST (shared.e AS text)")
+    db.app.execute("UPDATE backfill.job SET max_rows_per_s = NULL; SELECT backfill.retry('%s')" % name)
+    db.finish(name)
+    assert db.one("SELECT count(*) FROM mine.t WHERE n = 1") == 2000
+
+
+@pytest.mark.parametrize("function", ['pg_column_compression("any")', "quote_literal(anyelement)"])
+def test_a_cast_of_a_keys_type_by_one_of_the_servers_own_functions_is_its_owners_too(shared, function):
+    """Which gives no value's text: each condition on the key would mean nothing."""
+    db = shared
+    db.session("other").execute("CREATE TYPE shared.e AS ENUM ('a', 'b')")
+    db.app.execute("CREATE TABLE mine.t (k shared.e, id int, n int, PRIMARY KEY (k, id)); INSERT INTO mine.t SELECT 'b', g FROM generate_series(1, 2000) g")
+    db.daemon(max_rows=20)
+    name = db.submit(target="mine.t", set_clause="n = 1", max_rows_per_s=500)
+    wait_until(lambda: db.one("SELECT count(n) FROM mine.t") > 100, what="it is on its way")
+    db.session("other").execute(f"CREATE CAST (shared.e AS text) WITH FUNCTION pg_catalog.{function}")
+    assert "is cast (shared.e AS text) by function" in db.finish(name, "failed")["error"]
+    db.session("other").execute("DROP CAST (shared.e AS text)")
+    db.app.execute("UPDATE backfill.job SET max_rows_per_s = NULL; SELECT backfill.retry('%s')" % name)
+    db.finish(name)
+    assert db.one("SELECT count(*) FROM mine.t WHERE n = 1") == 2000
+
+
+def test_a_type_that_comes_under_the_name_of_a_keys_own_runs_no_code(shared):
+    db = shared
+    db.session("other").execute("CREATE TYPE shared.pair AS (x int); CREATE FUNCTION shared.is_right(int) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN PERFORM shared.take(); RETURN true; END $$")
+    db.app.execute("CREATE TABLE mine.t (k shared.pair PRIMARY KEY, n int); INSERT INTO mine.t SELECT ROW(g)::shared.pair FROM generate_series(1, 2000) g")
+    db.daemon(max_rows=20)
+    name = db.submit(target="mine.t", set_clause="n = 1", where_clause="n IS NULL", max_rows_per_s=500)
+    wait_until(lambda: db.one("SELECT count(n) FROM mine.t") > 100, what="it is on its way")
+    db.session("other").execute("BEGIN; ALTER TYPE shared.pair RENAME TO old; CREATE TYPE shared.part AS (x int); CREATE DOMAIN shared.pair AS shared.part CHECK (shared.is_right((VALUE).x)); COMMIT")
+    db.app.execute("UPDATE backfill.job SET max_rows_per_s = NULL")
+    db.finish(name)
+    assert not db.one("SELECT is_called FROM shared.leak") and db.one("SELECT count(n) FROM mine.t") == 2000

@@ -287,7 +287,7 @@ def test_a_cast_of_a_key_by_a_function_of_its_types_owner_is_refused(db):
                                    CREATE CAST (region AS text) WITH FUNCTION region_text(region)""")
     db.app.execute("SELECT backfill.resume(%s)", [name])
     job = db.finish(name, "failed")
-    assert "key column r is cast (public.region AS text) by function public.region_text(public.region), which belongs to other and would run with the rights of app" in job["error"] and "DROP CAST" in job["hint"]
+    assert "key column r is cast (public.region AS text) by function public.region_text(public.region), which is of other and would run with the rights of app" in job["error"] and "DROP CAST" in job["hint"]
     with pytest.raises(psycopg.Error, match="key column r is cast"):
         db.submit(set_clause="w = v", where_clause="w IS NULL", name="again")
     assert db.one("SELECT count(*) FROM loot") == 0
