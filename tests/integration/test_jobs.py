@@ -653,8 +653,8 @@ def test_sigterm_finishes_the_batch_and_gives_the_job_back(db):
 def test_sigterm_waits_for_no_long_question_of_the_control_session(db):
     db.table()
     daemon = db.daemon()
-    made = db.one("SELECT pg_get_functiondef('backfill.laid_out_now'::regproc)")
-    db.admin.execute("CREATE OR REPLACE FUNCTION backfill.laid_out_now(job backfill.job) RETURNS oid[] LANGUAGE sql AS $$ SELECT pg_sleep(8); SELECT '{}'::oid[] $$")
+    made = db.one("SELECT pg_get_functiondef('backfill.check_columns'::regproc)")
+    db.admin.execute("CREATE OR REPLACE FUNCTION backfill.check_columns(job backfill.job) RETURNS void LANGUAGE sql AS $$ SELECT pg_sleep(8) $$")
     name = db.submit(set_clause="n = n + 1")
     wait_until(lambda: db.one("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND application_name = 'backfilld control'"), what="a question that takes long")
     began = time.monotonic()
