@@ -138,7 +138,7 @@ CREATE OR REPLACE FUNCTION backfill.look_at_all(whole text, relation oid) RETURN
 LANGUAGE plpgsql
 AS $$
 DECLARE
-  said text;
+  said pg_catalog.text;
 BEGIN
   IF NOT backfill.looks_at_all(whole) AND pg_catalog.pg_relation_size(relation) OPERATOR(pg_catalog.>) backfill.most_at_once() THEN
     RETURN 'some';
