@@ -304,7 +304,7 @@ static struct next finish_open(const struct migration *m, struct work *k, uint64
 {
     _cleanup_free_ char *error = NULL;
 
-    if (asprintf(&error, "rows that are to do still come in: each of %" PRIu32 " walks of verify found some, the last one %" PRIu64, m->verified, found) < 0)
+    if (asprintf(&error, "rows that are to do still come in: of %" PRIu32 " walks of verify the last one found %" PRIu64 " still", m->verified, found) < 0)
         abort();
     return next_finish(k, JOB_FAILED, error,
         m->plan.in_step ? "All older rows are done. SELECT those that meet where_clause: the trigger has no value for them, or it is changed back. Mend them; then SELECT backfill.retry(name)."

@@ -807,14 +807,11 @@ BEGIN
 END
 $$;
 
--- The relations that a job works on, each with its file, by which another one's rows are told. A statement of the user's own reaches partitions by the table, as long as they belong to it:
--- then those, each with the transaction that has made it one.
+-- The partitions of a job's table whose rows a statement of the user's own reaches by the table, as long as they belong to it: each with the transaction that has made it one.
 CREATE OR REPLACE FUNCTION backfill.laid_out_now(job backfill.job) RETURNS oid[]
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT CASE WHEN backfill.walks_parent(job)
-              THEN ARRAY(SELECT ARRAY[i.inhrelid, i.xmin::text::oid] FROM backfill.partitions_of(job.target) p JOIN pg_inherits i ON i.inhrelid = p.relid WHERE p.relid <> job.target)
-              ELSE ARRAY(SELECT ARRAY[o, pg_relation_filenode(o)] FROM backfill.relations_of(job) o) END
+  SELECT ARRAY(SELECT ARRAY[i.inhrelid, i.xmin::text::oid] FROM backfill.partitions_of(job.target) p JOIN pg_inherits i ON i.inhrelid = p.relid WHERE p.relid <> job.target)
 $$;
 
 -- The key's column numbers in one relation (a partition numbers its columns in its own way), or NULL for "any key".

@@ -396,7 +396,7 @@ static void test_a_job_beside_an_application_that_writes_rows_to_do_does_not_suc
     walked(s, 2);
     EXPECT(s, RUNNER_FINISH);
     assert_int_equal(s->a.state, JOB_FAILED);
-    assert_string_equal(s->r.work.ending.error, "rows that are to do still come in: each of 5 walks of verify found some, the last one 2");
+    assert_string_equal(s->r.work.ending.error, "rows that are to do still come in: of 5 walks of verify the last one found 2 still");
 }
 
 static void test_a_relation_that_has_become_empty_is_told_to_the_next_walk(void **state)
