@@ -192,13 +192,15 @@ static void perform_by_control(struct worker *w, const struct runner_action *a)
 
     number_text(job, w->job->id);
     if (a->kind == RUNNER_LAYOUT)
-        ask(w, &(struct session_query){SQL_LAYOUT, 4, {job, phase, w->planned, a->continues ? w->survey.behind : NULL}});
+        ask(w, &(struct session_query){SQL_LAYOUT, 4, {job, phase, w->planned, a->continues ? w->survey.after : NULL}});
     else if (a->kind == RUNNER_ADD_RANGE)
         ask(w, &(struct session_query){SQL_ADD_RANGE, 5, {job, relation->oid, relation->upper, relation->cuts, w->planned}});
+    else if (a->kind == RUNNER_BEGIN && a->continues)
+        ask(w, &(struct session_query){SQL_PLAN_ON, 4, {job, phase, w->planned, w->survey.behind}});
     else if (a->kind == RUNNER_BEGIN)
-        ask(w, &(struct session_query){SQL_BEGIN_PHASE, 7,
+        ask(w, &(struct session_query){SQL_BEGIN_PHASE, 9,
                    {job, phase, job_phase_name(a->phase), a->estimate ? number_text(n, (int64_t)a->estimate) : NULL, w->survey.seen,
-                       bytes >= 0 ? number_text(more, bytes) : NULL, a->planned ? w->planned : NULL}});
+                       bytes >= 0 ? number_text(more, bytes) : NULL, a->planned ? w->planned : NULL, a->planned && !a->proven ? w->survey.behind : NULL, a->proven ? "true" : "false"}});
     else if (a->kind == RUNNER_NEXT_STEP)
         ask(w, &(struct session_query){SQL_NEXT_STEP, 2, {job, phase}});
     else if (a->kind == RUNNER_TAKE)

@@ -35,7 +35,7 @@ void answer_feed(struct worker *w, const struct runner_event *e)
             report_end(&w->report, w->was_ours ? &w->action : NULL, w->given_back);
     }
     if (w->runner.migration.phase != phase)
-        report_phase(&w->report, w->survey.n_relations);
+        report_phase(&w->report, w->survey.n_relations, w->survey.behind != NULL);
     act_perform(w, &next);
 }
 
@@ -123,13 +123,13 @@ void answer_control(void *arg, const struct session_event *e)
         const PGresult *layout = e->results[0];
         event.look = PQntuples(layout) > 0 ? look_of(result_text(layout, 0, "outcome")) : RUNNER_LOOK_FINE;
         if (event.look == RUNNER_LOOK_FINE) {
-            event.more = survey_take(&w->survey, layout, w->action.continues);
+            survey_take(&w->survey, layout, w->action.continues, &event.rest);
             event.n_relations = w->survey.n_relations;
-            if (!w->action.continues)
-                replace_string(&w->planned, control_start(w->setup.control));
+            replace_string(&w->planned, control_start(w->setup.control));
         }
     } else if (w->action.kind == RUNNER_TAKE) {
         range_take(&w->range, e->results[0], &event);
+        replace_string(&w->survey.after, result_text(e->results[0], 0, "behind"));
         worker_walkers(w, (int)result_number(e->results[0], 0, "walkers"));
         if (event.outcome == RUNNER_TAKE_LOCKED)
             say_locked_still(w, result_number(e->results[0], 0, "locked"), &event);
@@ -140,7 +140,8 @@ void answer_control(void *arg, const struct session_event *e)
     } else if (w->action.kind == RUNNER_BEGIN) {
         event.look = look_of(result_text(e->results[0], 0, "outcome"));
         event.walk = result_number(e->results[0], 0, "walk");
-        report_preflight(&w->report, result_text(e->results[0], 0, "preflight"));
+        if (!w->action.continues)
+            report_preflight(&w->report, result_text(e->results[0], 0, "preflight"));
         replace_string(&w->survey.seen, NULL);
     } else if (w->action.kind == RUNNER_GIVE_WAY) {
         event.look = look_of(result_text(e->results[0], 0, "outcome"));

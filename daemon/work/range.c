@@ -12,6 +12,7 @@ void range_take(struct range *range, const PGresult *result, struct runner_event
         [RUNNER_TAKE_RANGE] = "range",
         [RUNNER_TAKE_ROWS] = "rows",
         [RUNNER_TAKE_LOCKED] = "locked",
+        [RUNNER_TAKE_UNPLANNED] = "unplanned",
         [RUNNER_TAKE_SHARED] = "shared",
         [RUNNER_TAKE_NONE] = "none",
     };

@@ -84,7 +84,7 @@ void report_helped(struct report *report)
         k->counts.rows, k->counts.batches, (double)(now_us() - report->started_us) / 1e6, k->troubled ? "; what it met is left to the job's holder" : "");
 }
 
-void report_phase(struct report *report, int n_relations)
+void report_phase(struct report *report, int n_relations, bool more)
 {
     const struct runner *r = report->runner;
     if (migration_walks(r->migration.phase) && r->migration.phase != PHASE_BACKFILL && r->migration.estimate == 0)
@@ -92,7 +92,7 @@ void report_phase(struct report *report, int n_relations)
     else if (migration_walks(r->migration.phase))
         journal_write(LEVEL_INFO, JOURNAL_PHASE, ABOUT(report, .sqlstate = NULL),
             "%s: about %" PRIu64 " rows in %d %s", job_phase_name(r->migration.phase), r->migration.estimate, n_relations,
-            n_relations == 1 ? "table" : "partitions");
+            more ? "partitions, and in more" : n_relations == 1 ? "table" : "partitions");
     else
         journal_write(
             LEVEL_INFO, JOURNAL_PHASE, ABOUT(report, .sqlstate = NULL), "%s", job_phase_name(r->migration.phase));

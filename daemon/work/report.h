@@ -46,7 +46,7 @@ void report_done(struct report *report);
 void report_start(struct report *report, bool goes_on);
 void report_walkers(struct report *report, int walkers); /* so many sessions walk by now */
 void report_helped(struct report *report);               /* a helper's end */
-void report_phase(struct report *report, int n_relations);
+void report_phase(struct report *report, int n_relations, bool more);
 void report_step(struct report *report, const struct step *step);
 void report_slower(
     struct report *report, const char *statements);              /* text[] literal or NULL: one record each */

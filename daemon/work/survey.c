@@ -23,12 +23,13 @@ static void forget_relations(struct survey *s)
     s->n_relations = 0;
 }
 
-bool survey_take(struct survey *s, const PGresult *result, bool continues)
+void survey_take(struct survey *s, const PGresult *result, bool continues, uint64_t *ret_rest)
 {
     int n = PQntuples(result);
 
     forget_relations(s);
     replace_string(&s->behind, n > 0 ? result_text(result, n - 1, "behind") : NULL);
+    *ret_rest = s->behind ? (uint64_t)result_number(result, n - 1, "rest") : 0;
     s->n_relations = s->behind ? n - 1 : n;
     s->relations = must(calloc((size_t)s->n_relations + 1, sizeof(*s->relations)));
     for (int i = 0; i < s->n_relations; i++)
@@ -47,7 +48,6 @@ bool survey_take(struct survey *s, const PGresult *result, bool continues)
         replace_string(&s->seen, NULL);
         replace_string(&s->data_directory, s->n_relations > 0 ? result_text(result, 0, "data_directory") : NULL);
     }
-    return s->behind != NULL;
 }
 
 struct session_query survey_last(struct survey *s, int relation)
@@ -88,6 +88,7 @@ void survey_done(struct survey *s)
     forget_relations(s);
     free(s->seen);
     free(s->data_directory);
+    free(s->after);
     free(s->behind);
     *s = (struct survey){0};
 }

@@ -21,11 +21,12 @@ struct survey {
     bool knows_last; /* of the relation in hand: its last key was looked for, its plans are being checked */
     char *seen;      /* what a trial of a batch saw, JSON; NULL: none was tried */
     char *data_directory; /* where the server keeps its files; NULL: it doesn't tell */
-    char *behind;         /* where the list goes on, for SQL_LAYOUT; NULL: that was all of it */
+    char *after;          /* what is planned, for a SQL_LAYOUT that continues the plan */
+    char *behind;         /* what is planned when these are; NULL: all of it */
 };
 
-/* Takes over the relations of SQL_LAYOUT, instead of what it had; when it continues a plan, what was seen of that stays. Returns whether there are more behind them. */
-bool survey_take(struct survey *survey, const PGresult *result, bool continues);
+/* Takes over the relations of SQL_LAYOUT, instead of what it had; when it continues a plan, what was seen of that stays. ret_rest: about so many rows have those that it left out. */
+void survey_take(struct survey *survey, const PGresult *result, bool continues, uint64_t *ret_rest);
 
 /* What is sent first for a relation, and when its last key is known. at_once: it may look at all of it. */
 struct session_query survey_last(struct survey *survey, int relation);

@@ -11,11 +11,11 @@ enum runner_action_kind {
     RUNNER_NONE,    /* keep waiting for the action under way */
     RUNNER_ABORT,   /* keep waiting, but cut it short */
     RUNNER_CONNECT, /* a worker session, logged in and set up; an open one is closed first */
-    RUNNER_LAYOUT,  /* list the job's relations -> n_relations */
+    RUNNER_LAYOUT,  /* list the job's relations, or the first of them -> n_relations, rest */
     RUNNER_SURVEY, /* relation: check the batch's plan, find the last key -> upper (NULL: empty), estimate; in preflight
                        a batch may be tried too; at_once: look whether any row is to do */
     RUNNER_ADD_RANGE, /* relation: write its ranges, up to the last key that the survey found, if it found one */
-    RUNNER_BEGIN,     /* phase: write that it begins, or one more walk of it, and estimate -> ours */
+    RUNNER_BEGIN,     /* phase: write that it begins, or one more walk of it, and estimate -> ours; continues: that its plan goes so far by now */
     RUNNER_NEXT_STEP, /* ask the catalog which step of the phase is to do -> has_step */
     RUNNER_STEP,      /* do that */
     RUNNER_TAKE,  /* take the first range to do, or so many (keys) rows above left_behind -> outcome, and the range or rows */
@@ -35,7 +35,7 @@ enum runner_action_kind {
 
 struct runner_action {
     enum runner_action_kind kind;
-    bool continues;       /* LAYOUT: the relations behind those of the last one, of the same plan */
+    bool continues;       /* LAYOUT: the relations behind those that are planned; BEGIN: these are, too */
     int relation;         /* SURVEY, ADD_RANGE: 0 to n_relations - 1, of the last LAYOUT */
     bool at_once;         /* SURVEY: one statement may look at all of it -> empty, when no row is to do */
     uint32_t keys;        /* BOUND, BATCH, TAKE: how many; BATCH: 0 when not known (the last batch of a range, one to a bound that was reckoned) */
@@ -50,6 +50,7 @@ struct runner_action {
     bool apart;           /* GIVE_WAY: also where nobody queues, to another daemon, if there is one */
     enum job_phase phase; /* BEGIN */
     bool planned;         /* BEGIN: ranges were written for it, and must all be there */
+    bool proven;          /* BEGIN: one look at all relations saw that none has a row to do: it needs no range */
     enum job_state state; /* FINISH, RELEASE */
 };
 
@@ -75,6 +76,7 @@ enum runner_take {
     RUNNER_TAKE_RANGE,
     RUNNER_TAKE_ROWS,   /* no range is left, but these rows that were locked */
     RUNNER_TAKE_LOCKED, /* nor other rows above left_behind; some below are locked still: message says so */
+    RUNNER_TAKE_UNPLANNED, /* few ranges are left, but there are relations that aren't planned yet */
     RUNNER_TAKE_SHARED, /* all that is left is in other walkers' hands */
     RUNNER_TAKE_NONE,   /* all is done; a helper: there is nothing for it */
     RUNNER_TAKE_NOT_OURS, /* another daemon holds the job */
@@ -95,7 +97,7 @@ struct runner_event {
     const char *sqlstate, *message, *hint, *detail; /* ERROR; hint and detail may be NULL */
 
     int n_relations;          /* LAYOUT */
-    bool more;                /* LAYOUT: there are others behind these, to be listed when these are planned */
+    uint64_t rest;            /* LAYOUT: about so many rows have the relations behind these, which a walk plans as it goes on */
     bool empty;               /* SURVEY: no key, no row; at_once: or none to do */
     bool moves;               /* SURVEY: a row may move behind the walk: that none is to do, only a look at once proves, */
     bool hidden;              /* or nothing does: what is put aside would be seen by it, or it is too large */

@@ -107,13 +107,17 @@ static bool looks_at_once(const struct migration *m, const struct work *k)
            (m->moves || pace_slowed_by(&k->pace)->signal == SIGNAL_NONE);
 }
 
+void migration_survey_failed(struct migration *m, enum runner_action_kind doing)
+{
+    m->piecewise = m->piecewise || (doing == RUNNER_SURVEY && (m->next_phase == PHASE_GUARD || m->next_phase == PHASE_VERIFY));
+}
+
 void migration_enter(struct migration *m, const struct work *k, struct runner_action *action)
 {
     switch (action->kind) {
     case RUNNER_LAYOUT:
         m->planning = true;
-        action->continues = m->continues = m->continues && m->more;
-        m->more = false; /* whatever comes between begins the plan anew */
+        action->continues = m->continues;
         break;
     case RUNNER_SURVEY:
         action->relation = m->relation;
@@ -123,7 +127,9 @@ void migration_enter(struct migration *m, const struct work *k, struct runner_ac
     case RUNNER_BEGIN:
         action->phase = m->next_phase;
         action->planned = m->planning && !m->surveyed_only;
-        action->estimate = m->planning ? m->estimate : 0;
+        action->continues = m->continues;
+        action->proven = m->proven;
+        action->estimate = m->planning && !m->continues ? m->estimate : 0;
         break;
     case RUNNER_NONE:
     case RUNNER_ABORT:
@@ -149,7 +155,7 @@ void migration_enter(struct migration *m, const struct work *k, struct runner_ac
 static struct next plan_walk(struct migration *m, enum job_phase phase)
 {
     m->next_phase = phase;
-    m->surveyed_only = false;
+    m->surveyed_only = m->continues = false;
     return next_act(RUNNER_LAYOUT);
 }
 
@@ -178,6 +184,7 @@ static struct next survey_first(struct migration *m, struct work *k)
         return begin(m, k, next);
     m->next_phase = m->plan.dry_run ? PHASE_PREFLIGHT : next;
     m->surveyed_only = !migration_walks(m->next_phase);
+    m->continues = false;
     return next_act(RUNNER_LAYOUT);
 }
 
@@ -208,7 +215,7 @@ enum runner_action_kind migration_where(const struct migration *m)
 
 void migration_forget(struct migration *m)
 {
-    m->planning = m->walking = false;
+    m->planning = m->walking = m->continues = false;
     m->quiet.passes = 0; /* nor is it known which walk it was that ended */
 }
 
@@ -220,23 +227,27 @@ struct next migration_laid_out(struct migration *m, struct work *k, const struct
         k->reread = false; /* a partition was dropped; the next one may be */
     m->relation = 0;
     m->n_relations = e->n_relations;
-    m->more = e->more;
     if (!m->continues) {
         m->estimate = 0;
-        m->unseen = m->hidden = m->all_at_once = false;
-        m->aside = 0;
+        m->unseen = m->hidden = m->all_at_once = m->proven = false;
+        m->aside_planned = 0;
         m->aside_from = k->counts.put_aside;
     }
-    m->continues = false;
+    m->estimate += e->rest;
+    m->aside = m->aside_planned;
     return next_act(m->n_relations > 0 ? RUNNER_SURVEY : RUNNER_BEGIN);
 }
 
 static struct next survey_next(struct migration *m)
 {
-    if (++m->relation < m->n_relations)
-        return next_act(RUNNER_SURVEY);
-    m->continues = m->more;
-    return next_act(m->more ? RUNNER_LAYOUT : RUNNER_BEGIN);
+    return next_act(++m->relation < m->n_relations ? RUNNER_SURVEY : RUNNER_BEGIN);
+}
+
+/* Thousands of relations take minutes to plan: so a walk begins when the first are, and plans on when it has little left to do. */
+struct next migration_plan_on(struct migration *m)
+{
+    m->continues = true;
+    return next_act(RUNNER_LAYOUT);
 }
 
 struct next migration_surveyed(struct migration *m, const struct runner_event *e)
@@ -248,6 +259,11 @@ struct next migration_surveyed(struct migration *m, const struct runner_event *e
     m->hidden = m->hidden || e->hidden;
     m->all_at_once = m->all_at_once || e->all_at_once;
     m->by_ctid = m->by_ctid || e->by_ctid;
+    m->proven = e->all_at_once && e->empty;
+    if (m->proven) {
+        m->estimate = 0;
+        return next_act(RUNNER_BEGIN);
+    }
     /* One that is empty by now has a range of an earlier walk, perhaps. */
     if (!m->surveyed_only && (!e->empty || m->phase != PHASE_PREFLIGHT))
         return next_act(RUNNER_ADD_RANGE);
@@ -262,9 +278,12 @@ struct next migration_range_added(struct migration *m)
 /* The phase that was planned, or needed no plan, has begun; or one more walk of it. */
 struct next migration_begun(struct migration *m, struct work *k, const struct runner_event *e, uint64_t now_us)
 {
-    bool walks = m->planning && !m->surveyed_only;
+    bool walks = m->planning && !m->surveyed_only, continues = m->continues;
 
-    m->planning = false;
+    m->planning = m->continues = m->proven = false;
+    m->aside_planned = m->aside;
+    if (continues)
+        return next_act(RUNNER_TAKE);
     if (m->plan.dry_run)
         return next_finish(k, JOB_SUCCEEDED, NULL, NULL);
     m->phase = m->next_phase;
@@ -282,7 +301,7 @@ struct next migration_begun(struct migration *m, struct work *k, const struct ru
 static struct next walk_again(struct migration *m, struct work *k, const char *why, uint64_t wait_us)
 {
     m->next_phase = m->phase;
-    m->surveyed_only = false;
+    m->surveyed_only = m->continues = false;
     patience_say(&k->patience, why, NULL);
     return next_rest(RUNNER_LAYOUT, wait_us);
 }

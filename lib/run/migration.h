@@ -77,17 +77,17 @@ struct migration {
     bool moves;         /* rows may move behind a walk */
     bool unseen;        /* and no look at once has seen, of this one, that none is to do; */
     bool hidden;        /* or none could: it ends without, and its report says so */
-    bool all_at_once;   /* one look has seen all relations of this one */
+    bool all_at_once;   /* one look has seen all relations of this one, */
+    bool proven;        /* and no row to do in any: there is nothing to plan */
     bool by_ctid;
-    uint64_t aside, aside_from; /* rows that were put aside before this walk; and the count of all from which on it puts some aside */
+    uint64_t aside, aside_planned, aside_from; /* rows that were put aside before this walk: in what was surveyed, in what is planned; and the count of all from which on it puts some aside */
     uint32_t unmet;     /* looks that saw rows to do, and walks that met none, in a row */
     bool piecewise;     /* a look at all of a relation at once was cut short, or failed: it is walked by its key */
     bool guard_walked;  /* what stood in the way of a constraint was walked for */
     bool clears;        /* the step that is next or under way: when it is done, the one after it has failed all the same */
     uint32_t verified;  /* walks in verify */
     int relation, n_relations;
-    bool more;          /* relations behind these are to be listed, when these are planned */
-    bool continues;     /* the LAYOUT that is next, or under way, lists them */
+    bool continues;     /* what is being planned are the relations behind those that a walk has begun with */
     uint64_t estimate;
     uint64_t step_due_us; /* no step before, but one that clears */
     struct backoff given_up; /* tries: how often in a row a step was cut short for somebody who waited on it */
@@ -116,8 +116,11 @@ struct next migration_work(struct migration *m, struct work *k);
 
 /* Answers. */
 struct next migration_laid_out(struct migration *m, struct work *k, const struct runner_event *e);
+/* What went wrong was this action: a look at all of a relation at once, perhaps, which is not tried again. */
+void migration_survey_failed(struct migration *m, enum runner_action_kind doing);
 struct next migration_surveyed(struct migration *m, const struct runner_event *e);
 struct next migration_range_added(struct migration *m);
+struct next migration_plan_on(struct migration *m); /* a walk has little left of what is planned */
 struct next migration_begun(struct migration *m, struct work *k, const struct runner_event *e, uint64_t now_us);
 /* no_room: NULL, or how full the disk is. */
 struct next migration_next_step(struct migration *m, struct work *k, const struct runner_event *e, const char *no_room, uint64_t now_us);

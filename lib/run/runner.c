@@ -130,6 +130,7 @@ static struct runner_action follow(struct runner *r, struct next next, uint64_t 
         patience_begin(&r->work.patience, now_us + next.rest_us, now_us);
         return go_on_waiting(r, now_us);
     case NEXT_LEAVE: return release(r, JOB_QUEUED);
+    case NEXT_PLAN: return follow(r, migration_plan_on(&r->migration), now_us);
     case NEXT_WALKED:
         if (r->helps)
             return release(r, JOB_QUEUED);
@@ -451,7 +452,7 @@ static struct runner_action on_error(struct runner *r, const struct runner_event
 
     r->work.counts.retries[class]++;
     walker_begin_anew(&r->walker);
-    r->migration.piecewise = r->migration.piecewise || r->doing == RUNNER_SURVEY;
+    migration_survey_failed(&r->migration, r->doing);
     if (class == RETRY_RECONNECT)
         r->connected = r->migration.planning = false;
     r->renew = r->renew || (class == RETRY_LATER && action_has_session(r->doing));
@@ -484,7 +485,7 @@ static struct runner_action on_lost(struct runner *r, const struct runner_event 
 
     r->connected = false;
     walker_begin_anew(&r->walker);
-    r->migration.piecewise = r->migration.piecewise || r->doing == RUNNER_SURVEY;
+    migration_survey_failed(&r->migration, r->doing);
     /* The server may have crashed: what the phase has done is looked at again, if it isn't written that it is over. */
     r->migration.planning = false;
     r->work.counts.retries[RETRY_RECONNECT]++;

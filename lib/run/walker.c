@@ -333,6 +333,10 @@ struct next walker_taken(struct walker *w, struct work *k, const struct runner_e
     case RUNNER_TAKE_RANGE: return take_range(w, k, e, now_us);
     case RUNNER_TAKE_ROWS: return take_rows(w, k, e, now_us);
     case RUNNER_TAKE_LOCKED: return end_round(w, k, e, now_us);
+    case RUNNER_TAKE_UNPLANNED:
+        w->round.last = 0;
+        walker_forget(w);
+        return (struct next){.kind = NEXT_PLAN};
     case RUNNER_TAKE_SHARED:
         w->round.last = 0;
         walker_forget(w);

@@ -53,6 +53,7 @@ enum next_kind {
     NEXT_PACE,   /* a rest of the pace, rest_us, then it is asked again */
     NEXT_REST,   /* rest_us, then the action */
     NEXT_WAIT,   /* the same, for what work.patience says: long enough, and the job gives its place back */
+    NEXT_PLAN,   /* the plan of the walk goes on */
     NEXT_WALKED, /* no range is open, no row is left: the walk is over, and has changed found rows */
     NEXT_FINISH, /* work.ending says how */
     NEXT_LEAVE,  /* a helper gives its place back */

@@ -143,7 +143,8 @@ ALTER TABLE backfill.range
   ADD COLUMN walker_since timestamptz,
   ADD COLUMN for_holder boolean NOT NULL DEFAULT false;  -- a helper has met something there: it is for who holds the job to judge
 ALTER TABLE backfill.job
-  ADD COLUMN planning boolean NOT NULL DEFAULT false;  -- a pass is being laid out: until it begins, its ranges are nobody's to take but the holder's
+  ADD COLUMN planning boolean NOT NULL DEFAULT false,  -- a pass is being laid out: until it begins, its ranges are nobody's to take but the holder's
+  ADD COLUMN behind oid[];                           -- the pass is planned up to that relation, in the order of their OIDs, and of the second one; NULL: all of it (backfill.plan_on)
 CREATE INDEX range_walked ON backfill.range (job_id, walker) WHERE NOT done AND walker IS NOT NULL;
 DROP INDEX backfill.range_once;
 CREATE UNIQUE INDEX range_once ON backfill.range (job_id, relation, starts) NULLS NOT DISTINCT WHERE lower IS NULL;  -- planned once, however often it is sent

@@ -1,53 +1,99 @@
 -- The key by which a table is walked: which it is, what its order and its texts mean, and whether they still do.
 
--- Refuses a key whose columns are cast to text, or back, by a function of somebody who lacks the rights of that role: batches write keys as text, so that it would run with its rights. Such a cast
--- is its type's owner's to make, at any time, also by a function of the server's own that gives no value's text.
-CREATE OR REPLACE FUNCTION backfill.check_casts(relation oid, attnums smallint[], role oid) RETURNS void
+-- Whether a type's name, as a key has it, is that of a type of users' own. Its owner makes casts, to text and from text, for whatever he likes, and at any time: what a batch writes of a key, or reads, goes by the
+-- type's own functions, which none but a superuser makes (backfill.key_text, key_value).
+CREATE OR REPLACE FUNCTION backfill.is_users_type(type text) RETURNS boolean
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  RETURN strpos(type, '.') > 0 AND type NOT LIKE 'pg\_catalog.%';
+END
+$$;
+
+-- The text of a key's column in a statement. expression: the column.
+CREATE OR REPLACE FUNCTION backfill.key_text(expression text, type text) RETURNS text
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  RETURN CASE WHEN backfill.is_users_type(type) THEN format('pg_catalog.concat(%s)', expression) ELSE expression || '::pg_catalog.text' END;
+END
+$$;
+
+-- The value that a text means, of the type of kind, whatever casts there are. Of the same text always the same, since the session's settings are pinned: a constant for the planner.
+CREATE OR REPLACE FUNCTION backfill.key_value(value text, kind anyelement) RETURNS anyelement
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  made record;
+BEGIN
+  EXECUTE format('SELECT %L::%s AS it', value, format_type(pg_typeof(kind), -1)) INTO made;
+  IF pg_typeof(made.it) <> pg_typeof(kind) THEN
+    RAISE EXCEPTION 'a type of the key has another name' USING ERRCODE = 'BF001', HINT = 'This statement was undone; the range is taken again.';
+  END IF;
+  kind := made.it;
+  RETURN kind;
+EXCEPTION WHEN data_exception THEN  -- a label that was renamed, an attribute that came, while it was on its way
+  RAISE EXCEPTION 'a text of the key is no value of %: the type was altered', pg_typeof(kind) USING ERRCODE = 'BF001', HINT = 'This statement was undone; the range is taken again.';
+END
+$$;
+
+-- A position in a relation, if reading its text gives it back: some types write less than they compare, and rows would lie beyond it.
+CREATE OR REPLACE FUNCTION backfill.exact_key(key text[], is_read_back boolean, columns text) RETURNS text[]
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  IF NOT is_read_back THEN
+    RAISE EXCEPTION 'the text of a key (%) is not its value: what is read from it is another', columns
+      USING ERRCODE = 'BF005', HINT = 'Walk by a unique index over columns of other types (key), or by none (scan = ''ctid'').';
+  END IF;
+  RETURN key;
+END
+$$;
+
+-- Refuses a key over a domain of a type of users' own, of whose owner that role must not be: batches have to name that type, and a cast to another that comes under its name in that moment would run with the role's rights.
+CREATE OR REPLACE FUNCTION backfill.check_domains(relation oid, attnums smallint[], role oid) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   wrong record;
 BEGIN
-  SELECT a.attname, format('(%s AS %s)', k.castsource::regtype, k.casttarget::regtype) AS kind, f.oid::regprocedure AS function, o.rolname AS owner INTO wrong
-    FROM pg_attribute a, backfill.base_type(a.atttypid) AS b(oid), pg_cast k JOIN pg_proc f ON f.oid = k.castfunc,
-         pg_type y JOIN pg_roles o ON true
-   WHERE a.attrelid = relation AND a.attnum = ANY (attnums)
-     AND (k.castsource IN (a.atttypid, b.oid) AND k.casttarget = 'text'::regtype OR k.castsource = 'text'::regtype AND k.casttarget IN (a.atttypid, b.oid))
-     AND k.oid >= 16384 AND y.oid = CASE k.casttarget WHEN 'text'::regtype THEN k.castsource ELSE k.casttarget END
-     AND o.oid IN (y.typowner, f.proowner) AND NOT o.rolsuper AND NOT pg_has_role(role, o.oid, 'USAGE')
-   ORDER BY o.oid <> f.proowner
+  SELECT a.attname, format_type(b.oid, -1) AS type, o.rolname AS owner INTO wrong
+    FROM pg_attribute a, backfill.base_type(a.atttypid) AS b(oid), pg_type t JOIN pg_roles o ON o.oid = t.typowner
+   WHERE a.attrelid = relation AND a.attnum = ANY (attnums) AND b.oid <> a.atttypid AND t.oid = b.oid AND backfill.is_users_type(format_type(b.oid, -1))
+     AND NOT o.rolsuper AND NOT pg_has_role(o.oid, role, 'MEMBER')
    LIMIT 1;
   IF FOUND THEN
-    RAISE EXCEPTION 'key column % is cast % by function %, which is of % and would run with the rights of %', wrong.attname, wrong.kind, wrong.function, wrong.owner, backfill.role_name(role)
-      USING ERRCODE = '42501', COLUMN = 'key', HINT = 'DROP CAST, or walk by a unique index over columns of other types (key).';
+    RAISE EXCEPTION 'key column % is a domain over %, a type of %, which lacks the rights of %', wrong.attname, wrong.type, wrong.owner, backfill.role_name(role)
+      USING ERRCODE = '42501', COLUMN = 'key', HINT = 'Walk by a unique index over columns of other types (key), or by none (scan = ''ctid'').';
   END IF;
 END
 $$;
 
 -- What a statement of a job's begins with, by which it is told from an application's in pg_stat_statements; and, where its key has types or collations of users' own, which columns it has, and what
--- was meant by their names: backfill.key_meaning. (Who owns neither type makes no cast: nobody else's need be looked at.)
+-- was meant by their names: backfill.key_meaning.
 CREATE OR REPLACE FUNCTION backfill.statement_tag(key backfill.walk_key) RETURNS text
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  IF key.index_oid IS NULL OR NOT EXISTS (SELECT FROM unnest(key.types || key.collations) AS u(name) WHERE strpos(u.name, '.') > 0 AND u.name NOT LIKE 'pg\_catalog.%') THEN
+  IF key.index_oid IS NULL OR NOT EXISTS (SELECT FROM unnest(key.types || key.collations) AS u(name) WHERE backfill.is_users_type(u.name)) THEN
     RETURN '/* backfilld */ ';
   END IF;
   RETURN format('/* backfilld, key %s %s */ ', key.attnums, backfill.key_meaning(key));
 END
 $$;
 
--- What the names are that a statement has for a key's types, collations and operators: another stands under one of them when the type, say, was renamed, and somebody has made one in its place.
+-- What the names are that a statement has for a key's types, collations and operators: another stands under one of them when the type, say, was renamed, and somebody has made one in its place; and
+-- what its composite types are made of, for ALTER TYPE makes no index anew.
 CREATE OR REPLACE FUNCTION backfill.key_meaning(key backfill.walk_key) RETURNS text
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  RETURN md5(concat(key.types, key.collations, key.operators));
+  RETURN md5(concat(key.types, key.collations, key.operators, jsonb_path_query_array(key.identity, '$[*].made_of'), jsonb_path_query_array(key.identity, '$[*].here.attributes')));
 END
 $$;
 
--- Before a worker runs a statement that says by its tag that there is something to look at: its key's names mean what they meant, and nobody else's casts are in them.
-CREATE OR REPLACE FUNCTION backfill.check_key_casts(relation oid, statement text) RETURNS void
+-- Before a worker runs a statement that says by its tag that there is something to look at: its key's names mean what they meant.
+CREATE OR REPLACE FUNCTION backfill.check_key_names(relation oid, statement text) RETURNS void
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -55,10 +101,10 @@ DECLARE
 BEGIN
   IF found IS NULL THEN
     RETURN;
-  ELSIF EXISTS (SELECT FROM backfill.key_of(relation, found[1]::smallint[]) k WHERE backfill.key_meaning(k) <> found[2]) THEN
-    RAISE EXCEPTION 'a type or a collation of the key has another name' USING ERRCODE = 'BF001', HINT = 'This statement was undone; the range is taken again.';
+  ELSIF NOT EXISTS (SELECT FROM backfill.key_of(relation, found[1]::smallint[]) k WHERE backfill.key_meaning(k) = found[2]) THEN
+    RAISE EXCEPTION 'a type of the key was altered, or a type or a collation of it has another name' USING ERRCODE = 'BF001', HINT = 'This statement was undone; the range is taken again.';
   END IF;
-  PERFORM backfill.check_casts(relation, found[1]::smallint[], backfill.role_oid(current_user));
+  PERFORM backfill.check_domains(relation, found[1]::smallint[], backfill.role_oid(current_user));
 END
 $$;
 
@@ -83,11 +129,16 @@ BEGIN
 END
 $$;
 
--- What tells, beside a type's name, that the text of a value still means that value. '{}' of most types. Of an enum, or what holds some:
+-- What tells, beside a type's name, that the text of a value still means that value. '{}' of most types. Of a composite type, or what holds some:
+--   made_of  md5 of their attributes' types
+-- of an enum, or what holds some:
 --   enums    their names
 --   written  md5 of their labels, each as enum_range gives them
 --   labels   of each, in the order of their names, when they are up to 1,000: new ones between them are no change; of the only one without that list around it; else as written
--- NULL: nothing tells, so that no table is walked by it: the text is a name that something else may get (regclass and its like); or what it is made of is more than 100 types, or 10,000 labels.
+-- of both:
+--   here     what means nothing in another database: of, which it is; attributes, md5 of their numbers; ids, the labels' OIDs, which they keep under another name, in the order of labels
+-- NULL: nothing tells, so that no table is walked by it: the text is a name that something else may get (regclass and its like); what it is made of is more than 100 types, or 10,000 labels; or there is a
+-- domain within it, whose CHECKs whoever reads such a text runs.
 CREATE OR REPLACE FUNCTION backfill.text_meaning(type oid) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -96,29 +147,66 @@ DECLARE
   most    constant bigint := 100;
   inside  oid[];
   found   record;
+  parts   record;
+  here    jsonb;
 BEGIN
   IF kind = 'b' AND NOT EXISTS (SELECT FROM pg_type t WHERE t.oid = type AND (t.typelem <> 0 OR t.typname LIKE 'reg%')) THEN
     RETURN '{}';
   END IF;
   inside := backfill.types_in(type, most);
-  IF kind = 'd' OR cardinality(inside) > most OR inside && ARRAY['regproc', 'regprocedure', 'regoper', 'regoperator', 'regclass', 'regtype', 'regconfig', 'regdictionary', 'regrole', 'regnamespace', 'regcollation']::regtype[]::oid[] THEN
+  IF cardinality(inside) > most OR EXISTS (SELECT FROM pg_type t WHERE t.oid = ANY (inside) AND t.typtype = 'd') OR EXISTS (SELECT FROM pg_range r WHERE r.rngtypid = ANY (inside) AND r.rngsubdiff::oid >= 16384)
+     OR (SELECT count(*) FROM (SELECT FROM pg_type t JOIN pg_attribute a ON a.attrelid = t.typrelid WHERE t.oid = ANY (inside) AND t.typtype = 'c' LIMIT 1001) a) > 1000
+     OR inside && ARRAY['regproc', 'regprocedure', 'regoper', 'regoperator', 'regclass', 'regtype', 'regconfig', 'regdictionary', 'regrole', 'regnamespace', 'regcollation']::regtype[]::oid[] THEN
     RETURN NULL;
-  ELSIF NOT EXISTS (SELECT FROM pg_type t WHERE t.oid = ANY (inside) AND t.typtype = 'e') THEN
-    RETURN '{}';
+  END IF;
+  SELECT md5(string_agg(concat_ws(' ', format_type(t.oid, -1), format_type(a.atttypid, a.atttypmod)), ', ' ORDER BY format_type(t.oid, -1), a.attnum)) AS types,
+         md5(string_agg(concat_ws(' ', t.oid, a.attnum), ', ' ORDER BY t.oid, a.attnum)) AS attributes INTO parts
+    FROM pg_type t JOIN pg_attribute a ON a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped
+   WHERE t.oid = ANY (inside) AND t.typtype = 'c';
+  here := jsonb_build_object('of', backfill.home('pg_enum'::regclass)) || jsonb_strip_nulls(jsonb_build_object('attributes', parts.attributes));
+  IF NOT EXISTS (SELECT FROM pg_type t WHERE t.oid = ANY (inside) AND t.typtype = 'e') THEN
+    RETURN CASE WHEN parts.types IS NULL THEN '{}' ELSE jsonb_build_object('made_of', parts.types, 'here', here) END;
   ELSIF (SELECT count(*) FROM (SELECT FROM pg_enum e WHERE e.enumtypid = ANY (inside) LIMIT 10001) l) > 10000 THEN
     RETURN NULL;
   END IF;
-  SELECT jsonb_agg(format_type(t.oid, -1) ORDER BY t.name) AS enums, md5(string_agg(t.labels::text, '' ORDER BY t.name)) AS written, jsonb_agg(t.labels ORDER BY t.name) AS labels, sum(cardinality(t.labels)) AS n INTO found
+  SELECT jsonb_agg(format_type(t.oid, -1) ORDER BY t.name) AS enums, md5(string_agg(t.labels::text, '' ORDER BY t.name)) AS written, jsonb_agg(t.labels ORDER BY t.name) AS labels, jsonb_agg(t.ids ORDER BY t.name) AS ids, sum(cardinality(t.labels)) AS n INTO found
     FROM (SELECT t.oid, format_type(t.oid, -1) AS name,
-                 ARRAY(SELECT e.enumlabel::text FROM pg_enum e WHERE e.enumtypid = t.oid ORDER BY e.enumsortorder) AS labels
+                 ARRAY(SELECT e.enumlabel::text FROM pg_enum e WHERE e.enumtypid = t.oid ORDER BY e.enumsortorder) AS labels,
+                 ARRAY(SELECT e.oid FROM pg_enum e WHERE e.enumtypid = t.oid ORDER BY e.enumsortorder) AS ids
             FROM pg_type t WHERE t.oid = ANY (inside) AND t.typtype = 'e') t;
-  RETURN jsonb_build_object('enums', found.enums, 'written', found.written,
+  here := here || jsonb_build_object('ids', CASE WHEN found.n > 1000 THEN to_jsonb(md5(found.ids::text)) WHEN kind = 'e' THEN found.ids -> 0 ELSE found.ids END);
+  RETURN jsonb_strip_nulls(jsonb_build_object('made_of', parts.types)) || jsonb_build_object('here', here, 'enums', found.enums, 'written', found.written,
                             'labels', CASE WHEN found.n > 1000 THEN to_jsonb(found.written) WHEN kind = 'e' THEN found.labels -> 0 ELSE found.labels END);
 END
 $$;
 
+-- Whether a key over columns of those types is too much to be asked for by everybody's session: it is made of more than 100 types, 1,000 attributes, or 10,000 labels, each as often as it comes.
+CREATE OR REPLACE FUNCTION backfill.is_too_rich(types oid[]) RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  type   oid;
+  inside oid[];
+  parts  bigint := 0;
+  labels bigint := 0;
+  fields bigint := 0;
+BEGIN
+  FOREACH type IN ARRAY types LOOP
+    CONTINUE WHEN type < 16384;  -- the server's own
+    inside := backfill.types_in(type, 100);
+    parts := parts + cardinality(inside);
+    labels := labels + (SELECT count(*) FROM (SELECT FROM pg_enum e WHERE e.enumtypid = ANY (inside) LIMIT 10001) l);
+    fields := fields + (SELECT count(*) FROM (SELECT FROM pg_type t JOIN pg_attribute a ON a.attrelid = t.typrelid WHERE t.oid = ANY (inside) AND t.typtype = 'c' LIMIT 1001) a);
+    IF parts > 100 OR labels > 10000 OR fields > 1000 THEN
+      RETURN true;
+    END IF;
+  END LOOP;
+  RETURN false;
+END
+$$;
+
 -- The key to walk a table by: the columns of a unique, complete btree index over plain NOT NULL columns, whose order is
--- that of the type's own < operator, in one direction. The primary key if it is one; else the narrowest, of the first hundred.
+-- that of the type's own < operator, in one direction. The primary key if it is one; else the narrowest, of the first hundred; of those that are so, the first five are asked what their texts mean.
 -- wanted: the columns that it must have, in this order, or NULL. No row: the table has no such key. {-1}: ctid, where the rows lie: any table has that.
 --   index_oid, filenode         the index, of ctid the table, and its file (0: a partitioned one has none): both are others once its order may be
 --   columns, types, collations  ready to stand in SQL; collations holds '' where the column's own applies
@@ -130,6 +218,8 @@ LANGUAGE plpgsql STABLE ROWS 1 SET search_path = pg_catalog, pg_temp SET plan_ca
 AS $$
 DECLARE
   candidate oid;
+  users     boolean;  -- a column of it has a type of users' own, of which it may cost much to ask
+  asked     integer := 0;
 BEGIN
   IF wanted = '{-1}'::smallint[] THEN
     RETURN QUERY
@@ -138,8 +228,8 @@ BEGIN
       FROM pg_class c WHERE c.oid = relation;
     RETURN;
   END IF;
-  FOR candidate IN
-    SELECT i.indexrelid
+  FOR candidate, users IN
+    SELECT i.indexrelid, EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = relation AND a.attnum = ANY (i.indkey::smallint[]) AND a.atttypid >= 16384)
       FROM pg_index i
       JOIN pg_class c ON c.oid = i.indexrelid
       JOIN pg_am am ON am.oid = c.relam AND am.amname = 'btree'
@@ -149,6 +239,19 @@ BEGIN
      ORDER BY i.indisprimary DESC, i.indnkeyatts, c.relpages, i.indexrelid
      LIMIT 100
   LOOP
+    CONTINUE WHEN users AND NOT (
+      SELECT bool_and(backfill.is_not_null(relation, a.attname)) AND count(DISTINCT u.opt) = 1 AND bool_and(u.opt IN (0, 3))
+             AND bool_and(EXISTS (
+               SELECT FROM pg_opclass oc JOIN pg_opclass d ON d.opcmethod = oc.opcmethod AND d.opcintype = oc.opcintype AND d.opcfamily = oc.opcfamily AND d.opcdefault
+                WHERE oc.oid = u.opc))
+        FROM pg_index i
+       CROSS JOIN LATERAL unnest(i.indkey::smallint[], i.indclass::oid[], i.indoption::smallint[]) WITH ORDINALITY AS u(attnum, opc, opt, ord)
+        JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = u.attnum
+       WHERE i.indexrelid = candidate AND u.ord <= i.indnkeyatts);
+    asked := asked + users::integer;
+    EXIT WHEN asked > 5;
+    CONTINUE WHEN users AND backfill.is_too_rich(ARRAY(SELECT backfill.base_type(a.atttypid) FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY ((i.indkey::smallint[])[0:i.indnkeyatts - 1])
+                                              WHERE i.indexrelid = candidate));
     RETURN QUERY
     SELECT i.indexrelid, c.relfilenode, k.attnums, k.columns, k.types, k.collations, k.operators, k.identity
       FROM pg_index i
@@ -168,12 +271,11 @@ BEGIN
                  'name', a.attname, 'type', format_type(b.type, -1), 'opclass', format('%I.%I', ocn.nspname, oc.opcname),
                  'collation', n.name, 'order', backfill.collation_order(nullif(u.coll, 0)), 'file', t.relfilenode, 'version', a.xmin::text,
                  'cast', CASE WHEN b.type <> a.atttypid AND (SELECT d.typtype IN ('e', 'c', 'r', 'm') OR d.typnamespace <> 'pg_catalog'::regnamespace FROM pg_type d WHERE d.oid = b.type) THEN true END)) || b.meaning ORDER BY u.ord) AS identity,
-               bool_and(backfill.is_not_null(relation, a.attname)) AS not_null,
                bool_and(b.meaning IS NOT NULL) AS has_meaning,
-               count(DISTINCT u.opt) = 1 AND bool_and(u.opt IN (0, 3)) AS one_direction,
-               bool_and(EXISTS (
+               bool_and(backfill.is_not_null(relation, a.attname)) AND count(DISTINCT u.opt) = 1 AND bool_and(u.opt IN (0, 3))
+               AND bool_and(EXISTS (
                  SELECT FROM pg_opclass d
-                  WHERE d.opcmethod = oc.opcmethod AND d.opcintype = oc.opcintype AND d.opcfamily = oc.opcfamily AND d.opcdefault)) AS default_order
+                  WHERE d.opcmethod = oc.opcmethod AND d.opcintype = oc.opcintype AND d.opcfamily = oc.opcfamily AND d.opcdefault)) AS is_in_order
           FROM unnest(i.indkey::smallint[], i.indclass::oid[], i.indcollation::oid[], i.indoption::smallint[])
                WITH ORDINALITY AS u(attnum, opc, coll, opt, ord)
           JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = u.attnum
@@ -185,7 +287,7 @@ BEGIN
                                FROM pg_collation co JOIN pg_namespace cn ON cn.oid = co.collnamespace WHERE co.oid = u.coll) n ON true
          WHERE u.ord <= i.indnkeyatts
       ) k
-     WHERE i.indexrelid = candidate AND k.not_null AND k.has_meaning AND k.one_direction AND k.default_order;
+     WHERE i.indexrelid = candidate AND k.has_meaning AND k.is_in_order;
     EXIT WHEN FOUND;
   END LOOP;
 END
@@ -204,6 +306,26 @@ AS $$
               ELSE was = now END
 $$;
 
+-- Whether, in the database where both were looked at, composite types have the attributes that they had, and each label is the one that bore its name: another may have got it.
+CREATE OR REPLACE FUNCTION backfill.same_here(was jsonb, now jsonb) RETURNS boolean
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT coalesce(was -> 'here' ->> 'of' <> now -> 'here' ->> 'of', true)
+      OR was -> 'here' -> 'attributes' IS NOT DISTINCT FROM now -> 'here' -> 'attributes'
+         AND CASE WHEN jsonb_typeof(was -> 'labels') = 'array' AND jsonb_typeof(now -> 'labels') = 'array'
+                  THEN NOT EXISTS (
+                    SELECT FROM (SELECT CASE WHEN jsonb_typeof(was -> 'labels' -> 0) = 'array' THEN was -> 'labels' ELSE jsonb_build_array(was -> 'labels') END AS w_labels,
+                                        CASE WHEN jsonb_typeof(was -> 'here' -> 'ids' -> 0) = 'array' THEN was -> 'here' -> 'ids' ELSE jsonb_build_array(was -> 'here' -> 'ids') END AS w_ids,
+                                        CASE WHEN jsonb_typeof(now -> 'labels' -> 0) = 'array' THEN now -> 'labels' ELSE jsonb_build_array(now -> 'labels') END AS n_labels,
+                                        CASE WHEN jsonb_typeof(now -> 'here' -> 'ids' -> 0) = 'array' THEN now -> 'here' -> 'ids' ELSE jsonb_build_array(now -> 'here' -> 'ids') END AS n_ids) j,
+                         ROWS FROM (jsonb_array_elements(j.w_labels), jsonb_array_elements(j.w_ids)) WITH ORDINALITY AS w(labels, ids, ord)
+                    JOIN ROWS FROM (jsonb_array_elements(j.n_labels), jsonb_array_elements(j.n_ids)) WITH ORDINALITY AS n(labels, ids, ord) USING (ord),
+                         ROWS FROM (jsonb_array_elements_text(w.labels), jsonb_array_elements_text(w.ids)) AS wl(label, id)
+                    JOIN ROWS FROM (jsonb_array_elements_text(n.labels), jsonb_array_elements_text(n.ids)) AS nl(label, id) USING (label)
+                   WHERE wl.id <> nl.id)
+                  ELSE was -> 'here' -> 'ids' IS NOT DISTINCT FROM now -> 'here' -> 'ids' END
+$$;
+
 -- Whether what was walked in one order may go on in another: the same columns, of types whose values are written and ordered alike. An
 -- integer that was widened is. The names don't matter, nor does a collation's.
 CREATE OR REPLACE FUNCTION backfill.same_order(was jsonb, now jsonb) RETURNS boolean
@@ -212,6 +334,7 @@ AS $$
   SELECT jsonb_array_length(was) = jsonb_array_length(now)
      AND (SELECT bool_and((w ->> 'order') IS NOT DISTINCT FROM (n ->> 'order')
                           AND (w ->> 'type' <> 'tid' OR w -> 'file' = n -> 'file')  -- in another file each row lies elsewhere
+                          AND coalesce(w ->> 'made_of' = n ->> 'made_of', true) AND backfill.same_here(w, n)
                           AND (NOT w ? 'labels' AND NOT n ? 'labels' OR backfill.same_labels(w -> 'labels', n -> 'labels') IS NOT FALSE)
                           AND (w -> 'type' = n -> 'type' AND w -> 'opclass' = n -> 'opclass'
                                OR w ->> 'type' IN ('text', 'character varying') AND n ->> 'type' IN ('text', 'character varying')
@@ -242,7 +365,7 @@ $$;
 CREATE OR REPLACE FUNCTION backfill.key_in_words(identity jsonb) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT string_agg(concat_ws(' ', quote_ident(c ->> 'name'), c ->> 'type', CASE jsonb_typeof(c -> 'labels') WHEN 'array' THEN left(c ->> 'labels', 200) WHEN 'string' THEN format('(labels %s)', left(c ->> 'labels', 8)) END, 'COLLATE ' || (c ->> 'collation'), '(' || (c ->> 'order') || ')'), ', ' ORDER BY ord)
+  SELECT string_agg(concat_ws(' ', quote_ident(c ->> 'name'), c ->> 'type', CASE WHEN c ? 'made_of' THEN format('(attributes %s)', left(c ->> 'made_of', 8)) END, CASE jsonb_typeof(c -> 'labels') WHEN 'array' THEN left(c ->> 'labels', 200) WHEN 'string' THEN format('(labels %s)', left(c ->> 'labels', 8)) END, 'COLLATE ' || (c ->> 'collation'), '(' || (c ->> 'order') || ')'), ', ' ORDER BY ord)
     FROM jsonb_array_elements(identity) WITH ORDINALITY AS x(c, ord)
 $$;
 
@@ -289,11 +412,11 @@ $$;
 
 -- The columns of a key, as its operators take them. prefix: what qualifies them.
 CREATE OR REPLACE FUNCTION backfill.key_operands(prefix text, key backfill.walk_key) RETURNS text[]
-LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 BEGIN
-  RETURN (SELECT array_agg(prefix || u.col || CASE WHEN (key).identity -> (u.ord - 1)::integer ? 'cast' THEN '::' || u.type ELSE '' END || CASE u.coll WHEN '' THEN '' ELSE ' COLLATE ' || u.coll END ORDER BY u.ord)
+  RETURN (SELECT array_agg(prefix || u.col || CASE WHEN (key).identity -> (u.ord - 1)::integer ? 'cast' THEN '::' || backfill.whose_type(u.type) ELSE '' END || CASE u.coll WHEN '' THEN '' ELSE ' COLLATE ' || u.coll END ORDER BY u.ord)
           FROM unnest((key).columns, (key).types, (key).collations) WITH ORDINALITY AS u(col, type, coll, ord));
 END
 $$;

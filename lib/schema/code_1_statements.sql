@@ -18,12 +18,11 @@ $$;
 
 -- schema.table, quoted, whatever the search_path; NULL when it is gone.
 CREATE OR REPLACE FUNCTION backfill.relation_name(relation oid) RETURNS text
-LANGUAGE sql STABLE STRICT SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE STRICT SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT format('%I.%I', n.nspname, c.relname)
-    FROM pg_class c
-    JOIN pg_namespace n ON n.oid = c.relnamespace
-   WHERE c.oid = relation
+BEGIN
+  RETURN (SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = relation);
+END
 $$;
 
 -- The relation of a name with its schema, as the server writes it; NULL: there is none. By the catalog: the daemon needs no right to a schema to
@@ -133,7 +132,7 @@ END
 $$;
 
 -- A part of a key from its text, where the server thinks that it depends on settings: a date's text does, but the session's are pinned. What
--- is immutable is a constant for the planner, by which it sees that both ends of a batch are of one day. kind: any value of the type.
+-- is immutable is a constant for the planner, by which it sees that both ends of a batch are of one day (backfill.between_positions rests on it). kind: any value of the type.
 CREATE OR REPLACE FUNCTION backfill.constant(value text, kind anyelement) RETURNS anyelement
 LANGUAGE plpgsql IMMUTABLE
 AS $$
@@ -143,88 +142,148 @@ BEGIN
 END
 $$;
 
--- A type's name as it stands in a text that runs under the job's search_path; those that SQL's grammar knows stand for themselves.
+-- A type's name as it stands in a text that runs under the job's search_path, where pg_catalog may come behind a schema in which others make types. Those that SQL's grammar knows stand for themselves.
 CREATE OR REPLACE FUNCTION backfill.whose_type(type text) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+  element constant text := regexp_replace(type, '(\[\])+$', '');
 BEGIN
-  RETURN CASE WHEN EXISTS (SELECT FROM pg_type t WHERE t.typnamespace = 'pg_catalog'::regnamespace AND t.typname = type) THEN 'pg_catalog.' || type ELSE type END;
+  RETURN CASE WHEN EXISTS (SELECT FROM pg_type t WHERE t.typnamespace = 'pg_catalog'::regnamespace AND element IN (t.typname, quote_ident(t.typname))) AND element <> 'char' THEN 'pg_catalog.' || type ELSE type END;
 END
 $$;
 
--- The parts of the position in a parameter, each with its type. written: the types as they stand in a statement.
-CREATE OR REPLACE FUNCTION backfill.key_values(parameter text, types text[], written text[]) RETURNS text[]
-LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
+-- An expression of the type of a key's column, by the column itself: a type's name may be another's by the time it is read. Of a domain over a type of users' own there is the name alone (backfill.check_domains).
+CREATE OR REPLACE FUNCTION backfill.key_kind(key backfill.walk_key, ord bigint) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  RETURN (SELECT format('(NULL::%s).%s', backfill.relation_name(i.indrelid), key.columns[ord])
+            FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = key.attnums[ord] JOIN pg_type t ON t.oid = a.atttypid
+           WHERE i.indexrelid = key.index_oid AND t.typtype <> 'd'
+           UNION ALL
+          SELECT format('NULL::%s', key.types[ord])
+           LIMIT 1);
+END
+$$;
+
+-- The parts of the positions in a parameter, or in a column of such, each with its type.
+CREATE OR REPLACE FUNCTION backfill.key_values(parameter text, key backfill.walk_key) RETURNS text[]
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 BEGIN
-  RETURN (SELECT array_agg(format(CASE WHEN cardinality(types) > 1 AND u.type IN ('date', 'timestamp without time zone', 'timestamp with time zone', 'time without time zone',
-                                                                                'time with time zone', 'interval')
-                                     THEN 'backfill.constant((%s::pg_catalog.text[])[%s], NULL::%s)' ELSE '(%s::pg_catalog.text[])[%s]::%s' END, parameter, u.ord, written[u.ord]) ORDER BY u.ord)
-          FROM unnest(types) WITH ORDINALITY AS u(type, ord));
+  RETURN (SELECT array_agg(format(CASE WHEN backfill.is_users_type(u.type) THEN 'backfill.key_value((%1$s::pg_catalog.text[])[%2$s], %4$s)'
+                                       WHEN cardinality((key).types) > 1 AND starts_with(parameter, '$') AND (SELECT p.provolatile <> 'i' FROM pg_type t JOIN pg_proc p ON p.oid = t.typinput WHERE t.oid = to_regtype(u.type))
+                                       THEN 'backfill.constant((%1$s::pg_catalog.text[])[%2$s], NULL::%3$s)'
+                                       ELSE '(%1$s::pg_catalog.text[])[%2$s]::%3$s' END, parameter, u.ord, backfill.whose_type(u.type), CASE WHEN backfill.is_users_type(u.type) THEN backfill.key_kind(key, u.ord) END) ORDER BY u.ord)
+          FROM unnest((key).types) WITH ORDINALITY AS u(type, ord));
+END
+$$;
+
+-- The condition that a key stands between two positions, from its column i on; those before it are the same in both, and asked for already. An index scan ends at a comparison of rows only
+-- where its FIRST column is past: of a million rows of one tenant each batch would read all that lie behind it. So what is the same at both ends is asked for as equal, which is decided before the plan is
+-- chosen; and where the ends differ, each part of what lies between has bounds of its own: the rest of the first, whole ones, the begin of the last. Three columns deep: beyond, few rows are alike.
+-- mine, lo, hi: the columns and the positions' parts. op: of each column <, <=, =, >= and >. greater, most: > and <= for rows. ordered: for a scan in the key's order, which ends by itself: no parts.
+CREATE OR REPLACE FUNCTION backfill.between_positions(mine text[], lo text[], hi text[], op text[], greater text, most text, i integer, ordered boolean) RETURNS text
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  n     constant integer := cardinality(mine);
+  rows  constant text := format('ROW(%1$s) %2$s ROW(%3$s) AND ROW(%1$s) %4$s ROW(%5$s) AND %6$s %7$s %8$s AND %6$s %9$s %10$s', array_to_string(mine[i:], ', '), greater, array_to_string(lo[i:], ', '),
+                                most, array_to_string(hi[i:], ', '), mine[i], op[i][4], lo[i], op[i][2], hi[i]);
+  parts text;
+BEGIN
+  IF i = n THEN
+    RETURN format('%s %s %s AND %s %s %s', mine[i], op[i][5], lo[i], mine[i], op[i][2], hi[i]);
+  ELSIF i = 3 THEN
+    RETURN rows;
+  END IF;
+  parts := CASE WHEN ordered THEN rows
+                ELSE format('(%s %s %s AND %s OR %s %s %s AND %s %s %s OR %s)', mine[i], op[i][3], lo[i],
+                            CASE WHEN i + 1 = n THEN format('%s %s %s', mine[n], op[n][5], lo[n]) ELSE format('ROW(%s) %s ROW(%s)', array_to_string(mine[i + 1:], ', '), greater, array_to_string(lo[i + 1:], ', ')) END,
+                            mine[i], op[i][5], lo[i], mine[i], op[i][1], hi[i], backfill.up_to_position(mine, hi, op, most, i, true)) END;
+  RETURN format('(NOT %1$s %2$s %3$s OR %4$s %2$s %1$s AND %5$s) AND (%1$s %2$s %3$s OR %6$s)', lo[i], op[i][3], hi[i], mine[i],
+                backfill.between_positions(mine, lo, hi, op, greater, most, i + 1, ordered), parts);
+END
+$$;
+
+-- The condition that a key stands at a position or before it, from its column i on, in parts of which each ends by itself. alike: only where column i is the position's.
+CREATE OR REPLACE FUNCTION backfill.up_to_position(mine text[], hi text[], op text[], most text, i integer, alike boolean) RETURNS text
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  n     constant integer := cardinality(mine);
+  same  text := '';
+  parts text[] := '{}';
+BEGIN
+  FOR j IN i .. least(n, 3) LOOP
+    IF j = n THEN
+      parts := parts || format('%s%s %s %s', same, mine[j], op[j][2], hi[j]);
+    ELSIF j = 3 THEN
+      parts := parts || format('%sROW(%s) %s ROW(%s) AND %s %s %s', same, array_to_string(mine[j:], ', '), most, array_to_string(hi[j:], ', '), mine[j], op[j][2], hi[j]);
+    ELSIF j > i OR NOT alike THEN
+      parts := parts || format('%s%s %s %s', same, mine[j], op[j][1], hi[j]);
+    END IF;
+    same := same || format('%s %s %s AND ', mine[j], op[j][3], hi[j]);
+  END LOOP;
+  RETURN array_to_string(parts, ' OR ');
 END
 $$;
 
 -- The condition that a row's key stands in a batch. $1 is the position below it or NULL, $2 the one at its end, both
 -- text[]. What is executed as a text is planned with its parameters, so "$1 IS NULL" is decided before the plan is chosen.
--- Beside the comparison of rows stand bounds of each column as far as the columns before it are the same at both ends, which is also
--- decided before: the planner sees how little the batch spans, and takes the key's index however many others there are.
+-- So is how far both ends are alike: the planner sees how little the batch spans, and takes the key's index however many others there are.
 -- prefix: what qualifies the columns, '' or 'app.orders.'. point: the one key $2. several: $2 is a text[] of positions in their text form;
 -- 'joined': the condition stands where the planner can make it a join; 'each': anywhere, and then it means those keys alone only when they
--- differ in no more than one column.
-CREATE OR REPLACE FUNCTION backfill.batch_condition(prefix text, key backfill.walk_key, point boolean, several text DEFAULT NULL) RETURNS text
+-- differ in no more than one column. ordered: for a scan in the key's order.
+CREATE OR REPLACE FUNCTION backfill.batch_condition(prefix text, key backfill.walk_key, point boolean, several text DEFAULT NULL, ordered boolean DEFAULT false) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   n      constant integer := cardinality(key.columns);
   op     constant text[] := key.operators;
   mine   text[] := backfill.key_operands(prefix, key);
-  types  text[] := ARRAY(SELECT backfill.whose_type(u.type) FROM unnest(key.types) WITH ORDINALITY AS u(type, ord) ORDER BY u.ord);
-  lo     text[] := backfill.key_values('$1', key.types, types);
-  hi     text[] := backfill.key_values('$2', key.types, types);
-  deeper text := '';
+  lo     text[] := backfill.key_values('$1', key);
+  hi     text[] := backfill.key_values('$2', key);
+  one    text[] := backfill.key_values('wanted.key', key);
   checked constant text := CASE WHEN key.index_oid IS NULL THEN '' ELSE format('backfill.check_key(%s, %s) AND ', key.index_oid, key.filenode) END 
                             || backfill.labels_condition(key);
 BEGIN
   IF several = 'joined' AND n > 1 THEN
     RETURN checked || format('ROW(%s) %s ANY (SELECT %s FROM pg_catalog.unnest($2::pg_catalog.text[]) AS wanted(key))', array_to_string(mine, ', '),
                              backfill.row_operator(key, 3),
-                             (SELECT string_agg(format('(wanted.key::pg_catalog.text[])[%s]::%s', u.ord, u.type), ', ' ORDER BY u.ord)
-                                FROM unnest(types) WITH ORDINALITY AS u(type, ord)));
+                             array_to_string(one, ', '));
   ELSIF several IS NOT NULL THEN
     RETURN checked || (SELECT string_agg(format(CASE WHEN a.is_array THEN '%s %s ANY (%s)' ELSE '%s %s ANY (ARRAY(%s))' END, mine[u.ord], op[u.ord][3],  -- an array of arrays has their elements
-                                                format('SELECT (wanted.key::pg_catalog.text[])[%s]::%s FROM pg_catalog.unnest($2::pg_catalog.text[]) AS wanted(key)', u.ord, u.type)), ' AND ' ORDER BY u.ord)
-                         FROM unnest(types) WITH ORDINALITY AS u(type, ord),
+                                                format('SELECT %s FROM pg_catalog.unnest($2::pg_catalog.text[]) AS wanted(key)', one[u.ord])), ' AND ' ORDER BY u.ord)
+                         FROM unnest(key.types) WITH ORDINALITY AS u(type, ord),
                               LATERAL (SELECT u.type LIKE '%[]' AS is_array) a);
   ELSIF point THEN
     RETURN checked || (SELECT string_agg(format('%s %s %s', mine[i], op[i][3], hi[i]), ' AND ' ORDER BY i) FROM generate_series(1, n) AS i);
   ELSIF n = 1 THEN
     RETURN checked || format('($1::pg_catalog.text[] IS NULL OR %s %s %s) AND %s %s %s', mine[1], op[1][5], lo[1], mine[1], op[1][2], hi[1]);
   END IF;
-  FOR i IN REVERSE least(n, 3) .. 2 LOOP  -- further columns tell the planner nothing more
-    deeper := format(' AND (NOT %s %s %s OR %s %s %s AND %s %s %s AND %s %s %s%s)', lo[i - 1], op[i - 1][3], hi[i - 1],
-                     mine[i - 1], op[i - 1][3], lo[i - 1], mine[i], op[i][4], lo[i], mine[i], op[i][2], hi[i], deeper);
-  END LOOP;
-  RETURN checked || format('($1::pg_catalog.text[] IS NULL OR ROW(%s) %s ROW(%s) AND %s %s %s%s) AND ROW(%s) %s ROW(%s) AND %s %s %s',
-                array_to_string(mine, ', '), backfill.row_operator(key, 5), array_to_string(lo, ', '), mine[1], op[1][4], lo[1], deeper,
-                array_to_string(mine, ', '), backfill.row_operator(key, 2), array_to_string(hi, ', '), mine[1], op[1][2], hi[1]);
+  RETURN checked || format('($1::pg_catalog.text[] IS NULL OR %s) AND ($1::pg_catalog.text[] IS NOT NULL OR %s)',
+                backfill.between_positions(mine, lo, hi, op, backfill.row_operator(key, 5), backfill.row_operator(key, 2), 1, ordered),
+                CASE WHEN ordered THEN format('ROW(%s) %s ROW(%s) AND %s %s %s', array_to_string(mine, ', '), backfill.row_operator(key, 2), array_to_string(hi, ', '), mine[1], op[1][2], hi[1])
+                     ELSE backfill.up_to_position(mine, hi, op, backfill.row_operator(key, 2), 1, false) END);
 END
 $$;
 
 -- The condition that a row's key is none of those in $3, a text[] of positions in their text form, or NULL. Values are
 -- compared, not their texts: 1.0 and 1.00 are one key. Where $3 is NULL, nothing of this is left in the plan.
 CREATE OR REPLACE FUNCTION backfill.skip_condition(prefix text, key backfill.walk_key) RETURNS text
-LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 BEGIN
-  RETURN (SELECT format(CASE WHEN cardinality((key).columns) = 1 THEN '($3::pg_catalog.text[] IS NULL OR NOT (%s %s ANY (%s)))'
+  RETURN format(CASE WHEN cardinality((key).columns) = 1 THEN '($3::pg_catalog.text[] IS NULL OR NOT (%s %s ANY (%s)))'
                            ELSE '($3::pg_catalog.text[] IS NULL OR NOT (ROW(%s) %s ANY (%s)))' END,
                       array_to_string(backfill.key_operands(prefix, key), ', '),
                       backfill.row_operator(key, 3),
                       format('SELECT %s FROM pg_catalog.unnest($3::pg_catalog.text[]) AS skipped(key)',
-                             string_agg(format('(skipped.key::pg_catalog.text[])[%s]::%s', u.ord, backfill.whose_type(u.type)), ', ' ORDER BY u.ord)))
-          FROM unnest((key).types) WITH ORDINALITY AS u(type, ord));
+                             array_to_string(backfill.key_values('skipped.key', key), ', ')));
 END
 $$;
 
@@ -303,14 +362,17 @@ $$;
 -- A relation of a job as it stands after UPDATE and FROM, and what qualifies its columns there. A leaf bears the name of the table that
 -- the job is for, so that clauses may name that; with a schema before it they can't.
 CREATE OR REPLACE FUNCTION backfill.relation_in_clauses(job backfill.job, relation oid, OUT source text, OUT name text)
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
+BEGIN
   SELECT CASE WHEN c.relkind = 'p' AND job.statement IS NOT NULL THEN n.name
               WHEN t.relkind = 'p' THEN format('ONLY %s AS %I', n.name, t.relname)
               ELSE 'ONLY ' || n.name END,
          CASE WHEN t.relkind = 'p' AND job.statement IS NULL THEN quote_ident(t.relname) ELSE n.name END
-    FROM pg_class c, pg_class t, backfill.relation_name(relation) n(name)
-   WHERE c.oid = relation AND t.oid = job.target
+    INTO source, name
+    FROM pg_class c, pg_class t, backfill.relation_name(relation) AS n(name)
+   WHERE c.oid = relation AND t.oid = job.target;
+END
 $$;
 
 -- A where_clause beside the condition of a batch. No index but the key's is to serve it: one on what is to do looks good to the planner
@@ -320,6 +382,32 @@ LANGUAGE plpgsql IMMUTABLE STRICT SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   RETURN format(E'(%s\n)', where_clause) || CASE WHEN where_clause ~* '\mselect\M' THEN '' ELSE ' IS TRUE' END;
+END
+$$;
+
+-- The position of a row in a statement, text[]. name: what qualifies its columns.
+CREATE OR REPLACE FUNCTION backfill.position_text(name text, key backfill.walk_key) RETURNS text
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+BEGIN
+  RETURN (SELECT 'ARRAY[' || string_agg(backfill.key_text(position_text.name || '.' || c, type), ', ' ORDER BY ord) || ']'
+            FROM unnest((key).columns, (key).types) WITH ORDINALITY AS u(c, type, ord));
+END
+$$;
+
+-- The same of one at which a batch ends, or a range: of types of users' own it is looked at whether it is exact (backfill.exact_key).
+CREATE OR REPLACE FUNCTION backfill.position_of(name text, key backfill.walk_key) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+  position  constant text := backfill.position_text(name, key);
+  read_back constant text := (SELECT string_agg(format('%s %s %s', u.mine, (key).operators[u.ord][3], u.value), ' AND ' ORDER BY u.ord)
+                                FROM unnest((key).types, backfill.key_operands(position_of.name || '.', key), backfill.key_values(position, key)) WITH ORDINALITY AS u(type, mine, value, ord)
+                               WHERE backfill.is_users_type(u.type));
+BEGIN
+  RETURN CASE WHEN read_back IS NULL THEN position ELSE format('backfill.exact_key(%s, %s, %L)', position, read_back, array_to_string((key).columns, ', ')) END;
 END
 $$;
 
@@ -340,15 +428,15 @@ CREATE OR REPLACE FUNCTION backfill.statements(job backfill.job, relation oid, k
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  source    text := (backfill.relation_in_clauses(job, relation)).source;  -- no row: it was dropped just now, which the caller asks (check_is_there)
-  name      text := (backfill.relation_in_clauses(job, relation)).name;
-  position  text := (SELECT 'ARRAY[' || string_agg(format('%s.%s::pg_catalog.text', name, c), ', ' ORDER BY ord) || ']'
-                       FROM unnest(key.columns) WITH ORDINALITY AS u(c, ord));
+  named     record := backfill.relation_in_clauses(job, relation);  -- NULL: it was dropped just now, which the caller asks (check_is_there)
+  source    text := named.source;
+  name      text := named.name;
+  position  text := backfill.position_text(name, key);
   to_do     text := coalesce(backfill.called_condition(job, relation), backfill.condition_of(job.where_clause));
   ordering  text[] := ARRAY(SELECT format('%s.%s', name, c) || CASE coll WHEN '' THEN '' ELSE ' COLLATE ' || coll END
                               FROM unnest(key.columns, key.collations) WITH ORDINALITY AS u(c, coll, ord) ORDER BY ord);
-  walked    text := backfill.batch_condition(name || '.', key, point);
-  wanted    text := CASE WHEN several IS NULL THEN walked ELSE backfill.batch_condition(name || '.', key, point, several) END;
+  walked    text := backfill.batch_condition(name || '.', key, point, ordered => true);
+  wanted    text := backfill.batch_condition(name || '.', key, point, several);
   tag       text := backfill.statement_tag(key);
   rows      text := tag || format('SELECT %s, %%s FROM %s WHERE %s', replace(position, '%', '%%'), replace(source, '%', '%%'), replace(wanted, '%', '%%'))
                     || coalesce(E'\nAND ' || replace(to_do, '%', '%%'), '');
@@ -373,11 +461,11 @@ BEGIN
     last := tag || format('SELECT ARRAY[pg_catalog.format(''(%%s,65535)'', s.pages OPERATOR(pg_catalog.-) 1)] FROM (SELECT pg_catalog.pg_relation_size(%s) OPERATOR(pg_catalog./) pg_catalog.current_setting(''block_size'')::bigint AS pages) AS s WHERE s.pages OPERATOR(pg_catalog.>) 0', relation);
   ELSE
   -- The key is made text outside: inside that would be done of each key that is passed, which took longer than the scan.
-  bound := tag || format('SELECT ARRAY[%s] FROM (SELECT %s FROM %s WHERE %s ORDER BY %s OFFSET $3::bigint OPERATOR(pg_catalog.-) 1 LIMIT 1) AS bound',
-                  (SELECT string_agg(format('bound.%s::pg_catalog.text', c), ', ' ORDER BY ord) FROM unnest(key.columns) WITH ORDINALITY AS u(c, ord)),
+  bound := tag || format('SELECT %s FROM (SELECT %s FROM %s WHERE %s ORDER BY %s OFFSET $3::bigint OPERATOR(pg_catalog.-) 1 LIMIT 1) AS bound',
+                  backfill.position_of('bound', key),
                   (SELECT string_agg(format('%s.%s', name, c), ', ' ORDER BY ord) FROM unnest(key.columns) WITH ORDINALITY AS u(c, ord)),
                   source, walked, array_to_string(ordering, ', '));
-  last := tag || format('SELECT %s FROM %s ORDER BY %s LIMIT 1', position, source,
+  last := tag || format('SELECT %s FROM %s ORDER BY %s LIMIT 1', backfill.position_of(name, key), source,
                  array_to_string(ARRAY(SELECT o || ' DESC' FROM unnest(ordering) WITH ORDINALITY AS u(o, ord) ORDER BY ord), ', '));
   END IF;
   sample := tag || format('SELECT %s::pg_catalog.text AS key, pg_catalog.row_number() OVER (ORDER BY %s) AS n, pg_catalog.count(*) OVER () AS total'

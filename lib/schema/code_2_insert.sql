@@ -46,6 +46,7 @@ AS $$
 BEGIN
   job.home := NULL;
   job.submitted_by_oid := NULL; job.owner_oid := NULL; job.ended_by_oid := NULL; job.ended_as_oid := NULL; job.laid_out := NULL;  -- of elsewhere
+  job.behind := CASE WHEN job.behind IS NOT NULL THEN '{0,0}' END;  -- what has ranges that were begun keeps them
   job.holder_pid := NULL; job.holder_start := NULL; job.waiting_for := NULL; job.opens_at := NULL;
   IF job.state = 'running' AND job.wanted IN ('cancel', 'undo') THEN  -- as it would have ended
     job.state := 'cancelled';
@@ -143,7 +144,7 @@ BEGIN
   job.submitted_at := clock_timestamp();
   job.error := NULL; job.hint := NULL; job.waiting_for := NULL; job.opens_at := NULL; job.report := NULL; job.estimate := NULL;
   job.holder_pid := NULL; job.holder_start := NULL; job.started_at := NULL; job.finished_at := NULL;
-  job.plan := '{}'; job.tidy := false; job.before := NULL; job.after := NULL; job.laid_out := NULL; job.asked := NULL; job.again := NULL;
+  job.plan := '{}'; job.tidy := false; job.before := NULL; job.after := NULL; job.laid_out := NULL; job.behind := NULL; job.asked := NULL; job.again := NULL;
   job.stopped_by := NULL;
   IF NOT backfill.is_plain_caller() AND NOT (SELECT r.rolcanlogin FROM pg_roles r WHERE r.oid = job.submitted_by_oid) THEN
     PERFORM backfill.refuse('submitted_by', format('a function that runs with the rights of %I has inserted the job, and that role can''t log in', current_user),

@@ -220,7 +220,59 @@ BEGIN
 END
 $$;
 
--- Checks the table and returns the key that the job will walk by; at INSERT, and again when the job begins.
+-- Whether no table is walked by a column of that type (backfill.text_meaning).
+CREATE OR REPLACE FUNCTION backfill.has_no_meaning(type oid) RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  base constant oid := backfill.base_type(type);
+BEGIN
+  RETURN backfill.is_too_rich(ARRAY[base]) OR backfill.text_meaning(base) IS NULL;
+END
+$$;
+
+-- The key of a job's table, or of a partition, or an error that says why there is none.
+CREATE OR REPLACE FUNCTION backfill.key_for(job backfill.job, part oid) RETURNS backfill.walk_key
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  key backfill.walk_key;
+BEGIN
+  IF (SELECT c.relkind FROM pg_class c WHERE c.oid = part) = 'f' THEN
+    PERFORM backfill.refuse('target', format('its partition %s is a foreign table', backfill.relation_name(part)),
+                            'Insert a job for each partition that is a table of this server.', '42809');
+  END IF;
+  SELECT * INTO key FROM backfill.key_of(part, backfill.key_numbers(part, job.key));
+  PERFORM backfill.check_collations(key);
+  IF EXISTS (SELECT FROM unnest(key.types) AS u(name) WHERE backfill.is_users_type(u.name)) THEN
+    PERFORM backfill.check_domains(part, key.attnums, CASE WHEN job.state = 'running' THEN backfill.role_of(job) ELSE coalesce(job.owner_oid, backfill.role_oid(current_user)) END);
+  END IF;
+  IF key.attnums IS NULL THEN
+    PERFORM backfill.check_is_there(part, job);
+    PERFORM backfill.refuse(CASE WHEN job.key IS NULL THEN 'target' ELSE 'key' END,
+      CASE WHEN job.key IS NULL
+           THEN format('%s has no key to walk by', backfill.relation_name(part))
+           ELSE format('%s has no unique index on (%s) to walk by', backfill.relation_name(part), array_to_string(job.key, ', ')) END
+      || coalesce((SELECT format(' (not by %s: the text of a %s is a name of something else, or the type is made of domains, of a range with a function of users'' own, or of more than 100 types, 1,000 attributes, or 10,000 labels)', backfill.relation_name(i.indexrelid), i.types[1])
+                     FROM (SELECT u.indexrelid, ARRAY(SELECT format_type(a.atttypid, -1) FROM pg_attribute a WHERE a.attrelid = part AND a.attnum = ANY (u.columns) AND backfill.has_no_meaning(a.atttypid)) AS types
+                             FROM (SELECT i.indexrelid, (i.indkey::smallint[])[0:i.indnkeyatts - 1] AS columns
+                                     FROM pg_index i
+                                    WHERE i.indrelid = part AND i.indisunique AND i.indisvalid AND (job.key IS NULL OR (i.indkey::smallint[])[0:i.indnkeyatts - 1] = backfill.key_numbers(part, job.key))
+                                    ORDER BY i.indisprimary DESC, i.indexrelid LIMIT 3) u) i
+                    WHERE cardinality(i.types) > 0
+                    LIMIT 1), ''),
+      'It needs a primary key, or a unique btree index on NOT NULL columns in their default order: CREATE UNIQUE INDEX CONCURRENTLY, then SET NOT NULL. Or set_clause with a where_clause that asks for NULL in columns that it fills: then the table is walked as its rows lie (scan = ''ctid'').'
+      || CASE WHEN job.state = 'running' THEN format(' With it, SELECT backfill.retry(%1$L); or SELECT backfill.forget(%1$L), and insert the job with another key, for what is still to do.', job.name) ELSE '' END, '42P16');
+  ELSIF 'off' IN (job.session ->> 'array_nulls', (SELECT s.value FROM jsonb_each_text(job.settings) s WHERE lower(s.key) = 'array_nulls'))
+        AND EXISTS (SELECT FROM pg_attribute a, unnest(backfill.types_in(backfill.base_type(a.atttypid), 100)) AS i(oid) JOIN pg_type t ON t.oid = i.oid
+                     WHERE a.attrelid = part AND a.attnum = ANY (key.attnums) AND t.typcategory = 'A') THEN
+    PERFORM backfill.refuse('key', format('of %s holds arrays, and with array_nulls off a NULL in one can''t be read back from its text', backfill.relation_name(part)), 'SET array_nulls = on, then insert the job.', '0A000');
+  END IF;
+  RETURN key;
+END
+$$;
+
+-- Checks the table and returns the key that the job will walk by; at INSERT, and again when the job begins: then the keys of partitions are looked at when these are laid out.
 CREATE OR REPLACE FUNCTION backfill.check_target(job backfill.job) RETURNS backfill.walk_key
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
@@ -268,30 +320,20 @@ BEGIN
      AND job.key <> '{ctid}'
    LIMIT 1;
   IF FOUND THEN
-    PERFORM backfill.refuse('key', format('%s has no column %I', name, missing), 'Name columns of the table, in the order of a unique index.', '42703');
+    PERFORM backfill.refuse('key', format('%s has no column %I', name, missing),
+                            CASE WHEN job.state = 'running' THEN format('Give it its name back, then SELECT backfill.retry(%1$L); or SELECT backfill.forget(%1$L), and insert the job with another key, for what is still to do.', job.name)
+                                 ELSE 'Name columns of the table, in the order of a unique index.' END, '42703');
   END IF;
 
-  FOR part IN SELECT job.target::oid UNION ALL SELECT * FROM backfill.relations_of(job) LOOP
-    SELECT relkind INTO class.relkind FROM pg_class WHERE oid = part;
-    IF class.relkind = 'f' THEN
-      PERFORM backfill.refuse('target', format('its partition %s is a foreign table', backfill.relation_name(part)),
-                              'Insert a job for each partition that is a table of this server.', '42809');
-    END IF;
-    IF class.relkind = 'p' AND job.statement IS NULL THEN
-      CONTINUE;  -- the leaves' keys count, unless there are none
-    END IF;
-    SELECT * INTO key FROM backfill.key_of(part, backfill.key_numbers(part, job.key));
-    PERFORM backfill.check_collations(key);
-    PERFORM backfill.check_casts(part, key.attnums, coalesce(job.owner_oid, backfill.role_oid(current_user)));
-    IF key.attnums IS NULL THEN
-      PERFORM backfill.check_is_there(part, job);
-      PERFORM backfill.refuse(CASE WHEN job.key IS NULL THEN 'target' ELSE 'key' END,
-        CASE WHEN job.key IS NULL
-             THEN format('%s has no key to walk by', backfill.relation_name(part))
-             ELSE format('%s has no unique index on (%s) to walk by', backfill.relation_name(part), array_to_string(job.key, ', ')) END,
-        'It needs a primary key, or a unique btree index on NOT NULL columns in their default order: CREATE UNIQUE INDEX CONCURRENTLY, then SET NOT NULL. Or set_clause with a where_clause that asks for NULL in columns that it fills: then the table is walked as its rows lie (scan = ''ctid'').',
-        '42P16');
-    END IF;
+  -- Of a partitioned table those that have rows: each has the table's own index, if it has one that is valid, and then one stands for all but foreign tables.
+  FOR part IN
+    SELECT o
+      FROM (SELECT o, EXISTS (SELECT FROM backfill.key_of(job.target, backfill.key_numbers(job.target, job.key))) AS has_its, min(o) OVER () AS first FROM backfill.relations_of(job) o) p
+     WHERE CASE WHEN job.state = 'running' THEN o = job.target
+                ELSE NOT has_its OR o = first OR (SELECT c.relkind FROM pg_class c WHERE c.oid = o) = 'f' END
+     ORDER BY o
+  LOOP
+    key := backfill.key_for(job, part);
   END LOOP;
   IF key.attnums IS NULL THEN  -- a partitioned table without a partition: nothing to walk, but its clauses are checked all the same
     key.attnums := '{-1}'; key.columns := '{ctid}'; key.types := '{tid}'; key.collations := '{""}';

@@ -137,8 +137,8 @@ LANGUAGE plpgsql SET enable_seqscan = on SET enable_sort = on SET jit = off
 AS $$
 DECLARE
   alias pg_catalog.text := (SELECT pg_catalog.quote_ident(c.relname) FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) relation);
-  key pg_catalog.text := (SELECT pg_catalog.string_agg(pg_catalog.format('%L OPERATOR(pg_catalog.||) %s.%s::pg_catalog.text', c.name OPERATOR(pg_catalog.||) ' = ', alias, c.name), ' OPERATOR(pg_catalog.||) '', '' OPERATOR(pg_catalog.||) ' ORDER BY c.ord)
-                 FROM backfill.key_of(relation) k, pg_catalog.unnest(k.columns) WITH ORDINALITY AS c(name, ord));
+  key pg_catalog.text := (SELECT pg_catalog.string_agg(pg_catalog.format('%L OPERATOR(pg_catalog.||) %s', c.name OPERATOR(pg_catalog.||) ' = ', backfill.key_text(pg_catalog.concat(alias, '.', c.name), c.type)), ' OPERATOR(pg_catalog.||) '', '' OPERATOR(pg_catalog.||) ' ORDER BY c.ord)
+                 FROM backfill.key_of(relation) k, ROWS FROM (pg_catalog.unnest(k.columns), pg_catalog.unnest(k.types)) WITH ORDINALITY AS c(name, type, ord));
   n   bigint;
   one pg_catalog.text;
 BEGIN

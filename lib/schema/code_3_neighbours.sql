@@ -84,7 +84,7 @@ BEGIN
   SELECT s.* INTO others FROM backfill.statements(job, relation, k, true) s;
   SELECT s.* INTO walk FROM backfill.statements(job, relation, k, false) s;
   PERFORM backfill.check_spelled(job);
-  PERFORM backfill.check_key_casts(relation, walk.last);
+  PERFORM backfill.check_key_names(relation, walk.last);
   EXECUTE walk.last INTO upper;
 
   -- How many keys on from the last one; 0: from the first of all; -1: the last.

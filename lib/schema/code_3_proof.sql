@@ -221,18 +221,20 @@ AS $$
   SELECT sum(greatest(c.relpages, 0)::bigint) * current_setting('block_size')::bigint <= backfill.most_at_once() FROM backfill.relations_of(job) o JOIN pg_class c ON c.oid = o
 $$;
 
--- What the proof of a job with a where_clause can't know, in words; NULL: nothing. measured: what its daemon knows: unseen, of a scan by ctid: no look at once has seen that no row is to do;
+-- What the proof of a job with a where_clause can't know, in words; NULL: nothing. measured: what its daemon knows: unseen: no look at once has seen that no row is to do;
 -- unmet: looks at once saw rows to do that no scan met; all_at_once: one look has seen all partitions, else rows that go from one to another may be in none. A trigger fills rows that move, but for those whose value can't be computed.
 CREATE OR REPLACE FUNCTION backfill.may_have_moved(job backfill.job, measured jsonb) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT nullif(concat_ws(' ',
-           CASE WHEN job.key = '{ctid}' AND coalesce(measured ? 'unseen', false)
-                THEN format('Rows of %s' || w.which || ' that others updated while it was verified may have moved behind the scan, which was by ctid: a look at all of it at once would take too long, or meet what was left behind.',
-                            backfill.relation_name(job.target)) END,
+           CASE WHEN coalesce(measured ? 'unseen', false)
+                THEN format('Rows of %s' || w.which || CASE WHEN job.key = '{ctid}' THEN ' that others updated while it was verified may have moved behind the scan, which was by ctid'
+                                                            WHEN job.keep_in_sync THEN ' whose key others changed while it was verified may have moved behind the scan'
+                                                            ELSE ', whose key others changed while it was verified, may have moved behind the scan' END
+                            || ': a look at all of it at once would take too long, or meet what was left behind.', backfill.relation_name(job.target)) END,
            CASE WHEN coalesce(measured ? 'unmet', false)
                 THEN 'At the end rows met where_clause that no scan met: others write them, or move them, behind it.' END,
-           CASE WHEN (SELECT c.relkind FROM pg_class c WHERE c.oid = job.target) = 'p' AND NOT coalesce(measured ? 'all_at_once', false)
+           CASE WHEN (SELECT c.relkind FROM pg_class c WHERE c.oid = job.target) = 'p' AND NOT coalesce(measured ? 'all_at_once', false) AND EXISTS (SELECT FROM backfill.relations_of(job))
                 THEN 'Rows' || w.which || ' that others moved from one partition to another while it was verified may have been missed: each was looked at by itself.' END), '')
     FROM (SELECT CASE WHEN job.keep_in_sync THEN ' for which the clause has no value, and' ELSE '' END) AS w(which)
    WHERE job.where_clause IS NOT NULL AND job.set_clause IS NOT NULL AND NOT job.dry_run

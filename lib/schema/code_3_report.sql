@@ -99,7 +99,7 @@ BEGIN
     '  FROM (SELECT s.queryid, left(min(regexp_replace(s.query, ''\s+'', '' '', ''g'')), 200) AS query, sum(s.calls) AS calls, sum(s.ms) AS ms, sum(s.rows) AS rows'
     '          FROM (SELECT o.queryid, o.query, o.calls, o.ms, o.rows FROM %s AS o'
     '                 WHERE o.queryid IS NOT NULL AND backfill.may_see_statements($2, o.userid) ORDER BY o.ms DESC LIMIT 1000) AS s'
-    '         WHERE s.query ~* $1 AND s.query !~ ''\mbackfill\.|/\* backfilld \*/'''
+    '         WHERE s.query ~* $1 AND s.query !~ ''\mbackfill\.|/\* backfilld[ ,]'''
     '           AND s.query ~* ''^\s*(select|insert|update|delete|merge|with|copy)\M'''
     '         GROUP BY s.queryid ORDER BY ms DESC LIMIT 100) AS t', (SELECT backfill.word_pattern(c.relname) FROM pg_class c WHERE c.oid = relation), for_role);
   EXCEPTION WHEN query_canceled OR OTHERS THEN

@@ -133,7 +133,8 @@ AS $$
 $$;
 
 -- What one look at all of a relation says (backfill.whole_look). 'some' of one that takes long to read: the statement holds its snapshot,
--- and works at a stretch. 2 GB are some seconds when they are cached; statement_timeout ends it where they are not. What fails on a row has met one that is to do, or may be.
+-- and works at a stretch. 2 GB are some seconds when they are cached; statement_timeout ends it where they are not. What fails on a row has met one that is to do, or may be, and a batch tells which;
+-- but what ails the server, or the session, is no row's.
 CREATE OR REPLACE FUNCTION backfill.look_at_all(whole text, relation oid) RETURNS text
 LANGUAGE plpgsql
 AS $$
@@ -147,7 +148,7 @@ BEGIN
   EXECUTE whole INTO said;
   RETURN said;
 EXCEPTION WHEN OTHERS THEN
-  IF SQLSTATE OPERATOR(pg_catalog.=) '42501' OR pg_catalog."left"(SQLSTATE, 2) OPERATOR(pg_catalog.=) ANY ('{08,25,28,40,53,54,55,57,58,BF,XX}'::pg_catalog.text[]) THEN
+  IF SQLSTATE OPERATOR(pg_catalog.=) ANY ('{55P03,55006}'::pg_catalog.text[]) OR pg_catalog."left"(SQLSTATE, 2) OPERATOR(pg_catalog.=) ANY ('{08,25,40,53,57,58,BF,XX}'::pg_catalog.text[]) THEN
     RAISE;
   END IF;
   RETURN 'some';
@@ -237,7 +238,7 @@ BEGIN
   PERFORM backfill.hold_name(relation, name, false);
   PERFORM backfill.check_leaf(relation, (work).target);
   PERFORM backfill.check_spelled(job);
-  PERFORM backfill.check_key_casts(relation, batch);
+  PERFORM backfill.check_key_names(relation, batch);
   PERFORM backfill.check_session(work);
   SELECT * INTO key FROM backfill.key_of(relation, backfill.key_numbers(relation, job.key));
   PERFORM backfill.check_operators(key);

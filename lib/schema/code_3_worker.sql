@@ -148,7 +148,7 @@ AS $$
 DECLARE
   since pg_catalog.xid := backfill.hold_name(relation, name, false);
 BEGIN
-  PERFORM backfill.check_key_casts(relation, statement);
+  PERFORM backfill.check_key_names(relation, statement);
   RETURN QUERY EXECUTE statement USING lo, upper, keys;
   PERFORM backfill.check_name(relation, name, since);
 END
@@ -499,7 +499,7 @@ BEGIN
   since := backfill.hold_name(relation, name, true);
   work := backfill.begin_work();
   PERFORM backfill.check_leaf(relation, (work).target);
-  PERFORM backfill.check_key_casts(relation, coalesce(statement, keys_of));
+  PERFORM backfill.check_key_names(relation, coalesce(statement, keys_of));
   IF name IS NULL THEN
     PERFORM backfill.check_place((work).ticket, true);
     PERFORM backfill.check_spelled(backfill.own_job((work).ticket));
@@ -625,7 +625,7 @@ BEGIN
   since := backfill.hold_name(relation, name, true);
   work := backfill.begin_work();
   PERFORM backfill.check_leaf(relation, (work).target);
-  PERFORM backfill.check_key_casts(relation, coalesce(statement, keys_of));
+  PERFORM backfill.check_key_names(relation, coalesce(statement, keys_of));
   IF name IS NULL THEN
     PERFORM backfill.check_place((work).ticket, true);
     PERFORM backfill.check_spelled(backfill.own_job((work).ticket));

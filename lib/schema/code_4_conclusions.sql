@@ -6,12 +6,13 @@
 -- and no standby has the conclusion without the batch. And the control session commits with synchronous_commit = local:
 -- who sees that a job has succeeded sees what is on disk.
 
--- Whether something is left of the pass: a range to do, or a row that was locked. As take_range would say: what was of a partition
+-- Whether something is left of the pass: a relation to plan, a range to do, or a row that was locked. As take_range would say: what was of a partition
 -- that is gone counts no more.
 CREATE OR REPLACE FUNCTION backfill.is_open(job backfill.job) RETURNS boolean
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT EXISTS (SELECT FROM backfill.range r
+  SELECT job.behind IS NOT NULL
+      OR EXISTS (SELECT FROM backfill.range r
                   WHERE r.job_id = job.id AND NOT r.done
                     AND backfill.is_of_target(job, r.relation))
       OR EXISTS (SELECT FROM backfill.left_behind l
@@ -30,11 +31,12 @@ $$;
 
 -- A phase begins, or a pass of it: all that it needs is there. from_phase: the one that ends with that. estimate: keys to walk, NULL leaves it. seen: what the survey saw
 -- (backfill.survey), when it tried a batch; disk_free: bytes, NULL when not known. planned: when the session began on which its
--- ranges were laid out and added; NULL: it has none of its own.
+-- ranges were laid out and added; NULL: it has none of its own. behind: of which relations they are (job.behind), NULL: of all. proven: one look at all relations has
+-- seen that no row is to do: it has none to scan, and what an earlier pass has found, or left behind, is done.
 -- outcome: 'begun'; 'not over', and nothing was written: something of the phase before is to do, or ranges were planned on a session
 -- that is gone, and may be lost; 'not ours', another daemon holds the job. preflight: what it found, in words, for the journal.
 CREATE OR REPLACE FUNCTION backfill.begin_phase(job_id bigint, from_phase text, phase text, estimate bigint, seen jsonb, disk_free bigint,
-    planned timestamptz, OUT outcome text, OUT preflight text, OUT walk bigint)
+    planned timestamptz, behind oid[], proven boolean, OUT outcome text, OUT preflight text, OUT walk bigint)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -57,8 +59,12 @@ BEGIN
     result := backfill.preflight(job, estimate, seen, disk_free);
     preflight := backfill.preflight_in_words(result);
   END IF;
+  IF proven THEN
+    DELETE FROM backfill.left_behind l WHERE l.job_id = begin_phase.job_id AND l.reason = 'error';
+    UPDATE backfill.range g SET found = 0, nulls = 0 WHERE g.job_id = begin_phase.job_id AND (g.found <> 0 OR g.nulls <> 0);
+  END IF;
   UPDATE backfill.job j
-     SET phase = begin_phase.phase, planning = false, phase_at = clock_timestamp(), walk = backfill.random_number(),
+     SET phase = begin_phase.phase, planning = false, behind = begin_phase.behind, phase_at = clock_timestamp(), walk = backfill.random_number(),
          estimate = coalesce(begin_phase.estimate, j.estimate),
          tidy = j.tidy OR (begin_phase.phase = 'expand' AND j.keep_in_sync) OR (begin_phase.phase IN ('guard', 'validate') AND j.enforce IS NOT NULL),
          before = coalesce(j.before, backfill.look_at(j.target, j.submitted_by, true)),  -- by it undo tells what was there
@@ -77,7 +83,7 @@ BEGIN
   DELETE FROM backfill.range g WHERE g.job_id = job.id;
   DELETE FROM backfill.left_behind l WHERE l.job_id = job.id AND l.reason <> 'duplicate';
   UPDATE backfill.job j
-     SET phase = 'preflight', estimate = NULL, report = coalesce(j.report, '{}') || jsonb_build_object('begun_anew', reason)
+     SET phase = 'preflight', behind = NULL, estimate = NULL, report = coalesce(j.report, '{}') || jsonb_build_object('begun_anew', reason)
    WHERE j.id = job.id;
   PERFORM backfill.give_back(job);
 END

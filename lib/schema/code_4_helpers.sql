@@ -38,12 +38,12 @@ DECLARE
 BEGIN
   SELECT r.id INTO taken
     FROM backfill.range r
-   WHERE r.job_id = job.id AND r.walker = free_range.slot AND NOT r.done AND (free_range.slot = 0 OR NOT r.for_holder)
+   WHERE r.job_id = job.id AND r.walker = free_range.slot AND NOT r.done AND backfill.is_planned(job.behind, r.relation) AND (free_range.slot = 0 OR NOT r.for_holder)
      AND backfill.is_of_target(job, r.relation)
    ORDER BY r.id LIMIT 1
      FOR NO KEY UPDATE SKIP LOCKED;
   IF taken IS NULL THEN
-    FOR candidate IN SELECT r.id FROM backfill.range r WHERE r.job_id = job.id AND NOT r.done AND (free_range.slot = 0 OR NOT r.for_holder) ORDER BY r.id LOOP
+    FOR candidate IN SELECT r.id FROM backfill.range r WHERE r.job_id = job.id AND NOT r.done AND backfill.is_planned(job.behind, r.relation) AND (free_range.slot = 0 OR NOT r.for_holder) ORDER BY r.id LOOP
       SELECT r.id INTO taken
         FROM backfill.range r
        WHERE r.id = candidate AND NOT r.done AND (free_range.slot = 0 OR NOT r.for_holder) AND NOT backfill.is_walked(job, r, free_range.slot)
@@ -53,7 +53,7 @@ BEGIN
     END LOOP;
   END IF;
   IF taken IS NULL AND free_range.slot = 0 THEN
-    FOR candidate IN SELECT r.id FROM backfill.range r WHERE r.job_id = job.id AND NOT r.done ORDER BY r.id LOOP
+    FOR candidate IN SELECT r.id FROM backfill.range r WHERE r.job_id = job.id AND NOT r.done AND backfill.is_planned(job.behind, r.relation) ORDER BY r.id LOOP
       SELECT r.id INTO taken
         FROM backfill.range r
        WHERE r.id = candidate AND NOT r.done AND NOT backfill.is_walked(job, r, 0)
@@ -79,7 +79,7 @@ BEGIN
     FROM backfill.job j
    WHERE j.state = 'running' AND j.phase IN ('backfill', 'guard', 'verify') AND j.wanted = 'run' AND NOT j.planning AND coalesce(j.workers, file_workers) > 1
      AND coalesce(j.workers, file_workers) > 1 + cardinality(backfill.helpers_of(j.id))
-     AND EXISTS (SELECT FROM backfill.range r WHERE r.job_id = j.id AND NOT r.done AND NOT r.for_holder AND NOT backfill.is_walked(j, r, -1))
+     AND EXISTS (SELECT FROM backfill.range r WHERE r.job_id = j.id AND NOT r.done AND NOT r.for_holder AND backfill.is_planned(j.behind, r.relation) AND NOT backfill.is_walked(j, r, -1))
    ORDER BY j.priority DESC, cardinality(backfill.helpers_of(j.id)), j.id
    LIMIT 1
      FOR NO KEY UPDATE SKIP LOCKED;

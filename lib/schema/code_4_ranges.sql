@@ -7,10 +7,10 @@
 -- planned: when the session began on which this daemon laid out before; NULL: it didn't. On this one: the ranges that are open are
 -- its own plan's, which begins anew. Else the pass that it takes for done must be so, and is looked at, before its ranges go.
 -- outcome: NULL, or in the only row 'not over' or 'not ours'.
--- after: NULL, or the behind of the last row of a list before: then the plan goes on behind those relations, for the session is everybody's. behind is NULL in all rows where there are no others;
--- else a row more holds that alone: the last one that was listed, and the largest of all.
+-- after: NULL, or what is planned (job.behind): then the plan goes on behind those relations. It is listed in slices, for the session is everybody's: where relations are left, a row more says how far
+-- it goes then, up to the last one that was listed, and the largest of all, which comes first; and about how many rows the rest has (rest, of a new plan).
 CREATE OR REPLACE FUNCTION backfill.layout(job_id bigint, phase text, planned timestamptz, after oid[])
-RETURNS TABLE (relation oid, name text, batch text, bound text, last text, keys_of text, on_copy boolean, trial bigint, data_directory text, outcome text, whole text, behind oid[])
+RETURNS TABLE (relation oid, name text, batch text, bound text, last text, keys_of text, on_copy boolean, trial bigint, data_directory text, outcome text, whole text, behind oid[], rest bigint)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_variable
@@ -21,7 +21,6 @@ DECLARE
   trying  boolean;
   largest oid;
   all_of  oid[];
-  listed  oid[] := '{}';
   size    bigint := 0;
   most    constant bigint := 8000000;  -- bytes: a control session takes in 10 MiB
   began   constant timestamptz := clock_timestamp();
@@ -40,10 +39,12 @@ BEGIN
     RETURN;
   END IF;
   IF after IS NULL THEN
-    UPDATE backfill.job j SET planning = true WHERE j.id = layout.job_id;
+    UPDATE backfill.job j SET planning = true, behind = NULL WHERE j.id = layout.job_id;
     DELETE FROM backfill.range g WHERE g.job_id = layout.job_id AND job.phase = 'preflight';
-    IF job.phase = 'preflight' AND job.where_clause IS NULL THEN
-      UPDATE backfill.job j SET laid_out = CASE WHEN backfill.walks_parent(job) THEN backfill.laid_out_now(job) END WHERE j.id = layout.job_id;
+    IF job.phase IN ('preflight', 'expand') AND job.where_clause IS NULL THEN
+      UPDATE backfill.job j
+         SET laid_out = CASE WHEN backfill.walks_parent(job) THEN backfill.laid_out_now(job) ELSE ARRAY(SELECT ARRAY[o, pg_relation_filenode(o)] FROM backfill.relations_of(job) o ORDER BY o) END
+       WHERE j.id = layout.job_id;
     END IF;
     PERFORM backfill.check_target(job);
   END IF;
@@ -54,13 +55,15 @@ BEGIN
   data_directory := (SELECT coalesce(nullif(pg_tablespace_location(coalesce(nullif(c.reltablespace, 0), d.dattablespace)), ''),  -- where the largest is
                                      (SELECT s.setting FROM pg_settings s WHERE s.name = 'data_directory'))  -- NULL without pg_monitor
                        FROM pg_class c JOIN pg_database d ON d.datname = current_database() WHERE c.oid = largest);
-  all_of := ARRAY(SELECT o FROM backfill.relations_of(job) o WHERE after IS NULL OR o > after[1] ORDER BY o);
+  -- Without a where_clause those that there were when the job began: others may hold rows that were done elsewhere.
+  all_of := ARRAY(SELECT o FROM backfill.relations_of(job) o
+                   WHERE after IS NULL OR (o > after[1] AND o <> largest AND (job.where_clause IS NOT NULL OR job.laid_out IS NULL OR backfill.walks_parent(job) OR o = ANY (job.laid_out[:][1:1])))
+                   ORDER BY o <> largest, o);
   FOREACH r IN ARRAY all_of LOOP
     IF on_copy AND r <> largest THEN
       CONTINUE;
     END IF;
-    SELECT * INTO key FROM backfill.key_of(r, backfill.key_numbers(r, job.key));
-    PERFORM backfill.check_casts(r, key.attnums, backfill.role_of(job));
+    key := backfill.key_for(job, r);
     relation := r;
     name := backfill.relation_name(r);
     SELECT s.batch, s.bound, s.last, s.keys INTO batch, bound, last, keys_of
@@ -74,17 +77,14 @@ BEGIN
         USING ERRCODE = 'BF005', HINT = 'Make the clauses shorter (what is long belongs into a function that they call), or insert a job for each partition, or for each part of the tree.';
     END IF;
     RETURN NEXT;
-    listed := listed || ARRAY[ARRAY[r, pg_relation_filenode(r)]];
     IF clock_timestamp() > began + interval '50 ms' AND r <> all_of[cardinality(all_of)] AND NOT on_copy THEN
       relation := NULL; name := NULL; batch := NULL; bound := NULL; last := NULL; keys_of := NULL; trial := NULL; whole := NULL;
-      behind := ARRAY[r, largest];
+      behind := ARRAY[CASE WHEN r = largest THEN 0 ELSE r END, largest];
+      rest := CASE WHEN after IS NULL THEN (SELECT sum(greatest(c.reltuples, 0)) FROM pg_class c WHERE c.oid = ANY (all_of) AND c.oid > behind[1] AND c.oid <> largest) END;
       RETURN NEXT;
       EXIT;
     END IF;
   END LOOP;
-  IF job.phase = 'preflight' AND job.where_clause IS NULL AND NOT backfill.walks_parent(job) THEN
-    UPDATE backfill.job j SET laid_out = j.laid_out || listed WHERE j.id = layout.job_id;  -- what was listed, whatever has come to the table, or left it, between two slices
-  END IF;
 END
 $$;
 
@@ -105,6 +105,10 @@ DECLARE
 BEGIN
   SELECT * INTO job FROM backfill.job j WHERE j.id = add_ranges.job_id;
   IF NOT FOUND OR NOT backfill.is_held(job) OR planned IS DISTINCT FROM backfill.session_start() THEN
+    RETURN;
+  END IF;
+  IF job.phase = 'backfill' AND NOT job.planning  -- the pass is under way
+     AND EXISTS (SELECT FROM backfill.range g WHERE g.job_id = job.id AND g.relation = add_ranges.relation AND g.lower IS NULL AND (g.batches > 0 OR g.cursor IS DISTINCT FROM g.starts)) THEN
     RETURN;
   END IF;
   DELETE FROM backfill.left_behind l WHERE l.job_id = job.id AND l.relation = add_ranges.relation AND l.reason = 'error';
@@ -141,6 +145,33 @@ BEGIN
 END
 $$;
 
+-- A pass that is under way is planned so far by now: behind, as layout returned it. What is planned is what may be taken, so relations that were to be, when a daemon or the server went, are planned
+-- anew by whoever takes the next range. planned: when the session began on which the ranges were added. outcome: 'begun'; 'not over': that session is gone, and they may be lost; 'not ours'.
+CREATE OR REPLACE FUNCTION backfill.plan_on(job_id bigint, phase text, planned timestamptz, behind oid[]) RETURNS text
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+  job backfill.job;
+BEGIN
+  SELECT * INTO job FROM backfill.job j WHERE j.id = job_id FOR UPDATE;
+  IF NOT FOUND OR NOT backfill.is_held(job) OR backfill.has_moved_back(job, phase) THEN
+    RETURN 'not ours';
+  ELSIF planned IS DISTINCT FROM backfill.session_start() OR job.behind IS NULL THEN
+    RETURN 'not over';
+  END IF;
+  UPDATE backfill.job j SET behind = plan_on.behind WHERE j.id = job_id;
+  RETURN 'begun';
+END
+$$;
+
+-- Whether the pass of a job is planned so far that a range of that relation is one of its own. behind: of the job.
+CREATE OR REPLACE FUNCTION backfill.is_planned(behind oid[], relation oid) RETURNS boolean
+LANGUAGE sql IMMUTABLE
+AS $$
+  SELECT behind IS NULL OR relation OPERATOR(pg_catalog.<=) behind[1] OR relation OPERATOR(pg_catalog.=) behind[2]
+$$;
+
 -- A job stands in an earlier phase than the daemon that holds it thinks: the server has failed over to a standby that had not
 -- heard of the rest. It goes back to the queue; whoever claims it begins where it stands.
 CREATE OR REPLACE FUNCTION backfill.has_moved_back(job backfill.job, phase text) RETURNS boolean
@@ -158,7 +189,7 @@ $$;
 
 -- Takes the first range of a job that is not done, and that no other walker has in hand, by another epoch: whoever had it can checkpoint no more.
 -- slot: 0 the holder's, else a helper's, which gets ranges alone: 'none', there is nothing for it; 'not ours', it has no slot any more.
--- 'shared': what is left is in helpers' hands.
+-- 'unplanned': so few are left for it and its helpers that it plans the next relations first, behind those of job.behind. 'shared': what is left is in helpers' hands.
 -- When all are done: the first rows above number "above" that were put aside as locked, "at_most" of them, to be tried again.
 -- One row, whose outcome is 'range', 'rows' (ids and row_keys, all of one range; the first key is upper), 'locked' (none above, but so many
 -- that were tried before are locked still), 'none' (all is done; changed: rows of this pass, whose number is walk) or 'not ours' (another daemon holds the job).
@@ -167,7 +198,7 @@ $$;
 CREATE OR REPLACE FUNCTION backfill.take_range(job_id bigint, phase text, above bigint, at_most integer, slot integer,
     OUT outcome text, OUT range bigint, OUT epoch bigint, OUT cursor text[], OUT upper text[], OUT point boolean,
     OUT relation oid, OUT name text, OUT key_columns text[], OUT batch text, OUT bound text, OUT reckoning text, OUT function oid, OUT signature text, OUT keys bigint,
-    OUT keys_of text, OUT ids bigint[], OUT row_keys text[], OUT locked bigint, OUT changed bigint, OUT yields boolean, OUT proof jsonb, OUT walk bigint, OUT walkers integer)
+    OUT keys_of text, OUT ids bigint[], OUT row_keys text[], OUT locked bigint, OUT changed bigint, OUT yields boolean, OUT proof jsonb, OUT walk bigint, OUT walkers integer, OUT behind oid[])
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -178,6 +209,7 @@ DECLARE
   key      smallint[];
   was      jsonb;   -- what the key was when the range was made
   home     text;    -- and where
+  by_now   text;    -- the key, in words
   free_id  bigint;  -- of a range
   mine     constant boolean := slot = 0 OR backfill.has_slot(job_id, slot);
 BEGIN
@@ -198,6 +230,17 @@ BEGIN
   END IF;
   PERFORM backfill.check_columns(job);
 
+  walkers := 1 + cardinality(backfill.helpers_of(job_id));
+  keys := (SELECT coalesce(sum(g.keys), 0) FROM backfill.range g WHERE g.job_id = take_range.job_id);
+  IF slot = 0 AND job.behind IS NOT NULL
+     AND (SELECT count(*)
+            FROM (SELECT FROM backfill.range g
+                   WHERE g.job_id = take_range.job_id AND NOT g.done AND backfill.is_planned(job.behind, g.relation) AND NOT backfill.is_walked(job, g, 0) AND backfill.is_of_target(job, g.relation)
+                   LIMIT 2 * walkers - 1) AS f) < 2 * walkers - 1 THEN
+    outcome := 'unplanned';
+    behind := job.behind;
+    RETURN;
+  END IF;
   free_id := backfill.free_range(job, slot);  -- once: it is volatile
   UPDATE backfill.range g
      SET epoch = backfill.random_number(),
@@ -205,8 +248,6 @@ BEGIN
          submitted_by = job.submitted_by, submitted_by_oid = job.submitted_by_oid  -- whose login is gone, another may have taken the job over
    WHERE g.id = free_id
   RETURNING g.* INTO r;
-  walkers := 1 + cardinality(backfill.helpers_of(job_id));
-  keys := (SELECT coalesce(sum(g.keys), 0) FROM backfill.range g WHERE g.job_id = take_range.job_id);
   IF r.id IS NOT NULL THEN
     outcome := 'range';
     range := r.id;
@@ -273,7 +314,8 @@ BEGIN
     key := backfill.key_numbers(relation, ARRAY(SELECT c ->> 'name' FROM jsonb_array_elements(was) WITH ORDINALITY AS x(c, ord) ORDER BY ord));
   END IF;
   SELECT * INTO k FROM backfill.key_of(relation, key);
-  IF FOUND AND job.where_clause IS NULL AND home = backfill.home(relation) AND backfill.rewritten(was, k.identity) IS NOT NULL THEN
+  by_now := concat(backfill.key_in_words(k.identity), CASE WHEN backfill.key_in_words(k.identity) = backfill.key_in_words(was) THEN ', of which a name is another''s by now' END);
+  IF k.columns IS NOT NULL AND job.where_clause IS NULL AND home = backfill.home(relation) AND backfill.rewritten(was, k.identity) IS NOT NULL THEN
     RAISE EXCEPTION 'key column % of % may have other values than when job "%" began: it was altered, and the table rewritten',
                     quote_ident(backfill.rewritten(was, k.identity)), backfill.relation_name(relation), job.name
       USING ERRCODE = '42P16',
@@ -282,7 +324,7 @@ BEGIN
     PERFORM backfill.check_collations(k);
     IF job.where_clause IS NULL THEN
       RAISE EXCEPTION 'the key of % is ordered in another way than when job "%" began: it was %, and is %',
-                      backfill.relation_name(relation), job.name, backfill.key_in_words(was), backfill.key_in_words(k.identity)
+                      backfill.relation_name(relation), job.name, backfill.key_in_words(was), by_now
         USING ERRCODE = '42P16',
               HINT = format('What the cursors in backfill.range tell is done, the rest is not. Make the key what it was, then SELECT backfill.retry(%L); '
                             'or cancel the job, and insert one with a where_clause that only the rest meets.', job.name);
@@ -293,7 +335,7 @@ BEGIN
       RETURN;
     END IF;
     PERFORM backfill.begin_anew(job, CASE WHEN key = '{-1}' THEN format('%s was written anew (VACUUM FULL, CLUSTER, TRUNCATE, a new type), and each row lies elsewhere', backfill.relation_name(relation))
-                                          ELSE format('the key of %s was %s, and is %s', backfill.relation_name(relation), backfill.key_in_words(was), backfill.key_in_words(k.identity)) END);
+                                          ELSE format('the key of %s was %s, and is %s', backfill.relation_name(relation), backfill.key_in_words(was), by_now) END);
     outcome := 'not ours';
     RETURN;
   ELSIF k.columns IS NOT NULL AND (home <> backfill.home(relation) OR was IS DISTINCT FROM k.identity) THEN
@@ -306,7 +348,7 @@ BEGIN
   END IF;
   IF k.columns IS NOT NULL THEN
     key_columns := k.columns;
-    PERFORM backfill.check_casts(relation, k.attnums, backfill.role_of(job));
+    PERFORM backfill.check_domains(relation, k.attnums, backfill.role_of(job));
     SELECT c.oid, c.signature INTO function, signature FROM backfill.called_function(job) c;
     IF job.keep_in_sync AND function IS NULL THEN
       PERFORM backfill.refuse_change(job, coalesce(c.change, 'is not there any more')) FROM backfill.sync_change(job) AS c(change) WHERE c.change IS DISTINCT FROM 'is an earlier version''s';
@@ -319,8 +361,18 @@ BEGIN
   END IF;
   PERFORM backfill.check_is_there(relation, job);
   IF key_columns IS NULL THEN
+    PERFORM backfill.key_for(job, relation);  -- why there is none, if there is none
+    IF slot > 0 THEN
+      PERFORM backfill.hand_over(r.id, r.epoch);
+      outcome := 'none';
+      RETURN;
+    ELSIF job.where_clause IS NOT NULL THEN
+      PERFORM backfill.begin_anew(job, format('the key of %s was %s, and there is another in its place', backfill.relation_name(relation), backfill.key_in_words(was)));
+      outcome := 'not ours';
+      RETURN;
+    END IF;
     RAISE EXCEPTION 'the unique index that job "%" walks % by is gone', job.name, backfill.relation_name(relation)
-      USING ERRCODE = '42P16', HINT = 'Create it again (CREATE UNIQUE INDEX CONCURRENTLY), then SELECT backfill.retry(' || quote_literal(job.name) || ').';
+      USING ERRCODE = '42P16', HINT = format('Create it again on the same columns (CREATE UNIQUE INDEX CONCURRENTLY), then SELECT backfill.retry(%L). Where these were dropped nothing tells which rows are done: cancel the job, and insert one with a where_clause that only the rest meets.', job.name);
   END IF;
 END
 $$;

@@ -277,15 +277,17 @@ const char SQL_UNFINISHED[] =
 
 const char SQL_HOLD_AGAIN[] = "SELECT backfill.hold_again($1, $2, $3, $4)";
 
-const char SQL_LAYOUT[] = "SELECT relation, batch, bound, last, keys_of, on_copy, trial, data_directory, outcome, whole, behind FROM backfill.layout($1, $2, $3, $4)";
+const char SQL_LAYOUT[] = "SELECT relation, batch, bound, last, keys_of, on_copy, trial, data_directory, outcome, whole, behind, rest FROM backfill.layout($1, $2, $3, $4)";
 
 const char SQL_ADD_RANGE[] = "SELECT backfill.add_ranges($1, $2, $3, $4, $5)";
 
-const char SQL_BEGIN_PHASE[] = "SELECT outcome, preflight, walk FROM backfill.begin_phase($1, $2, $3, $4, $5, $6, $7)";
+const char SQL_BEGIN_PHASE[] = "SELECT outcome, preflight, walk FROM backfill.begin_phase($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+
+const char SQL_PLAN_ON[] = "SELECT backfill.plan_on($1, $2, $3, $4) AS outcome";
 
 const char SQL_TAKE_RANGE[] =
     "SELECT outcome, range, epoch, cursor, upper, point, relation, key_columns, batch, bound, reckoning, function, signature, keys, keys_of, ids[pg_catalog.cardinality(ids)] AS left_behind, locked, name,\n"
-    "       changed, yields, proof, walk, pg_catalog.cardinality(ids) AS n_rows, ids, row_keys, walkers\n"
+    "       changed, yields, proof, walk, pg_catalog.cardinality(ids) AS n_rows, ids, row_keys, walkers, behind\n"
     "  FROM backfill.take_range($1, $2, $3, $4, $5)";
 
 const char SQL_PUT_ASIDE[] = "SELECT backfill.put_aside($1, $2, $3, $4, $5, $6, $7)";

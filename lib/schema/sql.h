@@ -57,10 +57,12 @@ extern const char SQL_WHOSE[]; /* job, its name, table, phase -> the same, its s
     calls itself (NULL: nobody there) */
 extern const char SQL_UNFINISHED[]; /* us -> unfinished: jobs that are queued or running, or must be tidied up; elsewhere: that another daemon runs; paused: that are; failed: names, since then */
 extern const char SQL_HOLD_AGAIN[]; /* job ids, tokens of helpers, old pid, old backend start */
-extern const char SQL_LAYOUT[]; /* job -> relation oid, name, batch, bound, last, keys_of, on_copy, keys to try, data_directory */
+extern const char SQL_LAYOUT[]; /* job, phase, when the session of the last one began or NULL, what is planned or NULL (a new plan)
+    -> relation oid, name, batch, bound, last, keys_of, on_copy, keys to try, data_directory, outcome, whole; and a row of what is planned then, and how many rows the rest has, about */
 extern const char SQL_ADD_RANGE[]; /* job, relation oid, upper, cuts, when the session of its layout began */
-extern const char SQL_BEGIN_PHASE[]; /* job, phase that ends, phase, estimate or NULL, what the survey saw or NULL, free bytes of the disk or NULL
-    -> whether the job is ours, the preflight in words or NULL */
+extern const char SQL_BEGIN_PHASE[]; /* job, phase that ends, phase, estimate or NULL, what the survey saw or NULL, free bytes of the disk or NULL, when the session of its layout began or NULL,
+    what is planned or NULL (all), whether it needs no range -> whether the job is ours, the preflight in words or NULL */
+extern const char SQL_PLAN_ON[]; /* job, phase, when the session of its layout began, what is planned by now or NULL (all) -> outcome */
 extern const char SQL_NEXT_STEP[]; /* job, phase -> step, commands, a command that comes after them apart or NULL, relation oid, name, words; or no row */
 extern const char SQL_HOLDERS_BESIDE[]; /* relation oid -> who may hold a lock that its rows meet elsewhere, in words */
 extern const char SQL_TABLE_HOLDERS[]; /* relation oid, pid that doesn't count -> who holds locks on it, or NULL */

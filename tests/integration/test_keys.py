@@ -2,6 +2,7 @@
 
 import random
 import threading
+import time
 
 import psycopg
 import pytest
@@ -514,6 +515,43 @@ def test_batch_of_a_composite_key_reads_what_it_spans_beside_an_index_on_what_is
     assert read < 6 * 150000  # in each of two passes the bounds and the batches, and what the index holds twice by then
 
 
+COMPOSITES = {  # columns of a key, rows of it, and two positions 40 rows apart
+    "alike": ("a int, b bigint", "7, g", ("7", "4000"), ("7", "4040")),
+    "first": ("a int, b bigint", "7, g", None, ("7", "40")),
+    "from one to the next": ("a int, b bigint", "g / 100000, g % 100000", ("1", "99980"), ("2", "20")),
+    "over several": ("a int, b bigint", "CASE WHEN g BETWEEN 99990 AND 100010 THEN g ELSE g / 100000 END, g", ("0", "99980"), ("1", "100020")),
+    "three alike": ("a int, b int, c bigint", "7, 8, g", ("7", "8", "4000"), ("7", "8", "4040")),
+    "three, from one to the next": ("a int, b int, c bigint", "7, g / 100000, g % 100000", ("7", "1", "99980"), ("7", "2", "20")),
+    "three, first": ("a int, b int, c bigint", "7, 8, g", None, ("7", "8", "40")),
+    "a date": ("a date, b bigint", "date '2026-01-01', g", ("2026-01-01", "4000"), ("2026-01-01", "4040")),
+    "an array": ("a int[], b bigint", "'{7,8}', g", ("{7,8}", "4000"), ("{7,8}", "4040")),
+    "a range": ("a int4range, b bigint", "'[7,8)', g", ("[7,8)", "4000"), ("[7,8)", "4040")),
+    "money": ("a money, b bigint", "7, g", ("$7.00", "4000"), ("$7.00", "4040")),
+    "a composite type": ("a pair, b bigint", "ROW(7, 8)::pair, g", ("(7,8)", "4000"), ("(7,8)", "4040")),
+    "four": ("a int, b int, c int, d bigint", "7, g / 50, g % 50, 0", ("7", "100", "10", "0"), ("7", "101", "0", "0")),
+}
+
+
+@pytest.mark.parametrize("case", COMPOSITES)
+def test_batch_of_a_composite_key_reads_no_more_than_it_spans(db, case):
+    """A million rows of one tenant lie behind it, all of them in the index behind its end."""
+    columns, values, lo, hi = COMPOSITES[case]
+    names = ", ".join(c.split()[0] for c in columns.split(", "))
+    db.app.execute(f"CREATE TYPE pair AS (x int, y int); CREATE TABLE t ({columns}, n int, PRIMARY KEY ({names})) WITH (autovacuum_enabled = off); INSERT INTO t SELECT {values} FROM generate_series(0, 299999) g")
+    db.admin.execute("VACUUM ANALYZE t")
+    db.admin.execute("""CREATE FUNCTION explained(lo text[], hi text[], ordered boolean) RETURNS json LANGUAGE plpgsql SET enable_seqscan = off AS $$
+        DECLARE said json; BEGIN EXECUTE 'EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) SELECT FROM ONLY public.t WHERE '
+          || (SELECT backfill.batch_condition('', k, false, ordered => explained.ordered) FROM backfill.key_of('t'::regclass) k) INTO said USING lo, hi; RETURN said; END $$""")
+    plan = db.admin.execute("SELECT explained(%s, %s, false)", [lo and list(lo), list(hi)]).fetchone()[0][0]["Plan"]
+    types = [c.split()[1] for c in columns.split(", ")]
+    quoted = [position and ", ".join(f"'{part}'::{type}" for part, type in zip(position, types)) for position in (lo, hi)]
+    between = f"({names}) <= ({quoted[1]})" + (f" AND ({names}) > ({quoted[0]})" if lo else "")
+    assert plan["Actual Rows"] == db.one(f"SELECT count(*) FROM t WHERE {between}") and plan["Actual Rows"] > 0
+    assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] < 60
+    ordered = db.admin.execute("SELECT explained(%s, %s, true)", [lo and list(lo), list(hi)]).fetchone()[0][0]["Plan"]
+    assert ordered["Actual Rows"] == plan["Actual Rows"]
+
+
 def test_composite_key_over_operators_of_several_schemas(db):
     """Rows are compared by one operator's name; where that leads elsewhere, the order of the batches isn't that of the index."""
     db.admin.execute("CREATE SCHEMA ext; GRANT USAGE ON SCHEMA ext TO app; CREATE EXTENSION citext SCHEMA ext")
@@ -583,3 +621,132 @@ def test_types_of_a_schema_that_is_shut_to_the_daemon(db):
             wait_until(lambda: db.one("SELECT count(*) FROM backfill.left_behind") == 1, what="a row is put aside")
         db.finish(f"statement-{i}")
         assert db.counts(f"shut.t{i}").keys() == {2}, kind
+
+
+@pytest.mark.parametrize("columns", [{}, {"settings": {"array_nulls": "off"}}])
+def test_array_with_a_null_in_the_key_is_walked_as_it_is_or_refused(db, columns):
+    """array_nulls = off reads '{NULL}' as an array of a word."""
+    db.app.execute("CREATE TABLE t (id text[] PRIMARY KEY, n int NOT NULL DEFAULT 0); INSERT INTO t SELECT ARRAY[CASE WHEN g % 2 = 0 THEN 'a' END, g::text] FROM generate_series(1, 600) g")
+    db.daemon(max_rows=50)
+    if columns:
+        with pytest.raises(psycopg.Error, match="key: of public.t holds arrays"):
+            db.submit(set_clause="n = n + 1", **columns)
+        with db.connect("app") as session:
+            session.execute("SET array_nulls = off")
+            with pytest.raises(psycopg.Error, match="key: of public.t holds arrays"):
+                db.submit(set_clause="n = n + 1", session=session)
+    else:
+        db.finish(db.submit(set_clause="n = n + 1"))
+        assert db.counts() == {1: 600}
+
+
+@pytest.mark.parametrize("where", [None, "n = 0"])
+def test_attribute_that_a_type_of_the_key_gets_in_mid_job_begins_the_scan_anew_or_ends_it(db, where):
+    """ALTER TYPE makes no index anew; positions that were written before are no values of the type any more."""
+    db.app.execute("CREATE TYPE pair AS (a int, b text); CREATE TABLE t (id pair PRIMARY KEY, n int NOT NULL DEFAULT 0); INSERT INTO t SELECT ROW(g, 'x')::pair FROM generate_series(1, 2000) g")
+    db.daemon(max_rows=20)
+    name = db.submit(set_clause="n = n + 1", where_clause=where, max_rows_per_s=500)
+    wait_until(lambda: db.one("SELECT count(*) FROM t WHERE n = 1") > 100, what="it is on its way")
+    db.app.execute("ALTER TYPE pair ADD ATTRIBUTE c int")
+    if where:
+        job = db.finish(name, timeout=60)
+        assert db.counts() == {1: 2000} and "pair" in job["report"]["begun_anew"]
+    else:
+        assert "is ordered in another way" in db.finish(name, "failed")["error"]
+        assert set(db.counts()) == {0, 1}
+
+
+@pytest.mark.parametrize("where", [None, "n = 0"])
+def test_key_column_that_is_replaced_by_another_of_its_name_begins_the_scan_anew_or_ends_it(db, where):
+    db.table(rows=2000)
+    db.daemon(max_rows=20)
+    name = db.submit(set_clause="n = n + 1", where_clause=where, max_rows_per_s=500)
+    wait_until(lambda: db.one("SELECT count(*) FROM t WHERE n = 1") > 100, what="it is on its way")
+    db.app.execute("ALTER TABLE t ADD id2 bigint; UPDATE t SET id2 = -id; ALTER TABLE t DROP id; ALTER TABLE t RENAME id2 TO id; ALTER TABLE t ADD PRIMARY KEY (id)")
+    if where:
+        job = db.finish(name, timeout=60)
+        assert db.counts() == {1: 2000} and "there is another in its place" in job["report"]["begun_anew"]
+    else:
+        job = db.finish(name, "failed")
+        assert "is gone" in job["error"] and "with a where_clause" in job["hint"] and set(db.counts()) == {0, 1}
+
+
+def test_labels_that_come_until_they_are_too_many_are_named(db):
+    """Each condition on such a key asks for them all."""
+    db.app.execute("CREATE TYPE many AS ENUM ('a', 'b'); CREATE TABLE t (k many, id int, n int, PRIMARY KEY (k, id)); INSERT INTO t SELECT 'a', g FROM generate_series(1, 1000) g")
+    db.daemon(max_rows=20)
+    name = db.submit(set_clause="n = 1", wanted="pause")
+    db.app.execute("DO $$ BEGIN FOR i IN 1 .. 10000 LOOP EXECUTE format('ALTER TYPE many ADD VALUE %L', i); END LOOP; END $$")
+    db.app.execute("SELECT backfill.resume(%s)", [name])
+    assert "not by public.t_pkey: the text of a many is a name of something else, or the type is made of domains, of a range with a function of users' own, or of more than 100 types, 1,000 attributes, or 10,000 labels" in db.finish(name, "failed")["error"].replace("public.many", "many")
+
+
+def test_many_indexes_over_rich_types_hold_up_no_other_job(db, measured):
+    """Each would be asked what its columns' texts mean: 3,200 times 10,000 labels."""
+    db.table("o", rows=10)
+    db.app.execute("DO $$ BEGIN FOR i IN 1 .. 20 LOOP EXECUTE format('CREATE TYPE e%s AS ENUM (%s)', i, (SELECT string_agg(quote_literal(g), ',') FROM generate_series(1, 9999) g)); END LOOP; END $$")
+    columns = [f"c{i} e{i % 20 + 1} NOT NULL" for i in range(32)]
+    db.app.execute(f"CREATE TABLE t (id int PRIMARY KEY, n int, {', '.join(columns)})")
+    for i in range(30):
+        db.app.execute(f"CREATE UNIQUE INDEX ON t ({', '.join(f'c{(i + k) % 32}' for k in range(32))})")
+    db.daemon(workers=1)
+    name = db.submit(set_clause="n = 1", where_clause="n IS NULL", wanted="pause", key=["id"])
+    db.app.execute("ALTER TABLE t DROP CONSTRAINT t_pkey")
+    began = time.monotonic()
+    assert db.one("SELECT count(*) FROM backfill.key_of('t'::regclass)") == 0
+    measured("a key among 30 indexes of 32 enums of 9,999 labels", f"{time.monotonic() - began:.2f} s")
+    db.app.execute("SELECT backfill.resume(%s)", [name])
+    db.finish(db.submit(target="o", set_clause="n = n + 1"), timeout=5)
+    assert "has no unique index on (id) to walk by" in db.finish(name, "failed")["error"]
+
+
+@pytest.mark.parametrize("where", [None, "n = 0"])
+@pytest.mark.parametrize("place", ["AFTER", "BEFORE"])
+@pytest.mark.parametrize("type, value", [("e", "'b'::e"), ("e[]", "ARRAY['b'::e]")])
+def test_label_that_gets_the_name_of_another_is_no_label_that_came(db, where, place, type, value):
+    """By their names b stands where it stood, and one came beside it."""
+    db.app.execute(f"CREATE TYPE e AS ENUM ('a', 'b', 'c'); CREATE TABLE t (k {type}, i int, n int NOT NULL DEFAULT 0, PRIMARY KEY (k, i)); INSERT INTO t SELECT {value}, g FROM generate_series(1, 2000) g")
+    db.daemon(max_rows=50)
+    name = db.submit(set_clause="n = n + 1", where_clause=where, max_rows_per_s=1000)
+    wait_until(lambda: db.one("SELECT count(*) FROM t WHERE n = 1") > 100, what="it is on its way")
+    with db.connect("app") as session, session.transaction():
+        session.execute("ALTER TYPE e RENAME VALUE 'b' TO 'was'")
+        session.execute(f"ALTER TYPE e ADD VALUE 'b' {place} 'was'")
+    if where:
+        db.finish(name, timeout=60)
+        assert db.counts() == {1: 2000}
+    else:
+        assert "ordered in another way" in db.finish(name, "failed")["error"]
+        assert set(db.counts()) == {0, 1}
+
+
+def test_why_a_table_has_no_key_is_found_in_no_time(db, measured):
+    """Whoever is to know asks its types in a session that is everybody's."""
+    db.app.execute("""DO $$ BEGIN EXECUTE (SELECT format('CREATE TYPE r0 AS (%s)', string_agg(format('c%s int', g), ',')) FROM generate_series(1, 1500) g);
+        FOR i IN 1 .. 90 LOOP EXECUTE (SELECT format('CREATE TYPE r%s AS (%s, x r%s)', i, string_agg(format('c%s int', g), ','), i - 1) FROM generate_series(1, 1500) g); END LOOP; END $$""")
+    db.app.execute(f"CREATE TABLE t (id int, n int, {', '.join(f'c{i} r90' for i in range(8))})")
+    for i in range(6):
+        db.app.execute(f"CREATE UNIQUE INDEX ON t ({', '.join(f'c{(i + k) % 8}' for k in range(8))})")
+    began = time.monotonic()
+    with pytest.raises(psycopg.Error, match="has no key to walk by .not by public.t_c0_c1"):
+        db.submit(set_clause="n = 1")
+    measured("why a table has no key, with 6 indexes over 8 composites of 91 times 1,500 attributes", f"{time.monotonic() - began:.2f} s")
+
+
+def test_a_key_whose_text_is_not_its_value_is_refused(db):
+    """seg writes six digits of what it compares; the greatest row would lie beyond the last position."""
+    db.admin.execute("CREATE EXTENSION seg")
+    db.app.execute("CREATE TABLE t (k seg PRIMARY KEY, n int NOT NULL DEFAULT 0); INSERT INTO t SELECT (i / 7.0)::text::seg FROM generate_series(10000, 10002) i")
+    db.daemon()
+    job = db.finish(db.submit(set_clause="n = n + 1"), "failed")
+    assert "the text of a key (k) is not its value" in job["error"] and db.counts() == {0: 3}
+
+
+def test_label_at_the_end_of_a_range_that_is_renamed_begins_the_scan_anew(db):
+    db.app.execute("CREATE TYPE e AS ENUM ('a', 'b'); CREATE TABLE t (k e, i int, n int, PRIMARY KEY (k, i)); INSERT INTO t SELECT 'b', g FROM generate_series(1, 1000) g")
+    db.daemon(max_rows=50)
+    name = db.submit(set_clause="n = 1", where_clause="n IS NULL", key=["k", "i"], max_rows_per_s=500)
+    wait_until(lambda: db.one("SELECT count(n) FROM t") > 100, what="it is on its way")
+    db.app.execute("ALTER TYPE e RENAME VALUE 'b' TO 'c'; UPDATE backfill.job SET max_rows_per_s = NULL")
+    job = db.finish(name)
+    assert db.one("SELECT count(n) FROM t") == 1000 and "begun_anew" in job["report"]

@@ -786,6 +786,19 @@ def test_statements_that_name_the_column_stand_in_the_way_of_its_drop(counting_d
     db.finish(name)
 
 
+def test_statements_of_the_daemon_itself_stand_in_nobodys_way(counting_db):
+    """Where the server counts what functions run, too."""
+    db = counting_db
+    db.admin.execute(f"ALTER DATABASE {db.name} SET pg_stat_statements.track = 'all'")
+    for session in db.sessions.values():
+        session.close()
+    db.app.execute("CREATE TYPE e AS ENUM ('a', 'b'); CREATE TABLE p (id int, k e, m int, PRIMARY KEY (id, k)) PARTITION BY RANGE (id); CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (3000); INSERT INTO p SELECT g, 'a' FROM generate_series(1, 2000) g")
+    db.daemon()
+    db.finish(db.submit(target="p", set_clause="m = 1", where_clause="m IS NULL", scan="key"))
+    assert db.one("SELECT count(*) FROM pg_stat_statements WHERE query LIKE '/* backfilld, %'") > 0
+    db.finish(db.submit(target="p", drop_column="m"))
+
+
 def test_statements_are_looked_for_whatever_strings_mean_to_the_sessions(counting_db):
     db = counting_db
     db.admin.execute(f"ALTER DATABASE {db.name} SET standard_conforming_strings = off")
@@ -1097,3 +1110,49 @@ def test_what_uses_a_column_is_asked_once_for_all_partitions(db):
     with db.connect("backfilld") as daemon:
         daemon.execute("SET statement_timeout = '4s'")
         assert daemon.execute("SELECT u.* FROM backfill.job j, backfill.uses_of(j) u WHERE j.name = %s", [name]).fetchall() == [("functions", "function public.reads_it()")]
+
+
+def test_drop_column_names_jobs_whose_triggers_look_at_it_as_a_key(db):
+    """They name it nowhere in their clauses."""
+    db.table(rows=100)
+    db.app.execute("ALTER TABLE t ADD id2 bigint; UPDATE t SET id2 = id; CREATE UNIQUE INDEX ON t (id2); ALTER TABLE t ALTER id2 SET NOT NULL")
+    db.daemon()
+    name = db.submit(add_column="m int", set_clause="m = n", keep_in_sync=True, key=["id"])
+    db.finish(name)
+    db.app.execute("ALTER TABLE t DROP CONSTRAINT t_pkey")
+    drop = db.submit(drop_column="id")
+    assert f"is still used by jobs: job {name}, whose trigger keeps rows in step: SELECT backfill.finish('{name}')" in db.finish(drop, "failed")["error"]
+    db.app.execute("SELECT backfill.finish(%s)", [name])
+    wait_until(lambda: not db.one("SELECT tidy FROM backfill.job WHERE name = %s", name), what="its trigger is gone")
+    db.app.execute("SELECT backfill.retry(%s)", [drop])
+    db.finish(drop)
+
+
+def test_name_of_a_unique_constraint_that_is_taken_meanwhile_is_named(db):
+    db.table(rows=1000)
+    db.daemon(max_rows=50)
+    with db.held_row(500):
+        name = db.submit(add_column="m bigint", set_clause="m = id", enforce=["UNIQUE (m)"])
+        db.wait_at(500, name)
+        db.app.execute("CREATE TABLE t_m_key ()")
+    job = db.finish(name, "failed")
+    assert "the name t_m_key that the constraint was to have is another relation's by now" in job["error"] and "Rename that relation" in job["hint"]
+    db.app.execute("ALTER TABLE t_m_key RENAME TO else_where")
+    db.app.execute("SELECT backfill.retry(%s)", [name])
+    db.finish(name)
+    assert db.one("SELECT count(*) FROM pg_constraint WHERE conname = 't_m_key'") == 1
+
+
+def test_job_that_has_succeeded_stays_so(db):
+    """A migration that is run again would take it for cancelled."""
+    db.table(rows=10)
+    db.daemon()
+    name = db.submit(set_clause="n = 1", where_clause="n = 0")
+    db.finish(name)
+    notices = []
+    with db.connect("app") as session:
+        session.add_notice_handler(lambda notice: notices.append(notice.message_primary))
+        session.execute("SELECT backfill.cancel(%s)", [name])
+        session.execute("UPDATE backfill.job SET wanted = 'cancel'")
+    assert set(notices) == {f'job "{name}" has succeeded, and has nothing more to do'}
+    assert db.state(name) == "succeeded" and db.one("SELECT backfill.is_done(%s)", name)

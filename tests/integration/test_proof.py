@@ -555,3 +555,23 @@ def test_rows_that_the_application_fills_by_itself_a_moment_later_keep_no_job_fr
             writer.join()
     assert db.one("SELECT count(*) FROM t WHERE id <= 1000 AND b IS DISTINCT FROM id") == 0
     assert job["report"]["verified"]["walks"] < 8
+
+
+@pytest.mark.parametrize("code", ["55000", "28000", "42501"])
+def test_row_that_fails_with_what_is_else_no_rows_fault_stays_put_aside_at_the_end(db, code):
+    """The look at all computes it again."""
+    db.app.execute(f"CREATE FUNCTION f(a int) RETURNS int LANGUAGE plpgsql AS $$ BEGIN IF a = 300 THEN RAISE EXCEPTION 'not this one' USING ERRCODE = '{code}'; END IF; RETURN a; END $$")
+    db.app.execute("CREATE TABLE t (id int PRIMARY KEY, n int); INSERT INTO t SELECT g, g FROM generate_series(1, 600) g")
+    db.daemon(max_rows=100)
+    db.finish(db.submit(add_column="b int", set_clause="b = f(n)", on_error="quarantine"))
+    assert db.one("SELECT count(b) FROM t") == 599 and db.all("SELECT key FROM backfill.left_behind") == [(["300"],)]
+
+
+def test_where_rows_are_left_behind_a_row_whose_key_changes_may_be_missed_and_the_report_says_so(db):
+    db.app.execute("CREATE TABLE t (id int PRIMARY KEY, a int, b int); INSERT INTO t SELECT g, g FROM generate_series(1, 1000) g; UPDATE t SET a = 0 WHERE id = 500")
+    db.daemon(max_rows=100)
+    job = db.finish(db.submit(set_clause="b = 10 / a", where_clause="b IS NULL", on_error="quarantine"))
+    assert "Rows of public.t, whose key others changed while it was verified, may have moved behind the scan: a look at all of it at once would take too long, or meet what was left behind." in job["report"]["not_proven"]
+    db.app.execute("UPDATE t SET a = 1 WHERE id = 500")
+    db.app.execute("SELECT backfill.retry(%s)", [job["name"]])
+    assert db.finish(job["name"])["report"].get("not_proven") is None

@@ -186,7 +186,7 @@ def test_a_layout_that_would_be_too_large_is_made_in_slices_and_costs_nobody_the
     daemon = db.daemon()
     clause = "n = 0 AND n IN (" + ", ".join(["0"] * 7000) + ")"
     name = db.submit(target="p", set_clause="n = 1", where_clause=clause)
-    wait_until(lambda: db.one("SELECT planning FROM backfill.job WHERE name = %s", name), timeout=60, what="it is planned")
+    wait_until(lambda: db.one("SELECT planning OR behind IS NOT NULL FROM backfill.job WHERE name = %s", name), timeout=60, what="it is planned")
     db.finish(db.submit(set_clause="n = n + 1"))
     assert db.state(name) == "running"
     db.finish(name, timeout=120)

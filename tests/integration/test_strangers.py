@@ -277,25 +277,6 @@ def test_settings_are_named_in_the_order_in_which_they_are_compared(db):
     assert db.one("SELECT (backfill.settings_now())[1:8] = backfill.main_settings_now()")
 
 
-def test_a_cast_of_a_key_by_a_function_of_its_types_owner_is_refused(db):
-    """Batches write keys as text; nothing that the table's owner does himself calls it. It may be made at any time."""
-    db.session("other").execute("CREATE TYPE region AS ENUM ('eu', 'us'); GRANT USAGE ON TYPE region TO app")
-    db.app.execute("CREATE TABLE t (r region, id int, v text, w text, PRIMARY KEY (r, id)); INSERT INTO t SELECT 'eu', g, 'x' FROM generate_series(1, 300) AS g; CREATE TABLE loot (who text); GRANT ALL ON loot TO public")
-    db.daemon(max_rows=50)
-    name = db.submit(set_clause="w = v", where_clause="w IS NULL", wanted="pause")
-    db.session("other").execute("""CREATE FUNCTION region_text(region) RETURNS text LANGUAGE plpgsql AS $$ BEGIN INSERT INTO loot VALUES (current_user); RETURN enum_out($1); END $$;
-                                   CREATE CAST (region AS text) WITH FUNCTION region_text(region)""")
-    db.app.execute("SELECT backfill.resume(%s)", [name])
-    job = db.finish(name, "failed")
-    assert "key column r is cast (public.region AS text) by function public.region_text(public.region), which is of other and would run with the rights of app" in job["error"] and "DROP CAST" in job["hint"]
-    with pytest.raises(psycopg.Error, match="key column r is cast"):
-        db.submit(set_clause="w = v", where_clause="w IS NULL", name="again")
-    assert db.one("SELECT count(*) FROM loot") == 0
-    db.session("other").execute("DROP CAST (region AS text)")
-    db.app.execute("SELECT backfill.retry(%s)", [name])
-    db.finish(name)
-
-
 def test_what_values_depend_on_is_set_back_whoever_has_changed_it(db):
     db.session("other").execute("""CREATE FUNCTION touch(n bigint) RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN
       IF n = 1 THEN PERFORM set_config('array_nulls', 'off', false), set_config('timezone_abbreviations', 'Australia', false), set_config('backslash_quote', 'on', false), set_config('enable_indexscan', 'off', false); END IF; RETURN n; END $$""")

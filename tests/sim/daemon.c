@@ -322,7 +322,7 @@ static void send_action(struct world *w, struct daemon *d, struct runner_action 
     }
     *s = (struct statement){.under_way = true, .action = a, .phase = r->migration.phase, .sent_us = w->now_us};
     if (a.kind == RUNNER_LAYOUT) {
-        d->first = a.continues ? d->first + d->slice : 0;
+        d->first = a.continues ? d->after : 0;
         d->slice = random_between(&w->random, 1, MODEL_RELATIONS);
     }
     s->batch = (struct model_batch){.range = r->walker.range,
@@ -382,11 +382,13 @@ static void take(struct world *w, struct daemon *d, struct runner_event *e)
     static const enum runner_take outcomes[] = {[MODEL_TAKEN_RANGE] = RUNNER_TAKE_RANGE,
         [MODEL_TAKEN_ROWS] = RUNNER_TAKE_ROWS,
         [MODEL_TAKEN_LOCKED] = RUNNER_TAKE_LOCKED,
+        [MODEL_TAKEN_UNPLANNED] = RUNNER_TAKE_UNPLANNED,
         [MODEL_TAKEN_SHARED] = RUNNER_TAKE_SHARED,
         [MODEL_TAKEN_NONE] = RUNNER_TAKE_NONE,
         [MODEL_TAKEN_NOT_OURS] = RUNNER_TAKE_NOT_OURS};
 
     e->outcome = outcomes[t.outcome];
+    d->after = t.behind;
     e->left_behind = t.left_behind;
     e->n_rows = t.n_rows;
     e->locked = t.locked;
@@ -473,12 +475,10 @@ static const char *execute_on_server(struct world *w, struct daemon *d, struct r
     switch (a->kind) {
     case RUNNER_LAYOUT:
         e->n_relations = m->plan.fill ? m->n_relations - d->first : 0;
-        if (e->n_relations > d->slice) {
-            e->n_relations = d->slice;
-            e->more = true;
-        }
         e->look = model_layout(m, d->session, s->phase, d->planned, a->continues);
-        if (!a->continues)
+        if (e->n_relations > d->slice)
+            e->n_relations = d->slice;
+        if (!a->continues || e->look == RUNNER_LOOK_FINE)
             d->planned = e->look == RUNNER_LOOK_FINE ? d->session : 0;
         return NULL;
     case RUNNER_SURVEY:
@@ -486,6 +486,9 @@ static const char *execute_on_server(struct world *w, struct daemon *d, struct r
         d->surveyed[relation] = last = model_survey(m, relation, &e->estimate);
         if (a->at_once && random_chance(&w->random, 500) && !model_is_to_do(m, relation))
             d->surveyed[relation] = last = 0;
+        e->all_at_once = a->at_once && last > 0 && relation == 0 && random_chance(&w->random, 500);
+        if (e->all_at_once)
+            d->surveyed[relation] = last = model_is_to_do(m, -1) ? last : 0;
         e->empty = last == 0;
         model_cuts_of(m, relation, &w->random, &d->cuts[relation]);
         return NULL;
@@ -494,8 +497,9 @@ static const char *execute_on_server(struct world *w, struct daemon *d, struct r
         model_add_ranges(m, d->session, relation, d->surveyed[relation], &d->cuts[relation], d->planned);
         return NULL;
     case RUNNER_BEGIN:
-        e->look =
-            model_begin_phase(m, d->session, s->phase, a->phase, a->estimate, a->planned ? d->planned : 0);
+        last = a->planned && !a->proven && d->first + d->slice < m->n_relations ? d->first + d->slice : -1; /* of what is planned */
+        e->look = a->continues ? model_plan_on(m, d->session, s->phase, d->planned, last)
+                               : model_begin_phase(m, d->session, s->phase, a->phase, a->estimate, a->planned ? d->planned : 0, last, a->proven);
         e->walk = m->walk;
         for (int i = 0; i < WORLD_DAEMONS; i++) /* who has a place free hears of it, and may help */
             if (w->daemons[i].alive && !w->daemons[i].has_runner)

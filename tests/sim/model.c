@@ -34,6 +34,7 @@ void model_init(struct model *m, struct random *random)
     }
     m->n_ranges = m->n_left_behind = 0;
     m->planning = false;
+    m->behind = -1;
     m->workers = (int)random_between(random, 1, MODEL_SLOTS + 2);
     memset(m->slots, 0, sizeof(m->slots));
     m->last_left_behind = 0;
@@ -172,9 +173,14 @@ static bool is_walked(const struct model *m, const struct model_range *g, int sl
     return is_open(m, g->walker == 0 ? m->holder : m->slots[g->walker].session);
 }
 
+static bool is_planned(const struct model *m, int relation)
+{
+    return m->behind < 0 || relation < m->behind;
+}
+
 static bool is_free(const struct model *m, const struct model_range *g, int slot)
 {
-    return !is_done(g) && !is_walked(m, g, slot) && (slot == 0 || !g->for_holder);
+    return !is_done(g) && is_planned(m, g->relation) && !is_walked(m, g, slot) && (slot == 0 || !g->for_holder);
 }
 
 int model_help(struct model *m, int session, int token)
@@ -271,6 +277,8 @@ bool model_has_moved_back(struct model *m, int session, enum job_phase phase)
 /* backfill.is_open. */
 static bool is_open_job(const struct model *m)
 {
+    if (m->behind >= 0)
+        return true;
     for (int i = 0; i < m->n_left_behind; i++)
         if (m->left_behind[i].locked)
             return true;
@@ -299,6 +307,7 @@ enum runner_look model_layout(struct model *m, int session, enum job_phase phase
         m->ranges[i].forgotten = true;
     m->layouts++;
     m->planning = true;
+    m->behind = -1;
     return RUNNER_LOOK_FINE;
 }
 
@@ -361,6 +370,9 @@ void model_add_ranges(struct model *m, int session, int relation, int upper, con
 
     if (!model_is_held(m, session) || planned != session)
         return;
+    for (int i = 0; i < n_ranges && m->phase == PHASE_BACKFILL && !m->planning; i++)
+        if (is_of_walk(&m->ranges[i], relation) && m->ranges[i].cursor != m->ranges[i].starts)
+            return;
     forget_errors(m, relation);
     for (int i = 0; i < n_ranges; i++)
         if (is_of_walk(&m->ranges[i], relation)) {
@@ -402,11 +414,11 @@ static int ranges_with(const struct model *m, int relation, int key)
     return n;
 }
 
-/* From here on each row of a range is owed. A row that was there before the layout, in a relation that was not empty, must be in reach
- * of one. */
-static void note_debts(struct model *m)
+/* From here on each row of a range is owed, of the relations that are planned by now. A row that was there before the layout, in a relation that was not
+ * empty, must be in reach of one. */
+static void note_debts(struct model *m, int from, int behind)
 {
-    for (int i = 0; i < m->n_relations; i++)
+    for (int i = from; i < (behind < 0 ? m->n_relations : behind); i++)
         for (int k = 0; k < m->relations[i].n_rows; k++) {
             struct model_row *row = &m->relations[i].rows[k];
             int n = ranges_with(m, i, row->key);
@@ -419,7 +431,7 @@ static void note_debts(struct model *m)
 }
 
 enum runner_look model_begin_phase(
-    struct model *m, int session, enum job_phase from, enum job_phase phase, uint64_t estimate, int planned)
+    struct model *m, int session, enum job_phase from, enum job_phase phase, uint64_t estimate, int planned, int behind, bool proven)
 {
     if (!model_is_held(m, session) || (m->phase != phase && model_has_moved_back(m, session, from)))
         return RUNNER_LOOK_NOT_OURS;
@@ -428,12 +440,29 @@ enum runner_look model_begin_phase(
     if (m->phase != phase && model_has_step(m, from))
         return RUNNER_LOOK_NOT_OVER;
     if (m->phase == PHASE_PREFLIGHT && !m->migrates)
-        note_debts(m);
+        note_debts(m, 0, behind);
+    for (int i = 0; i < m->n_relations && proven; i++)
+        forget_errors(m, i);
+    for (int i = 0; i < m->n_ranges && proven; i++)
+        m->ranges[i].changed = 0;
     m->phase = phase;
     m->planning = false;
+    m->behind = behind;
     m->walk = ++m->last_walk;
     m->estimate = estimate ? estimate : m->estimate;
     model_begin_steps(m, phase);
+    return RUNNER_LOOK_FINE;
+}
+
+enum runner_look model_plan_on(struct model *m, int session, enum job_phase phase, int planned, int behind)
+{
+    if (!model_is_held(m, session) || model_has_moved_back(m, session, phase))
+        return RUNNER_LOOK_NOT_OURS;
+    if (planned != session || m->behind < 0)
+        return RUNNER_LOOK_NOT_OVER;
+    if (m->phase == PHASE_BACKFILL && !m->migrates)
+        note_debts(m, m->behind, behind);
+    m->behind = behind;
     return RUNNER_LOOK_FINE;
 }
 
@@ -501,6 +530,7 @@ struct model_taken model_take_range(struct model *m, int session, int slot, enum
 {
     struct model_taken t = {.outcome = MODEL_TAKEN_NOT_OURS};
     bool shared = false;
+    int n_free = 0, walkers = 1;
 
     if (slot > 0 && (!model_helps(m, slot, session) || m->state != JOB_RUNNING))
         return t;
@@ -510,6 +540,15 @@ struct model_taken model_take_range(struct model *m, int session, int slot, enum
     if (slot > 0 && (m->phase != phase || m->planning))
         return t;
     t.walk = m->walk;
+    for (int i = 1; i <= MODEL_SLOTS; i++)
+        walkers += is_open(m, m->slots[i].session);
+    for (int i = 0; i < m->n_ranges; i++)
+        n_free += is_free(m, &m->ranges[i], slot);
+    if (slot == 0 && m->behind >= 0 && n_free < 2 * walkers - 1) {
+        t.outcome = MODEL_TAKEN_UNPLANNED;
+        t.behind = m->behind;
+        return t;
+    }
     for (int i = m->n_ranges - 1; i >= 0; i--) {
         struct model_range *g = &m->ranges[i];
         t.keys += g->keys;
@@ -971,6 +1010,8 @@ static int times_left_behind(const struct model *m, int relation, int key)
 
 void model_check_succeeded(struct model *m)
 {
+    if (m->behind >= 0)
+        broken(m, "a job succeeded with relations that were not planned");
     for (int i = 0; i < m->n_relations; i++)
         for (int k = 0; k < m->relations[i].n_rows; k++) {
             const struct model_row *row = &m->relations[i].rows[k];

@@ -80,6 +80,7 @@ struct model {
     int token;  /* of the last claim: a session that shows it is the worker's */
     int workers; /* sessions that the job may have */
     bool planning; /* a walk is laid out and has not begun */
+    int behind;    /* relations that it is planned for; -1: all */
     struct {
         int session, token; /* of control; 0: free */
     } slots[MODEL_SLOTS + 1]; /* from 1 on */
@@ -116,6 +117,7 @@ struct model_taken {
         MODEL_TAKEN_RANGE,
         MODEL_TAKEN_ROWS,
         MODEL_TAKEN_LOCKED,
+        MODEL_TAKEN_UNPLANNED,
         MODEL_TAKEN_SHARED,
         MODEL_TAKEN_NONE,
         MODEL_TAKEN_NOT_OURS
@@ -126,7 +128,7 @@ struct model_taken {
     uint64_t locked;
     bool point;
     uint64_t keys, changed;
-    int walk;
+    int walk, behind;
 };
 
 struct model_batch {
@@ -159,10 +161,11 @@ void model_help_again(struct model *m, int slot, int token, int session);
 bool model_helps(const struct model *m, int slot, int session);
 void model_leave(struct model *m, int slot, int session, bool troubled);
 void model_hand_over(struct model *m, const struct model_batch *b);
-enum runner_look model_layout(struct model *m, int session, enum job_phase phase, int planned, bool continues); /* continues: the list of before, no new plan */
+enum runner_look model_layout(struct model *m, int session, enum job_phase phase, int planned, bool continues); /* continues: the plan of a walk, which goes on */
 void model_add_ranges(struct model *m, int session, int relation, int upper, const struct model_cuts *cuts, int planned);
 enum runner_look model_begin_phase(
-    struct model *m, int session, enum job_phase from, enum job_phase phase, uint64_t estimate, int planned);
+    struct model *m, int session, enum job_phase from, enum job_phase phase, uint64_t estimate, int planned, int behind, bool proven);
+enum runner_look model_plan_on(struct model *m, int session, enum job_phase phase, int planned, int behind);
 /* slot: a helper's; 0: it is the holder's. */
 struct model_taken model_take_range(struct model *m, int session, int slot, enum job_phase phase, int64_t above, uint32_t at_most);
 bool model_has_moved_back(struct model *m, int session, enum job_phase phase);
@@ -176,7 +179,7 @@ void model_give_way(
     struct model *m, int session, uint64_t until_us, uint32_t tries, bool others, struct runner_event *e);
 
 /* What worker sessions call. */
-bool model_is_to_do(const struct model *m, int relation); /* whether a row of it is */
+bool model_is_to_do(const struct model *m, int relation); /* whether a row of it is; -1: of any */
 int model_survey(const struct model *m, int relation, uint64_t *ret_estimate); /* the last key, or 0 */
 void model_cuts_of(const struct model *m, int relation, struct random *random, struct model_cuts *ret_cuts);
 int model_bound(

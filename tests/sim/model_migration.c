@@ -67,11 +67,10 @@ static bool is_anything_to_do(const struct model *m, bool with_left_behind)
 
 bool model_is_to_do(const struct model *m, int relation)
 {
-    const struct model_relation *r = &m->relations[relation];
-
-    for (int k = 0; k < r->n_rows; k++)
-        if (r->rows[k].to_do && !r->rows[k].deleted)
-            return true;
+    for (int i = relation < 0 ? 0 : relation; i < (relation < 0 ? m->n_relations : relation + 1); i++)
+        for (int k = 0; k < m->relations[i].n_rows; k++)
+            if (m->relations[i].rows[k].to_do && !m->relations[i].rows[k].deleted)
+                return true;
     return false;
 }
 

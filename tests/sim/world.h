@@ -38,7 +38,7 @@ struct daemon {
     bool has_runner;
     struct runner runner;
     struct statement statement;
-    int first, slice;              /* of the relations that were listed last, and how many they are */
+    int first, slice, after;       /* of the relations that were listed last, how many they are, and how many were planned before */
     int surveyed[MODEL_RELATIONS]; /* the last key of each */
     struct model_cuts cuts[MODEL_RELATIONS];
     int token;                     /* of its claim, or of the slot in which it helps */

@@ -171,12 +171,11 @@ static void test_what_proves_looks_at_a_relation_at_once(void **state)
     assert_int_equal(s->a.state, JOB_SUCCEEDED);
 }
 
-/* By ctid: others move a row from ahead of the walk to behind it. */
-static void laid_out(struct script *s, int n, bool more, bool continues)
+static void laid_out(struct script *s, int n, uint64_t rest, bool continues)
 {
     EXPECT(s, RUNNER_LAYOUT);
     assert_true(s->a.continues == continues);
-    done_with(s, (struct runner_event){.n_relations = n, .more = more});
+    done_with(s, (struct runner_event){.n_relations = n, .rest = rest});
 }
 
 static void one_planned(struct script *s)
@@ -187,44 +186,98 @@ static void one_planned(struct script *s)
     done(s);
 }
 
-/* The control session is everybody's: what is asked of thousands of partitions is asked in parts. */
-static void test_many_relations_are_listed_in_slices(void **state)
+static void runs_out(struct script *s)
 {
-    struct script *s = *state;
-    begin(s, PHASE_PREFLIGHT, &(const struct migration_plan){.fill = true});
-    laid_out(s, 2, true, false);
-    one_planned(s);
-    one_planned(s);
-    laid_out(s, 1, true, true);
-    one_planned(s);
-    laid_out(s, 1, false, true);
-    one_planned(s);
-    EXPECT(s, RUNNER_BEGIN);
-    assert_int_equal(s->a.estimate, 40);
+    EXPECT(s, RUNNER_TAKE);
+    done_with(s, (struct runner_event){.outcome = RUNNER_TAKE_UNPLANNED});
 }
 
-static void test_a_list_that_is_broken_off_begins_anew(void **state)
+static void planned_on(struct script *s)
+{
+    EXPECT(s, RUNNER_BEGIN);
+    assert_true(s->a.continues);
+    assert_int_equal(s->a.estimate, 0);
+    done_with(s, (struct runner_event){0});
+}
+
+/* Thousands of partitions take minutes to plan: the first batch doesn't wait for that, nor does the control session, which is everybody's. */
+static void test_a_walk_begins_with_the_first_relations_and_plans_on_when_they_are_walked(void **state)
 {
     struct script *s = *state;
     begin(s, PHASE_PREFLIGHT, &(const struct migration_plan){.fill = true});
-    laid_out(s, 1, true, false);
+    laid_out(s, 2, 2000, false);
     one_planned(s);
-    EXPECT(s, RUNNER_LAYOUT);
-    refused(s, "40P01");
-    EXPECT(s, RUNNER_REST);
-    done(s);
-    laid_out(s, 1, true, false);
+    one_planned(s);
+    EXPECT(s, RUNNER_BEGIN);
+    assert_false(s->a.continues);
+    assert_int_equal(s->a.estimate, 2020);
+    done_with(s, (struct runner_event){.walk = 7});
+    for (int i = 0; i < 3; i++) {
+        runs_out(s);
+        laid_out(s, 1, 0, true);
+        one_planned(s);
+        planned_on(s);
+    }
+    walked(s, 2020);
+    EXPECT(s, RUNNER_FINISH);
+    assert_int_equal(s->a.state, JOB_SUCCEEDED);
+}
+
+/* What was planned of the relations that are next is planned anew; what was planned before stays, for it may be done. */
+static void test_a_plan_that_is_broken_off_goes_on_where_the_walk_is(void **state)
+{
+    struct script *s = *state;
+    begin(s, PHASE_PREFLIGHT, &(const struct migration_plan){.fill = true});
+    laid_out(s, 1, 10, false);
     EXPECT(s, RUNNER_SURVEY);
     refused(s, "40P01");
     EXPECT(s, RUNNER_REST);
     done(s);
-    laid_out(s, 2, false, false);
-    one_planned(s);
+    laid_out(s, 1, 10, false);
     one_planned(s);
     EXPECT(s, RUNNER_BEGIN);
-    assert_int_equal(s->a.estimate, 20);
+    done_with(s, (struct runner_event){.walk = 7});
+    runs_out(s);
+    laid_out(s, 1, 0, true);
+    EXPECT(s, RUNNER_SURVEY);
+    refused(s, "40P01");
+    EXPECT(s, RUNNER_REST);
+    done(s);
+    laid_out(s, 1, 0, true);
+    EXPECT(s, RUNNER_SURVEY);
+    feed(s, &(struct runner_event){.kind = RUNNER_LOST, .sqlstate = "08006", .message = "gone"});
+    EXPECT(s, RUNNER_REST);
+    done(s);
+    EXPECT(s, RUNNER_CONNECT);
+    done(s);
+    runs_out(s); /* the server tells how far the plan goes */
+    laid_out(s, 1, 0, true);
+    one_planned(s);
+    planned_on(s);
+    walked(s, 20);
+    EXPECT(s, RUNNER_FINISH);
 }
 
+/* One look at thousands of partitions tells what as many surveys would. */
+static void test_where_one_look_at_all_sees_no_row_to_do_nothing_is_planned(void **state)
+{
+    struct script *s = *state;
+    begin(s, PHASE_BACKFILL, &(const struct migration_plan){.fill = true, .verify = true});
+    walked(s, 1000);
+    laid_out(s, 10, 50000, false);
+    EXPECT(s, RUNNER_SURVEY);
+    done_with(s, (struct runner_event){.estimate = 1000, .empty = true, .all_at_once = true});
+    EXPECT(s, RUNNER_BEGIN);
+    assert_true(s->a.proven && s->a.planned);
+    assert_int_equal(s->a.estimate, 0);
+    done_with(s, (struct runner_event){.walk = 8});
+    EXPECT(s, RUNNER_TAKE);
+    done_with(s, (struct runner_event){.outcome = RUNNER_TAKE_NONE, .walk = 8});
+    EXPECT(s, RUNNER_FINISH);
+    assert_int_equal(s->a.state, JOB_SUCCEEDED);
+}
+
+/* By ctid: others move a row from ahead of the walk to behind it. */
 static void test_where_rows_may_move_behind_a_walk_only_a_look_at_once_proves(void **state)
 {
     struct script *s = *state;
@@ -685,8 +738,9 @@ int main(void)
         SCRIPTED(test_what_proves_looks_at_a_relation_at_once),
         SCRIPTED(test_where_rows_may_move_behind_a_walk_only_a_look_at_once_proves),
         SCRIPTED(test_where_such_a_look_is_cut_short_the_end_says_so),
-        SCRIPTED(test_many_relations_are_listed_in_slices),
-        SCRIPTED(test_a_list_that_is_broken_off_begins_anew),
+        SCRIPTED(test_a_walk_begins_with_the_first_relations_and_plans_on_when_they_are_walked),
+        SCRIPTED(test_a_plan_that_is_broken_off_goes_on_where_the_walk_is),
+        SCRIPTED(test_where_one_look_at_all_sees_no_row_to_do_nothing_is_planned),
         SCRIPTED(test_rows_that_each_look_sees_and_no_walk_meets_keep_no_job_for_ever),
         SCRIPTED(test_where_no_look_could_prove_the_job_ends_and_says_so),
         SCRIPTED(test_a_look_at_once_that_was_cut_short_or_lost_is_not_tried_again),
