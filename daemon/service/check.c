@@ -163,12 +163,14 @@ static PGresult *rows(struct check *c, PGconn *conn, const char *what, const cha
 
 static void check_role(struct check *c, PGconn *conn, const char *role)
 {
-    char sql[100];
+    char sql[200];
 
-    snprintf(sql, sizeof(sql), "SELECT pg_catalog.pg_has_role('%s', 'USAGE')", role);
-    _cleanup_free_ char *held = ask(conn, sql);
-    if (held && strcmp(held, "t") == 0)
+    snprintf(sql, sizeof(sql), "SELECT pg_catalog.concat(pg_catalog.pg_has_role('%1$s', 'USAGE'), pg_catalog.pg_has_role('%1$s', 'MEMBER'))", role);
+    _cleanup_free_ char *held = ask(conn, sql); /* whether it has the rights, and whether it may */
+    if (held && strcmp(held, "tt") == 0)
         print_ok(c, role, "");
+    else if (held && strcmp(held, "ft") == 0)
+        print_problem(c, role, "not inherited", "ALTER ROLE %s INHERIT;", PQuser(conn));
     else
         print_problem(c, role, "missing", "GRANT %s TO %s;", role, PQuser(conn));
 }

@@ -100,8 +100,7 @@ static bool run(struct attempt *a, const char *what, const char *sql)
         if (!said && hint)
             fprintf(stderr, "HINT: %s\n", hint);
         else if (!said && primary && strcmp(PQresultErrorField(result, PG_DIAG_SQLSTATE), "42501") == 0)
-            fprintf(stderr, "HINT: As a superuser: GRANT CREATE ON DATABASE %s TO the daemon's role, %s.\n",
-                PQdb(a->conn), PQuser(a->conn));
+            fprintf(stderr, "HINT: As a superuser: GRANT CREATE ON DATABASE \"%s\" TO \"%s\";\n", PQdb(a->conn), PQuser(a->conn));
     }
     PQclear(result);
     return ok;

@@ -451,7 +451,7 @@ BEGIN
                             'Insert a job for each partition; then add it to the table itself.', '0A000');
   ELSIF kind = 'unique' AND class.relkind = 'p' THEN
     PERFORM backfill.refuse('enforce', 'an index on a partitioned table can''t be built concurrently',
-                            'Build it on each partition: insert a job for each.', '0A000');
+                            'Build it on each partition: insert a job for each. Then ALTER TABLE … ADD UNIQUE on the table itself takes those indexes.', '0A000');
   ELSIF kind = 'unique' THEN
     PERFORM backfill.check_schema_right(job, 'enforce', 'an index');
   END IF;

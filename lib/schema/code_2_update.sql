@@ -149,6 +149,11 @@ BEGIN
       PERFORM backfill.refuse('wanted', format('job %I keeps nothing in step, so there is nothing to finish', OLD.name),
                               'finish is for jobs with keep_in_sync that have run; a dry_run has changed nothing.', '55000');
     END IF;
+    IF NEW.wanted = 'cancel' AND OLD.state = 'succeeded' AND NOT OLD.tidy AND OLD.wanted = 'run' AND (OLD.before IS NULL OR NOT backfill.has_remains(NEW)) THEN
+      RAISE NOTICE 'job "%" has succeeded, and has nothing more to do', OLD.name USING HINT = format('There is nothing to cancel. To have it forgotten: SELECT backfill.forget(%L).', OLD.name);
+      NEW.wanted := OLD.wanted;  -- one of many, perhaps
+      RETURN backfill.keep_hours(NEW);
+    END IF;
     IF NEW.wanted = 'cancel' AND OLD.keep_in_sync AND (OLD.wanted = 'run' AND OLD.state = 'succeeded' AND OLD.tidy OR OLD.wanted = 'undo' AND coalesce(OLD.report ? 'had_succeeded', false) AND EXISTS (SELECT FROM backfill.sync_triggers(OLD)))
        AND EXISTS (SELECT FROM unnest(backfill.filled_columns(OLD.set_clause)) c WHERE NOT OLD.plan -> 'sync' -> 'not_null' ? c AND backfill.takes_no_null(OLD.target, backfill.column_now(OLD, c))) THEN
       PERFORM backfill.refuse('wanted', format('job %I has succeeded, and its column may not be NULL any more: without its trigger the INSERTs of old code would fail', OLD.name),

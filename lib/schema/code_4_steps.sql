@@ -394,6 +394,10 @@ BEGIN
       commands := ARRAY['DROP INDEX CONCURRENTLY ' || backfill.relation_name(it.index_oid)];
       apart := true;
     ELSIF phase = 'validate' AND item ->> 'kind' = 'unique' AND it.index_oid IS NULL THEN
+      IF EXISTS (SELECT FROM pg_class c JOIN pg_class t ON t.oid = job.target WHERE c.relnamespace = t.relnamespace AND c.relname = item ->> 'name') THEN
+        RAISE EXCEPTION 'the name % that the constraint was to have is another relation''s by now', item ->> 'name'
+          USING ERRCODE = '42P07', HINT = format('Rename that relation, then SELECT backfill.retry(%1$L); or SELECT backfill.forget(%1$L), and insert a job for what is still to enforce.', job.name);
+      END IF;
       step := 'build index';
       commands := ARRAY[format('CREATE UNIQUE INDEX CONCURRENTLY %I ON ONLY %s USING %s', item ->> 'name', name, item ->> 'index')];
       apart := true;
@@ -440,7 +444,7 @@ BEGIN
     IF uses IS NOT NULL THEN
       RAISE EXCEPTION 'column % of % is still used by %', job.drop_column, name, uses
         USING ERRCODE = '2BP01', HINT = format('Drop or change what is named, then SELECT backfill.retry(%L).', job.name)
-          || coalesce((SELECT format(' pg_stat_statements keeps a statement that nobody runs any more until %s(); let the application run for a while then, before the retry.',
+          || coalesce((SELECT format(' pg_stat_statements keeps a statement that nobody runs any more until somebody who may (a superuser, as a rule) has called %s(); let the application run for a while then, before the retry.',
                                      (SELECT p.oid::regproc FROM pg_proc p JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
                                         JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid
                                        WHERE p.proname = 'pg_stat_statements_reset' AND e.extname = 'pg_stat_statements' ORDER BY p.oid LIMIT 1))
@@ -540,7 +544,7 @@ BEGIN
     '                                                                           ELSE ''a statement of another role'' END))'
     '  FROM (SELECT o.userid, o.query FROM %s AS o OFFSET 0) AS s'
     ' WHERE s.query ~* $1 AND s.query ~* ''^\s*(--[^\n]*\n|/\*.*?\*/|\s)*(select|insert|update|delete|merge|with|copy)\M'''
-    '   AND s.query !~ ''\mbackfill\.|/\* backfilld \*/''', backfill.word_pattern(column_name), for_role)) AS s(query text, shown text);
+    '   AND s.query !~ ''\mbackfill\.|/\* backfilld[ ,]''', backfill.word_pattern(column_name), for_role)) AS s(query text, shown text);
 EXCEPTION WHEN object_not_in_prerequisite_state THEN
   NULL;  -- the extension is there, but its library is not loaded
 END
@@ -600,7 +604,8 @@ BEGIN
     UNION ALL
     SELECT 'jobs', format('job %s, whose trigger keeps rows in step: SELECT backfill.%s(%L)', j.name, CASE WHEN j.state IN ('succeeded', 'failed') THEN 'finish' ELSE 'cancel' END, j.name)
       FROM backfill.job j
-     WHERE j.id = ANY (in_step) AND j.id <> job.id AND EXISTS (SELECT FROM backfill.sync_triggers(j)) AND concat_ws(' ', j.add_column, j.set_clause, j.where_clause, j.sync_back) ~* word
+     WHERE j.id = ANY (in_step) AND j.id <> job.id AND EXISTS (SELECT FROM backfill.sync_triggers(j))
+       AND (concat_ws(' ', j.add_column, j.set_clause, j.where_clause, j.sync_back) ~* word OR EXISTS (SELECT FROM found f JOIN backfill.sync_functions(j) s ON f.classid = 'pg_proc'::regclass AND f.objid = s.oid))
     UNION ALL
     SELECT 'jobs', format('job %s, which is %s', j.name, j.state)
       FROM backfill.job j JOIN tree r ON r.oid = j.target

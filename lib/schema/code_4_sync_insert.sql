@@ -239,7 +239,7 @@ BEGIN
   IF FOUND AND other.leaves THEN
     PERFORM backfill.refuse('keep_in_sync', format('the trigger of job "%s" is being taken out of the table', other.name), 'That takes a moment, where a daemon serves this database: insert the job again then.', '55000');
   ELSIF FOUND AND other.same THEN
-    PERFORM backfill.refuse('keep_in_sync', format('job "%s" keeps a column that this one fills in step already', other.name), format('SELECT backfill.undo(%1$L) takes it back with the column that it has added; backfill.finish(%1$L), when it has succeeded, takes out its trigger alone, and what it has computed stays; backfill.cancel(%1$L) ends one that has not ended.', other.name), '55000');
+    PERFORM backfill.refuse('keep_in_sync', format('job "%s" keeps a column that this one fills in step already', other.name), format('SELECT backfill.undo(%1$L) takes back all that it has added; backfill.finish(%1$L), when it has succeeded, takes out its trigger alone, and what it has computed stays; backfill.cancel(%1$L) ends one that has not ended.', other.name), '55000');
   ELSIF FOUND AND NOT other.older THEN
     PERFORM backfill.refuse('keep_in_sync', format('job "%s" fills a column that this one reads, by a trigger that fires behind this one''s', other.name),
       format('SELECT backfill.forget(%L), then insert this job again: of two jobs of which one reads what the other fills, that one comes later.', job.name), '55000');
