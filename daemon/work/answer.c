@@ -220,9 +220,10 @@ static void on_holders(void *arg, const struct session_event *e)
 
     if (w->ended || (w->action.kind != RUNNER_STEP && w->action.kind != RUNNER_SURVEY))
         return;
-    if (asprintf(&message, "%s waits for a lock on %s: %s",
-            w->action.kind == RUNNER_STEP ? w->step.name : "preflight", w->job->target,
-            who ? who : "somebody held one") < 0)
+    bool surveys = w->action.kind == RUNNER_SURVEY;
+    const char *relation = surveys ? w->survey.relations[w->action.relation].name : NULL;
+    if (asprintf(&message, "%s waits for a lock on %s: %s", surveys ? job_phase_name(w->runner.migration.phase) : w->step.name,
+            relation ? relation : w->job->target, who ? who : "somebody held one") < 0)
         abort();
     answer_feed(w, &(struct runner_event){.kind = RUNNER_ERROR, .sqlstate = SQLSTATE_LOCK, .message = message});
 }

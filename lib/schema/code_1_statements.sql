@@ -555,9 +555,11 @@ $$;
 
 -- Whether it walks a partitioned table as one, by a statement of the user's own.
 CREATE OR REPLACE FUNCTION backfill.walks_parent(job backfill.job) RETURNS boolean
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT job.statement IS NOT NULL AND EXISTS (SELECT FROM pg_class c WHERE c.oid = job.target AND c.relkind = 'p')
+BEGIN
+  RETURN job.statement IS NOT NULL AND EXISTS (SELECT FROM pg_class c WHERE c.oid = job.target AND c.relkind = 'p');
+END
 $$;
 
 -- The relations that a job works on: the table itself, or the leaves of a partitioned one. A job with a statement of its

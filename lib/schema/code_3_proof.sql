@@ -72,9 +72,10 @@ $$;
 -- Who may keep an UPDATE from a row, or change it back, in words: "trigger hold, rule no_update"; NULL when nobody does. Triggers of
 -- backfilld itself are none.
 CREATE OR REPLACE FUNCTION backfill.keepers_of(relation oid, event text DEFAULT 'UPDATE') RETURNS text
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT string_agg(k.who, ', ' ORDER BY k.who)
+BEGIN
+  RETURN (SELECT string_agg(k.who, ', ' ORDER BY k.who)
     FROM (SELECT format('trigger %I', t.tgname) AS who
             FROM pg_trigger t
            WHERE t.tgrelid = relation AND NOT t.tgisinternal AND t.tgenabled <> 'D' AND t.tgname !~ 'backfilld'
@@ -82,7 +83,8 @@ AS $$
           UNION ALL
           SELECT format('rule %I', r.rulename)
             FROM pg_rewrite r
-           WHERE r.ev_class = relation AND r.is_instead AND r.ev_enabled <> 'D' AND r.ev_type = CASE event WHEN 'DELETE' THEN '4' ELSE '2' END) k
+           WHERE r.ev_class = relation AND r.is_instead AND r.ev_enabled <> 'D' AND r.ev_type = CASE event WHEN 'DELETE' THEN '4' ELSE '2' END) k);
+END
 $$;
 
 -- Who else may change a row back, in words: what fires after the UPDATE, or is deferred, by an UPDATE of its own. NULL when nobody does.

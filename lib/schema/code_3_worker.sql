@@ -471,9 +471,11 @@ $$;
 
 -- Microseconds since then.
 CREATE OR REPLACE FUNCTION backfill.us_since(began timestamptz) RETURNS bigint
-LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT (date_part('epoch', clock_timestamp() - began) * 1000000)::bigint
+BEGIN
+  RETURN (date_part('epoch', clock_timestamp() - began) * 1000000)::bigint;
+END
 $$;
 
 -- Runs one batch and its checkpoint: one statement, so one transaction. next_keys: before it, while no row is locked, the bound so many keys above hi, up to upper, is found by bound, or reckoned (backfill.reckoning_of);
