@@ -183,9 +183,9 @@ $$;
 
 -- The condition that a key stands between two positions, from its column i on; those before it are the same in both, and asked for already. An index scan ends at a comparison of rows only
 -- where its FIRST column is past: of a million rows of one tenant each batch would read all that lie behind it. So what is the same at both ends is asked for as equal, which is decided before the plan is
--- chosen; and where the ends differ, each part of what lies between has bounds of its own: the rest of the first, whole ones, the begin of the last. Three columns deep: beyond, few rows are alike.
--- mine, lo, hi: the columns and the positions' parts. op: of each column <, <=, =, >= and >. greater, most: > and <= for rows. ordered: for a scan in the key's order, which ends by itself: no parts.
-CREATE OR REPLACE FUNCTION backfill.between_positions(mine text[], lo text[], hi text[], op text[], greater text, most text, i integer, ordered boolean) RETURNS text
+-- chosen; and where the ends differ, each part of what lies between has bounds of its own: the rest of the first, whole ones, the begin of the last. Six columns deep: the text grows with their number's cube.
+-- mine, lo, hi: the columns and the positions' parts. same: of each column, whether both ends are alike, as the index compares. op: of each column <, <=, =, >= and >. greater, most: > and <= for rows. ordered: for a scan in the key's order, which ends by itself: no parts.
+CREATE OR REPLACE FUNCTION backfill.between_positions(mine text[], lo text[], hi text[], same text[], op text[], greater text, most text, i integer, ordered boolean) RETURNS text
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -196,15 +196,15 @@ DECLARE
 BEGIN
   IF i = n THEN
     RETURN format('%s %s %s AND %s %s %s', mine[i], op[i][5], lo[i], mine[i], op[i][2], hi[i]);
-  ELSIF i = 3 THEN
+  ELSIF i = 6 THEN
     RETURN rows;
   END IF;
   parts := CASE WHEN ordered THEN rows
                 ELSE format('(%s %s %s AND %s OR %s %s %s AND %s %s %s OR %s)', mine[i], op[i][3], lo[i],
                             CASE WHEN i + 1 = n THEN format('%s %s %s', mine[n], op[n][5], lo[n]) ELSE format('ROW(%s) %s ROW(%s)', array_to_string(mine[i + 1:], ', '), greater, array_to_string(lo[i + 1:], ', ')) END,
                             mine[i], op[i][5], lo[i], mine[i], op[i][1], hi[i], backfill.up_to_position(mine, hi, op, most, i, true)) END;
-  RETURN format('(NOT %1$s %2$s %3$s OR %4$s %2$s %1$s AND %5$s) AND (%1$s %2$s %3$s OR %6$s)', lo[i], op[i][3], hi[i], mine[i],
-                backfill.between_positions(mine, lo, hi, op, greater, most, i + 1, ordered), parts);
+  RETURN format('(NOT %1$s OR %2$s %3$s %4$s AND %5$s) AND (%1$s OR %6$s)', same[i], mine[i], op[i][3], lo[i],
+                backfill.between_positions(mine, lo, hi, same, op, greater, most, i + 1, ordered), parts);
 END
 $$;
 
@@ -217,10 +217,10 @@ DECLARE
   same  text := '';
   parts text[] := '{}';
 BEGIN
-  FOR j IN i .. least(n, 3) LOOP
+  FOR j IN i .. least(n, 6) LOOP
     IF j = n THEN
       parts := parts || format('%s%s %s %s', same, mine[j], op[j][2], hi[j]);
-    ELSIF j = 3 THEN
+    ELSIF j = 6 THEN
       parts := parts || format('%sROW(%s) %s ROW(%s) AND %s %s %s', same, array_to_string(mine[j:], ', '), most, array_to_string(hi[j:], ', '), mine[j], op[j][2], hi[j]);
     ELSIF j > i OR NOT alike THEN
       parts := parts || format('%s%s %s %s', same, mine[j], op[j][1], hi[j]);
@@ -247,6 +247,7 @@ DECLARE
   lo     text[] := backfill.key_values('$1', key);
   hi     text[] := backfill.key_values('$2', key);
   one    text[] := backfill.key_values('wanted.key', key);
+  alike  text[] := ARRAY(SELECT format('%s%s %s %s', lo[i], ' COLLATE ' || (key.identity -> (i - 1) ->> 'collation'), op[i][3], hi[i]) FROM generate_series(1, n) AS i ORDER BY i);  -- two parameters have the database's collation
   checked constant text := CASE WHEN key.index_oid IS NULL THEN '' ELSE format('backfill.check_key(%s, %s) AND ', key.index_oid, key.filenode) END 
                             || backfill.labels_condition(key);
 BEGIN
@@ -265,7 +266,7 @@ BEGIN
     RETURN checked || format('($1::pg_catalog.text[] IS NULL OR %s %s %s) AND %s %s %s', mine[1], op[1][5], lo[1], mine[1], op[1][2], hi[1]);
   END IF;
   RETURN checked || format('($1::pg_catalog.text[] IS NULL OR %s) AND ($1::pg_catalog.text[] IS NOT NULL OR %s)',
-                backfill.between_positions(mine, lo, hi, op, backfill.row_operator(key, 5), backfill.row_operator(key, 2), 1, ordered),
+                backfill.between_positions(mine, lo, hi, alike, op, backfill.row_operator(key, 5), backfill.row_operator(key, 2), 1, ordered),
                 CASE WHEN ordered THEN format('ROW(%s) %s ROW(%s) AND %s %s %s', array_to_string(mine, ', '), backfill.row_operator(key, 2), array_to_string(hi, ', '), mine[1], op[1][2], hi[1])
                      ELSE backfill.up_to_position(mine, hi, op, backfill.row_operator(key, 2), 1, false) END);
 END

@@ -528,6 +528,8 @@ COMPOSITES = {  # columns of a key, rows of it, and two positions 40 rows apart
     "a range": ("a int4range, b bigint", "'[7,8)', g", ("[7,8)", "4000"), ("[7,8)", "4040")),
     "money": ("a money, b bigint", "7, g", ("$7.00", "4000"), ("$7.00", "4040")),
     "a composite type": ("a pair, b bigint", "ROW(7, 8)::pair, g", ("(7,8)", "4000"), ("(7,8)", "4040")),
+    "four alike": ("a int, b int, c bool, d bigint", "7, 8, true, g", ("7", "8", "true", "4000"), ("7", "8", "true", "4040")),
+    "five, from one to the next": ("a int, b int, c int, d int, e bigint", "7, 8, 9, g / 100000, g % 100000", ("7", "8", "9", "1", "99980"), ("7", "8", "9", "2", "20")),
     "four": ("a int, b int, c int, d bigint", "7, g / 50, g % 50, 0", ("7", "100", "10", "0"), ("7", "101", "0", "0")),
 }
 
@@ -550,6 +552,17 @@ def test_batch_of_a_composite_key_reads_no_more_than_it_spans(db, case):
     assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] < 60
     ordered = db.admin.execute("SELECT explained(%s, %s, true)", [lo and list(lo), list(hi)]).fetchone()[0][0]["Plan"]
     assert ordered["Actual Rows"] == plan["Actual Rows"]
+
+
+@pytest.mark.parametrize("key", ["k, l", "l, k, m"])
+def test_columns_of_a_key_that_are_alike_by_their_collation_alone(db, key):
+    """Both ends of a batch are parameters: the database's collation tells them apart."""
+    db.app.execute("CREATE COLLATION case_blind (provider = icu, locale = 'und-u-ks-level2', deterministic = false)")
+    db.app.execute(f"CREATE TABLE t (k text COLLATE case_blind, l int, m int, n int NOT NULL DEFAULT 0, PRIMARY KEY ({key}))")
+    db.app.execute(f"INSERT INTO t SELECT CASE g % 2 WHEN 0 THEN 'abc' ELSE 'ABC' END, {'g' if key == 'k, l' else '1'}, g FROM generate_series(1, 500) g")
+    db.daemon(max_rows=7)
+    db.finish(db.submit(set_clause="n = n + 1"))
+    assert db.counts() == {1: 500}
 
 
 def test_composite_key_over_operators_of_several_schemas(db):
