@@ -92,7 +92,7 @@ void report_phase(struct report *report, int n_relations, bool more)
     else if (migration_walks(r->migration.phase))
         journal_write(LEVEL_INFO, JOURNAL_PHASE, ABOUT(report, .sqlstate = NULL),
             "%s: about %" PRIu64 " rows in %d %s", job_phase_name(r->migration.phase), r->migration.estimate, n_relations,
-            more ? "partitions, and in more" : n_relations == 1 ? "table" : "partitions");
+            more ? n_relations == 1 ? "partition, and in more" : "partitions, and in more" : n_relations == 1 ? "table" : "partitions");
     else
         journal_write(
             LEVEL_INFO, JOURNAL_PHASE, ABOUT(report, .sqlstate = NULL), "%s", job_phase_name(r->migration.phase));

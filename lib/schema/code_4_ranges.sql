@@ -24,6 +24,7 @@ DECLARE
   size    bigint := 0;
   most    constant bigint := 8000000;  -- bytes: a control session takes in 10 MiB
   began   constant timestamptz := clock_timestamp();
+  n       integer := 0;
 BEGIN
   SELECT * INTO job FROM backfill.job j WHERE j.id = job_id;
   IF NOT FOUND OR NOT backfill.is_held(job) OR backfill.has_moved_back(job, phase) THEN
@@ -77,7 +78,8 @@ BEGIN
         USING ERRCODE = 'BF005', HINT = 'Make the clauses shorter (what is long belongs into a function that they call), or insert a job for each partition, or for each part of the tree.';
     END IF;
     RETURN NEXT;
-    IF clock_timestamp() > began + interval '50 ms' AND r <> all_of[cardinality(all_of)] AND NOT on_copy THEN
+    n := n + 1;
+    IF clock_timestamp() > began + (CASE WHEN n < 4 THEN interval '200 ms' ELSE interval '50 ms' END) AND r <> all_of[cardinality(all_of)] AND NOT on_copy THEN
       relation := NULL; name := NULL; batch := NULL; bound := NULL; last := NULL; keys_of := NULL; trial := NULL; whole := NULL;
       behind := ARRAY[CASE WHEN r = largest THEN 0 ELSE r END, largest];
       rest := CASE WHEN after IS NULL THEN (SELECT sum(greatest(c.reltuples, 0)) FROM pg_class c WHERE c.oid = ANY (all_of) AND c.oid > behind[1] AND c.oid <> largest) END;
