@@ -58,8 +58,11 @@ BEGIN
                        FROM pg_class c JOIN pg_database d ON d.datname = current_database() WHERE c.oid = largest);
   -- Without a where_clause those that there were when the job began: others may hold rows that were done elsewhere.
   all_of := ARRAY(SELECT o FROM backfill.relations_of(job) o
-                   WHERE after IS NULL OR (o > after[1] AND o <> largest AND (job.where_clause IS NOT NULL OR job.laid_out IS NULL OR backfill.walks_parent(job) OR o = ANY (job.laid_out[:][1:1])))
+                   WHERE after IS NULL OR o > after[1] AND o <> largest
                    ORDER BY o <> largest, o);
+  IF after IS NOT NULL AND job.where_clause IS NULL AND job.laid_out IS NOT NULL AND NOT backfill.walks_parent(job) THEN
+    all_of := ARRAY(SELECT o FROM unnest(all_of) AS o WHERE o IN (SELECT unnest(job.laid_out[:][1:1])) ORDER BY o);
+  END IF;
   FOREACH r IN ARRAY all_of LOOP
     IF on_copy AND r <> largest THEN
       CONTINUE;
