@@ -128,7 +128,7 @@ void migration_enter(struct migration *m, const struct work *k, struct runner_ac
         action->phase = m->next_phase;
         action->planned = m->planning && !m->surveyed_only;
         action->continues = m->continues;
-        action->proven = m->proven;
+        action->proven = m->proven && action->planned && !m->continues;
         action->estimate = m->planning && !m->continues ? m->estimate : 0;
         break;
     case RUNNER_NONE:
@@ -215,7 +215,7 @@ enum runner_action_kind migration_where(const struct migration *m)
 
 void migration_forget(struct migration *m)
 {
-    m->planning = m->walking = m->continues = false;
+    m->planning = m->walking = m->continues = m->proven = false;
     m->quiet.passes = 0; /* nor is it known which walk it was that ended */
 }
 

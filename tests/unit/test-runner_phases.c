@@ -277,6 +277,27 @@ static void test_where_one_look_at_all_sees_no_row_to_do_nothing_is_planned(void
     assert_int_equal(s->a.state, JOB_SUCCEEDED);
 }
 
+/* What was proven of a walk that the server then doesn't know of is said of no later one: rows that were left behind would be forgotten. */
+static void test_what_one_look_has_proven_is_of_its_own_walk(void **state)
+{
+    struct script *s = *state;
+    begin(s, PHASE_GUARD, &(const struct migration_plan){.fill = true, .guard = true, .quiet = true, .validate = true});
+    next_step(s, true);
+    laid_out(s, 10, 50000, false);
+    EXPECT(s, RUNNER_SURVEY);
+    done_with(s, (struct runner_event){.estimate = 1000, .empty = true, .all_at_once = true});
+    EXPECT(s, RUNNER_BEGIN);
+    assert_true(s->a.proven);
+    done_with(s, (struct runner_event){.look = RUNNER_LOOK_NOT_OVER});
+    EXPECT(s, RUNNER_REST);
+    done(s);
+    walked(s, 0);
+    next_step(s, false);
+    EXPECT(s, RUNNER_BEGIN);
+    assert_int_equal(s->a.phase, PHASE_VALIDATE);
+    assert_false(s->a.proven);
+}
+
 /* By ctid: others move a row from ahead of the walk to behind it. */
 static void test_where_rows_may_move_behind_a_walk_only_a_look_at_once_proves(void **state)
 {
@@ -741,6 +762,7 @@ int main(void)
         SCRIPTED(test_a_walk_begins_with_the_first_relations_and_plans_on_when_they_are_walked),
         SCRIPTED(test_a_plan_that_is_broken_off_goes_on_where_the_walk_is),
         SCRIPTED(test_where_one_look_at_all_sees_no_row_to_do_nothing_is_planned),
+        SCRIPTED(test_what_one_look_has_proven_is_of_its_own_walk),
         SCRIPTED(test_rows_that_each_look_sees_and_no_walk_meets_keep_no_job_for_ever),
         SCRIPTED(test_where_no_look_could_prove_the_job_ends_and_says_so),
         SCRIPTED(test_a_look_at_once_that_was_cut_short_or_lost_is_not_tried_again),
