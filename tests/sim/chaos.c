@@ -88,6 +88,7 @@ static void init(struct world *w, uint64_t seed, bool verbose)
     w->calm_after = random_below(r, 300);
     if (w->model.plan.verify && !w->model.plan.guard) { /* all that rows meet behind a pass is another: so there are many of both */
         w->event_shares[EVENT_WRITE] = random_between(r, 1, 10);
+        w->event_shares[EVENT_MOVE] = random_between(r, 0, 10);
         w->event_shares[EVENT_KILL] = random_between(r, 1, 10);
         w->calm_after = random_below(r, 3000);
     }
@@ -237,6 +238,7 @@ static void happen(struct world *w)
         if (w->model.migrates)
             model_write(&w->model, &w->random);
         break;
+    case EVENT_MOVE: model_move(&w->model, &w->random); break;
     case EVENT_REFUSE: model_refuse(&w->model, &w->random); break;
     case EVENT_QUEUE:
         w->crowded = !w->crowded;

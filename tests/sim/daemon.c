@@ -161,11 +161,17 @@ static void step(struct world *w, struct daemon *d, const struct runner_event *e
     send_action(w, d, a);
 }
 
+/* The job has ended: neither pause nor cancel ends that. A failover may say otherwise: then the tidying finds nothing. */
+static bool tidies(const struct daemon *d)
+{
+    return d->runner.migration.phase == PHASE_TIDY;
+}
+
 static void want(struct world *w, struct daemon *d, enum runner_want wish)
 {
     bool ending = d->runner.doing == RUNNER_RELEASE || d->runner.doing == RUNNER_FINISH ||
                   d->runner.doing == RUNNER_REST;
-    bool is_ended = d->runner.migration.phase == PHASE_TIDY && (wish == RUNNER_WANT_PAUSE || wish == RUNNER_WANT_CANCEL); /* a failover may say otherwise: then the tidying finds nothing */
+    bool is_ended = tidies(d) && (wish == RUNNER_WANT_PAUSE || wish == RUNNER_WANT_CANCEL);
     if (wish != RUNNER_WANT_RUN && !is_ended)
         d->must_leave = true;
     else if (!d->stopping && !ending)
@@ -443,7 +449,7 @@ static const char *retry_rows(struct world *w, struct daemon *d, struct runner_e
     return error;
 }
 
-static void check_end(struct world *w)
+static void check_end(struct world *w, const struct daemon *d)
 {
     struct model *m = &w->model;
     bool of_a_row = strstr(m->error, "row") != NULL;
@@ -456,7 +462,7 @@ static void check_end(struct world *w)
     if (strstr(m->error, "no row") && !w->may_fail)
         world_break(w, "a job failed of what would have passed");
     if (m->state == JOB_SUCCEEDED)
-        model_check_succeeded(m);
+        model_check_succeeded(m, &d->runner.migration);
     if (m->state == JOB_CANCELLED && !m->was_cancelled)
         world_break(w, "a job was cancelled that nobody cancelled");
     if (m->state == JOB_FAILED && !of_constraint && !may_fail)
@@ -469,7 +475,7 @@ static const char *execute_on_server(struct world *w, struct daemon *d, struct r
     struct model *m = &w->model;
     struct statement *s = &d->statement;
     const struct runner_action *a = &s->action;
-    bool held = model_is_held(m, d->session);
+    bool held = model_is_held(m, d->session), none;
     int last, relation;
 
     switch (a->kind) {
@@ -484,11 +490,14 @@ static const char *execute_on_server(struct world *w, struct daemon *d, struct r
     case RUNNER_SURVEY:
         relation = d->first + a->relation;
         d->surveyed[relation] = last = model_survey(m, relation, &e->estimate);
-        if (a->at_once && random_chance(&w->random, 500) && !model_is_to_do(m, relation))
-            d->surveyed[relation] = last = 0;
+        e->moves = m->migrates && !m->relations[relation].too_large && model_rows_aside(m, -1) == 0;
+        e->aside = model_rows_aside(m, relation);
         e->all_at_once = a->at_once && last > 0 && relation == 0 && random_chance(&w->random, 500);
-        if (e->all_at_once)
-            d->surveyed[relation] = last = model_is_to_do(m, -1) ? last : 0;
+        none = a->at_once && (e->all_at_once ? !model_is_to_do(m, -1)
+                                             : !m->relations[relation].too_large && random_chance(&w->random, 900) && !model_is_to_do(m, relation));
+        e->hidden = m->migrates && !e->moves && !none;
+        if (none)
+            d->surveyed[relation] = last = 0;
         e->empty = last == 0;
         model_cuts_of(m, relation, &w->random, &d->cuts[relation]);
         return NULL;
@@ -535,7 +544,7 @@ static const char *execute_on_server(struct world *w, struct daemon *d, struct r
             user_wants(w, WANTED_CANCEL);
         e->look = model_end_job(m, d->session, s->phase, a->state, d->runner.work.ending.error);
         if (held && e->look == RUNNER_LOOK_FINE)
-            check_end(w);
+            check_end(w, d);
         return NULL;
     case RUNNER_HAND_OVER: model_hand_over(m, &s->batch); return NULL;
     case RUNNER_RELEASE:
@@ -650,7 +659,7 @@ static void answer(struct world *w, struct daemon *d)
         d->altered = 0;
     /* An end is written whatever was wished meanwhile; one that is not to be written leaves what is wished now. */
     if (e.kind == RUNNER_DONE && s->action.kind == RUNNER_FINISH && e.look == RUNNER_LOOK_NOT_OVER)
-        d->must_leave = d->stopping || d->heard != WANTED_RUN;
+        d->must_leave = d->stopping || (d->heard != WANTED_RUN && !tidies(d));
     s->under_way = false;
     /* What the event points to lives in the statement, which the next action writes over only after the step.
      */

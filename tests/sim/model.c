@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static void broken(struct model *m, const char *promise)
+void model_break(struct model *m, const char *promise)
 {
     if (!m->broken)
         m->broken = promise;
@@ -22,6 +22,7 @@ void model_init(struct model *m, struct random *random)
         uint32_t run = random_chance(random, 20) ? MODEL_ROWS : 0;
         uint32_t gap = random_chance(random, 300) ? 1 : 5; /* bounds are reckoned where there is next to none */
         int key = 0;
+        r->too_large = random_chance(random, 250);
         r->n_rows = random_chance(random, 150) ? 0 : (int)random_between(random, 1, MODEL_ROWS / 2);
         for (int k = 0; k < r->n_rows; k++) {
             key += (int)random_between(random, 1, gap);
@@ -64,12 +65,13 @@ void model_copy(struct model *to, const struct model *from)
 
     for (int i = 0; i < from->n_relations; i++) {
         to->relations[i].n_rows = from->relations[i].n_rows;
+        to->relations[i].too_large = from->relations[i].too_large;
         memcpy(to->relations[i].rows, from->relations[i].rows,
             (size_t)from->relations[i].n_rows * sizeof(from->relations[i].rows[0]));
     }
     memcpy(to->ranges, from->ranges, (size_t)from->n_ranges * sizeof(from->ranges[0]));
     for (int i = from->n_ranges; i < to->n_ranges; i++) /* a batch of one of these may be on its way */
-        to->ranges[i] = (struct model_range){.forgotten = true};
+        to->ranges[i] = (struct model_range){.forgotten = true, .relation = to->ranges[i].relation};
     memcpy(to->left_behind, from->left_behind, (size_t)from->n_left_behind * sizeof(from->left_behind[0]));
     to->n_relations = from->n_relations;
     to->n_ranges = from->n_ranges;
@@ -104,7 +106,7 @@ int model_open(struct model *m)
     for (int i = 0; i < MODEL_SESSIONS; i++)
         if (m->sessions[i] == 0)
             return m->sessions[i] = ++m->last_session;
-    broken(m, "the simulator opened too many sessions");
+    model_break(m, "the simulator opened too many sessions");
     return 0;
 }
 
@@ -325,10 +327,10 @@ int model_survey(const struct model *m, int relation, uint64_t *ret_estimate)
     return last;
 }
 
-static struct model_range *new_range(struct model *m, int relation, int upper)
+struct model_range *model_new_range(struct model *m, int relation, int upper)
 {
     if (m->n_ranges == MODEL_RANGES) {
-        broken(m, "the simulator ran out of ranges");
+        model_break(m, "the simulator ran out of ranges");
         return NULL;
     }
     struct model_range *g = &m->ranges[m->n_ranges++];
@@ -344,6 +346,15 @@ static void forget_errors(struct model *m, int relation)
         if (m->left_behind[i].locked || m->left_behind[i].relation != relation)
             m->left_behind[kept++] = m->left_behind[i];
     m->n_left_behind = kept;
+}
+
+/* backfill.rows_aside. */
+uint64_t model_rows_aside(const struct model *m, int relation)
+{
+    uint64_t n = 0;
+    for (int i = 0; i < m->n_left_behind; i++)
+        n += !m->left_behind[i].locked && (relation < 0 || m->left_behind[i].relation == relation);
+    return n;
 }
 
 /* Keys of some rows, in their order, or none: backfill.cuts_of. */
@@ -399,7 +410,7 @@ void model_add_ranges(struct model *m, int session, int relation, int upper, con
     for (int i = 0; i < n_ranges; i++)
         m->ranges[i].forgotten |= is_of_walk(&m->ranges[i], relation);
     for (int i = 0; i <= cuts->n; i++) {
-        struct model_range *g = new_range(m, relation, i < cuts->n ? cuts->at[i] : upper);
+        struct model_range *g = model_new_range(m, relation, i < cuts->n ? cuts->at[i] : upper);
         if (g)
             g->starts = g->cursor = i > 0 ? cuts->at[i - 1] : 0;
     }
@@ -424,9 +435,9 @@ static void note_debts(struct model *m, int from, int behind)
             int n = ranges_with(m, i, row->key);
             row->owed = !row->deleted && n > 0;
             if (!row->deleted && !row->owed && row->born < m->layouts)
-                broken(m, "a row that was there before the layout is in no range");
+                model_break(m, "a row that was there before the layout is in no range");
             if (n > 1)
-                broken(m, "a row is in two ranges");
+                model_break(m, "a row is in two ranges");
         }
 }
 
@@ -468,12 +479,12 @@ enum runner_look model_plan_on(struct model *m, int session, enum job_phase phas
 
 /* ---- Filling. --------------------------------------------------------------------------------------- */
 
-static bool is_locked(const struct model *m, const struct model_row *row)
+bool model_is_locked(const struct model *m, const struct model_row *row)
 {
     return row->locked_until_us > m->now_us;
 }
 
-static bool meets_lock(const struct model *m, const struct model_row *row)
+bool model_meets_lock(const struct model *m, const struct model_row *row)
 {
     return row->met_until_us > m->now_us;
 }
@@ -481,7 +492,7 @@ static bool meets_lock(const struct model *m, const struct model_row *row)
 static void leave_behind(struct model *m, int64_t range, int key, bool locked)
 {
     if (m->n_left_behind == MODEL_RELATIONS * MODEL_ROWS) {
-        broken(m, "more rows were left behind than there are");
+        model_break(m, "more rows were left behind than there are");
         return;
     }
     m->left_behind[m->n_left_behind++] = (struct model_left_behind){.id = ++m->last_left_behind,
@@ -601,9 +612,9 @@ static bool move_cursor(struct model *m, const struct model_batch *b, uint64_t k
     if (g->forgotten || g->epoch != b->epoch || g->cursor != b->lo)
         return false;
     if (b->hi <= g->cursor && b->hi != g->upper) /* the last one of a relation may end before it starts: rows were deleted */
-        broken(m, "a cursor did not move forward");
+        model_break(m, "a cursor did not move forward");
     if (b->hi > g->upper)
-        broken(m, "a cursor moved past its range");
+        model_break(m, "a cursor moved past its range");
     g->cursor = b->hi;
     g->keys += keys;
     g->walker_us = m->now_us;
@@ -619,9 +630,9 @@ static bool is_to_do(const struct model *m, const struct model_row *row, const s
 static void do_row(struct model *m, struct model_range *g, struct model_row *row)
 {
     if (m->plan.dry_run)
-        broken(m, "a dry run changed a row");
-    if (!m->migrates && row->counter > 0)
-        broken(m, "a row was done twice");
+        model_break(m, "a dry run changed a row");
+    if (!m->migrates && row->counter > 0 && !row->was_moved) /* else it was met twice, perhaps, as the report says */
+        model_break(m, "a row was done twice");
     row->counter++;
     row->to_do = false;
     g->changed++;
@@ -643,13 +654,13 @@ const char *model_run_batch(
      * stale. */
     for (int i = 0; i < r->n_rows; i++)
         if (is_to_do(m, &r->rows[i], g, b)) {
-            if (b->aside || is_locked(m, &r->rows[i])) {
+            if (b->aside || model_is_locked(m, &r->rows[i])) {
                 if (!b->skipping && !b->aside)
                     return SQLSTATE_LOCK;
                 skipped++;
                 continue;
             }
-            if (meets_lock(m, &r->rows[i]))
+            if (model_meets_lock(m, &r->rows[i]))
                 return SQLSTATE_LOCK;
             if (is_refusing(m))
                 return m->refuses_with;
@@ -660,11 +671,11 @@ const char *model_run_batch(
     if (!move_cursor(m, b, b->keys ? b->keys : rows + skipped))
         return SQLSTATE_STALE;
     if (m->state != JOB_RUNNING)
-        broken(m, "a batch was done of a job that nobody runs");
+        model_break(m, "a batch was done of a job that nobody runs");
     for (int i = 0; i < r->n_rows; i++) {
         if (!is_to_do(m, &r->rows[i], g, b))
             continue;
-        if (b->aside || is_locked(m, &r->rows[i]))
+        if (b->aside || model_is_locked(m, &r->rows[i]))
             leave_behind(m, b->range, r->rows[i].key, true);
         else
             do_row(m, g, &r->rows[i]);
@@ -680,8 +691,8 @@ bool model_has_free_row(const struct model *m, int64_t range)
     const struct model_relation *r = &m->relations[g->relation];
 
     for (int i = 0; i < r->n_rows; i++)
-        if (in_batch(&r->rows[i], g, g->cursor, g->upper) && (!m->migrates || r->rows[i].to_do) && !is_locked(m, &r->rows[i]) &&
-            !meets_lock(m, &r->rows[i]))
+        if (in_batch(&r->rows[i], g, g->cursor, g->upper) && (!m->migrates || r->rows[i].to_do) && !model_is_locked(m, &r->rows[i]) &&
+            !model_meets_lock(m, &r->rows[i]))
             return true;
     return false;
 }
@@ -713,11 +724,11 @@ const char *model_retry_rows(struct model *m, const struct model_batch *b, uint6
         if (!in_portion(left, b) || !left->locked)
             continue;
         n++;
-        if (row && is_locked(m, row)) {
+        if (row && model_is_locked(m, row)) {
             skipped++;
             continue;
         }
-        if (row && meets_lock(m, row) && (!m->migrates || row->to_do))
+        if (row && model_meets_lock(m, row) && (!m->migrates || row->to_do))
             return SQLSTATE_LOCK;
         if (row && is_refusing(m) && (!m->migrates || row->to_do))
             return m->refuses_with;
@@ -728,7 +739,7 @@ const char *model_retry_rows(struct model *m, const struct model_batch *b, uint6
         return SQLSTATE_STALE;
     for (int i = 0; i < m->n_left_behind; i++) {
         struct model_row *row = row_of(m, &m->left_behind[i]);
-        if (!in_portion(&m->left_behind[i], b) || !m->left_behind[i].locked || (row && is_locked(m, row))) {
+        if (!in_portion(&m->left_behind[i], b) || !m->left_behind[i].locked || (row && model_is_locked(m, row))) {
             m->left_behind[kept++] = m->left_behind[i];
             continue;
         }
@@ -783,7 +794,7 @@ static void note_blamed(struct model *m, const struct model_batch *b)
 /* What a row says that is tried by itself. */
 static const char *try_row(const struct model *m, const struct model_row *row)
 {
-    return is_locked(m, row) || meets_lock(m, row) ? SQLSTATE_LOCK : is_refusing(m) ? m->refuses_with : row->bad ? "22012" : NULL;
+    return model_is_locked(m, row) || model_meets_lock(m, row) ? SQLSTATE_LOCK : is_refusing(m) ? m->refuses_with : row->bad ? "22012" : NULL;
 }
 
 /* backfill.try_neighbours: rows behind the key, the first ones, the last. */
@@ -820,10 +831,11 @@ struct blame_look model_try_neighbours(struct model *m, const struct model_batch
 
 const char *model_put_aside(struct model *m, const struct model_batch *b)
 {
-    if (!model_is_bad(m, b))
-        broken(m, "an innocent row was put aside");
+    bool innocent = !model_is_bad(m, b);
     if (!move_cursor(m, b, 1))
         return SQLSTATE_STALE;
+    if (innocent)
+        model_break(m, "an innocent row was put aside");
     note_blamed(m, b);
     leave_behind(m, b->range, b->hi, false);
     return NULL;
@@ -835,7 +847,7 @@ const char *model_leave_row(struct model *m, int64_t left_behind)
     if (!left)
         return SQLSTATE_STALE;
     if (!model_is_bad(m, &(struct model_batch){.left_behind = left_behind, .hi = left->key}))
-        broken(m, "an innocent row that was locked was put aside");
+        model_break(m, "an innocent row that was locked was put aside");
     left->locked = false;
     note_blamed(m, &(struct model_batch){.left_behind = left_behind, .hi = left->key});
     return NULL;
@@ -889,115 +901,6 @@ void model_give_way(
     m->gave_way = tries;
 }
 
-/* ---- People. ---------------------------------------------------------------------------------------- */
-
-void model_want(struct model *m, enum job_wanted wanted)
-{
-    bool ended = m->state == JOB_SUCCEEDED || m->state == JOB_FAILED || m->state == JOB_CANCELLED;
-    if (m->wanted == wanted || ended || (m->wanted == WANTED_CANCEL && m->state == JOB_RUNNING))
-        return;
-    m->wanted = wanted;
-    m->opens_us = 0;
-    m->was_cancelled |= wanted == WANTED_CANCEL;
-    if (m->state == JOB_QUEUED || m->state == JOB_PAUSED)
-        m->state = wanted == WANTED_RUN ? JOB_QUEUED : wanted == WANTED_PAUSE ? JOB_PAUSED : JOB_CANCELLED;
-}
-
-void model_retry(struct model *m)
-{
-    if ((m->state != JOB_SUCCEEDED && m->state != JOB_FAILED) || m->finished)
-        return;
-    int n = m->n_left_behind, kept = 0;
-    for (int i = 0; i < n; i++) {
-        if (m->left_behind[i].locked) {
-            m->left_behind[kept++] = m->left_behind[i];
-            continue;
-        }
-        struct model_range *g = new_range(m, m->left_behind[i].relation, m->left_behind[i].key);
-        if (g)
-            g->point = true;
-    }
-    m->n_left_behind = kept;
-    if (n > kept && (m->phase == PHASE_GUARD || m->phase == PHASE_VERIFY || m->phase == PHASE_VALIDATE))
-        m->phase = PHASE_BACKFILL;
-    if (n > 0 || m->state == JOB_FAILED) {
-        m->state = JOB_QUEUED;
-        m->wanted = WANTED_RUN;
-    }
-}
-
-void model_delete(struct model *m, struct random *random)
-{
-    if (m->n_relations == 0)
-        return;
-    struct model_relation *r = &m->relations[random_below(random, (uint32_t)m->n_relations)];
-    if (r->n_rows > 0)
-        r->rows[random_below(random, (uint32_t)r->n_rows)].deleted = true;
-}
-
-void model_insert(struct model *m, struct random *random)
-{
-    if (m->n_relations == 0)
-        return;
-    struct model_relation *r = &m->relations[random_below(random, (uint32_t)m->n_relations)];
-    if (r->n_rows == MODEL_ROWS)
-        return;
-    if (m->guarded && !m->synced)
-        return;
-    int last = r->n_rows > 0 ? r->rows[r->n_rows - 1].key : 0;
-    int key = (int)random_between(random, 1, (uint32_t)last + 3), at = 0;
-    while (at < r->n_rows && r->rows[at].key < key)
-        at++;
-    if (at < r->n_rows && r->rows[at].key == key)
-        return;
-    memmove(&r->rows[at + 1], &r->rows[at], (size_t)(r->n_rows - at) * sizeof(r->rows[0]));
-    r->rows[at] = (struct model_row){.key = key, .born = m->layouts, .due = m->layouts, .to_do = m->migrates && !m->synced};
-    r->n_rows++;
-}
-
-void model_lock(struct model *m, struct random *random)
-{
-    if (m->n_relations == 0)
-        return;
-    struct model_relation *r = &m->relations[random_below(random, (uint32_t)m->n_relations)];
-    uint64_t until_us = m->now_us + (random_chance(random, 950) ? random_between(random, 1, random_chance(random, 800) ? 20000 : 3000000)
-                                                                : random_between(random, 50000000, 400000000)); /* somebody went home */
-    bool elsewhere = random_chance(random, 300);
-    uint32_t run = random_chance(random, 200) ? MODEL_ROWS : 1; /* all that refer to a row */
-    for (uint32_t n = random_between(random, 1, 5); n > 0 && r->n_rows > 0; n--)
-        for (uint32_t at = random_below(random, (uint32_t)r->n_rows), end = at + random_between(random, 1, run); at < end && at < (uint32_t)r->n_rows; at++) {
-            struct model_row *row = &r->rows[at];
-            if (elsewhere && !meets_lock(m, row))
-                row->met_until_us = until_us;
-            else if (!elsewhere && run == 1 && !is_locked(m, row))
-                row->locked_until_us = until_us;
-        }
-}
-
-/* Once a run: two that follow each other would be a longer one, and patience has an end. */
-void model_refuse(struct model *m, struct random *random)
-{
-    if (m->refuses_until_us)
-        return;
-    bool data = random_chance(random, 300);
-    m->refuses_with = data ? random_chance(random, 500) ? "22012" : "23503" : random_chance(random, 500) ? "P0001" : "54000";
-    m->refuses_until_us = m->now_us + (data ? random_between(random, 1000, 4000000) : random_between(random, 1000, 400000000));
-}
-
-static struct model_row mended(const struct model *m, struct model_row row)
-{
-    row.bad = false;
-    row.to_do = row.to_do && m->plan.fill; /* what no job fills, its owner does */
-    return row;
-}
-
-void model_mend_rows(struct model *m)
-{
-    for (int i = 0; i < m->n_relations; i++)
-        for (int k = 0; k < m->relations[i].n_rows; k++)
-            m->relations[i].rows[k] = mended(m, m->relations[i].rows[k]);
-}
-
 /* ---- What must be true. ----------------------------------------------------------------------------- */
 
 static int times_left_behind(const struct model *m, int relation, int key)
@@ -1008,29 +911,29 @@ static int times_left_behind(const struct model *m, int relation, int key)
     return n;
 }
 
-void model_check_succeeded(struct model *m)
+void model_check_succeeded(struct model *m, const struct migration *told)
 {
     if (m->behind >= 0)
-        broken(m, "a job succeeded with relations that were not planned");
+        model_break(m, "a job succeeded with relations that were not planned");
     for (int i = 0; i < m->n_relations; i++)
         for (int k = 0; k < m->relations[i].n_rows; k++) {
             const struct model_row *row = &m->relations[i].rows[k];
             int left = times_left_behind(m, i, row->key);
             if (left > 1)
-                broken(m, "a row was put aside twice");
-            if (left > 0 && row->counter > 0 && !m->migrates)
-                broken(m, "a row that is done was put aside");
+                model_break(m, "a row was put aside twice");
+            if (left > 0 && row->counter > 0 && !m->migrates && !row->was_moved)
+                model_break(m, "a row that is done was put aside");
             if (left > 0 && !row->bad)
-                broken(m, "a row that can be computed was put aside");
+                model_break(m, "a row that can be computed was put aside");
             if (row->owed && !row->deleted && row->counter == 0 && left == 0)
-                broken(m, "a row was missed");
+                model_break(m, "a row was missed");
         }
     if (m->migrates)
-        model_check_migration(m);
+        model_check_migration(m, told);
     for (int i = 0; i < m->n_left_behind; i++)
         if (m->left_behind[i].locked)
-            broken(m, "a job succeeded with a row that was only locked left behind");
+            model_break(m, "a job succeeded with a row that was only locked left behind");
     for (int i = 0; i < m->n_ranges; i++)
         if (!is_done(&m->ranges[i]))
-            broken(m, "a job succeeded with a range to do");
+            model_break(m, "a job succeeded with a range to do");
 }

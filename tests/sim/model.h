@@ -34,11 +34,14 @@ struct model_row {
     bool deleted;
     bool to_do; /* of a migration: it meets the where_clause */
     bool owed;  /* was there when the filling began, so it must be done or put aside */
+    bool was_moved;          /* its key, or its partition, was changed */
+    uint32_t moved, crossed; /* when, in layouts: its key last; its partition last */
 };
 
 struct model_relation {
     struct model_row rows[MODEL_ROWS]; /* by key */
     int n_rows;
+    bool too_large; /* to be looked at at once */
 };
 
 struct model_range {
@@ -187,6 +190,12 @@ int model_bound(
 const char *model_run_batch(
     struct model *m, const struct model_batch *b, uint64_t *ret_rows, uint64_t *ret_skipped);
 /* Whether the holder could do a row of the range now. */
+bool model_is_locked(const struct model *m, const struct model_row *row);
+bool model_meets_lock(const struct model *m, const struct model_row *row);
+uint64_t model_rows_aside(const struct model *m, int relation); /* for an error; relation -1: all */
+struct model_range *model_new_range(struct model *m, int relation, int upper);
+void model_break(struct model *m, const char *promise); /* the first one is kept */
+
 bool model_has_free_row(const struct model *m, int64_t range);
 
 const char *model_retry_rows(struct model *m, const struct model_batch *b, uint64_t *ret_rows, uint64_t *ret_skipped);
@@ -194,14 +203,16 @@ const char *model_retry_rows(struct model *m, const struct model_batch *b, uint6
 struct blame_look model_try_neighbours(struct model *m, const struct model_batch *b, const char *sqlstate);
 bool model_is_bad(const struct model *m, const struct model_batch *b); /* the row at hi */
 
-/* What people and applications do. */
+/* model_people.c: what people and applications do. */
 void model_want(struct model *m, enum job_wanted wanted);
 void model_retry(struct model *m);
 void model_delete(struct model *m, struct random *random);
 void model_insert(struct model *m, struct random *random);
 void model_lock(struct model *m, struct random *random); /* a transaction holds rows for a while */
 void model_refuse(struct model *m, struct random *random); /* a trigger, or a limit, refuses all for a while */
-void model_mend_rows(struct model *m);                   /* none is bad any more */
+void model_move(struct model *m, struct random *random);   /* a row's key changes, or its partition */
+void model_write(struct model *m, struct random *random);  /* rows are written the old way */
+void model_mend_rows(struct model *m);                     /* none is bad any more */
 
 /* model_migration.c: a job that is a whole migration. */
 void model_init_migration(struct model *m, struct random *random);
@@ -212,8 +223,8 @@ void model_begin_steps(struct model *m, enum job_phase phase);
 void model_end_walk(struct model *m, uint64_t changed);
 enum runner_look model_end_tidy(struct model *m, int session, bool failed);
 bool model_has_step(const struct model *m, enum job_phase phase);
-void model_write(struct model *m, struct random *random);
-void model_check_migration(struct model *m);
+void model_check_migration(struct model *m, const struct migration *told);
 
-/* A job that succeeded: every row that was owed is done, or left behind because it is bad. */
-void model_check_succeeded(struct model *m);
+/* A job that succeeded: every row that was owed is done, or left behind because it is bad. told: what its report rests on; it says which rows
+ * may have been missed, and no others may. */
+void model_check_succeeded(struct model *m, const struct migration *told);

@@ -5,12 +5,6 @@
 
 #include <stddef.h>
 
-static void broken(struct model *m, const char *promise)
-{
-    if (!m->broken)
-        m->broken = promise;
-}
-
 void model_init_migration(struct model *m, struct random *random)
 {
     struct migration_plan *p = &m->plan;
@@ -45,8 +39,21 @@ bool model_is_untidy(const struct model *m)
                             ((m->state == JOB_SUCCEEDED || m->state == JOB_FAILED) && m->finished));
 }
 
-/* Rows that are to do and were so before that layout, but for those that were put aside because they can't be. */
-static bool is_anything_due(const struct model *m, uint32_t before, bool with_left_behind)
+/* A row that others moved while the last walk went on, which the report says may have been missed. */
+static bool may_be_missed(const struct model *m, const struct model_row *row, const struct migration *told)
+{
+    bool hides = model_rows_aside(m, -1) > 0; /* else a look at once can tell */
+    for (int i = 0; i < m->n_relations; i++)
+        hides |= m->relations[i].too_large;
+    bool unseen = (told->hidden && hides) || (told->unseen && told->piecewise) || migration_leaves_unmet(told);
+    bool apart = m->n_relations > 1 && !(told->all_at_once && !told->hidden);
+
+    return row->was_moved && ((unseen && row->moved >= m->layouts) || (apart && row->crossed >= m->layouts));
+}
+
+/* Rows that are to do and were so before that layout, but for those that were put aside because they can't be, and (told, or NULL) those that the report
+ * says may have been missed. */
+static bool is_anything_due(const struct model *m, uint32_t before, bool with_left_behind, const struct migration *told)
 {
     for (int i = 0; i < m->n_relations; i++)
         for (int k = 0; k < m->relations[i].n_rows; k++) {
@@ -54,7 +61,7 @@ static bool is_anything_due(const struct model *m, uint32_t before, bool with_le
             bool left = false;
             for (int l = 0; l < m->n_left_behind; l++)
                 left |= m->left_behind[l].relation == i && m->left_behind[l].key == row->key;
-            if (row->to_do && row->due < before && !row->deleted && (with_left_behind || !left))
+            if (row->to_do && row->due < before && !row->deleted && (with_left_behind || !left) && !(told && may_be_missed(m, row, told)))
                 return true;
         }
     return false;
@@ -62,7 +69,7 @@ static bool is_anything_due(const struct model *m, uint32_t before, bool with_le
 
 static bool is_anything_to_do(const struct model *m, bool with_left_behind)
 {
-    return is_anything_due(m, UINT32_MAX, with_left_behind);
+    return is_anything_due(m, UINT32_MAX, with_left_behind, NULL);
 }
 
 bool model_is_to_do(const struct model *m, int relation)
@@ -122,12 +129,12 @@ const char *model_step(struct model *m, enum job_phase phase, bool clears)
     if (m->steps_done[phase] == m->steps[phase])
         return "42701"; /* somebody else has done it meanwhile: what it would make is there */
     if (phase == PHASE_GUARD && m->plan.quiet && m->quiet_walks < QUIET_PASSES)
-        broken(m, "a constraint was placed before the application was quiet");
+        model_break(m, "a constraint was placed before the application was quiet");
     if (phase == PHASE_VALIDATE && m->plan.guard) {
         if (!m->guarded)
-            broken(m, "a constraint was validated that is not there");
+            model_break(m, "a constraint was validated that is not there");
         if (m->plan.verify && is_anything_to_do(m, false))
-            broken(m, "a constraint was validated while a row was to do");
+            model_break(m, "a constraint was validated while a row was to do");
         if (is_anything_to_do(m, true))
             return "23514";
     }
@@ -146,7 +153,7 @@ void model_begin_steps(struct model *m, enum job_phase phase)
     if ((phase == PHASE_EXPAND && m->plan.in_step) || phase == PHASE_GUARD || phase == PHASE_VALIDATE)
         m->untidy = true;
     if (phase == PHASE_BACKFILL && m->plan.in_step && !m->synced)
-        broken(m, "the filling began before the trigger was there");
+        model_break(m, "the filling began before the trigger was there");
 }
 
 /* All ranges are done, and that many rows of them were changed in this walk. */
@@ -172,39 +179,23 @@ enum runner_look model_end_tidy(struct model *m, int session, bool failed)
     return RUNNER_LOOK_FINE;
 }
 
-/* An application writes rows the old way: they are to do, unless the trigger sees to it; the constraint refuses them. */
-void model_write(struct model *m, struct random *random)
-{
-    if (m->n_relations == 0 || (m->guarded && !m->synced))
-        return;
-    for (uint32_t n = random_between(random, 1, 3); n > 0; n--) {
-        struct model_relation *r = &m->relations[random_below(random, (uint32_t)m->n_relations)];
-        if (r->n_rows == 0)
-            continue;
-        struct model_row *row = &r->rows[random_below(random, (uint32_t)r->n_rows)];
-        if (!row->to_do)
-            row->due = m->layouts;
-        row->to_do = !m->synced;
-    }
-}
-
-void model_check_migration(struct model *m)
+void model_check_migration(struct model *m, const struct migration *told)
 {
     const struct migration_plan *p = &m->plan;
 
     if (p->dry_run) {
         for (int i = 0; i < _JOB_PHASE_MAX; i++)
             if (m->steps_done[i] > 0)
-                broken(m, "a dry run took a step");
+                model_break(m, "a dry run took a step");
         return;
     }
     for (int i = 0; i < _JOB_PHASE_MAX; i++)
         if (m->steps_done[i] < m->steps[i])
-            broken(m, "a job succeeded with a step to do");
-    if ((p->in_step || (p->guard && p->verify)) && is_anything_to_do(m, false))
-        broken(m, "a migration succeeded with a row to do");
-    if (p->verify && is_anything_due(m, m->layouts, false))
-        broken(m, "a migration succeeded with a row that was to do before its last pass of verify");
+            model_break(m, "a job succeeded with a step to do");
+    if ((p->in_step || (p->guard && p->verify)) && is_anything_due(m, UINT32_MAX, false, told))
+        model_break(m, "a migration succeeded with a row to do");
+    if (p->verify && is_anything_due(m, m->layouts, false, told))
+        model_break(m, "a migration succeeded with a row that was to do before its last pass of verify");
     if (m->synced != p->in_step)
-        broken(m, "a migration succeeded without its trigger, or with one that nobody wants");
+        model_break(m, "a migration succeeded without its trigger, or with one that nobody wants");
 }

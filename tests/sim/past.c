@@ -18,16 +18,16 @@ static bool forgets(const struct world *w)
     return !w->calm && (w->event_shares[EVENT_CRASH] > 0 || w->event_shares[EVENT_FAILOVER] > 0);
 }
 
-/* The worst moments: a conclusion is being sent, a plan is written but for a part, a pass has gone by a row. */
+/* The worst moments: a conclusion is being sent, a plan is written but for a part, a pass has gone by a row, or will. */
 void past_threaten(struct world *w, const struct daemon *d)
 {
     static const enum world_event ends[] = {EVENT_CRASH, EVENT_FAILOVER, EVENT_KILL, EVENT_CONTROL_LOST};
     enum runner_action_kind kind = d->statement.action.kind;
-    bool verifies = d->runner.migration.phase == PHASE_VERIFY && (kind == RUNNER_BATCH || kind == RUNNER_BOUND);
+    bool verifies = d->runner.migration.phase == PHASE_VERIFY && (kind == RUNNER_BATCH || kind == RUNNER_BOUND || kind == RUNNER_TAKE);
     bool concludes = kind == RUNNER_FINISH || kind == RUNNER_BEGIN || kind == RUNNER_LAYOUT || kind == RUNNER_ADD_RANGE;
-    enum world_event event = verifies ? EVENT_WRITE : ends[random_below(&w->random, sizeof(ends) / sizeof(ends[0]))];
+    enum world_event event = verifies ? (random_chance(&w->random, 400) ? EVENT_WRITE : EVENT_MOVE) : ends[random_below(&w->random, sizeof(ends) / sizeof(ends[0]))];
 
-    if (w->calm || (!verifies && !concludes) || w->event_shares[event] == 0 || w->outage_until_us || !random_chance(&w->random, verifies || d->runner.migration.phase != PHASE_VERIFY ? 60 : 500))
+    if (w->calm || (!verifies && !concludes) || w->event_shares[event] == 0 || w->outage_until_us || !random_chance(&w->random, verifies ? 200 : d->runner.migration.phase != PHASE_VERIFY ? 60 : 500))
         return;
     w->due = event;
     w->due_to = (int)(d - w->daemons);

@@ -79,6 +79,7 @@ enum world_event {
     EVENT_WORKERS,
     EVENT_LOCK,
     EVENT_WRITE,
+    EVENT_MOVE,
     EVENT_CRASH,
     EVENT_FAILOVER,
     EVENT_REFUSE,
