@@ -326,8 +326,8 @@ static struct next finish_open(const struct migration *m, struct work *k, uint64
     if (asprintf(&error, "rows that are to do still come in: of %" PRIu32 " walks of verify the last one found %" PRIu64 " still", m->verified, found) < 0)
         abort();
     return next_finish(k, JOB_FAILED, error,
-        m->plan.in_step ? "All older rows are done. SELECT those that meet where_clause: the trigger has no value for them, or it is changed back. Mend them; then SELECT backfill.retry(name)."
-                        : "All older rows are done. Have the application write them as they should be, or keep them in step "
+        m->plan.in_step ? "Older rows are done, but for those whose key others changed meanwhile. SELECT those that meet where_clause: the trigger has no value for them, or it is changed back. Mend them; then SELECT backfill.retry(name)."
+                        : "Older rows are done, but for those whose key others changed meanwhile. Have the application write them as they should be, or keep them in step "
                           "(keep_in_sync); then SELECT backfill.retry(name).");
 }
 

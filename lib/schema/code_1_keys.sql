@@ -1,6 +1,6 @@
 -- The key by which a table is walked: which it is, what its order and its texts mean, and whether they still do.
 
--- Whether a type's name, as a key has it, is that of a type of users' own. Its owner makes casts, to text and from text, for whatever he likes, and at any time: what a batch writes of a key, or reads, goes by the
+-- Whether the name of a type, or of a collation, as a key has it, is that of one of users' own. A type's owner makes casts, to text and from text, for whatever he likes, and at any time: what a batch writes of a key, or reads, goes by the
 -- type's own functions, which none but a superuser makes (backfill.key_text, key_value).
 CREATE OR REPLACE FUNCTION backfill.is_users_type(type text) RETURNS boolean
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
@@ -75,7 +75,8 @@ CREATE OR REPLACE FUNCTION backfill.statement_tag(key backfill.walk_key) RETURNS
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  IF key.index_oid IS NULL OR NOT EXISTS (SELECT FROM unnest(key.types || key.collations) AS u(name) WHERE backfill.is_users_type(u.name)) THEN
+  IF key.index_oid IS NULL
+     OR NOT EXISTS (SELECT FROM unnest(key.types || ARRAY(SELECT jsonb_array_elements_text(jsonb_path_query_array(key.identity, '$[*].collation')))) AS u(name) WHERE backfill.is_users_type(u.name)) THEN
     RETURN '/* backfilld */ ';
   END IF;
   RETURN format('/* backfilld, key %s %s */ ', key.attnums, backfill.key_meaning(key));
@@ -88,7 +89,7 @@ CREATE OR REPLACE FUNCTION backfill.key_meaning(key backfill.walk_key) RETURNS t
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  RETURN md5(concat(key.types, key.collations, key.operators, jsonb_path_query_array(key.identity, '$[*].made_of'), jsonb_path_query_array(key.identity, '$[*].here.attributes')));
+  RETURN md5(concat(key.types, jsonb_path_query_array(key.identity, '$[*].collation'), key.operators, jsonb_path_query_array(key.identity, '$[*].made_of'), jsonb_path_query_array(key.identity, '$[*].here.attributes')));
 END
 $$;
 

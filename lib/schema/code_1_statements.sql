@@ -81,6 +81,20 @@ BEGIN
 END
 $$;
 
+-- Which object was meant by a name when a job was inserted: a text names another one when somebody has renamed the first. home: where its number means it.
+CREATE OR REPLACE FUNCTION backfill.noted(object oid) RETURNS jsonb
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT jsonb_build_object('home', backfill.home(0), 'oid', object)
+$$;
+
+-- Whether it is the object that was noted. One that was noted in another database tells nothing.
+CREATE OR REPLACE FUNCTION backfill.is_noted(noted jsonb, object oid) RETURNS boolean
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT coalesce(noted ->> 'home' <> backfill.home(0) OR noted ->> 'oid' = object::text, true)
+$$;
+
 -- Whether something belongs to this schema, and not to one that was dumped: by its home.
 CREATE OR REPLACE FUNCTION backfill.is_of_schema(home text) RETURNS boolean
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp

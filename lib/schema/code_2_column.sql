@@ -127,6 +127,24 @@ AS $$
    ORDER BY depth LIMIT 1
 $$;
 
+-- That the type of the column that a job adds is the one that its INSERT read, and makes the column still no more than nullable and empty. type: what bears its name by now, or what the column has.
+CREATE OR REPLACE FUNCTION backfill.check_added_type(job backfill.job, type oid) RETURNS void
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  added constant jsonb := job.plan -> 'column';
+  wrong constant text := CASE WHEN type IS NULL THEN 'is gone'
+                              WHEN NOT backfill.is_noted(added -> 'noted', type) THEN 'is another one by now: the type was renamed, or made anew'
+                              ELSE 'has by now ' || backfill.rule_of_type(type) END;
+BEGIN
+  IF wrong IS NOT NULL THEN
+    RAISE EXCEPTION 'type % of the column % that is to be added %', added ->> 'type', quote_ident(added ->> 'name'), wrong
+      USING ERRCODE = '42704',
+            HINT = format('Have the type as it was under its name, then SELECT backfill.retry(%1$L); or SELECT backfill.forget(%1$L), and insert the job with another type.', job.name);
+  END IF;
+END
+$$;
+
 -- The type under a chain of domains as SQL has it, with its length.
 CREATE OR REPLACE FUNCTION backfill.type_under(type oid) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
@@ -209,7 +227,7 @@ BEGIN
                               'Only a new table has: CREATE TABLE … (LIKE …), copy the rows, and rename it.', '54011');
     END IF;
   END IF;
-  RETURN jsonb_build_object('name', name, 'type', full_name,
+  RETURN jsonb_build_object('name', name, 'type', full_name, 'noted', backfill.noted(type),
                             'collation', (SELECT format('%I.%I', n.nspname, l.collname)
                                             FROM pg_collation l JOIN pg_namespace n ON n.oid = l.collnamespace JOIN pg_type y ON y.oid = type
                                            WHERE l.oid = collation_oid AND l.oid <> y.typcollation));

@@ -393,6 +393,8 @@ BEGIN
   END IF;
   RETURN jsonb_strip_nulls(jsonb_build_object(
     'kind', kind, 'name', given, 'definition', definition,
+    'chosen', CASE WHEN kind = 'unique' AND parsed ->> 'given' IS NULL AND same IS NULL THEN true END,
+    'referenced', CASE WHEN kind = 'foreign key' THEN backfill.noted(referenced) END,
     'column', CASE WHEN kind = 'not null' THEN names[1] END,
     'columns', CASE WHEN kind <> 'not null' THEN coalesce(array_to_string(nullif(names, '{}'), '_'), middle) END,
     'index', CASE WHEN kind = 'unique' THEN format('btree (%s)%s%s%s', list, coalesce(include, ''), CASE WHEN (parsed -> 'distinct')::boolean THEN '' ELSE ' NULLS NOT DISTINCT' END,

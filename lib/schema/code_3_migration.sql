@@ -131,11 +131,16 @@ END
 $$;
 
 -- A look at a table before a constraint is added: raises when a row would break it, with how many and the key of one. What the job's owner may not
--- read, or compare, isn't looked at: VALIDATE has other rights. referenced: another table that breaks reads, under the name other, or NULL. As a whole: the planner's own choice is the best here.
-CREATE OR REPLACE FUNCTION backfill.look_for_rows(relation oid, item text, breaks text, job text, referenced oid, other text) RETURNS void
+-- read, or compare, isn't looked at: VALIDATE has other rights. number: of the item in enforce, from 1 on. As a whole: the planner's own choice is the best here.
+CREATE OR REPLACE FUNCTION backfill.look_for_rows(ticket bigint, number integer) RETURNS void
 LANGUAGE plpgsql SET enable_seqscan = on SET enable_sort = on SET jit = off
 AS $$
 DECLARE
+  job        backfill.job := backfill.own_job(ticket);
+  item       pg_catalog.jsonb := pg_catalog.jsonb_extract_path(job.plan, 'enforce', (number OPERATOR(pg_catalog.-) 1)::pg_catalog.text);
+  relation   pg_catalog.oid := job.target;
+  referenced pg_catalog.oid := backfill.referenced_table(item);
+  breaks     pg_catalog.text;
   alias pg_catalog.text := (SELECT pg_catalog.quote_ident(c.relname) FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) relation);
   key pg_catalog.text := (SELECT pg_catalog.string_agg(pg_catalog.format('%L OPERATOR(pg_catalog.||) %s', c.name OPERATOR(pg_catalog.||) ' = ', backfill.key_text(pg_catalog.concat(alias, '.', c.name), c.type)), ' OPERATOR(pg_catalog.||) '', '' OPERATOR(pg_catalog.||) ' ORDER BY c.ord)
                  FROM backfill.key_of(relation) k, ROWS FROM (pg_catalog.unnest(k.columns), pg_catalog.unnest(k.types)) WITH ORDINALITY AS c(name, type, ord));
@@ -143,17 +148,45 @@ DECLARE
   one pg_catalog.text;
 BEGIN
   BEGIN
-    PERFORM backfill.hold_name(referenced, other, false);
+    PERFORM backfill.hold_name(referenced, backfill.relation_name(referenced), false);
     PERFORM backfill.hold_name(relation, backfill.relation_name(relation), false);
+    IF referenced IS NOT NULL THEN  -- its owner may have given its columns other types, which are compared by casts of his
+      PERFORM backfill.check_referenced(job, (SELECT pg_catalog.jsonb_build_object('columns', ARRAY(SELECT backfill.assigned_column(c) FROM pg_catalog.unnest(p.mine) c), 'referenced', ARRAY(SELECT backfill.assigned_column(c) FROM pg_catalog.unnest(p.theirs) c))
+                                                FROM backfill.parts_of_reference(item) p), referenced);
+    END IF;
+    breaks := backfill.breaks_item(item, alias);
     EXECUTE pg_catalog.format('SELECT pg_catalog.count(*), pg_catalog.min(%s) FROM %s AS %s WHERE %s', coalesce(key, alias OPERATOR(pg_catalog.||) '.ctid::pg_catalog.text'),
                               backfill.relation_name(relation), alias, breaks) INTO n, one;
   EXCEPTION WHEN insufficient_privilege OR undefined_function THEN
     RETURN;
   END;
   IF n OPERATOR(pg_catalog.>) 0 THEN
-    RAISE EXCEPTION '% in the way of %: row %', CASE WHEN n OPERATOR(pg_catalog.=) 1 THEN '1 row stands' ELSE pg_catalog.concat(n, ' rows stand') END, item, one
+    RAISE EXCEPTION '% in the way of %: row %', CASE WHEN n OPERATOR(pg_catalog.=) 1 THEN '1 row stands' ELSE pg_catalog.concat(n, ' rows stand') END, pg_catalog.jsonb_extract_path_text(item, 'name'), one
       USING ERRCODE = '23514',
-            HINT = pg_catalog.format('It was not added. Correct them: SELECT * FROM %s AS %s WHERE %s; then SELECT backfill.retry(%L).', backfill.relation_name(relation), alias, breaks, job);
+            HINT = pg_catalog.format('It was not added. Correct them: SELECT * FROM %s AS %s WHERE %s; then SELECT backfill.retry(%L).', backfill.relation_name(relation), alias, breaks, job.name);
+  END IF;
+END
+$$;
+
+-- Beside the step that adds a column, before it and behind it, in its transaction: backfill.check_added_type.
+CREATE OR REPLACE FUNCTION backfill.check_new_column(ticket bigint) RETURNS void
+LANGUAGE sql SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT backfill.check_added_type(j, coalesce((SELECT a.atttypid FROM pg_attribute a WHERE a.attrelid = j.target AND a.attname = j.plan -> 'column' ->> 'name' AND NOT a.attisdropped),
+                                               to_regtype(j.plan -> 'column' ->> 'type')))
+    FROM backfill.own_job(check_new_column.ticket) j
+$$;
+
+-- Beside a foreign key that a step has just added, in its transaction: it references the table that was meant at INSERT.
+CREATE OR REPLACE FUNCTION backfill.check_reference(ticket bigint, name text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  job  backfill.job := backfill.own_job(ticket);
+  item jsonb := (SELECT i FROM jsonb_array_elements(job.plan -> 'enforce') i WHERE i ->> 'name' = check_reference.name);
+BEGIN
+  IF backfill.referenced_table(item) <> (SELECT k.confrelid FROM pg_constraint k WHERE k.conrelid = job.target AND k.conname = check_reference.name) THEN
+    RAISE EXCEPTION 'the table that is to be referenced has another name' USING ERRCODE = 'BF001', HINT = 'This step was undone.';
   END IF;
 END
 $$;

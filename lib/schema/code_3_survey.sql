@@ -7,11 +7,14 @@ CREATE OR REPLACE FUNCTION backfill.make_copy(job backfill.job, relation oid) RE
 LANGUAGE plpgsql
 AS $$
 DECLARE
-  copy pg_catalog.text := pg_catalog.format('pg_temp.%I', (SELECT c.relname FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) relation));
+  copy    pg_catalog.text := pg_catalog.format('pg_temp.%I', (SELECT c.relname FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) relation));
+  missing pg_catalog.jsonb;
 BEGIN
   PERFORM pg_catalog.set_config('client_min_messages', 'error', true);
   EXECUTE backfill.copy_statement(relation);
-  EXECUTE pg_catalog.format('ALTER TABLE %s ADD COLUMN %s', copy, job.add_column);
+  missing := backfill.missing_column(job);
+  EXECUTE pg_catalog.format('ALTER TABLE %s ADD COLUMN %I %s%s', copy, pg_catalog.jsonb_extract_path_text(missing, 'name'), pg_catalog.jsonb_extract_path_text(missing, 'type'),
+                            ' COLLATE ' OPERATOR(pg_catalog.||) pg_catalog.jsonb_extract_path_text(missing, 'collation'));
   RETURN copy::pg_catalog.regclass;
 END
 $$;

@@ -689,6 +689,18 @@ AS $$
     FROM jsonb_path_query(plan, 'lax $.**."Relation Name"') AS n(name)
 $$;
 
+-- Whether the statement of a first batch, which begins before all keys, doesn't read the relation: between two keys that are the same no row lies, and of a partitioned table the planner sees that.
+CREATE OR REPLACE FUNCTION backfill.leaves_out_first(batch text, relation oid, upper text[]) RETURNS boolean
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  plan pg_catalog.jsonb;
+BEGIN
+  EXECUTE pg_catalog.concat('EXPLAIN (FORMAT JSON, VERBOSE) ', batch) INTO plan USING NULL::pg_catalog.text[], upper, NULL::pg_catalog.text[], NULL::bigint;
+  RETURN backfill.plan_leaves_out(plan, relation);
+END
+$$;
+
 -- Before anything is changed: the batch's statement is planned as it will be sent, and may not read the whole table. Runs in the
 -- worker's session, so rights and settings are those of the batches. upper: the relation's greatest key.
 CREATE OR REPLACE FUNCTION backfill.check_batch(batch text, relation oid, upper text[]) RETURNS void
@@ -702,7 +714,7 @@ BEGIN
       RAISE EXCEPTION 'a batch of % would read the whole table', backfill.relation_name(relation)
         USING ERRCODE = '42P16', DETAIL = plan::pg_catalog.text,
               HINT = 'Its statement must reach the table by the key: put {batch} where the condition on this table stands.';
-    ELSIF backfill.plan_leaves_out(plan, relation) THEN
+    ELSIF backfill.plan_leaves_out(plan, relation) AND backfill.leaves_out_first(batch, relation, upper) THEN
       RAISE EXCEPTION 'a batch of % does not read that table', backfill.relation_name(relation)
         USING ERRCODE = '42P16', DETAIL = plan::pg_catalog.text,
               HINT = 'Its ranges are those of target''s key: name in target the table whose condition {batch} is.';

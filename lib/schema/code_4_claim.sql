@@ -256,6 +256,13 @@ BEGIN
 END
 $$;
 
+-- The login for which a worker is at a job: of one that is tidied up, who has ended it. NULL: none is.
+CREATE OR REPLACE FUNCTION backfill.at_work_for(job backfill.job) RETURNS name
+LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT CASE WHEN job.state = 'running' THEN job.submitted_by WHEN job.holder_pid IS NOT NULL THEN coalesce(job.ended_by, job.submitted_by) END
+$$;
+
 -- Of the jobs that a daemon runs and that take all its places, the one whose place another login's is to have: of a login that has
 -- more than one of them, while one that runs nothing queues. The least wanted, and the last that began. NULL: there is none.
 -- at_length: those of them that can't be given back soon, for they are in the middle of something long.
@@ -268,15 +275,16 @@ DECLARE
 BEGIN
   SELECT j.id INTO found
     FROM backfill.job j
-    JOIN (SELECT r.submitted_by AS login, count(*) AS jobs FROM backfill.job r WHERE r.id = ANY (mine) AND r.state = 'running' GROUP BY 1) s
-      ON s.login = j.submitted_by AND s.jobs > 1
-   WHERE j.id = ANY (mine) AND j.id <> ALL (coalesce(at_length, '{}')) AND j.state = 'running'
-   ORDER BY s.jobs DESC, j.priority, j.phase_at DESC, j.id DESC
+   CROSS JOIN backfill.at_work_for(j) AS w(login)
+    JOIN (SELECT o.login, count(*) AS jobs FROM backfill.job r CROSS JOIN backfill.at_work_for(r) AS o(login) WHERE r.id = ANY (mine) AND o.login IS NOT NULL GROUP BY 1) s
+      ON s.login = w.login AND s.jobs > 1
+   WHERE j.id = ANY (mine) AND j.id <> ALL (coalesce(at_length, '{}'))
+   ORDER BY s.jobs DESC, j.state = 'running', j.priority, j.phase_at DESC, j.id DESC
    LIMIT 1;
   IF found IS NULL THEN
     RETURN NULL;
   END IF;
-  SELECT array_agg(DISTINCT j.submitted_by) INTO busy FROM backfill.job j WHERE j.state = 'running';
+  SELECT coalesce(array_agg(DISTINCT j.submitted_by), '{}') INTO busy FROM backfill.job j WHERE j.state = 'running';
   RETURN CASE WHEN EXISTS (SELECT FROM backfill.free_job f WHERE f.submitted_by <> ALL (busy)) THEN found END;
 END
 $$;

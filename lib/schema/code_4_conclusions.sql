@@ -89,6 +89,39 @@ BEGIN
 END
 $$;
 
+-- Whether a job is one that would be walked as the rows of its tables lie, if it were inserted today: its INSERT found a key, and has left the choice, but this relation has none any more.
+CREATE OR REPLACE FUNCTION backfill.turns_to_ctid(job backfill.job, relation oid) RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  RETURN job.scan = 'auto' AND job.key IS NULL AND (SELECT c.relkind = 'r' FROM pg_class c WHERE c.oid = relation) AND NOT EXISTS (SELECT FROM backfill.key_of(relation))
+     AND job.set_clause IS NOT NULL AND job.where_clause IS NOT NULL AND backfill.columns_to_fill(job) IS NOT NULL;
+END
+$$;
+
+-- Has it begin anew in that way, if so. It goes back to the queue.
+CREATE OR REPLACE FUNCTION backfill.turn_to_ctid(job backfill.job, relation oid) RETURNS boolean
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  IF NOT backfill.turns_to_ctid(job, relation) THEN
+    RETURN false;
+  END IF;
+  UPDATE backfill.job j SET key = '{ctid}' WHERE j.id = job.id;
+  PERFORM backfill.begin_anew(job, format('%s has no key to walk by any more, and is scanned as its rows lie', backfill.relation_name(relation)));
+  RETURN true;
+END
+$$;
+
+-- Numbers of rows to come are above those that are there: a restore of data alone may have put a sequence back.
+CREATE OR REPLACE FUNCTION backfill.catch_up_numbers() RETURNS void
+LANGUAGE sql SET search_path = pg_catalog, pg_temp
+AS $$
+  SELECT setval('backfill.job_id_seq', j.id) FROM (SELECT max(id) AS id FROM backfill.job) j, backfill.job_id_seq s WHERE j.id > s.last_value;
+  SELECT setval('backfill.range_id_seq', r.id) FROM (SELECT max(id) AS id FROM backfill.range) r, backfill.range_id_seq s WHERE r.id > s.last_value;
+  SELECT setval('backfill.left_behind_id_seq', l.id) FROM (SELECT max(id) AS id FROM backfill.left_behind) l, backfill.left_behind_id_seq s WHERE l.id > s.last_value;
+$$;
+
 -- What was measured, with what the job's proof says of it: rows whose value the clause makes NULL, or why nothing was proven.
 CREATE OR REPLACE FUNCTION backfill.add_proof(job backfill.job, state text, measured jsonb) RETURNS jsonb
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp

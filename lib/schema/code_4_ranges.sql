@@ -47,8 +47,9 @@ BEGIN
          SET laid_out = CASE WHEN backfill.walks_parent(job) THEN backfill.laid_out_now(job) ELSE ARRAY(SELECT ARRAY[o, pg_relation_filenode(o)] FROM backfill.relations_of(job) o ORDER BY o) END
        WHERE j.id = layout.job_id;
     END IF;
-    PERFORM backfill.check_target(job);
+    PERFORM backfill.check_target(job) WHERE NOT backfill.turns_to_ctid(job, job.target);
   END IF;
+  PERFORM backfill.catch_up_numbers();
   PERFORM backfill.check_columns(job);
   trying := job.phase = 'preflight' AND (job.dry_run OR job.plan - '{named,spelled,where,columns,drop}'::text[] <> '{}');
   largest := coalesce(after[2], (SELECT c.oid FROM backfill.relations_of(job) o JOIN pg_class c ON c.oid = o ORDER BY c.relpages DESC, c.reltuples < 0 DESC, c.reltuples DESC LIMIT 1));
@@ -66,6 +67,12 @@ BEGIN
   FOREACH r IN ARRAY all_of LOOP
     IF on_copy AND r <> largest THEN
       CONTINUE;
+    END IF;
+    IF backfill.turn_to_ctid(job, r) THEN
+      relation := NULL;
+      outcome := 'not ours';
+      RETURN NEXT;
+      RETURN;
     END IF;
     key := backfill.key_for(job, r);
     relation := r;
@@ -366,7 +373,11 @@ BEGIN
   END IF;
   PERFORM backfill.check_is_there(relation, job);
   IF key_columns IS NULL THEN
-    PERFORM backfill.key_for(job, relation);  -- why there is none, if there is none
+    IF slot = 0 AND backfill.turn_to_ctid(job, relation) THEN
+      outcome := 'not ours';
+      RETURN;
+    END IF;
+    PERFORM backfill.key_for(job, relation) WHERE slot = 0;  -- why there is none, if there is none
     IF slot > 0 THEN
       PERFORM backfill.hand_over(r.id, r.epoch);
       outcome := 'none';

@@ -95,11 +95,14 @@ BEGIN
 END
 $$;
 
--- The operator by which a foreign key compares with a column that it refers to: that of the column's unique index.
+-- The operator by which a foreign key compares with a column that it refers to, behind the column: that of the column's unique index, and the column's own collation, whichever the other side has.
 CREATE OR REPLACE FUNCTION backfill.equality_of(relation oid, column_name text) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT coalesce((SELECT format('OPERATOR(%I.%s)', n.nspname, o.oprname)
+  SELECT concat((SELECT format('COLLATE %I.%I ', n.nspname, l.collname)
+                   FROM pg_attribute a JOIN pg_collation l ON l.oid = a.attcollation JOIN pg_namespace n ON n.oid = l.collnamespace
+                  WHERE a.attrelid = equality_of.relation AND quote_ident(a.attname) = equality_of.column_name AND a.attnum > 0),
+                coalesce((SELECT format('OPERATOR(%I.%s)', n.nspname, o.oprname)
                      FROM pg_index i
                     CROSS JOIN unnest(i.indkey::smallint[], i.indclass::oid[]) AS u(attnum, opclass)
                      JOIN pg_attribute t ON t.attrelid = i.indrelid AND t.attnum = u.attnum AND quote_ident(t.attname) = equality_of.column_name
@@ -108,16 +111,37 @@ AS $$
                      JOIN pg_operator o ON o.oid = a.amopopr
                      JOIN pg_namespace n ON n.oid = o.oprnamespace
                     WHERE i.indrelid = equality_of.relation AND i.indisunique
-                    ORDER BY i.indisprimary DESC, i.indexrelid LIMIT 1), 'OPERATOR(pg_catalog.=)')
+                    ORDER BY i.indisprimary DESC, i.indexrelid LIMIT 1), 'OPERATOR(pg_catalog.=)'))
 $$;
 
--- The table that a foreign key refers to, as the catalog has it now; NULL: it is no foreign key, or no table stands under the name.
-CREATE OR REPLACE FUNCTION backfill.referenced_table(item jsonb) RETURNS oid
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+-- A foreign key's definition taken apart: its columns, the table, the columns there, as written; what follows. NULL: it is none.
+CREATE OR REPLACE FUNCTION backfill.parts_of_reference(item jsonb, OUT mine text[], OUT other text, OUT theirs text[], OUT more text)
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT c.oid
-    FROM regexp_match(item ->> 'definition', '^FOREIGN KEY \((?:"(?:[^"]|"")*"|[^"()])*\) REFERENCES ((?:"(?:[^"]|"")*"|[^"()])*)\(') AS m(name)
-    JOIN pg_class c ON c.oid = backfill.named_relation(m.name[1]) AND c.relkind IN ('r', 'p')
+DECLARE
+  names constant text := '((?:"(?:[^"]|"")*"|[^"()])*)';
+  parts constant text[] := regexp_match(item ->> 'definition', format('^FOREIGN KEY \(%s\) REFERENCES %s\(%s\)(.*)$', names, names, names));
+BEGIN
+  mine := ARRAY(SELECT btrim(c) FROM unnest(backfill.split_at(parts[1], ',')) AS c);
+  other := parts[2];
+  theirs := ARRAY(SELECT btrim(c) FROM unnest(backfill.split_at(parts[3], ',')) AS c);
+  more := parts[4];
+END
+$$;
+
+-- The table that a foreign key refers to; NULL: it is no foreign key, or no table stands under the name. Another than the one that was meant at INSERT is refused: its owner deletes, by it, rows of the job's table.
+CREATE OR REPLACE FUNCTION backfill.referenced_table(item jsonb) RETURNS oid
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  referenced constant oid := (SELECT c.oid FROM backfill.parts_of_reference(item) p JOIN pg_class c ON c.oid = backfill.named_relation(p.other) AND c.relkind IN ('r', 'p'));
+BEGIN
+  IF NOT backfill.is_noted(item -> 'referenced', referenced) THEN
+    RAISE EXCEPTION 'table % that % is to reference is another one by now: the first was renamed, or dropped', (SELECT p.other FROM backfill.parts_of_reference(item) p), item ->> 'name'
+      USING ERRCODE = '42P01', HINT = 'Give the table its name back, then SELECT backfill.retry(name); or have the constraint by a job of its own, for the table of today.';
+  END IF;
+  RETURN referenced;
+END
 $$;
 
 -- The condition of rows that break an item of enforce; NULL where none can be written: then VALIDATE tells. alias: what the table is called in
@@ -126,11 +150,8 @@ CREATE OR REPLACE FUNCTION backfill.breaks_item(item jsonb, alias text) RETURNS 
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-  names constant text := '((?:"(?:[^"]|"")*"|[^"()])*)';
   other constant text := CASE alias WHEN 'r' THEN 's' ELSE 'r' END;
-  parts text[];
-  mine  text[];
-  their text[];
+  parts record;
 BEGIN
   IF item ->> 'kind' = 'not null' THEN
     RETURN format('%s.%I IS NULL', alias, item ->> 'column');
@@ -140,14 +161,27 @@ BEGIN
   IF backfill.referenced_table(item) IS NULL THEN
     RETURN NULL;
   END IF;
-  parts := regexp_match(item ->> 'definition', format('^FOREIGN KEY \(%s\) REFERENCES %s\(%s\)(.*)$', names, names, names));
-  mine := backfill.split_at(parts[1], ',');
-  their := backfill.split_at(parts[3], ',');
+  SELECT * INTO parts FROM backfill.parts_of_reference(item);
   RETURN (SELECT format('(%s AND NOT EXISTS (SELECT FROM %s AS %s WHERE %s)%s)',
-                        string_agg(format('%s.%s IS NOT NULL', alias, btrim(m)), ' AND '), parts[2], other,
-                        string_agg(format('%s.%s %s %s.%s', other, btrim(u), backfill.equality_of(backfill.referenced_table(item), btrim(u)), alias, btrim(m)), ' AND '),
-                        CASE WHEN parts[4] ~ ' MATCH FULL' THEN format(' OR pg_catalog.num_nulls(%1$s) OPERATOR(pg_catalog.>) 0 AND pg_catalog.num_nulls(%1$s) OPERATOR(pg_catalog.<) %2$s', string_agg(format('%s.%s', alias, btrim(m)), ', '), count(*)) ELSE '' END)
-            FROM unnest(mine, their) AS c(m, u));
+                        string_agg(format('%s.%s IS NOT NULL', alias, m), ' AND '), parts.other, other,
+                        string_agg(format('%s.%s %s %s.%s', other, u, backfill.equality_of(backfill.referenced_table(item), u), alias, m), ' AND '),
+                        CASE WHEN parts.more ~ ' MATCH FULL' THEN format(' OR pg_catalog.num_nulls(%1$s) OPERATOR(pg_catalog.>) 0 AND pg_catalog.num_nulls(%1$s) OPERATOR(pg_catalog.<) %2$s', string_agg(format('%s.%s', alias, m), ', '), count(*)) ELSE '' END)
+            FROM unnest(parts.mine, parts.theirs) AS c(m, u));
+END
+$$;
+
+-- Another name for a unique constraint whose name the job has chosen itself, for another relation bears it by now. Returns the item.
+CREATE OR REPLACE FUNCTION backfill.choose_anew(job backfill.job, item jsonb) RETURNS jsonb
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  others constant text[] := ARRAY(SELECT i ->> 'name' FROM jsonb_array_elements(job.plan -> 'enforce') i);
+  anew   constant jsonb := item || jsonb_build_object('name', backfill.constraint_name(job, item ->> 'columns', 'key', item ->> 'definition', others));
+BEGIN
+  UPDATE backfill.job j
+     SET plan = jsonb_set(j.plan, '{enforce}', (SELECT jsonb_agg(CASE WHEN i = item THEN anew ELSE i END ORDER BY ord) FROM jsonb_array_elements(j.plan -> 'enforce') WITH ORDINALITY AS e(i, ord)))
+   WHERE j.id = job.id;
+  RETURN anew;
 END
 $$;
 
@@ -156,8 +190,7 @@ $$;
 CREATE OR REPLACE FUNCTION backfill.look_commands(job backfill.job) RETURNS text[]
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT coalesce(array_agg(format('SELECT backfill.look_for_rows(%L::pg_catalog.oid, %L, %L, %L, %L::pg_catalog.oid, %L)', job.target::oid, i ->> 'name', backfill.breaks_item(i, quote_ident(c.relname)), job.name, backfill.referenced_table(i),
-                                 backfill.relation_name(backfill.referenced_table(i))) ORDER BY ord)
+  SELECT coalesce(array_agg(format('SELECT backfill.look_for_rows($1, %s)', ord) ORDER BY ord)
                     FILTER (WHERE backfill.breaks_item(i, quote_ident(c.relname)) IS NOT NULL
                               AND NOT (i ->> 'kind' = 'not null' AND job.set_clause IS NOT NULL AND NOT job.keep_in_sync
                                        AND backfill.null_columns(job.where_clause, c.relname::text) = ARRAY[i ->> 'column'])), '{}')
@@ -215,7 +248,7 @@ BEGIN
   uses := backfill.uses_in_words(job, '{statements, columns}');  -- what a statement once read is no use any more that would stand in the way of whoever takes the column back
   IF uses IS NOT NULL THEN
     RAISE EXCEPTION 'column % of % is used by %', job.drop_column, name, uses
-      USING ERRCODE = '2BP01', HINT = stays || format('Drop or change what is named, then SELECT backfill.undo(%L) again; or, where it only speaks of such a column, drop that by hand: ALTER TABLE %s DROP COLUMN %I.', job.name, name, job.drop_column);
+      USING ERRCODE = '2BP01', HINT = stays || format('Drop or change what is named, then SELECT backfill.undo(%1$L) again; or, where it only speaks of such a column, and nobody writes that any more: SELECT backfill.finish(%1$L), which takes out what keeps it in step, then ALTER TABLE %2$s DROP COLUMN %3$I.', job.name, name, job.drop_column);
   END IF;
 END
 $$;
@@ -322,8 +355,10 @@ BEGIN
     IF NOT backfill.has_column(job) THEN
       step := 'add column';
       commands := CASE WHEN job.keep_in_sync THEN ARRAY['SELECT backfill.try_sync($1)'] END
-               || ARRAY[format('ALTER TABLE %s ADD COLUMN %I %s%s', name, job.plan -> 'column' ->> 'name', job.plan -> 'column' ->> 'type',
-                               coalesce(' COLLATE ' || (job.plan -> 'column' ->> 'collation'), ''))];
+               || ARRAY['SELECT backfill.check_new_column($1)',
+                        format('ALTER TABLE %s ADD COLUMN %I %s%s', name, job.plan -> 'column' ->> 'name', job.plan -> 'column' ->> 'type',
+                               coalesce(' COLLATE ' || (job.plan -> 'column' ->> 'collation'), '')),
+                        'SELECT backfill.check_new_column($1)'];
       words := format('column %s %s', job.plan -> 'column' ->> 'name', job.plan -> 'column' ->> 'type');
       RETURN NEXT;
       RETURN;
@@ -380,7 +415,8 @@ BEGIN
         WHEN item ->> 'kind' <> 'not null' THEN item ->> 'definition'
         WHEN newer THEN format('NOT NULL %I', item ->> 'column')
         ELSE format('CHECK (%I IS NOT NULL)', item ->> 'column') END)]
-        || CASE WHEN item ->> 'kind' = 'check' THEN ARRAY[format('SELECT backfill.note_constraint($1, %L)', item ->> 'name')] ELSE '{}' END;
+        || CASE item ->> 'kind' WHEN 'check' THEN ARRAY[format('SELECT backfill.note_constraint($1, %L)', item ->> 'name')]
+                                WHEN 'foreign key' THEN ARRAY[format('SELECT backfill.check_reference($1, %L)', item ->> 'name')] ELSE '{}' END;
     ELSIF phase = 'validate' AND it.constraint_name IS NOT NULL AND NOT it.validated THEN
       step := 'validate';
       commands := ARRAY[format('ALTER TABLE %s VALIDATE CONSTRAINT %I', name, it.constraint_name)];
@@ -394,7 +430,9 @@ BEGIN
       commands := ARRAY['DROP INDEX CONCURRENTLY ' || backfill.relation_name(it.index_oid)];
       apart := true;
     ELSIF phase = 'validate' AND item ->> 'kind' = 'unique' AND it.index_oid IS NULL THEN
-      IF EXISTS (SELECT FROM pg_class c JOIN pg_class t ON t.oid = job.target WHERE c.relnamespace = t.relnamespace AND c.relname = item ->> 'name') THEN
+      IF EXISTS (SELECT FROM pg_class c JOIN pg_class t ON t.oid = job.target WHERE c.relnamespace = t.relnamespace AND c.relname = item ->> 'name') AND item ? 'chosen' THEN
+        item := backfill.choose_anew(job, item);
+      ELSIF EXISTS (SELECT FROM pg_class c JOIN pg_class t ON t.oid = job.target WHERE c.relnamespace = t.relnamespace AND c.relname = item ->> 'name') THEN
         RAISE EXCEPTION 'the name % that the constraint was to have is another relation''s by now', item ->> 'name'
           USING ERRCODE = '42P07', HINT = format('Rename that relation, then SELECT backfill.retry(%1$L); or SELECT backfill.forget(%1$L), and insert a job for what is still to enforce.', job.name);
       END IF;

@@ -13,11 +13,17 @@ AS $$
            WHERE missing IS NOT NULL AND missing ->> 'name' <> ALL (coalesce(without, '{}'))) c
 $$;
 
--- The column that a job adds, when it is not in the table yet: as job.plan has it.
+-- The column that a job adds, when it is not in the table yet: as job.plan has it. Its type is looked at again: it may have got a default or a constraint since, or be another type, under the
+-- name that the first one had.
 CREATE OR REPLACE FUNCTION backfill.missing_column(job backfill.job) RETURNS jsonb
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT CASE WHEN NOT backfill.has_column(job) THEN job.plan -> 'column' END
+DECLARE
+  missing constant jsonb := CASE WHEN NOT backfill.has_column(job) THEN job.plan -> 'column' END;
+BEGIN
+  PERFORM backfill.check_added_type(job, to_regtype(missing ->> 'type')) WHERE missing IS NOT NULL;
+  RETURN missing;
+END
 $$;
 
 -- The types of what is assigned; NULL when they can't be told. type: of the value, under domains and without its length: where the trigger writes

@@ -194,3 +194,19 @@ def test_a_row_that_was_put_aside_and_is_not_met_again_costs_one_more_walk(db):
     job = db.finish(name)
     assert job["report"]["left_behind"] == 0 if "left_behind" in job["report"] else db.one("SELECT count(*) FROM backfill.left_behind") == 0
     assert "not_proven" not in job["report"] and "SELECT * FROM backfill.left_behind" not in (job["hint"] or "")
+
+
+@pytest.mark.parametrize("partitioned", [False, True])
+def test_a_table_whose_key_goes_in_mid_job_is_scanned_as_its_rows_lie(db, partitioned):
+    """Where the job has left it to the server how it is walked."""
+    if partitioned:
+        db.app.execute("CREATE TABLE t (id int, n int) PARTITION BY RANGE (id); CREATE TABLE p0 PARTITION OF t (PRIMARY KEY (id)) FOR VALUES FROM (0) TO (1000); CREATE TABLE p1 PARTITION OF t (PRIMARY KEY (id)) FOR VALUES FROM (1000) TO (9999); INSERT INTO t SELECT generate_series(1, 2000)")
+    else:
+        db.app.execute("CREATE TABLE t (id int PRIMARY KEY, n int); INSERT INTO t SELECT generate_series(1, 2000)")
+    daemon = db.daemon(max_rows=100)
+    name = db.submit(set_clause="n = id", where_clause="n IS NULL", max_rows_per_s=500)
+    wait_until(lambda: db.one("SELECT count(n) FROM t") > 200, what="it is on its way")
+    db.app.execute("ALTER TABLE p1 DROP CONSTRAINT p1_pkey" if partitioned else "ALTER TABLE t DROP CONSTRAINT t_pkey")
+    db.app.execute("UPDATE backfill.job SET max_rows_per_s = NULL")
+    job = db.finish(name)
+    assert db.one("SELECT count(*) FROM t WHERE n = id") == 2000 and job["key"] == ["ctid"] and "is scanned as its rows lie" in job["report"]["begun_anew"] and "begins anew" in daemon.log()

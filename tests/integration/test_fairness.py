@@ -62,6 +62,27 @@ def test_what_waits_to_be_tidied_up_gives_its_place_too(db):
     daemon.says("is tidied up\n", timeout=60)
 
 
+def test_tidying_of_one_login_has_not_all_workers_while_another_queues(db):
+    """Its tables are held by others, or by itself: each look at such a lock would keep a place for ten seconds."""
+    tables(db, 4)
+    db.table()
+    daemon = db.daemon(workers=2)
+    theirs = [db.submit("other", target=f"o{i}", set_clause="n = 1", where_clause="n = 0", keep_in_sync=True) for i in range(4)]
+    for name in theirs:
+        db.finish(name)
+    with db.connect("other") as holder:
+        holder.autocommit = False
+        for i in range(4):
+            holder.execute(f"SELECT FROM o{i}")
+        for name in theirs:
+            db.session("other").execute("SELECT backfill.finish(%s)", [name])
+        wait_until(lambda: db.one("SELECT count(*) FROM backfill.job WHERE holder_pid IS NOT NULL") == 2, what="both places are taken")
+        db.finish(db.submit(set_clause="n = n + 1"), timeout=4)
+        holder.commit()
+    assert "another login's job is to have one" in daemon.log() and "gives its place" not in daemon.log()
+    wait_until(lambda: daemon.log().count("is tidied up\n") == 4, 60, "all are tidied up")
+
+
 def test_no_login_has_all_workers_while_another_queues(db, measured):
     """The last that began goes back to the queue after its batch, and takes its turn again; nothing is done twice."""
     db.session("other").execute(SLOW)

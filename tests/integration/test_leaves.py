@@ -15,6 +15,32 @@ def partitioned(db, n, rows=10, tail="PRIMARY KEY"):
     db.app.execute(f"INSERT INTO t SELECT generate_series(0, {n * rows - 1}); ANALYZE t")
 
 
+@pytest.mark.parametrize("by", ["RANGE (id)", "HASH (id)"])
+@pytest.mark.parametrize("statement", ["INSERT INTO log SELECT id FROM t WHERE {batch}", "INSERT INTO log SELECT x.id FROM t AS x WHERE {batch x}",
+                                       "UPDATE log SET n = log.n + 1 FROM t WHERE log.id = t.id AND {batch t}"])
+def test_a_statement_that_only_reads_a_partitioned_table_is_run_for_each_of_its_rows(db, statement, by):
+    db.app.execute(f"CREATE TABLE t (id bigint PRIMARY KEY) PARTITION BY {by}; CREATE TABLE log (id bigint, n int DEFAULT 1)")
+    for i in range(3):
+        db.app.execute(f"CREATE TABLE p{i} PARTITION OF t FOR VALUES " + (f"FROM ({i * 100}) TO ({i * 100 + 100})" if "RANGE" in by else f"WITH (MODULUS 3, REMAINDER {i})"))
+    db.app.execute("INSERT INTO t SELECT generate_series(0, 299); ANALYZE t")
+    if "UPDATE" in statement:
+        db.app.execute("INSERT INTO log SELECT id, 0 FROM t")
+    db.daemon(max_rows=30)
+    db.finish(db.submit(statement=statement))
+    assert db.all("SELECT count(*), count(DISTINCT id), sum(n) FROM log") == [(300, 300, 300)]
+
+
+def test_a_sequence_that_a_restore_has_put_back_stops_no_plan(db):
+    partitioned(db, 150)
+    db.daemon()
+    name = db.submit(set_clause="n = n + 1", max_rows_per_s=500)
+    wait_until(lambda: db.one("SELECT count(*) FROM t WHERE n = 1") > 0, what="the first batch is done")
+    assert is_planned_in_part(db, name)
+    db.admin.execute("SELECT setval('backfill.range_id_seq', 1), setval('backfill.left_behind_id_seq', 1)")
+    db.finish(name, timeout=60)
+    assert db.counts() == {1: 1500}
+
+
 def is_planned_in_part(db, name):
     return db.one("SELECT behind IS NOT NULL AND phase = 'backfill' FROM backfill.job WHERE name = %s", name)
 

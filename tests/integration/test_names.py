@@ -1,0 +1,127 @@
+"""What a job's texts named when it was inserted is what it reaches later: another object under such a name is none of the job's, and one that was altered is looked at again."""
+
+import psycopg
+import pytest
+
+from waiting import wait_until
+
+
+@pytest.fixture
+def shared(db):
+    """A schema in which others create, too; a table of app's, and a function of other's that notes as whom it runs."""
+    db.admin.execute("CREATE SCHEMA shared; GRANT ALL ON SCHEMA shared TO app, other; CREATE SCHEMA mine AUTHORIZATION app")
+    db.app.execute("CREATE TABLE mine.t (id int PRIMARY KEY, n int NOT NULL DEFAULT 0, x int); INSERT INTO mine.t SELECT g, 0, 1 + g % 3 FROM generate_series(1, 1000) g")
+    db.session("other").execute("CREATE TABLE shared.ran (who text); GRANT ALL ON shared.ran TO public; CREATE FUNCTION shared.note() RETURNS text LANGUAGE plpgsql AS $$ BEGIN INSERT INTO shared.ran VALUES (session_user); RETURN 'a'; END $$;"
+                                "CREATE FUNCTION shared.is_right(text) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN PERFORM shared.note(); RETURN true; END $$;"
+                                "CREATE SEQUENCE shared.calls; GRANT ALL ON SEQUENCE shared.calls TO public;"
+                                "CREATE FUNCTION shared.called() RETURNS text LANGUAGE plpgsql AS $$ BEGIN PERFORM nextval('shared.calls'); RETURN 'a'; END $$")
+    return db
+
+
+@pytest.mark.parametrize("was, clause", [("ENUM ('a', 'b')", "c = 'a'"), ("(a int)", "c = ROW(n)::shared.mood")])
+def test_a_type_of_another_under_the_name_of_a_new_columns_runs_no_code_and_fills_no_row(shared, was, clause):
+    db = shared
+    db.session("other").execute(f"CREATE TYPE shared.mood AS {was}")
+    name = db.submit(target="mine.t", add_column="c shared.mood", set_clause=clause, wanted="pause")
+    db.session("other").execute("ALTER TYPE shared.mood RENAME TO mood_was; CREATE DOMAIN shared.mood AS text DEFAULT shared.note() CHECK (shared.is_right(VALUE))")
+    db.daemon()
+    db.app.execute("SELECT backfill.resume(%s)", [name])
+    failed = db.finish(name, "failed")
+    assert failed["error"] == "type shared.mood of the column c that is to be added is another one by now: the type was renamed, or made anew"
+    assert db.all("SELECT who FROM shared.ran") == []
+    db.session("other").execute("DROP DOMAIN shared.mood; ALTER TYPE shared.mood_was RENAME TO mood")
+    db.app.execute("SELECT backfill.retry(%s)", [name])
+    db.finish(name)
+    assert db.one("SELECT count(c) FROM mine.t") == 1000
+
+
+def test_a_domain_that_has_got_a_default_since_adds_no_column(shared):
+    db = shared
+    db.session("other").execute("CREATE DOMAIN shared.mood AS text; GRANT USAGE ON TYPE shared.mood TO app")
+    name = db.submit(target="mine.t", add_column="c shared.mood", set_clause="c = 'b'", wanted="pause")
+    db.session("other").execute("ALTER DOMAIN shared.mood SET DEFAULT 'a'")
+    db.daemon()
+    db.app.execute("SELECT backfill.resume(%s)", [name])
+    failed = db.finish(name, "failed")
+    assert failed["error"] == "type shared.mood of the column c that is to be added has by now a default of its own" and "retry" in failed["hint"]
+    assert db.one("SELECT count(*) FROM pg_attribute WHERE attrelid = 'mine.t'::regclass AND attname = 'c'") == 0
+
+
+def test_a_trial_on_a_copy_has_the_columns_type_and_no_other_of_its_name(shared):
+    db = shared
+    db.app.execute("CREATE TYPE mine.mood AS ENUM ('a', 'b')")
+    with db.connect("app") as session:
+        session.execute("SET search_path = shared, mine")
+        name = db.submit(session=session, target="mine.t", add_column="c mood", set_clause="c = 'b'", wanted="pause")
+    db.session("other").execute("CREATE DOMAIN shared.mood AS text DEFAULT shared.called()")
+    db.daemon()
+    db.app.execute("SELECT backfill.resume(%s)", [name])
+    db.finish(name)
+    assert db.one("SELECT count(*) FROM mine.t WHERE c = 'b'") == 1000 and not db.one("SELECT is_called FROM shared.calls")
+
+
+def test_no_cast_of_a_referenced_tables_owner_runs_in_a_look_at_rows(shared):
+    db = shared
+    db.session("other").execute("CREATE TABLE shared.p (id int PRIMARY KEY); INSERT INTO shared.p SELECT generate_series(1, 3); GRANT SELECT, REFERENCES ON shared.p TO app; CREATE TYPE shared.mood AS ENUM ('m1', 'm2', 'm3')")
+    name = db.submit(target="mine.t", enforce=["FOREIGN KEY (x) REFERENCES shared.p (id)"], wanted="pause")
+    db.session("other").execute("""CREATE FUNCTION shared.number(shared.mood) RETURNS int LANGUAGE plpgsql AS $$ BEGIN PERFORM shared.note(); RETURN substr($1::text, 2)::int; END $$;
+        CREATE CAST (shared.mood AS int) WITH FUNCTION shared.number(shared.mood) AS IMPLICIT; ALTER TABLE shared.p ALTER id TYPE shared.mood USING ('m' || id)::shared.mood; DELETE FROM shared.ran""")
+    db.daemon()
+    db.app.execute("SELECT backfill.resume(%s)", [name])
+    failed = db.finish(name, "failed")
+    assert "x is of type integer, and id of shared.p is of type shared.mood" in failed["error"]
+    assert db.all("SELECT who FROM shared.ran") == []
+
+
+def test_a_table_that_comes_under_the_name_of_the_one_to_reference_is_not_referenced(shared):
+    """Its owner would delete rows of the job's table by it."""
+    db = shared
+    made = "CREATE TABLE shared.p (id int PRIMARY KEY); INSERT INTO shared.p SELECT generate_series(1, 3); GRANT SELECT, REFERENCES ON shared.p TO app"
+    db.session("other").execute(made)
+    name = db.submit(target="mine.t", enforce=["FOREIGN KEY (x) REFERENCES shared.p (id) ON DELETE CASCADE"], wanted="pause")
+    db.session("other").execute("ALTER TABLE shared.p RENAME TO p_was; " + made)
+    db.daemon()
+    db.app.execute("SELECT backfill.resume(%s)", [name])
+    failed = db.finish(name, "failed")
+    assert failed["error"] == "table shared.p that t_x_fkey is to reference is another one by now: the first was renamed, or dropped"
+    assert db.one("SELECT count(*) FROM pg_constraint WHERE conrelid = 'mine.t'::regclass AND contype = 'f'") == 0
+    db.session("other").execute("DROP TABLE shared.p; ALTER TABLE shared.p_was RENAME TO p")
+    db.app.execute("SELECT backfill.retry(%s)", [name])
+    db.finish(name)
+    assert db.one("SELECT count(*) FROM pg_constraint WHERE conrelid = 'mine.t'::regclass AND contype = 'f' AND convalidated") == 1
+
+
+def test_both_sides_of_a_foreign_key_may_have_collations_of_their_own(db):
+    db.app.execute("""CREATE TABLE p (id text COLLATE "C" PRIMARY KEY); INSERT INTO p SELECT 'k' || g FROM generate_series(1, 3) g;
+        CREATE TABLE t (id int PRIMARY KEY, x text COLLATE "POSIX"); INSERT INTO t SELECT g, 'k' || 1 + g % 3 FROM generate_series(1, 300) g""")
+    db.daemon()
+    db.finish(db.submit(enforce=["FOREIGN KEY (x) REFERENCES p (id)"]))
+    assert db.one("SELECT count(*) FROM pg_constraint WHERE conrelid = 't'::regclass AND contype = 'f' AND convalidated") == 1
+
+
+@pytest.mark.parametrize("work", [{"set_clause": "n = n + 1"}, {"statement": "UPDATE mine.k SET n = n + 1 WHERE {batch}"}])
+def test_a_collation_that_comes_under_the_name_of_a_key_columns_own_passes_over_no_row(shared, work):
+    db = shared
+    db.session("other").execute("CREATE COLLATION shared.coll (provider = libc, locale = 'C')")
+    db.app.execute("CREATE TABLE mine.k (tenant text COLLATE shared.coll, id int, n int NOT NULL DEFAULT 0, PRIMARY KEY (tenant, id));"
+                   "INSERT INTO mine.k SELECT t, g FROM unnest('{ACME,BETA,acme,beta}'::text[]) t, generate_series(1, 500) g")
+    db.daemon(max_rows=50)
+    name = db.submit(target="mine.k", max_rows_per_s=500, **work)
+    wait_until(lambda: db.one("SELECT count(*) FROM mine.k WHERE n = 1") > 100, what="it is on its way")
+    db.session("other").execute("BEGIN; ALTER COLLATION shared.coll RENAME TO coll_was; CREATE COLLATION shared.coll (provider = icu, locale = 'und-u-ks-level1', deterministic = false); COMMIT")
+    db.app.execute("UPDATE backfill.job SET max_rows_per_s = NULL")
+    db.finish(name)
+    assert db.counts("mine.k") == {1: 2000}
+
+
+def test_a_name_that_the_job_has_chosen_is_chosen_anew_when_another_takes_it(shared):
+    db = shared
+    db.app.execute("CREATE TABLE shared.u (id int PRIMARY KEY); INSERT INTO shared.u SELECT generate_series(1, 100)")
+    name = db.submit(target="shared.u", add_column="c int", set_clause="c = id", keep_in_sync=True, enforce=["UNIQUE (c)"], wanted="pause")
+    db.session("other").execute("CREATE TABLE shared.u_c_key ()")
+    db.daemon()
+    db.app.execute("SELECT backfill.resume(%s)", [name])
+    db.finish(name)
+    assert db.one("SELECT conname FROM pg_constraint WHERE conrelid = 'shared.u'::regclass AND contype = 'u'") == "u_c_key1"
+    db.app.execute("SELECT backfill.undo(%s)", [name])
+    wait_until(lambda: db.one("SELECT count(*) FROM pg_attribute WHERE attrelid = 'shared.u'::regclass AND attname = 'c'") == 0, what="undone")
