@@ -150,6 +150,9 @@ BEGIN
   BEGIN
     PERFORM backfill.hold_name(referenced, backfill.relation_name(referenced), false);
     PERFORM backfill.hold_name(relation, backfill.relation_name(relation), false);
+    IF referenced IS NOT NULL AND NOT EXISTS (SELECT FROM pg_catalog.pg_locks l WHERE l.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid() AND l.relation OPERATOR(pg_catalog.=) referenced AND l.granted) THEN
+      RETURN;  -- who may read some columns alone can't hold it, and its owner puts a view in its place
+    END IF;
     IF referenced IS NOT NULL THEN  -- its owner may have given its columns other types, which are compared by casts of his
       PERFORM backfill.check_referenced(job, (SELECT pg_catalog.jsonb_build_object('columns', ARRAY(SELECT backfill.assigned_column(c) FROM pg_catalog.unnest(p.mine) c), 'referenced', ARRAY(SELECT backfill.assigned_column(c) FROM pg_catalog.unnest(p.theirs) c))
                                                 FROM backfill.parts_of_reference(item) p), referenced);
@@ -168,13 +171,20 @@ BEGIN
 END
 $$;
 
--- Beside the step that adds a column, before it and behind it, in its transaction: backfill.check_added_type.
+-- Beside the step that adds a column, in its transaction: backfill.check_added_type. Before it, with the lock that it takes: a statement that waits for it would look the type up when it has it. Behind it,
+-- of each partition's column.
 CREATE OR REPLACE FUNCTION backfill.check_new_column(ticket bigint) RETURNS void
-LANGUAGE sql SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT backfill.check_added_type(j, coalesce((SELECT a.atttypid FROM pg_attribute a WHERE a.attrelid = j.target AND a.attname = j.plan -> 'column' ->> 'name' AND NOT a.attisdropped),
-                                               to_regtype(j.plan -> 'column' ->> 'type')))
-    FROM backfill.own_job(check_new_column.ticket) j
+DECLARE
+  job   backfill.job := backfill.own_job(ticket);
+BEGIN
+  EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', backfill.relation_name(job.target));
+  PERFORM backfill.check_added_type(job, to_regtype(job.plan -> 'column' ->> 'type'));
+  PERFORM backfill.check_added_type(job, a.atttypid)
+     FROM pg_attribute a
+    WHERE a.attrelid IN (SELECT job.target::oid UNION SELECT t.relid FROM backfill.partitions_of(job.target) t) AND a.attname = job.plan -> 'column' ->> 'name' AND NOT a.attisdropped;
+END
 $$;
 
 -- Beside a foreign key that a step has just added, in its transaction: it references the table that was meant at INSERT.

@@ -19,17 +19,17 @@ def shared(db):
 
 
 @pytest.mark.parametrize("was, clause", [("ENUM ('a', 'b')", "c = 'a'"), ("(a int)", "c = ROW(n)::shared.mood")])
-def test_a_type_of_another_under_the_name_of_a_new_columns_runs_no_code_and_fills_no_row(shared, was, clause):
+def test_another_type_under_the_name_of_a_new_columns_runs_no_code_and_fills_no_row(shared, was, clause):
     db = shared
-    db.session("other").execute(f"CREATE TYPE shared.mood AS {was}")
+    db.app.execute(f"CREATE TYPE shared.mood AS {was}")
     name = db.submit(target="mine.t", add_column="c shared.mood", set_clause=clause, wanted="pause")
-    db.session("other").execute("ALTER TYPE shared.mood RENAME TO mood_was; CREATE DOMAIN shared.mood AS text DEFAULT shared.note() CHECK (shared.is_right(VALUE))")
+    db.app.execute("ALTER TYPE shared.mood RENAME TO mood_was; CREATE DOMAIN shared.mood AS text DEFAULT shared.note() CHECK (shared.is_right(VALUE))")
     db.daemon()
     db.app.execute("SELECT backfill.resume(%s)", [name])
     failed = db.finish(name, "failed")
     assert failed["error"] == "type shared.mood of the column c that is to be added is another one by now: the type was renamed, or made anew"
     assert db.all("SELECT who FROM shared.ran") == []
-    db.session("other").execute("DROP DOMAIN shared.mood; ALTER TYPE shared.mood_was RENAME TO mood")
+    db.app.execute("DROP DOMAIN shared.mood; ALTER TYPE shared.mood_was RENAME TO mood")
     db.app.execute("SELECT backfill.retry(%s)", [name])
     db.finish(name)
     assert db.one("SELECT count(c) FROM mine.t") == 1000
@@ -37,14 +37,84 @@ def test_a_type_of_another_under_the_name_of_a_new_columns_runs_no_code_and_fill
 
 def test_a_domain_that_has_got_a_default_since_adds_no_column(shared):
     db = shared
-    db.session("other").execute("CREATE DOMAIN shared.mood AS text; GRANT USAGE ON TYPE shared.mood TO app")
+    db.app.execute("CREATE DOMAIN shared.mood AS text")
     name = db.submit(target="mine.t", add_column="c shared.mood", set_clause="c = 'b'", wanted="pause")
-    db.session("other").execute("ALTER DOMAIN shared.mood SET DEFAULT 'a'")
+    db.app.execute("ALTER DOMAIN shared.mood SET DEFAULT 'a'")
     db.daemon()
     db.app.execute("SELECT backfill.resume(%s)", [name])
     failed = db.finish(name, "failed")
     assert failed["error"] == "type shared.mood of the column c that is to be added has by now a default of its own" and "retry" in failed["hint"]
     assert db.one("SELECT count(*) FROM pg_attribute WHERE attrelid = 'mine.t'::regclass AND attname = 'c'") == 0
+
+
+def test_a_type_of_a_stranger_is_none_for_a_new_column(shared):
+    """The server finds a type by its name, and nothing keeps that where it is: its owner would put a domain in its place while the step waits for its lock."""
+    db = shared
+    db.session("other").execute("CREATE TYPE shared.mood AS ENUM ('a', 'b'); CREATE DOMAIN shared.word AS text")
+    for type in ("shared.mood", "shared.mood[]", "shared.word"):
+        with pytest.raises(psycopg.Error, match=r"add_column: type shared.* belongs to other, who lacks the rights of app") as refused:
+            db.submit(target="mine.t", add_column=f"c {type}", set_clause="c = NULL")
+        assert "ALTER TABLE mine.t ADD COLUMN c shared." in refused.value.diag.message_hint
+    db.app.execute("ALTER TABLE mine.t ADD COLUMN c shared.mood")
+    db.daemon()
+    db.finish(db.submit(target="mine.t", set_clause="c = 'b'", where_clause="c IS NULL"))
+    assert db.one("SELECT count(*) FROM mine.t WHERE c = 'b'") == 1000
+
+
+def test_a_type_that_was_given_away_since_adds_no_column(shared):
+    db = shared
+    db.app.execute("CREATE TYPE shared.mood AS ENUM ('a', 'b')")
+    name = db.submit(target="mine.t", add_column="c shared.mood", set_clause="c = 'b'", wanted="pause")
+    db.admin.execute("ALTER TYPE shared.mood OWNER TO other")
+    db.daemon()
+    db.app.execute("SELECT backfill.resume(%s)", [name])
+    assert "type shared.mood of the column c that is to be added belongs by now to other" in db.finish(name, "failed")["error"]
+
+
+def test_another_collation_under_the_name_of_a_new_columns_is_none_of_its(shared):
+    db = shared
+    db.session("other").execute("CREATE COLLATION shared.coll (provider = libc, locale = 'C')")
+    name = db.submit(target="mine.t", add_column="c text COLLATE shared.coll", set_clause="c = 'b'", wanted="pause")
+    db.session("other").execute("ALTER COLLATION shared.coll RENAME TO coll_was; CREATE COLLATION shared.coll (provider = icu, locale = 'und-u-ks-level1', deterministic = false)")
+    db.daemon()
+    db.app.execute("SELECT backfill.resume(%s)", [name])
+    assert "has another collation by now: shared.coll was renamed, or made anew" in db.finish(name, "failed")["error"]
+
+
+def test_a_step_that_waits_for_its_lock_looks_at_its_type_when_it_has_it(shared):
+    """Of a partitioned table too, where the server looks its name up for each partition."""
+    db = shared
+    db.app.execute("CREATE TYPE shared.mood AS ENUM ('a', 'b'); CREATE TABLE mine.p (id int PRIMARY KEY) PARTITION BY RANGE (id); CREATE TABLE mine.p1 PARTITION OF mine.p FOR VALUES FROM (0) TO (100);"
+                   "CREATE TABLE mine.p2 PARTITION OF mine.p FOR VALUES FROM (100) TO (200); INSERT INTO mine.p SELECT generate_series(1, 199)")
+    db.daemon()
+    with db.connect("app") as holder:
+        holder.autocommit = False
+        holder.execute("SELECT FROM mine.p2")
+        name = db.submit(target="mine.p", add_column="c shared.mood", set_clause="c = 'b'")
+        wait_until(lambda: "lock" in db.throttled_by(name), what="the step waits")
+        wait_until(lambda: db.one("SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'mine.p2'::regclass") > 0, what="it is at it")
+        db.app.execute("ALTER TYPE shared.mood RENAME TO mood_was; CREATE DOMAIN shared.mood AS text DEFAULT shared.note()")
+        holder.commit()
+    assert "is another one by now" in db.finish(name, "failed")["error"]
+    assert db.all("SELECT who FROM shared.ran") == [] and db.one("SELECT count(*) FROM pg_attribute WHERE attname = 'c' AND attrelid IN ('mine.p'::regclass, 'mine.p1'::regclass, 'mine.p2'::regclass)") == 0
+
+
+def test_a_view_that_comes_under_the_name_of_the_one_to_reference_is_not_read(shared):
+    """Who may read some columns alone can't lock the table, and looks at no row of it."""
+    db = shared
+    db.session("other").execute("CREATE TABLE shared.p (id int PRIMARY KEY, more int); INSERT INTO shared.p SELECT generate_series(1, 3); GRANT SELECT (id), REFERENCES ON shared.p TO app")
+    name = db.submit(target="mine.t", enforce=["FOREIGN KEY (x) REFERENCES shared.p (id)"], wanted="pause")
+    db.daemon()
+    with db.connect("other") as holder:
+        holder.autocommit = False
+        holder.execute("LOCK TABLE shared.p")
+        db.app.execute("SELECT backfill.resume(%s)", [name])
+        if not wait_until(lambda: db.one("SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'shared.p'::regclass AND mode = 'AccessShareLock'") or db.throttled_by(name), what="the look waits, or a step without it") == 1:
+            assert "add constraint waits for a lock" in db.throttled_by(name)
+        holder.execute("ALTER TABLE shared.p RENAME TO p_was; CREATE VIEW shared.p AS SELECT id FROM shared.p_was WHERE shared.note() = 'a'; GRANT SELECT ON shared.p TO app")
+        holder.commit()
+    db.finish(name, "failed")
+    assert db.all("SELECT who FROM shared.ran") == []
 
 
 def test_a_trial_on_a_copy_has_the_columns_type_and_no_other_of_its_name(shared):
