@@ -149,7 +149,8 @@ BEGIN
   IF wrong IS NOT NULL THEN
     RAISE EXCEPTION 'type % of the column % that is to be added %', added ->> 'type', quote_ident(added ->> 'name'), wrong
       USING ERRCODE = '42704',
-            HINT = format('Have the type as it was under its name, then SELECT backfill.retry(%1$L); or SELECT backfill.forget(%1$L), and insert the job with another type.', job.name);
+            HINT = CASE WHEN wrong LIKE '%another%' THEN format('If the one of today is what the job is to add: SELECT backfill.retry(%L). Else give the first one its name back before.', job.name)
+                        ELSE format('Have the type as it was, then SELECT backfill.retry(%1$L); or SELECT backfill.forget(%1$L), and insert the job with another type.', job.name) END;
   END IF;
 END
 $$;

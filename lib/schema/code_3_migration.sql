@@ -246,6 +246,7 @@ AS $$
 BEGIN
   PERFORM backfill.check_own_trigger(TG_RELID);
   NEW.asked := NULL;
+  NEW.plan := NEW.plan #- '{column,noted}' #- '{column,noted_collation}';  -- whoever asks for that takes the type of today (backfill.check_added_type)
   DELETE FROM backfill.left_behind l WHERE l.job_id = NEW.id AND l.reason = 'duplicate';
   -- Whoever asks for that has the keys as they were (backfill.rewritten).
   UPDATE backfill.range g SET key_identity = backfill.without_traces(g.key_identity) WHERE g.job_id = NEW.id AND NOT g.done;

@@ -35,6 +35,19 @@ def test_another_type_under_the_name_of_a_new_columns_runs_no_code_and_fills_no_
     assert db.one("SELECT count(c) FROM mine.t") == 1000
 
 
+def test_a_type_that_was_made_anew_is_taken_by_who_tries_again(shared):
+    db = shared
+    db.app.execute("CREATE TYPE shared.mood AS ENUM ('a', 'b')")
+    name = db.submit(target="mine.t", add_column="c shared.mood", set_clause="c = 'b'", wanted="pause")
+    db.app.execute("DROP TYPE shared.mood; CREATE TYPE shared.mood AS ENUM ('a', 'b')")
+    db.daemon()
+    db.app.execute("SELECT backfill.resume(%s)", [name])
+    assert f"If the one of today is what the job is to add: SELECT backfill.retry('{name}')" in db.finish(name, "failed")["hint"]
+    db.app.execute("SELECT backfill.retry(%s)", [name])
+    db.finish(name)
+    assert db.one("SELECT count(*) FROM mine.t WHERE c = 'b'") == 1000
+
+
 def test_a_domain_that_has_got_a_default_since_adds_no_column(shared):
     db = shared
     db.app.execute("CREATE DOMAIN shared.mood AS text")
