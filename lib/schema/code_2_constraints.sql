@@ -460,13 +460,13 @@ BEGIN
 END
 $$;
 
--- Beside a CHECK that a step has just added, in its transaction: what the catalog has made of the text, by which it is known from one
+-- Beside a constraint that a step has just added, in its transaction: which it is, and what the catalog has made of the text, by which it is known from one
 -- that somebody else makes under its name.
 CREATE OR REPLACE FUNCTION backfill.note_constraint(ticket bigint, name text) RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
   UPDATE backfill.job j
-     SET plan = jsonb_set(j.plan, ARRAY['enforce', (i.ord - 1)::text, 'in_catalog'], to_jsonb(backfill.constraint_says(k.oid)))
+     SET plan = jsonb_set(j.plan, ARRAY['enforce', (i.ord - 1)::text], i.item || jsonb_build_object('in_catalog', backfill.constraint_says(k.oid), 'made', backfill.noted(k.oid)))
     FROM backfill.own_job(note_constraint.ticket) own,
          jsonb_array_elements(own.plan -> 'enforce') WITH ORDINALITY AS i(item, ord),
          pg_constraint k

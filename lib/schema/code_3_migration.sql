@@ -150,14 +150,19 @@ BEGIN
   BEGIN
     PERFORM backfill.hold_name(referenced, backfill.relation_name(referenced), false);
     PERFORM backfill.hold_name(relation, backfill.relation_name(relation), false);
-    IF referenced IS NOT NULL AND NOT EXISTS (SELECT FROM pg_catalog.pg_locks l WHERE l.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid() AND l.relation OPERATOR(pg_catalog.=) referenced AND l.granted) THEN
+  EXCEPTION WHEN insufficient_privilege THEN
+    RETURN;
+  END;
+  IF referenced IS NOT NULL THEN
+    IF NOT EXISTS (SELECT FROM pg_catalog.pg_locks l WHERE l.pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid() AND l.relation OPERATOR(pg_catalog.=) referenced AND l.granted) THEN
       RETURN;  -- who may read some columns alone can't hold it, and its owner puts a view in its place
     END IF;
-    IF referenced IS NOT NULL THEN  -- its owner may have given its columns other types, which are compared by casts of his
-      PERFORM backfill.check_referenced(job, (SELECT pg_catalog.jsonb_build_object('columns', ARRAY(SELECT backfill.assigned_column(c) FROM pg_catalog.unnest(p.mine) c), 'referenced', ARRAY(SELECT backfill.assigned_column(c) FROM pg_catalog.unnest(p.theirs) c))
-                                                FROM backfill.parts_of_reference(item) p), referenced);
-    END IF;
-    breaks := backfill.breaks_item(item, alias);
+    -- Its owner may have given its columns other types, which are compared by casts of his.
+    PERFORM backfill.check_referenced(job, (SELECT pg_catalog.jsonb_build_object('columns', ARRAY(SELECT backfill.assigned_column(c) FROM pg_catalog.unnest(p.mine) c), 'referenced', ARRAY(SELECT backfill.assigned_column(c) FROM pg_catalog.unnest(p.theirs) c))
+                                              FROM backfill.parts_of_reference(item) p), referenced);
+  END IF;
+  breaks := backfill.breaks_item(item, alias);
+  BEGIN
     EXECUTE pg_catalog.format('SELECT pg_catalog.count(*), pg_catalog.min(%s) FROM %s AS %s WHERE %s', coalesce(key, alias OPERATOR(pg_catalog.||) '.ctid::pg_catalog.text'),
                               backfill.relation_name(relation), alias, breaks) INTO n, one;
   EXCEPTION WHEN insufficient_privilege OR undefined_function THEN
@@ -171,6 +176,15 @@ BEGIN
 END
 $$;
 
+-- Before a step that looks names up: it has the lock that its command takes, of each partition too, which would look them up once more when it has waited for it.
+CREATE OR REPLACE FUNCTION backfill.hold_tree(ticket bigint) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', backfill.relation_name((backfill.own_job(ticket)).target));
+END
+$$;
+
 -- Beside the step that adds a column, in its transaction: backfill.check_added_type. Before it, with the lock that it takes: a statement that waits for it would look the type up when it has it. Behind it,
 -- of each partition's column.
 CREATE OR REPLACE FUNCTION backfill.check_new_column(ticket bigint) RETURNS void
@@ -179,7 +193,7 @@ AS $$
 DECLARE
   job   backfill.job := backfill.own_job(ticket);
 BEGIN
-  EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', backfill.relation_name(job.target));
+  PERFORM backfill.hold_tree(ticket);
   PERFORM backfill.check_added_type(job, to_regtype(job.plan -> 'column' ->> 'type'));
   PERFORM backfill.check_added_type(job, a.atttypid)
      FROM pg_attribute a

@@ -672,13 +672,13 @@ BEGIN
 END
 $$;
 
--- Whether a plan (EXPLAIN VERBOSE) reads a relation as a whole where a batch should read a part of it.
+-- Whether a plan (EXPLAIN VERBOSE) reads a relation, or a partition of it, as a whole where a batch should read a part of it.
 CREATE OR REPLACE FUNCTION backfill.plan_reads_all(plan jsonb, relation oid) RETURNS boolean
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT EXISTS (
     SELECT FROM jsonb_path_query(plan, 'lax $.** ? (@."Node Type" == "Seq Scan")') AS node, pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-     WHERE c.oid = relation AND node ->> 'Relation Name' = c.relname AND node ->> 'Schema' = n.nspname)
+     WHERE (c.oid = relation OR pg_partition_root(c.oid) = relation AND c.relpages > 100) AND node ->> 'Relation Name' = c.relname AND node ->> 'Schema' = n.nspname)
 $$;
 
 -- Whether a plan reads relations, and none of them is this one, or one of the same partitioned table.

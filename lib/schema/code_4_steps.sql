@@ -49,19 +49,20 @@ $$;
 
 -- The constraint, index and column of an item of enforce, as the catalog has them. kind: pg_constraint's contype. A column has
 -- one NOT NULL at most, so in PostgreSQL 18, where it is a constraint, it counts by whatever name it has. is_another: what bears
--- the name is not what the item says.
+-- the name is not what the item says, nor what the job has made, of which a table or a column may have got another name since.
 CREATE OR REPLACE FUNCTION backfill.find_item(job backfill.job, item jsonb,
     OUT constraint_name name, OUT kind "char", OUT validated boolean, OUT index_oid oid, OUT index_valid boolean, OUT is_not_null boolean,
     OUT is_another boolean)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT k.conname, k.contype, k.convalidated, i.indexrelid, i.indisvalid, backfill.is_not_null(job.target, (item ->> 'column')::name),
-         k.conname = item ->> 'name' AND backfill.other_constraint(job.target, item ->> 'name', coalesce(item ->> 'in_catalog', item ->> 'definition')) IS NOT NULL
+         k.conname = item ->> 'name' AND NOT coalesce(item -> 'made' ->> 'home' = backfill.home(0) AND item -> 'made' ->> 'oid' = k.oid::text, false)
+         AND backfill.other_constraint(job.target, item ->> 'name', coalesce(item ->> 'in_catalog', item ->> 'definition')) IS NOT NULL
          OR CASE WHEN coalesce(octet_length(i.indexprs::text), 0) + coalesce(octet_length(i.indpred::text), 0) <= 2000000
                  THEN pg_get_indexdef(i.indexrelid) !~ (' USING ' || regexp_replace(item ->> 'index', '([^[:alnum:]_ ])', '\\\1', 'g') || '$') ELSE true END
     FROM (SELECT 1) one
     LEFT JOIN LATERAL (
-      SELECT c.conname, c.contype, c.convalidated
+      SELECT c.oid, c.conname, c.contype, c.convalidated
         FROM pg_constraint c
        WHERE c.conrelid = job.target
          AND (c.conname = item ->> 'name'
@@ -411,12 +412,13 @@ BEGIN
                                                FROM jsonb_array_elements(job.plan -> 'enforce') i WHERE i ->> 'kind' <> 'unique'));
     ELSIF phase IN ('guard', 'validate') AND item ->> 'kind' <> 'unique' AND it.constraint_name IS NULL AND it.is_not_null IS NOT TRUE THEN
       step := 'add constraint';
-      commands := ARRAY[format('ALTER TABLE %s ADD CONSTRAINT %I %s NOT VALID', name, item ->> 'name', CASE
+      commands := CASE WHEN item ->> 'kind' = 'check' THEN ARRAY['SELECT backfill.hold_tree($1)'] ELSE '{}' END
+        || ARRAY[format('ALTER TABLE %s ADD CONSTRAINT %I %s NOT VALID', name, item ->> 'name', CASE
         WHEN item ->> 'kind' <> 'not null' THEN item ->> 'definition'
         WHEN newer THEN format('NOT NULL %I', item ->> 'column')
         ELSE format('CHECK (%I IS NOT NULL)', item ->> 'column') END)]
-        || CASE item ->> 'kind' WHEN 'check' THEN ARRAY[format('SELECT backfill.note_constraint($1, %L)', item ->> 'name')]
-                                WHEN 'foreign key' THEN ARRAY[format('SELECT backfill.check_reference($1, %L)', item ->> 'name')] ELSE '{}' END;
+        || CASE WHEN item ->> 'kind' = 'foreign key' THEN ARRAY[format('SELECT backfill.check_reference($1, %L)', item ->> 'name')] ELSE '{}' END
+        || CASE WHEN item ->> 'kind' <> 'not null' THEN ARRAY[format('SELECT backfill.note_constraint($1, %L)', item ->> 'name')] ELSE '{}' END;
     ELSIF phase = 'validate' AND it.constraint_name IS NOT NULL AND NOT it.validated THEN
       step := 'validate';
       commands := ARRAY[format('ALTER TABLE %s VALIDATE CONSTRAINT %I', name, it.constraint_name)];
@@ -432,7 +434,8 @@ BEGIN
     ELSIF phase = 'validate' AND item ->> 'kind' = 'unique' AND it.index_oid IS NULL THEN
       IF EXISTS (SELECT FROM pg_class c JOIN pg_class t ON t.oid = job.target WHERE c.relnamespace = t.relnamespace AND c.relname = item ->> 'name') AND item ? 'chosen' THEN
         item := backfill.choose_anew(job, item);
-      ELSIF EXISTS (SELECT FROM pg_class c JOIN pg_class t ON t.oid = job.target WHERE c.relnamespace = t.relnamespace AND c.relname = item ->> 'name') THEN
+      END IF;
+      IF EXISTS (SELECT FROM pg_class c JOIN pg_class t ON t.oid = job.target WHERE c.relnamespace = t.relnamespace AND c.relname = item ->> 'name') THEN
         RAISE EXCEPTION 'the name % that the constraint was to have is another relation''s by now', item ->> 'name'
           USING ERRCODE = '42P07', HINT = format('Rename that relation, then SELECT backfill.retry(%1$L); or SELECT backfill.forget(%1$L), and insert a job for what is still to enforce.', job.name);
       END IF;
@@ -459,7 +462,8 @@ BEGIN
       CONTINUE;
     END IF;
     IF item ->> 'kind' = 'foreign key' THEN
-      waits_for := (regexp_match(item ->> 'definition', '\) REFERENCES ((?:"(?:[^"]|"")*"|[^"()])*)\('))[1];
+      waits_for := coalesce((SELECT backfill.relation_name(k.confrelid) FROM pg_constraint k WHERE k.conrelid = job.target AND k.conname = item ->> 'name' AND k.contype = 'f'),
+                            (SELECT p.other FROM backfill.parts_of_reference(item) p));
     END IF;
     IF step = 'build index' AND NOT job.unfinished THEN
       UPDATE backfill.job j SET unfinished = true WHERE j.id = job_id;

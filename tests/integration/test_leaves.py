@@ -30,6 +30,17 @@ def test_a_statement_that_only_reads_a_partitioned_table_is_run_for_each_of_its_
     assert db.all("SELECT count(*), count(DISTINCT id), sum(n) FROM log") == [(300, 300, 300)]
 
 
+@pytest.mark.parametrize("partitions", ["PARTITION BY RANGE (id)", "PARTITION BY HASH (id)", ""])
+def test_a_statement_that_reads_all_of_its_table_is_refused_of_a_partitioned_one_too(db, partitions):
+    db.app.execute(f"CREATE TABLE t (id bigint PRIMARY KEY, n int) {partitions}; CREATE TABLE log (id bigint)")
+    for i in range(3 if partitions else 0):
+        db.app.execute(f"CREATE TABLE p{i} PARTITION OF t FOR VALUES " + (f"FROM ({i * 20000}) TO ({i * 20000 + 20000})" if "RANGE" in partitions else f"WITH (MODULUS 3, REMAINDER {i})"))
+    db.app.execute("INSERT INTO t SELECT g, g FROM generate_series(0, 59999) g; ANALYZE t")
+    db.daemon()
+    name = db.submit(statement="INSERT INTO log SELECT id FROM t WHERE {batch} OR n = 7")
+    assert "would read the whole table" in db.finish(name, "failed")["error"] and db.one("SELECT count(*) FROM log") == 0
+
+
 def test_a_sequence_that_a_restore_has_put_back_stops_no_plan(db):
     partitioned(db, 150)
     db.daemon()

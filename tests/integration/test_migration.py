@@ -1132,7 +1132,7 @@ def test_name_of_a_unique_constraint_that_is_taken_meanwhile_is_named(db):
     db.table(rows=1000)
     db.daemon(max_rows=50)
     with db.held_row(500):
-        name = db.submit(add_column="m bigint", set_clause="m = id", enforce=["UNIQUE (m)"])
+        name = db.submit(add_column="m bigint", set_clause="m = id", enforce=["CONSTRAINT t_m_key UNIQUE (m)"])  # one that the job has chosen it chooses anew
         db.wait_at(500, name)
         db.app.execute("CREATE TABLE t_m_key ()")
     job = db.finish(name, "failed")
