@@ -161,6 +161,7 @@ BEGIN
     PERFORM backfill.check_referenced(job, (SELECT pg_catalog.jsonb_build_object('columns', ARRAY(SELECT backfill.assigned_column(c) FROM pg_catalog.unnest(p.mine) c), 'referenced', ARRAY(SELECT backfill.assigned_column(c) FROM pg_catalog.unnest(p.theirs) c))
                                               FROM backfill.parts_of_reference(item) p), referenced);
   END IF;
+  PERFORM backfill.check_item_names(ticket, item OPERATOR(pg_catalog.->>) 'name');
   breaks := backfill.breaks_item(item, alias);
   BEGIN
     EXECUTE pg_catalog.format('SELECT pg_catalog.count(*), pg_catalog.min(%s) FROM %s AS %s WHERE %s', coalesce(key, alias OPERATOR(pg_catalog.||) '.ctid::pg_catalog.text'),
@@ -198,6 +199,22 @@ BEGIN
   PERFORM backfill.check_added_type(job, a.atttypid)
      FROM pg_attribute a
     WHERE a.attrelid IN (SELECT job.target::oid UNION SELECT t.relid FROM backfill.partitions_of(job.target) t) AND a.attname = job.plan -> 'column' ->> 'name' AND NOT a.attisdropped;
+END
+$$;
+
+-- Beside the step that adds a CHECK, before it and behind it, in its transaction: its names mean what they meant at INSERT. What another role has put under one of them stays in the table for good.
+CREATE OR REPLACE FUNCTION backfill.check_item_names(ticket bigint, name text) RETURNS void
+LANGUAGE plpgsql
+AS $$
+DECLARE
+  job  backfill.job := backfill.own_job(ticket);
+  item pg_catalog.jsonb := (SELECT i FROM pg_catalog.jsonb_array_elements(job.plan OPERATOR(pg_catalog.->) 'enforce') i WHERE i OPERATOR(pg_catalog.->>) 'name' OPERATOR(pg_catalog.=) check_item_names.name);
+BEGIN
+  IF pg_catalog.jsonb_extract_path_text(item, 'names', 'home') OPERATOR(pg_catalog.=) backfill.home(0)
+     AND pg_catalog.jsonb_extract_path_text(item, 'names', 'mean') OPERATOR(pg_catalog.<>) backfill.names_here(job, (pg_catalog.regexp_match(item OPERATOR(pg_catalog.->>) 'definition', '^CHECK \((.*)\)(?: NO INHERIT)?$'))[1]) THEN
+    RAISE EXCEPTION 'a name in % may mean something else by now than when the job was inserted', name
+      USING ERRCODE = '42704', HINT = pg_catalog.format('A function, an operator, a type or a schema of such a name was made, made anew or renamed. See that each is the one that you mean; then SELECT backfill.retry(%L).', job.name);
+  END IF;
 END
 $$;
 
@@ -260,7 +277,11 @@ AS $$
 BEGIN
   PERFORM backfill.check_own_trigger(TG_RELID);
   NEW.asked := NULL;
-  NEW.plan := NEW.plan #- '{column,noted}' #- '{column,noted_collation}';  -- whoever asks for that takes the type of today (backfill.check_added_type)
+  -- Whoever asks for that takes the type, and the names, of today (backfill.check_added_type, check_item_names).
+  NEW.plan := NEW.plan #- '{column,noted}' #- '{column,noted_collation}';
+  IF NEW.plan ? 'enforce' THEN
+    NEW.plan := jsonb_set(NEW.plan, '{enforce}', coalesce((SELECT jsonb_agg(i - 'names' ORDER BY ord) FROM jsonb_array_elements(NEW.plan -> 'enforce') WITH ORDINALITY AS e(i, ord)), '[]'));
+  END IF;
   DELETE FROM backfill.left_behind l WHERE l.job_id = NEW.id AND l.reason = 'duplicate';
   -- Whoever asks for that has the keys as they were (backfill.rewritten).
   UPDATE backfill.range g SET key_identity = backfill.without_traces(g.key_identity) WHERE g.job_id = NEW.id AND NOT g.done;

@@ -412,11 +412,12 @@ BEGIN
                                                FROM jsonb_array_elements(job.plan -> 'enforce') i WHERE i ->> 'kind' <> 'unique'));
     ELSIF phase IN ('guard', 'validate') AND item ->> 'kind' <> 'unique' AND it.constraint_name IS NULL AND it.is_not_null IS NOT TRUE THEN
       step := 'add constraint';
-      commands := CASE WHEN item ->> 'kind' = 'check' THEN ARRAY['SELECT backfill.hold_tree($1)'] ELSE '{}' END
+      commands := CASE WHEN item ->> 'kind' = 'check' THEN ARRAY['SELECT backfill.hold_tree($1)', format('SELECT backfill.check_item_names($1, %L)', item ->> 'name')] ELSE '{}' END
         || ARRAY[format('ALTER TABLE %s ADD CONSTRAINT %I %s NOT VALID', name, item ->> 'name', CASE
         WHEN item ->> 'kind' <> 'not null' THEN item ->> 'definition'
         WHEN newer THEN format('NOT NULL %I', item ->> 'column')
         ELSE format('CHECK (%I IS NOT NULL)', item ->> 'column') END)]
+        || CASE WHEN item ->> 'kind' = 'check' THEN ARRAY[format('SELECT backfill.check_item_names($1, %L)', item ->> 'name')] ELSE '{}' END
         || CASE WHEN item ->> 'kind' = 'foreign key' THEN ARRAY[format('SELECT backfill.check_reference($1, %L)', item ->> 'name')] ELSE '{}' END
         || CASE WHEN item ->> 'kind' <> 'not null' THEN ARRAY[format('SELECT backfill.note_constraint($1, %L)', item ->> 'name')] ELSE '{}' END;
     ELSIF phase = 'validate' AND it.constraint_name IS NOT NULL AND NOT it.validated THEN

@@ -239,3 +239,32 @@ def test_a_restored_job_that_its_owner_resumes_references_the_table_of_that_day(
         assert "is to reference is another one by now" in copy.finish(name, "failed")["error"]
     finally:
         copy.destroy()
+
+
+@pytest.mark.parametrize("check, change", [
+    ("CHECK (x::shared.small > 0)", "ALTER DOMAIN shared.small RENAME TO small_was; CREATE DOMAIN shared.small AS int CHECK (shared.is_right(VALUE::text))"),
+    ("CHECK (shared.fine(x))", "ALTER FUNCTION shared.fine(int) RENAME TO fine_was; CREATE FUNCTION shared.fine(int) RETURNS boolean LANGUAGE sql AS $$ SELECT shared.is_right('') $$"),
+    ("CHECK (fine(x))", "CREATE FUNCTION shared.fine(int) RETURNS boolean LANGUAGE sql AS $$ SELECT shared.is_right('') $$")])
+def test_what_others_put_under_a_name_in_a_check_is_no_part_of_it(shared, check, change):
+    """It would stay in the table, and run with the rights of whoever writes there."""
+    db = shared
+    db.app.execute("CREATE FUNCTION mine.fine(int) RETURNS boolean LANGUAGE sql AS 'SELECT $1 > 0'")
+    db.session("other").execute("CREATE DOMAIN shared.small AS int; CREATE FUNCTION shared.fine(int) RETURNS boolean LANGUAGE sql AS 'SELECT $1 > 0'" if "shared" in check else "SELECT")
+    with db.connect("app") as session:
+        session.execute("SET search_path = shared, mine")
+        name = db.submit(session=session, target="mine.t", enforce=[check], wanted="pause")
+    db.session("other").execute("CREATE TABLE shared.x (); " + change)
+    db.daemon()
+    db.app.execute("SELECT backfill.resume(%s)", [name])
+    failed = db.finish(name, "failed")
+    assert "may mean something else by now than when the job was inserted" in failed["error"] and f"SELECT backfill.retry('{name}')" in failed["hint"]
+    assert db.all("SELECT who FROM shared.ran") == [] and db.one("SELECT count(*) FROM pg_constraint WHERE conrelid = 'mine.t'::regclass AND contype = 'c'") == 0
+
+
+def test_a_table_of_a_columns_name_stops_no_check(shared):
+    db = shared
+    name = db.submit(target="mine.t", enforce=["CHECK (x > 0 AND n IS NOT NULL)"], wanted="pause")
+    db.app.execute("CREATE TABLE public.x (); CREATE TABLE public.n ()")
+    db.daemon()
+    db.app.execute("SELECT backfill.resume(%s)", [name])
+    db.finish(name)
