@@ -193,6 +193,8 @@ static void on_unfinished(void *arg, const struct session_event *e)
     db->asking = false;
     if (e->kind == SESSION_RESULT && db->n_workers == 0 && !db->look_for_jobs)
         heed_unfinished(db, e->results[0]);
+    if (db->look_for_jobs) /* a notification came while this was asked */
+        database_turn_soon(db);
     db->changed(db->arg);
 }
 
