@@ -127,11 +127,16 @@ AS $$
    ORDER BY depth LIMIT 1
 $$;
 
--- To whom the type of a column to add belongs, if that role lacks the rights of the table's owner; NULL: it has them. A statement finds a type by its name, and nothing keeps that where it is.
-CREATE OR REPLACE FUNCTION backfill.stranger_of_type(type oid, owner oid) RETURNS text
+-- To whom the type of a column to add belongs, or its schema, if that role lacks the rights of the table's owner; NULL: it has them. A statement finds a type by its name, and nothing keeps that where it
+-- is. Whose is the table's own schema, or the database, is trusted with names anyway.
+CREATE OR REPLACE FUNCTION backfill.stranger_of_type(type oid, target oid) RETURNS text
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT backfill.role_name(t.typowner) FROM pg_type t WHERE t.oid = type AND t.typowner <> owner AND NOT pg_has_role(t.typowner, owner, 'USAGE')
+  SELECT backfill.role_name(CASE WHEN pg_has_role(t.typowner, c.relowner, 'USAGE') THEN n.nspowner ELSE t.typowner END)
+    FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace, pg_class c
+   WHERE t.oid = type AND c.oid = target
+     AND (NOT pg_has_role(t.typowner, c.relowner, 'USAGE')
+          OR n.oid <> c.relnamespace AND n.nspowner <> 'pg_database_owner'::regrole AND NOT pg_has_role(n.nspowner, c.relowner, 'USAGE'))
 $$;
 
 -- That the type of the column that a job adds is the one that its INSERT read, and makes the column still no more than nullable and empty. type: what bears its name by now, or what the column has.
@@ -143,7 +148,7 @@ DECLARE
   wrong constant text := CASE WHEN type IS NULL THEN 'is gone'
                               WHEN NOT backfill.is_noted(added -> 'noted', type) THEN 'is another one by now: the type was renamed, or made anew'
                               WHEN NOT backfill.is_noted(added -> 'noted_collation', to_regcollation(added ->> 'collation')) THEN format('has another collation by now: %s was renamed, or made anew', added ->> 'collation')
-                              WHEN backfill.stranger_of_type(type, (SELECT c.relowner FROM pg_class c WHERE c.oid = job.target)) IS NOT NULL THEN format('belongs by now to %s, who lacks the rights of the table''s owner', backfill.stranger_of_type(type, (SELECT c.relowner FROM pg_class c WHERE c.oid = job.target)))
+                              WHEN backfill.stranger_of_type(type, job.target) IS NOT NULL THEN format('belongs by now to %s, or its schema does, who lacks the rights of the table''s owner', backfill.stranger_of_type(type, job.target))
                               ELSE 'has by now ' || backfill.rule_of_type(type) END;
 BEGIN
   IF wrong IS NOT NULL THEN
@@ -221,9 +226,9 @@ BEGIN
     PERFORM backfill.refuse('add_column', format('type %s has %s', full_name, rule),
       format('Every row would have the default, or be written anew while everybody waits. Write the type under it, ''%I %s'', and what the domain demands into enforce.',
              name, backfill.type_under(type)), '0A000');
-  ELSIF backfill.stranger_of_type(type, class.relowner) IS NOT NULL THEN
-    PERFORM backfill.refuse('add_column', format('type %s belongs to %s, who lacks the rights of %s, the owner of %s, and could put a domain under its name, whose code would run with those', full_name, backfill.stranger_of_type(type, class.relowner), backfill.role_name(class.relowner), table_name),
-                            format('ALTER TABLE %s ADD COLUMN %I %s, then insert the job without add_column; or have the type belong to %s: ALTER TYPE %3$s OWNER TO %4$I.', table_name, name, full_name, backfill.role_name(class.relowner)), '42501');
+  ELSIF backfill.stranger_of_type(type, job.target) IS NOT NULL THEN
+    PERFORM backfill.refuse('add_column', format('type %s, or its schema, belongs to %s, who lacks the rights of %s, the owner of %s, and could put a domain under its name, whose code would run with those', full_name, backfill.stranger_of_type(type, job.target), backfill.role_name(class.relowner), table_name),
+                            format('ALTER TABLE %s ADD COLUMN %I %s, then insert the job without add_column; or have both belong to a role that has these rights: ALTER TYPE %3$s OWNER TO %4$I.', table_name, name, full_name, backfill.role_name(class.relowner)), '42501');
   ELSIF class.relispartition THEN
     PERFORM backfill.refuse('add_column', format('%s is a partition, which has the columns of its parent', table_name),
                             format('Insert the job for %s.', backfill.relation_name(pg_partition_root(job.target))), '42P16');

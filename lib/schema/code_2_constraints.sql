@@ -405,27 +405,21 @@ BEGIN
 END
 $$;
 
--- The words of a CHECK that are columns of the job's table and nothing else there: no function, type or schema.
-CREATE OR REPLACE FUNCTION backfill.plain_columns(job backfill.job, expression text) RETURNS text[]
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
-AS $$
-  WITH token AS (
-    SELECT backfill.assigned_column(t.word) AS name, coalesce(lead(t.word) OVER w, '') AS after, coalesce(lower(lag(t.word) OVER w), '') AS before
-      FROM backfill.token_places(expression) t WINDOW w AS (ORDER BY t.ord)
-  )
-  SELECT coalesce(array_agg(c.name), '{}')
-    FROM (SELECT a.attname::text AS name FROM pg_attribute a WHERE a.attrelid = job.target AND a.attnum > 0 AND NOT a.attisdropped
-          UNION SELECT job.plan -> 'column' ->> 'name') c
-   WHERE c.name IS NOT NULL AND NOT EXISTS (SELECT FROM token t WHERE t.name = c.name AND (t.after ~ '^[(.'']' OR t.before IN (':', '::', 'as', 'collate')))
-$$;
-
--- A hash of what the names in a CHECK may mean under this session's search_path: backfill.names_now.
+-- A hash of what the names in a CHECK may mean under the job's search_path, whoever asks: backfill.names_now. A table is nothing that a CHECK calls.
 CREATE OR REPLACE FUNCTION backfill.names_here(job backfill.job, expression text) RETURNS text
-LANGUAGE plpgsql STABLE
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-  RETURN backfill.names_now(ARRAY(SELECT s FROM pg_catalog.unnest(pg_catalog.current_schemas(true)) AS s WHERE NOT pg_catalog.starts_with(s::pg_catalog.text, 'pg_temp_')),
-                            ARRAY(SELECT w FROM pg_catalog.unnest(backfill.words_of(expression)) AS w WHERE w OPERATOR(pg_catalog.<>) ALL (backfill.plain_columns(job, expression))), '{}', '{}');
+  RETURN backfill.names_now(ARRAY(SELECT CASE n.name WHEN '$user' THEN job.owner ELSE n.name::name END FROM backfill.path_names(job.search_path) n ORDER BY n.ord), backfill.words_of(expression), '{}', '{}', false);
+END
+$$;
+
+-- An item of enforce with what the names in its CHECK mean as of now.
+CREATE OR REPLACE FUNCTION backfill.note_item_names(job backfill.job, item jsonb) RETURNS jsonb
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  RETURN CASE WHEN item ->> 'kind' = 'check' THEN item || jsonb_build_object('names', jsonb_build_object('home', backfill.home(0), 'mean', backfill.names_here(job, item ->> 'definition'))) ELSE item END;
 END
 $$;
 
@@ -457,8 +451,7 @@ BEGIN
       END LOOP;
     ELSE NULL;
   END CASE;
-  RETURN backfill.make_item(job, parsed, referenced, same, taken)
-         OPERATOR(pg_catalog.||) CASE WHEN kind OPERATOR(pg_catalog.=) 'check' THEN pg_catalog.jsonb_build_object('names', pg_catalog.jsonb_build_object('home', backfill.home(0), 'mean', backfill.names_here(job, expression))) ELSE '{}' END;
+  RETURN backfill.note_item_names(job, backfill.make_item(job, parsed, referenced, same, taken));
 END
 $$;
 

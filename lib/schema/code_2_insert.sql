@@ -84,16 +84,18 @@ BEGIN
 END
 $$;
 
--- A plan from a dump, with what its names mean here.
-CREATE OR REPLACE FUNCTION backfill.noted_here(plan jsonb) RETURNS jsonb
+-- The plan of a job from a dump, with what its names mean here.
+CREATE OR REPLACE FUNCTION backfill.noted_here(job backfill.job) RETURNS jsonb
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+  plan jsonb := job.plan;
 BEGIN
   IF plan ? 'column' THEN
     plan := jsonb_set(plan, '{column}', (plan -> 'column') || jsonb_build_object('noted', backfill.noted(to_regtype(plan -> 'column' ->> 'type')), 'noted_collation', backfill.noted(to_regcollation(plan -> 'column' ->> 'collation'))));
   END IF;
   IF plan ? 'enforce' THEN
-    plan := jsonb_set(plan, '{enforce}', coalesce((SELECT jsonb_agg(CASE WHEN i ? 'referenced' THEN i || jsonb_build_object('referenced', backfill.noted((SELECT backfill.named_relation(p.other) FROM backfill.parts_of_reference(i) p))) ELSE i END ORDER BY ord)
+    plan := jsonb_set(plan, '{enforce}', coalesce((SELECT jsonb_agg(CASE WHEN i ? 'referenced' THEN i || jsonb_build_object('referenced', backfill.noted((SELECT backfill.named_relation(p.other) FROM backfill.parts_of_reference(i) p))) ELSE backfill.note_item_names(job, i) END ORDER BY ord)
                                                      FROM jsonb_array_elements(plan -> 'enforce') WITH ORDINALITY AS e(i, ord)), '[]'));
   END IF;
   RETURN plan;
@@ -115,7 +117,7 @@ BEGIN
   job.home := backfill.home(job.target);
   job.root := coalesce(pg_catalog.pg_partition_root(job.target), job.target);
   job.holder_pid := NULL; job.holder_start := NULL; job.laid_out := NULL;
-  job.plan := backfill.noted_here(job.plan) OPERATOR(pg_catalog.#-) '{column,number}'::pg_catalog.text[] OPERATOR(pg_catalog.||) backfill.noted_drop(job) OPERATOR(pg_catalog.||) backfill.noted_columns(job);  -- of backfill.added_column: a dump numbers columns anew
+  job.plan := backfill.noted_here(job) OPERATOR(pg_catalog.#-) '{column,number}'::pg_catalog.text[] OPERATOR(pg_catalog.||) backfill.noted_drop(job) OPERATOR(pg_catalog.||) backfill.noted_columns(job);  -- of backfill.added_column: a dump numbers columns anew
   IF job.wanted OPERATOR(pg_catalog.=) 'run' OR (job.asked OPERATOR(pg_catalog.=) 'retry' AND job.wanted OPERATOR(pg_catalog.=) 'pause') THEN
     job.error := NULL; job.hint := NULL;
     IF job.owner_oid OPERATOR(pg_catalog.=) backfill.role_oid(current_user) THEN  -- another's rights tell nothing

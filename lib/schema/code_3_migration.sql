@@ -204,16 +204,15 @@ $$;
 
 -- Beside the step that adds a CHECK, before it and behind it, in its transaction: its names mean what they meant at INSERT. What another role has put under one of them stays in the table for good.
 CREATE OR REPLACE FUNCTION backfill.check_item_names(ticket bigint, name text) RETURNS void
-LANGUAGE plpgsql
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
   job  backfill.job := backfill.own_job(ticket);
-  item pg_catalog.jsonb := (SELECT i FROM pg_catalog.jsonb_array_elements(job.plan OPERATOR(pg_catalog.->) 'enforce') i WHERE i OPERATOR(pg_catalog.->>) 'name' OPERATOR(pg_catalog.=) check_item_names.name);
+  item jsonb := (SELECT i FROM jsonb_array_elements(job.plan -> 'enforce') i WHERE i ->> 'name' = check_item_names.name);
 BEGIN
-  IF pg_catalog.jsonb_extract_path_text(item, 'names', 'home') OPERATOR(pg_catalog.=) backfill.home(0)
-     AND pg_catalog.jsonb_extract_path_text(item, 'names', 'mean') OPERATOR(pg_catalog.<>) backfill.names_here(job, (pg_catalog.regexp_match(item OPERATOR(pg_catalog.->>) 'definition', '^CHECK \((.*)\)(?: NO INHERIT)?$'))[1]) THEN
+  IF item #>> '{names,home}' = backfill.home(0) AND item #>> '{names,mean}' <> backfill.names_here(job, item ->> 'definition') THEN
     RAISE EXCEPTION 'a name in % may mean something else by now than when the job was inserted', name
-      USING ERRCODE = '42704', HINT = pg_catalog.format('A function, an operator, a type or a schema of such a name was made, made anew or renamed. See that each is the one that you mean; then SELECT backfill.retry(%L).', job.name);
+      USING ERRCODE = '42704', HINT = format('A function, an operator, a type or a schema of such a name was made, made anew or renamed. See that each is the one that you mean; then SELECT backfill.retry(%L).', job.name);
   END IF;
 END
 $$;
@@ -277,10 +276,10 @@ AS $$
 BEGIN
   PERFORM backfill.check_own_trigger(TG_RELID);
   NEW.asked := NULL;
-  -- Whoever asks for that takes the type, and the names, of today (backfill.check_added_type, check_item_names).
+  -- Whoever asks for that takes the type, which is the table's owner's, and what names mean, as of now (backfill.check_added_type, check_item_names).
   NEW.plan := NEW.plan #- '{column,noted}' #- '{column,noted_collation}';
   IF NEW.plan ? 'enforce' THEN
-    NEW.plan := jsonb_set(NEW.plan, '{enforce}', coalesce((SELECT jsonb_agg(i - 'names' ORDER BY ord) FROM jsonb_array_elements(NEW.plan -> 'enforce') WITH ORDINALITY AS e(i, ord)), '[]'));
+    NEW.plan := jsonb_set(NEW.plan, '{enforce}', coalesce((SELECT jsonb_agg(backfill.note_item_names(NEW, i) ORDER BY ord) FROM jsonb_array_elements(NEW.plan -> 'enforce') WITH ORDINALITY AS e(i, ord)), '[]'));
   END IF;
   DELETE FROM backfill.left_behind l WHERE l.job_id = NEW.id AND l.reason = 'duplicate';
   -- Whoever asks for that has the keys as they were (backfill.rewritten).

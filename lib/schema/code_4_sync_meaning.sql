@@ -25,8 +25,8 @@ $$;
 
 -- A hash of all that the words may be names of in these schemas, those of the search_path, and in those that the words themselves name: while it stays, so does what a job's where_clause
 -- means. reads: the tables and composite types that the trigger's functions read, whose columns and defaults count, for *, NATURAL and DEFAULT name none; types: those that they use, whose casts and labels do. What
--- others make elsewhere costs next to nothing. Asked twice in each batch: 0.25 ms each (tests/README.md). A list, so not proven to be all: names that are spelled by escapes it doesn't know.
-CREATE OR REPLACE FUNCTION backfill.names_now(schemas name[], words text[], reads oid[], types oid[]) RETURNS text
+-- others make elsewhere costs next to nothing. tables: those of these names count, and the types of their rows. Asked twice in each batch: 0.25 ms each (tests/README.md). A list, so not proven to be all: names that are spelled by escapes it doesn't know.
+CREATE OR REPLACE FUNCTION backfill.names_now(schemas name[], words text[], reads oid[], types oid[], tables boolean DEFAULT true) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
 AS $$
 DECLARE
@@ -39,7 +39,7 @@ BEGIN
              UNION ALL
             SELECT concat_ws(' ', 'schema', n.oid, n.nspname) FROM pg_namespace n WHERE n.oid = ANY (those)
              UNION ALL
-            SELECT concat_ws(' ', 'relation', c.oid, c.relname, c.relnamespace) FROM pg_class c WHERE c.relname = ANY (names) AND c.relnamespace = ANY (those)
+            SELECT concat_ws(' ', 'relation', c.oid, c.relname, c.relnamespace) FROM pg_class c WHERE tables AND c.relname = ANY (names) AND c.relnamespace = ANY (those)
              UNION ALL
             SELECT concat_ws(' ', 'column', a.attrelid, a.attnum, a.attname, a.atttypid, a.atttypmod, a.attcollation) FROM pg_attribute a WHERE a.attrelid = ANY (reads) AND a.attnum > 0 AND NOT a.attisdropped
              UNION ALL
@@ -47,7 +47,7 @@ BEGIN
              UNION ALL
             SELECT concat_ws(' ', 'function', p.oid, p.proname, p.pronamespace, p.pronargdefaults) FROM pg_proc p WHERE p.proname = ANY (names) AND p.pronamespace = ANY (those)
              UNION ALL
-            SELECT concat_ws(' ', 'type', t.oid, t.typname, t.typnamespace) FROM pg_type t WHERE t.typname = ANY (names) AND t.typnamespace = ANY (those)
+            SELECT concat_ws(' ', 'type', t.oid, t.typname, t.typnamespace) FROM pg_type t WHERE t.typname = ANY (names) AND t.typnamespace = ANY (those) AND (tables OR t.typtype <> 'c' OR EXISTS (SELECT FROM pg_class c WHERE c.oid = t.typrelid AND c.relkind = 'c'))
              UNION ALL
             SELECT concat_ws(' ', 'operator', o.oid, o.oprname, o.oprnamespace) FROM pg_operator o WHERE o.oprname = ANY (names) AND o.oprnamespace = ANY (those)
              UNION ALL

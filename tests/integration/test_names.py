@@ -67,13 +67,24 @@ def test_a_type_of_a_stranger_is_none_for_a_new_column(shared):
     db = shared
     db.session("other").execute("CREATE TYPE shared.mood AS ENUM ('a', 'b'); CREATE DOMAIN shared.word AS text")
     for type in ("shared.mood", "shared.mood[]", "shared.word"):
-        with pytest.raises(psycopg.Error, match=r"add_column: type shared.* belongs to other, who lacks the rights of app") as refused:
+        with pytest.raises(psycopg.Error, match=r"add_column: type shared.*, or its schema, belongs to other, who lacks the rights of app") as refused:
             db.submit(target="mine.t", add_column=f"c {type}", set_clause="c = NULL")
         assert "ALTER TABLE mine.t ADD COLUMN c shared." in refused.value.diag.message_hint
     db.app.execute("ALTER TABLE mine.t ADD COLUMN c shared.mood")
     db.daemon()
     db.finish(db.submit(target="mine.t", set_clause="c = 'b'", where_clause="c IS NULL"))
     assert db.one("SELECT count(*) FROM mine.t WHERE c = 'b'") == 1000
+
+
+def test_a_type_in_a_strangers_schema_is_none_for_a_new_column(shared):
+    """Who would rename it, and put another in its place."""
+    db = shared
+    db.admin.execute("CREATE SCHEMA his AUTHORIZATION other; GRANT ALL ON SCHEMA his TO app")
+    db.app.execute("CREATE TYPE his.mood AS ENUM ('a', 'b'); CREATE TYPE public.mood AS ENUM ('a', 'b')")
+    with pytest.raises(psycopg.Error, match="add_column: type his.mood, or its schema, belongs to other, who lacks the rights of app"):
+        db.submit(target="mine.t", add_column="c his.mood", set_clause="c = 'b'")
+    db.daemon()
+    db.finish(db.submit(target="mine.t", add_column="c public.mood", set_clause="c = 'b'"))
 
 
 def test_a_type_that_was_given_away_since_adds_no_column(shared):
@@ -83,7 +94,7 @@ def test_a_type_that_was_given_away_since_adds_no_column(shared):
     db.admin.execute("ALTER TYPE shared.mood OWNER TO other")
     db.daemon()
     db.app.execute("SELECT backfill.resume(%s)", [name])
-    assert "type shared.mood of the column c that is to be added belongs by now to other" in db.finish(name, "failed")["error"]
+    assert "type shared.mood of the column c that is to be added belongs by now to other, or its schema does" in db.finish(name, "failed")["error"]
 
 
 def test_another_collation_under_the_name_of_a_new_columns_is_none_of_its(shared):
@@ -242,6 +253,7 @@ def test_a_restored_job_that_its_owner_resumes_references_the_table_of_that_day(
 
 
 @pytest.mark.parametrize("check, change", [
+    ("CHECK (x::shared.x > 0)", "ALTER DOMAIN shared.x RENAME TO x_was; CREATE DOMAIN shared.x AS int CHECK (shared.is_right(VALUE::text))"),
     ("CHECK (x::shared.small > 0)", "ALTER DOMAIN shared.small RENAME TO small_was; CREATE DOMAIN shared.small AS int CHECK (shared.is_right(VALUE::text))"),
     ("CHECK (shared.fine(x))", "ALTER FUNCTION shared.fine(int) RENAME TO fine_was; CREATE FUNCTION shared.fine(int) RETURNS boolean LANGUAGE sql AS $$ SELECT shared.is_right('') $$"),
     ("CHECK (fine(x))", "CREATE FUNCTION shared.fine(int) RETURNS boolean LANGUAGE sql AS $$ SELECT shared.is_right('') $$")])
@@ -249,11 +261,11 @@ def test_what_others_put_under_a_name_in_a_check_is_no_part_of_it(shared, check,
     """It would stay in the table, and run with the rights of whoever writes there."""
     db = shared
     db.app.execute("CREATE FUNCTION mine.fine(int) RETURNS boolean LANGUAGE sql AS 'SELECT $1 > 0'")
-    db.session("other").execute("CREATE DOMAIN shared.small AS int; CREATE FUNCTION shared.fine(int) RETURNS boolean LANGUAGE sql AS 'SELECT $1 > 0'" if "shared" in check else "SELECT")
+    db.session("other").execute("CREATE DOMAIN shared.small AS int; CREATE DOMAIN shared.x AS int; CREATE FUNCTION shared.fine(int) RETURNS boolean LANGUAGE sql AS 'SELECT $1 > 0'" if "shared" in check else "SELECT")
     with db.connect("app") as session:
         session.execute("SET search_path = shared, mine")
         name = db.submit(session=session, target="mine.t", enforce=[check], wanted="pause")
-    db.session("other").execute("CREATE TABLE shared.x (); " + change)
+    db.session("other").execute(change)
     db.daemon()
     db.app.execute("SELECT backfill.resume(%s)", [name])
     failed = db.finish(name, "failed")
@@ -261,10 +273,32 @@ def test_what_others_put_under_a_name_in_a_check_is_no_part_of_it(shared, check,
     assert db.all("SELECT who FROM shared.ran") == [] and db.one("SELECT count(*) FROM pg_constraint WHERE conrelid = 'mine.t'::regclass AND contype = 'c'") == 0
 
 
+def test_who_tries_again_after_a_false_alarm_is_not_without_protection(shared):
+    db = shared
+    db.session("other").execute("CREATE FUNCTION shared.fine(int) RETURNS boolean LANGUAGE sql AS 'SELECT $1 > 0'")
+    db.app.execute("GRANT SELECT ON mine.t TO other; GRANT USAGE ON SCHEMA mine TO other")
+    name = db.submit(target="mine.t", enforce=["CHECK (shared.fine(x))"], wanted="pause")
+    db.session("other").execute("CREATE FUNCTION shared.fine(text) RETURNS boolean LANGUAGE sql AS 'SELECT true'")
+    db.daemon()
+    db.app.execute("SELECT backfill.resume(%s)", [name])
+    db.finish(name, "failed")
+    with db.connect("other") as holder:
+        holder.autocommit = False
+        holder.execute("SELECT FROM mine.t")
+        db.app.execute("SELECT backfill.retry(%s)", [name])
+        wait_until(lambda: "lock" in db.throttled_by(name), what="a step waits")
+        db.session("other").execute("ALTER FUNCTION shared.fine(int) RENAME TO fine_was; CREATE FUNCTION shared.fine(int) RETURNS boolean LANGUAGE sql AS $$ SELECT shared.is_right('') $$")
+        holder.commit()
+    db.finish(name, "failed")
+    assert db.all("SELECT who FROM shared.ran") == []
+    db.app.execute("SELECT backfill.retry(%s)", [name])
+    db.finish(name)
+
+
 def test_a_table_of_a_columns_name_stops_no_check(shared):
     db = shared
     name = db.submit(target="mine.t", enforce=["CHECK (x > 0 AND n IS NOT NULL)"], wanted="pause")
-    db.app.execute("CREATE TABLE public.x (); CREATE TABLE public.n ()")
+    db.app.execute("CREATE TABLE public.x (); CREATE TABLE mine.n ()")
     db.daemon()
     db.app.execute("SELECT backfill.resume(%s)", [name])
     db.finish(name)
