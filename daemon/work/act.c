@@ -197,11 +197,12 @@ static void perform_by_control(struct worker *w, const struct runner_action *a)
         ask(w, &(struct session_query){SQL_ADD_RANGE, 5, {job, relation->oid, relation->upper, relation->cuts, w->planned}});
     else if (a->kind == RUNNER_BEGIN && a->continues)
         ask(w, &(struct session_query){SQL_PLAN_ON, 4, {job, phase, w->planned, w->survey.behind}});
-    else if (a->kind == RUNNER_BEGIN)
-        ask(w, &(struct session_query){SQL_BEGIN_PHASE, 9,
+    else if (a->kind == RUNNER_BEGIN) {
+        _cleanup_free_ char *looked = report_looked(&w->report);
+        ask(w, &(struct session_query){SQL_BEGIN_PHASE, 10,
                    {job, phase, job_phase_name(a->phase), a->estimate ? number_text(n, (int64_t)a->estimate) : NULL, w->survey.seen,
-                       bytes >= 0 ? number_text(more, bytes) : NULL, a->planned ? w->planned : NULL, a->planned && !a->proven ? w->survey.behind : NULL, a->proven ? "true" : "false"}});
-    else if (a->kind == RUNNER_NEXT_STEP)
+                       bytes >= 0 ? number_text(more, bytes) : NULL, a->planned ? w->planned : NULL, a->planned && !a->proven ? w->survey.behind : NULL, a->proven ? "true" : "false", looked}});
+    } else if (a->kind == RUNNER_NEXT_STEP)
         ask(w, &(struct session_query){SQL_NEXT_STEP, 2, {job, phase}});
     else if (a->kind == RUNNER_TAKE)
         ask(w, &(struct session_query){SQL_TAKE_RANGE, 5,

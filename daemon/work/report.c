@@ -387,9 +387,21 @@ char *report_look(struct report *report, uint64_t interval_us, uint64_t now_us)
     return why_waiting(report, share, rate_share, now_us);
 }
 
+char *report_looked(const struct report *report)
+{
+    const struct migration *m = &report->runner->migration;
+    char *text;
+
+    if (asprintf(&text, "{\"verified\": %" PRIu32 "%s%s%s}", m->verified, m->unseen || m->hidden ? ", \"unseen\": true" : "",
+            migration_leaves_unmet(m) ? ", \"unmet\": true" : "", m->all_at_once && !m->hidden ? ", \"all_at_once\": true" : "") < 0)
+        abort();
+    return text;
+}
+
 /* Names and numbers alone, so nothing needs escaping. */
 char *report_measured(const struct report *report)
 {
+    const struct migration *m = &report->runner->migration;
     const struct runner_counts *counts = &report->runner->work.counts;
     char *text = NULL;
     size_t size = 0;
@@ -415,12 +427,8 @@ char *report_measured(const struct report *report)
     if (report->runner->migration.plan.verify)
         fprintf(out, ", \"verified\": {\"walks\": %" PRIu32 ", \"found\": %" PRIu64 "}",
             report->runner->migration.verified, counts->found_again);
-    if (report->runner->migration.unseen || report->runner->migration.hidden)
-        fputs(", \"unseen\": true", out);
-    if (migration_leaves_unmet(&report->runner->migration))
-        fputs(", \"unmet\": true", out);
-    if (report->runner->migration.all_at_once && !report->runner->migration.hidden)
-        fputs(", \"all_at_once\": true", out);
+    fprintf(out, "%s%s%s", m->unseen || m->hidden ? ", \"unseen\": true" : "", migration_leaves_unmet(m) ? ", \"unmet\": true" : "",
+        m->all_at_once && !m->hidden ? ", \"all_at_once\": true" : "");
     fputs(", \"throttled_s\": {", out);
     comma = "";
     for (int i = 0; i < _SIGNAL_MAX; i++)

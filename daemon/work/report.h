@@ -83,3 +83,4 @@ struct journal_progress report_progress(struct report *report);
 
 /* The numbers of the job's report that only this daemon knows, since it took the job up, as JSON. The caller frees. */
 char *report_measured(const struct report *report);
+char *report_looked(const struct report *report); /* what its looks at all rows have shown: backfill.may_have_moved; a JSON object, the caller frees */

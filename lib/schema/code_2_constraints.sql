@@ -405,12 +405,20 @@ BEGIN
 END
 $$;
 
--- A hash of what the names in a CHECK may mean under the job's search_path, whoever asks: backfill.names_now. A table is nothing that a CHECK calls.
+-- A hash of what the names in a CHECK may mean under the job's search_path, whoever asks: backfill.names_now. A table, a role or a constant is nothing that a CHECK calls.
 CREATE OR REPLACE FUNCTION backfill.names_here(job backfill.job, expression text) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+  words text[];
+  types oid[];  -- whose owners may make casts of them
 BEGIN
-  RETURN backfill.names_now(ARRAY(SELECT CASE n.name WHEN '$user' THEN job.owner ELSE n.name::name END FROM backfill.path_names(job.search_path) n ORDER BY n.ord), backfill.words_of(expression), '{}', '{}', false);
+  expression := (SELECT string_agg(t.word, ' ' ORDER BY t.ord) FROM backfill.token_places(expression) t WHERE t.word !~* '^([ebxn]|u&)?''' AND t.word !~ '^\$[^$]*\$');
+  words := backfill.words_of(expression);
+  types := ARRAY(SELECT u.oid FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid, unnest(ARRAY[t.oid, t.typelem, backfill.base_type(t.oid)]) AS u(oid)
+                  WHERE a.attrelid = job.target AND a.attnum > 0 AND NOT a.attisdropped AND u.oid >= 16384
+                  UNION SELECT t.oid FROM pg_type t WHERE t.typname = ANY (words::name[]) AND t.oid >= 16384);
+  RETURN backfill.names_now(ARRAY(SELECT CASE n.name WHEN '$user' THEN job.owner ELSE n.name::name END FROM backfill.path_names(job.search_path) n ORDER BY n.ord), words, '{}', types, false);
 END
 $$;
 

@@ -183,6 +183,8 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', backfill.relation_name((backfill.own_job(ticket)).target));
+EXCEPTION WHEN insufficient_privilege THEN  -- an owner who has taken UPDATE from himself, whose commands get it all the same
+  NULL;
 END
 $$;
 
@@ -277,7 +279,12 @@ BEGIN
   PERFORM backfill.check_own_trigger(TG_RELID);
   NEW.asked := NULL;
   -- Whoever asks for that takes the type, which is the table's owner's, and what names mean, as of now (backfill.check_added_type, check_item_names).
-  NEW.plan := NEW.plan #- '{column,noted}' #- '{column,noted_collation}';
+  IF NEW.plan ? 'column' THEN
+    NEW.plan := jsonb_set(NEW.plan, '{column}', (NEW.plan -> 'column') - 'noted' || jsonb_strip_nulls(jsonb_build_object(
+                  'noted', (SELECT backfill.noted(t.oid) FROM pg_type t WHERE t.oid >= 16384 AND format_type(t.oid, NULL) = regexp_replace(NEW.plan -> 'column' ->> 'type', '\([^()"]*\)', '')),
+                  'noted_collation', (SELECT backfill.noted(l.oid) FROM pg_collation l JOIN pg_namespace n ON n.oid = l.collnamespace
+                                       WHERE format('%I.%I', n.nspname, l.collname) = NEW.plan -> 'column' ->> 'collation' ORDER BY l.collencoding DESC LIMIT 1))));
+  END IF;
   IF NEW.plan ? 'enforce' THEN
     NEW.plan := jsonb_set(NEW.plan, '{enforce}', coalesce((SELECT jsonb_agg(backfill.note_item_names(NEW, i) ORDER BY ord) FROM jsonb_array_elements(NEW.plan -> 'enforce') WITH ORDINALITY AS e(i, ord)), '[]'));
   END IF;

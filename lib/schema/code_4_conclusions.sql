@@ -32,11 +32,12 @@ $$;
 -- A phase begins, or a pass of it: all that it needs is there. from_phase: the one that ends with that. estimate: keys to walk, NULL leaves it. seen: what the survey saw
 -- (backfill.survey), when it tried a batch; disk_free: bytes, NULL when not known. planned: when the session began on which its
 -- ranges were laid out and added; NULL: it has none of its own. behind: of which relations they are (job.behind), NULL: of all. proven: one look at all relations has
--- seen that no row is to do: it has none to scan, and what an earlier pass has found, or left behind, is done.
+-- seen that no row is to do: it has none to scan, and what an earlier pass has found, or left behind, is done. looked: what the looks of verify have shown (backfill.may_have_moved): it is kept
+-- beyond its end, for the job may be ended by another daemon.
 -- outcome: 'begun'; 'not over', and nothing was written: something of the phase before is to do, or ranges were planned on a session
 -- that is gone, and may be lost; 'not ours', another daemon holds the job. preflight: what it found, in words, for the journal.
 CREATE OR REPLACE FUNCTION backfill.begin_phase(job_id bigint, from_phase text, phase text, estimate bigint, seen jsonb, disk_free bigint,
-    planned timestamptz, behind oid[], proven boolean, OUT outcome text, OUT preflight text, OUT walk bigint)
+    planned timestamptz, behind oid[], proven boolean, looked jsonb, OUT outcome text, OUT preflight text, OUT walk bigint)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
@@ -68,6 +69,7 @@ BEGIN
          estimate = coalesce(begin_phase.estimate, j.estimate),
          tidy = j.tidy OR (begin_phase.phase = 'expand' AND j.keep_in_sync) OR (begin_phase.phase IN ('guard', 'validate') AND j.enforce IS NOT NULL),
          before = coalesce(j.before, backfill.look_at(j.target, j.submitted_by, true)),  -- by it undo tells what was there
+         plan = CASE WHEN from_phase = 'verify' AND begin_phase.phase <> 'verify' THEN j.plan || jsonb_build_object('looked', looked) ELSE j.plan END,
          report = CASE WHEN result IS NULL THEN j.report ELSE coalesce(j.report, '{}') || jsonb_build_object('preflight', result) END
    WHERE j.id = job_id
   RETURNING j.walk INTO walk;
@@ -191,6 +193,9 @@ BEGIN
   ELSIF state <> 'cancelled' AND job.wanted IN ('cancel', 'undo') THEN
     outcome := 'wished away';
     RETURN;
+  END IF;
+  IF job.phase = 'validate' AND job.plan ? 'looked' THEN
+    measured := measured - '{unseen,unmet,all_at_once}'::text[] || (job.plan -> 'looked');
   END IF;
   UPDATE backfill.job j
      SET after = l.now - 'definition', state = end_job.state,

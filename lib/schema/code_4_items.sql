@@ -90,7 +90,7 @@ AS $$
 DECLARE
   referenced constant oid := (SELECT c.oid FROM backfill.parts_of_reference(item) p JOIN pg_class c ON c.oid = backfill.named_relation(p.other) AND c.relkind IN ('r', 'p'));
 BEGIN
-  IF NOT backfill.is_noted(item -> 'referenced', referenced) THEN
+  IF NOT backfill.is_noted(item -> 'referenced', coalesce(referenced, 0)) THEN
     RAISE EXCEPTION 'table % that % is to reference is another one by now: the first was renamed, or dropped', (SELECT p.other FROM backfill.parts_of_reference(item) p), item ->> 'name'
       USING ERRCODE = '42P01', HINT = 'Give the table its name back, then SELECT backfill.retry(name); or have the constraint by a job of its own, for the table of today.';
   END IF;

@@ -281,7 +281,7 @@ const char SQL_LAYOUT[] = "SELECT relation, batch, bound, last, keys_of, on_copy
 
 const char SQL_ADD_RANGE[] = "SELECT backfill.add_ranges($1, $2, $3, $4, $5)";
 
-const char SQL_BEGIN_PHASE[] = "SELECT outcome, preflight, walk FROM backfill.begin_phase($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+const char SQL_BEGIN_PHASE[] = "SELECT outcome, preflight, walk FROM backfill.begin_phase($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
 
 const char SQL_PLAN_ON[] = "SELECT backfill.plan_on($1, $2, $3, $4) AS outcome";
 

@@ -254,6 +254,7 @@ def test_a_restored_job_that_its_owner_resumes_references_the_table_of_that_day(
 
 @pytest.mark.parametrize("check, change", [
     ("CHECK (x::shared.x > 0)", "ALTER DOMAIN shared.x RENAME TO x_was; CREATE DOMAIN shared.x AS int CHECK (shared.is_right(VALUE::text))"),
+    ("CHECK (c::text <> '')", "CREATE FUNCTION shared.number(shared.mood) RETURNS text LANGUAGE sql AS $$ SELECT shared.note() $$; CREATE CAST (shared.mood AS text) WITH FUNCTION shared.number(shared.mood)"),
     ("CHECK (x::shared.small > 0)", "ALTER DOMAIN shared.small RENAME TO small_was; CREATE DOMAIN shared.small AS int CHECK (shared.is_right(VALUE::text))"),
     ("CHECK (shared.fine(x))", "ALTER FUNCTION shared.fine(int) RENAME TO fine_was; CREATE FUNCTION shared.fine(int) RETURNS boolean LANGUAGE sql AS $$ SELECT shared.is_right('') $$"),
     ("CHECK (fine(x))", "CREATE FUNCTION shared.fine(int) RETURNS boolean LANGUAGE sql AS $$ SELECT shared.is_right('') $$")])
@@ -261,6 +262,8 @@ def test_what_others_put_under_a_name_in_a_check_is_no_part_of_it(shared, check,
     """It would stay in the table, and run with the rights of whoever writes there."""
     db = shared
     db.app.execute("CREATE FUNCTION mine.fine(int) RETURNS boolean LANGUAGE sql AS 'SELECT $1 > 0'")
+    db.session("other").execute("CREATE TYPE shared.mood AS ENUM ('a', 'b')")
+    db.app.execute("ALTER TABLE mine.t ADD COLUMN c shared.mood")
     db.session("other").execute("CREATE DOMAIN shared.small AS int; CREATE DOMAIN shared.x AS int; CREATE FUNCTION shared.fine(int) RETURNS boolean LANGUAGE sql AS 'SELECT $1 > 0'" if "shared" in check else "SELECT")
     with db.connect("app") as session:
         session.execute("SET search_path = shared, mine")
@@ -271,6 +274,29 @@ def test_what_others_put_under_a_name_in_a_check_is_no_part_of_it(shared, check,
     failed = db.finish(name, "failed")
     assert "may mean something else by now than when the job was inserted" in failed["error"] and f"SELECT backfill.retry('{name}')" in failed["hint"]
     assert db.all("SELECT who FROM shared.ran") == [] and db.one("SELECT count(*) FROM pg_constraint WHERE conrelid = 'mine.t'::regclass AND contype = 'c'") == 0
+
+
+def test_an_owner_who_may_not_write_his_table_may_constrain_it(db):
+    db.table(rows=100, columns="n int NOT NULL DEFAULT 1")
+    db.app.execute("REVOKE UPDATE, DELETE, TRUNCATE ON t FROM app")
+    db.daemon()
+    db.finish(db.submit(enforce=["CHECK (n > 0)"]))
+
+
+def test_what_was_not_seen_is_said_by_who_ends_the_job_too(db):
+    """A daemon that comes when verify is over knows nothing of its looks."""
+    db.app.execute("CREATE TABLE t (id int PRIMARY KEY, a text, n int); INSERT INTO t SELECT g, CASE g WHEN 7 THEN 'x' ELSE '1' END FROM generate_series(1, 100) g")
+    daemon = db.daemon()
+    with db.connect("app") as holder:
+        holder.autocommit = False
+        name = db.submit(set_clause="n = a::int", where_clause="n IS NULL", on_error="quarantine", enforce=["UNIQUE (id, n)"])
+        holder.execute("LOCK TABLE t IN SHARE UPDATE EXCLUSIVE MODE")
+        wait_until(lambda: db.job(name)["phase"] == "validate", 30, "verify is over")
+        daemon.kill()
+        db.daemon()
+        wait_until(lambda: db.state(name) == "running" and db.job(name)["phase"] == "validate", what="another goes on")
+        holder.commit()
+    assert "may have moved behind the scan" in db.finish(name)["report"]["not_proven"]
 
 
 def test_who_tries_again_after_a_false_alarm_is_not_without_protection(shared):
@@ -297,8 +323,8 @@ def test_who_tries_again_after_a_false_alarm_is_not_without_protection(shared):
 
 def test_a_table_of_a_columns_name_stops_no_check(shared):
     db = shared
-    name = db.submit(target="mine.t", enforce=["CHECK (x > 0 AND n IS NOT NULL)"], wanted="pause")
-    db.app.execute("CREATE TABLE public.x (); CREATE TABLE mine.n ()")
+    name = db.submit(target="mine.t", enforce=["CHECK (x > 0 AND n IS NOT NULL AND x::text NOT IN ('reader', 'id'))"], wanted="pause")
+    db.app.execute("CREATE TABLE public.x (); CREATE TABLE mine.n (); CREATE FUNCTION public.reader() RETURNS int LANGUAGE sql AS 'SELECT 1'; CREATE SEQUENCE mine.id")
     db.daemon()
     db.app.execute("SELECT backfill.resume(%s)", [name])
     db.finish(name)

@@ -510,6 +510,8 @@ static const char *execute_on_server(struct world *w, struct daemon *d, struct r
         e->look = a->continues ? model_plan_on(m, d->session, s->phase, d->planned, last)
                                : model_begin_phase(m, d->session, s->phase, a->phase, a->estimate, a->planned ? d->planned : 0, last, a->proven);
         e->walk = m->walk;
+        if (e->look == RUNNER_LOOK_FINE && !a->continues)
+            model_looked(m, s->phase, a->phase, &d->runner.migration);
         for (int i = 0; i < WORLD_DAEMONS; i++) /* who has a place free hears of it, and may help */
             if (w->daemons[i].alive && !w->daemons[i].has_runner)
                 w->daemons[i].poll_us = w->now_us + random_between(&w->random, 1, 2000);

@@ -113,6 +113,8 @@ struct model {
     bool untidy, finished; /* something of it may be in the table; its owner wants no more of it */
     int quiet_walks;       /* of guard, one after the other, that found nothing */
     bool walk_counted;
+    bool has_looked; /* verify is over, and this is what its looks have shown: whoever ends the job says it */
+    struct migration looked;
 };
 
 struct model_taken {
@@ -224,6 +226,8 @@ void model_end_walk(struct model *m, uint64_t changed);
 enum runner_look model_end_tidy(struct model *m, int session, bool failed);
 bool model_has_step(const struct model *m, enum job_phase phase);
 void model_check_migration(struct model *m, const struct migration *told);
+
+void model_looked(struct model *m, enum job_phase from, enum job_phase phase, const struct migration *told); /* of BEGIN, when that was done */
 
 /* A job that succeeded: every row that was owed is done, or left behind because it is bad. told: what its report rests on; it says which rows
  * may have been missed, and no others may. */

@@ -11,7 +11,7 @@ void model_init_migration(struct model *m, struct random *random)
 
     for (int i = 0; i < _JOB_PHASE_MAX; i++)
         m->steps[i] = m->steps_done[i] = 0;
-    m->synced = m->guarded = m->leftover = m->untidy = m->finished = m->walk_counted = false;
+    m->synced = m->guarded = m->leftover = m->untidy = m->finished = m->walk_counted = m->has_looked = false;
     m->quiet_walks = 0;
     m->migrates = random_chance(random, 400);
     *p = (struct migration_plan){.fill = true};
@@ -179,8 +179,19 @@ enum runner_look model_end_tidy(struct model *m, int session, bool failed)
     return RUNNER_LOOK_FINE;
 }
 
+void model_looked(struct model *m, enum job_phase from, enum job_phase phase, const struct migration *told)
+{
+    if (from != PHASE_VERIFY || phase == PHASE_VERIFY)
+        return;
+    m->has_looked = true;
+    m->looked = *told;
+    m->looked.lacking = NULL;
+}
+
 void model_check_migration(struct model *m, const struct migration *told)
 {
+    if (m->phase == PHASE_VALIDATE && m->has_looked)
+        told = &m->looked;
     const struct migration_plan *p = &m->plan;
 
     if (p->dry_run) {
