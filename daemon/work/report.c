@@ -392,7 +392,7 @@ char *report_looked(const struct report *report)
     const struct migration *m = &report->runner->migration;
     char *text;
 
-    if (asprintf(&text, "{\"verified\": %" PRIu32 "%s%s%s}", m->verified, m->unseen || m->hidden ? ", \"unseen\": true" : "",
+    if (asprintf(&text, "{\"walks\": %" PRIu32 "%s%s%s}", m->verified, m->unseen || m->hidden ? ", \"unseen\": true" : "",
             migration_leaves_unmet(m) ? ", \"unmet\": true" : "", m->all_at_once && !m->hidden ? ", \"all_at_once\": true" : "") < 0)
         abort();
     return text;

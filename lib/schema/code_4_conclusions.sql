@@ -195,7 +195,7 @@ BEGIN
     RETURN;
   END IF;
   IF job.phase = 'validate' AND job.plan ? 'looked' THEN
-    measured := measured - '{unseen,unmet,all_at_once}'::text[] || (job.plan -> 'looked');
+    measured := measured - '{unseen,unmet,all_at_once}'::text[] || ((job.plan -> 'looked') - 'walks');
   END IF;
   UPDATE backfill.job j
      SET after = l.now - 'definition', state = end_job.state,
