@@ -7,17 +7,22 @@
 -- who sees that a job has succeeded sees what is on disk.
 
 -- Whether something is left of the pass: a relation to plan, a range to do, or a row that was locked. As take_range would say: what was of a partition
--- that is gone counts no more.
+-- that is gone counts no more. A table that was dropped is never over: whoever looks next says so.
 CREATE OR REPLACE FUNCTION backfill.is_open(job backfill.job) RETURNS boolean
-LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT job.behind IS NOT NULL
-      OR EXISTS (SELECT FROM backfill.range r
-                  WHERE r.job_id = job.id AND NOT r.done
-                    AND backfill.is_of_target(job, r.relation))
-      OR EXISTS (SELECT FROM backfill.left_behind l
-                  WHERE l.job_id = job.id AND l.reason = 'locked'
-                    AND backfill.is_of_target(job, l.relation))
+BEGIN
+  IF job.behind IS NOT NULL
+     OR EXISTS (SELECT FROM backfill.range r
+                 WHERE r.job_id = job.id AND NOT r.done
+                   AND backfill.is_of_target(job, r.relation))
+     OR EXISTS (SELECT FROM backfill.left_behind l
+                 WHERE l.job_id = job.id AND l.reason = 'locked'
+                   AND backfill.is_of_target(job, l.relation)) THEN
+    RETURN true;
+  END IF;
+  RETURN NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = job.target);  -- asked behind the others: dropped since, its ranges are nobody's
+END
 $$;
 
 -- Whether the catalog still has a step of the phase to do.

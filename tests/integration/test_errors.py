@@ -460,6 +460,24 @@ def test_table_dropped_meanwhile_fails(db):
     assert db.one("SELECT error FROM backfill.status", user="app") == job["error"]
 
 
+@pytest.mark.parametrize("partitions", ["", "PARTITION BY RANGE (id)"])
+def test_a_job_whose_table_was_dropped_is_not_over(db, partitions):
+    """In the moment between the look at the table and the look at its ranges, which are nobody's then: it would be called succeeded."""
+    db.app.execute(f"CREATE TABLE t (id bigint PRIMARY KEY, n int NOT NULL DEFAULT 0) {partitions}")
+    if partitions:
+        db.app.execute("CREATE TABLE p PARTITION OF t FOR VALUES FROM (0) TO (9999)")
+    db.app.execute("INSERT INTO t SELECT generate_series(1, 1000)")
+    db.daemon(max_rows=50)
+    name = db.submit(set_clause="n = n + 1", max_rows_per_s=200)
+    wait_until(lambda: db.one("SELECT count(*) FROM t WHERE n = 1") > 0, what="it is on its way")
+    db.app.execute("SELECT backfill.pause(%s)", [name])
+    db.wait_state(name, "paused")
+    db.app.execute("DROP TABLE t")
+    assert db.one("SELECT backfill.is_open(j) FROM backfill.job j") is True
+    db.app.execute("SELECT backfill.resume(%s)", [name])
+    assert "was dropped" in db.finish(name, "failed")["error"]
+
+
 @pytest.mark.parametrize("job", [{"set_clause": "n = n + 1"}, {"enforce": ["CHECK (n < 10)"]}])
 def test_table_made_again_under_its_name_is_another_one(db, job):
     """In one transaction, so that the name is never free: the server knows of nothing but rights on the new one."""
