@@ -387,13 +387,24 @@ char *report_look(struct report *report, uint64_t interval_us, uint64_t now_us)
     return why_waiting(report, share, rate_share, now_us);
 }
 
+/* What looks at all rows have shown, as members that follow others. */
+static void write_looks(FILE *out, const struct migration *m)
+{
+    fprintf(out, "%s%s%s", m->unseen || m->hidden ? ", \"unseen\": true" : "", migration_leaves_unmet(m) ? ", \"unmet\": true" : "",
+        m->all_at_once && !m->hidden ? ", \"all_at_once\": true" : "");
+}
+
 char *report_looked(const struct report *report)
 {
     const struct migration *m = &report->runner->migration;
-    char *text;
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = must(open_memstream(&text, &size));
 
-    if (asprintf(&text, "{\"walks\": %" PRIu32 "%s%s%s}", m->verified, m->unseen || m->hidden ? ", \"unseen\": true" : "",
-            migration_leaves_unmet(m) ? ", \"unmet\": true" : "", m->all_at_once && !m->hidden ? ", \"all_at_once\": true" : "") < 0)
+    fprintf(out, "{\"walks\": %" PRIu32, m->verified);
+    write_looks(out, m);
+    fputc('}', out);
+    if (fclose(out) != 0)
         abort();
     return text;
 }
@@ -401,7 +412,6 @@ char *report_looked(const struct report *report)
 /* Names and numbers alone, so nothing needs escaping. */
 char *report_measured(const struct report *report)
 {
-    const struct migration *m = &report->runner->migration;
     const struct runner_counts *counts = &report->runner->work.counts;
     char *text = NULL;
     size_t size = 0;
@@ -427,8 +437,7 @@ char *report_measured(const struct report *report)
     if (report->runner->migration.plan.verify)
         fprintf(out, ", \"verified\": {\"walks\": %" PRIu32 ", \"found\": %" PRIu64 "}",
             report->runner->migration.verified, counts->found_again);
-    fprintf(out, "%s%s%s", m->unseen || m->hidden ? ", \"unseen\": true" : "", migration_leaves_unmet(m) ? ", \"unmet\": true" : "",
-        m->all_at_once && !m->hidden ? ", \"all_at_once\": true" : "");
+    write_looks(out, &report->runner->migration);
     fputs(", \"throttled_s\": {", out);
     comma = "";
     for (int i = 0; i < _SIGNAL_MAX; i++)
